@@ -1,0 +1,136 @@
+"""HyperStyle: StyleGAN inversion by predicted weight offsets (Alaluf et al., CVPR 2022), and editing.
+
+    from hyperstyle import HyperStyleInverter
+
+    inverter = HyperStyleInverter.from_pretrained("avatars")
+    inversion = inverter.invert("me.jpg")
+    inversion.edit("age", 2).image.save("older.png")
+
+The names below are imported when they are first used: `import hyperstyle` is instant and loads no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "AlignmentError",
+    "CheckpointError",
+    "ConfigError",
+    "Domain",
+    "Edit",
+    "EditError",
+    "Generator",
+    "GeneratorConfig",
+    "HyperStyleError",
+    "HyperStyleInverter",
+    "Hypernetwork",
+    "HypernetworkConfig",
+    "ImageError",
+    "Inversion",
+    "InversionError",
+    "LandmarkError",
+    "MethodError",
+    "MissingDependencyError",
+    "MissingFileError",
+    "ModelNotFoundError",
+    "NoFaceError",
+    "WEncoder",
+    "WEncoderConfig",
+    "WeightsError",
+    "__version__",
+    "load_edit",
+    "load_image",
+    "refine",
+]
+
+_HOMES = {
+    "hyperstyle.domain": ("Domain",),
+    "hyperstyle.edits": ("Edit", "load_edit"),
+    "hyperstyle.errors": (
+        "AlignmentError",
+        "CheckpointError",
+        "ConfigError",
+        "EditError",
+        "HyperStyleError",
+        "ImageError",
+        "InversionError",
+        "LandmarkError",
+        "MethodError",
+        "MissingDependencyError",
+        "MissingFileError",
+        "ModelNotFoundError",
+        "NoFaceError",
+        "WeightsError",
+    ),
+    "hyperstyle.images": ("load_image",),
+    "hyperstyle.inversion": ("Inversion",),
+    "hyperstyle.inverter": ("HyperStyleInverter",),
+    "hyperstyle.methods.hyperstyle": ("refine",),
+    "hyperstyle.networks.encoders": ("WEncoder", "WEncoderConfig"),
+    "hyperstyle.networks.generator": ("Generator", "GeneratorConfig"),
+    "hyperstyle.networks.hypernetwork": ("Hypernetwork", "HypernetworkConfig"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+if TYPE_CHECKING:
+    from hyperstyle.domain import Domain
+    from hyperstyle.edits import Edit, load_edit
+    from hyperstyle.errors import (
+        AlignmentError,
+        CheckpointError,
+        ConfigError,
+        EditError,
+        HyperStyleError,
+        ImageError,
+        InversionError,
+        LandmarkError,
+        MethodError,
+        MissingDependencyError,
+        MissingFileError,
+        ModelNotFoundError,
+        NoFaceError,
+        WeightsError,
+    )
+    from hyperstyle.images import load_image
+    from hyperstyle.inversion import Inversion
+    from hyperstyle.inverter import HyperStyleInverter
+    from hyperstyle.methods.hyperstyle import refine
+    from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+    from hyperstyle.networks.generator import Generator, GeneratorConfig
+    from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+
+    __version__: str
+else:
+    # Hidden from type checkers: with a module-level __getattr__ in sight they would accept any misspelt name.
+
+    def __getattr__(name: str) -> object:
+        import importlib
+
+        if name == "__version__":
+            value = _installed_version()
+        elif name in _HOME_OF:
+            value = getattr(importlib.import_module(_HOME_OF[name]), name)
+        else:
+            from hyperstyle.errors import did_you_mean
+
+            raise AttributeError(
+                f"module 'hyperstyle' has no attribute {name!r}. {did_you_mean(name, __all__)}",
+                name=name,
+                obj=None,
+            )
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+def _installed_version() -> str:
+    """The version of the installed distribution, or "0+unknown" in a source tree that was never installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("hyperstyle-inversion")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"

@@ -1,0 +1,68 @@
+"""The console command `hyperstyle`: one file per subcommand, each with `add_parser` and `run`.
+
+Building the parser imports no torch, so that `--help`, `--version` and a mistyped option answer at once.
+
+Exit codes: 0 done; 1 done, but some of the pictures failed; 2 nothing done, for the reason in the one line on
+stderr; 130 interrupted from the keyboard; 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import hyperstyle
+from hyperstyle.cli import demo, edit, evaluate, info, invert
+from hyperstyle.errors import HyperStyleError
+
+__all__ = ["build_parser", "main"]
+
+_COMMANDS = (demo, invert, edit, evaluate, info)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where the help is, instead of printing the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"hyperstyle: error: {message}. Help: {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; a parsed namespace carries the command to call as `run`."""
+    parser = _Parser(
+        prog="hyperstyle",
+        description="Invert portraits into StyleGAN2 with HyperStyle, and edit them.",
+        epilog="Start with: hyperstyle demo",
+    )
+    parser.add_argument("--version", action="version", version=f"hyperstyle {hyperstyle.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for command in _COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line (default: that of this process) and returns its exit code.
+
+    Raises:
+        SystemExit: by `--help`, `--version` and command lines that cannot be parsed.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except HyperStyleError as error:
+        message = " ".join(str(error).split())
+        print(f"hyperstyle: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hyperstyle: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # `hyperstyle info | head`: nobody reads on. Without this, the flush at exit would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code

@@ -1,0 +1,138 @@
+"""Arguments that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hyperstyle.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hyperstyle.inverter import HyperStyleInverter
+
+__all__ = [
+    "ALIGN",
+    "EditRequest",
+    "add_invert_arguments",
+    "add_model_arguments",
+    "load_inverter",
+    "parse_edit",
+    "writable_folder",
+]
+
+ALIGN: dict[str, Literal["auto"] | bool] = {"auto": "auto", "yes": True, "no": False}
+
+_MOST_STRENGTHS = 99
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model` and `--device`."""
+    parser.add_argument(
+        "--model",
+        default="avatars",
+        metavar="NAME",
+        help="bundled model, folder or Hugging Face repository (default: avatars, which is bundled)",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:1, mps (default: auto, the fastest one there is)",
+    )
+
+
+def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--steps` and `--align`."""
+    parser.add_argument(
+        "--steps",
+        type=_steps,
+        metavar="N",
+        help="refinement steps; 0 stops after the W encoder (default: the model's own number)",
+    )
+    parser.add_argument(
+        "--align",
+        choices=tuple(ALIGN),
+        default="auto",
+        help="crop the face first: auto decides by the picture, no takes it as it is (default: auto)",
+    )
+
+
+def load_inverter(args: argparse.Namespace) -> HyperStyleInverter:
+    """The model that `--model` names, on `--device`."""
+    from hyperstyle.inverter import HyperStyleInverter
+
+    return HyperStyleInverter.from_pretrained(args.model, device=args.device)
+
+
+def writable_folder(folder: Path) -> Path:
+    """Makes `folder` where it is missing and tries it out: better now than after minutes of work.
+
+    Raises:
+        ConfigError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write into the folder {str(folder)!r}: {error.strerror}. Choose another one with --out."
+        ) from error
+    return folder
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """One `--edit`: a name and its strength, or the strengths of a strip."""
+
+    name: str
+    strengths: tuple[float, ...]
+
+    @property
+    def is_strip(self) -> bool:
+        """Whether a range was asked for."""
+        return len(self.strengths) > 1
+
+
+def parse_edit(text: str) -> EditRequest:
+    """Reads `age=2` or `smile=-2:2:5` (START:STOP:COUNT, both ends included).
+
+    Raises:
+        argparse.ArgumentTypeError: the text is neither.
+    """
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    fields = value.split(":")
+    if not (name and equals) or len(fields) not in (1, 3):
+        raise _edit_error(text)
+    try:
+        numbers = [float(field) for field in fields[:2]]
+        count = int(fields[2]) if len(fields) == 3 else 1
+    except ValueError:
+        raise _edit_error(text) from None
+    if not all(math.isfinite(number) for number in numbers):
+        raise _edit_error(text)
+    if len(fields) == 1:
+        return EditRequest(name, (numbers[0],))
+    if not 2 <= count <= _MOST_STRENGTHS:
+        raise argparse.ArgumentTypeError(f"{text!r} asks for {count} pictures: COUNT is 2 to {_MOST_STRENGTHS}")
+    start, stop = numbers
+    # Written so that both ends come out exactly as typed.
+    strengths = (start * (1 - i / (count - 1)) + stop * (i / (count - 1)) for i in range(count))
+    return EditRequest(name, tuple(strengths))
+
+
+def _edit_error(text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(
+        f"{text!r} is not an edit: expected NAME=STRENGTH like age=2, "
+        "or NAME=START:STOP:COUNT like smile=-2:2:5 for a strip"
+    )
+
+
+def _steps(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps: expected 0, 1, 2, ...")
+    return int(text)

@@ -1,0 +1,71 @@
+"""`hyperstyle info`: what a model is made of and what it can do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hyperstyle.cli.arguments import add_model_arguments, load_inverter
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    parser = subparsers.add_parser(
+        "info",
+        help="show a model: domain, sizes, edits and their ranges, source, licence",
+        description="Shows what a model is made of and what it can do.",
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the description of the model."""
+    description = load_inverter(args).describe()
+    if args.json:
+        print(json.dumps(description, indent=2))
+        return 0
+    ranges = {name: _range(edit) for name, edit in description["edits"].items()}
+    print("\n".join(_lines({**description, "edits": ranges or "none"})))
+    return 0
+
+
+def _range(edit: Mapping[str, Any]) -> str:
+    source = f" ({edit['source']})" if edit["source"] else ""
+    return f"{edit['low']:g} to {edit['high']:g} {edit['unit']}{source}"
+
+
+def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """Names and values in two columns, wrapped; what is nested stands indented below its name."""
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield indent + name
+            yield from _lines(value, indent + "  ")
+            continue
+        yield from textwrap.wrap(
+            _text(value),
+            width=100,
+            initial_indent=f"{indent}{name:<{width}}  ",
+            subsequent_indent=" " * (len(indent) + width + 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def _text(value: Any) -> str:
+    if value is None or value in ("", []):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return str(value)

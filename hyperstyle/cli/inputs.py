@@ -1,0 +1,77 @@
+"""From what was typed (files, folders, globs) to a list of pictures, each with an output name of its own."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Failure", "find_pictures", "output_names"]
+
+_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that gave no result, and why."""
+
+    source: str
+    reason: str
+
+
+def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
+    """The picture files that `inputs` name, each once, in the order typed (sorted within a folder or glob).
+
+    A folder stands for the pictures directly in it. A file typed by name is taken whatever its suffix:
+    reading it decides whether it is a picture. What names nothing is returned as a failure.
+    """
+    pictures: dict[Path, Path] = {}
+    failures = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            found = _pictures_in(path)
+            reason = "no picture in this folder (looked for " + ", ".join(sorted(_SUFFIXES)) + ")"
+        elif path.exists():
+            found, reason = [path], ""
+        elif glob.has_magic(text):
+            # Shells expand globs themselves, except on Windows and inside quotes.
+            found = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
+            reason = "no file matches this pattern"
+        else:
+            found, reason = [], "no such file or folder"
+        if not found:
+            failures.append(Failure(text, reason))
+        for file in found:
+            pictures.setdefault(file.resolve(), file)
+    return list(pictures.values()), failures
+
+
+def output_names(pictures: Sequence[Path], endings: Sequence[str]) -> list[str]:
+    """One output name per picture, so that no two files `name + ending` are the same.
+
+    The stem where it is free (`me`), else with the folder before it (`holiday_me`), else numbered (`me_2`).
+    Names that differ only in case count as the same, as they do on macOS and Windows.
+    """
+    taken: set[str] = set()
+    names = []
+    for picture in pictures:
+        stem = picture.stem
+        candidates = itertools.chain(
+            [stem, f"{picture.resolve().parent.name}_{stem}"],
+            (f"{stem}_{number}" for number in itertools.count(2)),
+        )
+        name = next(name for name in candidates if not taken & _files(name, endings))
+        names.append(name)
+        taken |= _files(name, endings)
+    return names
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
+
+
+def _files(name: str, endings: Sequence[str]) -> set[str]:
+    return {(name + ending).casefold() for ending in endings}

@@ -1,0 +1,91 @@
+"""Domains: what kind of picture a model knows, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError
+
+__all__ = ["DOMAINS", "Domain"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What must be known about a kind of picture beside the weights.
+
+    Attributes:
+        name: how it is called in files and messages.
+        size: side of the generator's picture in pixels.
+        input_size: (height, width) that encoder and hypernetwork see.
+        content_rows: (first, end) rows of the generator's picture that hold the content; the rest is padding (cars).
+        aligner: "face" crops by facial landmarks (FFHQ's rule); "none" takes the whole picture.
+        similarity: the network that compares identities: "arcface", "moco" or "traits" (the bundled judge).
+        description: one sentence for people.
+
+    Example:
+        >>> Domain("plates", size=128, input_size=(96, 128), content_rows=(16, 112)).content_size
+        (96, 128)
+    """
+
+    name: str
+    size: int
+    input_size: tuple[int, int]
+    content_rows: tuple[int, int] | None = None
+    aligner: Literal["face", "none"] = "none"
+    similarity: Literal["arcface", "moco", "traits"] = "moco"
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_size", tuple(self.input_size))
+        if self.content_rows is not None:
+            object.__setattr__(self, "content_rows", tuple(self.content_rows))
+            first, end = self.content_rows
+            if not 0 <= first < end <= self.size:
+                raise ConfigError(
+                    f"domain {self.name!r}: content rows {self.content_rows} do not lie in 0..{self.size}."
+                )
+        if self.aligner == "face" and self.content_rows is not None:
+            raise ConfigError(f"domain {self.name!r}: face alignment gives square crops; content rows must be None.")
+
+    @property
+    def content_size(self) -> tuple[int, int]:
+        """(height, width) of a reconstruction in pixels: cars 384 x 512."""
+        first, end = self.content_rows or (0, self.size)
+        return end - first, self.size
+
+    def content(self, image: Tensor) -> Tensor:
+        """The content rows of a generator's picture [B,3,size,size]."""
+        if self.content_rows is None:
+            return image
+        first, end = self.content_rows
+        return image[:, :, first:end]
+
+    def to_input(self, image: Tensor) -> Tensor:
+        """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size] by averaging."""
+        return image if tuple(image.shape[2:]) == self.input_size else F.adaptive_avg_pool2d(image, self.input_size)
+
+    def at_size(self, size: int) -> Domain:
+        """The same domain for a generator of another size."""
+        if size == self.size:
+            return self
+        rows = None
+        if self.content_rows is not None:
+            first, end = self.content_rows
+            rows = (first * size // self.size, end * size // self.size)
+        return replace(self, size=size, content_rows=rows)
+
+
+DOMAINS = {
+    d.name: d
+    for d in (
+        Domain("faces", 1024, (256, 256), None, "face", "arcface", "Human faces, cropped as in FFHQ."),
+        Domain("cars", 512, (192, 256), (64, 448), "none", "moco", "Cars, 4:3 pictures inside a square."),
+        Domain("wild", 512, (256, 256), None, "none", "moco", "Wild animals' faces (AFHQ Wild)."),
+        Domain("churches", 256, (256, 256), None, "none", "moco", "Churches and other buildings (LSUN)."),
+        Domain("avatars", 64, (64, 64), None, "face", "traits", "Portraits rendered from known factors."),
+    )
+}

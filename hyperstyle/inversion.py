@@ -1,0 +1,454 @@
+"""Inversion: the value that inverting returns and everything else consumes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from hyperstyle import inversion_file, metrics
+from hyperstyle.align import paste_back
+from hyperstyle.domain import Domain
+from hyperstyle.edits import Edit
+from hyperstyle.errors import EditError, InversionError, did_you_mean
+from hyperstyle.images import ImageSource, load_image, to_images
+from hyperstyle.inversion_file import Placement
+from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.encoders import WEncoder
+from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.traits import TraitNetwork
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["HasModel", "Inversion", "Model", "Refinement", "Source"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The parts of a model, as values; `HyperStyleInverter` composes them.
+
+    Attributes:
+        generator, domain: always there.
+        encoder: crop -> w.
+        hypernetwork: crop and reconstruction -> offset codes.
+        edits: by name.
+        judge: reads traits and identity, for `metrics`.
+        steps: passes of the hypernetwork by default.
+        info: what `hyperstyle.json` says (source, licence, hashes, notes).
+    """
+
+    generator: Generator
+    domain: Domain
+    encoder: WEncoder | None = None
+    hypernetwork: Hypernetwork | None = None
+    edits: Mapping[str, Edit] = field(default_factory=dict)
+    judge: TraitNetwork | None = None
+    steps: int = 5
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator's tensors are."""
+        return self.generator.latent_avg.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the generator's tensors."""
+        return self.generator.latent_avg.dtype
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any weight of generator or hypernetwork."""
+        digest = hashlib.sha256()
+        for module in (self.generator, self.hypernetwork):
+            for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+class HasModel(Protocol):
+    """Anything with a `model`: an inverter, another inversion."""
+
+    @property
+    def model(self) -> Model:
+        """The parts."""
+        ...
+
+
+class Refinement(Protocol):
+    """Improves an inversion of known crops; the second half of every method."""
+
+    def __call__(
+        self,
+        crop: Tensor,
+        inversion: Inversion,
+        *,
+        steps: int | None = None,
+        callback: Callable[..., None] | None = None,
+    ) -> Inversion:
+        """Crops [B,3,h,w] in [-1,1] and their inversion so far -> a better one."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where one picture of an inversion came from.
+
+    Attributes:
+        name: a path, or what kind of object it was.
+        note: what was decided about alignment.
+        photo: the upright picture, absent after `load`.
+        placement: where the face was cut out of it; None where the picture was used as it is.
+    """
+
+    name: str
+    note: str = ""
+    photo: Image.Image | None = None
+    placement: Placement | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """One picture, or a batch, as codes and offsets of a generator; immutable.
+
+    `len`, indexing and iteration give batches of one. Made by `HyperStyleInverter.invert`; `edit` and the other
+    methods return new values.
+
+    Attributes:
+        model: the parts that turn it into pictures.
+        w: [B,L,D] latent codes, edits included.
+        offset_codes: what the hypernetwork predicted, or None.
+        style_offsets: StyleSpace edits, layer name -> [B,I], added after the affine layers.
+        crop: [B,3,h,w] in [-1,1] what was inverted, as the encoder saw it; None after `load`.
+        sources: where each picture came from.
+        method: how it was made.
+        quality: figures measured against the crop when it was made: name -> one number per picture.
+        unedited: the inversion before the first edit; None if this is it.
+        intermediates: reconstructions [B,3,H,W] before and after each step, when they were asked for.
+        failures: (place in the list, message) of pictures that were left out (`on_error="skip"`).
+        refinement: what made it, for `refine`.
+    """
+
+    model: Model
+    w: Tensor
+    offset_codes: OffsetCodes | None = None
+    style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
+    crop: Tensor | None = None
+    sources: tuple[Source, ...] = ()
+    method: str = "hyperstyle"
+    quality: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    unedited: Inversion | None = None
+    intermediates: tuple[Tensor, ...] = ()
+    failures: tuple[tuple[int, str], ...] = ()
+    refinement: Refinement | None = None
+
+    # ---- a batch of pictures ----
+
+    def __len__(self) -> int:
+        return self.w.shape[0]
+
+    def __getitem__(self, index: int | slice) -> Inversion:
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"picture {index} of an inversion of {len(self)}.")
+            index %= len(self)
+            index = slice(index, index + 1)
+        return self._take(list(range(len(self)))[index])
+
+    def __iter__(self) -> Iterator[Inversion]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        edited = ", edited" if self.unedited is not None else ""
+        return f"<Inversion of {len(self)} picture(s), {self.method}, {self.model.domain.name}{edited}>"
+
+    def _take(self, index: list[int]) -> Inversion:
+        """These pictures, in this order; an index may come more than once."""
+
+        def pick(t: Tensor) -> Tensor:
+            return t[torch.tensor(index, device=t.device)]
+
+        return replace(
+            self,
+            w=pick(self.w),
+            offset_codes=None if self.offset_codes is None else self.offset_codes.apply(pick),
+            style_offsets={k: pick(v) for k, v in self.style_offsets.items()},
+            crop=None if self.crop is None else pick(self.crop),
+            sources=tuple(self.sources[i] for i in index) if self.sources else (),
+            quality={k: tuple(v[i] for i in index) for k, v in self.quality.items()},
+            unedited=None if self.unedited is None else self.unedited._take(index),
+            intermediates=tuple(pick(t) for t in self.intermediates),
+            failures=(),
+        )
+
+    # ---- pictures ----
+
+    @property
+    def offsets(self) -> dict[str, Tensor]:
+        """Dense offsets Δ, layer name -> tensor broadcastable to [B,O,I,k,k]; {} without offset codes."""
+        if self.offset_codes is None or self.model.hypernetwork is None:
+            return {}
+        with torch.no_grad():
+            return self.model.hypernetwork.offsets(self.offset_codes)
+
+    @cached_property
+    def tensor(self) -> Tensor:
+        """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied."""
+        generator = self.model.generator
+        with torch.no_grad():
+            styles = generator.styles(self.w)
+            for name, change in self.style_offsets.items():
+                styles[name] = styles[name] + change
+            return self.model.domain.content(generator.synthesize(styles, self.offsets)).float()
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """The reconstructions as PIL images."""
+        return to_images(self.tensor)
+
+    @property
+    def image(self) -> Image.Image:
+        """The reconstruction of a single picture. Raises InversionError on a batch."""
+        self._single("image", "images")
+        return self.images[0]
+
+    def _single(self, what: str, plural: str) -> None:
+        if len(self) != 1:
+            raise InversionError(f"{what} of a batch of {len(self)}: use .{plural}, or index the batch first.")
+
+    @property
+    def initial(self) -> Inversion:
+        """The same codes without offsets: plain G(w)."""
+        unedited = None if self.unedited is None else self.unedited.initial
+        return replace(self, offset_codes=None, quality={}, unedited=unedited, intermediates=(), method="w-encoder")
+
+    # ---- editing ----
+
+    def edit(
+        self, edit: str | Edit | None = None, strength: float | Sequence[float] = 1.0, **named: float | Sequence[float]
+    ) -> Inversion:
+        """Moves the codes and keeps the offsets.
+
+        Args:
+            edit: the name of one of the model's edits, or an Edit.
+            strength: how far, in the edit's unit. A sequence gives a batch: every picture at every strength, the
+                strengths of one picture next to each other.
+            named: several edits at once, `edit(age=2, smile=1)`.
+
+        Raises:
+            EditError: an unknown name, an edit made for another model, or a strength that is not a finite number.
+        """
+        wanted: list[tuple[str | Edit, float | Sequence[float]]] = [] if edit is None else [(edit, strength)]
+        wanted += list(named.items())
+        if not wanted:
+            raise EditError('no edit was given. Name one, as in edit("age", 2) or edit(age=2).')
+        result = self
+        for one, value in wanted:
+            result = result._edited(one, value)
+        return result
+
+    def _edited(self, edit: str | Edit, strength: float | Sequence[float]) -> Inversion:
+        if isinstance(edit, str):
+            if edit not in self.model.edits:
+                raise EditError(f"no edit named {edit!r} in this model. {did_you_mean(edit, self.model.edits)}")
+            edit = self.model.edits[edit]
+        strengths = [strength] if isinstance(strength, int | float) else list(strength)
+        if not strengths or not all(isinstance(s, int | float) and abs(s) < float("inf") for s in strengths):
+            raise EditError(f"strength {strength!r} of edit {edit.info.name!r}: expected a finite number, or several.")
+        base = self
+        if len(strengths) > 1:
+            base = self._take([i for i in range(len(self)) for _ in strengths])
+        amounts = torch.tensor(strengths * len(self), dtype=self.w.dtype, device=self.w.device)
+        with torch.no_grad():
+            w = edit(base.w, amounts)
+        if w.shape != base.w.shape:
+            raise EditError(f"edit {edit.info.name!r} returned {tuple(w.shape)} for codes {tuple(base.w.shape)}.")
+        return replace(base, w=w, unedited=base.unedited or base, intermediates=())
+
+    # ---- combining ----
+
+    def interpolate(self, other: Inversion, n: int = 5) -> Inversion:
+        """`n` pictures from this one to `other`, both ends included; codes and offsets move together.
+
+        Raises:
+            InversionError: a batch, another model, offsets on one side only, or n below 2.
+        """
+        self._single("interpolation", "interpolate on single pictures")
+        other._single("interpolation", "interpolate on single pictures")
+        if n < 2:
+            raise InversionError(f"interpolation in {n} pictures: expected at least 2.")
+        self._same_model(other)
+        mine, theirs = self.offset_codes, other.offset_codes
+        if (mine is None) != (theirs is None):
+            raise InversionError("one inversion has offsets and the other has none. Use .initial of both, or neither.")
+        ticks = torch.linspace(0, 1, n).tolist()
+        w = torch.cat([(1 - t) * self.w + t * other.w for t in ticks])
+        codes = None
+        if mine is not None and theirs is not None:
+            codes = OffsetCodes.cat([mine * (1 - t) + theirs * t for t in ticks])
+        return replace(
+            self, w=w, offset_codes=codes, crop=None, sources=(), quality={}, unedited=None, intermediates=()
+        )
+
+    def mix(self, other: Inversion, layers: Sequence[str | int]) -> Inversion:
+        """This inversion with the given layers taken from `other`: their style rows and their offsets.
+
+        A toRGB layer shares its row with the next upsampling convolution, so both change together.
+
+        Raises:
+            InversionError: another batch size or model; ConfigError: an unknown layer.
+        """
+        self._same_model(other)
+        if len(self) != len(other):
+            raise InversionError(f"cannot mix a batch of {len(self)} with a batch of {len(other)}.")
+        chosen = [self.model.generator.layer(name) for name in layers]
+        w = self.w.clone()
+        for spec in chosen:
+            w[:, spec.row] = other.w[:, spec.row]
+        codes = self.offset_codes
+        if codes is not None and other.offset_codes is not None:
+            codes = codes.update(other.offset_codes.only([spec.name for spec in chosen]))
+        return replace(self, w=w, offset_codes=codes, quality={}, unedited=self.unedited or self, intermediates=())
+
+    def transfer(self, generator: Generator, layers: Sequence[str] | None = None, w: Tensor | None = None) -> Inversion:
+        """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
+
+        Args:
+            generator: of the same configuration.
+            layers: keep only the offsets of these layers; None keeps all.
+            w: other latent codes [B,L,D].
+
+        Raises:
+            InversionError: a generator of another configuration.
+        """
+        if generator.config != self.model.generator.config:
+            raise InversionError(
+                f"the other generator is {generator.config}, this one {self.model.generator.config}: offsets need "
+                "the same layers."
+            )
+        codes = self.offset_codes
+        if codes is not None and layers is not None:
+            codes = codes.only([generator.layer(name).name for name in layers])
+        model = replace(self.model, generator=generator.to(self.model.device), edits=self.model.edits)
+        return replace(
+            self, model=model, w=self.w if w is None else w, offset_codes=codes, quality={}, intermediates=()
+        )
+
+    def _same_model(self, other: Inversion) -> None:
+        if self.model is not other.model and self.model.fingerprint != other.model.fingerprint:
+            raise InversionError("the two inversions belong to different models.")
+
+    def refine(self, steps: int | None = None, *, callback: Callable[..., None] | None = None) -> Inversion:
+        """More steps of the method that made it, from here.
+
+        Raises:
+            InversionError: it was loaded from disk or has no refinement, so there is nothing to continue.
+        """
+        if self.refinement is None or self.crop is None:
+            raise InversionError("refine() needs the inverted crop and its method: invert the picture again.")
+        return self.refinement(self.crop, self, steps=steps, callback=callback)
+
+    # ---- back to the photo, figures, disk ----
+
+    def paste_back(self, photo: ImageSource | None = None, *, feather: float = 0.1) -> Image.Image:
+        """The (edited) face in its photo.
+
+        After an edit, what the edit changed is added to the photo; without one, the reconstruction replaces the face.
+
+        Args:
+            photo: the photo again, for an inversion that was loaded from disk.
+            feather: see `align.paste_back`.
+
+        Raises:
+            InversionError: a batch, a picture that was not cut out of a photo, or no photo after `load`.
+        """
+        self._single("paste_back", "index the batch first")
+        source = self.sources[0] if self.sources else Source("")
+        if source.placement is None:
+            raise InversionError("this picture was not cut out of a photo, so there is nothing to paste it back into.")
+        base = source.photo if photo is None else load_image(photo)
+        if base is None:
+            raise InversionError("the photo is not kept on disk: pass it, as in paste_back('me.jpg').")
+        if base.size != tuple(source.placement.source_size):
+            raise InversionError(
+                f"a photo of {base.size}; the face was cut out of one of {source.placement.source_size}."
+            )
+        quad = source.placement.footprint
+        if self.unedited is None:
+            return paste_back(base, self.tensor, quad, mode="replace", feather=feather)
+        return paste_back(base, self.tensor, quad, reference=self.unedited.tensor, mode="difference", feather=feather)
+
+    def metrics(self) -> dict[str, tuple[float, ...]]:
+        """Figures against the inverted crop, one number per picture: l2, ms_ssim and, with a judge, perceptual, identity.
+
+        They are those measured when the inversion was made where the crop is no longer there.
+
+        Raises:
+            InversionError: neither the crop nor stored figures are there.
+        """
+        if self.crop is None:
+            if not self.quality:
+                raise InversionError("the inverted crop is gone and no figures were stored: invert the picture again.")
+            return dict(self.quality)
+        with torch.no_grad():
+            image = self.model.domain.to_input(self.tensor)
+            rows = {"l2": metrics.l2(image, self.crop), "ms_ssim": metrics.ms_ssim(image, self.crop)}
+            if self.model.judge is not None:
+                rows["perceptual"] = metrics.perceptual(image, self.crop, self.model.judge)
+                rows["identity"] = metrics.identity(image, self.crop, self.model.judge)
+        return {name: tuple(values.tolist()) for name, values in rows.items()}
+
+    def save(self, path: str | Path) -> None:
+        """Writes codes, offset codes and figures (tens of kB); pictures are made again, exactly, by the same model."""
+        inversion_file.write(
+            Path(path),
+            inversion_file.Record(
+                w=self.w,
+                codes=self.offset_codes,
+                style_offsets=self.style_offsets,
+                unedited_w=None if self.unedited is None else self.unedited.w,
+                placements=tuple(s.placement for s in self.sources),
+                meta={
+                    "fingerprint": self.model.fingerprint,
+                    "domain": self.model.domain.name,
+                    "method": self.method,
+                    "sources": [{"name": s.name, "note": s.note} for s in self.sources],
+                    "quality": {k: list(v) for k, v in self.quality.items()},
+                },
+            ),
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, inverter: HasModel) -> Inversion:
+        """Reads what `save` wrote.
+
+        Raises:
+            MissingFileError, WeightsError: no such file, or not a readable one.
+            InversionError: the file is no inversion, or was made with another model.
+        """
+        model = inverter.model
+        record = inversion_file.read(Path(path), model.device, model.dtype)
+        made_with = record.meta["fingerprint"]
+        if made_with != model.fingerprint:
+            raise InversionError(
+                f"{path} was made with a {record.meta['domain']!r} model with fingerprint {made_with}; this one is "
+                f"{model.domain.name!r}, {model.fingerprint}. Load the model it was made with."
+            )
+        sources = tuple(
+            Source(row["name"], row["note"], None, placement)
+            for row, placement in zip(record.meta["sources"], record.placements, strict=True)
+        )
+        quality = {k: tuple(v) for k, v in record.meta["quality"].items()}
+        made = cls(model, record.w, record.codes, record.style_offsets, None, sources, record.meta["method"], quality)
+        if record.unedited_w is None:
+            return made
+        return replace(made, unedited=replace(made, w=record.unedited_w))

@@ -1,0 +1,402 @@
+"""HyperStyleInverter: align, start, refine, and hand back an Inversion."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hyperstyle import hub
+from hyperstyle.align import LandmarkDetector, crop
+from hyperstyle.domain import Domain
+from hyperstyle.edits import Edit
+from hyperstyle.errors import (
+    AlignmentError,
+    ConfigError,
+    HyperStyleError,
+    LandmarkError,
+    MethodError,
+    NoFaceError,
+    did_you_mean,
+)
+from hyperstyle.images import ImageSource, load_image, resize, to_tensor
+from hyperstyle.inversion import Inversion, Model, Refinement, Source
+from hyperstyle.inversion_file import Placement
+from hyperstyle.methods.hyperstyle import HyperStyleRefinement
+from hyperstyle.model_folder import check_parts, read_model, write_model
+from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.encoders import WEncoder
+from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.traits import TraitNetwork
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["HyperStyleInverter", "pick_device"]
+
+Start = Callable[[Tensor], Tensor]
+Landmarks = npt.ArrayLike
+
+_SMALLEST_FACE_CROP = 256  # faces are cut out at least this large, then averaged down
+
+
+@dataclass(frozen=True)
+class _Method:
+    """A way to invert: a start and what comes after it."""
+
+    refine: bool
+
+
+_METHODS = {"hyperstyle": _Method(refine=True), "w-encoder": _Method(refine=False)}
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. Raises ConfigError for a device that is not there."""
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r} is not known to PyTorch. Use 'auto', 'cpu' or 'cuda'.") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r}: this PyTorch sees no CUDA device. Use 'auto' or 'cpu'.")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"device {device!r}: this PyTorch sees no Apple GPU. Use 'auto' or 'cpu'.")
+    return chosen
+
+
+class HyperStyleInverter:
+    """Puts pictures into a generator so that they can be edited.
+
+    `HyperStyleInverter()` is the bundled model on the best device there is; with parts it is a composition of them.
+
+    Args:
+        generator: maps codes and offsets to pictures.
+        encoder: crop -> w; the start of the built-in methods.
+        hypernetwork: predicts offset codes.
+        domain: what kind of picture this is.
+        aligner: finds landmarks in photos, for domains whose crops are aligned by them.
+        edits: edits by name.
+        judge: reads traits and identity, for figures.
+        steps: passes of the hypernetwork by default.
+        info: source, licence and notes, shown by `describe`.
+
+    Raises:
+        ConfigError: parts that do not fit together, or some parts without the others.
+
+    Example:
+        >>> inverter = HyperStyleInverter()
+        >>> inversion = inverter.invert("me.jpg")
+        >>> inversion.edit("age", 2).image.save("older.png")
+    """
+
+    def __init__(
+        self,
+        generator: Generator | None = None,
+        encoder: WEncoder | None = None,
+        hypernetwork: Hypernetwork | None = None,
+        *,
+        domain: Domain | None = None,
+        aligner: LandmarkDetector | None = None,
+        edits: Mapping[str, Edit] | None = None,
+        judge: TraitNetwork | None = None,
+        steps: int = 5,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
+        if generator is None:
+            given = [encoder, hypernetwork, domain, edits, judge, info]
+            if any(part is not None for part in given):
+                raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
+            model = read_model(hub.resolve("avatars"), device=pick_device(), dtype=torch.float32)
+        else:
+            if domain is None:
+                raise ConfigError(
+                    "a composition needs a domain, as in domain=hyperstyle.Domain('mine', size=256, ...)."
+                )
+            model = Model(generator, domain, encoder, hypernetwork, edits or {}, judge, steps, info or {})
+            check_parts(model)
+        self._model = model
+        self.aligner = aligner
+
+    # ---- models ----
+
+    @property
+    def model(self) -> Model:
+        """The parts."""
+        return self._model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str] = "avatars",
+        *,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        aligner: LandmarkDetector | None = None,
+    ) -> HyperStyleInverter:
+        """Loads a model.
+
+        Args:
+            name: the bundled "avatars", a model folder, or a Hub repository "org/name".
+            device: "auto", "cpu", "cuda", ...
+            dtype: of the weights; None is float32, always.
+            revision, cache_dir, local_files_only: for the Hub.
+            aligner: see the class.
+
+        Raises:
+            ModelNotFoundError: no such model. CheckpointError, ConfigError: its folder cannot be used.
+        """
+        folder = hub.resolve(name, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
+        made = cls.__new__(cls)
+        made._model = read_model(folder, device=pick_device(device), dtype=dtype or torch.float32)
+        made.aligner = aligner
+        return made
+
+    def save_pretrained(self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
+        """Writes the model as a folder that `from_pretrained` reads."""
+        write_model(self.model, Path(path), dtype=dtype)
+
+    def to(self, device: str | torch.device) -> HyperStyleInverter:
+        """The same model with its weights moved to a device; returns itself."""
+        chosen = pick_device(device)
+        for module in (self.model.generator, self.model.encoder, self.model.hypernetwork, self.model.judge):
+            if module is not None:
+                module.to(chosen)
+        return self
+
+    @property
+    def edits(self) -> Mapping[str, Edit]:
+        """The edits that `Inversion.edit` knows by name; each has `info` with its range and unit."""
+        return self.model.edits
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names that `invert(method=...)` accepts for this model."""
+        return tuple(n for n, m in _METHODS.items() if self.model.encoder and (self.model.hypernetwork or not m.refine))
+
+    def describe(self) -> dict[str, Any]:
+        """Domain, sizes, parts, edits, source, licence and hashes, as plain values."""
+        model = self.model
+        parts = {}
+        for name in ("generator", "encoder", "hypernetwork", "judge"):
+            module = getattr(model, name)
+            if module is not None:
+                parts[name] = sum(p.numel() for p in module.parameters())
+        return {
+            "domain": model.domain.name,
+            "description": model.domain.description,
+            "size": model.generator.config.size,
+            "content_size": list(model.domain.content_size),
+            "input_size": list(model.domain.input_size),
+            "latent_width": model.generator.config.latent_width,
+            "rows": model.generator.config.rows,
+            "steps": model.steps,
+            "tuned_layers": list(model.hypernetwork.config.layers) if model.hypernetwork else [],
+            "parameters": parts,
+            "methods": list(self.methods),
+            "edits": {
+                n: {"low": e.info.low, "high": e.info.high, "unit": e.info.unit, "source": e.info.source}
+                for n, e in model.edits.items()
+            },
+            **dict(model.info),
+        }
+
+    # ---- inverting ----
+
+    def invert(
+        self,
+        image: ImageSource | Sequence[ImageSource],
+        *,
+        method: str | Refinement | None = None,
+        start: Start | None = None,
+        steps: int | None = None,
+        align: bool | Literal["auto"] = "auto",
+        landmarks: Landmarks | Sequence[Landmarks] | None = None,
+        batch_size: int | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        intermediates: bool = False,
+        callback: Callable[..., None] | None = None,
+        progress: bool = False,
+    ) -> Inversion:
+        """Inverts one picture, or a list as one batch.
+
+        Args:
+            image: path, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these.
+            method: "hyperstyle" (default where the model has a hypernetwork), "w-encoder", or a Refinement object.
+            start: crops [B,3,h,w] -> codes [B,L,D], in place of the model's encoder.
+            steps: passes of the refinement; None is the model's own number.
+            align: "auto" cuts the face out where landmarks are given or can be found, takes a square picture without
+                landmarks as a crop, and notes in `Inversion.sources` what it did; True aligns; False never does.
+            landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of pictures, one for each.
+            batch_size: pictures that go through the networks together; None is 8.
+            on_error: "skip" leaves out pictures that fail and lists them in `Inversion.failures`.
+            intermediates: keep the reconstructions before and after each pass.
+            callback: called with a `RefineStep` during refinement.
+            progress: show a progress bar over batches.
+
+        Raises:
+            ImageError: a picture cannot be read. AlignmentError: it cannot be aligned.
+            MethodError: an unknown method, or one whose weights the model lacks.
+            ConfigError: wrong arguments.
+        """
+        many = isinstance(image, Sequence) and not isinstance(image, str)
+        images: list[ImageSource] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
+        if not images:
+            raise ConfigError("an empty list of pictures was given: expected at least one.")
+        points = self._landmarks(landmarks, len(images), many)
+        if on_error not in ("raise", "skip"):
+            raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}: expected 1 or more.")
+        begin, refinement = self._method(method, start, intermediates)
+
+        crops: list[Tensor] = []
+        sources: list[Source] = []
+        failures: list[tuple[int, str]] = []
+        for i, (one, own) in enumerate(zip(images, points, strict=True)):
+            try:
+                prepared, source = self._prepare(one, own, align)
+            except HyperStyleError as error:
+                if on_error == "raise":
+                    raise
+                failures.append((i, str(error)))
+                continue
+            crops.append(prepared)
+            sources.append(source)
+        if not crops:
+            raise ConfigError(
+                f"none of the {len(images)} pictures could be used. The first failed with: {failures[0][1]}"
+            )
+
+        size = batch_size or 8
+        starts = range(0, len(crops), size)
+        if progress:
+            from tqdm import tqdm
+
+            starts = tqdm(starts, desc="inverting", unit="batch")
+        parts = []
+        for first in starts:
+            batch = torch.stack(crops[first : first + size])
+            part = self._start(batch, tuple(sources[first : first + size]), begin)
+            if refinement is not None:
+                part = refinement(batch, part, steps=steps, callback=callback)
+            elif steps:
+                raise MethodError(f"method 'w-encoder' has no refinement steps; steps={steps} was asked for.")
+            parts.append(part)
+        return replace(_joined(parts), failures=tuple(failures))
+
+    def _start(self, batch: Tensor, sources: tuple[Source, ...], begin: Start) -> Inversion:
+        model = self.model
+        with torch.no_grad():
+            w = begin(batch.to(model.device, model.dtype))
+            w = model.generator.broadcast(w)
+        made = Inversion(model, w, crop=batch.to(model.device, model.dtype), sources=sources, method="w-encoder")
+        return replace(made, quality=made.metrics())
+
+    def _method(
+        self, method: str | Refinement | None, start: Start | None, intermediates: bool
+    ) -> tuple[Start, Refinement | None]:
+        begin = start or self.model.encoder
+        if begin is None:
+            raise MethodError(
+                "this model has no encoder to start from. Pass start=..., a function from crops [B,3,h,w] to codes "
+                "[B,L,D], or use a model folder with an encoder."
+            )
+        if method is not None and not isinstance(method, str):
+            return begin, method
+        name = method or ("hyperstyle" if self.model.hypernetwork is not None else "w-encoder")
+        if name not in _METHODS:
+            raise MethodError(f"no method {name!r}. {did_you_mean(name, _METHODS)}")
+        if not _METHODS[name].refine:
+            return begin, None
+        if self.model.hypernetwork is None:
+            raise MethodError(
+                f"method {name!r} needs a hypernetwork, which this model lacks. {did_you_mean(name, self.methods)}"
+            )
+        return begin, HyperStyleRefinement(keep_intermediates=intermediates)
+
+    @staticmethod
+    def _landmarks(landmarks: Landmarks | Sequence[Landmarks] | None, count: int, many: bool) -> list[Any]:
+        """One set of points, or None, for each picture."""
+        if landmarks is None:
+            return [None] * count
+        if not many:
+            return [landmarks]
+        given = list(cast("Sequence[Any]", landmarks))
+        if len(given) != count:
+            raise LandmarkError(f"{len(given)} sets of landmarks for {count} pictures: expected one for each, or None.")
+        return given
+
+    def _prepare(
+        self, image: ImageSource, landmarks: Landmarks | None, align: bool | Literal["auto"]
+    ) -> tuple[Tensor, Source]:
+        """One picture -> what the encoder sees [3,h,w], and where it came from."""
+        if align not in (True, False, "auto"):
+            raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
+        photo = load_image(image)
+        name = os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
+        height, width = self.model.domain.input_size
+        placement: Placement | None = None
+        picture, note = photo, "used as it is"
+        if self.model.domain.aligner == "face" and align is not False:
+            points, note = self._find(photo, name, landmarks, forced=align is True)
+            if points is not None:
+                side = max(_SMALLEST_FACE_CROP, self.model.domain.size)
+                cut = crop(photo, points, side, side)
+                picture = cut.image
+                placement = Placement(cut.footprint, cut.landmarks, cut.source_size)
+        elif landmarks is not None and align is not False:
+            raise ConfigError(f"landmarks were given, but {self.model.domain.name!r} pictures are not aligned by them.")
+        return to_tensor(resize(picture, (height, width))), Source(name, note, photo, placement)
+
+    def _find(
+        self, photo: Image.Image, name: str, landmarks: Landmarks | None, *, forced: bool
+    ) -> tuple[npt.NDArray[np.float64] | None, str]:
+        """Landmarks of the face to cut out, or None where the picture is taken as a crop; and a note for people."""
+        if landmarks is not None:
+            return np.asarray(landmarks, dtype=np.float64), "cut out by the landmarks given"
+        square = photo.width == photo.height
+        if square and not forced:
+            return None, "square, so taken as an aligned crop; align=True looks for a face"
+        if self.aligner is None:
+            raise AlignmentError(
+                f"{name!r} ({photo.width}x{photo.height} px) needs to be cut out around the face. Pass landmarks=... "
+                "(68 or 5 points), an aligner that finds them, or a square picture that is already cut out with "
+                "align=False."
+            )
+        faces = self.aligner(photo)
+        if not faces:
+            raise NoFaceError(
+                f"no face found in {name!r} ({photo.width}x{photo.height} px). Crop closer, or pass align=False if this "
+                "already is an aligned crop."
+            )
+        spans = [float(np.prod(np.ptp(face, axis=0))) for face in faces]
+        return faces[int(np.argmax(spans))], f"cut out around the largest of {len(faces)} face(s)"
+
+
+def _joined(parts: list[Inversion]) -> Inversion:
+    """Batches as one."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    codes = [p.offset_codes for p in parts if p.offset_codes is not None]
+    return replace(
+        first,
+        w=torch.cat([p.w for p in parts]),
+        offset_codes=OffsetCodes.cat(codes) if len(codes) == len(parts) else None,
+        crop=torch.cat([p.crop for p in parts if p.crop is not None]),
+        sources=tuple(s for p in parts for s in p.sources),
+        quality={k: tuple(v for p in parts for v in p.quality[k]) for k in first.quality},
+        intermediates=tuple(torch.cat(list(t)) for t in zip(*(p.intermediates for p in parts), strict=True)),
+    )

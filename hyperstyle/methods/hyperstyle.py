@@ -1,0 +1,133 @@
+"""HyperStyle (Alaluf et al., CVPR 2022): iterative refinement of generator weights by a hypernetwork."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.inversion import Inversion
+from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hypernetwork import Hypernetwork
+
+__all__ = ["HyperStyleRefinement", "RefineStep", "refine"]
+
+
+@dataclass(frozen=True)
+class RefineStep:
+    """What a callback of `refine` sees after each pass.
+
+    Attributes:
+        step: 1 after the first pass; 0 for the reconstruction before any.
+        steps: how many passes there will be.
+        codes: accumulated offset codes, None at step 0.
+        image: the reconstruction with them [B,3,size,size].
+    """
+
+    step: int
+    steps: int
+    codes: OffsetCodes | None
+    image: Tensor
+
+
+def refine(
+    crop: Tensor,
+    w: Tensor,
+    generator: Generator,
+    hypernetwork: Hypernetwork,
+    to_input: Callable[[Tensor], Tensor],
+    *,
+    steps: int = 5,
+    codes: OffsetCodes | None = None,
+    callback: Callable[[RefineStep], None] | None = None,
+) -> tuple[OffsetCodes | None, Tensor]:
+    """Predicts weight offsets in a loop while the latent code stays fixed (Eq. 4 to 6).
+
+    Args:
+        crop: [B,3,h,w] in [-1,1], the picture as the hypernetwork sees it.
+        w: [B,L,D] latent codes, from the W encoder.
+        generator, hypernetwork: the networks.
+        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        steps: passes of the hypernetwork; 0 leaves the codes as they are.
+        codes: accumulated codes to continue from.
+        callback: called with the state before the first pass and after each.
+
+    Returns:
+        The accumulated offset codes (None if there are none) and the reconstruction with them.
+    """
+
+    def synthesize() -> Tensor:
+        out: Tensor = generator(w, None if codes is None else hypernetwork.offsets(codes))
+        return out
+
+    image = synthesize()
+    if callback is not None:
+        callback(RefineStep(0, steps, codes, image))
+    for step in range(1, steps + 1):
+        new = hypernetwork(crop, to_input(image))  # Eq. 4: H(x, y)
+        codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
+        image = synthesize()  # Eq. 5: weights * (1 + Δ)
+        if callback is not None:
+            callback(RefineStep(step, steps, codes, image))
+    return codes, image
+
+
+@dataclass(frozen=True)
+class HyperStyleRefinement:
+    """`refine` as a refinement of inversions.
+
+    Attributes:
+        keep_intermediates: keep the reconstruction before and after each pass in the inversion.
+    """
+
+    keep_intermediates: bool = False
+
+    def __call__(
+        self,
+        crop: Tensor,
+        inversion: Inversion,
+        *,
+        steps: int | None = None,
+        callback: Callable[..., None] | None = None,
+    ) -> Inversion:
+        """Adds `steps` passes (the model's own number by default) to the inversion's offset codes.
+
+        Raises:
+            MethodError: the model has no hypernetwork.
+            ConfigError: a negative number of steps.
+        """
+        model = inversion.model
+        if model.hypernetwork is None:
+            raise MethodError(
+                "this model has no hypernetwork, so it cannot refine. Use method='w-encoder', or a model with one."
+            )
+        steps = model.steps if steps is None else steps
+        if steps < 0:
+            raise ConfigError(f"steps={steps}: expected 0 or more.")
+        seen: list[Tensor] = []
+
+        def watch(step: RefineStep) -> None:
+            if self.keep_intermediates:
+                seen.append(model.domain.content(step.image).float())
+            if callback is not None:
+                callback(step)
+
+        with torch.no_grad():
+            codes, _ = refine(
+                crop.to(model.device, model.dtype),
+                inversion.w,
+                model.generator,
+                model.hypernetwork,
+                lambda image: model.domain.to_input(model.domain.content(image)),
+                steps=steps,
+                codes=inversion.offset_codes,
+                callback=watch,
+            )
+        made = replace(
+            inversion, offset_codes=codes, method="hyperstyle", intermediates=tuple(seen), refinement=self, quality={}
+        )
+        return replace(made, quality=made.metrics())

@@ -1,0 +1,78 @@
+"""Distances between pictures, (a, b) -> [B]; pictures are [B,3,H,W] in [-1,1]."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.errors import ImageError
+from hyperstyle.networks.traits import TraitNetwork
+
+__all__ = ["identity", "l2", "ms_ssim", "perceptual"]
+
+_LEVEL_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+def _check(a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape or a.ndim != 4:
+        raise ImageError(f"pictures of shapes {tuple(a.shape)} and {tuple(b.shape)}: expected the same [B, 3, H, W].")
+
+
+def l2(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared error [B] on the [-1,1] scale, as the paper reports it."""
+    _check(a, b)
+    return (a - b).square().mean((1, 2, 3))
+
+
+def ms_ssim(a: Tensor, b: Tensor, *, size: int = 256) -> Tensor:
+    """Multi-scale structural similarity [B] (Wang et al., 2003), at most 1.
+
+    Gaussian window of 11 px and sigma 1.5 without padding, five scales, constants for a data range of 2. Pictures that
+    are smaller than `size` are enlarged bilinearly first. Negative similarities count as zero.
+    """
+    _check(a, b)
+    if min(a.shape[2:]) < size:
+        a, b = (F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False) for x in (a, b))
+    ticks = torch.arange(11, dtype=a.dtype, device=a.device) - 5
+    window = torch.exp(-ticks.square() / (2 * 1.5**2))
+    window = window / window.sum()
+    channels = a.shape[1]
+
+    def blur(x: Tensor) -> Tensor:
+        x = F.conv2d(x, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+        return F.conv2d(x, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    result = torch.ones(a.shape[0], dtype=a.dtype, device=a.device)
+    for level, weight in enumerate(_LEVEL_WEIGHTS):
+        mean_a, mean_b = blur(a), blur(b)
+        variance_a, variance_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+        covariance = blur(a * b) - mean_a * mean_b
+        contrast = (2 * covariance + c2) / (variance_a + variance_b + c2)
+        if level == len(_LEVEL_WEIGHTS) - 1:
+            contrast = contrast * (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+        result = result * contrast.mean((1, 2, 3)).clamp(min=0) ** weight
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+    return result
+
+
+def perceptual(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
+    """Distance [B] between the features of a trait network; 0 for equal pictures.
+
+    At every stage the features are normalised over channels, as in LPIPS, and their squared differences are averaged
+    over positions and stages. It is not LPIPS: the network and its scale are those of the bundled domain.
+    """
+    _check(a, b)
+    total = torch.zeros(a.shape[0], dtype=a.dtype, device=a.device)
+    stages = list(zip(judge.features(a), judge.features(b), strict=True))
+    for x, y in stages:
+        difference = F.normalize(x, dim=1) - F.normalize(y, dim=1)
+        total = total + difference.square().sum(1).mean((1, 2))
+    return total / len(stages)
+
+
+def identity(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
+    """Cosine similarity [B] of the identity embeddings."""
+    _check(a, b)
+    return F.cosine_similarity(judge.embedding(a), judge.embedding(b))

@@ -1,0 +1,142 @@
+"""A whole model on disk: `hyperstyle.json` and one folder per component."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hyperstyle.checkpoint import (
+    config_from_dict,
+    config_to_dict,
+    load_component,
+    read_json,
+    save_component,
+    sha256,
+    write_json,
+)
+from hyperstyle.domain import Domain
+from hyperstyle.edits import DirectionEdit, load_edits, save_edit
+from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
+from hyperstyle.inversion import Model
+from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+
+__all__ = ["COMPONENTS", "check_parts", "read_model", "write_model"]
+
+FILE = "hyperstyle.json"
+
+COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
+    "generator": (Generator, GeneratorConfig),
+    "encoder": (WEncoder, WEncoderConfig),
+    "hypernetwork": (Hypernetwork, HypernetworkConfig),
+    "judge": (TraitNetwork, TraitNetworkConfig),
+}
+
+
+def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Writes the model; `hyperstyle.json` comes last, so that a folder that was interrupted is not taken for a model.
+
+    Raises:
+        HyperStyleError: a file cannot be written.
+        CheckpointError: an edit that has no form on disk.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).unlink(missing_ok=True)
+    hashes: dict[str, str] = {}
+    for name in COMPONENTS:
+        module = getattr(model, name)
+        if module is not None:
+            save_component(module, module.config, folder / name, dtype=dtype)
+            hashes[name] = sha256(folder / name / "model.safetensors")
+    for name, edit in model.edits.items():
+        if not isinstance(edit, DirectionEdit):
+            raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
+        save_edit(edit, folder / "edits" / name)
+    write_json(
+        folder / FILE,
+        {
+            "format": 1,
+            "domain": config_to_dict(model.domain),
+            "steps": model.steps,
+            "sha256": hashes,
+            "info": {k: v for k, v in model.info.items() if k != "sha256"},
+        },
+    )
+
+
+def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Model:
+    """Reads what `write_model` wrote.
+
+    Raises:
+        MissingFileError: `hyperstyle.json` or a file of a component is missing.
+        ConfigError, WeightsError: a file is malformed, a hash differs, or parts do not fit together.
+    """
+    top = read_json(folder / FILE)
+    where = str(folder / FILE)
+    if top.get("format") != 1:
+        raise ConfigError(f"{where}: format {top.get('format')!r}; this version reads format 1.")
+    for key in ("domain", "steps", "sha256"):
+        if key not in top:
+            raise ConfigError(f"{where}: entry {key!r} is missing.")
+    domain = config_from_dict(Domain, top["domain"], where)
+    parts: dict[str, Any] = {}
+    for name, expected in top["sha256"].items():
+        if name not in COMPONENTS:
+            raise ConfigError(f"{where} names a component {name!r}; known: {', '.join(COMPONENTS)}.")
+        kind, config = COMPONENTS[name]
+        parts[name] = load_component(kind, config, folder / name, device=device, dtype=dtype)
+        found = sha256(folder / name / "model.safetensors")
+        if found != expected:
+            raise WeightsError(
+                f"{folder / name / 'model.safetensors'} has sha256 {found[:12]}..., {FILE} says {expected[:12]}...: "
+                "the file was changed or is damaged. Fetch or write the model again."
+            )
+    if "generator" not in parts:
+        raise ConfigError(f"{where} names no generator.")
+    info = {**top.get("info", {}), "sha256": top["sha256"]}
+    edits = load_edits(folder / "edits")
+    moved = {n: dataclasses.replace(e, direction=e.direction.to(device, dtype)) for n, e in edits.items()}
+    model = Model(domain=domain, steps=top["steps"], edits=moved, info=info, **parts)
+    check_parts(model)
+    return model
+
+
+def check_parts(model: Model) -> None:
+    """Raises ConfigError unless generator, encoder, hypernetwork and domain fit together."""
+    generator, domain = model.generator.config, model.domain
+    checks: list[tuple[Callable[[], bool], str]] = [
+        (lambda: generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
+    ]
+    if model.encoder is not None:
+        e = model.encoder.config
+        checks += [
+            (
+                lambda: (e.rows, e.latent_width) == (generator.rows, generator.latent_width),
+                f"encoder for [{e.rows}, {e.latent_width}] codes, generator with [{generator.rows}, "
+                f"{generator.latent_width}]",
+            ),
+            (lambda: e.input_size == domain.input_size, f"encoder for {e.input_size} px, domain {domain.input_size}"),
+        ]
+    if model.hypernetwork is not None:
+        h = model.hypernetwork.config
+        checks += [
+            (
+                lambda: h.generator == generator,
+                f"hypernetwork for a generator of {h.generator.size} px with channels {h.generator.channels}, this one "
+                f"has {generator.size} px and {generator.channels}",
+            ),
+            (
+                lambda: h.input_size == domain.input_size,
+                f"hypernetwork for {h.input_size} px, domain {domain.input_size}",
+            ),
+        ]
+    for ok, text in checks:
+        if not ok():
+            raise ConfigError(f"parts do not fit together: {text}. Use parts that were trained together.")

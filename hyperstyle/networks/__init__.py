@@ -1,0 +1,1 @@
+"""The networks: generator, encoders, hypernetwork and what they are built from."""

@@ -1,0 +1,169 @@
+"""The two convolutional trunks: a ResNet without max-pooling (hypernetwork) and IR-SE (encoders)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from hyperstyle.errors import ConfigError
+
+__all__ = ["IRSETrunk", "Norm", "ResNetTrunk", "TrunkConfig", "normalization"]
+
+Norm = Literal["batch", "group", "none"]
+
+
+@dataclass(frozen=True)
+class TrunkConfig:
+    """Numbers of a trunk.
+
+    Attributes:
+        widths: channels of the stages; the defaults are those of the published networks (stem as wide as stage 1).
+        blocks: residual blocks per stage.
+        stem_kernel, stem_stride: the first convolution (padding stem_kernel // 2).
+        first_stride: stride of the first stage; later stages halve the resolution.
+        norm: "batch" as published; "group" (8 channels a group) does not depend on batch statistics.
+    """
+
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    stem_kernel: int
+    stem_stride: int
+    first_stride: int
+    norm: Norm = "batch"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        if len(self.widths) != len(self.blocks) or not self.widths or min(*self.widths, *self.blocks, 1) < 1:
+            raise ConfigError(f"a trunk with widths {self.widths} and blocks {self.blocks}: expected as many of each.")
+        if self.norm == "group" and any(w % 8 for w in self.widths):
+            raise ConfigError(f"trunk widths {self.widths}: group normalisation needs multiples of 8.")
+
+    @classmethod
+    def resnet34(cls) -> TrunkConfig:
+        """The hypernetwork's trunk: ResNet-34, 256 px -> 16 px."""
+        return cls((64, 128, 256, 512), (3, 4, 6, 3), stem_kernel=7, stem_stride=2, first_stride=1)
+
+    @classmethod
+    def irse50(cls) -> TrunkConfig:
+        """The encoders' trunk: IR-SE-50, 256 px -> 16 px."""
+        return cls((64, 128, 256, 512), (3, 4, 14, 3), stem_kernel=3, stem_stride=1, first_stride=2)
+
+    @property
+    def stages(self) -> list[tuple[int, int, int]]:
+        """(channels in, channels out, stride) of every residual block, in order."""
+        table = []
+        before = self.widths[0]
+        for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True)):
+            for i in range(count):
+                stride = 1 if i else (self.first_stride if stage == 0 else 2)
+                table.append((before, width, stride))
+                before = width
+        return table
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Size of the features for an input of this size."""
+        for stride in (self.stem_stride, *(s for _, _, s in self.stages)):
+            height, width = -(-height // stride), -(-width // stride)
+        return height, width
+
+
+def normalization(kind: Norm, channels: int) -> nn.Module:
+    """The layer that `kind` names."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(channels // 8, channels) if kind == "group" else nn.Identity()
+
+
+class _BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut, ReLU inside and after the sum (torchvision's names)."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.bn1 = normalization(norm, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = normalization(norm, channels)
+        self.relu = nn.ReLU()
+        self.downsample: nn.Module | None = None
+        if stride != 1 or channels_in != channels:
+            shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, normalization(norm, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out: Tensor = self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return out
+
+
+class ResNetTrunk(nn.Module):
+    """[B,channels,h,w] -> features [B,widths[-1],h',w'] (16x smaller as published; no max-pooling)."""
+
+    def __init__(self, channels: int, config: TrunkConfig) -> None:
+        super().__init__()
+        width, kernel = config.widths[0], config.stem_kernel
+        self.conv1 = nn.Conv2d(channels, width, kernel, config.stem_stride, kernel // 2, bias=False)
+        self.bn1 = normalization(config.norm, width)
+        self.relu = nn.PReLU(width)
+        self.body = nn.Sequential(*(_BasicBlock(i, o, s, config.norm) for i, o, s in config.stages))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(self.relu(self.bn1(self.conv1(x))))
+        return out
+
+
+class _SqueezeExcite(nn.Module):
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(1, channels // reduction)
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.relu = nn.ReLU()
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x * self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x)))))
+        return out
+
+
+class _IRSEBlock(nn.Module):
+    """Pre-normalised residual block with squeeze-and-excitation; the second convolution carries the stride."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.shortcut_layer: nn.Module
+        if channels_in == channels:
+            self.shortcut_layer = nn.MaxPool2d(1, stride)  # subsampling
+        else:
+            projection = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.shortcut_layer = nn.Sequential(projection, normalization(norm, channels))
+        self.res_layer = nn.Sequential(
+            normalization(norm, channels_in),
+            nn.Conv2d(channels_in, channels, 3, 1, 1, bias=False),
+            nn.PReLU(channels),
+            nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
+            normalization(norm, channels),
+            _SqueezeExcite(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.shortcut_layer(x) + self.res_layer(x)
+        return out
+
+
+class IRSETrunk(nn.Module):
+    """[B,channels,h,w] -> features [B,widths[-1],h',w'] (16x smaller as published)."""
+
+    def __init__(self, channels: int, config: TrunkConfig) -> None:
+        super().__init__()
+        width, kernel = config.widths[0], config.stem_kernel
+        stem = nn.Conv2d(channels, width, kernel, config.stem_stride, kernel // 2, bias=False)
+        self.input_layer = nn.Sequential(stem, normalization(config.norm, width), nn.PReLU(width))
+        self.body = nn.Sequential(*(_IRSEBlock(i, o, s, config.norm) for i, o, s in config.stages))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(self.input_layer(x))
+        return out

@@ -1,0 +1,367 @@
+"""StyleGAN2 (Karras et al., CVPR 2020): z -> w -> styles -> image, with relative weight offsets (HyperStyle, Eq. 5).
+
+Attribute names follow the widely used PyTorch port (`g_ema` files), so that its tensors load under their own names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.errors import ConfigError, did_you_mean
+from hyperstyle.networks.ops import EqualLinear, Modulation, bias_activation, fir_kernel, modulated_conv, upsample
+
+__all__ = ["Generator", "GeneratorConfig", "LayerSpec", "NoiseMode", "Offsets", "layer_table"]
+
+NoiseMode = Literal["const", "random", "none"]
+Offsets = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Numbers that define a generator.
+
+    Attributes:
+        size: side of the pictures in pixels, a power of two from 16 up.
+        channels: feature channels at 4, 8, ..., `size` px.
+        latent_width: D, the width of z and w.
+        mapping_layers: depth of the mapping network.
+        mapping_rate: learning-rate multiplier of the mapping network (stored weights are divided by it).
+    """
+
+    size: int
+    channels: tuple[int, ...]
+    latent_width: int = 512
+    mapping_layers: int = 8
+    mapping_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        if self.size < 16 or self.size & (self.size - 1):
+            raise ConfigError(f"generator size {self.size}: expected a power of two, 16 or more.")
+        if len(self.channels) != len(self.resolutions):
+            raise ConfigError(
+                f"{len(self.channels)} channel counts for a generator of {self.size} px: expected "
+                f"{len(self.resolutions)}, one for each of {', '.join(map(str, self.resolutions))} px."
+            )
+        if min(self.channels) < 1 or self.latent_width < 1 or self.mapping_layers < 1:
+            raise ConfigError("channels, latent_width and mapping_layers of a generator must be positive.")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """4, 8, ..., size."""
+        return tuple(2**n for n in range(2, int(math.log2(self.size)) + 1))
+
+    @property
+    def rows(self) -> int:
+        """L, the number of style rows: 18 at 1024 px."""
+        return 2 * int(math.log2(self.size)) - 2
+
+    @classmethod
+    def official(cls, size: int, *, channel_multiplier: int = 2) -> GeneratorConfig:
+        """The published configurations: 512 channels up to 64 px, then halved at each step (config F)."""
+        table = {r: 512 if r <= 32 else 256 * channel_multiplier * 64 // r for r in (2**n for n in range(2, 11))}
+        return cls(size=size, channels=tuple(c for r, c in table.items() if r <= size))
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One convolution of a generator.
+
+    Attributes:
+        name: `b64.conv0` (upsampling), `b64.conv1` or `b64.torgb`.
+        index: its place in the official order: conv, toRGB, then (upsampling conv, conv, toRGB) per resolution.
+        resolution: side of its output in pixels.
+        channels_in, channels_out, kernel: its weight is [channels_out, channels_in, kernel, kernel].
+        row: the row of `w` that feeds it.
+        up: whether it doubles the resolution.
+    """
+
+    name: str
+    index: int
+    resolution: int
+    channels_in: int
+    channels_out: int
+    kernel: int
+    row: int
+    up: bool
+
+    @property
+    def torgb(self) -> bool:
+        """Whether this layer writes colours (no demodulation, no noise)."""
+        return self.kernel == 1
+
+
+def layer_table(config: GeneratorConfig) -> tuple[LayerSpec, ...]:
+    """All convolutions of a generator in the official order (26 at 1024 px); no network is built."""
+    first = config.channels[0]
+    table = [LayerSpec("b4.conv1", 0, 4, first, first, 3, 0, False), LayerSpec("b4.torgb", 1, 4, first, 3, 1, 1, False)]
+    before = first
+    for block, (size, channels) in enumerate(zip(config.resolutions[1:], config.channels[1:], strict=True)):
+        index, row = 2 + 3 * block, 1 + 2 * block  # a toRGB shares its row with the next upsampling convolution
+        table += [
+            LayerSpec(f"b{size}.conv0", index, size, before, channels, 3, row, True),
+            LayerSpec(f"b{size}.conv1", index + 1, size, channels, channels, 3, row + 1, False),
+            LayerSpec(f"b{size}.torgb", index + 2, size, channels, 3, 1, row + 2, False),
+        ]
+        before = channels
+    return tuple(table)
+
+
+class _PixelNorm(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+
+
+class _ConstantInput(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
+
+
+class _Blur(nn.Module):
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernel", fir_kernel())
+
+
+class _ModulatedConv(nn.Module):
+    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
+        super().__init__()
+        self.spec = spec
+        shape = (1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.modulation = EqualLinear(latent_width, spec.channels_in, bias_init=1.0)
+        if spec.up:
+            self.blur = _Blur()
+
+    def forward(self, x: Tensor, style: Tensor, offset: Tensor | None, modulation: Modulation) -> Tensor:
+        return modulated_conv(
+            x,
+            self.weight[0],
+            style,
+            offset=offset,
+            demodulate=not self.spec.torgb,
+            up=self.spec.up,
+            kernel=self.blur.kernel if self.spec.up else None,
+            modulation=modulation,
+        )
+
+
+class _NoiseStrength(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+class _Bias(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+
+class _StyledConv(nn.Module):
+    """Modulated convolution, noise, bias and leaky ReLU."""
+
+    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
+        super().__init__()
+        self.conv = _ModulatedConv(spec, latent_width)
+        self.noise = _NoiseStrength()
+        self.activate = _Bias(spec.channels_out)
+
+    def forward(
+        self, x: Tensor, style: Tensor, offset: Tensor | None, noise: Tensor | None, modulation: Modulation
+    ) -> Tensor:
+        x = self.conv(x, style, offset, modulation)
+        if noise is not None:
+            x = x + self.noise.weight * noise.to(x.dtype)
+        return bias_activation(x, self.activate.bias)
+
+
+class _ToRGB(nn.Module):
+    """1x1 modulated convolution to colours, added to the upsampled picture so far."""
+
+    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
+        super().__init__()
+        if spec.resolution > 4:
+            self.upsample = _Blur()
+        self.conv = _ModulatedConv(spec, latent_width)
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+
+    def forward(
+        self, x: Tensor, style: Tensor, offset: Tensor | None, image: Tensor | None, modulation: Modulation
+    ) -> Tensor:
+        x = self.conv(x, style, offset, modulation) + self.bias
+        return x if image is None else x + upsample(image, self.upsample.kernel)
+
+
+class _Noises(nn.Module):
+    """The stored noise maps `noise_0`, `noise_1`, ...: one at 4 px, then two per resolution."""
+
+    def __init__(self, resolutions: tuple[int, ...]) -> None:
+        super().__init__()
+        for i, size in enumerate([4, *(r for r in resolutions[1:] for _ in range(2))]):
+            self.register_buffer(f"noise_{i}", torch.randn(1, 1, size, size))
+
+    def at(self, i: int) -> Tensor:
+        return self.get_buffer(f"noise_{i}")
+
+
+class Generator(nn.Module):
+    """StyleGAN2 generator in three public stages: `mapping`, `styles`, `synthesize`.
+
+    Attributes:
+        config: the numbers it was built from.
+        layers: the table of its convolutions, in the official order.
+        latent_avg: [D] mean of W, for truncation, encoders and edits.
+
+    Example:
+        >>> generator = Generator(GeneratorConfig(size=16, channels=(8, 8, 8), latent_width=16, mapping_layers=2))
+        >>> w = generator.broadcast(generator.mapping(torch.randn(2, 16)))
+        >>> generator(w).shape
+        torch.Size([2, 3, 16, 16])
+    """
+
+    latent_avg: Tensor
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = layer_table(config)
+        width = config.latent_width
+        self.style = nn.Sequential(
+            _PixelNorm(),
+            *(EqualLinear(width, width, rate=config.mapping_rate, activate=True) for _ in range(config.mapping_layers)),
+        )
+        self.input = _ConstantInput(config.channels[0])
+        by_index = {layer.index: layer for layer in self.layers}
+        self.conv1 = _StyledConv(by_index[0], width)
+        self.to_rgb1 = _ToRGB(by_index[1], width)
+        self.convs = nn.ModuleList(_StyledConv(s, width) for s in self.layers[2:] if not s.torgb)
+        self.to_rgbs = nn.ModuleList(_ToRGB(s, width) for s in self.layers[2:] if s.torgb)
+        self.noises = _Noises(config.resolutions)
+        self.register_buffer("latent_avg", torch.zeros(width))
+
+    # ---- names ----
+
+    def layer(self, name: str | int) -> LayerSpec:
+        """The layer with this name (`b64.conv1`) or official index. Raises ConfigError for an unknown one."""
+        for spec in self.layers:
+            if name in (spec.name, spec.index):
+                return spec
+        raise ConfigError(
+            f"no layer {name!r} in this generator. {did_you_mean(str(name), [s.name for s in self.layers])}"
+        )
+
+    def weight(self, name: str | int) -> Tensor:
+        """The raw weight [O,I,k,k] of a layer."""
+        return self._conv(self.layer(name)).weight[0]
+
+    def _conv(self, spec: LayerSpec) -> _ModulatedConv:
+        conv = self._block(spec).conv
+        if not isinstance(conv, _ModulatedConv):
+            raise TypeError("a generator block holds a modulated convolution")
+        return conv
+
+    def _block(self, spec: LayerSpec) -> nn.Module:
+        if spec.index < 2:
+            return self.to_rgb1 if spec.torgb else self.conv1
+        block, place = divmod(spec.index - 2, 3)
+        return self.to_rgbs[block] if place == 2 else self.convs[2 * block + place]
+
+    # ---- stages ----
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """z [B,D] -> W code [B,D]."""
+        out: Tensor = self.style(z)
+        return out
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """One code per picture [B,D] -> the same row for every layer [B,L,D]; [B,L,D] passes through."""
+        return w[:, None].expand(-1, self.config.rows, -1) if w.ndim == 2 else w
+
+    def styles(self, w: Tensor) -> dict[str, Tensor]:
+        """Latent codes [B,L,D] or [B,D] -> StyleSpace: layer name -> [B,I]. Raises ConfigError for another shape."""
+        w = self.broadcast(w)
+        expected = (self.config.rows, self.config.latent_width)
+        if w.ndim != 3 or tuple(w.shape[1:]) != expected:
+            raise ConfigError(f"latent codes of shape {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
+        return {s.name: self._conv(s).modulation(w[:, s.row]) for s in self.layers}
+
+    def synthesize(
+        self,
+        styles: Mapping[str, Tensor],
+        offsets: Offsets | None = None,
+        *,
+        noise: NoiseMode = "const",
+        random: torch.Generator | None = None,
+        modulation: Modulation = "weights",
+    ) -> Tensor:
+        """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
+
+        Args:
+            styles: layer name -> [B,I], all layers.
+            offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the layer's weight becomes weight * (1 + Δ).
+                Absent layers are untouched.
+            noise: the stored maps ("const"), fresh ones ("random"), or no noise ("none").
+            random: source of the fresh noise.
+            modulation: see `ops.modulated_conv`.
+
+        Raises:
+            ConfigError: an offset for a layer that does not exist.
+        """
+        offsets = offsets or {}
+        if unknown := sorted(set(offsets) - {s.name for s in self.layers}):
+            raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], styles)}")
+        batch = next(iter(styles.values())).shape[0]
+        x = self.input.input.expand(batch, -1, -1, -1)
+        image: Tensor | None = None
+        noise_index = 0
+        for spec in self.layers:
+            style, offset = styles[spec.name], offsets.get(spec.name)
+            if spec.torgb:
+                image = self._block(spec)(x, style, offset, image, modulation)
+                continue
+            x = self._block(spec)(x, style, offset, self._noise(noise, noise_index, batch, random), modulation)
+            noise_index += 1
+        if image is None:
+            raise TypeError("a generator has at least one toRGB layer")
+        return image
+
+    def forward(
+        self,
+        w: Tensor,
+        offsets: Offsets | None = None,
+        *,
+        noise: NoiseMode = "const",
+        random: torch.Generator | None = None,
+        modulation: Modulation = "weights",
+    ) -> Tensor:
+        """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""
+        return self.synthesize(self.styles(w), offsets, noise=noise, random=random, modulation=modulation)
+
+    def _noise(self, mode: NoiseMode, i: int, batch: int, random: torch.Generator | None) -> Tensor | None:
+        if mode == "none":
+            return None
+        stored = self.noises.at(i)
+        if mode == "const":
+            return stored
+        shape = (batch, *stored.shape[1:])
+        return torch.randn(shape, generator=random, device=stored.device, dtype=stored.dtype)
+
+    @torch.no_grad()
+    def mean_w(self, count: int = 10_000, *, seed: int = 0) -> Tensor:
+        """Mean [D] of `count` sampled W codes; z is drawn on the CPU, so it is the same on every device."""
+        random = torch.Generator().manual_seed(seed)
+        parts = []
+        for start in range(0, count, 4096):
+            z = torch.randn(min(4096, count - start), self.config.latent_width, generator=random)
+            parts.append(self.mapping(z.to(self.latent_avg.device)).double().sum(0))
+        return (torch.stack(parts).sum(0) / count).to(self.latent_avg.dtype)

@@ -1,0 +1,47 @@
+"""Pixel losses that need no network."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["pyramid_l1", "pyramid_mse"]
+
+
+def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor | None = None, *, levels: int = 4) -> Tensor:
+    """Weighted L1 of the pictures and of their finite differences, summed over an image pyramid.
+
+    Args:
+        image, target: [B,3,H,W].
+        weight: [B,1,H,W], where to look closer; mean 1 leaves the scale of the loss as it is.
+        levels: pyramid levels, each half the size of the one before; differences are left out at the last.
+    """
+    total = image.new_zeros(())
+    difference = image - target
+    for level in range(levels):
+        weighted = difference if weight is None else difference * weight
+        total = total + weighted.abs().mean()
+        if level < levels - 1:
+            horizontal = difference[..., 1:] - difference[..., :-1]
+            vertical = difference[..., 1:, :] - difference[..., :-1, :]
+            if weight is not None:
+                horizontal, vertical = horizontal * weight[..., 1:], vertical * weight[..., 1:, :]
+            total = total + horizontal.abs().mean() + vertical.abs().mean()
+            difference = F.avg_pool2d(difference, 2)
+            weight = None if weight is None else F.avg_pool2d(weight, 2)
+    return total
+
+
+def pyramid_mse(image: Tensor, target: Tensor, weight: Tensor | None = None, *, levels: int = 3) -> Tensor:
+    """7.5 times the squared error plus the L1 error, summed over an image pyramid; arguments as in `pyramid_l1`."""
+    total = image.new_zeros(())
+    difference = image - target
+    for level in range(levels):
+        squared, absolute = difference.square(), difference.abs()
+        if weight is not None:
+            squared, absolute = squared * weight, absolute * weight
+        total = total + 7.5 * squared.mean() + absolute.mean()
+        if level < levels - 1:
+            difference = F.avg_pool2d(difference, 2)
+            weight = None if weight is None else F.avg_pool2d(weight, 2)
+    return total

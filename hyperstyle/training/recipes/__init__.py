@@ -1,0 +1,1 @@
+"""Recipes: from nothing to a model folder, one command each."""

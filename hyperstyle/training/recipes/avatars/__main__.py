@@ -1,0 +1,50 @@
+"""`python -m hyperstyle.training.recipes.avatars`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from hyperstyle.training.recipes.avatars.config import Recipe
+from hyperstyle.training.recipes.avatars.data import Sets, make_data
+from hyperstyle.training.recipes.avatars.encoder import train_encoder
+from hyperstyle.training.recipes.avatars.generator import train_generator
+from hyperstyle.training.recipes.avatars.hypernetwork import train_hypernetwork
+from hyperstyle.training.recipes.avatars.judge import train_judge
+from hyperstyle.training.recipes.avatars.package import make_package
+
+STAGES: dict[str, Callable[[Recipe, Sets, Path], None]] = {
+    "data": make_data,
+    "generator": lambda recipe, sets, run: train_generator(recipe, sets, run / "generator"),
+    "encoder": train_encoder,
+    "hypernetwork": train_hypernetwork,
+    "judge": train_judge,
+    "package": make_package,
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the stages named on the command line, all by default."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hyperstyle.training.recipes.avatars", description="Trains the bundled avatars model."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints, logs and the model")
+    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
+    parser.add_argument("--tiny", action="store_true", help="the one-minute recipe of the tests")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    recipe = Recipe.tiny() if arguments.tiny else Recipe()
+    sets = Sets(recipe, arguments.out / "data")
+    for name in arguments.stages:
+        STAGES[name](recipe, sets, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The rendered sets, and what every stage needs of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hyperstyle.avatars.dataset import AvatarSet, load_set, make_set
+from hyperstyle.avatars.encoding import trait_encoding
+from hyperstyle.training.recipes.avatars.config import Recipe
+
+__all__ = ["CPU", "LOG", "Sets", "chunks", "encoded", "make_data"]
+
+LOG = logging.getLogger("hyperstyle.training")
+CPU = torch.device("cpu")
+
+
+class Sets:
+    """The rendered sets, each made when it is first asked for and kept on disk."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+
+    def _set(self, name: str, count: int, seed: int, details: bool) -> AvatarSet:
+        size = self.recipe.generator.size
+
+        def report(done: int, total: int) -> None:
+            LOG.info("%s: %d of %d rendered", name, done, total)
+
+        def render() -> AvatarSet:
+            seeds = self.recipe.seed * 1000 + seed
+            return make_set(count, seed=seeds, size=size, details=details, on_progress=report)
+
+        return load_set(self.folder / f"{name}-{size}-{count}.safetensors", render)
+
+    @cached_property
+    def clean(self) -> AvatarSet:
+        return self._set("clean", self.recipe.clean, 1, False)
+
+    @cached_property
+    def detailed(self) -> AvatarSet:
+        return self._set("detailed", self.recipe.detailed, 2, True)
+
+    @cached_property
+    def clean_test(self) -> AvatarSet:
+        return self._set("clean-test", self.recipe.held_out, 3, False)
+
+    @cached_property
+    def detailed_test(self) -> AvatarSet:
+        return self._set("detailed-test", self.recipe.held_out, 4, True)
+
+
+def encoded(data: AvatarSet, index: Tensor | slice) -> Tensor:
+    return trait_encoding(data.factor_dict(index))
+
+
+def chunks(count: int, size: int = 64) -> Iterable[slice]:
+    return (slice(i, min(i + size, count)) for i in range(0, count, size))
+
+
+def make_data(recipe: Recipe, data: Sets, run: Path) -> None:
+    sets = (data.clean_test, data.detailed_test, data.clean, data.detailed)
+    LOG.info("data: %d pictures", sum(map(len, sets)))

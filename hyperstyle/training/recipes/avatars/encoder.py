@@ -1,0 +1,95 @@
+"""The W encoder: first towards known codes, then towards the pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hyperstyle.checkpoint import save_component
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.training.loop import Schedule, batch_indices, fit
+from hyperstyle.training.losses import pyramid_l1
+from hyperstyle.training.recipes.avatars.config import Recipe
+from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded
+from hyperstyle.training.recipes.avatars.generator import load_factor_mapping, load_generator
+from hyperstyle.training.steps import autocast, encoder_step
+
+__all__ = ["train_encoder"]
+
+
+def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
+    generator = load_generator(run)
+    mapping = load_factor_mapping(run, recipe.generator.latent_width)
+    size = recipe.generator.size
+    config = WEncoderConfig(
+        rows=generator.config.rows,
+        latent_width=generator.config.latent_width,
+        input_size=(size, size),
+        trunk=TrunkConfig(recipe.encoder_widths, recipe.encoder_blocks, 3, 1, 2, norm="group"),
+        pool="flatten",
+    )
+    torch.manual_seed(recipe.seed)
+    encoder = WEncoder(config).to(memory_format=torch.channels_last)
+    encoder.latent_avg.copy_(generator.latent_avg.expand(config.rows, -1))
+    with torch.no_grad():
+        spread = mapping(encoded(data.clean, slice(0, 4000))).std(0).mean()
+    optimizer = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))
+    regress = recipe.encoder_steps // 5
+
+    def step(i: int) -> dict[str, float]:
+        quarter = recipe.batch // 4
+        clean = batch_indices(len(data.clean), quarter, i, recipe.seed)
+        detailed = batch_indices(len(data.detailed), recipe.batch - quarter, i, recipe.seed + 1)
+        crop = torch.cat([data.clean.images(clean), data.detailed.images(detailed)])
+        weight = torch.cat([data.clean.weights(clean), data.detailed.weights(detailed)])
+        with torch.no_grad():
+            target = mapping(torch.cat([encoded(data.clean, clean), encoded(data.detailed, detailed)]))
+        optimizer.zero_grad()
+        if i < regress:  # first towards the codes that made the pictures ...
+            with autocast(recipe.bfloat16, CPU):
+                w = encoder(crop)[:, 0]
+            loss = ((w.float() - target) / spread).square().mean()
+            loss.backward()
+            value = loss.item()
+        else:  # ... then towards the pictures, every other batch mirrored
+            if i % 2:
+                crop, weight = crop.flip(3), weight.flip(3)
+            value, _ = encoder_step(
+                crop,
+                generator,
+                encoder,
+                lambda image: pyramid_l1(image, crop, weight),
+                to_input=lambda image: image,
+                bfloat16=recipe.bfloat16,
+            )
+        nn.utils.clip_grad_norm_(encoder.parameters(), 2.0)
+        optimizer.step()
+        return {"loss": value}
+
+    @torch.no_grad()
+    def evaluate(i: int) -> dict[str, float]:
+        row = {}
+        for name, test in (("clean", data.clean_test), ("detailed", data.detailed_test)):
+            total = torch.zeros(2)
+            for s in chunks(len(test)):
+                difference = generator(encoder(test.images(s)), modulation="activations") - test.images(s)
+                total += torch.stack(
+                    [difference.abs().mean((1, 2, 3)).sum(), difference.square().mean((1, 2, 3)).sum()]
+                )
+            row[f"{name}_l1"], row[f"{name}_l2"] = (total / len(test)).tolist()
+        return row
+
+    fit(
+        step,
+        steps=recipe.encoder_steps,
+        folder=run / "encoder",
+        modules={"encoder": encoder},
+        optimizers={"adam": optimizer},
+        schedule=Schedule(1e-3, decay=0.5),
+        evaluate=evaluate,
+        on_progress=lambda text: LOG.info("encoder: %s", text),
+    )
+    save_component(encoder, config, run / "encoder" / "done")

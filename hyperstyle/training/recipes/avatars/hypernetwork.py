@@ -1,0 +1,124 @@
+"""The hypernetwork, with a growing number of passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.avatars.dataset import AvatarSet
+from hyperstyle.checkpoint import load_component, save_component
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.training.loop import Schedule, batch_indices, fit
+from hyperstyle.training.losses import pyramid_mse
+from hyperstyle.training.recipes.avatars.config import Recipe
+from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
+from hyperstyle.training.recipes.avatars.generator import load_generator
+from hyperstyle.training.steps import autocast, hyperstyle_step
+
+__all__ = ["train_hypernetwork"]
+
+
+@torch.no_grad()
+def _initial(
+    data: AvatarSet, generator: Generator, encoder: WEncoder, bfloat16: bool, mirror: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Codes [N,D] and first reconstructions, uint8 over [-1.5, 1.5], of a whole set."""
+    codes, images = [], []
+    for s in chunks(len(data), 100):
+        crop = data.images(s)
+        w = encoder(crop.flip(3) if mirror else crop)
+        with autocast(bfloat16, CPU):
+            image = generator(w, modulation="activations").float()
+        codes.append(w[:, 0])
+        images.append(((image + 1.5) * 85.0).round().clamp(0, 255).byte())
+    return torch.cat(codes), torch.cat(images)
+
+
+def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
+    generator = load_generator(run)
+    encoder = load_component(WEncoder, WEncoderConfig, run / "encoder" / "done", device=CPU)
+    size = recipe.generator.size
+    layers = tuple(s.name for s in generator.layers if s.resolution >= recipe.hyper_first and not s.torgb)
+    config = HypernetworkConfig(
+        generator.config,
+        layers,
+        input_size=(size, size),
+        trunk=TrunkConfig(recipe.hyper_widths, recipe.hyper_blocks, 3, 1, 2, norm="group"),
+        heads="compact",
+        code_width=recipe.hyper_code,
+        residual_input=True,
+    )
+    torch.manual_seed(recipe.seed)
+    hypernetwork = Hypernetwork(config).to(memory_format=torch.channels_last)
+    LOG.info("hypernetwork: %d parameters", hypernetwork.parameter_count())
+    prepared = [_initial(data.detailed, generator, encoder, recipe.bfloat16, mirror) for mirror in (False, True)]
+    test_codes, test_starts = _initial(data.detailed_test, generator, encoder, recipe.bfloat16)
+    optimizer = torch.optim.Adam(hypernetwork.parameters(), betas=(0.9, 0.99))
+    total = sum(n for n, _ in recipe.hypernetwork_steps)
+
+    def passes(i: int) -> int:
+        for length, t in recipe.hypernetwork_steps:
+            if i < length:
+                return t
+            i -= length
+        return recipe.hypernetwork_steps[-1][1]
+
+    def step(i: int) -> dict[str, float]:
+        index = batch_indices(len(data.detailed), recipe.batch, i, recipe.seed)
+        crop, weight = data.detailed.images(index), data.detailed.weights(index)
+        codes, starts = prepared[i % 2]
+        if i % 2:  # every other batch is mirrored
+            crop, weight = crop.flip(3), weight.flip(3)
+        start = starts[index].float() / 85.0 - 1.5
+        optimizer.zero_grad()
+        losses = hyperstyle_step(
+            crop,
+            codes[index],
+            generator,
+            hypernetwork,
+            lambda image: pyramid_mse(image, crop, weight),
+            to_input=lambda image: image,
+            steps=passes(i),
+            start=start,
+            bfloat16=recipe.bfloat16,
+        )
+        nn.utils.clip_grad_norm_(hypernetwork.parameters(), 1.0)
+        optimizer.step()
+        return {"passes": float(passes(i)), "loss": losses[-1]}
+
+    @torch.no_grad()
+    def evaluate(i: int) -> dict[str, float]:
+        count = min(256, len(data.detailed_test))
+        t = min(5, passes(i) + 1)
+        errors = torch.zeros(t + 1)
+        for s in chunks(count):
+            crop, w = data.detailed_test.images(s), test_codes[s]
+            current = test_starts[s].float() / 85.0 - 1.5
+            errors[0] += (current - crop).square().mean((1, 2, 3)).sum()
+            sums: dict[str, Tensor] = {}
+            for k in range(t):
+                with autocast(recipe.bfloat16, CPU):
+                    new = hypernetwork.offsets(hypernetwork(crop, current))
+                    sums = {n: d + sums[n] if n in sums else d for n, d in new.items()}
+                    current = generator(w, sums, modulation="activations").float()
+                errors[k + 1] += (current - crop).square().mean((1, 2, 3)).sum()
+        row = {"w_l2": (errors[0] / count).item()}
+        row.update({f"ratio_{k}": (errors[k] / errors[0]).item() for k in range(1, t + 1)})
+        return row
+
+    fit(
+        step,
+        steps=total,
+        folder=run / "hypernetwork",
+        modules={"hypernetwork": hypernetwork},
+        optimizers={"adam": optimizer},
+        schedule=Schedule(1e-3, decay=0.4),
+        evaluate=evaluate,
+        on_progress=lambda text: LOG.info("hypernetwork: %s", text),
+    )
+    save_component(hypernetwork, config, run / "hypernetwork" / "done")

@@ -1,0 +1,117 @@
+"""The judge: a network that reads traits and tells people apart; it is no part of any other stage's loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hyperstyle.avatars.dataset import AvatarSet, load_set, make_set_of
+from hyperstyle.avatars.factors import FACTORS, NAMES, Factors, sample_factors
+from hyperstyle.checkpoint import save_component
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.training.loop import Schedule, batch_indices, fit
+from hyperstyle.training.recipes.avatars.config import Recipe
+from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
+from hyperstyle.training.steps import autocast
+
+__all__ = ["train_judge"]
+
+SHAPE = ("face_width", "jaw", "cheeks", "eye_size", "eye_tilt", "brow_thickness", "nose_size", "nose_length")
+IDENTITY = (*SHAPE, "lip_fullness", "skin", "skin_warmth", "eye_color", "hair_color", "beard")
+_SIDED = ("yaw", "roll", "gaze", "parting", "light_azimuth")
+_LOOKALIKES = 8  # people of a group share everything of IDENTITY but SHAPE
+
+
+def _identity_factors(people: int, seed: int) -> Factors:
+    """Two pictures of each of `people` people, next to each other; groups of look-alikes follow each other."""
+    pictures = sample_factors(2 * people, seed=seed)
+    person = torch.arange(2 * people) // 2
+    for name in IDENTITY:
+        source = person if name in SHAPE else person // _LOOKALIKES * _LOOKALIKES
+        pictures[name] = pictures[name][2 * source]
+    return pictures
+
+
+def _judge_set(recipe: Recipe, run: Path, name: str, people: int, seed: int) -> AvatarSet:
+    size = recipe.generator.size
+    seed += recipe.seed * 1000
+
+    def report(done: int, total: int) -> None:
+        LOG.info("%s: %d of %d rendered", name, done, total)
+
+    return load_set(
+        run / "data" / f"{name}-{size}-{people}.safetensors",
+        lambda: make_set_of(_identity_factors(people, seed), size=size, on_progress=report),
+    )
+
+
+def train_judge(recipe: Recipe, data: Sets, run: Path) -> None:
+    """Traits by regression; identity by contrast, a person against look-alikes and strangers (NT-Xent, 0.1)."""
+    size = recipe.generator.size
+    train = _judge_set(recipe, run, "people", recipe.people, 5)
+    test = _judge_set(recipe, run, "people-test", max(2 * _LOOKALIKES, recipe.held_out // 2), 6)
+    traits = tuple(f.name for f in FACTORS if f.group == "trait" and f.kind != "hue")
+    columns = [NAMES.index(name) for name in traits]
+    config = TraitNetworkConfig(
+        traits,
+        TrunkConfig(recipe.encoder_widths, recipe.encoder_blocks, 3, 1, 2, norm="group"),
+        input_size=size,
+    )
+    torch.manual_seed(recipe.seed)
+    judge = TraitNetwork(config).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(judge.parameters(), betas=(0.9, 0.99))
+    groups = len(train) // (2 * _LOOKALIKES)
+
+    def step(i: int) -> dict[str, float]:
+        random = batch_indices(len(data.detailed), recipe.batch, i, recipe.seed)
+        chosen = batch_indices(groups, 2, i, recipe.seed + 1)
+        pairs = (chosen[:, None] * 2 * _LOOKALIKES + torch.arange(2 * _LOOKALIKES)).flatten()
+        image = torch.cat([data.detailed.images(random), train.images(pairs)])
+        target = torch.cat([data.detailed.factors[random], train.factors[pairs]])[:, columns]
+        if i % 2:  # mirrored: what points to a side changes its sign
+            image = image.flip(3)
+            sided = torch.tensor([n in _SIDED for n in traits])
+            target = torch.where(sided, 1.0 - target, target)
+        with autocast(recipe.bfloat16, CPU):
+            flat = judge.features(image)[-1].flatten(1)
+            values = judge.trait_head(flat)
+            embedding = judge.identity_head(flat[len(random) :])
+        regression = (values.float() - target).square().mean()
+        unit = nn.functional.normalize(embedding.float(), dim=1)
+        logits = (unit @ unit.T / 0.1).masked_fill(torch.eye(len(unit), dtype=torch.bool), -1e9)
+        contrast = nn.functional.cross_entropy(logits, torch.arange(len(unit)) ^ 1)
+        optimizer.zero_grad()
+        (10.0 * regression + 0.2 * contrast).backward()
+        nn.utils.clip_grad_norm_(judge.parameters(), 2.0)
+        optimizer.step()
+        return {"regression": regression.item(), "contrast": contrast.item()}
+
+    @torch.no_grad()
+    def evaluate(i: int) -> dict[str, float]:
+        values = torch.cat([judge(data.detailed_test.images(s)) for s in chunks(len(data.detailed_test))])
+        target = data.detailed_test.factors[:, columns]
+        r2 = 1.0 - (values - target).square().mean(0) / target.var(0).clamp(min=1e-6)
+        row = {f"r2_{n}": r2[traits.index(n)].item() for n in ("yaw", "smile", "age", "mouth_open", "glasses")}
+        unit = torch.cat([judge.embedding(test.images(s)) for s in chunks(len(test))])
+        unit = nn.functional.normalize(unit, dim=1).view(-1, 2 * _LOOKALIKES, unit.shape[1])
+        similarity = unit @ unit.transpose(1, 2)  # within groups of look-alikes
+        index = torch.arange(2 * _LOOKALIKES)
+        same = similarity[:, index, index ^ 1].flatten()
+        other = similarity[:, (index[:, None] // 2) != (index[None] // 2)].flatten()
+        row["identity_auc"] = (same[:, None] > other[None]).float().mean().item()
+        return row
+
+    fit(
+        step,
+        steps=recipe.judge_steps,
+        folder=run / "judge",
+        modules={"judge": judge},
+        optimizers={"adam": optimizer},
+        schedule=Schedule(1e-3, decay=0.5),
+        evaluate=evaluate,
+        on_progress=lambda text: LOG.info("judge: %s", text),
+    )
+    save_component(judge, config, run / "judge" / "done")

@@ -1,0 +1,86 @@
+"""One optimisation step per network, each readable on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hypernetwork import Hypernetwork
+
+__all__ = ["autocast", "encoder_step", "hyperstyle_step"]
+
+ImageLoss = Callable[[Tensor], Tensor]
+
+
+def autocast(enabled: bool, device: torch.device) -> torch.autocast:
+    """bfloat16 convolutions and matrix products where `enabled`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def encoder_step(
+    crop: Tensor,
+    generator: Generator,
+    encoder: nn.Module,
+    loss: ImageLoss,
+    *,
+    to_input: Callable[[Tensor], Tensor],
+    bfloat16: bool = False,
+) -> tuple[float, Tensor]:
+    """Adds the gradient of loss(G(E(x))) (HyperStyle, Eq. 2); returns the loss and the codes [B,L,D]."""
+    with autocast(bfloat16, crop.device):
+        w = encoder(crop)
+        image = generator(w, modulation="activations")
+    value = loss(to_input(image).float())
+    value.backward()  # type: ignore[no-untyped-call]
+    return value.item(), w.detach()
+
+
+def hyperstyle_step(
+    crop: Tensor,
+    w: Tensor,
+    generator: Generator,
+    hypernetwork: Hypernetwork,
+    loss: ImageLoss,
+    *,
+    to_input: Callable[[Tensor], Tensor],
+    steps: int = 5,
+    start: Tensor | None = None,
+    bfloat16: bool = False,
+) -> list[float]:
+    """Adds the gradients of one batch: loss and backward at every pass, nothing flows between passes (Section 3.2).
+
+    Args:
+        crop: [B,3,h,w] in [-1,1].
+        w: [B,L,D] initial codes, fixed.
+        generator: frozen; gradients flow through it to the offsets.
+        hypernetwork: the network that learns.
+        loss: reconstruction [B,3,h,w] -> scalar.
+        to_input: the generator's picture -> [B,3,h,w].
+        steps: T.
+        start: G(w) as `to_input` gives it, where it is known.
+        bfloat16: use bfloat16 autocast.
+
+    Returns:
+        The loss after each pass.
+    """
+    if start is None:
+        with torch.no_grad(), autocast(bfloat16, crop.device):
+            start = to_input(generator(w, modulation="activations")).float()
+    current = start
+    accumulated: Mapping[str, Tensor] = {}
+    losses = []
+    for _ in range(steps):
+        with autocast(bfloat16, crop.device):
+            new = hypernetwork.offsets(hypernetwork(crop, current))
+            offsets = {k: d + accumulated[k] if k in accumulated else d for k, d in new.items()}
+            image = generator(w, offsets, modulation="activations")
+        current = to_input(image).float()
+        value = loss(current)
+        value.backward()  # type: ignore[no-untyped-call]
+        losses.append(value.item())
+        current = current.detach()
+        accumulated = {k: d.detach() for k, d in offsets.items()}
+    return losses

@@ -1,0 +1,265 @@
+"""Pasting back: what must not change does not, what was cut comes back to where it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from hyperstyle.align import crop, paste_back
+from hyperstyle.errors import AlignmentError, ConfigError, ImageError
+
+Points = npt.NDArray[np.float64]
+
+FACE = np.array([[-0.125, -0.0875], [0.125, -0.0875], [0, 0.05], [-0.1, 0.1625], [0.1, 0.1625]])  # of a side of 1
+
+
+def waves(width: int, height: int, period: float) -> Image.Image:
+    y, x = np.mgrid[:height, :width] * (2 * np.pi / period)
+    values = [
+        127 + 90 * np.sin(x + 0.3 * y),
+        127 + 90 * np.cos(y - 0.2 * x),
+        127 + 90 * np.sin(0.7 * (x + y)),
+    ]
+    return Image.fromarray(np.stack(values, axis=-1).round().astype(np.uint8))
+
+
+def face_at(x: float, y: float, side: float, angle: float) -> Points:
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    points: Points = side * FACE @ turn + [x, y]
+    return points
+
+
+def square_at(x: float, y: float, side: float, angle: float = 0.0) -> Points:
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    corners: Points = side / 2 * np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) @ turn + [x, y]
+    return corners
+
+
+def places_in(quad: Points, size: tuple[int, int]) -> Points:
+    """[H, W, 2]: (u, v) of every pixel centre of a picture of (width, height); 0..1 inside the quad."""
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    axes = np.stack([quad[3] - quad[0], quad[1] - quad[0]])
+    places: Points = (np.stack([x, y], axis=-1) - quad[0]) @ np.linalg.inv(axes)
+    return places
+
+
+def difference(a: Image.Image, b: Image.Image) -> npt.NDArray[np.int64]:
+    return np.abs(np.asarray(a, dtype=np.int64) - np.asarray(b, dtype=np.int64))
+
+
+QUADS = {
+    "enlarged": square_at(150.3, 120.8, 150, 0.4),
+    "same size": square_at(149.5, 120.5, 64),
+    "reduced": square_at(150.3, 120.8, 40, -0.9),
+    "partly outside": square_at(20, 230, 130, 0.2),
+    "around the photo": square_at(150, 120, 900, 0.1),
+}
+
+
+@pytest.mark.parametrize("name", QUADS)
+def test_the_unedited_reconstruction_changes_no_pixel(name: str) -> None:
+    photo = waves(300, 240, 17)
+    reconstruction = torch.randn(3, 64, 64)
+    out = paste_back(photo, reconstruction.clone(), QUADS[name], reference=reconstruction)
+    assert out is not photo
+    assert out.tobytes() == photo.tobytes()
+
+
+@pytest.mark.parametrize("name", QUADS)
+@pytest.mark.parametrize("feather", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("mode", ["replace", "difference"])
+def test_no_pixel_outside_the_quad_changes(name: str, feather: float, mode: str) -> None:
+    photo = waves(300, 240, 17)
+    edited, reference = torch.ones(3, 64, 64), -torch.ones(3, 64, 64)
+    if mode == "replace":
+        out = paste_back(photo, edited, QUADS[name], mode="replace", feather=feather)
+    else:
+        out = paste_back(photo, edited, QUADS[name], reference=reference, feather=feather)
+    place = places_in(QUADS[name], photo.size)
+    outside = np.any((place < -1e-9) | (place > 1 + 1e-9), axis=-1)
+    changed = np.any(difference(out, photo) > 0, axis=-1)
+    assert not changed[outside].any()
+    assert changed[~outside].mean() > 0.3
+
+
+def test_the_corners_of_the_crop_come_to_the_corners_of_the_quad() -> None:
+    photo = Image.new("RGB", (200, 200))
+    marked = torch.full((3, 64, 64), -1.0)
+    marked[0, :32, :32] = marked[1, 32:, :32] = marked[2, 32:, 32:] = 1  # top left red, bottom left green, ...
+    quad = square_at(100, 100, 120, 0.5)
+    out = np.asarray(paste_back(photo, marked, quad, mode="replace"))
+    for corner, colour in zip(quad, ([255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]), strict=True):
+        x, y = np.rint(quad.mean(axis=0) + 0.5 * (corner - quad.mean(axis=0))).astype(int)
+        assert out[y, x].tolist() == colour
+
+
+def test_a_crop_of_the_photos_scale_is_copied_exactly() -> None:
+    photo = Image.new("RGB", (120, 100), (10, 20, 30))
+    patch = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    # Pixels 20..67 and 30..61: their outer edges are half a pixel beyond the indices of the first and last.
+    quad = np.array([[19.5, 29.5], [19.5, 61.5], [67.5, 61.5], [67.5, 29.5]])
+    out = np.asarray(paste_back(photo, Image.fromarray(patch), quad, mode="replace", feather=0))
+    expected = np.array(photo)
+    expected[30:62, 20:68] = patch
+    assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("side", [90, 128, 300, 700])
+@pytest.mark.parametrize("angle", [0.0, 0.4, -2.0])
+def test_a_crop_comes_back_to_where_it_was_cut(side: int, angle: float) -> None:
+    width, height = round(side * 1.7), round(side * 1.5)
+    photo = waves(width, height, side / 3)
+    cut = crop(photo, face_at(width / 2 + 0.3, height / 2 - 0.2, side, angle), 128, 128)
+    assert np.hypot(*(cut.quad[3] - cut.quad[0])) == pytest.approx(side)
+    out = paste_back(photo, cut.image, cut.footprint, mode="replace")
+    place = places_in(cut.quad, photo.size)
+    inside = ((place > 0.15) & (place < 0.85)).all(axis=-1)
+    gap = difference(out, photo)[inside]
+    assert gap.mean() < 1
+    assert gap.max() <= 4
+
+
+@pytest.mark.parametrize(("x", "y"), [(40, 300), (360, 30), (200, 290)])
+@pytest.mark.parametrize("side", [150, 400])
+def test_a_crop_partly_outside_comes_back_too(x: int, y: int, side: int) -> None:
+    photo = waves(400, 320, 60)
+    cut = crop(photo, face_at(x, y, side, 0.3), 256, 256)
+    out = paste_back(photo, cut.image, cut.footprint, mode="replace")
+    place = places_in(cut.quad, photo.size)
+    # The crop blurs the photo itself near its edges, over a third of the padding, which is 0.3 of the side or
+    # more.
+    columns, rows = np.meshgrid(np.arange(400), np.arange(320))
+    from_edge = np.minimum.reduce([columns, rows, 399 - columns, 319 - rows])
+    inside = ((place > 0.15) & (place < 0.85)).all(axis=-1) & (from_edge > 0.35 * side)
+    if side == 150:
+        assert inside.any()
+    assert difference(out, photo)[inside].sum() <= 2 * 3 * inside.sum()
+    assert out.size == photo.size
+
+
+def test_a_large_crop_does_not_alias_in_a_small_photo() -> None:
+    photo = Image.new("RGB", (80, 80))
+    stripes = torch.ones(3, 1024, 1024)
+    stripes[:, :, ::2] = -1  # finer than the photo can show: grey
+    out = np.asarray(paste_back(photo, stripes, square_at(39.7, 40.2, 50, 0.3), mode="replace"), dtype=int)
+    assert np.abs(out[30:50, 30:50] - 127.5).max() < 2
+
+
+def test_an_enlarged_crop_is_smooth() -> None:
+    photo = Image.new("RGB", (400, 400), (128, 128, 128))
+    step = torch.full((3, 16, 16), -0.5)
+    step[:, :, 8:] = 0.5
+    out = np.asarray(paste_back(photo, step, square_at(199.5, 199.5, 320), mode="replace"), dtype=int)
+    profile = out[200, 120:280, 0]
+    assert np.abs(np.diff(profile)).max() < 12  # nearest neighbours would jump by 128
+    assert profile[-1] - profile[0] > 110
+
+
+def test_the_difference_is_added_and_fades_at_the_border() -> None:
+    photo = waves(300, 240, 25)
+    reference = torch.zeros(3, 64, 64)
+    quad = square_at(150, 120, 160, 0.2)
+    out = paste_back(photo, reference + 0.2, quad, reference=reference)
+    change = np.asarray(out, dtype=int) - np.asarray(photo, dtype=int)
+    depth = np.minimum(places_in(quad, photo.size), 1 - places_in(quad, photo.size)).min(axis=-1)
+    assert (np.abs(change[depth > 0.1] - 25.5) <= 0.5).all()
+    assert (change[(depth > 0) & (depth < 0.01)] <= 1).all()
+    assert (change >= 0).all()
+
+
+def test_values_out_of_range_count_as_what_one_sees() -> None:
+    photo = waves(300, 240, 25)
+    out = paste_back(photo, torch.full((3, 8, 8), 3.0), QUADS["enlarged"], reference=torch.ones(3, 8, 8))
+    assert out.tobytes() == photo.tobytes()
+
+
+def test_long_photos_are_worked_on_in_strips_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, edited = waves(300, 240, 25), torch.rand(3, 64, 64)
+    whole = paste_back(photo, edited, QUADS["enlarged"], mode="replace")
+    monkeypatch.setattr("hyperstyle.align.paste._STRIP", 1000)
+    strips = paste_back(photo, edited, QUADS["enlarged"], mode="replace")
+    assert difference(whole, strips).max() <= 1
+
+
+def test_tensors_batches_of_one_and_pictures_are_taken() -> None:
+    photo = waves(300, 240, 25)
+    picture = waves(64, 64, 9)
+    tensor = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1) / 127.5 - 1
+    expected = np.asarray(paste_back(photo, picture, QUADS["enlarged"], mode="replace"), dtype=int)
+    for crop_ in (tensor, tensor[None], tensor.requires_grad_()):
+        out = paste_back(photo, crop_, QUADS["enlarged"], mode="replace")
+        assert np.abs(np.asarray(out, dtype=int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "CMYK"])
+def test_alpha_and_profile_of_the_photo_are_kept(mode: str) -> None:
+    photo = waves(300, 240, 25).convert(mode)
+    if mode in ("RGBA", "LA"):
+        photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    photo.info["icc_profile"] = b"a profile"
+    before = photo.tobytes()
+    out = paste_back(photo, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")
+    assert out.mode == ("RGBA" if mode in ("RGBA", "LA") else "RGB")
+    assert out.info["icc_profile"] == b"a profile"
+    assert np.asarray(out)[120, 150, :3].tolist() == [255, 255, 255]
+    if out.mode == "RGBA":
+        assert out.getchannel("A").tobytes() == photo.getchannel("A").tobytes()
+    assert photo.tobytes() == before
+
+
+def test_the_photo_is_turned_upright_first() -> None:
+    photo = waves(300, 240, 25)
+    sideways = photo.transpose(Image.Transpose.ROTATE_90)
+    sideways.getexif()[0x0112] = 6
+    edited = torch.rand(3, 64, 64)
+    a, b = (paste_back(p, edited, QUADS["enlarged"], mode="replace") for p in (photo, sideways))
+    assert a.size == b.size
+    assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("quad", "message"),
+    [
+        (np.zeros((3, 2)), r"four finite corners"),
+        (np.full((4, 2), np.nan), r"four finite corners"),
+        ("corners", "not an array of numbers"),
+        (np.full((4, 2), 50.0), "covers pixels"),
+        ([[0, 0], [50, 0], [100, 0], [50, 0]], "covers pixels"),
+        ([[0, 0], [0, 50], [80, 90], [50, 0]], "not a parallelogram"),
+        ([[0, 0], [50, 0], [0, 50], [50, 50]], "not a parallelogram"),
+        (square_at(900, 120, 100), "outside the photo of 300 x 240"),
+        (square_at(150, -90, 100), "outside the photo"),
+    ],
+)
+def test_quads_that_make_no_sense_are_refused(quad: npt.ArrayLike, message: str) -> None:
+    with pytest.raises(AlignmentError, match=message):
+        paste_back(waves(300, 240, 25), torch.zeros(3, 16, 16), quad, mode="replace")
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    photo, edited, quad = waves(300, 240, 25), torch.zeros(3, 16, 16), QUADS["enlarged"]
+    with pytest.raises(ConfigError, match=r"no reference was given.*mode='replace'"):
+        paste_back(photo, edited, quad)
+    with pytest.raises(ConfigError, match="no use for it"):
+        paste_back(photo, edited, quad, mode="replace", reference=edited)
+    with pytest.raises(ConfigError, match="Unknown mode 'poisson'"):
+        paste_back(photo, edited, quad, mode="poisson")  # type: ignore[arg-type]
+    for feather in (-0.1, 0.6, float("nan")):
+        with pytest.raises(ConfigError, match="feather is"):
+            paste_back(photo, edited, quad, mode="replace", feather=feather)
+
+
+def test_crops_that_do_not_fit_are_refused() -> None:
+    photo, quad = waves(300, 240, 25), QUADS["enlarged"]
+    with pytest.raises(ImageError, match=r"edited crop is 16 x 16 px and the reference 8 x 8 px"):
+        paste_back(photo, torch.zeros(3, 16, 16), quad, reference=torch.zeros(3, 8, 8))
+    for edited in (torch.zeros(2, 3, 16, 16), torch.zeros(16, 16), torch.zeros(3, 16, 16, dtype=torch.uint8)):
+        with pytest.raises(ImageError, match="expected one picture"):
+            paste_back(photo, edited, quad, mode="replace")
+    with pytest.raises(ImageError, match="not finite"):
+        paste_back(photo, torch.full((3, 16, 16), float("nan")), quad, mode="replace")
+    with pytest.raises(ImageError, match="type str"):
+        paste_back("photo.jpg", torch.zeros(3, 16, 16), quad, mode="replace")  # type: ignore[arg-type]

@@ -1,0 +1,67 @@
+"""What stands behind an option is read exactly, or refused with the form that was expected."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from hyperstyle.cli.arguments import parse_edit, writable_folder
+from hyperstyle.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "strengths"),
+    [
+        ("age=2", "age", (2.0,)),
+        ("age=-1.5", "age", (-1.5,)),
+        (" age =2e0", "age", (2.0,)),
+        ("smile=-2:2:5", "smile", (-2.0, -1.0, 0.0, 1.0, 2.0)),
+        ("smile=3:0:2", "smile", (3.0, 0.0)),
+        ("smile=0:0.7:3", "smile", (0.0, 0.35, 0.7)),
+    ],
+)
+def test_an_edit_is_a_name_with_a_strength_or_a_range(text: str, name: str, strengths: tuple[float, ...]) -> None:
+    edit = parse_edit(text)
+    assert (edit.name, edit.strengths) == (name, strengths)
+    assert edit.is_strip == (len(strengths) > 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "age",
+        "=2",
+        "age=",
+        "age=old",
+        "age=nan",
+        "age=1:inf:3",
+        "age=1:2",
+        "age=1:2:3:4",
+        "age=1:2:2.5",
+        "age=1::3",
+    ],
+)
+def test_what_is_no_edit_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is not an edit: expected NAME=STRENGTH like age=2"):
+        parse_edit(text)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, 100])
+def test_a_strip_of_no_or_too_many_pictures_is_refused(count: int) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"COUNT is 2 to 99"):
+        parse_edit(f"age=0:1:{count}")
+
+
+def test_an_output_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    folder = writable_folder(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"cannot write into the folder .*file.*--out"):
+        writable_folder(tmp_path / "file" / "out")

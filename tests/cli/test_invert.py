@@ -1,0 +1,118 @@
+"""`hyperstyle invert` on files, folders and broken pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hyperstyle.cli import main
+from hyperstyle.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+
+Captured = pytest.CaptureFixture[str]
+
+
+def picture(path: Path, size: tuple[int, int] = (32, 32)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.linear_gradient("L").resize(size).convert("RGB").save(path)
+    return path
+
+
+def invert(model: Path, *arguments: str | Path) -> int:
+    return main(["invert", "--model", str(model), "--device", "cpu", "--align", "no", *map(str, arguments)])
+
+
+def files(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_each_picture_gets_a_reconstruction_a_sheet_and_an_inversion_file(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    picture(in_tmp_path / "faces" / "me.png")
+    picture(in_tmp_path / "you.v2.jpg")
+    assert invert(tiny_model_dir, "faces", "you.v2.jpg", "--out", "results") == 0
+    expected = {name + ending for name in ("me", "you.v2") for ending in (".png", "_sheet.png", ".safetensors")}
+    assert files(in_tmp_path / "results") == expected
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        f"{Path('faces/me.png')} -> {Path('results/me')}.png",
+        f"you.v2.jpg -> {Path('results/you.v2')}.png",
+    ]
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    again = Inversion.load(in_tmp_path / "results" / "me.safetensors", inverter)
+    with Image.open(in_tmp_path / "results" / "me.png") as shown:
+        assert shown.tobytes() == again.image.tobytes()
+        side = shown.width
+    with Image.open(in_tmp_path / "results" / "me_sheet.png") as sheet:
+        assert sheet.width > 3 * side, "input, W encoder and result stand side by side"
+
+
+def test_the_number_of_steps_is_passed_on(tiny_model_dir: Path, in_tmp_path: Path) -> None:
+    picture(in_tmp_path / "me.png")
+    shown = {}
+    for steps in ("0", "2"):
+        assert invert(tiny_model_dir, "me.png", "--steps", steps, "--out", steps) == 0
+        shown[steps] = (in_tmp_path / steps / "me.png").read_bytes()
+    assert shown["0"] != shown["2"]
+
+
+def test_a_bad_picture_does_not_stop_the_others_and_is_listed_at_the_end(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    (in_tmp_path / "a_text.jpg").write_text("not a picture", encoding="utf-8")
+    whole = picture(in_tmp_path / "whole.png").read_bytes()
+    (in_tmp_path / "b_cut.png").write_bytes(whole[: len(whole) // 2])
+    picture(in_tmp_path / "c_tiny.png", (1, 1))
+    code = invert(tiny_model_dir, "a_text.jpg", "b_cut.png", "c_tiny.png", "gone.png", "whole.png", "--out", "out")
+    assert code == 1
+    assert files(in_tmp_path / "out") == {"whole.png", "whole_sheet.png", "whole.safetensors"}
+    errors = capsys.readouterr().err.rpartition("hyperstyle: ")[2].splitlines()
+    assert errors[0] == "4 of 5 failed:"
+    assert sorted(line.split(":")[0].strip() for line in errors[1:]) == [
+        "a_text.jpg",
+        "b_cut.png",
+        "c_tiny.png",
+        "gone.png",
+    ]
+
+
+def test_pictures_of_the_same_name_do_not_overwrite_each_other(tiny_model_dir: Path, in_tmp_path: Path) -> None:
+    picture(in_tmp_path / "a" / "me.png")
+    picture(in_tmp_path / "b" / "me.png")
+    assert invert(tiny_model_dir, "a", "b", "--out", "out", "--quiet") == 0
+    assert {"me.safetensors", "b_me.safetensors"} <= files(in_tmp_path / "out")
+
+
+def test_a_picture_to_read_is_never_replaced_by_a_result(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    before = picture(in_tmp_path / "me.png").read_bytes()
+    assert invert(tiny_model_dir, "me.png", "--out", ".") == 2
+    assert "would replace a picture" in capsys.readouterr().err
+    assert (in_tmp_path / "me.png").read_bytes() == before
+
+
+def test_quiet_prints_nothing(tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured) -> None:
+    picture(in_tmp_path / "me.png")
+    assert invert(tiny_model_dir, "me.png", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert files(in_tmp_path / "inversions") == {"me.png", "me_sheet.png", "me.safetensors"}
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_line(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    picture(in_tmp_path / "me.png")
+    assert invert(tiny_model_dir, "me.png", "--out", "me.png/out") == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_model_that_does_not_exist_is_one_line(in_tmp_path: Path, capsys: Captured) -> None:
+    picture(in_tmp_path / "me.png")
+    assert invert(in_tmp_path / "no_model", "me.png") == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "no_model" in error

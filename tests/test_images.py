@@ -1,0 +1,491 @@
+"""Any picture in, plain RGB out; the errors for those that are none; the contact sheet; saving."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.images import (
+    MAX_PIXELS,
+    ImageSource,
+    load_image,
+    resize,
+    save_image,
+    sheet,
+    to_images,
+    to_levels,
+    to_pil,
+    to_tensor,
+    upright,
+)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture
+def pixels() -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def picture(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that announces a size and has no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+# What load_image reads
+
+
+@pytest.mark.parametrize("kind", ["str", "Path", "PIL", "array", "tensor", "batch of one"])
+def test_every_kind_of_source_gives_the_same_pixels(
+    kind: str, tmp_path: Path, picture: Image.Image, pixels: Pixels
+) -> None:
+    path = tmp_path / "picture.png"
+    picture.save(path)
+    tensor = to_tensor(picture)
+    sources: dict[str, ImageSource] = {
+        "str": str(path),
+        "Path": path,
+        "PIL": picture,
+        "array": pixels,
+        "tensor": tensor,
+        "batch of one": tensor[None],
+    }
+    loaded = load_image(sources[kind])
+    assert loaded.mode == "RGB"
+    assert np.array_equal(np.asarray(loaded), pixels)
+
+
+def test_the_result_shares_nothing_with_a_given_picture(picture: Image.Image) -> None:
+    picture.info["comment"] = "hidden"
+    loaded = load_image(picture)
+    assert loaded.info == {}
+    loaded.putpixel((0, 0), (1, 2, 3))
+    assert picture.getpixel((0, 0)) != (1, 2, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_once(tmp_path: Path, orientation: int) -> None:
+    upright_pixels = np.zeros((32, 48, 3), dtype=np.uint8)
+    upright_pixels[:8, :8] = (255, 0, 0)  # marks top left
+    upright_pixels[:8, -8:] = (0, 255, 0)  # marks top right
+    turned = {
+        1: upright_pixels,
+        2: upright_pixels[:, ::-1],
+        3: upright_pixels[::-1, ::-1],
+        4: upright_pixels[::-1],
+        5: upright_pixels.transpose(1, 0, 2),
+        6: np.rot90(upright_pixels, 1),  # stored so that a quarter turn to the right makes it upright
+        7: np.rot90(upright_pixels, 2).transpose(1, 0, 2),
+        8: np.rot90(upright_pixels, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.ascontiguousarray(turned)).save(path, exif=exif)
+    assert np.array_equal(np.asarray(load_image(path)), upright_pixels)
+    with Image.open(path) as opened:
+        once = upright(opened)
+        assert np.array_equal(np.asarray(upright(once)), upright_pixels)
+
+
+def test_broken_exif_counts_as_none(tmp_path: Path, picture: Image.Image, pixels: Pixels) -> None:
+    path = tmp_path / "photo.png"
+    picture.save(path, exif=b"Exif\x00\x00MM\x00")
+    assert np.array_equal(np.asarray(load_image(path)), pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "YCbCr", "CMYK", "HSV", "LAB", "P"])
+def test_other_colour_modes_become_rgb(mode: str, picture: Image.Image) -> None:
+    converted = picture.convert(mode)
+    expected = np.asarray(converted.convert("RGB"))
+    assert np.array_equal(np.asarray(load_image(converted)), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBa", "La", "PA"])
+def test_transparency_is_laid_over_white(mode: str) -> None:
+    half = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
+    half.paste((0, 0, 0, 255), (0, 0, 16, 32))
+    source = half.convert("LA") if mode in ("LA", "La") else half
+    if mode == "PA":
+        source = half.convert("P").convert("PA")
+        source.putalpha(half.getchannel("A"))
+    elif mode != source.mode:
+        source = source.convert(mode)
+    loaded = np.asarray(load_image(source))
+    assert (loaded[:, :16] == 0).all()
+    assert (loaded[:, 16:] == 255).all()
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_transparent_palette_entry_is_white(tmp_path: Path, as_bytes: bool) -> None:
+    image = Image.new("P", (32, 32), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.paste(1, (16, 0, 32, 32))
+    image.save(tmp_path / "p.png", transparency=b"\x00\xff" if as_bytes else 0)
+    loaded = np.asarray(load_image(tmp_path / "p.png"))
+    assert (loaded[:, :16] == 255).all()
+    assert (loaded[:, 16:] == (200, 100, 50)).all()
+
+
+def test_an_alpha_channel_of_an_array_is_laid_over_white() -> None:
+    array = np.zeros((20, 20, 4), dtype=np.uint8)
+    array[..., 3] = 51  # a fifth of black
+    assert np.asarray(load_image(array)).min() == np.asarray(load_image(array)).max() == 204
+
+
+def test_a_grey_array_becomes_rgb() -> None:
+    grey = np.arange(400, dtype=np.uint16).clip(0, 255).astype(np.uint8).reshape(20, 20)
+    assert np.array_equal(np.asarray(load_image(grey)), np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_16_bit_greys_are_scaled_not_clipped(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 32 * 32).round().astype(np.uint16).reshape(32, 32)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    expected = np.rint(values / 257)
+    for name in ("deep.png", "deep.tif"):
+        assert np.array_equal(np.asarray(load_image(tmp_path / name))[..., 1], expected)
+
+
+@pytest.mark.parametrize(("kind", "top"), [("int32", 255), ("int32", 65535), ("float32", 1), ("float32", 255)])
+def test_32_bit_greys_are_scaled_by_their_range(kind: str, top: int) -> None:
+    ramp = np.linspace(0, 1, 32 * 32).reshape(32, 32)
+    values = (ramp * top).astype(kind)
+    loaded = np.asarray(load_image(Image.fromarray(values))).astype(float)[..., 0]
+    assert np.abs(loaded - ramp * 255).max() <= 1
+
+
+def test_greys_of_an_unclear_range_are_refused() -> None:
+    for values in (np.full((20, 20), -1.0), np.full((20, 20), 1e6), np.full((20, 20), np.nan)):
+        with pytest.raises(ImageError, match=r"expected 0\.\.255"):
+            load_image(Image.fromarray(values.astype(np.float32)))
+
+
+# What load_image refuses
+
+
+def test_a_missing_file_is_named_with_where_it_was_looked_for(in_tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"no file 'photo\.jpg'.*Check the name") as caught:
+        load_image("photo.jpg")
+    assert repr(os.getcwd()) in str(caught.value)
+
+
+def test_an_address_is_not_a_file() -> None:
+    with pytest.raises(ImageError, match="Download it first"):
+        load_image("https://example.org/a.jpg")
+
+
+def test_a_folder_is_not_a_picture(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is a folder"):
+        load_image(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"these are words, not a picture\n" * 20])
+def test_text_named_jpg_is_not_a_picture(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "words.jpg").write_bytes(content)
+    with pytest.raises(ImageError, match=r"words\.jpg' is not a picture"):
+        load_image(tmp_path / "words.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("kept", [0.5, 0.8])
+def test_a_picture_cut_off_is_damaged(tmp_path: Path, picture: Image.Image, suffix: str, kept: float) -> None:
+    path = tmp_path / f"cut{suffix}"
+    picture.save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(ImageError, match=r"cut\.(png|jpg|webp|tif)'"):
+        load_image(path)
+
+
+def test_a_cut_off_picture_that_the_caller_opened_is_damaged_too(tmp_path: Path, picture: Image.Image) -> None:
+    path = tmp_path / "cut.png"
+    picture.save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with Image.open(path) as opened, pytest.raises(ImageError, match=r"cut\.png' is damaged"):
+        load_image(opened)
+
+
+def test_every_damaged_file_gives_a_picture_or_our_error(tmp_path: Path, picture: Image.Image) -> None:
+    rng = np.random.default_rng(0)
+    seen = set()
+    for suffix in (".png", ".jpg", ".gif", ".bmp", ".webp"):
+        picture.save(tmp_path / f"whole{suffix}")
+        data = np.frombuffer((tmp_path / f"whole{suffix}").read_bytes(), dtype=np.uint8)
+        for _ in range(60):
+            damaged = data.copy()
+            damaged[rng.integers(0, min(len(data), 300), 3)] = rng.integers(0, 256, 3)
+            (tmp_path / f"broken{suffix}").write_bytes(damaged.tobytes())
+            try:
+                seen.add(load_image(tmp_path / f"broken{suffix}").mode)
+            except ImageError as error:
+                seen.add(type(error).__name__)
+    assert seen == {"RGB", "ImageError"}
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (14_000, 13_000)])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path, size: tuple[int, int]) -> None:
+    (tmp_path / "bomb.png").write_bytes(png_header(*size))
+    with pytest.raises(ImageError, match=rf"bomb\.png.* {MAX_PIXELS:,}"):
+        load_image(tmp_path / "bomb.png")
+
+
+def test_the_limit_holds_where_pillow_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    (tmp_path / "bomb.png").write_bytes(png_header(30_000, 30_000))
+    with pytest.raises(ImageError, match=r"30000 x 30000 = 900,000,000 pixels; expected at most"):
+        load_image(tmp_path / "bomb.png")
+
+
+def test_a_large_picture_within_the_limit_gives_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image, pixels: Pixels
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 40 - 1)  # Pillow warns from here on, errors at twice
+    picture.save(tmp_path / "large.png")
+    assert np.array_equal(np.asarray(load_image(tmp_path / "large.png")), pixels)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 400), (400, 15)])
+def test_a_tiny_picture_is_refused_with_its_size(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=f"{size[0]} x {size[1]} pixels; expected at least 16"):
+        load_image(Image.new("RGB", size))
+
+
+@pytest.mark.parametrize(
+    ("array", "advice"),
+    [
+        (np.zeros((20, 20, 3)), "255 * array"),
+        (np.zeros((20, 20, 3), dtype=np.int64), "astype('uint8')"),
+        (np.zeros((3, 20, 20), dtype=np.uint8), "transpose(1, 2, 0)"),
+        (np.zeros((20, 20, 2), dtype=np.uint8), "Expected uint8 [H, W, 3]"),
+        (np.zeros((1, 20, 20, 3), dtype=np.uint8), "Give a single picture"),
+        (np.zeros((0, 20, 3), dtype=np.uint8), "[0, 20, 3]"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused_with_advice(array: npt.NDArray[np.generic], advice: str) -> None:
+    with pytest.raises(ImageError, match=re.escape(advice)):
+        load_image(array)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "advice"),
+    [
+        (torch.zeros(3, 20, 20, dtype=torch.uint8), "x.float() / 127.5 - 1"),
+        (torch.zeros(20, 20, 3), "three channels first"),
+        (torch.zeros(2, 3, 20, 20), "picture by picture"),
+        (torch.full((3, 20, 20), float("nan")), "not finite"),
+        (torch.full((3, 20, 20), float("-inf")), "Scale it first"),
+        (torch.full((3, 20, 20), 255.0), "from 255 to 255"),
+        (torch.zeros(3, 0, 20), "without a value"),
+        (torch.zeros(3, 8, 8), "8 x 8 pixels"),
+    ],
+)
+def test_tensors_of_another_kind_are_refused_with_advice(tensor: torch.Tensor, advice: str) -> None:
+    with pytest.raises(ImageError, match=re.escape(advice)):
+        load_image(tensor)
+
+
+def test_a_tensor_that_overshoots_is_clipped() -> None:
+    tensor = torch.full((3, 20, 20), 1.3, requires_grad=True)
+    assert np.asarray(load_image(tensor)).min() == 255
+
+
+def test_another_type_is_refused_by_name() -> None:
+    with pytest.raises(ImageError, match="type bytes"):
+        load_image(b"\x89PNG")  # type: ignore[arg-type]
+
+
+# Tensors
+
+
+def test_pixels_go_to_a_tensor_and_back_exactly() -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(np.stack([levels, levels.T, 255 - levels], axis=-1))
+    tensor = to_tensor(image)
+    assert tensor.shape == (3, 16, 16)
+    assert tensor.dtype == torch.float32
+    assert tensor.is_contiguous()
+    assert (float(tensor.min()), float(tensor.max())) == (-1, 1)
+    assert np.array_equal(np.asarray(to_pil(tensor)), np.asarray(image))
+
+
+def test_a_tensor_is_rounded_and_clipped() -> None:
+    level = torch.tensor([-3.0, 100.4 / 127.5 - 1, 100.6 / 127.5 - 1, 3.0])
+    assert np.asarray(to_pil(level.expand(3, 1, 4)))[0, :, 0].tolist() == [0, 100, 101, 255]
+
+
+def test_half_precision_and_gradients_are_no_obstacle() -> None:
+    tensor = torch.zeros(3, 4, 4, dtype=torch.bfloat16, requires_grad=True)
+    assert np.asarray(to_pil(tensor)).max() == 128
+
+
+def test_a_batch_gives_a_list() -> None:
+    batch = torch.stack([torch.full((3, 4, 5), value) for value in (-1.0, 1.0)])
+    images = to_images(batch)
+    assert [image.size for image in images] == [(5, 4), (5, 4)]
+    assert [image.getpixel((0, 0)) for image in images] == [(0, 0, 0), (255, 255, 255)]
+
+
+def test_wrong_shapes_point_at_the_other_function() -> None:
+    with pytest.raises(ImageError, match="to_images"):
+        to_pil(torch.zeros(1, 3, 4, 4))
+    with pytest.raises(ImageError, match="to_pil"):
+        to_images(torch.zeros(3, 4, 4))
+
+
+def test_values_that_are_not_finite_are_counted() -> None:
+    tensor = torch.zeros(3, 4, 4)
+    tensor[0, 1, 2] = float("nan")
+    tensor[2, 0, 0] = float("inf")
+    with pytest.raises(ImageError, match=r"2 of the 48 values"):
+        to_levels(tensor)
+
+
+def test_resizing_is_pillows_antialiased_bilinear(picture: Image.Image) -> None:
+    small = resize(picture, (20, 15))
+    assert small.size == (15, 20)
+    expected = picture.resize((15, 20), Image.Resampling.BILINEAR)
+    assert np.array_equal(np.asarray(small), np.asarray(expected))
+    assert resize(picture, (40, 60)) is picture
+
+
+# Saving
+
+
+@pytest.mark.parametrize("suffix", [".png", ".PNG", ".jpg", ".jpeg", ".webp", ".tiff", ".bmp"])
+def test_the_suffix_chooses_the_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    save_image(Image.new("RGB", (20, 20), (200, 100, 50)), path)
+    assert os.listdir(tmp_path) == [path.name]
+    loaded = np.asarray(load_image(path)).astype(int)
+    assert np.abs(loaded - (200, 100, 50)).max() <= 3
+
+
+def test_jpeg_takes_transparent_pictures(tmp_path: Path) -> None:
+    save_image(Image.new("RGBA", (20, 20), (0, 0, 0, 0)), tmp_path / "a.jpg")
+    assert np.asarray(load_image(tmp_path / "a.jpg")).min() == 255
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_the_icc_profile_is_kept(tmp_path: Path, picture: Image.Image, suffix: str) -> None:
+    picture.info["icc_profile"] = b"a profile"
+    save_image(picture, tmp_path / f"a{suffix}")
+    with Image.open(tmp_path / f"a{suffix}") as saved:
+        assert saved.info["icc_profile"] == b"a profile"
+
+
+@pytest.mark.parametrize("name", ["picture.xyz", "picture", "picture.psd"])
+def test_an_unknown_suffix_is_refused(tmp_path: Path, picture: Image.Image, name: str) -> None:
+    with pytest.raises(ImageError, match=r"no picture format.*Use \.png"):
+        save_image(picture, tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path, picture: Image.Image) -> None:
+    with pytest.raises(ImageError, match="does not exist"):
+        save_image(picture, tmp_path / "nowhere" / "a.png")
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or (hasattr(os, "geteuid") and os.geteuid() == 0),
+    reason="this user may write everywhere",
+)
+def test_a_read_only_folder_is_refused(tmp_path: Path, picture: Image.Image) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ImageError, match=r"Cannot write .*Permission denied"):
+        save_image(picture, tmp_path / "a.png")
+    tmp_path.chmod(0o700)
+
+
+def test_a_picture_that_the_format_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    with pytest.raises(ImageError, match="Cannot write"):
+        save_image(Image.new("CMYK", (20, 20)), path)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+# The contact sheet
+
+
+def test_a_sheet_places_its_pictures_with_even_gutters() -> None:
+    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]]
+    page = sheet([[Image.new("RGB", (32, 32), c) for c in row] for row in colours], cell=96)
+    array = np.asarray(page)
+    assert page.size == (2 * 96 + 3 * 4, 2 * 96 + 3 * 4)
+    for i, row in enumerate(colours):
+        for j, colour in enumerate(row):
+            top, left = 4 + 100 * i, 4 + 100 * j
+            assert (array[top : top + 96, left : left + 96] == colour).all()
+    gutters = np.r_[0:4, 100:104, 200:204]
+    assert (array[gutters] == (250, 250, 248)).all()
+    assert (array[:, gutters] == (250, 250, 248)).all()
+
+
+def test_pictures_keep_their_shape_and_rows_may_differ_in_length() -> None:
+    wide = Image.new("RGB", (64, 48))
+    page = sheet([[wide, wide], [wide]], cell=128)
+    assert page.size == (2 * 128 + 3 * 5, 2 * 96 + 3 * 5)
+
+
+def test_small_pictures_are_enlarged_by_default() -> None:
+    assert sheet([[Image.new("RGB", (16, 16))]]).size == (128 + 2 * 5, 128 + 2 * 5)
+
+
+@pytest.mark.parametrize(("background", "darker"), [((250, 250, 248), True), ((20, 20, 24), False)])
+def test_captions_stand_out_above_and_beside(background: tuple[int, int, int], darker: bool) -> None:
+    tile = Image.new("RGB", (32, 32), background)
+    plain = sheet([[tile, tile]], cell=128, background=background)
+    page = sheet([[tile, tile]], cell=128, background=background, labels=["in", "out"], row_labels=["a long name"])
+    assert page.width > plain.width
+    assert page.height > plain.height
+    grey = np.asarray(page.convert("L")).astype(int) - round(sum(background) / 3)
+    ink = grey < -120 if darker else grey > 120
+    head, side = page.height - plain.height, page.width - plain.width
+    gutter = 128 // 24
+    top, left = head + gutter, side + gutter  # where the pictures begin
+    assert ink[:top, left:].any()
+    assert ink[top:, :left].any()
+    assert not ink[top:, left:].any()
+    assert not ink[:top, :left].any()
+
+
+def test_a_caption_too_wide_is_cut_to_its_column() -> None:
+    tile = Image.new("RGB", (32, 32), "white")
+    page = np.asarray(sheet([[tile, tile]], cell=100, labels=["in", "word " * 40]).convert("L"))
+    assert (page[:, -4:] > 200).all()
+    assert (page[:, 106:204] < 120).any()
+
+
+def test_a_sheet_without_pictures_or_with_too_few_captions_is_refused() -> None:
+    tile = Image.new("RGB", (32, 32))
+    with pytest.raises(ConfigError, match="at least one picture"):
+        sheet([[]])
+    with pytest.raises(ConfigError, match="2 columns and 1 captions"):
+        sheet([[tile, tile]], labels=["one"])
+    with pytest.raises(ConfigError, match="1 rows and 2 captions"):
+        sheet([[tile, tile]], row_labels=["one", "two"])
+    with pytest.raises(ConfigError, match="0 pixels"):
+        sheet([[tile]], cell=0)
