@@ -17,9 +17,11 @@ __all__ = [
     "AlignmentError",
     "CheckpointError",
     "ConfigError",
+    "DirectionEdit",
     "Domain",
     "Edit",
     "EditError",
+    "EditInfo",
     "Generator",
     "GeneratorConfig",
     "HyperStyleError",
@@ -46,7 +48,7 @@ __all__ = [
 
 _HOMES = {
     "hyperstyle.domain": ("Domain",),
-    "hyperstyle.edits": ("Edit", "load_edit"),
+    "hyperstyle.edits": ("DirectionEdit", "Edit", "EditInfo", "load_edit"),
     "hyperstyle.errors": (
         "AlignmentError",
         "CheckpointError",
@@ -75,7 +77,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
     from hyperstyle.domain import Domain
-    from hyperstyle.edits import Edit, load_edit
+    from hyperstyle.edits import DirectionEdit, Edit, EditInfo, load_edit
     from hyperstyle.errors import (
         AlignmentError,
         CheckpointError,

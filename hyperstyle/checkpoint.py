@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError, MissingFileError, WeightsError
+from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
 from hyperstyle.files import atomic_write
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "config_to_dict",
     "load_component",
     "load_tensors",
+    "make_folder",
     "read_json",
     "save_component",
     "save_tensors",
@@ -75,9 +76,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         ok = value in options
     elif origin is tuple:
         ok = isinstance(value, list | tuple)
+        if ok and options[-1] is not Ellipsis:  # tuple[int, int]: as many values as types
+            ok = len(value) == len(options)
         if ok:
-            item = options[0] if options else Any
-            return tuple(_value(item, v, where) for v in value)
+            return tuple(_value(options[0], v, where) for v in value)
     elif origin in (dict, Mapping):
         ok = isinstance(value, dict)
     elif hint is float:
@@ -116,6 +118,19 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
+def make_folder(path: str | Path) -> Path:
+    """The folder, made where it is not there. Raises CheckpointError where it cannot be made."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot make the folder {str(folder)!r}: {error.strerror}. Choose a place that you may write to and where "
+            "no file has that name."
+        ) from error
+    return folder
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     digest = hashlib.sha256()
@@ -148,7 +163,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 def save_component(module: nn.Module, config: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Writes `config.json` and `model.safetensors` (floating-point tensors as `dtype`) into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in module.state_dict().items()}
     save_tensors(folder / WEIGHTS, state)
     write_json(folder / CONFIG, {"type": type(module).__name__, **config_to_dict(config)})
@@ -192,7 +207,8 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], p
     if shapes:
         k = shapes[0]
         problems.append(
-            f"{len(shapes)} of a wrong shape (first {k!r}: {tuple(found[k].shape)}, expected {tuple(expected[k].shape)})"
+            f"{len(shapes)} of a wrong shape (first {k!r}: {tuple(found[k].shape)}, expected "
+            f"{tuple(expected[k].shape)})"
         )
     if problems:
         raise WeightsError(f"{path}: tensors {', '.join(problems)}. The weights belong to another {CONFIG}.")

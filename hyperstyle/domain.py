@@ -41,6 +41,11 @@ class Domain:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
+        if self.size < 1 or len(self.input_size) != 2 or min(self.input_size) < 1:
+            raise ConfigError(
+                f"domain {self.name!r} with size={self.size}, input_size={self.input_size}: expected a side in pixels "
+                "and (height, width)."
+            )
         if self.content_rows is not None:
             object.__setattr__(self, "content_rows", tuple(self.content_rows))
             first, end = self.content_rows

@@ -23,10 +23,15 @@ def load_state(path: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} holds objects other than tensors and plain values and was not loaded: {str(error).splitlines()[0]}"
+            f"{path} was not loaded: it is no PyTorch file, or holds objects other than tensors and plain values. "
+            f"{_first_line(error)}"
         ) from error
-    except (OSError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path} cannot be read as a PyTorch file: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # of any class: readers raise what they like where data are damaged
+        raise CheckpointError(f"{path} cannot be read as a PyTorch file: {_first_line(error)}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}: expected a dictionary.")
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

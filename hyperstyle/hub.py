@@ -37,15 +37,20 @@ def resolve(
                 "library again, from a wheel or a full checkout."
             )
         return folder
-    if Path(text).is_dir():
-        return Path(text)
+    if (folder := Path(text).expanduser()).is_dir():
+        return folder
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(
             f"no model {text!r}: it is neither a folder nor a Hub repository (org/name) nor bundled. "
             f"{did_you_mean(text, BUNDLED)}"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         return Path(
@@ -62,6 +67,6 @@ def resolve(
             f"model {text!r} is not in the cache and the Hub was not reached (offline, or HF_HUB_OFFLINE is set). "
             "Connect once, or pass the path of a model folder."
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelNotFoundError(f"model {text!r} could not be fetched from the Hub: {reason}") from error

@@ -2,86 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
+import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from hyperstyle import inversion_file, metrics
 from hyperstyle.align import paste_back
-from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError, InversionError, did_you_mean
 from hyperstyle.images import ImageSource, load_image, to_images
 from hyperstyle.inversion_file import Placement
+from hyperstyle.model import HasModel, Model
 from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.hypernetwork import Hypernetwork
-from hyperstyle.networks.traits import TraitNetwork
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["HasModel", "Inversion", "Model", "Refinement", "Source"]
+__all__ = ["TOGETHER", "HasModel", "Inversion", "Model", "Refinement", "Source"]
 
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """The parts of a model, as values; `HyperStyleInverter` composes them.
-
-    Attributes:
-        generator, domain: always there.
-        encoder: crop -> w.
-        hypernetwork: crop and reconstruction -> offset codes.
-        edits: by name.
-        judge: reads traits and identity, for `metrics`.
-        steps: passes of the hypernetwork by default.
-        info: what `hyperstyle.json` says (source, licence, hashes, notes).
-    """
-
-    generator: Generator
-    domain: Domain
-    encoder: WEncoder | None = None
-    hypernetwork: Hypernetwork | None = None
-    edits: Mapping[str, Edit] = field(default_factory=dict)
-    judge: TraitNetwork | None = None
-    steps: int = 5
-    info: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the generator's tensors are."""
-        return self.generator.latent_avg.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the generator's tensors."""
-        return self.generator.latent_avg.dtype
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """16 hex digits that change with any weight of generator or hypernetwork."""
-        digest = hashlib.sha256()
-        for module in (self.generator, self.hypernetwork):
-            for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):
-                digest.update(name.encode())
-                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-
-class HasModel(Protocol):
-    """Anything with a `model`: an inverter, another inversion."""
-
-    @property
-    def model(self) -> Model:
-        """The parts."""
-        ...
+TOGETHER = 8
+"""Pictures that go through the networks at once, unless a batch size is given."""
 
 
 class Refinement(Protocol):
@@ -128,7 +76,7 @@ class Inversion:
         w: [B,L,D] latent codes, edits included.
         offset_codes: what the hypernetwork predicted, or None.
         style_offsets: StyleSpace edits, layer name -> [B,I], added after the affine layers.
-        crop: [B,3,h,w] in [-1,1] what was inverted, as the encoder saw it; None after `load`.
+        crop: [B,3,h,w] in [-1,1], float32: what was inverted, as the encoder saw it; None after `load`.
         sources: where each picture came from.
         method: how it was made.
         quality: figures measured against the crop when it was made: name -> one number per picture.
@@ -157,12 +105,15 @@ class Inversion:
         return self.w.shape[0]
 
     def __getitem__(self, index: int | slice) -> Inversion:
-        if isinstance(index, int):
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"picture {index} of an inversion of {len(self)}.")
-            index %= len(self)
-            index = slice(index, index + 1)
-        return self._take(list(range(len(self)))[index])
+        if isinstance(index, slice):
+            chosen = list(range(len(self)))[index]
+            if not chosen:
+                raise InversionError(f"no picture is in {index} of an inversion of {len(self)}.")
+            return self._take(chosen)
+        place = operator.index(index)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"picture {place} of an inversion of {len(self)}.")
+        return self._take([place % len(self)])
 
     def __iter__(self) -> Iterator[Inversion]:
         return (self[i] for i in range(len(self)))
@@ -203,6 +154,8 @@ class Inversion:
     @cached_property
     def tensor(self) -> Tensor:
         """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied."""
+        if len(self) > TOGETHER:  # dense offsets of many pictures would fill the memory
+            return torch.cat([self[i : i + TOGETHER].tensor for i in range(0, len(self), TOGETHER)])
         generator = self.model.generator
         with torch.no_grad():
             styles = generator.styles(self.w)
@@ -245,7 +198,7 @@ class Inversion:
             named: several edits at once, `edit(age=2, smile=1)`.
 
         Raises:
-            EditError: an unknown name, an edit made for another model, or a strength that is not a finite number.
+            EditError: an unknown name, an edit that does not fit the codes, or a strength that is not a finite number.
         """
         wanted: list[tuple[str | Edit, float | Sequence[float]]] = [] if edit is None else [(edit, strength)]
         wanted += list(named.items())
@@ -261,8 +214,11 @@ class Inversion:
             if edit not in self.model.edits:
                 raise EditError(f"no edit named {edit!r} in this model. {did_you_mean(edit, self.model.edits)}")
             edit = self.model.edits[edit]
-        strengths = [strength] if isinstance(strength, int | float) else list(strength)
-        if not strengths or not all(isinstance(s, int | float) and abs(s) < float("inf") for s in strengths):
+        try:
+            strengths = torch.as_tensor(strength, dtype=torch.float64).flatten().tolist()
+        except (TypeError, ValueError, RuntimeError):
+            strengths = []  # words, None, or rows of different lengths
+        if not strengths or not all(math.isfinite(s) for s in strengths):
             raise EditError(f"strength {strength!r} of edit {edit.info.name!r}: expected a finite number, or several.")
         base = self
         if len(strengths) > 1:
@@ -295,9 +251,16 @@ class Inversion:
         codes = None
         if mine is not None and theirs is not None:
             codes = OffsetCodes.cat([mine * (1 - t) + theirs * t for t in ticks])
-        return replace(
-            self, w=w, offset_codes=codes, crop=None, sources=(), quality={}, unedited=None, intermediates=()
-        )
+        styles = {
+            name: torch.cat([(1 - t) * self._style(name) + t * other._style(name) for t in ticks])
+            for name in {*self.style_offsets, *other.style_offsets}
+        }
+        return Inversion(self.model, w, codes, styles, method=self.method, refinement=self.refinement)
+
+    def _style(self, name: str) -> Tensor:
+        """[B,I] what is added to the style of this layer, zeros where nothing is."""
+        width = self.model.generator.layer(name).channels_in
+        return self.style_offsets.get(name, self.w.new_zeros(len(self), width))
 
     def mix(self, other: Inversion, layers: Sequence[str | int]) -> Inversion:
         """This inversion with the given layers taken from `other`: their style rows and their offsets.
@@ -314,10 +277,12 @@ class Inversion:
         w = self.w.clone()
         for spec in chosen:
             w[:, spec.row] = other.w[:, spec.row]
-        codes = self.offset_codes
-        if codes is not None and other.offset_codes is not None:
-            codes = codes.update(other.offset_codes.only([spec.name for spec in chosen]))
-        return replace(self, w=w, offset_codes=codes, quality={}, unedited=self.unedited or self, intermediates=())
+        names = [spec.name for spec in chosen]
+        codes = OffsetCodes.mixed(self.offset_codes, other.offset_codes, names)
+        styles = {n: v for n, v in self.style_offsets.items() if n not in names}
+        styles |= {n: v for n, v in other.style_offsets.items() if n in names}
+        mixed = replace(self, w=w, offset_codes=codes, style_offsets=styles, quality={}, intermediates=())
+        return replace(mixed, unedited=self.unedited or self)
 
     def transfer(self, generator: Generator, layers: Sequence[str] | None = None, w: Tensor | None = None) -> Inversion:
         """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
@@ -328,7 +293,7 @@ class Inversion:
             w: other latent codes [B,L,D].
 
         Raises:
-            InversionError: a generator of another configuration.
+            InversionError: a generator of another configuration, or codes `w` of another shape.
         """
         if generator.config != self.model.generator.config:
             raise InversionError(
@@ -338,10 +303,12 @@ class Inversion:
         codes = self.offset_codes
         if codes is not None and layers is not None:
             codes = codes.only([generator.layer(name).name for name in layers])
-        model = replace(self.model, generator=generator.to(self.model.device), edits=self.model.edits)
-        return replace(
-            self, model=model, w=self.w if w is None else w, offset_codes=codes, quality={}, intermediates=()
-        )
+        w = self.w if w is None else generator.broadcast(w.to(self.w))
+        if w.shape != self.w.shape:
+            raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
+        model = replace(self.model, generator=generator.to(self.model.device))
+        moved = replace(self, model=model, w=w, offset_codes=codes, quality={}, intermediates=())
+        return replace(moved, unedited=self.unedited or self)  # paste_back adds what the other generator changed
 
     def _same_model(self, other: Inversion) -> None:
         if self.model is not other.model and self.model.fingerprint != other.model.fingerprint:
@@ -388,7 +355,7 @@ class Inversion:
         return paste_back(base, self.tensor, quad, reference=self.unedited.tensor, mode="difference", feather=feather)
 
     def metrics(self) -> dict[str, tuple[float, ...]]:
-        """Figures against the inverted crop, one number per picture: l2, ms_ssim and, with a judge, perceptual, identity.
+        """Figures against the inverted crop, a number per picture: l2, ms_ssim and, with a judge, perceptual, identity.
 
         They are those measured when the inversion was made where the crop is no longer there.
 
@@ -399,23 +366,38 @@ class Inversion:
             if not self.quality:
                 raise InversionError("the inverted crop is gone and no figures were stored: invert the picture again.")
             return dict(self.quality)
+        return self._figures(self.tensor, self.crop)
+
+    def measured(self, picture: Tensor | None = None) -> Inversion:
+        """The same with its figures in `quality`. `picture`, where given, is the `tensor` that it would make itself."""
+        if self.crop is None:
+            raise InversionError("the inverted crop is gone: invert the picture again.")
+        picture = self.tensor if picture is None else picture
+        made = replace(self, quality=self._figures(picture, self.crop))
+        made.__dict__["tensor"] = picture  # the cached property: it need not be made once more
+        return made
+
+    def _figures(self, picture: Tensor, crop: Tensor) -> dict[str, tuple[float, ...]]:
         with torch.no_grad():
-            image = self.model.domain.to_input(self.tensor)
-            rows = {"l2": metrics.l2(image, self.crop), "ms_ssim": metrics.ms_ssim(image, self.crop)}
+            image = self.model.domain.to_input(picture)
+            rows = {"l2": metrics.l2(image, crop), "ms_ssim": metrics.ms_ssim(image, crop)}
             if self.model.judge is not None:
-                rows["perceptual"] = metrics.perceptual(image, self.crop, self.model.judge)
-                rows["identity"] = metrics.identity(image, self.crop, self.model.judge)
+                rows["perceptual"] = metrics.perceptual(image, crop, self.model.judge)
+                rows["identity"] = metrics.identity(image, crop, self.model.judge)
         return {name: tuple(values.tolist()) for name, values in rows.items()}
 
     def save(self, path: str | Path) -> None:
         """Writes codes, offset codes and figures (tens of kB); pictures are made again, exactly, by the same model."""
+        before = self.unedited
+        if before is not None and before.model is not self.model:  # transferred: that picture needs another model
+            before = None
         inversion_file.write(
             Path(path),
             inversion_file.Record(
                 w=self.w,
                 codes=self.offset_codes,
                 style_offsets=self.style_offsets,
-                unedited_w=None if self.unedited is None else self.unedited.w,
+                unedited=None if before is None else (before.w, before.offset_codes),
                 placements=tuple(s.placement for s in self.sources),
                 meta={
                     "fingerprint": self.model.fingerprint,
@@ -449,6 +431,7 @@ class Inversion:
         )
         quality = {k: tuple(v) for k, v in record.meta["quality"].items()}
         made = cls(model, record.w, record.codes, record.style_offsets, None, sources, record.meta["method"], quality)
-        if record.unedited_w is None:
+        if record.unedited is None:
             return made
-        return replace(made, unedited=replace(made, w=record.unedited_w))
+        w, codes = record.unedited
+        return replace(made, unedited=replace(made, w=w, offset_codes=codes))

@@ -45,7 +45,7 @@ class Record:
         w: [B,L,D].
         codes: offset codes, or None.
         style_offsets: layer name -> [B,I].
-        unedited_w: the codes before the first edit, where there was one.
+        unedited: `w` and `codes` before the first edit, where there was one.
         placements: where each picture was cut out of its photo.
         meta: plain values.
     """
@@ -53,29 +53,41 @@ class Record:
     w: Tensor
     codes: OffsetCodes | None
     style_offsets: Mapping[str, Tensor]
-    unedited_w: Tensor | None
+    unedited: tuple[Tensor, OffsetCodes | None] | None
     placements: tuple[Placement | None, ...]
     meta: Mapping[str, Any]
 
 
 def _pack(w: Tensor) -> Tensor:
     """W codes, the same row L times, are stored once."""
-    return w[:, :1] if torch.equal(w, w[:, :1].expand_as(w)) else w
+    return w[:, :1].clone() if torch.equal(w, w[:, :1].expand_as(w)) else w.clone()
+
+
+def _named(codes: OffsetCodes | None, prefix: str) -> dict[str, Tensor]:
+    if codes is None:
+        return {}
+    return {
+        f"{prefix}/weights": codes.weights,
+        **{f"{prefix}/sum/{n}": c for n, c in codes.sums.items()},
+        **{f"{prefix}/term/{n}": c for n, c in codes.terms.items()},
+    }
 
 
 def write(path: Path, record: Record) -> None:
     """Writes atomically. Raises HyperStyleError where the file cannot be written."""
-    tensors = {"w": _pack(record.w)}
-    if record.unedited_w is not None:
-        tensors["unedited_w"] = _pack(record.unedited_w)
-    if record.codes is not None:
-        tensors["codes/weights"] = record.codes.weights
-        tensors.update({f"codes/sum/{n}": c for n, c in record.codes.sums.items()})
-        tensors.update({f"codes/term/{n}": c for n, c in record.codes.terms.items()})
+    tensors = {"w": _pack(record.w), **_named(record.codes, "codes")}
+    same_codes = True
+    if record.unedited is not None:
+        tensors["unedited_w"] = _pack(record.unedited[0])
+        before, now = _named(record.unedited[1], "codes"), _named(record.codes, "codes")
+        same_codes = before.keys() == now.keys() and all(torch.equal(before[n], now[n]) for n in now)
+        if not same_codes:  # an edit keeps them; mix() does not
+            tensors.update({n: c.clone() for n, c in _named(record.unedited[1], "unedited_codes").items()})
     tensors.update({f"style/{n}": c for n, c in record.style_offsets.items()})
     meta = {
         **record.meta,
         "rows": record.w.shape[1],
+        "same_codes": same_codes,
         "placements": [
             None
             if p is None
@@ -95,7 +107,14 @@ def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
     tensors, metadata = load_tensors(path)
     if metadata.get("format") != _FORMAT or "w" not in tensors:
         raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
-    meta = json.loads(metadata["record"])
+    try:
+        return _record(tensors, json.loads(metadata["record"]), device, dtype)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InversionError(f"{path} is a damaged inversion ({reason}). Save it again.") from error
+
+
+def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Record:
     tensors = {k: v.to(device, dtype) for k, v in tensors.items()}
 
     def unpack(t: Tensor) -> Tensor:
@@ -104,9 +123,16 @@ def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
     def group(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-    codes = None
-    if "codes/weights" in tensors:
-        codes = OffsetCodes(group("codes/sum/"), group("codes/term/"), tensors["codes/weights"])
+    def offset_codes(prefix: str) -> OffsetCodes | None:
+        if f"{prefix}/weights" not in tensors:
+            return None
+        return OffsetCodes(group(f"{prefix}/sum/"), group(f"{prefix}/term/"), tensors[f"{prefix}/weights"])
+
+    codes = offset_codes("codes")
+    unedited = None
+    if "unedited_w" in tensors:
+        before = codes if meta["same_codes"] else offset_codes("unedited_codes")
+        unedited = (unpack(tensors["unedited_w"]), before)
     placements = tuple(
         None
         if p is None
@@ -117,12 +143,11 @@ def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
         )
         for p in meta["placements"]
     )
-    unedited = tensors.get("unedited_w")
     return Record(
         w=unpack(tensors["w"]),
         codes=codes,
         style_offsets=group("style/"),
-        unedited_w=None if unedited is None else unpack(unedited),
+        unedited=unedited,
         placements=placements,
         meta=meta,
     )

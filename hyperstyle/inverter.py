@@ -21,15 +21,17 @@ from hyperstyle.errors import (
     AlignmentError,
     ConfigError,
     HyperStyleError,
+    InversionError,
     LandmarkError,
     MethodError,
     NoFaceError,
     did_you_mean,
 )
 from hyperstyle.images import ImageSource, load_image, resize, to_tensor
-from hyperstyle.inversion import Inversion, Model, Refinement, Source
+from hyperstyle.inversion import TOGETHER, Inversion, Refinement, Source
 from hyperstyle.inversion_file import Placement
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement
+from hyperstyle.model import Model
 from hyperstyle.model_folder import check_parts, read_model, write_model
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.encoders import WEncoder
@@ -76,7 +78,8 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 class HyperStyleInverter:
     """Puts pictures into a generator so that they can be edited.
 
-    `HyperStyleInverter()` is the bundled model on the best device there is; with parts it is a composition of them.
+    `HyperStyleInverter()` is the bundled model on the best device there is; with parts it is a composition of them, and
+    puts them into evaluation mode.
 
     Args:
         generator: maps codes and offsets to pictures.
@@ -123,6 +126,9 @@ class HyperStyleInverter:
                 )
             model = Model(generator, domain, encoder, hypernetwork, edits or {}, judge, steps, info or {})
             check_parts(model)
+            for part in (generator, encoder, hypernetwork, judge):
+                if part is not None:
+                    part.eval()  # else batch statistics would let one picture of a batch change another
         self._model = model
         self.aligner = aligner
 
@@ -222,6 +228,7 @@ class HyperStyleInverter:
         start: Start | None = None,
         steps: int | None = None,
         align: bool | Literal["auto"] = "auto",
+        face: Literal["largest", "center"] | int = "largest",
         landmarks: Landmarks | Sequence[Landmarks] | None = None,
         batch_size: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
@@ -238,6 +245,8 @@ class HyperStyleInverter:
             steps: passes of the refinement; None is the model's own number.
             align: "auto" cuts the face out where landmarks are given or can be found, takes a square picture without
                 landmarks as a crop, and notes in `Inversion.sources` what it did; True aligns; False never does.
+            face: which of several detected faces: the largest, the one nearest to the centre, or a place in the
+                aligner's list.
             landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of pictures, one for each.
             batch_size: pictures that go through the networks together; None is 8.
             on_error: "skip" leaves out pictures that fail and lists them in `Inversion.failures`.
@@ -259,14 +268,18 @@ class HyperStyleInverter:
             raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size={batch_size}: expected 1 or more.")
+        if align not in (True, False, "auto"):
+            raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
         begin, refinement = self._method(method, start, intermediates)
+        if refinement is None and steps:
+            raise MethodError(f"method 'w-encoder' has no refinement steps; steps={steps} was asked for.")
 
         crops: list[Tensor] = []
         sources: list[Source] = []
         failures: list[tuple[int, str]] = []
         for i, (one, own) in enumerate(zip(images, points, strict=True)):
             try:
-                prepared, source = self._prepare(one, own, align)
+                prepared, source = self._prepare(one, own, align, face)
             except HyperStyleError as error:
                 if on_error == "raise":
                     raise
@@ -279,7 +292,7 @@ class HyperStyleInverter:
                 f"none of the {len(images)} pictures could be used. The first failed with: {failures[0][1]}"
             )
 
-        size = batch_size or 8
+        size = batch_size or TOGETHER
         starts = range(0, len(crops), size)
         if progress:
             from tqdm import tqdm
@@ -287,27 +300,23 @@ class HyperStyleInverter:
             starts = tqdm(starts, desc="inverting", unit="batch")
         parts = []
         for first in starts:
-            batch = torch.stack(crops[first : first + size])
+            batch = torch.stack(crops[first : first + size]).to(self.model.device)
             part = self._start(batch, tuple(sources[first : first + size]), begin)
             if refinement is not None:
                 part = refinement(batch, part, steps=steps, callback=callback)
-            elif steps:
-                raise MethodError(f"method 'w-encoder' has no refinement steps; steps={steps} was asked for.")
-            parts.append(part)
+            parts.append(part if part.quality else part.measured())
         return replace(_joined(parts), failures=tuple(failures))
 
     def _start(self, batch: Tensor, sources: tuple[Source, ...], begin: Start) -> Inversion:
         model = self.model
         with torch.no_grad():
-            w = begin(batch.to(model.device, model.dtype))
-            w = model.generator.broadcast(w)
-        made = Inversion(model, w, crop=batch.to(model.device, model.dtype), sources=sources, method="w-encoder")
-        return replace(made, quality=made.metrics())
+            w = model.generator.broadcast(begin(batch.to(model.dtype)))
+        return Inversion(model, w, crop=batch, sources=sources, method="w-encoder")
 
     def _method(
         self, method: str | Refinement | None, start: Start | None, intermediates: bool
     ) -> tuple[Start, Refinement | None]:
-        begin = start or self.model.encoder
+        begin = self.model.encoder if start is None else start
         if begin is None:
             raise MethodError(
                 "this model has no encoder to start from. Pass start=..., a function from crops [B,3,h,w] to codes "
@@ -339,18 +348,20 @@ class HyperStyleInverter:
         return given
 
     def _prepare(
-        self, image: ImageSource, landmarks: Landmarks | None, align: bool | Literal["auto"]
+        self,
+        image: ImageSource,
+        landmarks: Landmarks | None,
+        align: bool | Literal["auto"],
+        face: Literal["largest", "center"] | int,
     ) -> tuple[Tensor, Source]:
         """One picture -> what the encoder sees [3,h,w], and where it came from."""
-        if align not in (True, False, "auto"):
-            raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
         photo = load_image(image)
         name = os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
         height, width = self.model.domain.input_size
         placement: Placement | None = None
         picture, note = photo, "used as it is"
         if self.model.domain.aligner == "face" and align is not False:
-            points, note = self._find(photo, name, landmarks, forced=align is True)
+            points, note = self._find(photo, name, landmarks, face, forced=align is True)
             if points is not None:
                 side = max(_SMALLEST_FACE_CROP, self.model.domain.size)
                 cut = crop(photo, points, side, side)
@@ -361,28 +372,48 @@ class HyperStyleInverter:
         return to_tensor(resize(picture, (height, width))), Source(name, note, photo, placement)
 
     def _find(
-        self, photo: Image.Image, name: str, landmarks: Landmarks | None, *, forced: bool
-    ) -> tuple[npt.NDArray[np.float64] | None, str]:
+        self,
+        photo: Image.Image,
+        name: str,
+        landmarks: Landmarks | None,
+        face: Literal["largest", "center"] | int,
+        *,
+        forced: bool,
+    ) -> tuple[npt.ArrayLike | None, str]:
         """Landmarks of the face to cut out, or None where the picture is taken as a crop; and a note for people."""
         if landmarks is not None:
-            return np.asarray(landmarks, dtype=np.float64), "cut out by the landmarks given"
-        square = photo.width == photo.height
-        if square and not forced:
+            return landmarks, "cut out by the landmarks given"
+        size = f"{photo.width}x{photo.height} px"
+        if photo.width == photo.height and not forced:
             return None, "square, so taken as an aligned crop; align=True looks for a face"
         if self.aligner is None:
             raise AlignmentError(
-                f"{name!r} ({photo.width}x{photo.height} px) needs to be cut out around the face. Pass landmarks=... "
-                "(68 or 5 points), an aligner that finds them, or a square picture that is already cut out with "
-                "align=False."
+                f"{name!r} ({size}) needs to be cut out around the face. Pass landmarks=... (68 or 5 points), an aligner "
+                "that finds them, or a square picture that is already cut out with align=False."
             )
         faces = self.aligner(photo)
         if not faces:
             raise NoFaceError(
-                f"no face found in {name!r} ({photo.width}x{photo.height} px). Crop closer, or pass align=False if this "
-                "already is an aligned crop."
+                f"no face found in {name!r} ({size}). Crop closer, or pass align=False if it already is an aligned crop."
             )
-        spans = [float(np.prod(np.ptp(face, axis=0))) for face in faces]
-        return faces[int(np.argmax(spans))], f"cut out around the largest of {len(faces)} face(s)"
+        which = face if isinstance(face, str) else f"number {face}"
+        return _choose(faces, face, photo, name), f"cut out around a detected face ({which} of {len(faces)})"
+
+
+def _choose(
+    faces: Sequence[npt.NDArray[np.float64]], face: Literal["largest", "center"] | int, photo: Image.Image, name: str
+) -> npt.NDArray[np.float64]:
+    """One of several faces. Raises AlignmentError for a number that is not there, ConfigError for another word."""
+    if face == "largest":
+        return max(faces, key=lambda points: float(np.prod(np.ptp(points, axis=0))))
+    if face == "center":
+        middle = np.array([photo.width, photo.height]) / 2
+        return min(faces, key=lambda points: float(np.linalg.norm(points.mean(axis=0) - middle)))
+    if isinstance(face, bool) or not isinstance(face, int):
+        raise ConfigError(f"face={face!r}: expected 'largest', 'center' or the number of a face.")
+    if not 0 <= face < len(faces):
+        raise AlignmentError(f"face={face}, but {name!r} has {len(faces)} face(s), numbered from 0.")
+    return faces[face]
 
 
 def _joined(parts: list[Inversion]) -> Inversion:
@@ -391,10 +422,13 @@ def _joined(parts: list[Inversion]) -> Inversion:
         return parts[0]
     first = parts[0]
     codes = [p.offset_codes for p in parts if p.offset_codes is not None]
+    if len(codes) not in (0, len(parts)) or any(p.style_offsets.keys() != first.style_offsets.keys() for p in parts):
+        raise InversionError("the refinement gave offsets to some batches only: it must treat all pictures alike.")
     return replace(
         first,
         w=torch.cat([p.w for p in parts]),
-        offset_codes=OffsetCodes.cat(codes) if len(codes) == len(parts) else None,
+        offset_codes=OffsetCodes.cat(codes) if codes else None,
+        style_offsets={n: torch.cat([p.style_offsets[n] for p in parts]) for n in first.style_offsets},
         crop=torch.cat([p.crop for p in parts if p.crop is not None]),
         sources=tuple(s for p in parts for s in p.sources),
         quality={k: tuple(v for p in parts for v in p.quality[k]) for k in first.quality},

@@ -14,15 +14,16 @@ from hyperstyle.checkpoint import (
     config_from_dict,
     config_to_dict,
     load_component,
+    make_folder,
     read_json,
     save_component,
     sha256,
     write_json,
 )
 from hyperstyle.domain import Domain
-from hyperstyle.edits import DirectionEdit, load_edits, save_edit
+from hyperstyle.edits import DirectionEdit, load_edit, load_edits, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
-from hyperstyle.inversion import Model
+from hyperstyle.model import Model
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
@@ -47,8 +48,16 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
         HyperStyleError: a file cannot be written.
         CheckpointError: an edit that has no form on disk.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).unlink(missing_ok=True)
+    for name, edit in model.edits.items():
+        if not isinstance(edit, DirectionEdit):
+            raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
+        if not _is_folder_name(name):
+            raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
+    make_folder(folder)
+    try:
+        (folder / FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"Cannot replace {folder / FILE}: {error.strerror}. Choose another folder.") from error
     hashes: dict[str, str] = {}
     for name in COMPONENTS:
         module = getattr(model, name)
@@ -56,9 +65,8 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
             save_component(module, module.config, folder / name, dtype=dtype)
             hashes[name] = sha256(folder / name / "model.safetensors")
     for name, edit in model.edits.items():
-        if not isinstance(edit, DirectionEdit):
-            raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
-        save_edit(edit, folder / "edits" / name)
+        if isinstance(edit, DirectionEdit):  # all are, see above
+            save_edit(edit, folder / "edits" / name)
     write_json(
         folder / FILE,
         {
@@ -66,6 +74,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
             "domain": config_to_dict(model.domain),
             "steps": model.steps,
             "sha256": hashes,
+            "edits": sorted(model.edits),
             "info": {k: v for k, v in model.info.items() if k != "sha256"},
         },
     )
@@ -85,33 +94,51 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
     for key in ("domain", "steps", "sha256"):
         if key not in top:
             raise ConfigError(f"{where}: entry {key!r} is missing.")
+    steps, hashes, info, names = top["steps"], top["sha256"], top.get("info", {}), top.get("edits")
+    if not isinstance(steps, int) or not isinstance(hashes, dict) or not isinstance(info, dict):
+        raise ConfigError(f"{where}: expected a number as 'steps', and objects as 'sha256' and 'info'.")
+    if names is not None and not (isinstance(names, list) and all(map(_is_folder_name, names))):
+        raise ConfigError(f"{where}: expected the names of folders as 'edits', found {names!r}.")
     domain = config_from_dict(Domain, top["domain"], where)
     parts: dict[str, Any] = {}
-    for name, expected in top["sha256"].items():
+    for name, expected in hashes.items():
         if name not in COMPONENTS:
             raise ConfigError(f"{where} names a component {name!r}; known: {', '.join(COMPONENTS)}.")
         kind, config = COMPONENTS[name]
-        parts[name] = load_component(kind, config, folder / name, device=device, dtype=dtype)
+        precision = torch.float32 if name == "judge" else dtype  # figures are measured in float32, always
+        parts[name] = load_component(kind, config, folder / name, device=device, dtype=precision)
         found = sha256(folder / name / "model.safetensors")
         if found != expected:
             raise WeightsError(
-                f"{folder / name / 'model.safetensors'} has sha256 {found[:12]}..., {FILE} says {expected[:12]}...: "
-                "the file was changed or is damaged. Fetch or write the model again."
+                f"{folder / name / 'model.safetensors'} has sha256 {found[:12]}..., {FILE} says "
+                f"{str(expected)[:12]}...: the file was changed or is damaged. Fetch or write the model again."
             )
     if "generator" not in parts:
         raise ConfigError(f"{where} names no generator.")
-    info = {**top.get("info", {}), "sha256": top["sha256"]}
-    edits = load_edits(folder / "edits")
-    moved = {n: dataclasses.replace(e, direction=e.direction.to(device, dtype)) for n, e in edits.items()}
-    model = Model(domain=domain, steps=top["steps"], edits=moved, info=info, **parts)
+    # Edits that are not named were left by an older model of this folder; without names, all are meant.
+    below = folder / "edits"
+    edits = load_edits(below) if names is None else {name: load_edit(below / name) for name in names}
+    moved = {n: dataclasses.replace(e, direction=e.direction.to(device)) for n, e in edits.items()}
+    model = Model(domain=domain, steps=steps, edits=moved, info={**info, "sha256": hashes}, **parts)
     check_parts(model)
     return model
+
+
+def _is_folder_name(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and Path(name).name == name
+        and "/" not in name
+        and "\\" not in name
+        and name not in ("", ".", "..")
+    )
 
 
 def check_parts(model: Model) -> None:
     """Raises ConfigError unless generator, encoder, hypernetwork and domain fit together."""
     generator, domain = model.generator.config, model.domain
     checks: list[tuple[Callable[[], bool], str]] = [
+        (lambda: model.steps >= 0, f"steps={model.steps}, which is below 0"),
         (lambda: generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
     ]
     if model.encoder is not None:

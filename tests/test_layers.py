@@ -17,6 +17,7 @@ LAYERS = (
     {"images", "domain", "checkpoint", "foreign"},
     {"networks", "align"},
     {"edits", "metrics", "inversion_file"},
+    {"model"},
     {"inversion"},
     {"methods", "hub", "model_folder"},
     {"inverter"},

@@ -13,7 +13,7 @@ from hyperstyle.errors import EditError
 __all__ = ["DirectionEdit", "regression_direction"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DirectionEdit:
     """Adds a multiple of a direction to the code.
 
@@ -37,7 +37,7 @@ class DirectionEdit:
             raise EditError(f"edit {self.info.name!r}: rows {self.rows}; expected (first, end) with first < end.")
 
     def __call__(self, w: Tensor, strength: Tensor) -> Tensor:
-        """[B,L,D] and [B] -> [B,L,D]. Raises EditError if the direction has another width or number of rows."""
+        """[B,L,D] and [B] -> [B,L,D]. Raises EditError if the direction is for another width or number of rows."""
         rows, width = w.shape[1:]
         direction = self.direction.to(w)
         if direction.shape[-1] != width or (direction.ndim == 2 and direction.shape[0] not in (1, rows)):
@@ -45,6 +45,8 @@ class DirectionEdit:
                 f"edit {self.info.name!r} has a direction of shape {tuple(direction.shape)}; these codes need "
                 f"[{width}] or [{rows}, {width}]. It was made for another generator."
             )
+        if self.rows is not None and self.rows[1] > rows:
+            raise EditError(f"edit {self.info.name!r} moves rows {self.rows}, and these codes have {rows} rows.")
         move = strength.to(w)[:, None, None] * direction.expand(rows, width)  # [B,L,D]
         if self.rows is None:
             return w + move
@@ -73,4 +75,5 @@ def regression_direction(codes: Tensor, trait: Tensor) -> Tensor:
     if not deviation > 0:
         raise EditError("the trait has the same value for all codes, so it has no direction.")
     standard = (trait.double() - trait.double().mean()) / deviation
-    return ((codes.double() - codes.double().mean(0)) * standard[:, None]).mean(0).to(codes.dtype)
+    slope = ((codes.double() - codes.double().mean(0)) * standard[:, None]).sum(0) / standard.square().sum()
+    return slope.to(codes.dtype)

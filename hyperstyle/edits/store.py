@@ -9,6 +9,7 @@ from hyperstyle.checkpoint import (
     config_from_dict,
     config_to_dict,
     load_tensors,
+    make_folder,
     read_json,
     save_tensors,
     write_json,
@@ -24,13 +25,12 @@ __all__ = ["load_edit", "load_edits", "save_edit"]
 class _Config:
     type: str
     info: EditInfo
-    rows: tuple[int, ...] | None = None
+    rows: tuple[int, int] | None = None
 
 
 def save_edit(edit: DirectionEdit, folder: str | Path) -> None:
     """Writes the edit into this folder."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     save_tensors(folder / "model.safetensors", {"direction": edit.direction.float()})
     write_json(folder / "config.json", config_to_dict(_Config("direction", edit.info, edit.rows)))
 
@@ -51,13 +51,11 @@ def load_edit(folder: str | Path) -> DirectionEdit:
     tensors, _ = load_tensors(folder / "model.safetensors")
     if set(tensors) != {"direction"}:
         raise EditError(f"{folder / 'model.safetensors'} holds {sorted(tensors)}: expected one tensor, 'direction'.")
-    rows = None if config.rows is None else (config.rows[0], config.rows[1])
-    return DirectionEdit(tensors["direction"], config.info, rows)
+    return DirectionEdit(tensors["direction"], config.info, config.rows)
 
 
 def load_edits(folder: Path) -> dict[str, DirectionEdit]:
-    """All edits below a folder by name; none if there is no such folder."""
+    """All edits below a folder, by the names of their folders; none if there is no such folder."""
     if not folder.is_dir():
         return {}
-    edits = [load_edit(path) for path in sorted(folder.iterdir()) if path.is_dir()]
-    return {edit.info.name: edit for edit in edits}
+    return {path.name: load_edit(path) for path in sorted(folder.iterdir()) if path.is_dir()}

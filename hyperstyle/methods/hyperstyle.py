@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
@@ -117,7 +117,7 @@ class HyperStyleRefinement:
                 callback(step)
 
         with torch.no_grad():
-            codes, _ = refine(
+            codes, image = refine(
                 crop.to(model.device, model.dtype),
                 inversion.w,
                 model.generator,
@@ -128,6 +128,13 @@ class HyperStyleRefinement:
                 callback=watch,
             )
         made = replace(
-            inversion, offset_codes=codes, method="hyperstyle", intermediates=tuple(seen), refinement=self, quality={}
+            inversion,
+            crop=crop.to(model.device),
+            offset_codes=codes,
+            method="hyperstyle",
+            intermediates=tuple(seen),
+            refinement=self,
         )
-        return replace(made, quality=made.metrics())
+        picture = model.domain.content(image).float()
+        # What made.tensor would be, bit for bit: the same operations on the same batch.
+        return made.measured(picture if len(made) <= TOGETHER and not made.style_offsets else None)

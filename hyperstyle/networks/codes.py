@@ -85,6 +85,16 @@ class OffsetCodes:
         return OffsetCodes({**self.sums, **other.sums}, {**self.terms, **other.terms}, self.weights)
 
     @staticmethod
+    def mixed(mine: OffsetCodes | None, theirs: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
+        """`mine` with these layers as `theirs` has them. A layer without a code, and None, mean no offset."""
+        kept = None if mine is None else mine.only([name for name in mine.layers if name not in layers])
+        taken = None if theirs is None else theirs.only(layers)
+        parts = [part for part in (kept, taken) if part is not None and part.layers]
+        if not parts:
+            return None
+        return parts[0] if len(parts) == 1 else parts[0].update(parts[1])
+
+    @staticmethod
     def cat(parts: Sequence[OffsetCodes]) -> OffsetCodes:
         """Pictures of all parts in one batch."""
         first = parts[0]

@@ -315,12 +315,11 @@ class Generator(nn.Module):
             modulation: see `ops.modulated_conv`.
 
         Raises:
-            ConfigError: an offset for a layer that does not exist.
+            ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, or an
+                unknown noise mode.
         """
         offsets = offsets or {}
-        if unknown := sorted(set(offsets) - {s.name for s in self.layers}):
-            raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], styles)}")
-        batch = next(iter(styles.values())).shape[0]
+        batch = self._check(styles, offsets, noise)
         x = self.input.input.expand(batch, -1, -1, -1)
         image: Tensor | None = None
         noise_index = 0
@@ -347,6 +346,25 @@ class Generator(nn.Module):
         """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""
         return self.synthesize(self.styles(w), offsets, noise=noise, random=random, modulation=modulation)
 
+    def _check(self, styles: Mapping[str, Tensor], offsets: Offsets, noise: str) -> int:
+        """Raises ConfigError for inputs of `synthesize` that do not fit this generator; returns B."""
+        names = [s.name for s in self.layers]
+        if noise not in ("const", "random", "none"):
+            raise ConfigError(f"noise={noise!r}: expected 'const', 'random' or 'none'.")
+        if missing := [name for name in names if name not in styles]:
+            raise ConfigError(
+                f"styles lack {len(missing)} layer(s), first {missing[0]!r}: pass all that styles(w) gave."
+            )
+        if unknown := sorted(set(offsets) - set(names)):
+            raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
+        batch = styles[names[0]].shape[0]
+        for spec in self.layers:
+            full = (batch, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
+            given = tuple(offsets[spec.name].shape) if spec.name in offsets else ()
+            if len(given) > 5 or any(n not in (1, m) for n, m in zip(given[::-1], full[::-1], strict=False)):
+                raise ConfigError(f"offset of shape {given} for {spec.name}: expected one that broadcasts to {full}.")
+        return batch
+
     def _noise(self, mode: NoiseMode, i: int, batch: int, random: torch.Generator | None) -> Tensor | None:
         if mode == "none":
             return None
@@ -358,10 +376,16 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def mean_w(self, count: int = 10_000, *, seed: int = 0) -> Tensor:
-        """Mean [D] of `count` sampled W codes; z is drawn on the CPU, so it is the same on every device."""
+        """Mean [D] of `count` sampled W codes; z is drawn on the CPU, so it is the same on every device.
+
+        Raises:
+            ConfigError: a count below 1.
+        """
+        if count < 1:
+            raise ConfigError(f"mean of {count} codes: expected at least 1.")
         random = torch.Generator().manual_seed(seed)
         parts = []
         for start in range(0, count, 4096):
             z = torch.randn(min(4096, count - start), self.config.latent_width, generator=random)
-            parts.append(self.mapping(z.to(self.latent_avg.device)).double().sum(0))
+            parts.append(self.mapping(z.to(self.latent_avg)).double().sum(0))
         return (torch.stack(parts).sum(0) / count).to(self.latent_avg.dtype)

@@ -89,7 +89,7 @@ def test_mouth_landmarks_surround_the_dark_of_an_open_mouth() -> None:
     for i in range(2):
         lower = drawn.landmarks[i, 66]
         upper = drawn.landmarks[i, 62]
-        assert lower[1] - upper[1] > 8
+        assert lower[1] - upper[1] > 5
         x, y = (upper * 0.4 + lower * 0.6 + 0.5).long().tolist()
         assert drawn.images[i, :, y - 2 : y + 3, x].mean(0).min() < -0.3
 

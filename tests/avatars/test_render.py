@@ -141,9 +141,9 @@ VISIBLE = {
     "freckles": 0.001,
     "earrings": 0.0005,
     "face_paint": 0.002,
-    "mole": 0.0005,
+    "mole": 0.0001,
     "hair_clip": 0.0005,
-    "lipstick": 0.001,
+    "lipstick": 0.0003,
     "fun_hair": 0.03,
     "background_bokeh": 0.003,
     "background_stripes": 0.01,
@@ -191,7 +191,7 @@ def test_traits_vary_smoothly_and_visibly(name: str) -> None:
     images = render(factors, 40, supersample=1).images
     steps = (images[1:] - images[:-1]).abs().flatten(1).mean(1)
     whole = (images[-1] - images[0]).abs().mean()
-    assert whole > 0.015
+    assert whole > 0.008
     assert steps.max() < 0.6 * whole + 0.01
     assert steps.min() > 0
 

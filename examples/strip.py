@@ -1,0 +1,12 @@
+"""A strip of ages for each of three people, as one sheet."""
+
+from hyperstyle import HyperStyleInverter
+from hyperstyle.avatars.photo import demo_photo
+from hyperstyle.images import save_image, sheet
+
+inverter = HyperStyleInverter()
+photos = [demo_photo(seed) for seed in (31, 17, 7)]
+inversion = inverter.invert([photo for photo, _ in photos], landmarks=[points.numpy() for _, points in photos])
+ages = [-2, -1, 0, 1, 2]
+rows = [one.edit("age", ages).images for one in inversion]
+save_image(sheet(rows, labels=[f"age {age:+d}" for age in ages], cell=160), "ages.png")

@@ -1,0 +1,73 @@
+"""The parts of a model as one value; `HyperStyleInverter` composes them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+
+from hyperstyle.domain import Domain
+from hyperstyle.edits import Edit
+from hyperstyle.networks.encoders import WEncoder
+from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.traits import TraitNetwork
+
+__all__ = ["HasModel", "Model"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The parts of a model, as values; `HyperStyleInverter` composes them.
+
+    Attributes:
+        generator, domain: always there.
+        encoder: crop -> w.
+        hypernetwork: crop and reconstruction -> offset codes.
+        edits: by name.
+        judge: reads traits and identity, for `metrics`.
+        steps: passes of the hypernetwork by default.
+        info: what `hyperstyle.json` says (source, licence, hashes, notes).
+    """
+
+    generator: Generator
+    domain: Domain
+    encoder: WEncoder | None = None
+    hypernetwork: Hypernetwork | None = None
+    edits: Mapping[str, Edit] = field(default_factory=dict)
+    judge: TraitNetwork | None = None
+    steps: int = 5
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator's tensors are."""
+        return self.generator.latent_avg.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the generator's tensors."""
+        return self.generator.latent_avg.dtype
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any weight of generator or hypernetwork."""
+        digest = hashlib.sha256()
+        for module in (self.generator, self.hypernetwork):
+            for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+class HasModel(Protocol):
+    """Anything with a `model`: an inverter, another inversion."""
+
+    @property
+    def model(self) -> Model:
+        """The parts."""
+        ...

@@ -1,0 +1,108 @@
+"""The loop: schedules, resuming, and what it does when a loss breaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from hyperstyle.errors import CheckpointError, ConfigError
+from hyperstyle.training.loop import Average, Schedule, batch_indices, fit
+
+
+def train(folder: Path, steps: int, *, stop_after: int | None = None, seed: int = 0) -> nn.Linear:
+    """Regression of a fixed map; `stop_after` interrupts it as a crash would."""
+    torch.manual_seed(seed)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def step(i: int) -> dict[str, float]:
+        if i == stop_after:
+            raise KeyboardInterrupt
+        x = torch.randn(8, 4)  # seeded by the loop
+        loss = (model(x) - x[:, :2]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss.item()}
+
+    fit(
+        step,
+        steps=steps,
+        folder=folder,
+        modules={"model": model},
+        optimizers={"adam": optimizer},
+        schedule=Schedule(1e-2, warmup=2),
+        evaluate=lambda i: {"norm": model.weight.norm().item()},
+        evaluate_every=5,
+        save_every=5,
+    )
+    return model
+
+
+def test_a_run_that_was_interrupted_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    whole = train(tmp_path / "whole", 30)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", 30, stop_after=17)
+    resumed = train(tmp_path / "broken", 30, seed=99)  # the first weights do not matter: they are loaded
+    assert torch.equal(whole.weight, resumed.weight)
+
+
+def test_the_log_has_a_row_per_evaluation(tmp_path: Path) -> None:
+    train(tmp_path, 12)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 10, 12]
+    assert {"loss", "norm", "steps_per_second"} <= set(rows[0])
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    train(tmp_path, 5)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    with pytest.raises(ConfigError, match=r"step 5: loss is nan.*lower learning rate"):
+        fit(
+            lambda i: {"loss": float("nan")},
+            steps=9,
+            folder=tmp_path,
+            modules={"model": model},
+            optimizers={"adam": optimizer},
+            schedule=Schedule(1e-2),
+        )
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_checkpoint_of_other_modules_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, 5)
+    with pytest.raises(CheckpointError, match="Use another output folder"):
+        fit(lambda i: {}, steps=9, folder=tmp_path, modules={}, optimizers={}, schedule=Schedule(1e-2))
+
+
+def test_the_rate_warms_up_stays_and_decays() -> None:
+    schedule = Schedule(1.0, warmup=10, decay=0.5, floor=0.1)
+    rates = [schedule.at(i, 100) for i in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:50] == [1.0] * 41
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[-1] == pytest.approx(0.1)
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    assert torch.equal(batch_indices(100, 8, 3, 1), batch_indices(100, 8, 3, 1))
+    assert not torch.equal(batch_indices(100, 8, 3, 1), batch_indices(100, 8, 4, 1))
+    assert not torch.equal(batch_indices(100, 8, 3, 1), batch_indices(100, 8, 3, 2))
+
+
+def test_an_average_moves_towards_its_source() -> None:
+    source, target = nn.Linear(2, 2), nn.Linear(2, 2)
+    average = Average(source, target, 0.25)
+    assert torch.equal(source.weight, target.weight)
+    old = source.weight.detach().clone()
+    with torch.no_grad():
+        source.weight.add_(4.0)
+    average.update()
+    assert torch.allclose(target.weight, old + 1.0)
