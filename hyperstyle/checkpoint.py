@@ -158,7 +158,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     from safetensors.torch import save_file
 
     with atomic_write(path) as temporary:
+        mode = temporary.stat().st_mode  # save_file makes a file of its own, private to the user
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, dict(metadata or {}))
+        temporary.chmod(mode)
 
 
 def save_component(module: nn.Module, config: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:

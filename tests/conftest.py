@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pytest
@@ -15,7 +15,10 @@ import torch
 
 import hyperstyle
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+if TYPE_CHECKING:
+    from hyperstyle.inverter import HyperStyleInverter
+
+torch.set_num_threads(min(2, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS says so
 
 
 class RunPython(Protocol):
@@ -117,3 +120,11 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_inverter(tiny_model_dir: Path) -> HyperStyleInverter:
+    """The model of `tiny_model_dir`, loaded, on the CPU. Tests leave it as it is."""
+    from hyperstyle.inverter import HyperStyleInverter
+
+    return HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")

@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from hyperstyle.avatars.anatomy import EYE_X, NOSE_LIFT
 from hyperstyle.avatars.features import paint_brows_and_eyes, paint_mouth, paint_nose
-from hyperstyle.avatars.geometry import Shell
+from hyperstyle.avatars.patch import FacePatch
 from hyperstyle.avatars.shapes import bump, fibres, ridge, smoothstep, spots
 from hyperstyle.avatars.stage import Stage
 
-__all__ = ["FacePatch", "draw_face"]
-
-
-@dataclass
-class FacePatch:
-    """The skin being painted: canonical positions and the albedo so far, before any light falls on it.
-
-    `nx`, `ny` are canonical positions of what stands in front of the skin by the height of the nose; `front`
-    is 1 on the front of the head; `gloss` is how much the surface mirrors.
-    """
-
-    shell: Shell
-    ax: Tensor
-    nx: Tensor
-    ny: Tensor
-    front: Tensor
-    albedo: Tensor
-    gloss: Tensor
-
-    def paint(self, colour: Tensor, mask: Tensor) -> None:
-        """Lay a colour over the albedo where `mask` is 1."""
-        self.albedo = torch.lerp(self.albedo, colour.expand_as(self.albedo), mask[:, None].expand_as(self.albedo))
-
-    def tint(self, stage: Stage, rgb: tuple[float, float, float], mask: Tensor) -> None:
-        """Multiply the albedo by `rgb` where `mask` is 1."""
-        self.albedo = self.albedo * (1 - mask[:, None] * (1 - stage.rgb(*rgb)))
+__all__ = ["draw_face"]
 
 
 def draw_face(stage: Stage) -> Tensor:

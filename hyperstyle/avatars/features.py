@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from hyperstyle.avatars.anatomy import BROW_HALF_WIDTH, BROW_X, EYE_X
+from hyperstyle.avatars.patch import FacePatch
 from hyperstyle.avatars.shapes import bump, ellipse, fibres, ridge, smoothstep
 from hyperstyle.avatars.stage import Stage
-
-if TYPE_CHECKING:
-    from hyperstyle.avatars.face import FacePatch
 
 __all__ = ["paint_brows_and_eyes", "paint_mouth", "paint_nose"]
 

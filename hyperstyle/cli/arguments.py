@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "EditRequest",
     "add_invert_arguments",
     "add_model_arguments",
+    "landmarks_of",
     "load_inverter",
     "parse_edit",
     "writable_folder",
@@ -45,7 +49,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--steps` and `--align`."""
+    """Adds `--steps`, `--align` and `--landmarks`."""
     parser.add_argument(
         "--steps",
         type=_steps,
@@ -58,6 +62,25 @@ def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="crop the face first: auto decides by the picture, no takes it as it is (default: auto)",
     )
+    parser.add_argument(
+        "--landmarks",
+        type=Path,
+        metavar="FILE",
+        help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each picture",
+    )
+
+
+def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:
+    """The points that `--landmarks` gives for this picture: the file itself, or STEM.npy in the folder.
+
+    Raises:
+        LandmarkError: there is no such file, or it holds something else.
+    """
+    if landmarks is None:
+        return None
+    from hyperstyle.foreign import load_points
+
+    return load_points(landmarks / f"{picture.stem}.npy" if landmarks.is_dir() else landmarks)
 
 
 def load_inverter(args: argparse.Namespace) -> HyperStyleInverter:

@@ -11,6 +11,7 @@ from hyperstyle.cli.arguments import (
     EditRequest,
     add_invert_arguments,
     add_model_arguments,
+    landmarks_of,
     load_inverter,
     parse_edit,
     writable_folder,
@@ -84,7 +85,8 @@ def _start(source: Path, inverter: HyperStyleInverter, args: argparse.Namespace)
     from hyperstyle.inversion import Inversion
 
     if source.suffix.lower() != ".safetensors":
-        return inverter.invert(source, steps=args.steps, align=ALIGN[args.align])
+        points = landmarks_of(source, args.landmarks)
+        return inverter.invert(source, steps=args.steps, align=ALIGN[args.align], landmarks=points)
     return Inversion.load(source, inverter)
 
 

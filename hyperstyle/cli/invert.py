@@ -11,6 +11,7 @@ from hyperstyle.cli.arguments import (
     ALIGN,
     add_invert_arguments,
     add_model_arguments,
+    landmarks_of,
     load_inverter,
     writable_folder,
 )
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     names = output_names(pictures, _ENDINGS)
     out: Path = args.out
     _keep_inputs(pictures, out, names)
+    if len(pictures) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
+        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} pictures: give a folder.")
     if pictures:
         writable_folder(out)
         inverter = load_inverter(args)
@@ -66,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
         for picture, name in bar:
             bar.set_postfix_str(picture.name)
             try:
-                inversion = inverter.invert(picture, steps=args.steps, align=ALIGN[args.align])
+                points = landmarks_of(picture, args.landmarks)
+                inversion = inverter.invert(picture, steps=args.steps, align=ALIGN[args.align], landmarks=points)
                 _write(inversion, out / name)
             except HyperStyleError as error:
                 failures.append(Failure(str(picture), str(error)))

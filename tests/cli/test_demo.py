@@ -35,7 +35,7 @@ def test_it_writes_a_sheet_and_single_pictures(demo: tuple[Path, str]) -> None:
 
 
 def test_it_prints_errors_before_and_after_seconds_and_the_code(demo: tuple[Path, str]) -> None:
-    folder, printed = demo
+    _, printed = demo
     line = next(line for line in printed.splitlines() if line.startswith("L2"))
     before, after = map(float, line.split()[1:])
     assert after < before

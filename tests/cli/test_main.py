@@ -23,8 +23,20 @@ def exit_of(argv: list[str]) -> int | str | None:
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    action = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
+    """Name -> parser of the commands one level down."""
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return {name: command for action in actions for name, command in action.choices.items()}
+
+
+def all_parsers(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> dict[str, argparse.ArgumentParser]:
+    """Words typed after `hyperstyle` -> parser, at every level."""
+    found = {" ".join(words): parser}
+    for name, command in commands_of(parser).items():
+        found |= all_parsers(command, (*words, name))
+    return found
+
+
+PARSERS = all_parsers(cli.build_parser())
 
 
 def run_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -40,17 +52,18 @@ def test_the_commands_are_those_of_the_documentation() -> None:
     assert tuple(sorted(commands_of(cli.build_parser()))) == COMMANDS
 
 
-@pytest.mark.parametrize("argv", [["--help"], *([command, "--help"] for command in COMMANDS)])
-def test_every_help_ends_well_and_says_how_to_call_it(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_of(argv) == 0
-    assert capsys.readouterr().out.startswith(" ".join(["usage: hyperstyle", *argv[:-1]]))
+@pytest.mark.parametrize("words", PARSERS)
+def test_every_help_ends_well_and_says_how_to_call_it(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_of([*words.split(), "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: hyperstyle {words}".rstrip())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_argument_is_explained(command: str) -> None:
-    parser = commands_of(cli.build_parser())[command]
+@pytest.mark.parametrize("words", PARSERS)
+def test_every_command_and_argument_is_explained(words: str) -> None:
+    parser = PARSERS[words]
     assert parser.description
-    assert [action.dest for action in parser._actions if not action.help] == []
+    arguments = [a for a in parser._actions if not isinstance(a, argparse._SubParsersAction)]
+    assert [argument.dest for argument in arguments if not argument.help] == []
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class Recipe:
     generator_steps: tuple[int, ...] = (6000, 9000, 13000)
     generator_batch: int = 8
     mapping_steps: int = 6000
-    encoder_steps: int = 4000
+    encoder_steps: int = 3000
     hypernetwork_steps: tuple[tuple[int, int], ...] = ((9000, 1), (2500, 2), (1500, 3), (800, 5))
     people: int = 2400
     judge_steps: int = 4000

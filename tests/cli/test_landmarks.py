@@ -1,0 +1,66 @@
+"""`--landmarks`: one file for a picture, or a folder with one for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hyperstyle.avatars.photo import demo_photo
+from hyperstyle.cli import main
+from hyperstyle.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+
+
+@pytest.fixture
+def photos(in_tmp_path: Path) -> Path:
+    (in_tmp_path / "points").mkdir()
+    for seed in (3, 5):
+        photo, points = demo_photo(seed, (160, 200))
+        photo.save(in_tmp_path / f"{seed}.png")
+        np.save(in_tmp_path / "points" / f"{seed}.npy", points.numpy())
+    return in_tmp_path
+
+
+def test_a_photo_is_cut_out_by_the_points_of_its_file(photos: Path, tiny_model_dir: Path) -> None:
+    model = ["--model", str(tiny_model_dir), "--device", "cpu", "--quiet"]
+    assert main(["invert", "3.png", "--landmarks", "points/3.npy", "--out", "one", *model]) == 0
+    assert main(["invert", "3.png", "5.png", "--landmarks", "points", "--out", "both", *model]) == 0
+    inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")
+    one, again = (Inversion.load(photos / folder / "3.safetensors", inverter) for folder in ("one", "both"))
+    placement = one.sources[0].placement
+    assert placement is not None
+    assert placement.source_size == (160, 200)
+    assert (one.w == again.w).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no landmark file"),
+        (b"text", "cannot be read as a .npy file of numbers"),
+        (np.zeros((4, 2)), "expected 68 or 5 points"),
+        (np.array([None]), "cannot be read as a .npy file of numbers"),
+    ],
+)
+def test_a_landmark_file_of_another_kind_fails_that_picture_in_one_line(
+    content: object, message: str, photos: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if isinstance(content, bytes):
+        (photos / "bad.npy").write_bytes(content)
+    elif isinstance(content, np.ndarray):
+        np.save(photos / "bad.npy", content, allow_pickle=True)
+    arguments = ["3.png", "--landmarks", "bad.npy", "--model", str(tiny_model_dir), "--device", "cpu", "--quiet"]
+    assert main(["invert", *arguments]) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 2
+    assert message in error[1]
+
+
+def test_one_file_for_several_pictures_is_refused(
+    photos: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["3.png", "5.png", "--landmarks", "points/3.npy", "--model", str(tiny_model_dir)]
+    assert main(["invert", *arguments]) == 2
+    assert "is one file for 2 pictures" in capsys.readouterr().err

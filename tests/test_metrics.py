@@ -1,0 +1,116 @@
+"""Distances between pictures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle import metrics
+from hyperstyle.errors import ImageError
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+
+
+@pytest.fixture
+def picture() -> Tensor:
+    """Two smooth pictures with edges [2,3,64,64]."""
+    coarse = torch.rand(2, 3, 6, 6) * 2 - 1
+    smooth = F.interpolate(coarse, size=(64, 64), mode="bilinear", align_corners=False)
+    smooth[:, :, 20:40, 10:30] *= -1
+    return smooth
+
+
+@pytest.fixture(scope="module")
+def judge() -> TraitNetwork:
+    torch.manual_seed(1)
+    trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+    return TraitNetwork(TraitNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
+
+
+def test_l2_is_the_mean_square_on_the_scale_of_minus_one_to_one() -> None:
+    a = torch.zeros(2, 3, 2, 2)
+    b = torch.stack([torch.full((3, 2, 2), 0.5), torch.zeros(3, 2, 2)])
+    b[1, 0, 0, 0] = 1.0
+    assert metrics.l2(a, b).tolist() == pytest.approx([0.25, 1 / 12])
+    assert metrics.l2(-torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)).tolist() == [4.0]
+
+
+def test_equal_pictures_have_an_ms_ssim_of_one(picture: Tensor) -> None:
+    assert metrics.ms_ssim(picture, picture).tolist() == [1.0, 1.0]
+
+
+def test_ms_ssim_falls_with_noise_and_with_blur(picture: Tensor) -> None:
+    noise = torch.randn_like(picture)
+    noisy = [metrics.ms_ssim(picture, picture + level * noise) for level in (0.02, 0.1, 0.3, 1.0)]
+    blurred = [
+        metrics.ms_ssim(picture, F.avg_pool2d(picture, size, 1, size // 2, count_include_pad=False))
+        for size in (3, 7, 15)
+    ]
+    for row in (noisy, blurred):
+        for better, worse in zip(row, row[1:], strict=False):
+            assert (better > worse).all()
+        assert (row[0] < 1).all()
+        assert (row[-1] >= 0).all()
+
+
+def test_ms_ssim_is_symmetric_and_within_its_bounds(picture: Tensor) -> None:
+    other = torch.rand_like(picture) * 2 - 1
+    forth, back = metrics.ms_ssim(picture, other), metrics.ms_ssim(other, picture)
+    torch.testing.assert_close(forth, back)
+    for value in (forth, metrics.ms_ssim(picture, -picture)):
+        assert ((value >= 0) & (value < 0.5)).all()
+
+
+def test_ms_ssim_of_a_brightness_change_is_that_of_its_formula() -> None:
+    a, b = torch.full((1, 3, 256, 256), 0.2), torch.full((1, 3, 256, 256), 0.6)
+    c1 = 0.02**2
+    expected = ((2 * 0.2 * 0.6 + c1) / (0.2**2 + 0.6**2 + c1)) ** 0.1333  # contrast is 1 at every scale
+    assert metrics.ms_ssim(a, b).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_large_pictures_are_not_enlarged(picture: Tensor) -> None:
+    big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False)
+    other = big + 0.1 * torch.randn_like(big)
+    small = F.avg_pool2d(other, 4)
+    torch.testing.assert_close(
+        metrics.ms_ssim(picture, small),
+        metrics.ms_ssim(big, F.interpolate(small, size=(256, 256), mode="bilinear", align_corners=False)),
+    )
+
+
+def test_the_perceptual_distance_is_zero_for_equal_pictures_and_grows(picture: Tensor, judge: TraitNetwork) -> None:
+    noise = torch.randn_like(picture)
+    assert metrics.perceptual(picture, picture, judge).tolist() == [0, 0]
+    near, far = (metrics.perceptual(picture, picture + level * noise, judge) for level in (0.05, 0.5))
+    assert (0 < near).all()
+    assert (near < far).all()
+
+
+def test_identity_is_a_cosine(picture: Tensor, judge: TraitNetwork) -> None:
+    torch.testing.assert_close(metrics.identity(picture, picture, judge), torch.ones(2))
+    a, b = judge.embedding(picture), judge.embedding(picture.flip(0))
+    expected = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    torch.testing.assert_close(metrics.identity(picture, picture.flip(0), judge), expected)
+
+
+@pytest.mark.parametrize("name", ["l2", "ms_ssim"])
+def test_pictures_of_different_shapes_are_refused(name: str) -> None:
+    with pytest.raises(ImageError, match="expected the same"):
+        getattr(metrics, name)(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 9))
+    with pytest.raises(ImageError, match="expected the same"):
+        getattr(metrics, name)(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))
+
+
+def test_a_batch_has_the_figures_of_its_pictures(picture: Tensor, judge: TraitNetwork) -> None:
+    other = picture + 0.2 * torch.randn_like(picture)
+    rows = [
+        metrics.l2,
+        metrics.ms_ssim,
+        lambda a, b: metrics.perceptual(a, b, judge),
+        lambda a, b: metrics.identity(a, b, judge),
+    ]
+    for row in rows:
+        singles = torch.cat([row(picture[i : i + 1], other[i : i + 1]) for i in range(2)])
+        torch.testing.assert_close(row(picture, other), singles, atol=2e-5, rtol=0)

@@ -1,0 +1,90 @@
+"""The official network with seeded weights, against a recording of the original code (three iterations at 1024 px)."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle.domain import DOMAINS
+from hyperstyle.methods.hyperstyle import RefineStep, refine
+from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+
+pytestmark = pytest.mark.reference
+
+# About 15 times the rounding of float32 and far below what any mistake changes.
+IMAGE, CODE = 5e-5, 1e-5
+
+
+def seeded(folder: Path, name: str, prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix of a published file, drawn from seed 0; `latent_avg` too."""
+    spec = importlib.util.spec_from_file_location("make_checkpoint", folder / "make_checkpoint.py")
+    assert spec is not None
+    assert spec.loader is not None
+    maker: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    manifest = json.loads((folder / "manifests" / f"{name}.json").read_text(encoding="utf-8"))
+    wanted = [row for row in manifest["tensors"] if row["key"].startswith(prefix) or row["key"] == "latent_avg"]
+    drawn = maker.tensors({**manifest, "tensors": wanted}, 0)
+    return {key.removeprefix(prefix): torch.from_numpy(np.asarray(array)) for key, array in drawn}
+
+
+def test_three_iterations_equal_the_recording_of_the_original(reference_dir: Path) -> None:
+    folder = reference_dir / "hyperstyle"
+    with np.load(folder / "golden" / "faces.npz") as file:
+        golden: dict[str, npt.NDArray[Any]] = dict(file)
+    with torch.device("meta"):
+        generator = Generator(GeneratorConfig.official(1024))
+        hypernetwork = Hypernetwork(HypernetworkConfig.official(1024))
+        encoder = WEncoder(WEncoderConfig(rows=18))
+
+    state = seeded(folder, "hyperstyle_1024", "decoder.")
+    mean = state["latent_avg"].expand(18, -1).clone()
+    state["latent_avg"] = mean[0].clone()
+    generator.load_state_dict(state, assign=True)
+    state = seeded(folder, "hyperstyle_1024", "hypernet.")
+    del state["latent_avg"]
+    hypernetwork.load_state_dict(state, assign=True)
+    state = seeded(folder, "w_encoder_1024", "encoder.")
+    state["latent_avg"] = mean
+    encoder.load_state_dict(state, assign=True)
+    del state
+    for module in (generator, hypernetwork, encoder):
+        module.eval().requires_grad_(False)
+
+    domain = DOMAINS["faces"]
+    crop = torch.from_numpy(golden["input_u8"]).permute(2, 0, 1)[None].float().div(255).sub(0.5).div(0.5)
+    w = encoder(crop)
+    assert np.abs(w[0].numpy() - golden["w_code"]).max() <= CODE
+    del encoder
+    gc.collect()
+    last: list[RefineStep] = []
+
+    def compare(step: RefineStep) -> None:
+        pooled = domain.to_input(step.image)[0].numpy()
+        expected = golden["y0_pooled" if step.step == 0 else f"iter{step.step}_pooled"]
+        assert np.abs(pooled - expected).max() <= IMAGE, f"after {step.step} iterations"
+        last[:] = [step]
+
+    refine(crop, w, generator, hypernetwork, domain.to_input, steps=3, callback=compare)
+    assert last[0].step == 3
+    assert last[0].codes is not None
+
+    for row, layer in enumerate(golden["iter3_delta_index"].tolist()):
+        spec = generator.layer(layer)
+        offset = hypernetwork.offsets(last[0].codes, [spec.name])[spec.name]
+        flat = offset[0].expand(-1, -1, spec.kernel, spec.kernel).reshape(-1)
+        places = (torch.arange(64) * len(flat)) // 64
+        for found, name in ((flat[:64], "first64"), (flat[places], "strided64")):
+            error = np.abs(found.numpy() - golden[f"iter3_delta_{name}"][row]).max()
+            assert error <= CODE, f"{name} of the offset of {spec.name}"
