@@ -37,7 +37,7 @@ def resolve(
                 "library again, from a wheel or a full checkout."
             )
         return folder
-    if (folder := Path(text).expanduser()).is_dir():
+    if text and (folder := Path(text).expanduser()).is_dir():
         return folder
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(

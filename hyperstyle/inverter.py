@@ -229,7 +229,7 @@ class HyperStyleInverter:
         steps: int | None = None,
         align: bool | Literal["auto"] = "auto",
         face: Literal["largest", "center"] | int = "largest",
-        landmarks: Landmarks | Sequence[Landmarks] | None = None,
+        landmarks: Landmarks | Sequence[Landmarks | None] | None = None,
         batch_size: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         intermediates: bool = False,
@@ -305,7 +305,8 @@ class HyperStyleInverter:
             if refinement is not None:
                 part = refinement(batch, part, steps=steps, callback=callback)
             parts.append(part if part.quality else part.measured())
-        return replace(_joined(parts), failures=tuple(failures))
+        whole = _joined(parts)
+        return replace(whole, failures=tuple(failures)) if failures else whole
 
     def _start(self, batch: Tensor, sources: tuple[Source, ...], begin: Start) -> Inversion:
         model = self.model
@@ -336,7 +337,7 @@ class HyperStyleInverter:
         return begin, HyperStyleRefinement(keep_intermediates=intermediates)
 
     @staticmethod
-    def _landmarks(landmarks: Landmarks | Sequence[Landmarks] | None, count: int, many: bool) -> list[Any]:
+    def _landmarks(landmarks: Landmarks | Sequence[Landmarks | None] | None, count: int, many: bool) -> list[Any]:
         """One set of points, or None, for each picture."""
         if landmarks is None:
             return [None] * count
@@ -388,13 +389,14 @@ class HyperStyleInverter:
             return None, "square, so taken as an aligned crop; align=True looks for a face"
         if self.aligner is None:
             raise AlignmentError(
-                f"{name!r} ({size}) needs to be cut out around the face. Pass landmarks=... (68 or 5 points), an aligner "
-                "that finds them, or a square picture that is already cut out with align=False."
+                f"{name!r} ({size}) needs to be cut out around the face. Pass landmarks=... (68 or 5 points), an "
+                "aligner that finds them, or a square picture that is already cut out with align=False."
             )
         faces = self.aligner(photo)
         if not faces:
             raise NoFaceError(
-                f"no face found in {name!r} ({size}). Crop closer, or pass align=False if it already is an aligned crop."
+                f"no face found in {name!r} ({size}). Crop closer, or pass align=False if it already is an aligned "
+                "crop."
             )
         which = face if isinstance(face, str) else f"number {face}"
         return _choose(faces, face, photo, name), f"cut out around a detected face ({which} of {len(faces)})"

@@ -36,7 +36,7 @@ def test_an_object_that_would_run_something_is_refused_and_does_not_run(tmp_path
     path, trace = tmp_path / "bad.pt", tmp_path / "trace"
     bad = {"weight": torch.zeros(1), "payload": _WritesAFile(trace)}
     if plain_pickle:
-        path.write_bytes(pickle.dumps(bad))
+        path.write_bytes(pickle.dumps(bad, protocol=2))
     else:
         torch.save(bad, path)
     with pytest.raises(CheckpointError, match=r"bad\.pt was not loaded"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -49,7 +52,7 @@ def test_ms_ssim_falls_with_noise_and_with_blur(picture: Tensor) -> None:
         for size in (3, 7, 15)
     ]
     for row in (noisy, blurred):
-        for better, worse in zip(row, row[1:], strict=False):
+        for better, worse in pairwise(row):
             assert (better > worse).all()
         assert (row[0] < 1).all()
         assert (row[-1] >= 0).all()
@@ -84,8 +87,8 @@ def test_the_perceptual_distance_is_zero_for_equal_pictures_and_grows(picture: T
     noise = torch.randn_like(picture)
     assert metrics.perceptual(picture, picture, judge).tolist() == [0, 0]
     near, far = (metrics.perceptual(picture, picture + level * noise, judge) for level in (0.05, 0.5))
-    assert (0 < near).all()
-    assert (near < far).all()
+    assert (near > 0).all()
+    assert (far > near).all()
 
 
 def test_identity_is_a_cosine(picture: Tensor, judge: TraitNetwork) -> None:
@@ -105,7 +108,7 @@ def test_pictures_of_different_shapes_are_refused(name: str) -> None:
 
 def test_a_batch_has_the_figures_of_its_pictures(picture: Tensor, judge: TraitNetwork) -> None:
     other = picture + 0.2 * torch.randn_like(picture)
-    rows = [
+    rows: list[Callable[[Tensor, Tensor], Tensor]] = [
         metrics.l2,
         metrics.ms_ssim,
         lambda a, b: metrics.perceptual(a, b, judge),

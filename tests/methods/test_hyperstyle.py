@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_the_callback_sees_the_start_and_every_step(parts: Parts) -> None:
     assert seen[0].codes is None
     assert seen[-1].codes is codes
     assert torch.equal(seen[-1].image, image)
-    assert all(not torch.equal(a.image, b.image) for a, b in zip(seen, seen[1:], strict=False))
+    assert all(not torch.equal(a.image, b.image) for a, b in pairwise(seen))
 
 
 def test_without_a_step_the_picture_is_that_of_the_code(parts: Parts) -> None:
@@ -57,7 +58,8 @@ def test_without_a_step_the_picture_is_that_of_the_code(parts: Parts) -> None:
 
 def test_offsets_are_the_sum_of_what_each_pass_predicts(parts: Parts) -> None:
     crop, w, generator, hypernetwork, to_input = parts
-    image, total = generator(w), {}
+    image = generator(w)
+    total: dict[str, Tensor] = {}
     for _ in range(3):
         predicted = hypernetwork.offsets(hypernetwork(crop, to_input(image)))
         total = {name: value + total.get(name, 0) for name, value in predicted.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -105,7 +107,7 @@ def test_any_size_and_channel_table_gives_pictures_of_that_size(size: int) -> No
 
 
 @pytest.mark.parametrize("modulation", ["weights", "activations"])
-def test_synthesize_of_styles_is_the_whole_generator(modulation: str) -> None:
+def test_synthesize_of_styles_is_the_whole_generator(modulation: Any) -> None:
     generator, w = build(), torch.randn(2, 8, 16)
     offsets = some_offsets(generator, 2)
     whole = generator(w, offsets, modulation=modulation)
@@ -140,7 +142,7 @@ def test_no_offsets_empty_offsets_and_zero_offsets_are_the_same_bit_for_bit(size
 
 @pytest.mark.parametrize("modulation", ["weights", "activations"])
 @pytest.mark.parametrize("with_offsets", [False, True])
-def test_a_batch_equals_its_pictures_one_by_one(with_offsets: bool, modulation: str) -> None:
+def test_a_batch_equals_its_pictures_one_by_one(with_offsets: bool, modulation: Any) -> None:
     generator, w = build(), torch.randn(3, 8, 16)
     offsets = some_offsets(generator, 3) if with_offsets else {}
     batch = generator(w, offsets, modulation=modulation)
@@ -177,7 +179,8 @@ def test_noise_is_stored_drawn_or_absent() -> None:
     assert not torch.allclose(generator(w, noise="none"), const, atol=1e-3)
 
     def drawn(seed: int) -> Tensor:
-        return generator(w, noise="random", random=torch.Generator().manual_seed(seed))
+        image: Tensor = generator(w, noise="random", random=torch.Generator().manual_seed(seed))
+        return image
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))

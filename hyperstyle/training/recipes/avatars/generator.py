@@ -154,7 +154,7 @@ def _train_mapping(recipe: Recipe, generator: Generator, mapping: FactorMapping,
         folder=folder,
         modules={"style": generator.style},
         optimizers={"adam": optimizer},
-        schedule=Schedule(2e-3),
+        schedule=Schedule(0.4),  # stored weights are a hundred times larger (mapping_rate)
         evaluate=evaluate,
         evaluate_every=1000,
         save_every=1000,

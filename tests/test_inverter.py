@@ -1,0 +1,581 @@
+"""The facade: what it takes, how it aligns, which methods it knows, and models on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hyperstyle.checkpoint import load_tensors, save_tensors, sha256
+from hyperstyle.domain import Domain
+from hyperstyle.edits import DirectionEdit, EditInfo
+from hyperstyle.errors import (
+    AlignmentError,
+    CheckpointError,
+    ConfigError,
+    EditError,
+    HyperStyleError,
+    ImageError,
+    LandmarkError,
+    MethodError,
+    MissingFileError,
+    ModelNotFoundError,
+    NoFaceError,
+    WeightsError,
+)
+from hyperstyle.images import ImageSource, to_tensor
+from hyperstyle.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter, pick_device
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+
+FACE = np.array([(28, 30), (52, 30), (40, 44), (31, 56), (49, 56)], float)  # in the 80 x 90 photo
+
+
+@pytest.fixture(scope="module")
+def square() -> Image.Image:
+    noise = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((40, 40), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    noise = np.random.default_rng(2).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((80, 90), Image.Resampling.BICUBIC)
+
+
+def same(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
+
+
+def composed(inverter: HyperStyleInverter, **changes: Any) -> HyperStyleInverter:
+    """The same parts, some of them changed."""
+    m = inverter.model
+    parts = {"generator": m.generator, "encoder": m.encoder, "hypernetwork": m.hypernetwork, "domain": m.domain}
+    return HyperStyleInverter(**{**parts, "edits": m.edits, "steps": m.steps, **changes})
+
+
+# ---- pictures in ----
+
+
+def test_every_kind_of_picture_gives_the_same_result(
+    tiny_inverter: HyperStyleInverter, square: Image.Image, tmp_path: Path
+) -> None:
+    square.save(tmp_path / "x.png")
+    tensor = to_tensor(square)
+    expected = tiny_inverter.invert(square).tensor
+    sources: list[ImageSource] = [str(tmp_path / "x.png"), tmp_path / "x.png", np.asarray(square), tensor, tensor[None]]
+    for source in sources:
+        assert torch.equal(tiny_inverter.invert(source).tensor, expected)
+
+
+def test_a_list_is_a_batch_of_what_each_picture_gives(
+    tiny_inverter: HyperStyleInverter, square: Image.Image, tmp_path: Path
+) -> None:
+    square.rotate(90).save(tmp_path / "x.png")
+    sources: list[ImageSource] = [square, tmp_path / "x.png", np.asarray(square)[::-1].copy()]
+    batch = tiny_inverter.invert(sources)
+    assert len(batch) == 3
+    assert [s.name for s in batch.sources] == ["Image", str(tmp_path / "x.png"), "ndarray"]
+    for i, source in enumerate(sources):
+        one = tiny_inverter.invert(source)
+        same(batch.tensor[i : i + 1], one.tensor)
+        same(batch[i].w, one.w)
+        for name, values in one.quality.items():
+            assert batch.quality[name][i] == pytest.approx(values[0], abs=1e-4)
+    assert len(tiny_inverter.invert((square,))) == 1
+
+
+def test_the_batch_size_is_only_a_matter_of_memory(tiny_inverter: HyperStyleInverter) -> None:
+    crops = list(torch.rand(5, 3, 32, 32) * 2 - 1)
+    whole = tiny_inverter.invert(crops, align=False, intermediates=True)
+    for size in (1, 2):
+        parts = tiny_inverter.invert(crops, align=False, batch_size=size, intermediates=True)
+        same(parts.tensor, whole.tensor)
+        assert len(parts.intermediates) == len(whole.intermediates) == 3
+        for a, b in zip(parts.intermediates, whole.intermediates, strict=True):
+            same(a, b)
+        assert len(parts.sources) == 5
+        assert parts.quality["l2"] == pytest.approx(whole.quality["l2"], abs=1e-4)
+
+
+def test_the_same_call_gives_the_same_bytes(tiny_inverter: HyperStyleInverter, square: Image.Image) -> None:
+    first, second = (tiny_inverter.invert([square, square.rotate(90)]) for _ in range(2))
+    assert torch.equal(first.tensor, second.tensor)
+    assert first.quality == second.quality
+
+
+def test_a_bad_picture_stops_everything_or_is_left_out(
+    tiny_inverter: HyperStyleInverter, square: Image.Image, tmp_path: Path
+) -> None:
+    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    sources: list[ImageSource] = [tmp_path / "nowhere.png", square, tmp_path / "text.png", square.rotate(90)]
+    with pytest.raises(ImageError, match="nowhere"):
+        tiny_inverter.invert(sources)
+    kept = tiny_inverter.invert(sources, on_error="skip")
+    assert len(kept) == 2
+    assert [(i, "nowhere" in text, "text.png" in text) for i, text in kept.failures] == [
+        (0, True, False),
+        (2, False, True),
+    ]
+    same(kept.tensor, tiny_inverter.invert([sources[1], sources[3]]).tensor)
+    with pytest.raises(ConfigError, match=r"none of the 1 pictures.*nowhere"):
+        tiny_inverter.invert(sources[:1], on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_error": "ignore"}, "on_error='ignore'"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"align": "maybe"}, "align='maybe'"),
+        ({"steps": -1}, "steps=-1"),
+    ],
+)
+def test_wrong_arguments_are_refused(
+    tiny_inverter: HyperStyleInverter, square: Image.Image, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny_inverter.invert(square, **options)
+
+
+def test_an_empty_list_is_refused(tiny_inverter: HyperStyleInverter) -> None:
+    with pytest.raises(ConfigError, match="empty list"):
+        tiny_inverter.invert([])
+
+
+# ---- alignment ----
+
+
+def test_landmarks_cut_the_face_out(tiny_inverter: HyperStyleInverter, photo: Image.Image) -> None:
+    inversion = tiny_inverter.invert(photo, landmarks=FACE)
+    source = inversion.sources[0]
+    assert source.note == "cut out by the landmarks given"
+    assert source.placement is not None
+    assert source.placement.source_size == (80, 90)
+    assert source.placement.footprint.shape == (4, 2)
+    assert not torch.allclose(inversion.tensor, tiny_inverter.invert(photo, align=False).tensor, atol=1e-3)
+
+
+def test_a_list_takes_landmarks_for_each_picture(
+    tiny_inverter: HyperStyleInverter, photo: Image.Image, square: Image.Image
+) -> None:
+    batch = tiny_inverter.invert([photo, square], landmarks=[FACE, None])
+    assert [s.placement is not None for s in batch.sources] == [True, False]
+    same(batch.tensor[:1], tiny_inverter.invert(photo, landmarks=FACE).tensor)
+    with pytest.raises(LandmarkError, match="1 sets of landmarks for 2 pictures"):
+        tiny_inverter.invert([photo, square], landmarks=[FACE])
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 2)), "points", [(1, 2), (3,)], FACE + 1e6, FACE * np.nan])
+def test_bad_landmarks_are_refused(tiny_inverter: HyperStyleInverter, photo: Image.Image, bad: Any) -> None:
+    with pytest.raises(LandmarkError):
+        tiny_inverter.invert(photo, landmarks=bad)
+
+
+def test_a_square_picture_counts_as_a_crop_unless_alignment_is_asked_for(
+    tiny_inverter: HyperStyleInverter, square: Image.Image
+) -> None:
+    inversion = tiny_inverter.invert(square)
+    assert inversion.sources[0].placement is None
+    assert "square" in inversion.sources[0].note
+    assert tiny_inverter.invert(square, align=False).sources[0].note == "used as it is"
+    with pytest.raises(AlignmentError, match="landmarks="):
+        tiny_inverter.invert(square, align=True)
+
+
+def test_a_photo_without_landmarks_needs_something_that_finds_them(
+    tiny_inverter: HyperStyleInverter, photo: Image.Image
+) -> None:
+    with pytest.raises(AlignmentError, match=r"80x90.*landmarks="):
+        tiny_inverter.invert(photo)
+    assert tiny_inverter.invert(photo, align=False).tensor.shape == (1, 3, 32, 32)
+
+
+def test_an_aligner_finds_the_largest_face_unless_another_is_asked_for(
+    tiny_inverter: HyperStyleInverter, photo: Image.Image
+) -> None:
+    small = (FACE - 40) / 2 + 30
+    inverter = composed(tiny_inverter, aligner=lambda image: [small, FACE, small])
+    found = inverter.invert(photo)
+    assert torch.equal(found.tensor, tiny_inverter.invert(photo, landmarks=FACE).tensor)
+    assert "3" in found.sources[0].note
+    assert torch.equal(inverter.invert(photo, face=0).tensor, tiny_inverter.invert(photo, landmarks=small).tensor)
+    with pytest.raises(AlignmentError):
+        inverter.invert(photo, face=3)
+
+
+def test_a_photo_without_a_face_is_reported(tiny_inverter: HyperStyleInverter, photo: Image.Image) -> None:
+    with pytest.raises(NoFaceError, match="80x90"):
+        composed(tiny_inverter, aligner=lambda image: []).invert(photo)
+
+
+def test_landmarks_for_a_domain_without_faces_are_refused(
+    tiny_inverter: HyperStyleInverter, photo: Image.Image
+) -> None:
+    plain = composed(tiny_inverter, domain=replace(tiny_inverter.model.domain, aligner="none"))
+    assert plain.invert(photo).sources[0].placement is None
+    with pytest.raises(ConfigError, match="not aligned by them"):
+        plain.invert(photo, landmarks=FACE)
+
+
+# ---- methods ----
+
+
+def test_the_methods_are_those_that_the_parts_allow(tiny_inverter: HyperStyleInverter) -> None:
+    assert tiny_inverter.methods == ("hyperstyle", "w-encoder")
+    assert composed(tiny_inverter, hypernetwork=None).methods == ("w-encoder",)
+    assert composed(tiny_inverter, encoder=None, hypernetwork=None).methods == ()
+
+
+def test_the_default_method_is_the_best_there_is(tiny_inverter: HyperStyleInverter, square: Image.Image) -> None:
+    inversion = tiny_inverter.invert(square)
+    assert inversion.method == "hyperstyle"
+    assert inversion.offset_codes is not None
+    assert inversion.offset_codes.count.tolist() == [2]
+    plain = tiny_inverter.invert(square, method="w-encoder")
+    assert plain.method == "w-encoder"
+    assert plain.offset_codes is None
+    assert torch.equal(plain.tensor, inversion.initial.tensor)
+    assert torch.equal(tiny_inverter.invert(square, steps=0).tensor, plain.tensor)
+    assert torch.equal(composed(tiny_inverter, hypernetwork=None).invert(square).tensor, plain.tensor)
+
+
+def test_steps_callback_and_progress_reach_the_refinement(
+    tiny_inverter: HyperStyleInverter, square: Image.Image, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[tuple[int, int]] = []
+    inversion = tiny_inverter.invert(
+        square,
+        steps=3,
+        intermediates=True,
+        progress=True,
+        callback=lambda step: seen.append((step.step, step.steps)),
+    )
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert len(inversion.intermediates) == 4
+    assert "inverting" in capsys.readouterr().err
+
+
+def test_methods_that_cannot_be_are_refused(tiny_inverter: HyperStyleInverter, square: Image.Image) -> None:
+    with pytest.raises(MethodError, match=r"'hyperstile'.*Did you mean 'hyperstyle'"):
+        tiny_inverter.invert(square, method="hyperstile")
+    with pytest.raises(MethodError, match="no refinement steps"):
+        tiny_inverter.invert(square, method="w-encoder", steps=2)
+    with pytest.raises(MethodError, match="needs a hypernetwork"):
+        composed(tiny_inverter, hypernetwork=None).invert(square, method="hyperstyle")
+    with pytest.raises(MethodError, match="no encoder to start from"):
+        composed(tiny_inverter, encoder=None).invert(square)
+
+
+def test_a_start_of_ones_own_replaces_the_encoder(tiny_inverter: HyperStyleInverter, square: Image.Image) -> None:
+    mean = tiny_inverter.model.generator.mean_w(100)
+    bare = composed(tiny_inverter, encoder=None)
+    inversion = bare.invert([square, square], start=lambda x: mean.expand(len(x), -1))
+    assert torch.equal(inversion.w, mean.expand(2, 8, -1))
+    assert inversion.offset_codes is not None
+    with pytest.raises(ConfigError, match="latent codes of shape"):
+        bare.invert(square, start=lambda x: torch.zeros(len(x), 7, 16))
+
+
+def test_a_refinement_of_ones_own_follows_any_start(tiny_inverter: HyperStyleInverter) -> None:
+    def halve(
+        crop: Tensor, inversion: Inversion, *, steps: int | None = None, callback: Callable[..., None] | None = None
+    ) -> Inversion:
+        return replace(inversion, w=inversion.w / 2 ** (steps or 1), method="halve", refinement=halve)
+
+    crops = list(torch.rand(3, 3, 32, 32) * 2 - 1)
+    start = tiny_inverter.invert(crops, method="w-encoder", align=False)
+    halved = tiny_inverter.invert(crops, method=halve, align=False, batch_size=2)
+    same(halved.w, start.w / 2)
+    assert halved.method == "halve"
+    assert halved.quality["l2"] == pytest.approx(halved.metrics()["l2"], abs=1e-5)  # not those of the start
+    same(halved.refine(2).w, start.w / 8)
+
+
+# ---- compositions ----
+
+
+def other(kind: str) -> Any:
+    """A part that does not go with the tiny model."""
+    trunk = TrunkConfig((8,), (1,), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+    config = GeneratorConfig(32, (16, 16, 16, 16), latent_width=16, mapping_layers=2)
+    if kind == "hypernetwork of another generator":
+        return Hypernetwork(HypernetworkConfig(config, ("b8.conv1",), (32, 32), trunk, "compact", 16))
+    if kind == "generator":
+        return Generator(config)
+    rows, size = (6, 32) if kind == "encoder for other rows" else (8, 16)
+    return WEncoder(WEncoderConfig(rows, 16, (size, size), trunk))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "message"),
+    [
+        ("encoder", "encoder for other rows", r"encoder for \[6, 16\] codes, generator with \[8, 16\]"),
+        ("encoder", "encoder for smaller crops", r"encoder for \(16, 16\) px"),
+        ("hypernetwork", "hypernetwork of another generator", r"channels \(16, 16, 16, 16\)"),
+        ("generator", "generator", r"hypernetwork for a generator of 32 px"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(
+    tiny_inverter: HyperStyleInverter, name: str, part: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        composed(tiny_inverter, **{name: other(part)})
+
+
+def test_other_compositions_that_cannot_be_are_refused(tiny_inverter: HyperStyleInverter) -> None:
+    with pytest.raises(ConfigError, match="domain of 64 px"):
+        composed(tiny_inverter, domain=Domain("mine", 64, (32, 32)))
+    with pytest.raises(ConfigError, match="needs a domain"):
+        HyperStyleInverter(tiny_inverter.model.generator)
+    with pytest.raises(ConfigError, match="without a generator"):
+        HyperStyleInverter(domain=tiny_inverter.model.domain)
+    with pytest.raises(ConfigError, match="steps=-1"):
+        composed(tiny_inverter, steps=-1)
+
+
+def test_a_composition_is_in_evaluation_mode_so_that_batches_do_not_matter() -> None:
+    trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)  # batch normalisation
+    generator = Generator(GeneratorConfig(16, (8, 8, 8), latent_width=16, mapping_layers=2))
+    encoder = WEncoder(WEncoderConfig(6, 16, (16, 16), trunk))
+    assert encoder.training
+    inverter = HyperStyleInverter(generator, encoder, domain=Domain("mine", 16, (16, 16)))
+    crops = list(torch.rand(3, 3, 16, 16) * 2 - 1)
+    same(inverter.invert(crops).tensor[:1], inverter.invert(crops[0]).tensor)
+
+
+def test_describe_tells_what_there_is(tiny_inverter: HyperStyleInverter) -> None:
+    facts = tiny_inverter.describe()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["domain"] == "avatars"
+    assert facts["size"] == 32
+    assert facts["edits"]["age"]["unit"] == "years"
+    assert set(facts["parameters"]) == {"generator", "encoder", "hypernetwork"}
+    assert facts["licence"] == "MIT"
+    assert set(facts["sha256"]) == {"generator", "encoder", "hypernetwork"}
+    assert list(tiny_inverter.edits) == ["age", "smile"]
+
+
+# ---- models on disk ----
+
+
+@pytest.fixture
+def folder(tiny_model_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may damage."""
+    return Path(shutil.copytree(tiny_model_dir, tmp_path / "model"))
+
+
+def load(folder: Path) -> HyperStyleInverter:
+    return HyperStyleInverter.from_pretrained(folder, device="cpu")
+
+
+def rewrite(folder: Path, component: str, change: Callable[[dict[str, Tensor]], object]) -> None:
+    """Changes tensors of a component and its hash with them."""
+    path = folder / component / "model.safetensors"
+    tensors, _ = load_tensors(path)
+    change(tensors)
+    save_tensors(path, tensors)
+    top = json.loads((folder / "hyperstyle.json").read_text(encoding="utf-8"))
+    top["sha256"][component] = sha256(path)
+    (folder / "hyperstyle.json").write_text(json.dumps(top), encoding="utf-8")
+
+
+def test_saving_and_loading_gives_the_same_bytes(
+    tiny_inverter: HyperStyleInverter, square: Image.Image, tmp_path: Path
+) -> None:
+    tiny_inverter.save_pretrained(tmp_path / "a")
+    again = load(tmp_path / "a")
+    assert torch.equal(again.invert(square).edit("age", 1).tensor, tiny_inverter.invert(square).edit("age", 1).tensor)
+    assert again.describe() == tiny_inverter.describe()
+    assert again.model.fingerprint == tiny_inverter.model.fingerprint
+    again.save_pretrained(tmp_path / "b")
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    assert len(files) == 1 + 2 * 5
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_half_precision_on_disk_is_float32_in_memory_and_half_the_size(
+    tiny_inverter: HyperStyleInverter, square: Image.Image, tmp_path: Path
+) -> None:
+    tiny_inverter.save_pretrained(tmp_path / "half", dtype=torch.float16)
+    half = load(tmp_path / "half")
+    assert half.model.dtype == torch.float32
+    torch.testing.assert_close(half.invert(square).tensor, tiny_inverter.invert(square).tensor, atol=0.05, rtol=0.05)
+    weights = tmp_path / "half" / "generator" / "model.safetensors"
+    assert weights.stat().st_size < 0.8 * sum(p.numel() * 4 for p in half.model.generator.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_run_from_end_to_end(
+    tiny_model_dir: Path, tiny_inverter: HyperStyleInverter, square: Image.Image, dtype: torch.dtype
+) -> None:
+    inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu", dtype=dtype)
+    assert inverter.model.dtype == dtype
+    inversion = inverter.invert(square)
+    assert inversion.w.dtype == dtype
+    assert inversion.tensor.dtype == torch.float32
+    atol = 1e-4 if dtype == torch.float64 else 0.5
+    torch.testing.assert_close(inversion.tensor, tiny_inverter.invert(square).tensor, atol=atol, rtol=0)
+    assert inversion.edit("age", 1).image.size == (32, 32)
+    assert set(inversion.quality) == {"l2", "ms_ssim"}
+
+
+def test_a_second_model_in_the_same_folder_replaces_the_first(
+    tiny_inverter: HyperStyleInverter, square: Image.Image, folder: Path
+) -> None:
+    older = DirectionEdit(torch.randn(16), EditInfo("age"))
+    composed(tiny_inverter, hypernetwork=None, edits={"older": older}).save_pretrained(folder)
+    loaded = load(folder)
+    assert list(loaded.edits) == ["older"]
+    assert loaded.methods == ("w-encoder",)
+    loaded.invert(square).edit("older", 1)
+
+
+def test_a_folder_that_does_not_name_its_edits_has_those_that_are_there(folder: Path) -> None:
+    top = json.loads((folder / "hyperstyle.json").read_text(encoding="utf-8"))
+    del top["edits"]
+    (folder / "hyperstyle.json").write_text(json.dumps(top), encoding="utf-8")
+    assert list(load(folder).edits) == ["age", "smile"]
+
+
+def test_a_model_that_cannot_be_written_is_reported(tiny_inverter: HyperStyleInverter, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    with pytest.raises(HyperStyleError, match="taken"):
+        tiny_inverter.save_pretrained(tmp_path / "taken")
+
+    class Mine:
+        info = EditInfo("mine")
+
+        def __call__(self, w: Tensor, strength: Tensor) -> Tensor:
+            return w
+
+    with pytest.raises(CheckpointError, match="'mine' is a Mine"):
+        composed(tiny_inverter, edits={"mine": Mine()}).save_pretrained(tmp_path / "new")
+    named = {"../up": DirectionEdit(torch.zeros(16), EditInfo("up"))}
+    with pytest.raises(CheckpointError, match="no name of a folder"):
+        composed(tiny_inverter, edits=named).save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_name_that_is_no_model_is_refused() -> None:
+    with pytest.raises(ModelNotFoundError, match="Did you mean 'avatars'"):
+        HyperStyleInverter.from_pretrained("avatar")
+
+
+@pytest.mark.parametrize(
+    "file", ["hyperstyle.json", "generator/config.json", "hypernetwork/model.safetensors", "edits/age/config.json"]
+)
+def test_a_missing_file_is_named(folder: Path, file: str) -> None:
+    (folder / file).unlink()
+    with pytest.raises(MissingFileError) as caught:
+        load(folder)
+    assert str(folder / file) in str(caught.value)
+
+
+def test_a_missing_edit_is_named(folder: Path) -> None:
+    shutil.rmtree(folder / "edits" / "age")
+    with pytest.raises(MissingFileError, match="age"):
+        load(folder)
+
+
+def test_tensors_that_do_not_fit_are_counted_and_named(folder: Path) -> None:
+    def change(tensors: dict[str, Tensor]) -> None:
+        tensors["conv1.conv.weight"] = torch.zeros(1, 16, 16, 3, 4)
+        tensors["extra"] = torch.zeros(1)
+        del tensors["to_rgb1.bias"]
+
+    rewrite(folder, "generator", change)
+    with pytest.raises(WeightsError) as caught:
+        load(folder)
+    text = str(caught.value)
+    assert "1 missing (first 'to_rgb1.bias')" in text
+    assert "1 unexpected (first 'extra')" in text
+    assert "'conv1.conv.weight': (1, 16, 16, 3, 4), expected (1, 16, 16, 3, 3)" in text
+    assert str(folder / "generator" / "model.safetensors") in text
+
+
+def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
+    rewrite(folder, "encoder", lambda tensors: tensors["linear.weight"][0].fill_(float("nan")))
+    with pytest.raises(WeightsError, match=r"'linear.weight' holds NaN"):
+        load(folder)
+
+
+def test_a_changed_file_is_noticed(folder: Path) -> None:
+    path = folder / "hypernetwork" / "model.safetensors"
+    tensors, _ = load_tensors(path)
+    save_tensors(path, {name: value * 1.01 for name, value in tensors.items()})
+    with pytest.raises(WeightsError, match=r"sha256 \w{12}\.\.\., hyperstyle\.json says"):
+        load(folder)
+
+
+def test_a_file_that_was_cut_off_is_refused(folder: Path) -> None:
+    path = folder / "generator" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"steps": "many"}, "'steps'"),
+        ({"sha256": []}, "'sha256'"),
+        ({"sha256": {}}, "names no generator"),
+        ({"sha256": {"critic": "0"}}, "'critic'"),
+        ({"edits": ["../age"]}, "'edits'"),
+        ({"domain": {"name": "mine"}}, "'size'"),
+        ({"domain": {"name": "mine", "size": 32, "input_size": [32]}}, "input_size"),
+        ({"domain": {"name": "mine", "size": 64, "input_size": [32, 32]}}, "do not fit together"),
+    ],
+)
+def test_a_malformed_hyperstyle_json_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:
+    top = json.loads((folder / "hyperstyle.json").read_text(encoding="utf-8"))
+    (folder / "hyperstyle.json").write_text(json.dumps({**top, **change}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load(folder)
+
+
+def test_an_edit_made_for_other_codes_is_refused_when_it_is_used(
+    tiny_inverter: HyperStyleInverter, square: Image.Image
+) -> None:
+    wide = composed(tiny_inverter, edits={"wide": DirectionEdit(torch.zeros(512), EditInfo("wide"))})
+    with pytest.raises(EditError, match="another generator"):
+        wide.invert(square).edit("wide", 1)
+
+
+# ---- devices ----
+
+
+def test_devices_are_chosen_or_refused(tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        pick_device("cuda")
+    with pytest.raises(ConfigError, match="'toaster'"):
+        pick_device("toaster")
+    assert tiny_inverter.to("cpu") is tiny_inverter
+
+
+def test_moving_a_model_moves_every_part(tiny_model_dir: Path) -> None:
+    inverter = load(tiny_model_dir)
+    moved: list[str] = []
+    for name in ("generator", "encoder", "hypernetwork"):
+        part = getattr(inverter.model, name)
+        part.to = lambda device, name=name: moved.append(f"{name} to {device}")
+    inverter.to("cpu")
+    assert moved == ["generator to cpu", "encoder to cpu", "hypernetwork to cpu"]
