@@ -368,8 +368,14 @@ class HyperStyleInverter:
                 cut = crop(photo, points, side, side)
                 picture = cut.image
                 placement = Placement(cut.footprint, cut.landmarks, cut.source_size)
-        elif landmarks is not None and align is not False:
-            raise ConfigError(f"landmarks were given, but {self.model.domain.name!r} pictures are not aligned by them.")
+        elif landmarks is not None:
+            if align is False:
+                raise ConfigError(
+                    f"landmarks were given for {name!r} with align=False, which takes a picture as it is."
+                )
+            raise ConfigError(
+                f"landmarks were given for {name!r}, but {self.model.domain.name!r} pictures are not aligned by them."
+            )
         return to_tensor(resize(picture, (height, width))), Source(name, note, photo, placement)
 
     def _find(

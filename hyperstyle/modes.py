@@ -94,8 +94,5 @@ def _grey_of_8_bits(image: Image.Image) -> Image.Image:
             f"The grey values of mode {image.mode} run from {low:.6g} to {high:.6g}; expected 0..255, "
             "0..65535 or, in floating point, 0..1. Scale them to 0..255 and save them with 8 bits."
         )
-    if image.mode == "F" and high <= 1:
-        top = 1
-    else:
-        top = 65535 if image.mode.startswith("I;16") or high > 255 else 255
+    top = 1 if image.mode == "F" and high <= 1 else 65535 if image.mode.startswith("I;16") or high > 255 else 255
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))

@@ -228,6 +228,8 @@ def test_landmarks_for_a_domain_without_faces_are_refused(
     assert plain.invert(photo).sources[0].placement is None
     with pytest.raises(ConfigError, match="not aligned by them"):
         plain.invert(photo, landmarks=FACE)
+    with pytest.raises(ConfigError, match="with align=False, which takes a picture as it is"):
+        tiny_inverter.invert(photo, landmarks=FACE, align=False)
 
 
 # ---- methods ----
