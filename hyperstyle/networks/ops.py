@@ -129,21 +129,11 @@ def modulated_conv(
     batch, size_in = x.shape[:2]
     size_out, _, k, _ = weight.shape
     scale = 1.0 / math.sqrt(size_in * k * k)
-    per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
 
     if modulation == "activations":
-        x = x * style[:, :, None, None]
-        if per_sample.shape[0] == 1:
-            x = _convolve(x, per_sample[0] * scale, 1, up)
-        elif x.device.type == "cpu" and size_out <= 64:  # narrow groups are slow on CPUs: 2 to 4 times the loop's time
-            x = torch.cat([_convolve(x[i : i + 1], per_sample[i] * scale, 1, up) for i in range(batch)])
-        else:
-            x = _convolve(x.reshape(1, -1, *x.shape[2:]), (per_sample * scale).flatten(0, 1), batch, up)
-            x = x.reshape(batch, size_out, *x.shape[2:])
-        if demodulate:
-            power = (per_sample.square().sum((3, 4)) * scale**2) @ style.square()[:, :, None]  # [B,O,1]
-            x = x * torch.rsqrt(power[..., None] + 1e-8)
+        x = _modulated_by_activations(x, weight * scale, style, offset, demodulate, up)
     else:
+        per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
         modulated = scale * per_sample * style[:, None, :, None, None]  # [B,O,I,k,k]
         if demodulate:
             norm = torch.rsqrt(modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8)
@@ -154,6 +144,34 @@ def modulated_conv(
         if kernel is None:
             raise TypeError("modulated_conv(up=True) needs the low-pass kernel")
         x = upfirdn(x, kernel, pad=(1, 1))
+    return x
+
+
+def _modulated_by_activations(
+    x: Tensor, weight: Tensor, style: Tensor, offset: Tensor | None, demodulate: bool, up: bool
+) -> Tensor:
+    """The convolution with the style on its input and the demodulation on its output; `weight` is scaled already."""
+    batch, size_out = x.shape[0], weight.shape[0]
+    x = x * style[:, :, None, None]
+    power = weight.square().sum((2, 3))[None] if demodulate else None  # [1,O,I]
+    if offset is None:
+        x = _convolve(x, weight, 1, up)
+    else:
+        factor = 1.0 + offset
+        per_sample = weight[None] * factor  # [1 or B,O,I,k,k]
+        if demodulate:  # one value per (out, in) pair needs no sum over the taps of every picture
+            flat = factor.shape[-2:] == (1, 1)
+            power = power * factor[..., 0, 0].square() if flat and power is not None else per_sample.square().sum((3, 4))
+        if per_sample.shape[0] == 1:
+            x = _convolve(x, per_sample[0], 1, up)
+        elif x.device.type == "cpu" and size_out <= 64:  # narrow groups take CPUs 2 to 4 times as long as this loop
+            pairs = zip(x.split(1), per_sample.unbind(0), strict=True)
+            x = torch.cat([_convolve(one, own, 1, up) for one, own in pairs])
+        else:
+            x = _convolve(x.reshape(1, -1, *x.shape[2:]), per_sample.flatten(0, 1), batch, up)
+            x = x.reshape(batch, size_out, *x.shape[2:])
+    if power is not None:
+        x = x * torch.rsqrt(power @ style.square()[:, :, None] + 1e-8)[..., None]  # [B,O,1,1]
     return x
 
 

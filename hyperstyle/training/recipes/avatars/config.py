@@ -41,7 +41,7 @@ class Recipe:
     generator_batch: int = 8
     mapping_steps: int = 6000
     encoder_steps: int = 3000
-    hypernetwork_steps: tuple[tuple[int, int], ...] = ((9000, 1), (2500, 2), (1500, 3), (800, 5))
+    hypernetwork_steps: tuple[tuple[int, int], ...] = ((4800, 1), (1000, 2), (600, 3), (300, 5))
     people: int = 2400
     judge_steps: int = 4000
     batch: int = 16

@@ -58,7 +58,7 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
     LOG.info("hypernetwork: %d parameters", hypernetwork.parameter_count())
     prepared = [_initial(data.detailed, generator, encoder, recipe.bfloat16, mirror) for mirror in (False, True)]
     test_codes, test_starts = _initial(data.detailed_test, generator, encoder, recipe.bfloat16)
-    optimizer = torch.optim.Adam(hypernetwork.parameters(), betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(hypernetwork.parameters(), betas=(0.9, 0.99), fused=True)
     total = sum(n for n, _ in recipe.hypernetwork_steps)
 
     def passes(i: int) -> int:
