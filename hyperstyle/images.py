@@ -212,13 +212,13 @@ def sheet(
     draw = ImageDraw.Draw(page)
     xs = [left + sum(widths[:k]) + gutter * k for k in range(columns)]
     ys = [top + sum(heights[:k]) + gutter * k for k in range(len(rows))]
-    for text, x, width in zip(head, xs, widths, strict=False):
-        draw.text((x + width / 2, (gutter + top) / 2), text, fill=ink, font=font, anchor="mm")
-    for text, y, height in zip(side, ys, heights, strict=False):
-        draw.text((left - gutter, y + height / 2), text, fill=ink, font=side_font, anchor="rm")
+    for k, text in enumerate(head):
+        draw.text((xs[k] + widths[k] / 2, (gutter + top) / 2), text, fill=ink, font=font, anchor="mm")
+    for k, text in enumerate(side):
+        draw.text((left - gutter, ys[k] + heights[k] / 2), text, fill=ink, font=side_font, anchor="rm")
     for row, y, height in zip(fitted, ys, heights, strict=True):
-        for image, x, width in zip(row, xs, widths, strict=False):
-            page.paste(image, (x + (width - image.width) // 2, y + (height - image.height) // 2))
+        for k, image in enumerate(row):
+            page.paste(image, (xs[k] + (widths[k] - image.width) // 2, y + (height - image.height) // 2))
     return page
 
 

@@ -27,12 +27,12 @@ _EDITS = (
     ("smile", {"smile": 2.0}),
     ("turned", {"pose": 1.5}),
 )
-_BACK = {"age": 2.0, "smile": 1.0}  # what is pasted back
+_BACK = {"smile": 2.0}  # what is pasted back
 
 _CODE = """\
 import numpy; from hyperstyle import HyperStyleInverter
 inversion = HyperStyleInverter().invert("{photo}", landmarks=numpy.load("{landmarks}"))
-inversion.edit(age=2, smile=1).paste_back().save("older.png")"""
+inversion.edit("smile", 2).paste_back().save("smiling.png")"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -77,7 +77,10 @@ def run(args: argparse.Namespace) -> int:
     with clock.stage("render the portraits"):
         from hyperstyle.avatars.photo import demo_photo
 
-        photos = [demo_photo(seed) for seed in _PEOPLE[: args.people]]
+        photos = []
+        for seed in _PEOPLE[: args.people]:
+            photos.append(demo_photo(seed))
+            clock.tick()
     with clock.stage(f"crop, W encoder, {inverter.model.steps} refinement steps"):
         inversion = inverter.invert(
             [photo for photo, _ in photos],

@@ -361,7 +361,7 @@ class Generator(nn.Module):
         for spec in self.layers:
             full = (batch, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
             given = tuple(offsets[spec.name].shape) if spec.name in offsets else ()
-            if len(given) > 5 or any(n not in (1, m) for n, m in zip(given[::-1], full[::-1], strict=False)):
+            if len(given) > 5 or any(n not in (1, m) for n, m in zip(given, full[5 - len(given) :], strict=True)):
                 raise ConfigError(f"offset of shape {given} for {spec.name}: expected one that broadcasts to {full}.")
         return batch
 

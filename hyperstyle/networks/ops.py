@@ -153,19 +153,23 @@ def _modulated_by_activations(
     """The convolution with the style on its input and the demodulation on its output; `weight` is scaled already."""
     batch, size_out = x.shape[0], weight.shape[0]
     x = x * style[:, :, None, None]
-    power = weight.square().sum((2, 3))[None] if demodulate else None  # [1,O,I]
+    power: Tensor | None = None  # [1 or B,O,I] sum over taps of the squared weights
     if offset is None:
         x = _convolve(x, weight, 1, up)
+        if demodulate:
+            power = weight.square().sum((2, 3))[None]
     else:
         factor = 1.0 + offset
         per_sample = weight[None] * factor  # [1 or B,O,I,k,k]
         if demodulate:  # one value per (out, in) pair needs no sum over the taps of every picture
-            flat = factor.shape[-2:] == (1, 1)
-            power = power * factor[..., 0, 0].square() if flat and power is not None else per_sample.square().sum((3, 4))
+            flat = factor.ndim == 5 and factor.shape[-2:] == (1, 1)
+            power = (
+                weight.square().sum((2, 3)) * factor[..., 0, 0].square() if flat else per_sample.square().sum((3, 4))
+            )
         if per_sample.shape[0] == 1:
             x = _convolve(x, per_sample[0], 1, up)
         elif x.device.type == "cpu" and size_out <= 64:  # narrow groups take CPUs 2 to 4 times as long as this loop
-            pairs = zip(x.split(1), per_sample.unbind(0), strict=True)
+            pairs = zip(torch.split(x, 1), per_sample.unbind(0), strict=True)
             x = torch.cat([_convolve(one, own, 1, up) for one, own in pairs])
         else:
             x = _convolve(x.reshape(1, -1, *x.shape[2:]), per_sample.flatten(0, 1), batch, up)

@@ -47,7 +47,7 @@ def test_the_python_it_prints_runs(demo: tuple[Path, str], in_tmp_path: Path) ->
     _, printed = demo
     code = printed[printed.index("import numpy") :]
     exec(compile(code, "<demo>", "exec"), {})
-    assert (in_tmp_path / "older.png").exists()
+    assert (in_tmp_path / "smiling.png").exists()
 
 
 def test_the_edited_face_is_back_in_its_picture_and_the_corners_are_untouched(demo: tuple[Path, str]) -> None:
