@@ -48,11 +48,13 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
         HyperStyleError: a file cannot be written.
         CheckpointError: an edit that has no form on disk.
     """
+    edits: dict[str, DirectionEdit] = {}
     for name, edit in model.edits.items():
         if not isinstance(edit, DirectionEdit):
             raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
         if not _is_folder_name(name):
             raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
+        edits[name] = edit
     make_folder(folder)
     try:
         (folder / FILE).unlink(missing_ok=True)
@@ -64,9 +66,8 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
         if module is not None:
             save_component(module, module.config, folder / name, dtype=dtype)
             hashes[name] = sha256(folder / name / "model.safetensors")
-    for name, edit in model.edits.items():
-        if isinstance(edit, DirectionEdit):  # all are, see above
-            save_edit(edit, folder / "edits" / name)
+    for name, direction in edits.items():
+        save_edit(direction, folder / "edits" / name)
     write_json(
         folder / FILE,
         {
@@ -74,7 +75,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
             "domain": config_to_dict(model.domain),
             "steps": model.steps,
             "sha256": hashes,
-            "edits": sorted(model.edits),
+            "edits": sorted(edits),
             "info": {k: v for k, v in model.info.items() if k != "sha256"},
         },
     )

@@ -87,7 +87,6 @@ def run(args: argparse.Namespace) -> int:
             landmarks=[points.numpy() for _, points in photos],
             callback=lambda step: clock.tick(),
         )
-        inversion.images  # noqa: B018  (made once here, used below)
     with clock.stage("edits and paste-back"):
         edits = {label: _edited(inversion, amounts) for label, amounts in _EDITS if set(amounts) <= set(inverter.edits)}
         columns = _columns(inversion, edits)

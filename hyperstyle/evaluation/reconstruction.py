@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,17 +14,9 @@ from hyperstyle.avatars.render import render
 from hyperstyle.errors import ConfigError
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["Inverter", "Row", "evaluate_reconstruction", "held_out_avatars"]
+__all__ = ["Row", "evaluate_reconstruction", "held_out_avatars"]
 
 HELD_OUT_SEED = 900_001  # no training set uses it
-
-
-class Inverter(Protocol):
-    """Inverts a batch of crops [B,3,h,w]; returns reconstructions of the same size."""
-
-    def __call__(self, crops: Tensor) -> Tensor:
-        """[B,3,h,w] -> [B,3,h,w]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -93,20 +84,15 @@ def evaluate_reconstruction(
                 figures.setdefault(key, []).extend(values)
             if on_progress is not None:
                 on_progress(name, min(first + 32, len(crops)), len(crops))
-        seconds = _seconds(inverter, crops[: max(1, timed)], name)
-
-        def mean(key: str, figures: dict[str, list[float]] = figures) -> float | None:
-            values = figures.get(key)
-            return None if not values else sum(values) / len(values)
-
+        means = {key: sum(values) / len(values) for key, values in figures.items()}
         rows.append(
             Row(
                 name,
-                mean("l2") or 0.0,
-                mean("perceptual"),
-                mean("identity"),
-                mean("ms_ssim") or 0.0,
-                seconds,
+                means["l2"],
+                means.get("perceptual"),
+                means.get("identity"),
+                means["ms_ssim"],
+                _seconds(inverter, crops[: max(1, timed)], name),
                 len(crops),
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
 
-__all__ = ["autocast", "encoder_step", "hyperstyle_step"]
+__all__ = ["autocast", "encoder_step", "hyperstyle_step", "passes"]
 
 ImageLoss = Callable[[Tensor], Tensor]
 
@@ -69,18 +69,34 @@ def hyperstyle_step(
     if start is None:
         with torch.no_grad(), autocast(bfloat16, crop.device):
             start = to_input(generator(w, modulation="activations")).float()
+    losses = []
+    for image in passes(crop, w, start, generator, hypernetwork, to_input=to_input, steps=steps, bfloat16=bfloat16):
+        value = loss(image)
+        value.backward()  # type: ignore[no-untyped-call]
+        losses.append(value.item())
+    return losses
+
+
+def passes(
+    crop: Tensor,
+    w: Tensor,
+    start: Tensor,
+    generator: Generator,
+    hypernetwork: Hypernetwork,
+    *,
+    to_input: Callable[[Tensor], Tensor],
+    steps: int,
+    bfloat16: bool = False,
+) -> Iterator[Tensor]:
+    """The reconstruction [B,3,h,w] after each pass, from `start` = G(w); gradients reach back to that pass alone."""
     current = start
     accumulated: Mapping[str, Tensor] = {}
-    losses = []
     for _ in range(steps):
         with autocast(bfloat16, crop.device):
             new = hypernetwork.offsets(hypernetwork(crop, current))
             offsets = {k: d + accumulated[k] if k in accumulated else d for k, d in new.items()}
             image = generator(w, offsets, modulation="activations")
-        current = to_input(image).float()
-        value = loss(current)
-        value.backward()  # type: ignore[no-untyped-call]
-        losses.append(value.item())
-        current = current.detach()
+        image = to_input(image).float()
+        yield image
+        current = image.detach()
         accumulated = {k: d.detach() for k, d in offsets.items()}
-    return losses

@@ -14,7 +14,7 @@ from hyperstyle.avatars.dataset import AvatarSet, load_set, make_set
 from hyperstyle.avatars.encoding import trait_encoding
 from hyperstyle.training.recipes.avatars.config import Recipe
 
-__all__ = ["CPU", "LOG", "Sets", "chunks", "encoded", "make_data"]
+__all__ = ["CPU", "LOG", "Sets", "chunks", "encoded", "make_data", "mean_errors"]
 
 LOG = logging.getLogger("hyperstyle.training")
 CPU = torch.device("cpu")
@@ -57,6 +57,15 @@ class Sets:
 
 def encoded(data: AvatarSet, index: Tensor | slice) -> Tensor:
     return trait_encoding(data.factor_dict(index))
+
+
+def mean_errors(differences: Iterable[Tensor], count: int) -> tuple[float, float]:
+    """L1 and L2 over batches of differences [B,3,h,w] of `count` pictures in all."""
+    total = torch.zeros(2)
+    for d in differences:
+        total += torch.stack([d.abs().mean((1, 2, 3)).sum(), d.square().mean((1, 2, 3)).sum()])
+    l1, l2 = (total / count).tolist()
+    return l1, l2
 
 
 def chunks(count: int, size: int = 64) -> Iterable[slice]:

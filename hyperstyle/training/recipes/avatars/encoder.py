@@ -13,7 +13,7 @@ from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.losses import pyramid_l1
 from hyperstyle.training.recipes.avatars.config import Recipe
-from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded
+from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded, mean_errors
 from hyperstyle.training.recipes.avatars.generator import load_factor_mapping, load_generator
 from hyperstyle.training.steps import autocast, encoder_step
 
@@ -73,13 +73,10 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
     def evaluate(i: int) -> dict[str, float]:
         row = {}
         for name, test in (("clean", data.clean_test), ("detailed", data.detailed_test)):
-            total = torch.zeros(2)
-            for s in chunks(len(test)):
-                difference = generator(encoder(test.images(s)), modulation="activations") - test.images(s)
-                total += torch.stack(
-                    [difference.abs().mean((1, 2, 3)).sum(), difference.square().mean((1, 2, 3)).sum()]
-                )
-            row[f"{name}_l1"], row[f"{name}_l2"] = (total / len(test)).tolist()
+            differences = (
+                generator(encoder(test.images(s)), modulation="activations") - test.images(s) for s in chunks(len(test))
+            )
+            row[f"{name}_l1"], row[f"{name}_l2"] = mean_errors(differences, len(test))
         return row
 
     fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hyperstyle.networks.ops import EqualLinear
 from hyperstyle.training.loop import Average, Schedule, batch_indices, fit
 from hyperstyle.training.losses import pyramid_l1
 from hyperstyle.training.recipes.avatars.config import Recipe
-from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded
+from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded, mean_errors
 from hyperstyle.training.steps import autocast
 
 __all__ = ["FactorMapping", "load_factor_mapping", "load_generator", "train_generator"]
@@ -98,12 +99,12 @@ def _generator_phase(
 
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
-        total = torch.zeros(2)
-        for s in chunks(len(data.clean_test)):
-            image = average(mapping_average(encoded(data.clean_test, s)), noise="none", modulation="activations")
-            difference = image - shrink(data.clean_test.images(s))
-            total += torch.stack([difference.abs().mean((1, 2, 3)).sum(), difference.square().mean((1, 2, 3)).sum()])
-        l1, l2 = (total / len(data.clean_test)).tolist()
+        def differences() -> Iterator[Tensor]:
+            for s in chunks(len(data.clean_test)):
+                image = average(mapping_average(encoded(data.clean_test, s)), noise="none", modulation="activations")
+                yield image - shrink(data.clean_test.images(s))
+
+        l1, l2 = mean_errors(differences(), len(data.clean_test))
         return {"test_l1": l1, "test_l2": l2}
 
     fit(

@@ -18,7 +18,7 @@ from hyperstyle.training.losses import pyramid_mse
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
 from hyperstyle.training.recipes.avatars.generator import load_generator
-from hyperstyle.training.steps import autocast, hyperstyle_step
+from hyperstyle.training.steps import autocast, hyperstyle_step, passes
 
 __all__ = ["train_hypernetwork"]
 
@@ -61,7 +61,7 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
     optimizer = torch.optim.Adam(hypernetwork.parameters(), betas=(0.9, 0.99), fused=True)
     total = sum(n for n, _ in recipe.hypernetwork_steps)
 
-    def passes(i: int) -> int:
+    def passes_at(i: int) -> int:
         for length, t in recipe.hypernetwork_steps:
             if i < length:
                 return t
@@ -83,30 +83,34 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
             hypernetwork,
             lambda image: pyramid_mse(image, crop, weight),
             to_input=lambda image: image,
-            steps=passes(i),
+            steps=passes_at(i),
             start=start,
             bfloat16=recipe.bfloat16,
         )
         nn.utils.clip_grad_norm_(hypernetwork.parameters(), 1.0)
         optimizer.step()
-        return {"passes": float(passes(i)), "loss": losses[-1]}
+        return {"passes": float(passes_at(i)), "loss": losses[-1]}
 
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
         count = min(256, len(data.detailed_test))
-        t = min(5, passes(i) + 1)
+        t = min(5, passes_at(i) + 1)
         errors = torch.zeros(t + 1)
         for s in chunks(count):
             crop, w = data.detailed_test.images(s), test_codes[s]
-            current = test_starts[s].float() / 85.0 - 1.5
-            errors[0] += (current - crop).square().mean((1, 2, 3)).sum()
-            sums: dict[str, Tensor] = {}
-            for k in range(t):
-                with autocast(recipe.bfloat16, CPU):
-                    new = hypernetwork.offsets(hypernetwork(crop, current))
-                    sums = {n: d + sums[n] if n in sums else d for n, d in new.items()}
-                    current = generator(w, sums, modulation="activations").float()
-                errors[k + 1] += (current - crop).square().mean((1, 2, 3)).sum()
+            start = test_starts[s].float() / 85.0 - 1.5
+            images = passes(
+                crop,
+                w,
+                start,
+                generator,
+                hypernetwork,
+                to_input=lambda image: image,
+                steps=t,
+                bfloat16=recipe.bfloat16,
+            )
+            for k, image in enumerate([start, *images]):
+                errors[k] += (image - crop).square().mean((1, 2, 3)).sum()
         row = {"w_l2": (errors[0] / count).item()}
         row.update({f"ratio_{k}": (errors[k] / errors[0]).item() for k in range(1, t + 1)})
         return row
