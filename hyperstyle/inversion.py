@@ -228,7 +228,7 @@ class Inversion:
             w = edit(base.w, amounts)
         if w.shape != base.w.shape:
             raise EditError(f"edit {edit.info.name!r} returned {tuple(w.shape)} for codes {tuple(base.w.shape)}.")
-        return replace(base, w=w, unedited=base.unedited or base, intermediates=())
+        return replace(base, w=w, quality={}, unedited=base.unedited or base, intermediates=())
 
     # ---- combining ----
 

@@ -315,6 +315,15 @@ def test_without_crop_or_figures_there_are_no_metrics(batch: Inversion) -> None:
     assert replace(batch, crop=None).metrics() == batch.quality
 
 
+def test_the_figures_of_a_picture_are_not_those_of_its_edit(batch: Inversion) -> None:
+    edited = batch.edit("age", 2)
+    assert edited.metrics()["l2"] != batch.quality["l2"]
+    assert edited.unedited is not None
+    assert edited.unedited.quality == batch.quality
+    with pytest.raises(InversionError, match="no figures were stored"):
+        replace(edited, crop=None).metrics()
+
+
 # ---- disk ----
 
 
