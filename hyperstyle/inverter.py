@@ -89,6 +89,7 @@ class HyperStyleInverter:
         aligner: finds landmarks in photos, for domains whose crops are aligned by them.
         edits: edits by name.
         judge: reads traits and identity, for figures.
+        perceptual: a second network of that kind, for losses; the judge measures and is never optimised against.
         steps: passes of the hypernetwork by default.
         info: source, licence and notes, shown by `describe`.
 
@@ -111,11 +112,12 @@ class HyperStyleInverter:
         aligner: LandmarkDetector | None = None,
         edits: Mapping[str, Edit] | None = None,
         judge: TraitNetwork | None = None,
+        perceptual: TraitNetwork | None = None,
         steps: int = 5,
         info: Mapping[str, Any] | None = None,
     ) -> None:
         if generator is None:
-            given = [encoder, hypernetwork, domain, edits, judge, info]
+            given = [encoder, hypernetwork, domain, edits, judge, perceptual, info]
             if any(part is not None for part in given):
                 raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
             model = read_model(hub.resolve("avatars"), device=pick_device(), dtype=torch.float32)
@@ -124,11 +126,10 @@ class HyperStyleInverter:
                 raise ConfigError(
                     "a composition needs a domain, as in domain=hyperstyle.Domain('mine', size=256, ...)."
                 )
-            model = Model(generator, domain, encoder, hypernetwork, edits or {}, judge, steps, info or {})
+            model = Model(generator, domain, encoder, hypernetwork, edits or {}, judge, perceptual, steps, info or {})
             check_parts(model)
-            for part in (generator, encoder, hypernetwork, judge):
-                if part is not None:
-                    part.eval()  # else batch statistics would let one picture of a batch change another
+            for part in model.networks.values():
+                part.eval()  # else batch statistics would let one picture of a batch change another
         self._model = model
         self.aligner = aligner
 
@@ -176,9 +177,8 @@ class HyperStyleInverter:
     def to(self, device: str | torch.device) -> HyperStyleInverter:
         """The same model with its weights moved to a device; returns itself."""
         chosen = pick_device(device)
-        for module in (self.model.generator, self.model.encoder, self.model.hypernetwork, self.model.judge):
-            if module is not None:
-                module.to(chosen)
+        for module in self.model.networks.values():
+            module.to(chosen)
         return self
 
     @property
@@ -194,11 +194,7 @@ class HyperStyleInverter:
     def describe(self) -> dict[str, Any]:
         """Domain, sizes, parts, edits, source, licence and hashes, as plain values."""
         model = self.model
-        parts = {}
-        for name in ("generator", "encoder", "hypernetwork", "judge"):
-            module = getattr(model, name)
-            if module is not None:
-                parts[name] = sum(p.numel() for p in module.parameters())
+        parts = {n: sum(p.numel() for p in m.parameters()) for n, m in model.networks.items()}
         return {
             "domain": model.domain.name,
             "description": model.domain.description,

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
@@ -30,6 +31,7 @@ class Model:
         hypernetwork: crop and reconstruction -> offset codes.
         edits: by name.
         judge: reads traits and identity, for `metrics`.
+        perceptual: a second trait network, for losses; never the judge, which measures what these losses made.
         steps: passes of the hypernetwork by default.
         info: what `hyperstyle.json` says (source, licence, hashes, notes).
     """
@@ -40,8 +42,15 @@ class Model:
     hypernetwork: Hypernetwork | None = None
     edits: Mapping[str, Edit] = field(default_factory=dict)
     judge: TraitNetwork | None = None
+    perceptual: TraitNetwork | None = None
     steps: int = 5
     info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that are there, by the name of their component."""
+        names = ("generator", "encoder", "hypernetwork", "judge", "perceptual")
+        return {name: module for name in names if (module := getattr(self, name)) is not None}
 
     @property
     def device(self) -> torch.device:

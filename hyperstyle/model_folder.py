@@ -38,6 +38,7 @@ COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
     "encoder": (WEncoder, WEncoderConfig),
     "hypernetwork": (Hypernetwork, HypernetworkConfig),
     "judge": (TraitNetwork, TraitNetworkConfig),
+    "perceptual": (TraitNetwork, TraitNetworkConfig),
 }
 
 
@@ -106,7 +107,9 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         if name not in COMPONENTS:
             raise ConfigError(f"{where} names a component {name!r}; known: {', '.join(COMPONENTS)}.")
         kind, config = COMPONENTS[name]
-        precision = torch.float32 if name == "judge" else dtype  # figures are measured in float32, always
+        precision = (
+            torch.float32 if name in ("judge", "perceptual") else dtype
+        )  # figures are measured in float32, always
         parts[name] = load_component(kind, config, folder / name, device=device, dtype=precision)
         found = sha256(folder / name / "model.safetensors")
         if found != expected:

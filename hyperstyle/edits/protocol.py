@@ -20,6 +20,8 @@ class EditInfo:
         unit: what one unit of strength means.
         source: where it comes from.
         model: fingerprint of the generator it was made for, or "" where that is not known.
+        trait: what the judge calls the trait that it moves, upwards for strengths above 0; None where that is not
+            known, and then the edit cannot be measured.
     """
 
     name: str
@@ -28,6 +30,7 @@ class EditInfo:
     unit: str = "standard deviations of the trait"
     source: str = ""
     model: str = ""
+    trait: str | None = None
 
 
 @runtime_checkable

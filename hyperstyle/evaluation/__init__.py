@@ -1,7 +1,26 @@
-"""Measuring: reconstruction tables over held-out pictures."""
+"""Measuring, over held-out pictures: how near inversions come, and what edits do."""
 
 from __future__ import annotations
 
-from hyperstyle.evaluation.reconstruction import Row, evaluate_reconstruction, held_out_avatars
+from hyperstyle.evaluation.editing import EditCurve, Editing, EditPoint, evaluate_editing
+from hyperstyle.evaluation.equivalence import Equivalence
+from hyperstyle.evaluation.figures import HELD_OUT_SEED, Point, Row, held_out_avatars, machine
+from hyperstyle.evaluation.optimised import Optimisation, Optimised
+from hyperstyle.evaluation.reconstruction import Reconstruction, evaluate_reconstruction
 
-__all__ = ["Row", "evaluate_reconstruction", "held_out_avatars"]
+__all__ = [
+    "HELD_OUT_SEED",
+    "EditCurve",
+    "EditPoint",
+    "Editing",
+    "Equivalence",
+    "Optimisation",
+    "Optimised",
+    "Point",
+    "Reconstruction",
+    "Row",
+    "evaluate_editing",
+    "evaluate_reconstruction",
+    "held_out_avatars",
+    "machine",
+]

@@ -2,112 +2,150 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hyperstyle.avatars.factors import sample_factors, select
-from hyperstyle.avatars.render import render
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.evaluation.figures import (
+    Figures,
+    Point,
+    Progress,
+    Row,
+    cat,
+    checked,
+    mean_point,
+    mean_row,
+    measure,
+    now,
+)
+from hyperstyle.evaluation.optimised import Known, Optimisation, Optimised, evaluate_optimised, perceptual_network
+from hyperstyle.inversion import TOGETHER
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.hyperstyle import refine
+from hyperstyle.model import Model
 
-__all__ = ["Row", "evaluate_reconstruction", "held_out_avatars"]
+__all__ = ["SHOWN", "Reconstruction", "evaluate_reconstruction"]
 
-HELD_OUT_SEED = 900_001  # no training set uses it
+SHOWN = 8
+"""Pictures that are kept for a contact sheet."""
+
+_SHOWN_PASSES = (1, 3, 5)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One method's means over the pictures.
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What `evaluate_reconstruction` found.
 
     Attributes:
-        method: its name.
-        l2: mean squared error on the [-1,1] scale.
-        perceptual: distance of the judge's features (not LPIPS), None without a judge.
-        identity: cosine similarity of the judge's embeddings, None without a judge.
-        ms_ssim: at 256 px after bilinear enlargement.
-        seconds: wall time per picture, inverted one at a time; the median.
-        images: how many pictures.
+        rows: on all pictures: `w-encoder`, and `hyperstyle` with the model's number of passes where it has a
+            hypernetwork. Neither saw these pictures in training; nothing is optimised for them.
+        curve: the figures of `hyperstyle` after 0, 1, ... passes; empty without a hypernetwork, or not asked for.
+        optimised: the rows that optimise each picture on its own, on the first few pictures; None if not asked for.
+        pictures: what a contact sheet shows of the first pictures: title -> [at most SHOWN,3,h,w].
     """
 
-    method: str
-    l2: float
-    perceptual: float | None
-    identity: float | None
-    ms_ssim: float
-    seconds: float
-    images: int
-
-
-def held_out_avatars(count: int, size: int, *, seed: int = HELD_OUT_SEED) -> Tensor:
-    """Crops [N,3,size,size] of avatars with details that no training set holds."""
-    drawn = sample_factors(count, seed=seed)
-    parts = [render(select(drawn, slice(i, i + 64)), size).images for i in range(0, count, 64)]
-    return torch.cat(parts)
+    rows: tuple[Row, ...]
+    curve: tuple[Point, ...]
+    optimised: Optimised | None
+    pictures: Mapping[str, Tensor]
 
 
 def evaluate_reconstruction(
     inverter: HyperStyleInverter,
     crops: Tensor,
     *,
-    methods: Sequence[str] | None = None,
+    curve: int = 10,
+    optimised: Optimisation | None = None,
     timed: int = 16,
-    on_progress: Callable[[str, int, int], None] | None = None,
-) -> list[Row]:
-    """Inverts all crops with every method.
+    on_progress: Progress | None = None,
+) -> Reconstruction:
+    """Inverts all crops with the W encoder and the hypernetwork, and the first ones by optimisation too.
 
     Args:
         inverter: the model.
         crops: [N,3,h,w] in [-1,1] at the domain's input size.
-        methods: names; None is every method the model has, the plain encoder first.
-        timed: how many pictures are also inverted one at a time, for the seconds.
-        on_progress: called with (method, pictures done, N).
+        curve: passes of the hypernetwork to measure one by one; 0 leaves the curve out.
+        optimised: numbers of the rows that optimise each picture on its own; None leaves them out.
+        timed: how many pictures are also inverted one at a time, for the seconds of the first two rows.
+        on_progress: called while it goes on.
 
     Raises:
-        ConfigError: no pictures, or of another size.
+        ConfigError: no pictures, or of another size; numbers that cannot be used.
+        MethodError: a model without an encoder; or `optimised` with a model without a perceptual network.
     """
-    expected = inverter.model.domain.input_size
-    if crops.ndim != 4 or not len(crops) or tuple(crops.shape[2:]) != expected:
-        raise ConfigError(
-            f"pictures {tuple(crops.shape)} to evaluate on: expected [N, 3, {expected[0]}, {expected[1]}]."
-        )
-    names = methods or sorted(inverter.methods, key=lambda name: name != "w-encoder")
-    rows = []
-    for name in names:
-        figures: dict[str, list[float]] = {}
-        for first in range(0, len(crops), 32):
-            batch = list(crops[first : first + 32])
-            for key, values in inverter.invert(batch, method=name, align=False, batch_size=32).quality.items():
-                figures.setdefault(key, []).extend(values)
-            if on_progress is not None:
-                on_progress(name, min(first + 32, len(crops)), len(crops))
-        means = {key: sum(values) / len(values) for key, values in figures.items()}
-        rows.append(
-            Row(
-                name,
-                means["l2"],
-                means.get("perceptual"),
-                means.get("identity"),
-                means["ms_ssim"],
-                _seconds(inverter, crops[: max(1, timed)], name),
-                len(crops),
+    model = inverter.model
+    if curve < 0 or timed < 1:
+        raise ConfigError(f"curve={curve}, timed={timed}: expected 0 or more passes and 1 or more pictures.")
+    if optimised is not None:
+        perceptual_network(model)  # better now than after the first rows
+    crops = checked(model, crops)
+    refines = model.hypernetwork is not None
+    passes = max(model.steps, curve) if refines else 0
+    methods = {"w-encoder": 0, "hyperstyle": model.steps} if refines else {"w-encoder": 0}  # name -> passes
+
+    codes: list[Tensor] = []
+    found: list[list[Figures]] = [[] for _ in range(passes + 1)]
+    shown: dict[str, Tensor] = {}
+    for first in range(0, len(crops), TOGETHER):
+        batch = crops[first : first + TOGETHER]
+        w, images = _invert(model, batch, passes)
+        codes.append(w)
+        for t, image in enumerate(images):
+            found[t].append(measure(model, image, batch, ms_ssim=t in methods.values()))
+        if not shown:
+            titles = {"input": batch, "W encoder": images[0]}
+            titles |= {f"T = {t}": images[t] for t in _SHOWN_PASSES if t <= passes}
+            shown = {title: image[:SHOWN].float().cpu() for title, image in titles.items()}
+        if on_progress is not None:
+            on_progress("inverting", min(first + TOGETHER, len(crops)), len(crops))
+
+    figures = [cat(parts) for parts in found]
+    seconds = {name: _seconds(model, crops[:timed], t, name, on_progress) for name, t in methods.items()}
+    known = {name: Known(figures[t], seconds[name]) for name, t in methods.items()}
+    result = None
+    if optimised is not None:
+        result = evaluate_optimised(model, crops, torch.cat(codes), known, optimised, on_progress)
+        shown |= {title: image[:SHOWN] for title, image in result.pictures.items()}
+    return Reconstruction(
+        tuple(mean_row(name, one.figures, one.seconds) for name, one in known.items()),
+        tuple(mean_point(t, figures[t]) for t in range(curve + 1)) if refines and curve else (),
+        result,
+        shown,
+    )
+
+
+def _invert(model: Model, crop: Tensor, passes: int) -> tuple[Tensor, list[Tensor]]:
+    """The W encoder's codes [B,L,D], and the reconstructions [B,3,H,W] after 0, 1, ... passes."""
+    if model.encoder is None:
+        raise MethodError("this model has no encoder to start from. Use a model folder with one.")
+    images: list[Tensor] = []
+    with torch.no_grad():
+        w = model.generator.broadcast(model.encoder(crop.to(model.dtype)))
+        if model.hypernetwork is None:
+            images.append(model.generator(w))
+        else:
+            refine(
+                crop.to(model.dtype),
+                w,
+                model.generator,
+                model.hypernetwork,
+                lambda image: model.domain.to_input(model.domain.content(image)),
+                steps=passes,
+                callback=lambda step: images.append(step.image),
             )
-        )
-    return rows
+    return w, [model.domain.content(image) for image in images]
 
 
-def _seconds(inverter: HyperStyleInverter, crops: Tensor, method: str) -> float:
-    """Median wall time of inverting one picture, after one that is not counted."""
+def _seconds(model: Model, crops: Tensor, passes: int, name: str, on_progress: Progress | None) -> list[float]:
+    """Wall times of inverting one picture, after one that is not counted."""
     taken = []
-    for crop in [crops[0], *crops]:
-        if inverter.model.device.type == "cuda":
-            torch.cuda.synchronize(inverter.model.device)
-        began = time.perf_counter()
-        inverter.invert(crop, method=method, align=False)
-        if inverter.model.device.type == "cuda":
-            torch.cuda.synchronize(inverter.model.device)
-        taken.append(time.perf_counter() - began)
-    return float(torch.tensor(taken[1:]).median())
+    for i, crop in enumerate([crops[0], *crops]):
+        began = now(model.device)
+        _invert(model, crop[None], passes)
+        taken.append(now(model.device) - began)
+        if on_progress is not None:
+            on_progress(f"timing {name}", i, len(crops))
+    return taken[1:]

@@ -6,7 +6,7 @@ Attribute names follow the widely used PyTorch port (`g_ema` files), so that its
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.networks.ops import EqualLinear, Modulation, bias_activation, fir_kernel, modulated_conv, upsample
 
-__all__ = ["Generator", "GeneratorConfig", "LayerSpec", "NoiseMode", "Offsets", "layer_table"]
+__all__ = ["Generator", "GeneratorConfig", "LayerSpec", "NoiseMaps", "NoiseMode", "Offsets", "layer_table"]
 
 NoiseMode = Literal["const", "random", "none"]
+NoiseMaps = Sequence[Tensor]
 Offsets = Mapping[str, Tensor]
 
 
@@ -300,7 +301,7 @@ class Generator(nn.Module):
         styles: Mapping[str, Tensor],
         offsets: Offsets | None = None,
         *,
-        noise: NoiseMode = "const",
+        noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
         modulation: Modulation = "weights",
     ) -> Tensor:
@@ -310,13 +311,14 @@ class Generator(nn.Module):
             styles: layer name -> [B,I], all layers.
             offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the layer's weight becomes weight * (1 + Δ).
                 Absent layers are untouched.
-            noise: the stored maps ("const"), fresh ones ("random"), or no noise ("none").
+            noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
+                each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
             random: source of the fresh noise.
             modulation: see `ops.modulated_conv`.
 
         Raises:
-            ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, or an
-                unknown noise mode.
+            ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, an
+                unknown noise mode, or noise maps of a wrong number or shape.
         """
         offsets = offsets or {}
         batch = self._check(styles, offsets, noise)
@@ -339,18 +341,19 @@ class Generator(nn.Module):
         w: Tensor,
         offsets: Offsets | None = None,
         *,
-        noise: NoiseMode = "const",
+        noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
         modulation: Modulation = "weights",
     ) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""
         return self.synthesize(self.styles(w), offsets, noise=noise, random=random, modulation=modulation)
 
-    def _check(self, styles: Mapping[str, Tensor], offsets: Offsets, noise: str) -> int:
+    def _check(self, styles: Mapping[str, Tensor], offsets: Offsets, noise: str | NoiseMaps) -> int:
         """Raises ConfigError for inputs of `synthesize` that do not fit this generator; returns B."""
         names = [s.name for s in self.layers]
-        if noise not in ("const", "random", "none"):
-            raise ConfigError(f"noise={noise!r}: expected 'const', 'random' or 'none'.")
+        modes = ("const", "random", "none")
+        if noise not in modes if isinstance(noise, str) else not isinstance(noise, Sequence):
+            raise ConfigError(f"noise={noise!r}: expected 'const', 'random', 'none' or a list of maps.")
         if missing := [name for name in names if name not in styles]:
             raise ConfigError(
                 f"styles lack {len(missing)} layer(s), first {missing[0]!r}: pass all that styles(w) gave."
@@ -358,6 +361,11 @@ class Generator(nn.Module):
         if unknown := sorted(set(offsets) - set(names)):
             raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
         batch = styles[names[0]].shape[0]
+        if not isinstance(noise, str):
+            sizes = [s.resolution for s in self.layers if not s.torgb]
+            shapes = [tuple(map_.shape) for map_ in noise]
+            if not any(shapes == [(n, 1, r, r) for r in sizes] for n in (1, batch)):
+                raise ConfigError(f"noise maps of shapes {shapes}: expected [1 or {batch}, 1, r, r] with r = {sizes}.")
         for spec in self.layers:
             full = (batch, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
             given = tuple(offsets[spec.name].shape) if spec.name in offsets else ()
@@ -365,11 +373,13 @@ class Generator(nn.Module):
                 raise ConfigError(f"offset of shape {given} for {spec.name}: expected one that broadcasts to {full}.")
         return batch
 
-    def _noise(self, mode: NoiseMode, i: int, batch: int, random: torch.Generator | None) -> Tensor | None:
-        if mode == "none":
+    def _noise(self, noise: NoiseMode | NoiseMaps, i: int, batch: int, random: torch.Generator | None) -> Tensor | None:
+        if noise == "none":
             return None
+        if not isinstance(noise, str):
+            return noise[i]
         stored = self.noises.at(i)
-        if mode == "const":
+        if noise == "const":
             return stored
         shape = (batch, *stored.shape[1:])
         return torch.randn(shape, generator=random, device=stored.device, dtype=stored.dtype)

@@ -1,42 +1,205 @@
-"""`hyperstyle evaluate reconstruction`: a table on the screen, rows in a file."""
+"""`hyperstyle evaluate reconstruction` and `hyperstyle evaluate editing`: tables on the screen, figures in files."""
 
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
+from hyperstyle import HyperStyleInverter
 from hyperstyle.cli import main
+from hyperstyle.edits import DirectionEdit
+from hyperstyle.errors import HyperStyleError
+from hyperstyle.evaluation import Optimisation
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+
+ROW = {"method", "l2", "perceptual", "identity", "ms_ssim", "seconds", "quartiles", "timed", "images"}
+POINT = {"step", "l2", "perceptual", "identity", "seconds"}
+EDIT_POINT = {"strength", "trait", "trait_std", "change", "identity", "identity_to_crop"}
 
 
-def test_it_prints_a_table_and_writes_the_same_rows(
-    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a judge, a perceptual network, and edits that name their traits."""
+    torch.manual_seed(1)
+    trunk = TrunkConfig((8, 8), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+    networks = [TraitNetwork(TraitNetworkConfig(("smile", "age"), trunk, 32, 8)) for _ in range(2)]
+    model = tiny_inverter.model
+    edits = {}
+    for name, edit in model.edits.items():
+        assert isinstance(edit, DirectionEdit)
+        edits[name] = replace(edit, info=replace(edit.info, trait=name))
+    folder = tmp_path_factory.mktemp("models") / "judged"
+    HyperStyleInverter(
+        model.generator,
+        model.encoder,
+        model.hypernetwork,
+        domain=model.domain,
+        edits=edits,
+        judge=networks[0],
+        perceptual=networks[1],
+        steps=2,
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = partial(Optimisation, projection=2, tuning=11, offsets=2, timed=1)
+    monkeypatch.setattr("hyperstyle.evaluation.Optimisation", few)
+
+
+def test_reconstruction_prints_tables_and_writes_the_same_figures(
+    judged_model_dir: Path, few_steps: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    target = tmp_path / "rows.json"
-    arguments = ["--model", str(tiny_model_dir), "--count", "3", "--json", str(target), "--quiet", "--device", "cpu"]
+    files = ["--json", "rows.json", "--sheet", "sheet.png", "--plot", "plot.png"]
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--optimised", "2"]
+    assert main(["evaluate", "reconstruction", *arguments, "--curve", "3", *files, "--quiet"]) == 0
+    printed, error = capsys.readouterr()
+    assert error == ""
+    found = json.loads(Path("rows.json").read_text(encoding="utf-8"))
+    assert set(found) == {"machine", "pictures", "rows", "curve", "optimised"}
+    assert set(found["machine"]) == {"cpu", "device", "threads", "torch", "dtype", "model"}
+    assert found["machine"]["model"] == HyperStyleInverter.from_pretrained(judged_model_dir).model.fingerprint
+    assert found["pictures"] == {"domain": "avatars", "count": 3, "seed": 900_001, "size": [32, 32]}
+    best = found["optimised"]
+    assert set(best) == {"settings", "rows", "encoder_over_optimisation", "tuning", "equivalence"}
+    assert best["settings"]["projection"] == 2
+    assert all(set(row) == ROW for row in found["rows"] + best["rows"])
+    assert all(set(point) == POINT for point in found["curve"] + best["tuning"])
+    assert [point["step"] for point in found["curve"]] == [0, 1, 2, 3]
+    assert [one["figure"] for one in best["equivalence"]] == ["l2", "perceptual", "identity"]
+
+    first = [line.split()[0] for line in printed.splitlines() if line]
+    methods = ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
+    # All pictures, the heading of the curve, the first two pictures.
+    assert [word for word in first if word in methods] == [*methods[:2], "hyperstyle", *methods]
+    for row in found["rows"] + best["rows"]:
+        assert any(
+            line.startswith(row["method"]) and f"{row['l2']:.4f}" in line and line.endswith(str(row["images"]))
+            for line in printed.splitlines()
+        ), row
+    assert f"over that of W optimisation: {best['encoder_over_optimisation']:.2f}" in printed
+    for name in ("sheet.png", "plot.png"):
+        with Image.open(name) as image:
+            assert image.format == "PNG"
+
+
+def test_without_optimisation_any_model_of_avatars_will_do(
+    tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(tiny_model_dir), "--count", "2", "--device", "cpu", "--curve", "0", "--quiet"]
+    assert main(["evaluate", "reconstruction", *arguments, "--optimised", "0"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["method", "w-encoder", "hyperstyle"]
+
+
+def test_editing_prints_tables_and_writes_the_same_figures(
+    judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--json", "edits.json", "--sheet", "sheet.png", "--plot", "plot.png"]
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "2", "--points", "3", "--quiet"]
+    assert main(["evaluate", "editing", *arguments, "--edits", "smile", *files]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads(Path("edits.json").read_text(encoding="utf-8"))
+    assert set(found) == {"machine", "pictures", "population_std", "edits"}
+    assert [(curve["edit"], curve["trait"], curve["offsets"]) for curve in found["edits"]] == [
+        ("smile", "smile", True),
+        ("smile", "smile", False),
+    ]
+    for curve in found["edits"]:
+        assert set(curve) == {"edit", "trait", "offsets", "points", "monotone", "spearman", "leak"}
+        assert all(set(point) == EDIT_POINT for point in curve["points"])
+        for point in curve["points"]:
+            assert f"{point['identity_to_crop']:.4f}" in printed
+    assert "smile, with offsets" in printed
+    assert "smile, without offsets" in printed
+    assert sorted(path.name for path in in_tmp_path.iterdir()) == ["edits.json", "plot.png", "sheet.png"]
+
+
+def test_progress_is_shown_on_stderr(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model", str(tiny_model_dir), "--count", "1", "--device", "cpu", "--optimised", "0"]
     assert main(["evaluate", "reconstruction", *arguments]) == 0
-    rows = json.loads(target.read_text())
-    assert [set(row) for row in rows] == [
-        {"method", "l2", "perceptual", "identity", "ms_ssim", "seconds", "images"}
-    ] * 2
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed] == ["method", "w-encoder", "hyperstyle"]
-    assert f"{rows[1]['l2']:.4f}" in printed[2]
-    assert f"{rows[1]['l2'] / rows[0]['l2']:.2f}" in printed[2]
+    assert "timing hyperstyle" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("what", ["reconstruction", "editing"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--count", "0"], "--count 0: expected 1 or more"),
         (["--json", "nowhere/rows.json"], "the folder of 'nowhere/rows.json' does not exist"),
+        (["--plot", "nowhere/plot.png"], "the folder of 'nowhere/plot.png' does not exist"),
+        (["--sheet", "sheet.bmp"], "'sheet.bmp' cannot be written: expected a name that ends in .png"),
+        (["--json", "."], "'.' is a folder"),
     ],
 )
-def test_bad_arguments_are_one_line(
-    arguments: list[str], message: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_bad_arguments_are_one_line_before_any_work(
+    what: str,
+    arguments: list[str],
+    message: str,
+    in_tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert main(["evaluate", "reconstruction", *arguments]) == 2
+    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)  # nobody calls it
+    assert main(["evaluate", what, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert list(in_tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["reconstruction", "--curve", "-1"], "--curve -1: expected 0 or more"),
+        (["reconstruction", "--optimised", "-1"], "--optimised -1: expected 0 or more"),
+        (["editing", "--points", "1"], "--points 1: expected 2 or more"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["reconstruction", "editing"])
+def test_a_plot_without_matplotlib_is_refused_before_any_work(
+    what: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["evaluate", what, "--plot", "plot.png"]) == 2
+    assert 'pip install "hyperstyle-inversion[plots]"' in capsys.readouterr().err
+    assert list(in_tmp_path.iterdir()) == []
+
+
+def test_what_a_model_lacks_is_said_before_pictures_are_drawn(
+    tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperstyle.evaluation.held_out_avatars", None)
+    assert main(["evaluate", "reconstruction", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
+    assert "no perceptual network to optimise against" in capsys.readouterr().err
+    assert main(["evaluate", "editing", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
+    assert "this model has no judge" in capsys.readouterr().err
+
+
+def test_when_the_plot_fails_no_file_is_written(
+    judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(result: object) -> bytes:
+        raise HyperStyleError("no plot today")
+
+    monkeypatch.setattr("hyperstyle.evaluation.plots.editing_plot", fail)
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "1", "--points", "2", "--quiet"]
+    files = ["--json", "edits.json", "--sheet", "sheet.png", "--plot", "plot.png"]
+    assert main(["evaluate", "editing", *arguments, *files]) == 2
+    assert "no plot today" in capsys.readouterr().err
+    assert list(in_tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hyperstyle.checkpoint import save_tensors
 from hyperstyle.edits import DirectionEdit, EditInfo, load_edit, load_edits, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, MissingFileError, WeightsError
 
-INFO = EditInfo("age", -2.0, 4.0, "years", "a test", "0123")
+INFO = EditInfo("age", -2.0, 4.0, "years", "a test", "0123", "age")
 
 
 @pytest.mark.parametrize("rows", [None, (1, 3)])
@@ -33,6 +34,14 @@ def test_edits_of_a_folder_go_by_the_names_of_their_folders(tmp_path: Path) -> N
     assert list(edits) == ["age", "older"]
     assert edits["age"].direction[0] == 1
     assert load_edits(tmp_path / "nowhere") == {}
+
+
+def test_a_folder_from_before_edits_named_their_trait_still_loads(tmp_path: Path) -> None:
+    save_edit(DirectionEdit(torch.zeros(5), INFO), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["info"].pop("trait") == "age"
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert load_edit(tmp_path).info == dataclasses.replace(INFO, trait=None)
 
 
 def test_what_is_no_edit_is_refused(tmp_path: Path) -> None:

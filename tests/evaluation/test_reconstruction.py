@@ -2,31 +2,83 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 
-from hyperstyle import ConfigError, HyperStyleInverter
-from hyperstyle.evaluation import evaluate_reconstruction, held_out_avatars
+from hyperstyle import ConfigError, HyperStyleInverter, MethodError
+from hyperstyle.evaluation import Optimisation, evaluate_reconstruction, held_out_avatars
+from hyperstyle.evaluation.sheets import reconstruction_sheet
 
 
 @pytest.fixture(scope="module")
-def inverter(tiny_model_dir: Path) -> HyperStyleInverter:
-    return HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")
+def inverter(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
+    return tiny_inverter
 
 
-def test_rows_hold_the_means_over_the_pictures(inverter: HyperStyleInverter) -> None:
-    crops = held_out_avatars(5, 32)
+def test_rows_hold_the_means_over_the_pictures(judged: HyperStyleInverter) -> None:
+    crops = held_out_avatars(9, 32)  # two batches
+    result = evaluate_reconstruction(judged, crops, timed=1)
+    assert [row.method for row in result.rows] == ["w-encoder", "hyperstyle"]
+    inversion = judged.invert(list(crops), align=False)
+    for row, same in zip(result.rows, (inversion.initial, inversion), strict=True):
+        for figure, values in same.metrics().items():
+            assert getattr(row, figure) == pytest.approx(sum(values) / 9, rel=1e-4), (row.method, figure)
+        assert row.images == 9
+        assert 0 < row.quartiles[0] <= row.seconds <= row.quartiles[1]
+    assert result.optimised is None
+
+
+def test_the_curve_is_that_of_inversions_with_so_many_passes(judged: HyperStyleInverter) -> None:
+    crops = held_out_avatars(3, 32)
+    result = evaluate_reconstruction(judged, crops, curve=4, timed=1)
+    assert [point.step for point in result.curve] == [0, 1, 2, 3, 4]
+    for point in result.curve:
+        inversion = judged.invert(list(crops), align=False, steps=point.step)
+        assert point.l2 == pytest.approx(sum(inversion.metrics()["l2"]) / 3, rel=1e-4)
+        assert point.identity == pytest.approx(sum(inversion.metrics()["identity"]) / 3, rel=1e-4)
+    assert result.curve[2].l2 == result.rows[1].l2  # the model's own number of passes is 2
+
+
+def test_without_a_judge_and_a_curve_there_is_less(inverter: HyperStyleInverter) -> None:
     seen: list[tuple[str, int, int]] = []
-    rows = evaluate_reconstruction(inverter, crops, timed=1, on_progress=lambda *now: seen.append(now))
-    assert [row.method for row in rows] == ["w-encoder", "hyperstyle"]
-    inversion = inverter.invert(list(crops), align=False)
-    assert rows[1].l2 == pytest.approx(sum(inversion.metrics()["l2"]) / 5, rel=1e-4)
-    assert rows[0].l2 == pytest.approx(sum(inversion.initial.metrics()["l2"]) / 5, rel=1e-4)
-    assert rows[0].perceptual is None  # this model has no judge
-    assert all(row.images == 5 and row.seconds > 0 for row in rows)
-    assert seen == [("w-encoder", 5, 5), ("hyperstyle", 5, 5)]
+    result = evaluate_reconstruction(
+        inverter, held_out_avatars(9, 32), curve=0, timed=1, on_progress=lambda *now: seen.append(now)
+    )
+    assert result.curve == ()
+    assert [(row.perceptual, row.identity) for row in result.rows] == [(None, None)] * 2
+    assert seen[:2] == [("inverting", 8, 9), ("inverting", 9, 9)]
+    assert seen[-1] == ("timing hyperstyle", 1, 1)
+
+
+def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(judged: HyperStyleInverter) -> None:
+    model = judged.model
+    alone = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, perceptual=model.perceptual)
+    result = evaluate_reconstruction(
+        alone, held_out_avatars(2, 32), timed=1, optimised=Optimisation(2, projection=1, tuning=1, offsets=1)
+    )
+    assert [row.method for row in result.rows] == ["w-encoder"]
+    assert result.curve == ()
+    assert result.optimised is not None
+    assert [row.method for row in result.optimised.rows] == ["w-encoder", "optimize-w", "pti"]
+    assert result.optimised.equivalence == ()
+
+
+def test_a_sheet_shows_every_column_at_128_px_or_more(judged: HyperStyleInverter) -> None:
+    settings = Optimisation(2, projection=1, tuning=1, offsets=1)
+    result = evaluate_reconstruction(judged, held_out_avatars(9, 32), curve=3, timed=1, optimised=settings)
+    titles = ["input", "W encoder", "T = 1", "T = 3", "W optimisation", "PTI", "offsets (bound)"]
+    assert list(result.pictures) == titles
+    assert [len(pictures) for pictures in result.pictures.values()] == [8, 8, 8, 8, 2, 2, 2]
+    page = reconstruction_sheet(result.pictures)
+    assert page.width >= 7 * 128
+    assert page.height >= 8 * 128
+    # Enlarged without smoothing: every pixel of the input is a square of one colour.
+    tile = torch.tensor(list(page.crop((5, page.height - 5 - 128, 133, page.height - 5)).tobytes())).view(128, 128, 3)
+    blocks = tile.view(32, 4, 32, 4, 3).permute(0, 2, 1, 3, 4).reshape(1024, 16, 3)
+    assert torch.equal(blocks, blocks[:, :1].expand_as(blocks))
 
 
 def test_held_out_avatars_are_the_same_each_time_and_start_alike() -> None:
@@ -34,7 +86,32 @@ def test_held_out_avatars_are_the_same_each_time_and_start_alike() -> None:
     assert torch.allclose(held_out_avatars(3, 32)[:2], held_out_avatars(2, 32), atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(0, 3, 32, 32), (2, 3, 64, 64), (3, 32, 32)])
+@pytest.mark.parametrize("shape", [(0, 3, 32, 32), (2, 3, 64, 64), (3, 32, 32), (2, 1, 32, 32)])
 def test_pictures_of_another_size_are_refused(inverter: HyperStyleInverter, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"expected \[N, 3, 32, 32\]"):
         evaluate_reconstruction(inverter, torch.zeros(shape))
+
+
+def test_numbers_that_cannot_be_used_are_refused(inverter: HyperStyleInverter) -> None:
+    crops = held_out_avatars(1, 32)
+    with pytest.raises(ConfigError, match="curve=-1"):
+        evaluate_reconstruction(inverter, crops, curve=-1)
+    with pytest.raises(ConfigError, match="timed=0"):
+        evaluate_reconstruction(inverter, crops, timed=0)
+    with pytest.raises(ConfigError, match="expected numbers from 1 on"):
+        Optimisation(0)
+
+
+def test_the_judge_does_not_stand_in_for_a_missing_perceptual_network(judged: HyperStyleInverter) -> None:
+    model = dataclasses.replace(judged.model, perceptual=None)
+    without = HyperStyleInverter(
+        model.generator, model.encoder, model.hypernetwork, domain=model.domain, judge=model.judge
+    )
+    with pytest.raises(MethodError, match="no perceptual network to optimise against"):
+        evaluate_reconstruction(without, held_out_avatars(1, 32), optimised=Optimisation(1))
+
+
+def test_a_model_without_an_encoder_is_refused(tiny_model_dir: Path, inverter: HyperStyleInverter) -> None:
+    bare = HyperStyleInverter(inverter.model.generator, domain=inverter.model.domain)
+    with pytest.raises(MethodError, match="no encoder"):
+        evaluate_reconstruction(bare, held_out_avatars(1, 32))

@@ -197,6 +197,38 @@ def test_drawn_noise_differs_between_the_pictures_of_a_batch() -> None:
     torch.testing.assert_close(stored[0], stored[1], atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("modulation", ["weights", "activations"])
+def test_given_noise_maps_take_the_place_of_the_stored_ones_for_each_picture(modulation: Any) -> None:
+    generator, w = build(), torch.randn(2, 8, 16)
+    stored = list(generator.noises.buffers())
+    assert torch.equal(
+        generator(w, noise=stored, modulation=modulation), generator(w, noise="const", modulation=modulation)
+    )
+    maps = [torch.randn(2, 1, *m.shape[2:], requires_grad=True) for m in stored]
+    image = generator(w, noise=maps, modulation=modulation)
+    for i in range(2):
+        alone = generator(w[i : i + 1], noise=[m[i : i + 1] for m in maps], modulation=modulation)
+        torch.testing.assert_close(image[i : i + 1], alone, atol=2e-5, rtol=0)
+    for gradient in torch.autograd.grad(image[0].square().sum(), maps):
+        assert gradient[0].abs().max() > 0
+        assert not gradient[1].any()
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        None,
+        [],
+        [torch.zeros(1, 1, 4, 4)],
+        [torch.zeros(1, 1, 8, 8)] * 7,
+        [torch.zeros(3, 1, r, r) for r in (4, 8, 8, 16, 16, 32, 32)],
+    ],
+)
+def test_noise_maps_that_do_not_fit_are_refused(noise: Any) -> None:
+    with pytest.raises(ConfigError, match="noise"):
+        build()(torch.zeros(2, 8, 16), noise=noise)
+
+
 def test_the_mean_code_is_deterministic_and_leaves_the_global_random_state_alone() -> None:
     generator = build()
     state = torch.random.get_rng_state()

@@ -1,0 +1,120 @@
+"""What `hyperstyle evaluate` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hyperstyle.evaluation import EditCurve, Editing, Optimised, Point, Reconstruction, Row
+
+__all__ = ["editing_text", "reconstruction_text"]
+
+_NAMES = {"l2": "L2", "perceptual": "perceptual", "identity": "identity"}
+
+
+def reconstruction_text(result: Reconstruction) -> str:
+    """Tables of the rows and curves."""
+    parts = [_rows(result.rows)]
+    if result.curve:
+        parts.append("hyperstyle after T passes\n" + _points("T", result.curve))
+    if result.optimised is not None:
+        parts.append(_optimised(result.optimised))
+    return "\n\n".join(parts)
+
+
+def editing_text(result: Editing) -> str:
+    """A table for every edit, with offsets and without."""
+    return "\n\n".join(_edit(curve) for curve in result.curves) + f"\n\n{result.images} pictures"
+
+
+def _rows(rows: Sequence[Row]) -> str:
+    """The rows as text, with the ratio of each L2 to the first row's."""
+    titles = ("method", "L2", "(ratio)", "perceptual", "identity", "MS-SSIM", "seconds", "quartiles", "images")
+    cells = []
+    for row in rows:
+        ratio = row.l2 / rows[0].l2 if rows[0].l2 else float("nan")
+        low, high = row.quartiles
+        cells.append(
+            (
+                row.method,
+                f"{row.l2:.4f}",
+                f"{ratio:.2f}",
+                _number(row.perceptual),
+                _number(row.identity),
+                f"{row.ms_ssim:.4f}",
+                f"{row.seconds:.3f}",
+                f"{low:.3f}-{high:.3f}",
+                str(row.images),
+            )
+        )
+    return _table(titles, cells)
+
+
+def _points(step: str, points: Sequence[Point]) -> str:
+    timed = any(point.seconds is not None for point in points)
+    titles = (step, "L2", "perceptual", "identity", *(("seconds",) if timed else ()))
+    cells = []
+    for p in points:
+        seconds = (_number(p.seconds, 3),) if timed else ()
+        cells.append((str(p.step), f"{p.l2:.4f}", _number(p.perceptual), _number(p.identity), *seconds))
+    return _table(titles, cells)
+
+
+def _optimised(found: Optimised) -> str:
+    lines = [f"the first {found.rows[0].images} of these pictures, and what optimisation finds for each", ""]
+    lines.append(_rows(found.rows))
+    if any(row.method == "offsets" for row in found.rows):
+        lines.append("offsets: not a rival but a bound, the best weight offsets that were found for each picture")
+    lines += ["", f"W encoder's L2 over that of W optimisation: {found.encoder_over_optimisation:.2f}", ""]
+    lines += ["PTI after its steps (seconds without the search for the pivot)", _points("step", found.tuning)]
+    if found.equivalence:
+        titles = ("hyperstyle's", "mean", "PTI steps", "seconds", "x its time", "with pivot")
+        cells = [
+            (
+                _NAMES[one.figure],
+                f"{one.target:.4f}",
+                "never" if one.steps is None else f"{one.steps:.1f}",
+                _number(one.seconds, 2),
+                _number(one.times, 1),
+                _number(one.times_with_pivot, 1),
+            )
+            for one in found.equivalence
+        ]
+        lines += ["", "PTI steps that are as good as hyperstyle", _table(titles, cells)]
+    return "\n".join(lines)
+
+
+def _edit(curve: EditCurve) -> str:
+    kind = "with offsets" if curve.offsets else "without offsets"
+    titles = ("strength", curve.trait, "std", "change", "identity", "to input")
+    cells = [
+        (
+            f"{p.strength:+.2f}",
+            f"{p.trait:.3f}",
+            f"{p.trait_std:.3f}",
+            f"{p.change:+.3f}",
+            f"{p.identity:.4f}",
+            f"{p.identity_to_crop:.4f}",
+        )
+        for p in curve.points
+    ]
+    leak = ", ".join(f"{name} {value:.3f}" for name, value in curve.leak.items()) or "-"
+    return (
+        f"{curve.edit}, {kind}\n{_table(titles, cells)}\n"
+        f"monotone {curve.monotone:.3f}   Spearman {curve.spearman:.4f}   leak {leak}"
+    )
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need to be, the first one to the left."""
+    lines = [titles, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(titles))]
+    return "\n".join(
+        "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    )

@@ -1,0 +1,269 @@
+"""What an edit does to its trait, to the person and to other traits, with and without offsets (paper, Section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.avatars.factors import TRAITS, sample_factors
+from hyperstyle.errors import ConfigError, EditError, MethodError, did_you_mean
+from hyperstyle.evaluation.figures import HELD_OUT_SEED, Progress, checked
+from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.model import Model
+
+__all__ = [
+    "EditCurve",
+    "EditPoint",
+    "Editing",
+    "evaluate_editing",
+    "measurable_edits",
+    "monotone_share",
+    "population_std",
+    "spearman",
+    "strengths_of",
+]
+
+_SHOWN = 2  # pictures kept for a contact sheet
+_POPULATION = 20_000
+
+
+@dataclass(frozen=True)
+class EditPoint:
+    """Means over the pictures at one strength; the judge reads everything.
+
+    Attributes:
+        strength: in the edit's own unit.
+        trait, trait_std: what the judge reads of the edit's trait, about 0..1, and its deviation over the pictures.
+        change: `trait` minus that at strength 0, in standard deviations of the population of avatars.
+        identity: cosine similarity to the unedited inversion of the same kind.
+        identity_to_crop: cosine similarity to the picture that was inverted.
+    """
+
+    strength: float
+    trait: float
+    trait_std: float
+    change: float
+    identity: float
+    identity_to_crop: float
+
+
+@dataclass(frozen=True)
+class EditCurve:
+    """One edit over its range of strengths, on inversions of one kind.
+
+    Attributes:
+        edit, trait: the edit's name and the trait that the judge reads.
+        offsets: whether the inversions have weight offsets; without, they are the plain G(w) of the same codes.
+        points: by rising strength.
+        monotone: share of pictures whose trait rises at every step.
+        spearman: rank correlation of strength and trait, the mean over pictures.
+        leak: for each trait of another edit, its mean absolute change for one unit of mean absolute change of the
+            own trait, both in population standard deviations, over all strengths but 0.
+    """
+
+    edit: str
+    trait: str
+    offsets: bool
+    points: tuple[EditPoint, ...]
+    monotone: float
+    spearman: float
+    leak: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Editing:
+    """What `evaluate_editing` found.
+
+    Attributes:
+        curves: two for each edit, with offsets and without (only the latter where the model has no hypernetwork).
+        images: how many pictures the means are over.
+        population_std: of each trait, over avatars as they are drawn.
+        crops: the first pictures [P,3,h,w], for a contact sheet.
+        pictures: (edit, whether with offsets) -> these pictures [S,P,3,H,W] by rising strength.
+    """
+
+    curves: tuple[EditCurve, ...]
+    images: int
+    population_std: Mapping[str, float]
+    crops: Tensor
+    pictures: Mapping[tuple[str, bool], Tensor]
+
+
+def evaluate_editing(
+    inverter: HyperStyleInverter,
+    crops: Tensor,
+    edits: Sequence[str] | None = None,
+    *,
+    points: int = 9,
+    on_progress: Progress | None = None,
+) -> Editing:
+    """Edits the inversions of all crops at strengths over each edit's range and has the judge read the pictures.
+
+    Args:
+        inverter: a model with a judge.
+        crops: [N,3,h,w] in [-1,1] at the domain's input size.
+        edits: names; None is every edit of the model.
+        points: strengths from the low to the high end of an edit's range; 0 comes on top where it is not one of them.
+        on_progress: called while it goes on.
+
+    Raises:
+        MethodError: the model has no judge.
+        EditError: an unknown edit, or some that do not name a trait that the judge reads.
+        ConfigError: no pictures, or of another size; fewer than 2 points.
+    """
+    model = inverter.model
+    names = measurable_edits(model, edits)
+    if points < 2:
+        raise ConfigError(f"points={points}: expected 2 strengths or more.")
+    traits = list(dict.fromkeys(trait for name in model.edits if (trait := _trait(model, name))))
+    spread = population_std(traits)
+    strengths = {name: strengths_of(model.edits[name].info.low, model.edits[name].info.high, points) for name in names}
+    crops = checked(model, crops)
+
+    kinds = (True, False) if model.hypernetwork is not None else (False,)
+    swept: dict[tuple[str, bool], list[_Swept]] = {(name, kind): [] for name in names for kind in kinds}
+    shown: dict[tuple[str, bool], Tensor] = {}
+    for first in range(0, len(crops), TOGETHER):
+        whole = inverter.invert(list(crops[first : first + TOGETHER]), align=False, batch_size=TOGETHER)
+        for name, kind in swept:
+            part, pictures = _sweep(whole if kind else whole.initial, name, strengths[name], traits)
+            swept[name, kind].append(part)
+            shown.setdefault((name, kind), pictures[:, :_SHOWN].cpu())
+        if on_progress is not None:
+            on_progress("editing", min(first + TOGETHER, len(crops)), len(crops))
+
+    curves = []
+    for (name, kind), parts in swept.items():
+        joined = _Swept(*(torch.cat(tensors, 1) for tensors in zip(*parts, strict=True)))
+        curves.append(_curve(name, _trait(model, name), kind, strengths[name], joined, traits, spread))
+    return Editing(tuple(curves), len(crops), spread, crops[:_SHOWN].cpu(), shown)
+
+
+def measurable_edits(model: Model, wanted: Sequence[str] | None = None) -> list[str]:
+    """The wanted edits (None: all), each once.
+
+    Raises:
+        MethodError: the model has no judge.
+        EditError: none at all, an unknown one, or some whose trait the judge does not read.
+    """
+    if model.judge is None:
+        raise MethodError("this model has no judge, so nothing reads traits and identity. Use a model with one.")
+    names = list(model.edits) if wanted is None else list(dict.fromkeys(wanted))
+    if not names:
+        raise EditError("no edit to measure. Name one, or use a model that has some.")
+    for name in names:
+        if name not in model.edits:
+            raise EditError(f"no edit named {name!r} in this model. {did_you_mean(name, model.edits)}")
+    unread = [f"{name} (trait {model.edits[name].info.trait!r})" for name in names if not _trait(model, name)]
+    if unread:
+        good = [name for name in model.edits if _trait(model, name)]
+        raise EditError(
+            f"the judge reads no trait of these edits: {', '.join(unread)}. An edit's info names the trait it moves; "
+            f"edits of this model that can be measured: {', '.join(good) or 'none'}."
+        )
+    return names
+
+
+def strengths_of(low: float, high: float, points: int) -> tuple[float, ...]:
+    """`points` strengths from `low` to `high`, and 0, which changes are measured against."""
+    even = [low + (high - low) * i / (points - 1) for i in range(points)]
+    return tuple(sorted({0.0, *(s for s in even if abs(s) > 1e-9 * (high - low))}))
+
+
+def population_std(traits: Sequence[str]) -> dict[str, float]:
+    """Standard deviation of each trait over avatars as they are drawn: 0.29 for all but the flags."""
+    drawn = sample_factors(_POPULATION, seed=HELD_OUT_SEED)
+    return {trait: drawn[trait].std().item() for trait in traits}
+
+
+def monotone_share(values: Tensor) -> float:
+    """Share of the columns of values [S,N] that rise at every step."""
+    return (values[1:] > values[:-1]).all(0).double().mean().item()
+
+
+def spearman(strengths: Sequence[float], values: Tensor) -> float:
+    """Rank correlation of strengths [S] with every column of values [S,N], the mean; equal values share a rank.
+
+    A column whose values are all equal counts as 0.
+    """
+
+    def ranks(x: Tensor) -> Tensor:  # [S,N] -> [S,N], centred
+        lower, equal = (x[:, None] > x[None]).double().sum(1), (x[:, None] == x[None]).double().sum(1)
+        return lower + equal / 2 - len(x) / 2
+
+    a, b = ranks(torch.tensor(strengths, dtype=torch.float64)[:, None]), ranks(values.double())
+    return F.cosine_similarity(a.expand_as(b), b, dim=0).mean().item()
+
+
+class _Swept(NamedTuple):
+    """What the judge reads of B pictures at S strengths: traits [S,B,K] and two cosine similarities [S,B]."""
+
+    traits: Tensor
+    identity: Tensor
+    to_crop: Tensor
+
+
+def _sweep(inversion: Inversion, edit: str, strengths: Sequence[float], traits: Sequence[str]) -> tuple[_Swept, Tensor]:
+    """The readings at every strength, and the pictures [S,B,3,H,W]."""
+    judge, domain = inversion.model.judge, inversion.model.domain
+    if judge is None or inversion.crop is None:
+        raise MethodError("editing is measured by a judge, on inversions of known crops.")
+    columns = [judge.config.traits.index(trait) for trait in traits]
+    pictures = torch.stack([inversion.edit(edit, strength).tensor for strength in strengths])
+    with torch.no_grad():
+        images = [domain.to_input(picture) for picture in pictures]
+        readings = torch.stack([judge(image)[:, columns] for image in images])
+        people = torch.stack([judge.embedding(image) for image in images])  # [S,B,E]
+        original = judge.embedding(inversion.crop)
+    before = people[list(strengths).index(0.0)]
+    similar = [F.cosine_similarity(people, other[None], dim=2) for other in (before, original)]
+    return _Swept(readings.cpu(), similar[0].cpu(), similar[1].cpu()), pictures
+
+
+def _curve(
+    edit: str,
+    trait: str,
+    offsets: bool,
+    strengths: Sequence[float],
+    swept: _Swept,
+    traits: Sequence[str],
+    spread: Mapping[str, float],
+) -> EditCurve:
+    own, zero = list(traits).index(trait), list(strengths).index(0.0)
+    values = swept.traits.double()  # [S,N,K]
+    change = (values - values[zero]) / torch.tensor([spread[name] for name in traits], dtype=torch.float64)
+    moved = change[[i for i in range(len(strengths)) if i != zero]].abs().mean((0, 1))  # [K]
+    points = [
+        EditPoint(
+            strength,
+            values[i, :, own].mean().item(),
+            values[i, :, own].std(correction=0).item(),
+            change[i, :, own].mean().item(),
+            swept.identity[i].double().mean().item(),
+            swept.to_crop[i].double().mean().item(),
+        )
+        for i, strength in enumerate(strengths)
+    ]
+    leak = {name: (moved[k] / moved[own]).item() for k, name in enumerate(traits) if k != own and float(moved[own]) > 0}
+    return EditCurve(
+        edit,
+        trait,
+        offsets,
+        tuple(points),
+        monotone_share(values[:, :, own]),
+        spearman(strengths, values[:, :, own]),
+        leak,
+    )
+
+
+def _trait(model: Model, edit: str) -> str:
+    """The trait of an edit, "" where it names none that can be measured."""
+    trait = model.edits[edit].info.trait
+    known = model.judge is not None and trait in model.judge.config.traits and trait in TRAITS
+    return trait if trait is not None and known else ""

@@ -1,0 +1,51 @@
+"""Contact sheets of what was measured, enlarged without smoothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from PIL import Image
+from torch import Tensor
+
+from hyperstyle.evaluation.editing import Editing
+from hyperstyle.images import sheet, to_images
+
+__all__ = ["editing_sheet", "reconstruction_sheet"]
+
+_SMALLEST_TILE = 128  # pixels
+
+
+def reconstruction_sheet(pictures: Mapping[str, Tensor]) -> Image.Image:
+    """Title -> pictures [N,3,H,W]: a column for each, a row for each picture; later columns may have fewer."""
+    columns = [to_images(batch) for batch in pictures.values()]
+    rows = [[column[i] for column in columns if i < len(column)] for i in range(len(columns[0]))]
+    return sheet(_enlarged(rows), labels=list(pictures))
+
+
+def editing_sheet(editing: Editing) -> Image.Image:
+    """For each picture and edit, a row with offsets and one without: the crop, then the edits by rising strength."""
+    crops = to_images(editing.crops)
+    rows, labels = [], []
+    for i, crop in enumerate(crops):
+        for curve in editing.curves:
+            strip = editing.pictures[curve.edit, curve.offsets][:, i]  # [S,3,H,W]
+            rows.append([crop, *to_images(strip)])
+            labels.append(f"{curve.edit}, {'offsets' if curve.offsets else 'W only'}")
+    ranges = {tuple(point.strength for point in curve.points) for curve in editing.curves}
+    titles = None  # edits of different ranges share no titles
+    if len(ranges) == 1:
+        titles = ["input", *(f"{strength:+.3g}" if strength else "0" for strength in next(iter(ranges)))]
+    return sheet(_enlarged(rows), labels=titles, row_labels=labels)
+
+
+def _enlarged(rows: Sequence[Sequence[Image.Image]]) -> list[list[Image.Image]]:
+    """All pictures with the same longer side, a multiple of the largest picture's."""
+    largest = max(max(image.size) for row in rows for image in row)
+    tile = largest * math.ceil(_SMALLEST_TILE / min(largest, min(min(image.size) for row in rows for image in row)))
+
+    def enlarge(image: Image.Image) -> Image.Image:
+        scale = tile / max(image.size)
+        return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.NEAREST)
+
+    return [[enlarge(image) for image in row] for row in rows]

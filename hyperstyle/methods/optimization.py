@@ -1,0 +1,248 @@
+"""Inversion by optimisation (HyperStyle, Eq. 1): the projector of StyleGAN2 (Karras et al., 2020, appendix D)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.networks.generator import Generator
+
+__all__ = [
+    "ImageLoss",
+    "ProjectStep",
+    "Projected",
+    "Projection",
+    "code_statistics",
+    "identity",
+    "measured",
+    "noise_regulariser",
+    "project",
+]
+
+ImageLoss = Callable[[Tensor, Tensor], Tensor]
+"""(picture, target) [B,3,h,w] each -> [B]; no picture of a batch changes the number of another."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Numbers of the projector. The defaults are the published ones for W.
+
+    Others in print: `Projection(steps=450, rate=0.01, samples=600)` for the pivots of PTI (Roich et al., 2021), and
+    `Projection(steps=2000, rate=0.01, space="w+")`. The weight of the noise term belongs to a loss that sums squared
+    features over the picture, in the thousands at first.
+
+    Attributes:
+        steps: how many; 0 gives the codes of the start.
+        rate: the highest learning rate (Adam).
+        space: one row for all layers ("w"), or a row of its own for each ("w+").
+        optimise_noise: fit noise maps beside the codes; otherwise the generator's own are used.
+        initial_noise: what is added to the codes at the first step, in standard deviations of W.
+        noise_ramp: the fraction of the steps after which nothing is added any more.
+        rampdown, rampup: the fractions of the steps, at the end and at the start, in which the rate falls and rises.
+        noise_weight: of the term that keeps the noise maps free of patterns.
+        samples: of W, for its mean and standard deviation.
+        seed: of the noise maps and of what is added to the codes.
+    """
+
+    steps: int = 1000
+    rate: float = 0.1
+    space: Literal["w", "w+"] = "w"
+    optimise_noise: bool = True
+    initial_noise: float = 0.05
+    noise_ramp: float = 0.75
+    rampdown: float = 0.25
+    rampup: float = 0.05
+    noise_weight: float = 1e5
+    samples: int = 10_000
+    seed: int = 303
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.rate <= 0 or self.samples < 1:
+            raise ConfigError(
+                f"a projection of {self.steps} steps at rate {self.rate} from {self.samples} samples: expected 0 or "
+                "more steps, a positive rate and at least 1 sample."
+            )
+        if self.space not in ("w", "w+"):
+            raise ConfigError(f"space={self.space!r}: expected 'w' or 'w+'.")
+        for name in ("noise_ramp", "rampdown", "rampup"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: expected a fraction of the steps, in (0, 1].")
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of step 0 <= `step` < `steps`: 0 at the first, as published."""
+        t = step / self.steps
+        fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / self.rampdown))
+        return self.rate * fall * min(1.0, t / self.rampup)
+
+    def noise_at(self, step: int) -> float:
+        """What is added to the codes at this step, in standard deviations of W."""
+        return self.initial_noise * max(0.0, 1.0 - step / self.steps / self.noise_ramp) ** 2
+
+
+@dataclass(frozen=True)
+class ProjectStep:
+    """What a callback of `project` sees at each step, before the codes are changed.
+
+    Attributes:
+        step: how many changes there were before: 0 at first.
+        steps: how many there will be.
+        w: [B,L,D] codes so far.
+        image: [B,3,size,size] of these codes with the noise that is added to them.
+        losses: [B] of this picture.
+    """
+
+    step: int
+    steps: int
+    w: Tensor
+    image: Tensor
+    losses: Tensor
+
+
+@dataclass(frozen=True)
+class Projected:
+    """What `project` found.
+
+    Attributes:
+        w: [B,L,D] codes.
+        noise: maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None where they were not optimised.
+        losses: [B,steps] of each picture before each step, without the noise term.
+    """
+
+    w: Tensor
+    noise: tuple[Tensor, ...] | None
+    losses: Tensor
+
+
+def identity(image: Tensor) -> Tensor:
+    """The picture as it is: the `to_input` of targets that have the generator's size."""
+    return image
+
+
+def measured(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> Tensor:
+    """The loss [B] of a step, checked.
+
+    Raises:
+        ImageError: target and reconstruction differ in shape, or are no pictures [B,3,h,w].
+        ConfigError: the loss is not one finite number per picture.
+    """
+    if image.shape != target.shape or target.ndim != 4:
+        raise ImageError(
+            f"a target of shape {tuple(target.shape)} and a reconstruction of shape {tuple(image.shape)}: expected the "
+            "same [B, 3, h, w]. Pass a to_input that brings the reconstruction to the size of the target."
+        )
+    values = loss(image, target)
+    if values.shape != target.shape[:1]:
+        raise ConfigError(f"a loss of shape {tuple(values.shape)}: expected one number per picture, [{len(target)}].")
+    if not torch.isfinite(values).all():
+        raise ConfigError(f"the loss became NaN or infinite at step {step}. Check the target, or use a lower rate.")
+    return values
+
+
+@torch.no_grad()
+def code_statistics(generator: Generator, samples: int) -> tuple[Tensor, float]:
+    """Mean [D] of W and its standard deviation over all D at once (a length), from the published sample of z."""
+    z = np.random.RandomState(123).randn(samples, generator.config.latent_width)
+    w = generator.mapping(torch.from_numpy(z).to(generator.latent_avg)).double()
+    mean = w.mean(0)
+    return mean.to(generator.latent_avg.dtype), math.sqrt(float((w - mean).square().sum()) / samples)
+
+
+def noise_regulariser(maps: Sequence[Tensor]) -> Tensor:
+    """Squared autocorrelation at a distance of one pixel, at every size down to 8 px: maps [B,1,r,r] -> [B]."""
+    total = maps[0].new_zeros(maps[0].shape[0])
+    for noise in maps:
+        while True:
+            for axis in (3, 2):
+                total = total + (noise * noise.roll(1, axis)).mean((1, 2, 3)).square()
+            if noise.shape[2] <= 8:
+                break
+            noise = F.avg_pool2d(noise, 2)
+    return total
+
+
+@torch.enable_grad()
+def project(
+    target: Tensor,
+    generator: Generator,
+    loss: ImageLoss,
+    settings: Projection | None = None,
+    *,
+    to_input: Callable[[Tensor], Tensor] = identity,
+    start: Tensor | None = None,
+    callback: Callable[[ProjectStep], None] | None = None,
+) -> Projected:
+    """Finds the codes, and noise maps, whose picture is nearest to the target: w = argmin L(G(w, n), x) + c R(n).
+
+    Adam moves codes and maps together; a falling amount of noise is added to the codes, which makes the search wide at
+    first, and after every step each map is brought back to mean 0 and mean square 1. The pictures of a batch are
+    optimised side by side, each as it would be alone: chance, which `settings.seed` decides, is the same for all.
+    The generator stays as it is.
+
+    Args:
+        target: [B,3,h,w] in [-1,1].
+        generator: on the device where all happens.
+        loss: (picture, target) -> [B].
+        settings: None means `Projection()`.
+        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        start: [B,L,D] or [B,D] codes to begin with in place of the mean code.
+        callback: called at every step, before the codes are changed.
+
+    Raises:
+        ImageError: target and reconstruction differ in shape.
+        ConfigError: a start of another shape, or of different rows for the space "w"; a loss that cannot be used.
+    """
+    settings = settings or Projection()
+    target = target.to(generator.latent_avg)
+    batch, rows = target.shape[0], generator.config.rows
+    mean, spread = code_statistics(generator, settings.samples)
+    w = _first_codes(mean.expand(batch, -1) if start is None else start, generator, settings, batch)
+    random = torch.Generator().manual_seed(settings.seed)
+
+    def draw(*shape: int) -> Tensor:  # on the CPU, so that it is the same on every device
+        return torch.randn(shape, generator=random).to(target)
+
+    maps: list[Tensor] = []
+    if settings.optimise_noise:
+        maps = [draw(*m.shape).repeat(batch, 1, 1, 1).requires_grad_() for m in generator.noises.buffers()]
+    optimizer = torch.optim.Adam([w, *maps], lr=settings.rate)
+    history = target.new_empty(batch, settings.steps)
+    for step in range(settings.steps):
+        optimizer.param_groups[0]["lr"] = settings.rate_at(step)
+        around = w + draw(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1 or L,D]
+        image = generator(around.expand(-1, rows, -1), noise=maps or "const", modulation="activations")
+        losses = measured(loss, to_input(image), target, step)
+        history[:, step] = losses.detach()
+        if callback is not None:
+            codes = w.detach().expand(-1, rows, -1).clone()
+            callback(ProjectStep(step, settings.steps, codes, image.detach(), losses.detach()))
+        total = losses + settings.noise_weight * noise_regulariser(maps) if maps else losses
+        optimizer.zero_grad()
+        torch.autograd.backward(total.sum(), inputs=[w, *maps])
+        optimizer.step()
+        with torch.no_grad():
+            for noise in maps:
+                noise -= noise.mean((2, 3), keepdim=True)
+                noise *= noise.square().mean((2, 3), keepdim=True).rsqrt()
+    found = w.detach().expand(-1, rows, -1).contiguous()
+    return Projected(found, tuple(noise.detach() for noise in maps) if maps else None, history)
+
+
+def _first_codes(codes: Tensor, generator: Generator, settings: Projection, batch: int) -> Tensor:
+    """Codes [B,L,D] or [B,D] -> a leaf to optimise: [B,1,D] in W, [B,L,D] in W+."""
+    w = generator.broadcast(codes.detach().to(generator.latent_avg))
+    expected = (batch, generator.config.rows, generator.config.latent_width)
+    if tuple(w.shape) != expected:
+        raise ConfigError(f"codes of shape {tuple(codes.shape)} to start from: expected {list(expected)}.")
+    if settings.space == "w":
+        if not torch.equal(w, w[:, :1].expand_as(w)):
+            raise ConfigError("codes to start from whose rows differ, for one row: pass space='w+', or a W code.")
+        w = w[:, :1]
+    return w.clone(memory_format=torch.contiguous_format).requires_grad_()

@@ -1,0 +1,148 @@
+"""Pivotal tuning (PTI: Roich et al., 2021; HyperStyle, Eq. 3): the weights of a copy move, the code stays."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.methods.optimization import ImageLoss, identity, measured
+from hyperstyle.metrics import l2
+from hyperstyle.networks.generator import Generator
+
+__all__ = ["PivotalTuning", "TuneStep", "neighbour", "tune"]
+
+
+@dataclass(frozen=True)
+class PivotalTuning:
+    """Numbers of pivotal tuning; the defaults are the published ones.
+
+    Attributes:
+        steps: at most so many.
+        rate: learning rate (Adam).
+        threshold: stop as soon as the perceptual part is no larger. 0.06 is meant for LPIPS (AlexNet).
+        locality: ask that codes around the pivot keep their pictures (the paper's regularisation).
+        locality_interval: steps from one such demand to the next.
+        locality_weight: of both its parts.
+        locality_radius: distance from the pivot at which codes are compared, a length over all L x D values.
+        locality_truncation: how far from the mean code the directions are sampled, 1 for all of W.
+        seed: of these samples.
+    """
+
+    steps: int = 350
+    rate: float = 3e-4
+    threshold: float = 0.06
+    locality: bool = False
+    locality_interval: int = 1
+    locality_weight: float = 0.1
+    locality_radius: float = 30.0
+    locality_truncation: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.rate <= 0 or self.locality_interval < 1:
+            raise ConfigError(
+                f"pivotal tuning of {self.steps} steps at rate {self.rate}, locality every {self.locality_interval}: "
+                "expected 0 or more steps, a positive rate and an interval of at least 1."
+            )
+
+
+@dataclass(frozen=True)
+class TuneStep:
+    """What a callback of `tune` sees at each step, before the weights are changed.
+
+    Attributes:
+        step: how many changes there were before: 0 at first.
+        steps: how many there will be at most.
+        image: [1,3,size,size], the reconstruction so far.
+        l2, perceptual: the two parts of the loss.
+        loss: their sum, and the locality term where there is one.
+    """
+
+    step: int
+    steps: int
+    image: Tensor
+    l2: float
+    perceptual: float
+    loss: float
+
+
+@torch.enable_grad()
+def tune(
+    target: Tensor,
+    w: Tensor,
+    generator: Generator,
+    perceptual: ImageLoss,
+    settings: PivotalTuning | None = None,
+    *,
+    to_input: Callable[[Tensor], Tensor] = identity,
+    callback: Callable[[TuneStep], None] | None = None,
+) -> Generator:
+    """Tunes a copy of the generator until it draws the target at the pivot: θ' = argmin L2 + perceptual of G(w; θ).
+
+    Every weight of synthesis moves, biases, affine layers, constant input and strength of noise included; mapping,
+    noise maps and the mean code stay. The given generator stays as it is.
+
+    Args:
+        target: [1,3,h,w] in [-1,1].
+        w: [1,L,D] or [1,D], the pivot: a code that can be edited, as of `project` in W.
+        generator: on the device where all happens.
+        perceptual: (picture, target) -> [1]; LPIPS, as published, or another one with a threshold of its own.
+        settings: None means `PivotalTuning()`.
+        to_input: the generator's picture [1,3,size,size] -> [1,3,h,w].
+        callback: called at every step, before the weights are changed, and where tuning stops early.
+
+    Returns:
+        The tuned copy, frozen and in the mode (training or evaluation) of the original.
+
+    Raises:
+        ImageError: target and reconstruction differ in shape.
+        ConfigError: more than one picture or pivot, a pivot of another shape, or a loss that cannot be used.
+    """
+    settings = settings or PivotalTuning()
+    if target.shape[0] != 1 or w.shape[0] != 1:
+        raise ConfigError(
+            f"{target.shape[0]} picture(s) and {w.shape[0]} pivot(s): a generator is tuned to one picture. Call tune "
+            "for each."
+        )
+    target, w = target.to(generator.latent_avg), generator.broadcast(w.detach().to(generator.latent_avg))
+    tuned = copy.deepcopy(generator).requires_grad_(True)
+    tuned.style.requires_grad_(False)  # mapping
+    weights = [p for p in tuned.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(weights, lr=settings.rate)
+    random = np.random.RandomState(settings.seed)
+    for step in range(settings.steps):
+        image = tuned(w)
+        seen = to_input(image)
+        error, distance = measured(l2, seen, target, step), measured(perceptual, seen, target, step)
+        loss = error + distance  # [1]
+        if settings.locality and step % settings.locality_interval == 0:
+            z = torch.from_numpy(random.randn(1, generator.config.latent_width)).to(w)
+            code = neighbour(w, z, generator, settings)
+            with torch.no_grad():
+                before = to_input(generator(code, noise="none"))
+            after = to_input(tuned(code, noise="none"))
+            loss = loss + settings.locality_weight * (l2(after, before) + perceptual(after, before))
+        if callback is not None:
+            callback(TuneStep(step, settings.steps, image.detach(), error.item(), distance.item(), loss.item()))
+        if distance.item() <= settings.threshold:
+            break
+        optimizer.zero_grad()
+        torch.autograd.backward(loss.sum(), inputs=weights)
+        optimizer.step()
+    optimizer.zero_grad()
+    return tuned.requires_grad_(False)
+
+
+@torch.no_grad()
+def neighbour(w: Tensor, z: Tensor, generator: Generator, settings: PivotalTuning) -> Tensor:
+    """The code [1,L,D] in the direction of a sampled one at the radius of the pivot `w`: z is [1,D]."""
+    sampled = generator.latent_avg.lerp(generator.mapping(z), settings.locality_truncation)
+    direction = generator.broadcast(sampled) - w
+    code: Tensor = w + settings.locality_radius * direction / direction.norm()
+    return code

@@ -1,0 +1,42 @@
+"""A tiny model that can be measured: with a judge, a perceptual network, and edits that name their traits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hyperstyle.edits import DirectionEdit
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+
+TRAITS = ("yaw", "smile", "age", "glasses")
+
+
+def trait_network(traits: tuple[str, ...]) -> TraitNetwork:
+    trunk = TrunkConfig((8, 8), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+    return TraitNetwork(TraitNetworkConfig(traits, trunk, 32, 8))
+
+
+@pytest.fixture(scope="session")
+def judged(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
+    """The tiny model with random networks for what it lacks. Tests leave it as it is."""
+    torch.manual_seed(1)
+    model = tiny_inverter.model
+    edits = {}
+    for name, edit in model.edits.items():
+        assert isinstance(edit, DirectionEdit)
+        edits[name] = replace(edit, info=replace(edit.info, trait=name))
+    return HyperStyleInverter(
+        model.generator,
+        model.encoder,
+        model.hypernetwork,
+        domain=model.domain,
+        edits=edits,
+        judge=trait_network(TRAITS),
+        perceptual=trait_network(TRAITS[:2]),
+        steps=model.steps,
+        info=model.info,
+    )

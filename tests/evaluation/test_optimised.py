@@ -1,0 +1,127 @@
+"""Rows that optimise: against the perceptual network only, on the same pictures as the rows beside them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle import HyperStyleInverter, metrics
+from hyperstyle.evaluation import Optimisation, Optimised, evaluate_reconstruction, held_out_avatars
+from hyperstyle.methods.offset_optimization import optimize_offsets
+from hyperstyle.methods.optimization import Projection, project
+from hyperstyle.methods.pti import PivotalTuning, tune
+
+SETTINGS = Optimisation(3, projection=3, tuning=12, offsets=4, timed=1)
+
+
+@pytest.fixture(scope="module")
+def crops() -> Tensor:
+    """Eight-bit values, which measuring leaves as they are."""
+    return held_out_avatars(5, 32).add(1).mul(127.5).round().div(255).sub(0.5).div(0.5)
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[tuple[str, int, int]]:
+    """What the progress was."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def optimised(judged: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Optimised:
+    found = evaluate_reconstruction(
+        judged, crops, curve=0, optimised=SETTINGS, timed=2, on_progress=lambda *now: seen.append(now)
+    ).optimised
+    assert found is not None
+    return found
+
+
+def mean_l2(image: Tensor, crops: Tensor) -> float:
+    return float(metrics.l2(image, crops).mean())
+
+
+def test_all_rows_are_over_the_same_first_pictures(
+    judged: HyperStyleInverter, crops: Tensor, optimised: Optimised
+) -> None:
+    assert [row.method for row in optimised.rows] == ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
+    assert {row.images for row in optimised.rows} == {3}
+    inversion = judged.invert(list(crops[:3]), align=False)
+    for row, same in zip(optimised.rows, (inversion.initial, inversion), strict=False):
+        assert row.l2 == pytest.approx(sum(same.metrics()["l2"]) / 3, rel=1e-4)
+    assert [row.timed for row in optimised.rows] == [2, 2, 1, 3, 1]
+    assert optimised.encoder_over_optimisation == optimised.rows[0].l2 / optimised.rows[2].l2
+
+
+def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
+    judged: HyperStyleInverter, crops: Tensor, optimised: Optimised
+) -> None:
+    model, crops = judged.model, crops[:3]
+    assert model.perceptual is not None
+    assert model.hypernetwork is not None
+    network = model.perceptual
+
+    def distance(image: Tensor, target: Tensor) -> Tensor:
+        return metrics.perceptual(image, target, network)
+
+    def loss(image: Tensor, target: Tensor) -> Tensor:
+        return metrics.l2(image, target) + distance(image, target)
+
+    rows = {row.method: row for row in optimised.rows}
+    w = project(crops, model.generator, loss, Projection(steps=3, optimise_noise=False)).w
+    with torch.no_grad():
+        assert rows["optimize-w"].l2 == pytest.approx(mean_l2(model.generator(w), crops), rel=1e-3)
+
+    tuned = [
+        tune(crop[None], code[None], model.generator, distance, PivotalTuning(steps=12, threshold=0.0))
+        for crop, code in zip(crops, w, strict=True)
+    ]
+    with torch.no_grad():
+        images = torch.cat([one(code[None]) for one, code in zip(tuned, w, strict=True)])
+    assert rows["pti"].l2 == pytest.approx(mean_l2(images, crops), rel=1e-3)
+    torch.testing.assert_close(optimised.pictures["PTI"], images, atol=1e-3, rtol=0)
+
+    start = judged.invert(list(crops), method="w-encoder", align=False).w
+    layers = model.hypernetwork.config.layers
+    offsets = optimize_offsets(crops, start, model.generator, layers, loss, steps=4)
+    with torch.no_grad():
+        assert rows["offsets"].l2 == pytest.approx(mean_l2(model.generator(start, offsets), crops), rel=1e-3)
+
+
+def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimised: Optimised) -> None:
+    rows = {row.method: row for row in optimised.rows}
+    points = optimised.tuning
+    assert [point.step for point in points] == [0, 10, 12]  # of the recorded steps, and the last
+    assert points[0].l2 == pytest.approx(rows["optimize-w"].l2, rel=1e-4)
+    for figure in ("l2", "perceptual", "identity"):
+        assert getattr(points[-1], figure) == pytest.approx(getattr(rows["pti"], figure), rel=1e-4)
+    seconds = [point.seconds or 0.0 for point in points]
+    assert seconds == sorted(seconds)
+    assert rows["pti"].seconds == pytest.approx(seconds[-1] + rows["optimize-w"].seconds)
+
+
+def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_pictures(optimised: Optimised) -> None:
+    targets = {one.figure: one.target for one in optimised.equivalence}
+    row = optimised.rows[1]
+    assert targets == {"l2": row.l2, "perceptual": row.perceptual, "identity": row.identity}
+
+
+def test_the_judge_is_measured_with_and_never_differentiated(
+    judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert judged.model.judge is not None
+    features = judged.model.judge.features
+
+    def only_without_gradients(x: Tensor) -> list[Tensor]:
+        assert not torch.is_grad_enabled()
+        return features(x)
+
+    monkeypatch.setattr(judged.model.judge, "features", only_without_gradients)
+    settings = Optimisation(1, projection=2, tuning=2, offsets=2)
+    assert evaluate_reconstruction(judged, crops[:1], curve=0, optimised=settings, timed=1).optimised is not None
+
+
+def test_progress_counts_pictures_times_steps(optimised: Optimised, seen: list[tuple[str, int, int]]) -> None:
+    # One picture on its own, then the other two together.
+    assert [now for now in seen if now[0] == "optimize-w"] == [("optimize-w", done, 9) for done in (1, 2, 3, 5, 7, 9)]
+    assert [now for now in seen if now[0] == "pti"][-1] == ("pti", 36, 36)
+    assert [now for now in seen if now[0] == "offsets"][-1] == ("offsets", 12, 12)

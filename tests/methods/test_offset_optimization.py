@@ -1,0 +1,148 @@
+"""Offsets found by optimisation: they lower the loss, each picture by itself, and nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.methods.offset_optimization import OffsetStep, optimize_offsets
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+
+LAYERS = ("b16.conv0", "b16.torgb", "b32.conv1")
+Parts = tuple[Tensor, Tensor, Generator]
+
+
+def distance(image: Tensor, target: Tensor) -> Tensor:
+    return (image - target).square().mean((1, 2, 3))
+
+
+def zeros(generator: Generator, batch: int = 2) -> dict[str, Tensor]:
+    specs = [generator.layer(name) for name in LAYERS]
+    return {s.name: torch.zeros(batch, s.channels_out, s.channels_in, 1, 1).double() for s in specs}
+
+
+@pytest.fixture
+def parts() -> Parts:
+    """Pictures that other weights draw, the codes, and the generator."""
+    generator = Generator(GeneratorConfig(32, (12, 8, 8, 4), latent_width=16, mapping_layers=2)).double().eval()
+    generator.requires_grad_(False)
+    w = torch.randn(2, 8, 16, dtype=torch.float64)
+    changed = {name: 0.3 * torch.randn_like(value) for name, value in zeros(generator).items()}
+    return generator(w, changed), w, generator
+
+
+def test_the_loss_falls_to_a_fraction_where_offsets_can_draw_the_target(parts: Parts) -> None:
+    target, w, generator = parts
+    seen: list[OffsetStep] = []
+    found = optimize_offsets(*parts, LAYERS, distance, steps=60, callback=seen.append)
+    assert list(found) == list(LAYERS)
+    assert {name: value.shape for name, value in found.items()} == {n: v.shape for n, v in zeros(generator).items()}
+    assert torch.equal(seen[0].losses, distance(seen[0].image, target))
+    torch.testing.assert_close(seen[0].image, generator(w))
+    assert [(s.step, s.steps) for s in seen] == [(i, 60) for i in range(60)]
+    assert (distance(generator(w, found), target) < 0.1 * seen[0].losses).all()
+    assert not any(value.requires_grad for value in found.values())
+
+
+def test_a_batch_equals_its_pictures_one_by_one(parts: Parts) -> None:
+    target, w, generator = parts
+    both = optimize_offsets(target, w, generator, LAYERS, distance, steps=15)
+    for i in range(2):
+        alone = optimize_offsets(target[i : i + 1], w[i : i + 1], generator, LAYERS, distance, steps=15)
+        for name, value in alone.items():
+            assert value.abs().max() > 1e-3
+            torch.testing.assert_close(both[name][i : i + 1], value, atol=1e-7, rtol=0)
+
+
+def test_the_generator_and_the_random_state_stay_as_they_were(parts: Parts) -> None:
+    generator = parts[2]
+    generator.to_rgb1.requires_grad_(True)
+    flags = [p.requires_grad for p in generator.parameters()]
+    state = {name: value.clone() for name, value in generator.state_dict().items()}
+    random = torch.random.get_rng_state()
+    with torch.no_grad():  # gradients are switched on where they are needed
+        optimize_offsets(*parts, LAYERS, distance, steps=2)
+    assert flags == [p.requires_grad for p in generator.parameters()]
+    assert all(p.grad is None for p in generator.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in generator.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def test_it_continues_from_a_start_and_leaves_the_start_alone(parts: Parts) -> None:
+    target, w, generator = parts
+    first = optimize_offsets(*parts, LAYERS, distance, steps=10)
+    kept = {name: value.clone() for name, value in first.items()}
+    seen: list[OffsetStep] = []
+    optimize_offsets(*parts, LAYERS, distance, steps=10, start=first, callback=seen.append)
+    torch.testing.assert_close(seen[0].losses, distance(generator(w, first), target))
+    assert (seen[-1].losses < seen[0].losses).all()
+    assert all(torch.equal(first[name], value) for name, value in kept.items())
+
+
+def test_layers_without_a_start_begin_at_zero(parts: Parts) -> None:
+    generator = parts[2]
+    start = {LAYERS[1]: torch.ones_like(zeros(generator)[LAYERS[1]])}
+    found = optimize_offsets(*parts, LAYERS, distance, steps=0, start=start)
+    expected = zeros(generator) | start
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_official_indexes_name_layers_too(parts: Parts) -> None:
+    assert list(optimize_offsets(*parts, [5, "b4.conv1"], distance, steps=1)) == ["b16.conv0", "b4.conv1"]
+
+
+def test_the_rate_is_constant_for_half_of_the_steps_and_then_falls(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    optimize_offsets(*parts, LAYERS, distance, steps=8, rate=0.4)
+    assert rates == pytest.approx([0.4, 0.4, 0.4, 0.4, 0.4, 0.3, 0.2, 0.1])
+
+
+def test_the_target_may_be_smaller_than_the_generators_picture(parts: Parts) -> None:
+    target, w, generator = parts
+
+    def halved(image: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(image, 2)
+
+    found = optimize_offsets(halved(target), w, generator, LAYERS, distance, steps=20, to_input=halved)
+    after, before = halved(generator(w, found)), halved(generator(w))
+    assert (distance(after, halved(target)) < 0.5 * distance(before, halved(target))).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": ["b8.conv2"]}, "no layer 'b8.conv2'"),
+        ({"layers": []}, "0 layers"),
+        ({"steps": -1}, "-1 steps"),
+        ({"rate": 0.0}, "rate 0.0"),
+        ({"start": {"b8.conv0": torch.zeros(2, 8, 12, 1, 1)}}, "'b8.conv0'"),
+        ({"start": {"b16.conv0": torch.zeros(2, 8, 8, 3, 3)}}, r"\(2, 8, 8, 3, 3\) for 'b16.conv0'"),
+        ({"w": torch.zeros(3, 8, 16)}, r"\(3, 8, 16\) for 2 picture"),
+        ({"w": torch.zeros(2, 7, 16)}, r"expected \[B, 8, 16\]"),
+        ({"loss": torch.nn.functional.mse_loss}, "one number per picture"),
+    ],
+)
+def test_what_cannot_work_is_refused(parts: Parts, options: dict[str, Any], message: str) -> None:
+    target, w, generator = parts
+    arguments: dict[str, Any] = {"w": w, "layers": LAYERS, "loss": distance, "steps": 1} | options
+    with pytest.raises(ConfigError, match=message):
+        optimize_offsets(target, generator=generator, **arguments)
+
+
+def test_a_target_of_another_size_is_refused(parts: Parts) -> None:
+    target, w, generator = parts
+    with pytest.raises(ImageError, match="to_input"):
+        optimize_offsets(target[:, :, ::2, ::2], w, generator, LAYERS, distance)

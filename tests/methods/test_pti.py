@@ -1,0 +1,256 @@
+"""Pivotal tuning: what moves, when it stops, what the locality term holds, and a recording of the published one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.methods.pti import PivotalTuning, TuneStep, neighbour, tune
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+
+Parts = tuple[Tensor, Tensor, Generator]
+QUICK = PivotalTuning(steps=12, rate=3e-3, threshold=-1.0)
+LOCAL = replace(QUICK, locality=True, locality_radius=2.0)
+
+
+def distance(image: Tensor, target: Tensor) -> Tensor:
+    return (image - target).abs().mean((1, 2, 3))
+
+
+@pytest.fixture
+def parts() -> Parts:
+    """A target, a pivot and a generator that does not draw the one at the other."""
+    generator = Generator(GeneratorConfig(32, (12, 8, 8, 4), latent_width=16, mapping_layers=2)).eval()
+    for name, parameter in generator.named_parameters():
+        if "noise" in name or name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.3)  # zero at the start, and then nothing depends on them
+    w = generator.broadcast(generator.mapping(torch.randn(1, 16))).detach()
+    return torch.rand(1, 3, 32, 32) * 2 - 1, w, generator.requires_grad_(False)
+
+
+def run(parts: Parts, settings: PivotalTuning, **options: Any) -> tuple[list[TuneStep], Generator]:
+    seen: list[TuneStep] = []
+    tuned = tune(*parts, distance, settings, callback=seen.append, **options)
+    return seen, tuned
+
+
+def test_the_copy_draws_the_target_better_at_the_same_pivot(parts: Parts) -> None:
+    target, w, generator = parts
+    seen, tuned = run(parts, QUICK)
+    assert torch.equal(seen[0].image, generator(w))
+    assert seen[-1].loss < 0.8 * seen[0].loss
+    assert distance(tuned(w), target) < 0.8 * distance(generator(w), target)
+
+
+def test_synthesis_moves_and_mapping_noise_and_mean_code_stay(parts: Parts) -> None:
+    generator = parts[2]
+    _, tuned = run(parts, QUICK)
+    before = generator.state_dict()
+    for name, value in tuned.state_dict().items():
+        stays = name.split(".")[0] in ("style", "noises", "latent_avg") or name.endswith(".kernel")
+        assert torch.equal(value, before[name]) == stays, name
+
+
+def test_the_given_generator_stays_as_it_was_and_the_copy_is_frozen(parts: Parts) -> None:
+    generator = parts[2]
+    generator.to_rgb1.requires_grad_(True)
+    flags = [p.requires_grad for p in generator.parameters()]
+    state = {name: value.clone() for name, value in generator.state_dict().items()}
+    random: Tensor = torch.random.get_rng_state()
+    legacy: Any = np.random.get_state()
+    _, tuned = run(parts, LOCAL)
+    assert flags == [p.requires_grad for p in generator.parameters()]
+    assert all(p.grad is None for p in generator.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in generator.state_dict().items())
+    assert not any(p.requires_grad or p.grad is not None for p in tuned.parameters())
+    assert not tuned.training
+    assert torch.equal(torch.random.get_rng_state(), random)
+    now: Any = np.random.get_state()
+    assert np.array_equal(now[1], legacy[1])
+
+
+def test_it_works_where_gradients_are_switched_off(parts: Parts) -> None:
+    with torch.no_grad():
+        seen, _ = run(parts, QUICK)
+    assert seen[-1].loss < seen[0].loss
+
+
+def test_it_stops_before_the_step_in_which_the_perceptual_part_is_small_enough(parts: Parts) -> None:
+    seen, _ = run(parts, QUICK)
+    assert len(seen) == 12
+    stopped, tuned = run(parts, replace(QUICK, threshold=seen[4].perceptual))
+    assert [s.step for s in stopped] == [0, 1, 2, 3, 4]
+    _, expected = run(parts, replace(QUICK, steps=4))
+    state = expected.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in tuned.state_dict().items())
+
+
+def test_a_reconstruction_that_is_good_enough_leaves_the_weights_as_they_are(parts: Parts) -> None:
+    seen, tuned = run(parts, replace(QUICK, threshold=100.0))
+    assert [(s.step, s.steps) for s in seen] == [(0, 12)]
+    state = parts[2].state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in tuned.state_dict().items())
+
+
+def test_what_the_callback_returns_ends_nothing(parts: Parts) -> None:
+    calls: list[int] = []
+
+    def stop(step: TuneStep) -> Any:
+        calls.append(step.step)
+        return True
+
+    tune(*parts, distance, QUICK, callback=stop)
+    assert calls == list(range(12))
+
+
+def test_the_target_may_be_smaller_than_the_generators_picture(parts: Parts) -> None:
+    target, w, generator = parts
+
+    def halved(image: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(image, 2)
+
+    seen, _ = run((halved(target), w, generator), QUICK, to_input=halved)
+    assert seen[-1].loss < seen[0].loss
+
+
+# ---- locality ----
+
+
+def test_the_locality_term_is_added_at_its_interval_and_is_0_while_nothing_has_moved(parts: Parts) -> None:
+    seen, _ = run(parts, replace(LOCAL, locality_interval=3))
+    extra = [s.loss - s.l2 - s.perceptual for s in seen]
+    assert extra[0] == pytest.approx(0, abs=1e-6)
+    assert all(value > 1e-4 for value in (extra[3], extra[6], extra[9]))
+    assert [extra[i] for i in (1, 2, 4, 5, 7)] == pytest.approx([0] * 5, abs=1e-6)
+
+
+def test_the_locality_term_holds_the_pictures_of_neighbours(parts: Parts) -> None:
+    _, w, generator = parts
+    changes = []
+    for settings in (QUICK, replace(LOCAL, locality_weight=20.0)):
+        _, tuned = run(parts, settings)
+        code = neighbour(w, torch.randn(1, 16, generator=torch.Generator().manual_seed(5)), generator, LOCAL)
+        changes.append(float(distance(tuned(code, noise="none"), generator(code, noise="none"))))
+    assert changes[1] < 0.7 * changes[0]
+
+
+def test_neighbours_lie_at_the_radius_towards_truncated_samples(parts: Parts) -> None:
+    _, w, generator = parts
+    generator.latent_avg.normal_()
+    z = torch.randn(1, 16)
+    sampled = generator.latent_avg + 0.5 * (generator.mapping(z) - generator.latent_avg)
+    for radius in (2.0, 30.0):
+        moved = neighbour(w, z, generator, PivotalTuning(locality_radius=radius)) - w
+        assert float(moved.norm()) == pytest.approx(radius, rel=1e-5)
+        towards = generator.broadcast(sampled) - w
+        assert float((moved * towards).sum()) == pytest.approx(radius * float(towards.norm()), rel=1e-5)
+
+
+# ---- what is refused ----
+
+
+def test_more_than_one_picture_or_pivot_is_refused(parts: Parts) -> None:
+    target, w, generator = parts
+    with pytest.raises(ConfigError, match=r"2 picture\(s\) and 1 pivot"):
+        tune(target.repeat(2, 1, 1, 1), w, generator, distance, QUICK)
+    with pytest.raises(ConfigError, match=r"1 picture\(s\) and 2 pivot"):
+        tune(target, w.repeat(2, 1, 1), generator, distance, QUICK)
+
+
+def test_shapes_that_do_not_fit_are_refused(parts: Parts) -> None:
+    target, w, generator = parts
+    with pytest.raises(ImageError, match="to_input"):
+        tune(target[:, :, :16, :16], w, generator, distance, QUICK)
+    with pytest.raises(ConfigError, match=r"expected \[B, 8, 16\]"):
+        tune(target, w[:, :7], generator, distance, QUICK)
+    with pytest.raises(ConfigError, match="one number per picture"):
+        tune(target, w, generator, torch.nn.functional.l1_loss, QUICK)
+
+
+@pytest.mark.parametrize("values", [{"steps": -1}, {"rate": -0.5}, {"locality_interval": 0}])
+def test_settings_that_cannot_work_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=str(next(iter(values.values())))):
+        PivotalTuning(**values)
+
+
+# ---- the published one ----
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("kind", ["pti_", "pti_reg_"])
+def test_three_steps_equal_the_recording_of_the_published_tuning(reference_dir: Path, kind: str) -> None:
+    folder = reference_dir / "baselines"
+    with np.load(folder / "golden" / "optimisation_small64_seed0.npz") as file:
+        golden: dict[str, Any] = dict(file)
+    spec = importlib.util.spec_from_file_location(
+        "make_checkpoint", reference_dir / "hyperinverter" / "make_checkpoint.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    maker: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+
+    def manifest(name: str) -> Any:
+        return json.loads((folder / "manifests" / f"{name}.json").read_text(encoding="utf-8"))
+
+    table = json.loads((folder / "nvidia_to_rosinality.json").read_text(encoding="utf-8"))["generator_1024"]
+    drawn = maker.build(manifest("stylegan2_ada_small64"), 0, only={"G_ema"})["G_ema"]
+    ours = {row["nvidia"]: row["rosinality"] for row in table if row["nvidia"] in drawn and row["op"] != "* 4"}
+    generator = Generator(GeneratorConfig(64, (64, 64, 64, 64, 32))).eval().requires_grad_(False)
+    state = generator.state_dict()
+    generator.load_state_dict(
+        {key: value for key, value in state.items() if key.endswith(".kernel")}
+        | {name: drawn[key].reshape(state[name].shape) for key, name in ours.items()}
+        | {"latent_avg": drawn["mapping.w_avg"]}
+    )
+    network = _stand_in_for_lpips(maker.build(manifest("lpips_alex_random"), 0))
+
+    def lpips(image: Tensor, target: Tensor) -> Tensor:
+        found: Tensor = network(image, target).flatten()
+        return found
+
+    target = torch.from_numpy(golden["target_uint8"])[None].float() / 127.5 - 1
+    w = torch.from_numpy(golden["pti_pivot"])
+    torch.testing.assert_close(generator(w)[0], torch.from_numpy(golden["pti_image_before"]), atol=1e-5, rtol=0)
+    assert float(lpips(target, generator(w))) == pytest.approx(float(golden["lpips_check"]), rel=1e-5)
+    near = neighbour(w, torch.from_numpy(golden["pti_morph_z"]).float(), generator, PivotalTuning())
+    torch.testing.assert_close(near, torch.from_numpy(golden["pti_morph_w"]), atol=1e-5, rtol=0)
+
+    seen: list[TuneStep] = []
+    settings = PivotalTuning(steps=3, threshold=-1.0, locality=kind == "pti_reg_")
+    tuned = tune(target, w, generator, lpips, settings, callback=seen.append)
+    for step, expected in zip(seen, golden[f"{kind}losses"].tolist(), strict=True):
+        assert [step.loss, step.l2, step.perceptual] == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(tuned(w)[0], torch.from_numpy(golden[f"{kind}image"]), atol=5e-5, rtol=0)
+    after, before = tuned.state_dict(), generator.state_dict()
+    names = golden["pti_param_names"].tolist()
+    for row, name in enumerate(names):
+        moved, norm = golden[f"{kind}param_stats"][row]
+        change = float((after[ours[name]] - before[ours[name]]).norm())
+        assert change == pytest.approx(moved, rel=1e-3, abs=1e-7), name
+        first = after[ours[name]].flatten()[:16].numpy()
+        assert np.abs(first - golden[f"{kind}param_first16"][row][: len(first)]).max() <= 1e-5 * max(1.0, norm), name
+
+
+def _stand_in_for_lpips(drawn: dict[str, Tensor]) -> torch.nn.Module:
+    """LPIPS with an AlexNet of drawn weights, as in the recording."""
+    import lpips
+
+    network: torch.nn.Module = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
+    state = network.state_dict()
+    for key in state:
+        if key.startswith("net."):
+            state[key] = drawn["features." + key.split(".", 2)[2]]
+        elif key.startswith("lin"):
+            state[key] = drawn[key.replace("lins.", "lin")]
+    network.load_state_dict(state)
+    return network.requires_grad_(False)
