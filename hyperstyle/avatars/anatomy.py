@@ -51,7 +51,7 @@ class Face:
         """The faces of factors [B]."""
         f = {name: value.view(-1, 1, 1) for name, value in factors.items()}
         smile, age, opened = f["smile"], f["age"], f["mouth_open"].square()
-        size = 0.94 + 0.28 * f["eye_size"] - 0.06 * age
+        size = 1.0 + 0.28 * f["eye_size"] - 0.16 * age
         open_eyes = 0.46 + 0.70 * smoothstep(-0.1, 0.9, f["eye_open"])
         broad = smoothstep(0.55, 1.0, smile)
         return cls(

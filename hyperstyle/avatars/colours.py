@@ -67,7 +67,7 @@ class Colours:
         skin = skin * (1 + warmth * tint(0.05, -0.05, -0.03))
         hair = palette(table(_HAIR), f["hair_color"])
         fun = (f["fun_hair"] >= 0.5).float()[:, None]
-        grey = smoothstep(0.5, 0.95, f["age"])[:, None] * 0.9
+        grey = smoothstep(0.15, 0.95, f["age"])[:, None] * 0.92
         hair = hair + grey * (tint(0.80, 0.79, 0.79) * (0.80 + 0.25 * f["hair_color"][:, None]) - hair)
         dyed = hair + fun * (hsv(f["fun_hue"], 0.58, 0.86) - hair)
         lips = skin * tint(0.86, 0.56, 0.55) + tint(0.06, 0.0, 0.01)

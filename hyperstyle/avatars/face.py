@@ -51,11 +51,11 @@ def _relief(stage: Stage, p: FacePatch) -> Tensor:
     height = height + 0.115 * bump(nx, ny - f.nose_y - 0.005, 0.105 * w, 0.090)
     height = height + 0.050 * bump(nx.abs() - 0.112 * w, ny - f.nose_y - 0.030, 0.055, 0.052)
     height = height - 0.050 * bump(ax - 0.36, y - 0.02, 0.21, 0.15) + 0.034 * bump(ax - EYE_X, y - 0.04, 0.15, 0.10)
-    apple = 0.035 + 0.050 * f.smile + 0.012 * stage.get("cheeks")
+    apple = 0.035 + 0.050 * f.smile + 0.012 * stage.get("cheeks") + 0.030 * (1 - f.age).square()
     height = height + apple * bump(ax - 0.46, y - 0.34 + 0.03 * f.smile, 0.20, 0.16)
     height = height + 0.035 * bump(x, y - 0.92, 0.19, 0.09) + 0.028 * bump(ax - 0.34, y + 0.19, 0.26, 0.08)
     height = height + 0.022 * bump(x / 0.26, y - f.mouth_y, 1.0, 0.12)
-    old = f.age * smoothstep(0.3, 1.0, f.age)
+    old = f.age * smoothstep(0.1, 1.0, f.age)
     height = height - 0.022 * old * ridge(ax - 0.27 - 0.35 * (y - 0.5), 0.045) * smoothstep(0.40, 0.5, y) * smoothstep(
         0.85, 0.7, y
     )
@@ -65,7 +65,9 @@ def _relief(stage: Stage, p: FacePatch) -> Tensor:
 def _complexion(stage: Stage, p: FacePatch) -> None:
     f, x, y, ax = stage.face, p.shell.x, p.shell.y, p.ax
     warmth = stage.get("skin_warmth")
-    blush = bump(ax - 0.46, y - 0.33 + 0.03 * f.smile, 0.21, 0.15) * (0.16 + 0.20 * f.smile + 0.22 * warmth)
+    blush = bump(ax - 0.46, y - 0.33 + 0.03 * f.smile, 0.21, 0.15) * (
+        0.10 + 0.20 * f.smile + 0.22 * warmth + 0.26 * (1 - f.age).square()
+    )
     p.tint(stage, (1.0, 0.76, 0.72), blush)
     p.tint(stage, (1.0, 0.82, 0.78), bump(p.nx, p.ny - f.nose_y, 0.13, 0.10) * (0.20 + 0.20 * warmth))
     p.tint(stage, (1.0, 0.92, 0.90), bump(x, y - 0.90, 0.2, 0.12) * 0.5)
@@ -75,7 +77,7 @@ def _complexion(stage: Stage, p: FacePatch) -> None:
 
 def _wrinkles(stage: Stage, p: FacePatch) -> None:
     f, x, y, ax = stage.face, p.shell.x, p.shell.y, p.ax
-    old = smoothstep(0.35, 1.0, f.age)
+    old = smoothstep(0.05, 1.0, f.age)
     row = torch.remainder((y + 0.40 + 0.05 * x * x) / 0.085, 1) - 0.5
     forehead = ridge(row, 0.16) * smoothstep(-0.60, -0.50, y) * smoothstep(-0.26, -0.33, y) * smoothstep(0.52, 0.25, ax)
     # From the wing of the nose past the corner of the mouth: this one is also what a smile deepens.

@@ -65,7 +65,7 @@ class Head:
             bottom=0.58 + 0.04 * f["jaw"] + 0.035 * opened,
             jaw=f["jaw"],
             cheeks=f["cheeks"],
-            sag=smoothstep(0.5, 1.0, f["age"]),
+            sag=smoothstep(0.2, 1.0, f["age"]),
         )
 
     def to_head(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -85,7 +85,7 @@ def draw_front_hair(stage: Stage, face: Tensor) -> Tensor:
     # Round the head: 0 at the front, +-pi/2 at the ears.
     turn = torch.atan2(s.x, s.z)
     at = turn.abs()
-    fringe = smoothstep(0.30, 1.0, stage.get("fringe")) * smoothstep(0.05, 0.2, length)
+    fringe = smoothstep(0.15, 1.0, stage.get("fringe")) * smoothstep(0.0, 0.15, length)
     jag = (fibres(turn * 16 + 50, seed) - 0.5) * (0.035 + 0.11 * fringe) + (
         fibres(turn * 45 + 150, seed + 1) - 0.5
     ) * 0.035 * stage.fade(40)
@@ -96,7 +96,7 @@ def draw_front_hair(stage: Stage, face: Tensor) -> Tensor:
         + 0.40 * fringe * (1 - 0.45 * gap)
         + 0.06 * smoothstep(0.1, 0.7, (s.x - part).abs())
     )
-    line = line - 0.10 * smoothstep(0.45, 0.85, stage.get("age")) * (1 - fringe)
+    line = line - 0.10 * smoothstep(0.25, 0.95, stage.get("age")) * (1 - fringe)
     # At the temples the line falls to the sideburns, or all the way down for long hair.
     side = 0.06 + 0.10 * smoothstep(0.1, 0.3, length) + 0.85 * smoothstep(0.34, 0.75, length)
     start = 0.86 - 0.10 * fringe - 0.10 * smoothstep(0.3, 0.7, length) * volume

@@ -63,9 +63,11 @@ def editing_plot(result: Editing) -> bytes:
     from matplotlib.figure import Figure
 
     edits = list(dict.fromkeys(curve.edit for curve in result.curves))
-    figure = Figure(figsize=(4.2 * len(edits), 3.6), layout="constrained")
+    across = min(4, len(edits))
+    down = -(-len(edits) // across)
+    figure = Figure(figsize=(4.2 * across, 3.6 * down), layout="constrained")
     for i, edit in enumerate(edits):
-        axes = figure.add_subplot(1, len(edits), i + 1)
+        axes = figure.add_subplot(down, across, i + 1)
         for curve in result.curves:
             if curve.edit == edit:
                 label = "with offsets" if curve.offsets else "without offsets"

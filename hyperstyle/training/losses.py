@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["pyramid_l1", "pyramid_mse"]
+from hyperstyle.metrics import perceptual
+from hyperstyle.networks.traits import TraitNetwork
+
+__all__ = ["PerceptualLoss", "pyramid_l1", "pyramid_mse"]
 
 
 def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor | None = None, *, levels: int = 4) -> Tensor:
@@ -45,3 +48,15 @@ def pyramid_mse(image: Tensor, target: Tensor, weight: Tensor | None = None, *, 
             difference = F.avg_pool2d(difference, 2)
             weight = None if weight is None else F.avg_pool2d(weight, 2)
     return total
+
+
+class PerceptualLoss(nn.Module):
+    """Mean of `metrics.perceptual` over a batch: (image, target) [B,3,H,W] each -> scalar."""
+
+    def __init__(self, network: TraitNetwork) -> None:
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        """No gradient reaches the network."""
+        return perceptual(image, target, self.network).mean()

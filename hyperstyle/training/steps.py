@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
 
-__all__ = ["autocast", "encoder_step", "hyperstyle_step", "passes"]
+__all__ = ["autocast", "compiled", "encoder_step", "hyperstyle_step", "passes"]
 
 ImageLoss = Callable[[Tensor], Tensor]
+_M = TypeVar("_M", bound=nn.Module)
 
 
 def autocast(enabled: bool, device: torch.device) -> torch.autocast:
@@ -20,9 +21,14 @@ def autocast(enabled: bool, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
+def compiled(module: _M, enabled: bool) -> _M:
+    """The same module, its calls through `torch.compile` where `enabled` (needs a C++ compiler on CPUs)."""
+    return cast("_M", torch.compile(module)) if enabled else module
+
+
 def encoder_step(
     crop: Tensor,
-    generator: Generator,
+    generator: nn.Module,
     encoder: nn.Module,
     loss: ImageLoss,
     *,
@@ -41,7 +47,7 @@ def encoder_step(
 def hyperstyle_step(
     crop: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: nn.Module,
     hypernetwork: Hypernetwork,
     loss: ImageLoss,
     *,
@@ -55,7 +61,7 @@ def hyperstyle_step(
     Args:
         crop: [B,3,h,w] in [-1,1].
         w: [B,L,D] initial codes, fixed.
-        generator: frozen; gradients flow through it to the offsets.
+        generator: frozen, (w, offsets, modulation=...) -> picture; gradients flow through it to the offsets.
         hypernetwork: the network that learns.
         loss: reconstruction [B,3,h,w] -> scalar.
         to_input: the generator's picture -> [B,3,h,w].
@@ -81,7 +87,7 @@ def passes(
     crop: Tensor,
     w: Tensor,
     start: Tensor,
-    generator: Generator,
+    generator: nn.Module,
     hypernetwork: Hypernetwork,
     *,
     to_input: Callable[[Tensor], Tensor],

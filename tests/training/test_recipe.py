@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from hyperstyle import HyperStyleInverter
 from hyperstyle.avatars.factors import sample_factors
 from hyperstyle.avatars.render import render
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.training.recipes.avatars.generator import Coarse
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +27,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_model_it_writes_inverts_and_edits(run: Path) -> None:
     inverter = HyperStyleInverter.from_pretrained(run / "model", device="cpu")
-    crop = render(sample_factors(2, seed=4), 16).images
+    crop = render(sample_factors(2, seed=4), 32).images
     inversion = inverter.invert(list(crop))
-    assert set(inverter.edits) == {"age", "smile", "pose"}
-    assert inversion.edit(age=1, smile=1, pose=-1).tensor.shape == (2, 3, 16, 16)
+    assert {"age", "smile", "pose"} <= set(inverter.edits)
+    assert inversion.edit(age=1, smile=1, pose=-1).tensor.shape == (2, 3, 32, 32)
     assert {"l2", "ms_ssim", "perceptual", "identity"} == set(inversion.metrics())
 
 
@@ -37,6 +40,37 @@ def test_every_stage_learns(run: Path) -> None:
 
     assert log("generator/16")[-1]["test_l2"] < 0.3  # the variance of the pictures is about 0.35
     assert log("hypernetwork")[-1]["ratio_2"] < 1.0  # below the W encoder
+
+
+def test_its_learning_curves_are_drawn_from_the_logs(run: Path) -> None:
+    from hyperstyle.training.recipes.avatars.__main__ import main
+
+    pytest.importorskip("matplotlib")
+    main(["--out", str(run), "--tiny", "--stages", "curves"])
+    with Image.open(run / "curves.png") as picture:
+        assert picture.width > 1000
+
+
+def test_what_judges_is_not_what_was_a_loss(run: Path) -> None:
+    model = HyperStyleInverter.from_pretrained(run / "model", device="cpu").model
+    assert model.judge is not None
+    assert model.perceptual is not None
+    assert model.judge.config.trunk != model.perceptual.config.trunk
+    log = json.loads((run / "perceptual" / "log.jsonl").read_text().splitlines()[-1])
+    assert log != json.loads((run / "judge" / "log.jsonl").read_text().splitlines()[-1])
+
+
+def test_a_coarse_generator_draws_the_first_blocks_of_the_whole_one() -> None:
+    torch.manual_seed(0)
+    whole = Generator(GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=1))
+    coarse = Coarse(whole, 16)
+    w = torch.randn(2, 16)
+    offsets = {s.name: torch.randn(2, s.channels_out, s.channels_in, 1, 1) for s in whole.layers if not s.torgb}
+    seen: list[torch.Tensor] = []
+    hook = whole.to_rgbs[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    whole(w, offsets)
+    hook.remove()
+    torch.testing.assert_close(coarse(w, offsets), seen[0])
 
 
 def test_the_second_run_finds_everything_done_and_changes_nothing(run: Path) -> None:

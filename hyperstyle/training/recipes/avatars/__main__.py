@@ -5,25 +5,29 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from hyperstyle.training.recipes.avatars.config import Recipe
+from hyperstyle.training.recipes.avatars.curves import draw_curves
 from hyperstyle.training.recipes.avatars.data import Sets, make_data
 from hyperstyle.training.recipes.avatars.encoder import train_encoder
 from hyperstyle.training.recipes.avatars.generator import train_generator
 from hyperstyle.training.recipes.avatars.hypernetwork import train_hypernetwork
-from hyperstyle.training.recipes.avatars.judge import train_judge
+from hyperstyle.training.recipes.avatars.judge import train_judge, train_perceptual
 from hyperstyle.training.recipes.avatars.package import make_package
 
 STAGES: dict[str, Callable[[Recipe, Sets, Path], None]] = {
     "data": make_data,
     "generator": lambda recipe, sets, run: train_generator(recipe, sets, run / "generator"),
+    "perceptual": train_perceptual,
     "encoder": train_encoder,
     "hypernetwork": train_hypernetwork,
     "judge": train_judge,
     "package": make_package,
+    "curves": draw_curves,
 }
 
 
@@ -33,14 +37,19 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m hyperstyle.training.recipes.avatars", description="Trains the bundled avatars model."
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints, logs and the model")
-    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
+    parser.add_argument(
+        "--stages", nargs="+", choices=list(STAGES), default=list(STAGES)[:-1], help="default: all but curves"
+    )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     parser.add_argument("--tiny", action="store_true", help="the one-minute recipe of the tests")
+    parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     recipe = Recipe.tiny() if arguments.tiny else Recipe()
+    if arguments.no_compile:
+        recipe = replace(recipe, compile=False)
     sets = Sets(recipe, arguments.out / "data")
     for name in arguments.stages:
         STAGES[name](recipe, sets, arguments.out)

@@ -10,7 +10,7 @@ __all__ = ["Recipe"]
 
 
 def _generator() -> GeneratorConfig:
-    return GeneratorConfig(64, (128, 128, 96, 64, 32), latent_width=128, mapping_layers=4)
+    return GeneratorConfig(128, (128, 128, 96, 64, 32, 32), latent_width=128, mapping_layers=4)
 
 
 @dataclass(frozen=True)
@@ -21,59 +21,80 @@ class Recipe:
         generator: configuration of the generator; smaller sizes of it are trained first.
         clean, detailed, held_out: numbers of rendered pictures.
         generator_steps: per resolution from 16 px up, with batches of `generator_batch`.
-        mapping_steps, encoder_steps: lengths of those stages.
-        hypernetwork_steps: (length, passes T) of each phase.
+        mapping_steps: length of that stage.
+        encoder_steps: towards the codes, towards pictures of half the size, towards pictures.
+        hypernetwork_steps: (length, passes T, size of the pictures compared) of each phase.
         batch: pictures per step of encoder and hypernetwork.
-        people, judge_steps: people with two pictures each to learn identity from, and the length of that stage.
+        perceptual: weight of the perceptual loss of encoder and hypernetwork.
+        people: with two pictures each, to learn identity from.
+        judge_steps, perceptual_steps: lengths of those stages.
         hyper_first: the hypernetwork changes layers from this resolution up.
         hyper_code: width of its offset codes.
-        hyper_widths, hyper_blocks, encoder_widths, encoder_blocks: trunks.
+        hyper_widths, hyper_blocks, encoder_widths, perceptual_widths, encoder_blocks: trunks; the judge has the
+            encoder's widths.
         seed: of everything but the next.
         mapping_seed: of the first weights of the factor mapping (PyTorch's own default seed).
+        stem: kernel and stride of the first convolution of encoder, hypernetwork and judges.
         bfloat16: train in bfloat16 autocast.
+        compile: call the networks through `torch.compile` (twice as fast on a CPU; needs a C++ compiler).
     """
 
     generator: GeneratorConfig = field(default_factory=_generator)
     clean: int = 12_000
     detailed: int = 14_000
     held_out: int = 512
-    generator_steps: tuple[int, ...] = (6000, 9000, 13000)
+    generator_steps: tuple[int, ...] = (5000, 6000, 9000, 10000)
     generator_batch: int = 8
     mapping_steps: int = 6000
-    encoder_steps: int = 3000
-    hypernetwork_steps: tuple[tuple[int, int], ...] = ((4800, 1), (1000, 2), (600, 3), (300, 5))
+    encoder_steps: tuple[int, int, int] = (1000, 1500, 2500)
+    hypernetwork_steps: tuple[tuple[int, int, int], ...] = (
+        (4000, 1, 64),
+        (1000, 1, 128),
+        (400, 2, 128),
+        (250, 3, 128),
+        (150, 6, 128),
+    )
+    perceptual: float = 1.0
     people: int = 2400
-    judge_steps: int = 4000
+    judge_steps: int = 2500
+    perceptual_steps: int = 2500
     batch: int = 16
     hyper_first: int = 16
     hyper_code: int = 128
     hyper_widths: tuple[int, ...] = (48, 96, 128)
     hyper_blocks: tuple[int, ...] = (1, 2, 2)
     encoder_widths: tuple[int, ...] = (32, 64, 96, 128)
+    perceptual_widths: tuple[int, ...] = (24, 48, 64, 96)
     encoder_blocks: tuple[int, ...] = (1, 2, 2, 2)
     seed: int = 1
     mapping_seed: int = 67280421310721
+    stem: tuple[int, int] = (5, 2)
     bfloat16: bool = True
+    compile: bool = True
 
     @classmethod
     def tiny(cls) -> Recipe:
-        """A 16 px model that trains in seconds: too small to be good, large enough to show that learning works."""
+        """A 32 px model that trains in seconds: too small to be good, large enough to show that learning works."""
         return cls(
-            generator=GeneratorConfig(16, (32, 32, 32), latent_width=64, mapping_layers=2),
+            generator=GeneratorConfig(32, (32, 32, 32, 16), latent_width=64, mapping_layers=2),
             clean=128,
             detailed=128,
             held_out=16,
-            generator_steps=(150,),
+            generator_steps=(150, 50),
             mapping_steps=50,
-            encoder_steps=60,
-            hypernetwork_steps=((30, 1), (10, 2)),
+            encoder_steps=(20, 10, 30),
+            hypernetwork_steps=((20, 1, 16), (10, 1, 32), (10, 2, 32)),
             hyper_first=8,
             hyper_code=16,
             hyper_widths=(16, 32),
             hyper_blocks=(1, 1),
             encoder_widths=(16, 32),
+            perceptual_widths=(16, 24),
             encoder_blocks=(1, 1),
             people=32,
             judge_steps=20,
+            perceptual_steps=20,
+            stem=(3, 1),
             bfloat16=False,
+            compile=False,
         )

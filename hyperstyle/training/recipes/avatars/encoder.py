@@ -11,11 +11,11 @@ from hyperstyle.checkpoint import save_component
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.training.loop import Schedule, batch_indices, fit
-from hyperstyle.training.losses import pyramid_l1
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded, mean_errors
-from hyperstyle.training.recipes.avatars.generator import load_factor_mapping, load_generator
-from hyperstyle.training.steps import autocast, encoder_step
+from hyperstyle.training.recipes.avatars.generator import Coarse, load_factor_mapping, load_generator
+from hyperstyle.training.recipes.avatars.loss import ReconstructionLoss
+from hyperstyle.training.steps import autocast, compiled, encoder_step
 
 __all__ = ["train_encoder"]
 
@@ -28,16 +28,20 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         rows=generator.config.rows,
         latent_width=generator.config.latent_width,
         input_size=(size, size),
-        trunk=TrunkConfig(recipe.encoder_widths, recipe.encoder_blocks, 3, 1, 2, norm="group"),
+        trunk=TrunkConfig(recipe.encoder_widths, recipe.encoder_blocks, *recipe.stem, 2, norm="group"),
         pool="flatten",
     )
     torch.manual_seed(recipe.seed)
     encoder = WEncoder(config).to(memory_format=torch.channels_last)
     encoder.latent_avg.copy_(generator.latent_avg.expand(config.rows, -1))
+    image_loss = ReconstructionLoss(recipe, run)
+    synthesis, encode = compiled(generator, recipe.compile), compiled(encoder, recipe.compile)
+    coarse = compiled(Coarse(generator, size // 2), recipe.compile)
+
     with torch.no_grad():
         spread = mapping(encoded(data.clean, slice(0, 4000))).std(0).mean()
     optimizer = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))
-    regress = recipe.encoder_steps // 5
+    regress, half, _ = recipe.encoder_steps
 
     def step(i: int) -> dict[str, float]:
         quarter = recipe.batch // 4
@@ -50,7 +54,7 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         optimizer.zero_grad()
         if i < regress:  # first towards the codes that made the pictures ...
             with autocast(recipe.bfloat16, CPU):
-                w = encoder(crop)[:, 0]
+                w = encode(crop)[:, 0]
             loss = ((w.float() - target) / spread).square().mean()
             loss.backward()
             value = loss.item()
@@ -59,9 +63,9 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
                 crop, weight = crop.flip(3), weight.flip(3)
             value, _ = encoder_step(
                 crop,
-                generator,
-                encoder,
-                lambda image: pyramid_l1(image, crop, weight),
+                coarse if i < regress + half else synthesis,
+                encode,
+                lambda image: image_loss(image, crop, weight),
                 to_input=lambda image: image,
                 bfloat16=recipe.bfloat16,
             )
@@ -81,12 +85,13 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
 
     fit(
         step,
-        steps=recipe.encoder_steps,
+        steps=sum(recipe.encoder_steps),
         folder=run / "encoder",
         modules={"encoder": encoder},
         optimizers={"adam": optimizer},
         schedule=Schedule(1e-3, decay=0.5),
         evaluate=evaluate,
+        evaluate_every=1000,
         on_progress=lambda text: LOG.info("encoder: %s", text),
     )
     save_component(encoder, config, run / "encoder" / "done")

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from hyperstyle.avatars.encoding import encoding_width, factors_from_normal, trait_encoding
 from hyperstyle.checkpoint import load_component, save_component
 from hyperstyle.foreign import load_state
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.ops import EqualLinear
+from hyperstyle.networks.generator import Generator, GeneratorConfig, Offsets
+from hyperstyle.networks.ops import EqualLinear, Modulation
 from hyperstyle.training.loop import Average, Schedule, batch_indices, fit
 from hyperstyle.training.losses import pyramid_l1
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded, mean_errors
-from hyperstyle.training.steps import autocast
+from hyperstyle.training.steps import autocast, compiled
 
-__all__ = ["FactorMapping", "load_factor_mapping", "load_generator", "train_generator"]
+__all__ = ["Coarse", "FactorMapping", "load_factor_mapping", "load_generator", "train_generator"]
 
 
 class FactorMapping(nn.Module):
@@ -78,6 +78,7 @@ def _generator_phase(
     generator, average = generators
     mapping, mapping_average = mappings
     size = generator.config.size
+    call = compiled(generator, recipe.compile)
     averages = (Average(generator, average, 0.01), Average(mapping, mapping_average, 0.01))
     optimizer = torch.optim.Adam([*generator.parameters(), *mapping.parameters()], betas=(0.9, 0.99))
 
@@ -88,7 +89,7 @@ def _generator_phase(
         index = batch_indices(len(data.clean), recipe.generator_batch, i, recipe.seed)
         target, weight = shrink(data.clean.images(index)), shrink(data.clean.weights(index))
         with autocast(recipe.bfloat16, CPU):
-            image = generator(mapping(encoded(data.clean, index)), noise="none", modulation="activations")
+            image = call(mapping(encoded(data.clean, index)), noise="none", modulation="activations")
         loss = pyramid_l1(image.float(), target, weight, levels=min(4, size.bit_length() - 3))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -120,6 +121,7 @@ def _generator_phase(
         optimizers={"adam": optimizer},
         schedule=Schedule(6e-3, decay=0.5),
         evaluate=evaluate,
+        evaluate_every=1000,
         on_progress=lambda text: LOG.info("generator %d px: %s", size, text),
     )
 
@@ -165,6 +167,31 @@ def _train_mapping(recipe: Recipe, generator: Generator, mapping: FactorMapping,
 
 def load_generator(folder: Path) -> Generator:
     return load_component(Generator, GeneratorConfig, folder / "generator" / "done" / "generator", device=CPU)
+
+
+class Coarse(nn.Module):
+    """A generator without its blocks above `size`: its coarse picture, at a fraction of the cost.
+
+    Growing trains every resolution to give the averaged picture, and what the finer blocks add to it later is little.
+    Offsets for the layers that are left out are ignored.
+    """
+
+    def __init__(self, generator: Generator, size: int) -> None:
+        super().__init__()
+        config = generator.config
+        kept = sum(resolution <= size for resolution in config.resolutions)
+        small = Generator(replace(config, size=size, channels=config.channels[:kept]))
+        state = generator.state_dict()
+        small.load_state_dict({name: state[name] for name in small.state_dict()})
+        self.generator = small.eval().requires_grad_(False)
+
+    def forward(self, w: Tensor, offsets: Offsets | None = None, *, modulation: Modulation = "weights") -> Tensor:
+        """Codes [B,D] or [B,L,D] of the whole generator -> [B,3,size,size]."""
+        w = w if w.ndim == 2 else w[:, : self.generator.config.rows]
+        names = {s.name for s in self.generator.layers}
+        kept = {k: v for k, v in (offsets or {}).items() if k in names}
+        image: Tensor = self.generator(w, kept, modulation=modulation)
+        return image
 
 
 def load_factor_mapping(folder: Path, width: int) -> FactorMapping:

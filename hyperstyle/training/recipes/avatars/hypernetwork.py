@@ -14,18 +14,18 @@ from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
 from hyperstyle.training.loop import Schedule, batch_indices, fit
-from hyperstyle.training.losses import pyramid_mse
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
-from hyperstyle.training.recipes.avatars.generator import load_generator
-from hyperstyle.training.steps import autocast, hyperstyle_step, passes
+from hyperstyle.training.recipes.avatars.generator import Coarse, load_generator
+from hyperstyle.training.recipes.avatars.loss import ReconstructionLoss
+from hyperstyle.training.steps import autocast, compiled, hyperstyle_step, passes
 
 __all__ = ["train_hypernetwork"]
 
 
 @torch.no_grad()
 def _initial(
-    data: AvatarSet, generator: Generator, encoder: WEncoder, bfloat16: bool, mirror: bool = False
+    data: AvatarSet, synthesis: Generator, encoder: WEncoder, bfloat16: bool, mirror: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Codes [N,D] and first reconstructions, uint8 over [-1.5, 1.5], of a whole set."""
     codes, images = [], []
@@ -33,7 +33,7 @@ def _initial(
         crop = data.images(s)
         w = encoder(crop.flip(3) if mirror else crop)
         with autocast(bfloat16, CPU):
-            image = generator(w, modulation="activations").float()
+            image = synthesis(w, modulation="activations").float()
         codes.append(w[:, 0])
         images.append(((image + 1.5) * 85.0).round().clamp(0, 255).byte())
     return torch.cat(codes), torch.cat(images)
@@ -48,7 +48,7 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         generator.config,
         layers,
         input_size=(size, size),
-        trunk=TrunkConfig(recipe.hyper_widths, recipe.hyper_blocks, 3, 1, 2, norm="group"),
+        trunk=TrunkConfig(recipe.hyper_widths, recipe.hyper_blocks, *recipe.stem, 2, norm="group"),
         heads="compact",
         code_width=recipe.hyper_code,
         residual_input=True,
@@ -56,17 +56,23 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
     torch.manual_seed(recipe.seed)
     hypernetwork = Hypernetwork(config).to(memory_format=torch.channels_last)
     LOG.info("hypernetwork: %d parameters", hypernetwork.parameter_count())
-    prepared = [_initial(data.detailed, generator, encoder, recipe.bfloat16, mirror) for mirror in (False, True)]
     test_codes, test_starts = _initial(data.detailed_test, generator, encoder, recipe.bfloat16)
-    optimizer = torch.optim.Adam(hypernetwork.parameters(), betas=(0.9, 0.99), fused=True)
-    total = sum(n for n, _ in recipe.hypernetwork_steps)
+    image_loss = ReconstructionLoss(recipe, run)
+    synthesis, predict = compiled(generator, recipe.compile), compiled(hypernetwork, recipe.compile)
+    prepared = [_initial(data.detailed, synthesis, encoder, recipe.bfloat16, mirror) for mirror in (False, True)]
+    sizes = {size for _, _, size in recipe.hypernetwork_steps}
+    syntheses = {s: synthesis if s == size else compiled(Coarse(generator, s), recipe.compile) for s in sizes}
 
-    def passes_at(i: int) -> int:
-        for length, t in recipe.hypernetwork_steps:
+    optimizer = torch.optim.Adam(hypernetwork.parameters(), betas=(0.9, 0.99), fused=True)
+    total = sum(n for n, _, _ in recipe.hypernetwork_steps)
+
+    def phase(i: int) -> tuple[int, int]:
+        """Passes and size at this step."""
+        for length, t, pixels in recipe.hypernetwork_steps:
             if i < length:
-                return t
+                return t, pixels
             i -= length
-        return recipe.hypernetwork_steps[-1][1]
+        return recipe.hypernetwork_steps[-1][1:]
 
     def step(i: int) -> dict[str, float]:
         index = batch_indices(len(data.detailed), recipe.batch, i, recipe.seed)
@@ -75,26 +81,32 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         if i % 2:  # every other batch is mirrored
             crop, weight = crop.flip(3), weight.flip(3)
         start = starts[index].float() / 85.0 - 1.5
+        t, pixels = phase(i)
+        shift = torch.zeros(())  # what the blocks above add to the coarse picture, measured without offsets
+        if pixels < size:
+            with torch.no_grad(), autocast(recipe.bfloat16, CPU):
+                coarse = syntheses[pixels](codes[index], modulation="activations").float()
+            shift = nn.functional.avg_pool2d(start, size // pixels) - coarse
         optimizer.zero_grad()
         losses = hyperstyle_step(
             crop,
             codes[index],
-            generator,
-            hypernetwork,
-            lambda image: pyramid_mse(image, crop, weight),
+            syntheses[pixels],
+            predict,
+            lambda image: image_loss(image + shift, crop, weight),
             to_input=lambda image: image,
-            steps=passes_at(i),
+            steps=t,
             start=start,
             bfloat16=recipe.bfloat16,
         )
         nn.utils.clip_grad_norm_(hypernetwork.parameters(), 1.0)
         optimizer.step()
-        return {"passes": float(passes_at(i)), "loss": losses[-1]}
+        return {"passes": float(t), "pixels": float(pixels), "loss": losses[-1]}
 
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
-        count = min(256, len(data.detailed_test))
-        t = min(5, passes_at(i) + 1)
+        count = min(128, len(data.detailed_test))
+        t = 1 if i < total // 2 else 10
         errors = torch.zeros(t + 1)
         for s in chunks(count):
             crop, w = data.detailed_test.images(s), test_codes[s]
@@ -121,8 +133,9 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         folder=run / "hypernetwork",
         modules={"hypernetwork": hypernetwork},
         optimizers={"adam": optimizer},
-        schedule=Schedule(1e-3, decay=0.4),
+        schedule=Schedule(1e-3, decay=0.35),
         evaluate=evaluate,
+        evaluate_every=1000,
         on_progress=lambda text: LOG.info("hypernetwork: %s", text),
     )
     save_component(hypernetwork, config, run / "hypernetwork" / "done")

@@ -1,28 +1,44 @@
-"""The judge: a network that reads traits and tells people apart; it is no part of any other stage's loss."""
+"""Two networks that read traits and tell people apart.
+
+One, `perceptual`, is a loss of encoder and hypernetwork. The other, `judge`, only measures: it has another seed and
+other widths, and no network was ever optimised against it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hyperstyle.avatars.dataset import AvatarSet, load_set, make_set_of
 from hyperstyle.avatars.factors import FACTORS, NAMES, Factors, sample_factors
-from hyperstyle.checkpoint import save_component
+from hyperstyle.checkpoint import load_component, save_component
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
-from hyperstyle.training.steps import autocast
+from hyperstyle.training.steps import autocast, compiled
 
-__all__ = ["train_judge"]
+__all__ = ["load_trait_network", "train_judge", "train_perceptual"]
 
 SHAPE = ("face_width", "jaw", "cheeks", "eye_size", "eye_tilt", "brow_thickness", "nose_size", "nose_length")
 IDENTITY = (*SHAPE, "lip_fullness", "skin", "skin_warmth", "eye_color", "hair_color", "beard")
 _SIDED = ("yaw", "roll", "gaze", "parting", "light_azimuth")
 _LOOKALIKES = 8  # people of a group share everything of IDENTITY but SHAPE
+
+
+class _Heads(nn.Module):
+    """Traits and embedding from one pass through the trunk."""
+
+    def __init__(self, network: TraitNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        flat = self.network.features(image)[-1].flatten(1)
+        return self.network.trait_head(flat), self.network.identity_head(flat)
 
 
 def _identity_factors(people: int, seed: int) -> Factors:
@@ -49,6 +65,20 @@ def _judge_set(recipe: Recipe, run: Path, name: str, people: int, seed: int) -> 
 
 
 def train_judge(recipe: Recipe, data: Sets, run: Path) -> None:
+    """The network that measures."""
+    _train(recipe, data, run, "judge", recipe.encoder_widths, recipe.judge_steps, recipe.seed)
+
+
+def train_perceptual(recipe: Recipe, data: Sets, run: Path) -> None:
+    """The network that is a loss."""
+    _train(recipe, data, run, "perceptual", recipe.perceptual_widths, recipe.perceptual_steps, recipe.seed + 500)
+
+
+def load_trait_network(folder: Path) -> TraitNetwork:
+    return load_component(TraitNetwork, TraitNetworkConfig, folder / "done", device=CPU)
+
+
+def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, ...], steps: int, seed: int) -> None:
     """Traits by regression; identity by contrast, a person against look-alikes and strangers (NT-Xent, 0.1)."""
     size = recipe.generator.size
     train = _judge_set(recipe, run, "people", recipe.people, 5)
@@ -57,17 +87,18 @@ def train_judge(recipe: Recipe, data: Sets, run: Path) -> None:
     columns = [NAMES.index(name) for name in traits]
     config = TraitNetworkConfig(
         traits,
-        TrunkConfig(recipe.encoder_widths, recipe.encoder_blocks, 3, 1, 2, norm="group"),
+        TrunkConfig(widths, recipe.encoder_blocks, *recipe.stem, 2, norm="group"),
         input_size=size,
     )
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(seed)
     judge = TraitNetwork(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(judge.parameters(), betas=(0.9, 0.99))
+    call = compiled(_Heads(judge), recipe.compile)
     groups = len(train) // (2 * _LOOKALIKES)
 
     def step(i: int) -> dict[str, float]:
-        random = batch_indices(len(data.detailed), recipe.batch, i, recipe.seed)
-        chosen = batch_indices(groups, 2, i, recipe.seed + 1)
+        random = batch_indices(len(data.detailed), recipe.batch, i, seed)
+        chosen = batch_indices(groups, 2, i, seed + 1)
         pairs = (chosen[:, None] * 2 * _LOOKALIKES + torch.arange(2 * _LOOKALIKES)).flatten()
         image = torch.cat([data.detailed.images(random), train.images(pairs)])
         target = torch.cat([data.detailed.factors[random], train.factors[pairs]])[:, columns]
@@ -76,9 +107,8 @@ def train_judge(recipe: Recipe, data: Sets, run: Path) -> None:
             sided = torch.tensor([n in _SIDED for n in traits])
             target = torch.where(sided, 1.0 - target, target)
         with autocast(recipe.bfloat16, CPU):
-            flat = judge.features(image)[-1].flatten(1)
-            values = judge.trait_head(flat)
-            embedding = judge.identity_head(flat[len(random) :])
+            values, embedding = call(image)
+        embedding = embedding[len(random) :]
         regression = (values.float() - target).square().mean()
         unit = nn.functional.normalize(embedding.float(), dim=1)
         logits = (unit @ unit.T / 0.1).masked_fill(torch.eye(len(unit), dtype=torch.bool), -1e9)
@@ -106,12 +136,13 @@ def train_judge(recipe: Recipe, data: Sets, run: Path) -> None:
 
     fit(
         step,
-        steps=recipe.judge_steps,
-        folder=run / "judge",
-        modules={"judge": judge},
+        steps=steps,
+        folder=run / name,
+        modules={"network": judge},
         optimizers={"adam": optimizer},
         schedule=Schedule(1e-3, decay=0.5),
         evaluate=evaluate,
-        on_progress=lambda text: LOG.info("judge: %s", text),
+        evaluate_every=1000,
+        on_progress=lambda text: LOG.info("%s: %s", name, text),
     )
-    save_component(judge, config, run / "judge" / "done")
+    save_component(judge, config, run / name / "done")

@@ -16,15 +16,31 @@ from hyperstyle.edits.direction import regression_direction
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets
 from hyperstyle.training.recipes.avatars.generator import load_factor_mapping, load_generator
+from hyperstyle.training.recipes.avatars.judge import load_trait_network
 
 __all__ = ["EDITS", "make_package"]
 
-EDITS = {"age": "age", "smile": "smile", "pose": "yaw"}
-"""Edit -> the factor whose direction it is."""
+EDITS: dict[str, tuple[str, float, float]] = {
+    "age": ("age", -2.5, 2.5),
+    "smile": ("smile", -2.5, 2.5),
+    "pose": ("yaw", -2.5, 2.5),
+    "pitch": ("pitch", -2.5, 2.5),
+    "mouth_open": ("mouth_open", -2.5, 2.5),
+    "eye_open": ("eye_open", -2.5, 2.5),
+    "gaze": ("gaze", -2.5, 2.5),
+    "face_width": ("face_width", -2.5, 2.5),
+    "skin": ("skin", -2.0, 2.0),
+    "hair_color": ("hair_color", -2.0, 2.0),
+    "hair_length": ("hair_length", -2.5, 2.5),
+    "fringe": ("fringe", -2.5, 2.5),
+    "beard": ("beard", -1.0, 2.5),
+    "glasses": ("glasses", -1.0, 2.5),
+    "light": ("light_azimuth", -2.5, 2.5),
+}
+"""Edit -> the factor whose direction it is, and the sensible range."""
 
 
 def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
@@ -35,10 +51,11 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
     with torch.no_grad():
         codes = mapping(trait_encoding(drawn))
     edits = {}
-    for name, factor in EDITS.items():
+    for name, (factor, low, high) in EDITS.items():
         direction = regression_direction(codes, drawn[factor]).half().float()
         unit = f"population standard deviations of {factor}"
-        info = EditInfo(name, -2.5, 2.5, unit, "regression of the W code on the factor, 20,000 avatars")
+        source = "regression of the W code on the factor, 20,000 avatars"
+        info = EditInfo(name, low, high, unit, source, trait=factor)
         edits[name] = DirectionEdit(direction, info)
     inverter = HyperStyleInverter(
         generator,
@@ -46,7 +63,8 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
         load_component(Hypernetwork, HypernetworkConfig, run / "hypernetwork" / "done", device=CPU),
         domain=replace(DOMAINS["avatars"].at_size(recipe.generator.size), input_size=(recipe.generator.size,) * 2),
         edits=edits,
-        judge=load_component(TraitNetwork, TraitNetworkConfig, run / "judge" / "done", device=CPU),
+        judge=load_trait_network(run / "judge"),
+        perceptual=load_trait_network(run / "perceptual"),
         info={
             "source": "trained from scratch on rendered portraits: python -m hyperstyle.training.recipes.avatars",
             "licence": "MIT",
