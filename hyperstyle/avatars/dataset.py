@@ -16,7 +16,7 @@ from hyperstyle.avatars.factors import NAMES, Factors, check, sample_factors, se
 from hyperstyle.avatars.render import render
 from hyperstyle.checkpoint import load_tensors, save_tensors
 
-__all__ = ["AvatarSet", "load_set", "make_set", "make_set_of"]
+__all__ = ["AvatarSet", "load_set", "make_set", "make_set_of", "save_set"]
 
 _SHARD = 500
 
@@ -126,12 +126,13 @@ def make_set_of(
     return AvatarSet(pixels, attention, values)
 
 
-def load_set(path: Path, make: Callable[[], AvatarSet]) -> AvatarSet:
-    """The set in this file, made and written first if there is none."""
-    if not path.exists():
-        made = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_tensors(path, {"pixels": made.pixels, "attention": made.attention, "factors": made.factors})
-        return made
+def save_set(path: Path, made: AvatarSet) -> None:
+    """Writes the set to this file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(path, {"pixels": made.pixels, "attention": made.attention, "factors": made.factors})
+
+
+def load_set(path: Path) -> AvatarSet:
+    """The set in this file. Raises MissingFileError or WeightsError where there is none that can be read."""
     tensors, _ = load_tensors(path)
     return AvatarSet(tensors["pixels"], tensors["attention"], tensors["factors"])

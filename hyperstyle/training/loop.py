@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.files import atomic_write
+from hyperstyle.training.distributed import on_first, rank
 
 __all__ = ["Average", "Schedule", "batch_indices", "fit"]
 
@@ -76,7 +77,8 @@ def fit(
 ) -> None:
     """Runs `step(i)` for i up to `steps`, from the last checkpoint in `folder` if there is one.
 
-    The random state is set from the step number before each call, so an interrupted run continues as it would have.
+    Of several processes (`training.distributed`) the first evaluates, logs and saves. The random state is set from the
+    step number before each call, so an interrupted run continues as it would have.
 
     Args:
         step: performs one optimisation step and returns figures for the log.
@@ -92,7 +94,7 @@ def fit(
         ConfigError: a loss became NaN or infinite; the last checkpoint stays as it was.
         CheckpointError: the checkpoint in `folder` belongs to another set of modules.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    on_first(lambda: folder.mkdir(parents=True, exist_ok=True))
     path = folder / "checkpoint.pt"
     start = _resume(path, modules, optimizers)
     began, seen = time.perf_counter(), start
@@ -108,6 +110,8 @@ def fit(
                     f"training stopped at step {i}: {bad[0]} is {figures[bad[0]]}. The last good state is {path}; "
                     "continue from it with a lower learning rate."
                 )
+            if rank() != 0:
+                continue
             last = i + 1 == steps
             if evaluate is not None and ((i + 1) % evaluate_every == 0 or last):
                 rate = (i + 1 - seen) / (time.perf_counter() - began)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from hyperstyle.training.distributed import join, on_first
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.curves import draw_curves
 from hyperstyle.training.recipes.avatars.data import Sets, make_data
@@ -26,7 +28,7 @@ STAGES: dict[str, Callable[[Recipe, Sets, Path], None]] = {
     "encoder": train_encoder,
     "hypernetwork": train_hypernetwork,
     "judge": train_judge,
-    "package": make_package,
+    "package": lambda recipe, sets, run: on_first(lambda: make_package(recipe, sets, run)),
     "curves": draw_curves,
 }
 
@@ -44,12 +46,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="the one-minute recipe of the tests")
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     recipe = Recipe.tiny() if arguments.tiny else Recipe()
     if arguments.no_compile:
         recipe = replace(recipe, compile=False)
+    join()
     sets = Sets(recipe, arguments.out / "data")
     for name in arguments.stages:
         STAGES[name](recipe, sets, arguments.out)

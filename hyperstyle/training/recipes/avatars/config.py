@@ -22,7 +22,7 @@ class Recipe:
         clean, detailed, held_out: numbers of rendered pictures.
         generator_steps: per resolution from 16 px up, with batches of `generator_batch`.
         mapping_steps: length of that stage.
-        encoder_steps: towards the codes, towards pictures of half the size, towards pictures.
+        encoder_steps: towards the codes, then towards the pictures.
         hypernetwork_steps: (length, passes T, size of the pictures compared) of each phase.
         batch: pictures per step of encoder and hypernetwork.
         perceptual: weight of the perceptual loss of encoder and hypernetwork.
@@ -46,12 +46,12 @@ class Recipe:
     generator_steps: tuple[int, ...] = (5000, 6000, 9000, 10000)
     generator_batch: int = 8
     mapping_steps: int = 6000
-    encoder_steps: tuple[int, int, int] = (1000, 1500, 2500)
+    encoder_steps: tuple[int, int] = (1000, 3200)
     hypernetwork_steps: tuple[tuple[int, int, int], ...] = (
-        (4000, 1, 64),
-        (1000, 1, 128),
-        (400, 2, 128),
-        (250, 3, 128),
+        (3500, 1, 64),
+        (700, 1, 128),
+        (250, 2, 128),
+        (200, 3, 128),
         (150, 6, 128),
     )
     perceptual: float = 1.0
@@ -82,7 +82,7 @@ class Recipe:
             held_out=16,
             generator_steps=(150, 50),
             mapping_steps=50,
-            encoder_steps=(20, 10, 30),
+            encoder_steps=(20, 40),
             hypernetwork_steps=((20, 1, 16), (10, 1, 32), (10, 2, 32)),
             hyper_first=8,
             hyper_code=16,

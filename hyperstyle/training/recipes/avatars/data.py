@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hyperstyle.avatars.dataset import AvatarSet, load_set, make_set
+from hyperstyle.avatars.dataset import AvatarSet, load_set, make_set, save_set
 from hyperstyle.avatars.encoding import trait_encoding
+from hyperstyle.training.distributed import on_first
 from hyperstyle.training.recipes.avatars.config import Recipe
 
-__all__ = ["CPU", "LOG", "Sets", "chunks", "encoded", "make_data", "mean_errors"]
+__all__ = ["CPU", "LOG", "Sets", "chunks", "encoded", "kept_set", "make_data", "mean_errors"]
 
 LOG = logging.getLogger("hyperstyle.training")
 CPU = torch.device("cpu")
+
+
+def kept_set(path: Path, make: Callable[[], AvatarSet]) -> AvatarSet:
+    """The set in this file, made and written first, by one process, if there is none."""
+    on_first(lambda: None if path.exists() else save_set(path, make()))
+    return load_set(path)
 
 
 class Sets:
@@ -36,7 +43,8 @@ class Sets:
             seeds = self.recipe.seed * 1000 + seed
             return make_set(count, seed=seeds, size=size, details=details, on_progress=report)
 
-        return load_set(self.folder / f"{name}-{size}-{count}.safetensors", render)
+        path = self.folder / f"{name}-{size}-{count}.safetensors"
+        return kept_set(path, render)
 
     @cached_property
     def clean(self) -> AvatarSet:

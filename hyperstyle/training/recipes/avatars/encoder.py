@@ -10,10 +10,11 @@ from torch import nn
 from hyperstyle.checkpoint import save_component
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.training.distributed import average_gradients, on_first, share
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded, mean_errors
-from hyperstyle.training.recipes.avatars.generator import Coarse, load_factor_mapping, load_generator
+from hyperstyle.training.recipes.avatars.generator import load_factor_mapping, load_generator
 from hyperstyle.training.recipes.avatars.loss import ReconstructionLoss
 from hyperstyle.training.steps import autocast, compiled, encoder_step
 
@@ -36,17 +37,16 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
     encoder.latent_avg.copy_(generator.latent_avg.expand(config.rows, -1))
     image_loss = ReconstructionLoss(recipe, run)
     synthesis, encode = compiled(generator, recipe.compile), compiled(encoder, recipe.compile)
-    coarse = compiled(Coarse(generator, size // 2), recipe.compile)
 
     with torch.no_grad():
         spread = mapping(encoded(data.clean, slice(0, 4000))).std(0).mean()
     optimizer = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))
-    regress, half, _ = recipe.encoder_steps
+    regress, _ = recipe.encoder_steps
 
     def step(i: int) -> dict[str, float]:
         quarter = recipe.batch // 4
-        clean = batch_indices(len(data.clean), quarter, i, recipe.seed)
-        detailed = batch_indices(len(data.detailed), recipe.batch - quarter, i, recipe.seed + 1)
+        clean = share(batch_indices(len(data.clean), quarter, i, recipe.seed))
+        detailed = share(batch_indices(len(data.detailed), recipe.batch - quarter, i, recipe.seed + 1))
         crop = torch.cat([data.clean.images(clean), data.detailed.images(detailed)])
         weight = torch.cat([data.clean.weights(clean), data.detailed.weights(detailed)])
         with torch.no_grad():
@@ -63,12 +63,13 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
                 crop, weight = crop.flip(3), weight.flip(3)
             value, _ = encoder_step(
                 crop,
-                coarse if i < regress + half else synthesis,
+                synthesis,
                 encode,
                 lambda image: image_loss(image, crop, weight),
                 to_input=lambda image: image,
                 bfloat16=recipe.bfloat16,
             )
+        average_gradients(encoder.parameters())
         nn.utils.clip_grad_norm_(encoder.parameters(), 2.0)
         optimizer.step()
         return {"loss": value}
@@ -94,4 +95,4 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         evaluate_every=1000,
         on_progress=lambda text: LOG.info("encoder: %s", text),
     )
-    save_component(encoder, config, run / "encoder" / "done")
+    on_first(lambda: save_component(encoder, config, run / "encoder" / "done"))

@@ -14,6 +14,7 @@ from hyperstyle.checkpoint import load_component, save_component
 from hyperstyle.foreign import load_state
 from hyperstyle.networks.generator import Generator, GeneratorConfig, Offsets
 from hyperstyle.networks.ops import EqualLinear, Modulation
+from hyperstyle.training.distributed import average_gradients, on_first, share
 from hyperstyle.training.loop import Average, Schedule, batch_indices, fit
 from hyperstyle.training.losses import pyramid_l1
 from hyperstyle.training.recipes.avatars.config import Recipe
@@ -63,8 +64,13 @@ def train_generator(recipe: Recipe, data: Sets, folder: Path) -> None:
         codes = torch.cat([mapping(encoded(data.clean, s)) for s in chunks(len(data.clean), 2000)])
     smaller.latent_avg.copy_(codes.mean(0))
     _train_mapping(recipe, smaller, mapping, folder / "mapping")
-    save_component(smaller, smaller.config, folder / "done" / "generator")
-    torch.save(mapping.state_dict(), folder / "done" / "factor_mapping.pt")
+    made = smaller
+
+    def save() -> None:
+        save_component(made, made.config, folder / "done" / "generator")
+        torch.save(mapping.state_dict(), folder / "done" / "factor_mapping.pt")
+
+    on_first(save)
 
 
 def _generator_phase(
@@ -86,13 +92,14 @@ def _generator_phase(
         return nn.functional.avg_pool2d(x, recipe.generator.size // size)
 
     def step(i: int) -> dict[str, float]:
-        index = batch_indices(len(data.clean), recipe.generator_batch, i, recipe.seed)
+        index = share(batch_indices(len(data.clean), recipe.generator_batch, i, recipe.seed))
         target, weight = shrink(data.clean.images(index)), shrink(data.clean.weights(index))
         with autocast(recipe.bfloat16, CPU):
             image = call(mapping(encoded(data.clean, index)), noise="none", modulation="activations")
         loss = pyramid_l1(image.float(), target, weight, levels=min(4, size.bit_length() - 3))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients([*generator.parameters(), *mapping.parameters()])
         optimizer.step()
         for a in averages:
             a.update()
@@ -172,7 +179,7 @@ def load_generator(folder: Path) -> Generator:
 class Coarse(nn.Module):
     """A generator without its blocks above `size`: its coarse picture, at a fraction of the cost.
 
-    Growing trains every resolution to give the averaged picture, and what the finer blocks add to it later is little.
+    What the finer blocks add to it depends on the code more than on offsets, so it can be measured once without them.
     Offsets for the layers that are left out are ignored.
     """
 

@@ -13,6 +13,7 @@ from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.training.distributed import average_gradients, gathered, on_first, rank, share, world
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
@@ -29,14 +30,16 @@ def _initial(
 ) -> tuple[Tensor, Tensor]:
     """Codes [N,D] and first reconstructions, uint8 over [-1.5, 1.5], of a whole set."""
     codes, images = [], []
-    for s in chunks(len(data), 100):
+    padded = -(-len(data) // world()) * world()  # every process makes an equal part
+    mine = torch.arange(padded).clamp(max=len(data) - 1).view(world(), -1)[rank()]
+    for s in torch.split(mine, 100):
         crop = data.images(s)
         w = encoder(crop.flip(3) if mirror else crop)
         with autocast(bfloat16, CPU):
             image = synthesis(w, modulation="activations").float()
         codes.append(w[:, 0])
         images.append(((image + 1.5) * 85.0).round().clamp(0, 255).byte())
-    return torch.cat(codes), torch.cat(images)
+    return gathered(torch.cat(codes))[: len(data)], gathered(torch.cat(images))[: len(data)]
 
 
 def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
@@ -75,7 +78,7 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         return recipe.hypernetwork_steps[-1][1:]
 
     def step(i: int) -> dict[str, float]:
-        index = batch_indices(len(data.detailed), recipe.batch, i, recipe.seed)
+        index = share(batch_indices(len(data.detailed), recipe.batch, i, recipe.seed))
         crop, weight = data.detailed.images(index), data.detailed.weights(index)
         codes, starts = prepared[i % 2]
         if i % 2:  # every other batch is mirrored
@@ -99,6 +102,7 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
             start=start,
             bfloat16=recipe.bfloat16,
         )
+        average_gradients(hypernetwork.parameters())
         nn.utils.clip_grad_norm_(hypernetwork.parameters(), 1.0)
         optimizer.step()
         return {"passes": float(t), "pixels": float(pixels), "loss": losses[-1]}
@@ -138,4 +142,4 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         evaluate_every=1000,
         on_progress=lambda text: LOG.info("hypernetwork: %s", text),
     )
-    save_component(hypernetwork, config, run / "hypernetwork" / "done")
+    on_first(lambda: save_component(hypernetwork, config, run / "hypernetwork" / "done"))

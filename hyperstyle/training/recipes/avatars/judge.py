@@ -11,14 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.avatars.dataset import AvatarSet, load_set, make_set_of
+from hyperstyle.avatars.dataset import AvatarSet, make_set_of
 from hyperstyle.avatars.factors import FACTORS, NAMES, Factors, sample_factors
 from hyperstyle.checkpoint import load_component, save_component
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.training.distributed import average_gradients, on_first, share
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.recipes.avatars.config import Recipe
-from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
+from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, kept_set
 from hyperstyle.training.steps import autocast, compiled
 
 __all__ = ["load_trait_network", "train_judge", "train_perceptual"]
@@ -58,10 +59,12 @@ def _judge_set(recipe: Recipe, run: Path, name: str, people: int, seed: int) -> 
     def report(done: int, total: int) -> None:
         LOG.info("%s: %d of %d rendered", name, done, total)
 
-    return load_set(
-        run / "data" / f"{name}-{size}-{people}.safetensors",
-        lambda: make_set_of(_identity_factors(people, seed), size=size, on_progress=report),
-    )
+    path = run / "data" / f"{name}-{size}-{people}.safetensors"
+
+    def make() -> AvatarSet:
+        return make_set_of(_identity_factors(people, seed), size=size, on_progress=report)
+
+    return kept_set(path, make)
 
 
 def train_judge(recipe: Recipe, data: Sets, run: Path) -> None:
@@ -97,8 +100,8 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
     groups = len(train) // (2 * _LOOKALIKES)
 
     def step(i: int) -> dict[str, float]:
-        random = batch_indices(len(data.detailed), recipe.batch, i, seed)
-        chosen = batch_indices(groups, 2, i, seed + 1)
+        random = share(batch_indices(len(data.detailed), recipe.batch, i, seed))
+        chosen = share(batch_indices(groups, 2, i, seed + 1))
         pairs = (chosen[:, None] * 2 * _LOOKALIKES + torch.arange(2 * _LOOKALIKES)).flatten()
         image = torch.cat([data.detailed.images(random), train.images(pairs)])
         target = torch.cat([data.detailed.factors[random], train.factors[pairs]])[:, columns]
@@ -115,6 +118,7 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
         contrast = nn.functional.cross_entropy(logits, torch.arange(len(unit)) ^ 1)
         optimizer.zero_grad()
         (10.0 * regression + 0.2 * contrast).backward()
+        average_gradients(judge.parameters())
         nn.utils.clip_grad_norm_(judge.parameters(), 2.0)
         optimizer.step()
         return {"regression": regression.item(), "contrast": contrast.item()}
@@ -145,4 +149,4 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
         evaluate_every=1000,
         on_progress=lambda text: LOG.info("%s: %s", name, text),
     )
-    save_component(judge, config, run / name / "done")
+    on_first(lambda: save_component(judge, config, run / name / "done"))

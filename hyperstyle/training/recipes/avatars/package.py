@@ -24,23 +24,21 @@ from hyperstyle.training.recipes.avatars.judge import load_trait_network
 __all__ = ["EDITS", "make_package"]
 
 EDITS: dict[str, tuple[str, float, float]] = {
-    "age": ("age", -2.5, 2.5),
-    "smile": ("smile", -2.5, 2.5),
-    "pose": ("yaw", -2.5, 2.5),
-    "pitch": ("pitch", -2.5, 2.5),
-    "mouth_open": ("mouth_open", -2.5, 2.5),
-    "eye_open": ("eye_open", -2.5, 2.5),
-    "gaze": ("gaze", -2.5, 2.5),
-    "face_width": ("face_width", -2.5, 2.5),
-    "skin": ("skin", -2.0, 2.0),
-    "hair_color": ("hair_color", -2.0, 2.0),
-    "hair_length": ("hair_length", -2.5, 2.5),
-    "fringe": ("fringe", -2.5, 2.5),
-    "beard": ("beard", -1.0, 2.5),
-    "glasses": ("glasses", -1.0, 2.5),
-    "light": ("light_azimuth", -2.5, 2.5),
+    "age": ("age", -2.0, 2.0),
+    "smile": ("smile", -2.0, 2.0),
+    "pose": ("yaw", -2.0, 2.0),
+    "pitch": ("pitch", -1.5, 1.5),
+    "mouth_open": ("mouth_open", -2.0, 2.0),
+    "eye_open": ("eye_open", -2.0, 2.0),
+    "gaze": ("gaze", -1.5, 1.5),
+    "face_width": ("face_width", -2.0, 2.0),
+    "skin": ("skin", -1.0, 1.0),
+    "hair_color": ("hair_color", -1.5, 1.5),
+    "beard": ("beard", -1.0, 2.0),
+    "glasses": ("glasses", -1.0, 2.0),
+    "light": ("light_azimuth", -2.0, 2.0),
 }
-"""Edit -> the factor whose direction it is, and the sensible range."""
+"""Edit -> the factor whose direction it is, and the sensible range. Hair length and fringe are left out: not clean."""
 
 
 def make_package(recipe: Recipe, data: Sets, run: Path) -> None:

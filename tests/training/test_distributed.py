@@ -1,0 +1,75 @@
+"""Two processes give the gradients that one gives for the whole batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.training import distributed
+from hyperstyle.training.distributed import average_gradients, gathered, join, on_first, rank, share, world
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from torch import nn
+from hyperstyle.training.distributed import average_gradients, gathered, join, on_first, rank, share, world
+
+join()
+assert world() == 2
+torch.manual_seed(0)
+network, x, y = nn.Linear(5, 3), torch.randn(8, 5), torch.randn(8, 3)
+mine = share(torch.arange(8))
+(network(x[mine]) - y[mine]).square().mean().backward()
+average_gradients(network.parameters())
+found = [p.grad.clone() for p in network.parameters()]
+network.zero_grad()
+(network(x) - y).square().mean().backward()
+for a, p in zip(found, network.parameters()):
+    torch.testing.assert_close(a, p.grad)
+assert gathered(torch.tensor([rank(), 10 + rank()])).tolist() == [0, 10, 1, 11]
+on_first(lambda: Path(sys.argv[1]).write_text(str(rank())))
+assert Path(sys.argv[1]).read_text() == "0"  # written by the first process before any goes on
+"""
+
+
+def test_two_processes_give_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = []
+    for number in ("0", "1"):
+        place = {"RANK": number, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "first")]
+        environment = {**os.environ, **place, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+
+
+def test_a_process_alone_does_all_the_work() -> None:
+    join()
+    weight = torch.ones(2, requires_grad=True)
+    (weight * 3).sum().backward()
+    average_gradients([weight])
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [3.0, 3.0]
+    assert (rank(), world()) == (0, 1)
+    assert share(torch.arange(3)).tolist() == [0, 1, 2]
+    assert gathered(torch.arange(2)).tolist() == [0, 1]
+    done: list[int] = []
+    on_first(lambda: done.append(1))
+    assert done == [1]
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    with pytest.raises(ConfigError, match="3 for 2 processes"):
+        share(torch.arange(3))
