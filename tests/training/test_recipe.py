@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,23 @@ def test_its_learning_curves_are_drawn_from_the_logs(run: Path) -> None:
     main(["--out", str(run), "--tiny", "--stages", "curves"])
     with Image.open(run / "curves.png") as picture:
         assert picture.width > 1000
+
+
+def test_a_finished_model_is_trained_further(run: Path, tmp_path: Path) -> None:
+    from hyperstyle.training.recipes.avatars.__main__ import main
+
+    shutil.copytree(run / "data", tmp_path / "data")
+    more = ["--continue-from", str(run / "model"), "--stages", "encoder", "hypernetwork", "package"]
+    main(["--out", str(tmp_path), "--tiny", *more])
+    before, after = (HyperStyleInverter.from_pretrained(p / "model", device="cpu").model for p in (run, tmp_path))
+    generators = [m.generator.state_dict() for m in (before, after)]
+    assert all(torch.equal(generators[0][name], generators[1][name]) for name in generators[0])
+    assert before.edits.keys() == after.edits.keys()
+    assert before.fingerprint != after.fingerprint
+    first, last = (
+        json.loads((p / "encoder" / "log.jsonl").read_text().splitlines()[-1])["clean_l2"] for p in (run, tmp_path)
+    )
+    assert last < first
 
 
 def test_what_judges_is_not_what_was_a_loss(run: Path) -> None:

@@ -15,15 +15,18 @@ from hyperstyle.training.distributed import join, on_first
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.curves import draw_curves
 from hyperstyle.training.recipes.avatars.data import Sets, make_data
+from hyperstyle.training.recipes.avatars.directions import make_directions
 from hyperstyle.training.recipes.avatars.encoder import train_encoder
 from hyperstyle.training.recipes.avatars.generator import train_generator
 from hyperstyle.training.recipes.avatars.hypernetwork import train_hypernetwork
 from hyperstyle.training.recipes.avatars.judge import train_judge, train_perceptual
 from hyperstyle.training.recipes.avatars.package import make_package
+from hyperstyle.training.recipes.avatars.start import unpack
 
 STAGES: dict[str, Callable[[Recipe, Sets, Path], None]] = {
     "data": make_data,
     "generator": lambda recipe, sets, run: train_generator(recipe, sets, run / "generator"),
+    "directions": lambda recipe, sets, run: on_first(lambda: make_directions(recipe, sets, run)),
     "perceptual": train_perceptual,
     "encoder": train_encoder,
     "hypernetwork": train_hypernetwork,
@@ -45,6 +48,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     parser.add_argument("--tiny", action="store_true", help="the one-minute recipe of the tests")
     parser.add_argument("--no-compile", action="store_true", help="do without torch.compile")
+    parser.add_argument(
+        "--continue-from",
+        metavar="MODEL",
+        help="train encoder and hypernetwork of this model further, with its other parts as they are",
+    )
     arguments = parser.parse_args(argv)
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s")
@@ -54,6 +62,9 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.no_compile:
         recipe = replace(recipe, compile=False)
     join()
+    if arguments.continue_from:
+        recipe = recipe.continued()
+        on_first(lambda: unpack(arguments.continue_from, arguments.out))
     sets = Sets(recipe, arguments.out / "data")
     for name in arguments.stages:
         STAGES[name](recipe, sets, arguments.out)

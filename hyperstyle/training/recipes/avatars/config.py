@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hyperstyle.networks.generator import GeneratorConfig
 
@@ -71,6 +71,14 @@ class Recipe:
     stem: tuple[int, int] = (5, 2)
     bfloat16: bool = True
     compile: bool = True
+
+    def continued(self) -> Recipe:
+        """For training a finished model further: no step at reduced size, the others two and three times as many."""
+        return replace(
+            self,
+            encoder_steps=(0, 2 * self.encoder_steps[1]),
+            hypernetwork_steps=tuple((3 * n, t, s) for n, t, s in self.hypernetwork_steps if s == self.generator.size),
+        )
 
     @classmethod
     def tiny(cls) -> Recipe:

@@ -16,6 +16,7 @@ from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded, mean_errors
 from hyperstyle.training.recipes.avatars.generator import load_factor_mapping, load_generator
 from hyperstyle.training.recipes.avatars.loss import ReconstructionLoss
+from hyperstyle.training.recipes.avatars.start import warm
 from hyperstyle.training.steps import autocast, compiled, encoder_step
 
 __all__ = ["train_encoder"]
@@ -23,7 +24,6 @@ __all__ = ["train_encoder"]
 
 def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
     generator = load_generator(run)
-    mapping = load_factor_mapping(run, recipe.generator.latent_width)
     size = recipe.generator.size
     config = WEncoderConfig(
         rows=generator.config.rows,
@@ -34,14 +34,17 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
     )
     torch.manual_seed(recipe.seed)
     encoder = WEncoder(config).to(memory_format=torch.channels_last)
+    warm(encoder, run / "encoder" / "start")
     encoder.latent_avg.copy_(generator.latent_avg.expand(config.rows, -1))
     image_loss = ReconstructionLoss(recipe, run)
     synthesis, encode = compiled(generator, recipe.compile), compiled(encoder, recipe.compile)
 
-    with torch.no_grad():
-        spread = mapping(encoded(data.clean, slice(0, 4000))).std(0).mean()
     optimizer = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))
     regress, _ = recipe.encoder_steps
+    if regress:
+        mapping = load_factor_mapping(run, recipe.generator.latent_width)
+        with torch.no_grad():
+            spread = mapping(encoded(data.clean, slice(0, 4000))).std(0).mean()
 
     def step(i: int) -> dict[str, float]:
         quarter = recipe.batch // 4
@@ -49,10 +52,10 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         detailed = share(batch_indices(len(data.detailed), recipe.batch - quarter, i, recipe.seed + 1))
         crop = torch.cat([data.clean.images(clean), data.detailed.images(detailed)])
         weight = torch.cat([data.clean.weights(clean), data.detailed.weights(detailed)])
-        with torch.no_grad():
-            target = mapping(torch.cat([encoded(data.clean, clean), encoded(data.detailed, detailed)]))
         optimizer.zero_grad()
         if i < regress:  # first towards the codes that made the pictures ...
+            with torch.no_grad():
+                target = mapping(torch.cat([encoded(data.clean, clean), encoded(data.detailed, detailed)]))
             with autocast(recipe.bfloat16, CPU):
                 w = encode(crop)[:, 0]
             loss = ((w.float() - target) / spread).square().mean()
