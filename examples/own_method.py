@@ -9,7 +9,7 @@ from hyperstyle.avatars.factors import sample_factors
 from hyperstyle.avatars.render import render
 
 inverter = HyperStyleInverter()
-crop = render(sample_factors(1, seed=11), 64).images
+crop = render(sample_factors(1, seed=11), inverter.model.domain.size).images
 
 
 def average_start(crops: torch.Tensor) -> torch.Tensor:

@@ -91,6 +91,6 @@ DOMAINS = {
         Domain("cars", 512, (192, 256), (64, 448), "none", "moco", "Cars, 4:3 pictures inside a square."),
         Domain("wild", 512, (256, 256), None, "none", "moco", "Wild animals' faces (AFHQ Wild)."),
         Domain("churches", 256, (256, 256), None, "none", "moco", "Churches and other buildings (LSUN)."),
-        Domain("avatars", 64, (64, 64), None, "face", "traits", "Portraits rendered from known factors."),
+        Domain("avatars", 128, (128, 128), None, "face", "traits", "Portraits rendered from known factors."),
     )
 }

@@ -12,8 +12,11 @@ from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.avatars.factors import sample_factors
 from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.avatars.render import render
+from hyperstyle.domain import DOMAINS
 from hyperstyle.evaluation import held_out_avatars
 from hyperstyle.hub import BUNDLED
+
+SIZE = DOMAINS["avatars"].size
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def inverter() -> HyperStyleInverter:
 
 @pytest.fixture(scope="module")
 def inversion(inverter: HyperStyleInverter) -> Inversion:
-    return inverter.invert(list(held_out_avatars(32, 64)), align=False, batch_size=32)
+    return inverter.invert(list(held_out_avatars(32, SIZE)), align=False, batch_size=32)
 
 
 def trait(inverter: HyperStyleInverter, name: str, images: Tensor) -> Tensor:
@@ -36,7 +39,7 @@ def trait(inverter: HyperStyleInverter, name: str, images: Tensor) -> Tensor:
 def test_five_passes_lower_the_error_of_held_out_portraits(inversion: Inversion) -> None:
     before = torch.tensor(inversion.initial.metrics()["l2"])
     after = torch.tensor(inversion.metrics()["l2"])
-    assert after.mean() <= 0.85 * before.mean()
+    assert after.mean() <= 0.55 * before.mean()
     assert (after < before).float().mean() > 0.8
 
 
@@ -57,7 +60,7 @@ def test_an_edit_moves_its_trait_monotonically(
 
 def test_the_judge_reads_traits_it_never_saw(inverter: HyperStyleInverter) -> None:
     drawn = sample_factors(64, seed=900_002)
-    images = render(drawn, 64).images
+    images = render(drawn, SIZE).images
     for name in ("yaw", "smile", "age", "glasses"):
         correlation = torch.corrcoef(torch.stack([trait(inverter, name, images), drawn[name]]))[0, 1]
         assert correlation > 0.7, name
@@ -67,7 +70,7 @@ def test_the_quick_start_works_as_written(inverter: HyperStyleInverter) -> None:
     photo, points = demo_photo(3, (320, 400))
     inversion = HyperStyleInverter().invert(photo, landmarks=points.numpy())
     edited = inversion.edit("age", 2)
-    assert edited.image.size == (64, 64)
+    assert edited.image.size == (SIZE, SIZE)
     assert edited.paste_back().size == photo.size
 
 
@@ -84,3 +87,50 @@ def test_an_inversion_on_disk_is_tens_of_kilobytes_and_exact(
     single.save(tmp_path / "one.safetensors")
     assert (tmp_path / "one.safetensors").stat().st_size < 50_000
     assert torch.equal(Inversion.load(tmp_path / "one.safetensors", inverter).tensor, single.tensor)
+
+
+@pytest.fixture(scope="module")
+def samples(inverter: HyperStyleInverter) -> tuple[Tensor, Tensor]:
+    """Codes [N,D] of random z, and their pictures."""
+    generator = inverter.model.generator
+    with torch.no_grad():
+        z = torch.randn(384, generator.config.latent_width, generator=torch.Generator().manual_seed(3))
+        w = generator.mapping(z)
+        return w, torch.cat([generator(part) for part in w.split(16)])
+
+
+@pytest.mark.parametrize("name", ["smile", "gaze", "yaw", "age", "mouth_open"])
+def test_w_carries_pose_and_expression(name: str, inverter: HyperStyleInverter, samples: tuple[Tensor, Tensor]) -> None:
+    w, images = samples
+    y = torch.cat([trait(inverter, name, part) for part in images.split(64)])
+    x = torch.cat([w, torch.ones(len(w), 1)], 1)
+    train, test = slice(0, 320), slice(320, None)
+    ridge = torch.linalg.solve(x[train].T @ x[train] + 0.1 * torch.eye(x.shape[1]), x[train].T @ y[train])
+    residual = (x[test] @ ridge - y[test]).square().mean()
+    assert 1 - residual / y[test].var() > 0.4
+
+
+def test_random_codes_give_varied_pictures(samples: tuple[Tensor, Tensor]) -> None:
+    _, images = samples
+    assert images.std(0).mean() > 0.25  # of a range of 2; renders have about 0.4
+
+
+def test_pictures_change_evenly_between_two_codes(inverter: HyperStyleInverter, samples: tuple[Tensor, Tensor]) -> None:
+    w = samples[0]
+    ticks = torch.linspace(0, 1, 17)[:, None]
+    for a, b in zip(w[:6], w[6:12], strict=True):
+        with torch.no_grad():
+            images = inverter.model.generator((1 - ticks) * a + ticks * b)
+        moved = (images[1:] - images[:-1]).square().mean((1, 2, 3)).sqrt()
+        assert moved.max() < 2.0 * moved.mean()
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_extremes_of_edits_do_not_blow_out(sign: int, inverter: HyperStyleInverter, inversion: Inversion) -> None:
+    def blown(images: Tensor) -> float:
+        return (images.abs() > 1.1).float().mean().item()
+
+    few = inversion[:8]
+    for name, edit in inverter.edits.items():
+        end = edit.info.high if sign > 0 else edit.info.low
+        assert blown(few.edit(name, end).tensor) < blown(few.tensor) + 0.02, name

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 LAYERS = (
     {"errors"},
     {"files", "modes"},
-    {"images", "domain", "checkpoint", "foreign"},
+    {"images", "domain", "checkpoint", "foreign", "foreign_pickle"},
     {"networks", "align"},
     {"edits", "metrics", "inversion_file"},
     {"model"},
@@ -156,7 +156,7 @@ def loose_loads(module: str, tree: ast.Module) -> Iterator[int]:
 
 
 def unpickling(module: str, tree: ast.Module) -> Iterator[int]:
-    if module == "hyperstyle.foreign":
+    if module in {"hyperstyle.foreign", "hyperstyle.foreign_pickle"}:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

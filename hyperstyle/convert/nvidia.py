@@ -1,0 +1,181 @@
+"""NVIDIA's StyleGAN2 generators (stylegan2-ada-pytorch) <-> `Generator`.
+
+Both store the same numbers: weights divided by the learning-rate multiplier, unscaled convolutions, the 1 in the
+biases of the affine layers. Only leading axes differ, and the gain of the low-pass filters, which is here a part of
+the filter. The clamp of features at +-256 and the half precision that some files ask for are not reproduced.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.foreign_pickle import PickledObject, load_pickle
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.ops import fir_kernel
+
+__all__ = ["generator_from_nvidia", "load_nvidia", "nvidia_state"]
+
+
+class _Row(NamedTuple):
+    """One tensor under both names; `axes` of our shape are NVIDIA's, and ours is `gain` times as large."""
+
+    theirs: str
+    ours: str
+    axes: slice = slice(None)
+    gain: float = 1.0
+
+
+def load_nvidia(path: str | Path) -> Generator:
+    """The generator `G_ema` of a pickle of stylegan2-ada-pytorch, on the CPU, in eval mode; nothing of it is executed.
+
+    Raises:
+        CheckpointError: the file cannot be read as such a pickle, or has no generator.
+        WeightsError: see `load_pickle` and `generator_from_nvidia`.
+    """
+    content = load_pickle(path)
+    record = content.get("G_ema") if isinstance(content, dict) else None
+    if not isinstance(record, PickledObject):
+        held = f"entries {', '.join(map(repr, content))}" if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path} holds {held}: expected a network under 'G_ema'.")
+    where = f"{path}: G_ema"
+    modules = record.modules()
+    for name, module in modules.items():
+        if (activation := module.state.get("activation", "lrelu")) not in ("lrelu", "linear"):
+            raise WeightsError(f"{where}: {name} has the activation {activation!r}: expected 'lrelu'.")
+    rate = modules["mapping.fc0"].state.get("bias_gain", 0.01) if "mapping.fc0" in modules else 0.01
+    if not isinstance(rate, float | int) or not rate > 0:
+        raise WeightsError(f"{where}: the bias gain of mapping.fc0 is {rate!r}: expected a positive number.")
+    return generator_from_nvidia(record.tensors(), mapping_rate=float(rate), where=where)
+
+
+def generator_from_nvidia(
+    state: Mapping[str, Tensor], *, mapping_rate: float = 0.01, where: str = "the state"
+) -> Generator:
+    """A generator from the tensors of NVIDIA's, all of them used; its sizes follow from their shapes.
+
+    Args:
+        state: `mapping.*` and `synthesis.*` by name, of an unconditional StyleGAN2 with skip connections; copied.
+        mapping_rate: learning-rate multiplier of the mapping network.
+        where: what error messages call the source.
+
+    Returns:
+        A float32 generator on the CPU, in eval mode, without gradients.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected, of a wrong shape or not finite, or the generator is conditional,
+            of another family or not of 3 colours.
+        ConfigError: a size that `GeneratorConfig` refuses.
+    """
+    config = _config(state, mapping_rate, where)
+    with torch.device("meta"):
+        generator = Generator(config)
+    shapes = {name: tensor.shape for name, tensor in generator.state_dict().items()}
+    rows, unused = _rows(generator), _unused_filters(config)
+    _check_names({row.theirs for row in rows} | unused, state, where)
+    converted: dict[str, Tensor] = {}
+    for row in rows:
+        tensor, shape = state[row.theirs], shapes[row.ours]
+        if tensor.shape != shape[row.axes]:
+            raise WeightsError(
+                f"{where}: {row.theirs!r} has the shape {tuple(tensor.shape)}: expected {tuple(shape[row.axes])}."
+            )
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{where}: {row.theirs!r} holds NaN or infinite values. Fetch the file again.")
+        converted[row.ours] = tensor.detach().to("cpu", torch.float32).reshape(shape).contiguous() * row.gain
+    generator.load_state_dict(converted, assign=True)
+    return generator.eval().requires_grad_(False)
+
+
+def nvidia_state(generator: Generator) -> dict[str, Tensor]:
+    """The tensors of a generator under NVIDIA's names and in their shapes, copied; `generator_from_nvidia` reversed."""
+    ours = generator.state_dict()
+    state = {name: fir_kernel(gain=1.0).to(generator.latent_avg) for name in sorted(_unused_filters(generator.config))}
+    for row in _rows(generator):
+        tensor = ours[row.ours]
+        state[row.theirs] = tensor.detach().reshape(tensor.shape[row.axes]) / row.gain
+    return state
+
+
+def _config(state: Mapping[str, Tensor], mapping_rate: float, where: str) -> GeneratorConfig:
+    """The numbers of the generator. A tensor that is not there counts as 1; `_check_names` misses it."""
+
+    def length(name: str, axis: int) -> int:
+        return state[name].shape[axis] if name in state and state[name].ndim > axis else 1
+
+    if any(name.startswith("synthesis.input.") for name in state):
+        raise WeightsError(f"{where} is a StyleGAN3 generator: only StyleGAN2 is converted.")
+    if any(name.startswith("mapping.embed.") for name in state):
+        classes = length("mapping.embed.weight", 1)
+        raise WeightsError(f"{where} is conditional, with {classes} class labels: only unconditional ones convert.")
+    sizes = {int(found[1]) for name in state if (found := re.match(r"synthesis\.b(\d{1,5})\.", name))}
+    if not sizes:
+        raise WeightsError(f"{where} is no StyleGAN2 generator: no tensor is called 'synthesis.b4...'.")
+    colours = length("synthesis.b4.torgb.weight", 0)
+    if "synthesis.b4.torgb.weight" in state and colours != 3:
+        raise WeightsError(f"{where} makes pictures of {colours} channel(s): expected 3 colours.")
+    depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state)
+    resolutions = [2**n for n in range(2, max(sizes).bit_length())]
+    return GeneratorConfig(
+        size=max(sizes),
+        channels=tuple(length(f"synthesis.b{r}.conv1.weight", 0) for r in resolutions),
+        latent_width=length("mapping.w_avg", 0),
+        mapping_layers=max(depth, 1),
+        mapping_rate=mapping_rate,
+    )
+
+
+def _rows(generator: Generator) -> list[_Row]:
+    """Every tensor of ours with its NVIDIA name."""
+    copied, lead, leads = slice(None), slice(1, None), slice(2, None)
+    rows = [_Row("mapping.w_avg", "latent_avg"), _Row("synthesis.b4.const", "input.input", lead)]
+    for i in range(generator.config.mapping_layers):
+        rows += [_Row(f"mapping.fc{i}.{kind}", f"style.{i + 1}.{kind}") for kind in ("weight", "bias")]
+    noise = 0
+    for spec in generator.layers:
+        block, place = divmod(spec.index - 2, 3)
+        theirs = f"synthesis.{spec.name}"
+        if spec.torgb:
+            ours = "to_rgb1" if spec.resolution == 4 else f"to_rgbs.{block}"
+            rows.append(_Row(f"{theirs}.bias", f"{ours}.bias", slice(1, 2)))
+            if spec.resolution > 4:
+                filter_ = f"synthesis.b{spec.resolution}.resample_filter"
+                rows.append(_Row(filter_, f"{ours}.upsample.kernel", copied, 4.0))
+        else:
+            ours = "conv1" if spec.resolution == 4 else f"convs.{2 * block + place}"
+            rows += [
+                _Row(f"{theirs}.bias", f"{ours}.activate.bias"),
+                _Row(f"{theirs}.noise_strength", f"{ours}.noise.weight", lead),
+                _Row(f"{theirs}.noise_const", f"noises.noise_{noise}", leads),
+            ]
+            noise += 1
+            if spec.up:
+                rows.append(_Row(f"{theirs}.resample_filter", f"{ours}.conv.blur.kernel", copied, 4.0))
+        rows += [
+            _Row(f"{theirs}.weight", f"{ours}.conv.weight", lead),
+            _Row(f"{theirs}.affine.weight", f"{ours}.conv.modulation.weight"),
+            _Row(f"{theirs}.affine.bias", f"{ours}.conv.modulation.bias"),
+        ]
+    return rows
+
+
+def _unused_filters(config: GeneratorConfig) -> set[str]:
+    """Filters that NVIDIA's layers carry and never apply."""
+    return {"synthesis.b4.resample_filter", *(f"synthesis.b{r}.conv1.resample_filter" for r in config.resolutions)}
+
+
+def _check_names(expected: set[str], state: Mapping[str, Tensor], where: str) -> None:
+    missing, unexpected = sorted(expected - set(state)), sorted(set(state) - expected)
+    problems = [
+        f"{len(names)} {kind} (first {names[0]!r})"
+        for kind, names in (("missing", missing), ("unexpected", unexpected))
+        if names
+    ]
+    if problems:
+        raise WeightsError(f"{where}: tensors {', '.join(problems)}. Expected StyleGAN2, skip architecture.")
