@@ -115,10 +115,12 @@ def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
 
 
 def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Record:
-    tensors = {k: v.to(device, dtype) for k, v in tensors.items()}
+    # Copies, which PyTorch aligns in memory, and codes whose rows are not one row repeated: how a matrix product rounds
+    # may depend on where its operands lie, and the pictures must come out bit for bit.
+    tensors = {k: v.to(device, dtype, copy=True) for k, v in tensors.items()}
 
     def unpack(t: Tensor) -> Tensor:
-        return t.expand(-1, meta["rows"], -1) if t.shape[1] == 1 else t
+        return t.expand(-1, meta["rows"], -1).contiguous() if t.shape[1] == 1 else t
 
     def group(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

@@ -307,7 +307,7 @@ class HyperStyleInverter:
     def _start(self, batch: Tensor, sources: tuple[Source, ...], begin: Start) -> Inversion:
         model = self.model
         with torch.no_grad():
-            w = model.generator.broadcast(begin(batch.to(model.dtype)))
+            w = model.generator.broadcast(begin(batch.to(model.dtype))).contiguous()
         return Inversion(model, w, crop=batch, sources=sources, method="w-encoder")
 
     def _method(
