@@ -73,6 +73,10 @@ class Domain:
         """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size] by averaging."""
         return image if tuple(image.shape[2:]) == self.input_size else F.adaptive_avg_pool2d(image, self.input_size)
 
+    def seen(self, image: Tensor) -> Tensor:
+        """A generator's picture [B,3,size,size] as encoder and hypernetwork see it: [B,3,*input_size]."""
+        return self.to_input(self.content(image))
+
     def at_size(self, size: int) -> Domain:
         """The same domain for a generator of another size."""
         if size == self.size:

@@ -62,11 +62,9 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
     except OSError as error:
         raise CheckpointError(f"Cannot replace {folder / FILE}: {error.strerror}. Choose another folder.") from error
     hashes: dict[str, str] = {}
-    for name in COMPONENTS:
-        module = getattr(model, name)
-        if module is not None:
-            save_component(module, module.config, folder / name, dtype=dtype)
-            hashes[name] = sha256(folder / name / "model.safetensors")
+    for name, module in model.networks.items():
+        save_component(module, module.config, folder / name, dtype=dtype)
+        hashes[name] = sha256(folder / name / "model.safetensors")
     for name, direction in edits.items():
         save_edit(direction, folder / "edits" / name)
     write_json(
@@ -107,9 +105,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         if name not in COMPONENTS:
             raise ConfigError(f"{where} names a component {name!r}; known: {', '.join(COMPONENTS)}.")
         kind, config = COMPONENTS[name]
-        precision = (
-            torch.float32 if name in ("judge", "perceptual") else dtype
-        )  # figures are measured in float32, always
+        precision = torch.float32 if kind is TraitNetwork else dtype  # figures are measured in float32, always
         parts[name] = load_component(kind, config, folder / name, device=device, dtype=precision)
         found = sha256(folder / name / "model.safetensors")
         if found != expected:

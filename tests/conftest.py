@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ import hyperstyle
 
 if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
+    from hyperstyle.networks.generator import Generator
 
 torch.set_num_threads(min(2, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS says so
 
@@ -56,6 +60,59 @@ def reference_dir() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"HYPERSTYLE_REFERENCE names {folder!r}, which is not a folder")
     return Path(folder)
+
+
+class CheckpointMaker:
+    """Draws the seeded stand-ins of published files; their shapes and layouts are those of the real ones."""
+
+    def __init__(self, reference: Path) -> None:
+        self.reference = reference
+        self._scripts: dict[str, ModuleType] = {}
+
+    def script(self, family: str) -> Any:
+        """The `make_checkpoint.py` of "hyperstyle" or "hyperinverter" as a module."""
+        if family not in self._scripts:
+            path = self.reference / family / "make_checkpoint.py"
+            spec = importlib.util.spec_from_file_location(f"make_checkpoint_{family}", path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            self._scripts[family] = module
+        return self._scripts[family]
+
+    def manifest(self, family: str, name: str) -> dict[str, Any]:
+        """A manifest of "hyperstyle", "hyperinverter" or "baselines"."""
+        path = self.reference / family / "manifests" / f"{name}.json"
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return manifest
+
+    def tensors(self, name: str, prefix: str, seed: int = 0) -> dict[str, torch.Tensor]:
+        """The tensors below a prefix of a file of the HyperStyle family, and `latent_avg`, without writing the file."""
+        manifest = self.manifest("hyperstyle", name)
+        wanted = [row for row in manifest["tensors"] if row["key"].startswith(prefix) or row["key"] == "latent_avg"]
+        drawn = self.script("hyperstyle").tensors({**manifest, "tensors": wanted}, seed)
+        return {key.removeprefix(prefix): torch.from_numpy(np.asarray(array)) for key, array in drawn}
+
+    def write(self, name: str, path: Path, seed: int = 0) -> Path:
+        """Writes a file of the HyperStyle family; the largest have 1.4 GB."""
+        torch.save(self.script("hyperstyle").build(self.manifest("hyperstyle", name), seed), path)
+        return path
+
+    def small_generator(self) -> Generator:
+        """The 64 px generator of the recorded optimisations, from its NVIDIA tensors."""
+        from hyperstyle.convert.nvidia import generator_from_nvidia
+
+        drawn = self.script("hyperinverter").build(
+            self.manifest("baselines", "stylegan2_ada_small64"), 0, only={"G_ema"}
+        )
+        return generator_from_nvidia(drawn["G_ema"])
+
+
+@pytest.fixture(scope="session")
+def checkpoint_maker(reference_dir: Path) -> CheckpointMaker:
+    """Draws the seeded stand-ins of published files, for tests marked `reference`."""
+    return CheckpointMaker(reference_dir)
 
 
 @pytest.fixture(scope="session")

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
-import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch import Tensor
 
 from hyperstyle.domain import DOMAINS
 from hyperstyle.methods.hyperstyle import RefineStep, refine
@@ -20,27 +16,17 @@ from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
 
+if TYPE_CHECKING:
+    from conftest import CheckpointMaker
+
 pytestmark = pytest.mark.reference
 
 # About 15 times the rounding of float32 and far below what any mistake changes.
 IMAGE, CODE = 5e-5, 1e-5
 
 
-def seeded(folder: Path, name: str, prefix: str) -> dict[str, Tensor]:
-    """The tensors below a prefix of a published file, drawn from seed 0; `latent_avg` too."""
-    spec = importlib.util.spec_from_file_location("make_checkpoint", folder / "make_checkpoint.py")
-    assert spec is not None
-    assert spec.loader is not None
-    maker: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-    manifest = json.loads((folder / "manifests" / f"{name}.json").read_text(encoding="utf-8"))
-    wanted = [row for row in manifest["tensors"] if row["key"].startswith(prefix) or row["key"] == "latent_avg"]
-    drawn = maker.tensors({**manifest, "tensors": wanted}, 0)
-    return {key.removeprefix(prefix): torch.from_numpy(np.asarray(array)) for key, array in drawn}
-
-
-def test_three_iterations_equal_the_recording_of_the_original(reference_dir: Path) -> None:
-    folder = reference_dir / "hyperstyle"
+def test_three_iterations_equal_the_recording_of_the_original(checkpoint_maker: CheckpointMaker) -> None:
+    folder = checkpoint_maker.reference / "hyperstyle"
     with np.load(folder / "golden" / "faces.npz") as file:
         golden: dict[str, npt.NDArray[Any]] = dict(file)
     with torch.device("meta"):
@@ -48,14 +34,14 @@ def test_three_iterations_equal_the_recording_of_the_original(reference_dir: Pat
         hypernetwork = Hypernetwork(HypernetworkConfig.official(1024))
         encoder = WEncoder(WEncoderConfig(rows=18))
 
-    state = seeded(folder, "hyperstyle_1024", "decoder.")
+    state = checkpoint_maker.tensors("hyperstyle_1024", "decoder.")
     mean = state["latent_avg"].expand(18, -1).clone()
     state["latent_avg"] = mean[0].clone()
     generator.load_state_dict(state, assign=True)
-    state = seeded(folder, "hyperstyle_1024", "hypernet.")
+    state = checkpoint_maker.tensors("hyperstyle_1024", "hypernet.")
     del state["latent_avg"]
     hypernetwork.load_state_dict(state, assign=True)
-    state = seeded(folder, "w_encoder_1024", "encoder.")
+    state = checkpoint_maker.tensors("w_encoder_1024", "encoder.")
     state["latent_avg"] = mean
     encoder.load_state_dict(state, assign=True)
     del state

@@ -121,8 +121,7 @@ def evaluate_optimised(
     network = perceptual_network(model)
     crops, codes = crops[: settings.pictures], codes[: settings.pictures]
 
-    def to_input(image: Tensor) -> Tensor:
-        return model.domain.to_input(model.domain.content(image))
+    to_input = model.domain.seen
 
     def distance(image: Tensor, target: Tensor) -> Tensor:
         return metrics.perceptual(image.float(), target.float(), network)

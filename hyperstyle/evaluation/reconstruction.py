@@ -132,7 +132,7 @@ def _invert(model: Model, crop: Tensor, passes: int) -> tuple[Tensor, list[Tenso
                 w,
                 model.generator,
                 model.hypernetwork,
-                lambda image: model.domain.to_input(model.domain.content(image)),
+                model.domain.seen,
                 steps=passes,
                 callback=lambda step: images.append(step.image),
             )

@@ -122,7 +122,7 @@ class HyperStyleRefinement:
                 inversion.w,
                 model.generator,
                 model.hypernetwork,
-                lambda image: model.domain.to_input(model.domain.content(image)),
+                model.domain.seen,
                 steps=steps,
                 codes=inversion.offset_codes,
                 callback=watch,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
 import sys
@@ -10,7 +9,7 @@ import types
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +19,9 @@ from torch import Tensor
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia, nvidia_state
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.networks.generator import Generator, GeneratorConfig
+
+if TYPE_CHECKING:
+    from conftest import CheckpointMaker
 
 State = dict[str, Tensor]
 Write = Callable[..., Path]
@@ -266,17 +268,10 @@ def test_messages_name_the_file(write: Write) -> None:
 @pytest.mark.reference
 @pytest.mark.parametrize("name", ["stylegan2_ada_64", "stylegan2_ada_small64"])
 def test_a_file_in_the_published_form_is_read_and_gives_the_recorded_pictures(
-    reference_dir: Path, tmp_path: Path, name: str
+    checkpoint_maker: CheckpointMaker, tmp_path: Path, name: str
 ) -> None:
-    module = importlib.util.spec_from_file_location(
-        "make_checkpoint", reference_dir / "hyperinverter" / "make_checkpoint.py"
-    )
-    assert module is not None
-    assert module.loader is not None
-    maker: Any = importlib.util.module_from_spec(module)
-    module.loader.exec_module(maker)
-    folder = reference_dir / "baselines"
-    manifest = json.loads((folder / "manifests" / f"{name}.json").read_text(encoding="utf-8"))
+    folder = checkpoint_maker.reference / "baselines"
+    maker, manifest = checkpoint_maker.script("hyperinverter"), checkpoint_maker.manifest("baselines", name)
     maker.make(manifest, 0, tmp_path / "network.pkl", "raise SystemExit")
     generator = load_nvidia(tmp_path / "network.pkl")
 

@@ -46,7 +46,7 @@ def test_all_rows_are_over_the_same_first_pictures(
     assert [row.method for row in optimised.rows] == ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
     assert {row.images for row in optimised.rows} == {3}
     inversion = judged.invert(list(crops[:3]), align=False)
-    for row, same in zip(optimised.rows, (inversion.initial, inversion), strict=False):
+    for row, same in zip(optimised.rows[:2], (inversion.initial, inversion), strict=True):
         assert row.l2 == pytest.approx(sum(same.metrics()["l2"]) / 3, rel=1e-4)
     assert [row.timed for row in optimised.rows] == [2, 2, 1, 3, 1]
     assert optimised.encoder_over_optimisation == optimised.rows[0].l2 / optimised.rows[2].l2

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,6 +21,9 @@ from hyperstyle.methods.optimization import (
     project,
 )
 from hyperstyle.networks.generator import Generator, GeneratorConfig
+
+if TYPE_CHECKING:
+    from conftest import CheckpointMaker
 
 QUICK = Projection(steps=20, rate=0.05, noise_weight=1.0, samples=200)
 PLUS = Projection(steps=20, rate=0.05, space="w+", noise_weight=1.0, samples=200)
@@ -299,32 +299,12 @@ class _Enough(Exception):
     pass
 
 
-def published_generator(reference: Path) -> Generator:
-    """The recorded generator of 64 px: NVIDIA's tensors, drawn from seed 0, under our names."""
-    spec = importlib.util.spec_from_file_location("make_checkpoint", reference / "hyperinverter" / "make_checkpoint.py")
-    assert spec is not None
-    assert spec.loader is not None
-    maker: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-    folder = reference / "baselines"
-    manifest = json.loads((folder / "manifests" / "stylegan2_ada_small64.json").read_text(encoding="utf-8"))
-    drawn = maker.build(manifest, 0, only={"G_ema"})["G_ema"]
-    names = json.loads((folder / "nvidia_to_rosinality.json").read_text(encoding="utf-8"))["generator_1024"]
-    generator = Generator(GeneratorConfig(64, (64, 64, 64, 64, 32)))
-    state = {key: value for key, value in generator.state_dict().items() if key.endswith(".kernel")}
-    shapes = {key: value.shape for key, value in generator.state_dict().items()}
-    for row in names:
-        if row["nvidia"] in drawn and row["op"] != "* 4":
-            state[row["rosinality"]] = drawn[row["nvidia"]].reshape(shapes[row["rosinality"]])
-    state["latent_avg"] = drawn["mapping.w_avg"]
-    generator.load_state_dict(state)
-    return generator.eval().requires_grad_(False)
-
-
 @pytest.mark.reference
-def test_the_first_steps_equal_the_recording_of_the_published_projectors(reference_dir: Path) -> None:
-    generator = published_generator(reference_dir)
-    with np.load(reference_dir / "baselines" / "golden" / "optimisation_small64_seed0.npz") as file:
+def test_the_first_steps_equal_the_recording_of_the_published_projectors(
+    checkpoint_maker: CheckpointMaker,
+) -> None:
+    generator = checkpoint_maker.small_generator()
+    with np.load(checkpoint_maker.reference / "baselines" / "golden" / "optimisation_small64_seed0.npz") as file:
         golden: dict[str, Any] = dict(file)
     target = torch.from_numpy(golden["target_uint8"])[None].float() / 127.5 - 1
 

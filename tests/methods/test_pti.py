@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +14,9 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.methods.pti import PivotalTuning, TuneStep, neighbour, tune
 from hyperstyle.networks.generator import Generator, GeneratorConfig
+
+if TYPE_CHECKING:
+    from conftest import CheckpointMaker
 
 Parts = tuple[Tensor, Tensor, Generator]
 QUICK = PivotalTuning(steps=12, rate=3e-3, threshold=-1.0)
@@ -187,32 +188,17 @@ def test_settings_that_cannot_work_are_refused(values: dict[str, Any]) -> None:
 
 @pytest.mark.reference
 @pytest.mark.parametrize("kind", ["pti_", "pti_reg_"])
-def test_three_steps_equal_the_recording_of_the_published_tuning(reference_dir: Path, kind: str) -> None:
-    folder = reference_dir / "baselines"
+def test_three_steps_equal_the_recording_of_the_published_tuning(checkpoint_maker: CheckpointMaker, kind: str) -> None:
+    folder = checkpoint_maker.reference / "baselines"
     with np.load(folder / "golden" / "optimisation_small64_seed0.npz") as file:
         golden: dict[str, Any] = dict(file)
-    spec = importlib.util.spec_from_file_location(
-        "make_checkpoint", reference_dir / "hyperinverter" / "make_checkpoint.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    maker: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-
-    def manifest(name: str) -> Any:
-        return json.loads((folder / "manifests" / f"{name}.json").read_text(encoding="utf-8"))
-
     table = json.loads((folder / "nvidia_to_rosinality.json").read_text(encoding="utf-8"))["generator_1024"]
-    drawn = maker.build(manifest("stylegan2_ada_small64"), 0, only={"G_ema"})["G_ema"]
-    ours = {row["nvidia"]: row["rosinality"] for row in table if row["nvidia"] in drawn and row["op"] != "* 4"}
-    generator = Generator(GeneratorConfig(64, (64, 64, 64, 64, 32))).eval().requires_grad_(False)
-    state = generator.state_dict()
-    generator.load_state_dict(
-        {key: value for key, value in state.items() if key.endswith(".kernel")}
-        | {name: drawn[key].reshape(state[name].shape) for key, name in ours.items()}
-        | {"latent_avg": drawn["mapping.w_avg"]}
+    ours = {row["nvidia"]: row["rosinality"] for row in table}
+    generator = checkpoint_maker.small_generator()
+    drawn = checkpoint_maker.script("hyperinverter").build(
+        checkpoint_maker.manifest("baselines", "lpips_alex_random"), 0
     )
-    network = _stand_in_for_lpips(maker.build(manifest("lpips_alex_random"), 0))
+    network = _stand_in_for_lpips(drawn)
 
     def lpips(image: Tensor, target: Tensor) -> Tensor:
         found: Tensor = network(image, target).flatten()

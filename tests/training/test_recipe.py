@@ -13,6 +13,7 @@ from PIL import Image
 from hyperstyle import HyperStyleInverter
 from hyperstyle.avatars.factors import sample_factors
 from hyperstyle.avatars.render import render
+from hyperstyle.errors import CheckpointError
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.training.recipes.avatars.generator import Coarse
 
@@ -67,6 +68,26 @@ def test_a_finished_model_is_trained_further(run: Path, tmp_path: Path) -> None:
         json.loads((p / "encoder" / "log.jsonl").read_text().splitlines()[-1])["clean_l2"] for p in (run, tmp_path)
     )
     assert last < first
+
+
+def test_an_incomplete_model_is_not_trained_further(run: Path, tmp_path: Path) -> None:
+    from hyperstyle.training.recipes.avatars.__main__ import main
+
+    model = HyperStyleInverter.from_pretrained(run / "model", device="cpu").model
+    HyperStyleInverter(model.generator, model.encoder, domain=model.domain).save_pretrained(tmp_path / "model")
+    with pytest.raises(CheckpointError, match="has no perceptual"):
+        main(
+            [
+                "--out",
+                str(tmp_path / "out"),
+                "--tiny",
+                "--continue-from",
+                str(tmp_path / "model"),
+                "--stages",
+                "package",
+            ]
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_judges_is_not_what_was_a_loss(run: Path) -> None:

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     join()
     if arguments.continue_from:
         recipe = recipe.continued()
-        on_first(lambda: unpack(arguments.continue_from, arguments.out))
+        on_first(lambda: unpack(recipe, arguments.continue_from, arguments.out))
     sets = Sets(recipe, arguments.out / "data")
     for name in arguments.stages:
         STAGES[name](recipe, sets, arguments.out)

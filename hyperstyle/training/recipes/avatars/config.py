@@ -24,6 +24,8 @@ class Recipe:
         mapping_steps: length of that stage.
         encoder_steps: towards the codes, then towards the pictures.
         hypernetwork_steps: (length, passes T, size of the pictures compared) of each phase.
+        further_steps: what a finished model is trained further: steps of the encoder, (length, passes T) of the
+            hypernetwork's phases.
         batch: pictures per step of encoder and hypernetwork.
         perceptual: weight of the perceptual loss of encoder and hypernetwork.
         people: with two pictures each, to learn identity from.
@@ -54,6 +56,10 @@ class Recipe:
         (200, 3, 128),
         (150, 6, 128),
     )
+    further_steps: tuple[int, tuple[tuple[int, int], ...]] = (
+        5500,
+        ((900, 1), (500, 2), (400, 3), (300, 6), (150, 10)),
+    )
     perceptual: float = 1.0
     people: int = 2400
     judge_steps: int = 2500
@@ -73,11 +79,13 @@ class Recipe:
     compile: bool = True
 
     def continued(self) -> Recipe:
-        """For training a finished model further: no step at reduced size, the others two and three times as many."""
+        """For training a finished model further: towards the pictures only, and at full size."""
+        encoder, hypernetwork = self.further_steps
+        size = self.generator.size
         return replace(
             self,
-            encoder_steps=(0, 2 * self.encoder_steps[1]),
-            hypernetwork_steps=tuple((3 * n, t, s) for n, t, s in self.hypernetwork_steps if s == self.generator.size),
+            encoder_steps=(0, encoder),
+            hypernetwork_steps=tuple((length, passes, size) for length, passes in hypernetwork),
         )
 
     @classmethod
@@ -92,6 +100,7 @@ class Recipe:
             mapping_steps=50,
             encoder_steps=(20, 40),
             hypernetwork_steps=((20, 1, 16), (10, 1, 32), (10, 2, 32)),
+            further_steps=(80, ((30, 1), (30, 2))),
             hyper_first=8,
             hyper_code=16,
             hyper_widths=(16, 32),

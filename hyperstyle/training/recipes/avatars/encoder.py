@@ -16,7 +16,7 @@ from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks, encoded, mean_errors
 from hyperstyle.training.recipes.avatars.generator import load_factor_mapping, load_generator
 from hyperstyle.training.recipes.avatars.loss import ReconstructionLoss
-from hyperstyle.training.recipes.avatars.start import warm
+from hyperstyle.training.recipes.avatars.start import begin
 from hyperstyle.training.steps import autocast, compiled, encoder_step
 
 __all__ = ["train_encoder"]
@@ -33,8 +33,7 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         pool="flatten",
     )
     torch.manual_seed(recipe.seed)
-    encoder = WEncoder(config).to(memory_format=torch.channels_last)
-    warm(encoder, run / "encoder" / "start")
+    encoder = begin(WEncoder, config, run / "encoder" / "start").to(memory_format=torch.channels_last)
     encoder.latent_avg.copy_(generator.latent_avg.expand(config.rows, -1))
     image_loss = ReconstructionLoss(recipe, run)
     synthesis, encode = compiled(generator, recipe.compile), compiled(encoder, recipe.compile)
@@ -98,4 +97,4 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         evaluate_every=1000,
         on_progress=lambda text: LOG.info("encoder: %s", text),
     )
-    on_first(lambda: save_component(encoder, config, run / "encoder" / "done"))
+    on_first(lambda: save_component(encoder, encoder.config, run / "encoder" / "done"))

@@ -19,7 +19,7 @@ from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
 from hyperstyle.training.recipes.avatars.generator import Coarse, load_generator
 from hyperstyle.training.recipes.avatars.loss import ReconstructionLoss
-from hyperstyle.training.recipes.avatars.start import warm
+from hyperstyle.training.recipes.avatars.start import begin
 from hyperstyle.training.steps import autocast, compiled, hyperstyle_step, passes
 
 __all__ = ["train_hypernetwork"]
@@ -58,8 +58,8 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         residual_input=True,
     )
     torch.manual_seed(recipe.seed)
-    hypernetwork = Hypernetwork(config).to(memory_format=torch.channels_last)
-    warm(hypernetwork, run / "hypernetwork" / "start")
+    start_folder = run / "hypernetwork" / "start"
+    hypernetwork = begin(Hypernetwork, config, start_folder).to(memory_format=torch.channels_last)
     LOG.info("hypernetwork: %d parameters", hypernetwork.parameter_count())
     test_codes, test_starts = _initial(data.detailed_test, generator, encoder, recipe.bfloat16)
     image_loss = ReconstructionLoss(recipe, run)
@@ -144,4 +144,4 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         evaluate_every=1000,
         on_progress=lambda text: LOG.info("hypernetwork: %s", text),
     )
-    on_first(lambda: save_component(hypernetwork, config, run / "hypernetwork" / "done"))
+    on_first(lambda: save_component(hypernetwork, hypernetwork.config, run / "hypernetwork" / "done"))

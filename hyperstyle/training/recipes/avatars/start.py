@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from hyperstyle import hub
-from hyperstyle.checkpoint import load_tensors
-from hyperstyle.training.recipes.avatars.data import LOG
+from hyperstyle.checkpoint import load_component, save_component
+from hyperstyle.edits import DirectionEdit, save_edit
+from hyperstyle.errors import CheckpointError
+from hyperstyle.model_folder import read_model
+from hyperstyle.training.recipes.avatars.config import Recipe
+from hyperstyle.training.recipes.avatars.data import CPU, LOG
 
-__all__ = ["unpack", "warm"]
+__all__ = ["begin", "unpack"]
+
+_M = TypeVar("_M", bound=nn.Module)
 
 _PLACES = {
     "generator": "generator/done/generator",
     "perceptual": "perceptual/done",
     "judge": "judge/done",
-    "edits": "edits",
     "encoder": "encoder/start",
     "hypernetwork": "hypernetwork/start",
 }
 
 
-def unpack(name: str, run: Path) -> None:
-    """Copies the parts of a model into `run`, where they are not there yet.
+def unpack(recipe: Recipe, name: str, run: Path) -> None:
+    """Writes the parts of a model into `run`, where they are not there yet.
 
     Generator, judges and edits are taken as they are; encoder and hypernetwork as the weights to begin with.
 
     Raises:
-        ModelNotFoundError: no such model.
+        ModelNotFoundError: no such model. CheckpointError, ConfigError: its folder cannot be used.
+        CheckpointError: it lacks a part, or has another generator than the recipe.
     """
-    folder = hub.resolve(name)
+    model = read_model(hub.resolve(name), device=CPU, dtype=torch.float32)
+    if missing := [part for part in _PLACES if part not in model.networks]:
+        raise CheckpointError(f"{name} has no {missing[0]}: only a complete model can be trained further.")
+    if model.generator.config != recipe.generator:
+        raise CheckpointError(f"{name} has the generator {model.generator.config}, the recipe {recipe.generator}.")
     for part, place in _PLACES.items():
         if not (run / place).exists():
-            shutil.copytree(folder / part, run / place)
+            save_component(model.networks[part], getattr(model, part).config, run / place)
+    for edit_name, edit in model.edits.items():
+        if isinstance(edit, DirectionEdit) and not (run / "edits" / edit_name).exists():
+            save_edit(edit, run / "edits" / edit_name)
     LOG.info("going on from %s", name)
 
 
-def warm(module: nn.Module, folder: Path) -> None:
-    """Gives a new network the weights in `folder`, where `unpack` left some."""
-    if folder.exists():
-        tensors, _ = load_tensors(folder / "model.safetensors")
-        module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+def begin(kind: type[_M], config: Any, folder: Path) -> _M:
+    """The network to train: that in `folder`, where `unpack` left one, else a new one."""
+    if not folder.exists():
+        return kind(config)
+    return load_component(kind, type(config), folder, device=CPU).train().requires_grad_(True)
