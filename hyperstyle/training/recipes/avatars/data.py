@@ -22,7 +22,10 @@ CPU = torch.device("cpu")
 
 
 def kept_set(path: Path, make: Callable[[], AvatarSet]) -> AvatarSet:
-    """The set in this file, made and written first, by one process, if there is none."""
+    """The set in this file, made and written first, by one process, if there is none.
+
+    All processes must ask for it together: it is not for what only one of them does, such as evaluating.
+    """
     on_first(lambda: None if path.exists() else save_set(path, make()))
     return load_set(path)
 

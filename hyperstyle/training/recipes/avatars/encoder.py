@@ -36,6 +36,7 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
     encoder = begin(WEncoder, config, run / "encoder" / "start").to(memory_format=torch.channels_last)
     encoder.latent_avg.copy_(generator.latent_avg.expand(config.rows, -1))
     image_loss = ReconstructionLoss(recipe, run)
+    tests = (("clean", data.clean_test), ("detailed", data.detailed_test))
     synthesis, encode = compiled(generator, recipe.compile), compiled(encoder, recipe.compile)
 
     optimizer = torch.optim.Adam(encoder.parameters(), betas=(0.9, 0.99))
@@ -79,7 +80,7 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
         row = {}
-        for name, test in (("clean", data.clean_test), ("detailed", data.detailed_test)):
+        for name, test in tests:
             differences = (
                 generator(encoder(test.images(s)), modulation="activations") - test.images(s) for s in chunks(len(test))
             )

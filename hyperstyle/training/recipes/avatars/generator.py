@@ -84,6 +84,7 @@ def _generator_phase(
     generator, average = generators
     mapping, mapping_average = mappings
     size = generator.config.size
+    held_out = data.clean_test
     call = compiled(generator, recipe.compile)
     averages = (Average(generator, average, 0.01), Average(mapping, mapping_average, 0.01))
     optimizer = torch.optim.Adam([*generator.parameters(), *mapping.parameters()], betas=(0.9, 0.99))
@@ -108,11 +109,11 @@ def _generator_phase(
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
         def differences() -> Iterator[Tensor]:
-            for s in chunks(len(data.clean_test)):
-                image = average(mapping_average(encoded(data.clean_test, s)), noise="none", modulation="activations")
-                yield image - shrink(data.clean_test.images(s))
+            for s in chunks(len(held_out)):
+                image = average(mapping_average(encoded(held_out, s)), noise="none", modulation="activations")
+                yield image - shrink(held_out.images(s))
 
-        l1, l2 = mean_errors(differences(), len(data.clean_test))
+        l1, l2 = mean_errors(differences(), len(held_out))
         return {"test_l1": l1, "test_l2": l2}
 
     fit(

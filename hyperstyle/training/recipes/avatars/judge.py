@@ -86,6 +86,7 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
     size = recipe.generator.size
     train = _judge_set(recipe, run, "people", recipe.people, 5)
     test = _judge_set(recipe, run, "people-test", max(2 * _LOOKALIKES, recipe.held_out // 2), 6)
+    held_out = data.detailed_test
     traits = tuple(f.name for f in FACTORS if f.group == "trait" and f.kind != "hue")
     columns = [NAMES.index(name) for name in traits]
     config = TraitNetworkConfig(
@@ -125,8 +126,8 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
 
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
-        values = torch.cat([judge(data.detailed_test.images(s)) for s in chunks(len(data.detailed_test))])
-        target = data.detailed_test.factors[:, columns]
+        values = torch.cat([judge(held_out.images(s)) for s in chunks(len(held_out))])
+        target = held_out.factors[:, columns]
         r2 = 1.0 - (values - target).square().mean(0) / target.var(0).clamp(min=1e-6)
         row = {f"r2_{n}": r2[traits.index(n)].item() for n in ("yaw", "smile", "age", "mouth_open", "glasses")}
         unit = torch.cat([judge.embedding(test.images(s)) for s in chunks(len(test))])
