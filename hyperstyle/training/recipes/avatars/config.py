@@ -57,8 +57,8 @@ class Recipe:
         (150, 6, 128),
     )
     further_steps: tuple[int, tuple[tuple[int, int], ...]] = (
-        5500,
-        ((900, 1), (500, 2), (400, 3), (300, 6), (150, 10)),
+        4500,
+        ((700, 1), (400, 2), (300, 3), (200, 6), (100, 10)),
     )
     perceptual: float = 1.0
     people: int = 2400
