@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
+from hyperstyle.file_kind import file_kind, refusal
 from hyperstyle.files import atomic_write
 
 __all__ = [
@@ -35,6 +36,26 @@ M = TypeVar("M", bound=nn.Module)
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+
+_LINE = 64  # bytes of a line of memory, by which processors load
+_TYPES = {  # PyTorch's name -> safetensors' name
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "complex64": "C64",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -134,18 +155,30 @@ def make_folder(path: str | Path) -> Path:
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    block = memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
     return digest.hexdigest()
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file, on the CPU. Raises MissingFileError or WeightsError."""
+    """Tensors and metadata of a safetensors file, on the CPU.
+
+    The file is mapped, not read: its pages come into memory as they are used, and none of them twice. What is changed
+    in a tensor stays in this process. The file may be replaced meanwhile, but must not be overwritten in place.
+
+    Raises:
+        MissingFileError: there is no such file.
+        WeightsError: it is of another kind (a web page, say), damaged, or cut off.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise MissingFileError(f"{path} is missing. A model folder is written by save_pretrained().")
+    kind = file_kind(path)
+    if kind not in ("safetensors", "unknown"):
+        raise WeightsError(str(refusal(path, kind, "safetensors file")))
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
@@ -153,21 +186,61 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}. Fetch or write it again.") from error
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes a safetensors file atomically."""
-    from safetensors.torch import save_file
+def save_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Writes a safetensors file atomically, one tensor after another; no second copy of all of them is made.
 
-    with atomic_write(path) as temporary:
-        mode = temporary.stat().st_mode  # save_file makes a file of its own, private to the user
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, dict(metadata or {}))
-        temporary.chmod(mode)
+    Equal tensors and metadata give equal bytes. Tensors that share memory are written one by one, in full.
+
+    Args:
+        path: the file; its folder must exist.
+        tensors: dense ones, on any device.
+        metadata: plain texts.
+        dtype: floating-point tensors are converted to it as they are written; None keeps them as they are.
+
+    Raises:
+        WeightsError: a tensor of a type that the format does not have.
+        HyperStyleError: the file cannot be written.
+    """
+    types = {k: dtype if dtype is not None and t.is_floating_point() else t.dtype for k, t in tensors.items()}
+    sizes = {k: t.numel() * types[k].itemsize for k, t in tensors.items()}
+    # The format allows no gaps. Tensors that fill whole lines of memory come first, then large elements before small
+    # ones: so all of the former begin at multiples of _LINE, the others at multiples of their element.
+    order = sorted(tensors, key=lambda k: (sizes[k] % _LINE > 0, -types[k].itemsize, -sizes[k], k))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for name in order:
+        start, end = end, end + sizes[name]
+        code = _TYPES.get(str(types[name]).removeprefix("torch."))
+        if code is None:
+            raise WeightsError(f"{path}: {name!r} is {types[name]}, which safetensors files do not have. Convert it.")
+        header[name] = {"dtype": code, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-(8 + len(text)) % _LINE)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(_little_endian(tensors[name].detach().to("cpu", types[name])))
+
+
+def _little_endian(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor on the CPU, in the order of its elements."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    numbers = tensor.contiguous().reshape(-1).view(whole).numpy()
+    return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).data.cast("B")
 
 
 def save_component(module: nn.Module, config: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Writes `config.json` and `model.safetensors` (floating-point tensors as `dtype`) into `folder`."""
     make_folder(folder)
-    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in module.state_dict().items()}
-    save_tensors(folder / WEIGHTS, state)
+    save_tensors(folder / WEIGHTS, module.state_dict(), dtype=dtype)
     write_json(folder / CONFIG, {"type": type(module).__name__, **config_to_dict(config)})
 
 
@@ -175,6 +248,8 @@ def load_component(
     kind: type[M], config_kind: type[Any], folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> M:
     """Builds `kind(config)` without initialising it and fills it, strictly, from the folder.
+
+    Where device and type are those of the file, the weights stay mapped (`load_tensors`).
 
     Raises:
         MissingFileError: a file is missing.
@@ -191,9 +266,18 @@ def load_component(
         module = kind(config)
     tensors, _ = load_tensors(folder / WEIGHTS)
     check_tensors(module.state_dict(), tensors, folder / WEIGHTS)
-    tensors = {k: v.to(device, dtype) if v.is_floating_point() else v.to(device) for k, v in tensors.items()}
-    module.load_state_dict(tensors, assign=True)
+    module.load_state_dict({k: _placed(v, device, dtype) for k, v in tensors.items()}, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The tensor on the device, floating-point ones as `dtype`; on the CPU it begins at a line of memory.
+
+    How products round may depend on where their operands lie: new tensors of PyTorch begin at a line, and so do those
+    of files by `save_tensors`, but for small ones, which are copied.
+    """
+    tensor = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+    return tensor.clone() if device.type == "cpu" and tensor.data_ptr() % _LINE else tensor
 
 
 def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
@@ -215,5 +299,14 @@ def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], p
     if problems:
         raise WeightsError(f"{path}: tensors {', '.join(problems)}. The weights belong to another {CONFIG}.")
     for name, tensor in found.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        if tensor.is_floating_point() and not _all_finite(tensor):
             raise WeightsError(f"{path}: {name!r} holds NaN or infinite values. Fetch or write the file again.")
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    """Whether there is no NaN and no infinity; without a mask and magnitudes as large as the tensor."""
+    for part in torch.split(tensor.reshape(-1), 1 << 20) if tensor.numel() else ():
+        ends = torch.stack(torch.aminmax(part if part.element_size() >= 4 else part.float()))  # NaN goes through
+        if not torch.isfinite(ends).all():
+            return False
+    return True

@@ -62,6 +62,11 @@ class Domain:
         first, end = self.content_rows or (0, self.size)
         return end - first, self.size
 
+    @property
+    def drawn(self) -> bool:
+        """Whether `hyperstyle.avatars` draws such pictures: those whose identity their traits tell."""
+        return self.similarity == "traits"
+
     def content(self, image: Tensor) -> Tensor:
         """The content rows of a generator's picture [B,3,size,size]."""
         if self.content_rows is None:

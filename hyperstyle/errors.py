@@ -10,6 +10,7 @@
         MissingFileError      a file of the folder is not there
         WeightsError          tensors are missing, unexpected, of a wrong shape or not finite
         ModelNotFoundError    no bundled model, folder or Hub repository has this name
+      HubError                a file cannot be fetched from the Hub, or a model not be put there
       EditError               an edit is unknown, malformed or made for another model
       InversionError          an inversion is asked for something it does not carry
       MethodError             an inversion method is unknown, or the model lacks its weights
@@ -28,6 +29,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "EditError",
+    "HubError",
     "HyperStyleError",
     "ImageError",
     "InversionError",
@@ -80,6 +82,10 @@ class WeightsError(CheckpointError):
 
 class ModelNotFoundError(CheckpointError):
     """No bundled model, local folder or Hub repository has the given name."""
+
+
+class HubError(HyperStyleError):
+    """A file cannot be fetched from the Hugging Face Hub, or a model cannot be put there."""
 
 
 class EditError(HyperStyleError):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
+import re
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.errors import CheckpointError, LandmarkError
+from hyperstyle.file_kind import file_kind, refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,26 +19,48 @@ if TYPE_CHECKING:
 __all__ = ["load_points", "load_state"]
 
 
-def load_state(path: str | Path) -> dict[str, Any]:
+def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
     """Reads a `.pt` file of tensors, numbers, strings and containers of these onto the CPU.
+
+    An `argparse.Namespace` at the top level (the options that trainers store) becomes a plain dictionary.
+
+    Args:
+        path: the file.
+        mmap: leave the numbers in the file until they are used, where its format allows it (PyTorch 1.6 and later).
+            The file must then stay as it is for as long as the tensors live; what is written to them stays in memory.
 
     Raises:
         CheckpointError: the file cannot be read, or holds anything else (it is then not executed).
     """
     import torch
 
+    kind = file_kind(path)
+    if kind not in ("PyTorch", "old PyTorch"):
+        raise refusal(path, kind, "PyTorch file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with _namespaces_allowed():
+            state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
     except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]*\w)", str(error))
+        reason = f"it asks for {asked[1]}, which is not needed to read" if asked else "it holds objects other than"
         raise CheckpointError(
-            f"{path} was not loaded: it is no PyTorch file, or holds objects other than tensors and plain values. "
-            f"{_first_line(error)}"
+            f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
         ) from error
     except Exception as error:  # of any class: readers raise what they like where data are damaged
-        raise CheckpointError(f"{path} cannot be read as a PyTorch file: {_first_line(error)}") from error
+        line = _first_line(error).rstrip(".")
+        raise CheckpointError(f"{path} is a damaged PyTorch file, or one cut off: {line}. Fetch it again.") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}: expected a dictionary.")
-    return state
+    return {name: vars(value) if isinstance(value, argparse.Namespace) else value for name, value in state.items()}
+
+
+def _namespaces_allowed() -> AbstractContextManager[object]:
+    """Lets `torch.load` make namespaces, which hold values and run nothing, and only as long as this lasts."""
+    import torch
+
+    # PyTorch before 2.5 has no such context: a file with a namespace is then refused.
+    allowed = getattr(torch.serialization, "safe_globals", None)
+    return nullcontext() if allowed is None else allowed([argparse.Namespace])
 
 
 def load_points(path: str | Path) -> npt.NDArray[np.float64]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.file_kind import file_kind, refusal
 
 __all__ = ["PickledObject", "load_pickle"]
 
@@ -35,12 +36,11 @@ def load_pickle(path: str | Path) -> Any:
         WeightsError: the file asks for anything else, named in the message, or is of StyleGAN3 or StyleGAN-XL.
         CheckpointError: the file cannot be read, is no pickle, is cut off or damaged.
     """
+    if (kind := file_kind(path)) != "pickle":
+        raise refusal(path, kind, "pickle")
     try:
         with Path(path).open("rb") as file:
-            if problem := _problem_at_the_start(file.read(64)):
-                raise CheckpointError(f"{path} {problem}")
-            file.seek(0)
-            found = _Reader(file).load()
+            return _Reader(file).load()
     except WeightsError as error:
         raise WeightsError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
     except CheckpointError:
@@ -50,24 +50,6 @@ def load_pickle(path: str | Path) -> Any:
     except Exception as error:  # of any class: damaged data make the unpickler raise what it likes
         line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CheckpointError(f"{path} is a damaged pickle, or one cut off: {line}. Fetch it again.") from error
-    if isinstance(found, int) and found == torch.serialization.MAGIC_NUMBER:
-        raise CheckpointError(f"{path} {_PT_FILE}")
-    return found
-
-
-_PT_FILE = "is a PyTorch file (.pt) and no plain pickle: read it with `foreign.load_state`."
-
-
-def _problem_at_the_start(start: bytes) -> str | None:
-    if not start:
-        return "is empty. Fetch it again."
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return "is a web page and no pickle: the server answered with a page. Fetch the file itself."
-    if start.startswith(b"PK\x03\x04"):
-        return _PT_FILE
-    if not start.startswith(b"\x80"):
-        return f"is no pickle: it begins with {start[:12]!r}. Expected the .pkl file of a network."
-    return None
 
 
 def _no_state(_: object, state: object) -> None:

@@ -8,20 +8,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from hyperstyle import inversion_file, metrics
+from hyperstyle import exports, inversion_file, metrics
 from hyperstyle.align import paste_back
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError, InversionError, did_you_mean
 from hyperstyle.images import ImageSource, load_image, to_images
-from hyperstyle.inversion_file import Placement
+from hyperstyle.inversion_file import Source
 from hyperstyle.model import HasModel, Model
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.lazy import LazyOffsets
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,23 +49,6 @@ class Refinement(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """Where one picture of an inversion came from.
-
-    Attributes:
-        name: a path, or what kind of object it was.
-        note: what was decided about alignment.
-        photo: the upright picture, absent after `load`.
-        placement: where the face was cut out of it; None where the picture was used as it is.
-    """
-
-    name: str
-    note: str = ""
-    photo: Image.Image | None = None
-    placement: Placement | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Inversion:
     """One picture, or a batch, as codes and offsets of a generator; immutable.
 
@@ -74,7 +58,7 @@ class Inversion:
     Attributes:
         model: the parts that turn it into pictures.
         w: [B,L,D] latent codes, edits included.
-        offset_codes: what the hypernetwork predicted, or None.
+        offset_codes: what the hypernetwork predicted, offsets that were imported, or None.
         style_offsets: StyleSpace edits, layer name -> [B,I], added after the affine layers.
         crop: [B,3,h,w] in [-1,1], float32: what was inverted, as the encoder saw it; None after `load`.
         sources: where each picture came from.
@@ -146,10 +130,16 @@ class Inversion:
     @property
     def offsets(self) -> dict[str, Tensor]:
         """Dense offsets Δ, layer name -> tensor broadcastable to [B,O,I,k,k]; {} without offset codes."""
-        if self.offset_codes is None or self.model.hypernetwork is None:
-            return {}
         with torch.no_grad():
-            return self.model.hypernetwork.offsets(self.offset_codes)
+            return dict(self._offsets_in_turn)
+
+    @property
+    def _offsets_in_turn(self) -> Mapping[str, Tensor]:
+        """`offsets`, each made when it is asked for."""
+        codes, hypernetwork = self.offset_codes, self.model.hypernetwork
+        if codes is None:
+            return {}
+        return codes.expanded({}) if hypernetwork is None else LazyOffsets(hypernetwork, codes)
 
     @cached_property
     def tensor(self) -> Tensor:
@@ -161,7 +151,7 @@ class Inversion:
             styles = generator.styles(self.w)
             for name, change in self.style_offsets.items():
                 styles[name] = styles[name] + change
-            return self.model.domain.content(generator.synthesize(styles, self.offsets)).float()
+            return self.model.domain.content(generator.synthesize(styles, self._offsets_in_turn)).float()
 
     @property
     def images(self) -> list[Image.Image]:
@@ -171,12 +161,12 @@ class Inversion:
     @property
     def image(self) -> Image.Image:
         """The reconstruction of a single picture. Raises InversionError on a batch."""
-        self._single("image", "images")
+        self._single("image", "use .images, or index the batch first")
         return self.images[0]
 
-    def _single(self, what: str, plural: str) -> None:
+    def _single(self, what: str, advice: str = "index the batch first") -> None:
         if len(self) != 1:
-            raise InversionError(f"{what} of a batch of {len(self)}: use .{plural}, or index the batch first.")
+            raise InversionError(f"{what} of a batch of {len(self)}: {advice}.")
 
     @property
     def initial(self) -> Inversion:
@@ -238,8 +228,8 @@ class Inversion:
         Raises:
             InversionError: a batch, another model, offsets on one side only, or n below 2.
         """
-        self._single("interpolation", "interpolate on single pictures")
-        other._single("interpolation", "interpolate on single pictures")
+        self._single("interpolation")
+        other._single("interpolation")
         if n < 2:
             raise InversionError(f"interpolation in {n} pictures: expected at least 2.")
         self._same_model(other)
@@ -338,7 +328,7 @@ class Inversion:
         Raises:
             InversionError: a batch, a picture that was not cut out of a photo, or no photo after `load`.
         """
-        self._single("paste_back", "index the batch first")
+        self._single("paste_back")
         source = self.sources[0] if self.sources else Source("")
         if source.placement is None:
             raise InversionError("this picture was not cut out of a photo, so there is nothing to paste it back into.")
@@ -387,7 +377,11 @@ class Inversion:
         return {name: tuple(values.tolist()) for name, values in rows.items()}
 
     def save(self, path: str | Path) -> None:
-        """Writes codes, offset codes and figures (tens of kB); pictures are made again, exactly, by the same model."""
+        """Writes codes, offset codes and figures; pictures are made again, exactly, by the same model.
+
+        Tens of kB for each picture. Imported offsets are stored as they are: 94 MB for each picture of a model of
+        1024 px with the published layers.
+        """
         before = self.unedited
         if before is not None and before.model is not self.model:  # transferred: that picture needs another model
             before = None
@@ -398,16 +392,24 @@ class Inversion:
                 codes=self.offset_codes,
                 style_offsets=self.style_offsets,
                 unedited=None if before is None else (before.w, before.offset_codes),
-                placements=tuple(s.placement for s in self.sources),
+                sources=self.sources,
                 meta={
                     "fingerprint": self.model.fingerprint,
                     "domain": self.model.domain.name,
                     "method": self.method,
-                    "sources": [{"name": s.name, "note": s.note} for s in self.sources],
                     "quality": {k: list(v) for k, v in self.quality.items()},
                 },
             ),
         )
+
+    def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
+        """Writes it for other programs, a file or, as "official", a folder: see `exports.export`.
+
+        Raises:
+            ConfigError: another form. InversionError: a form that cannot hold it.
+            HyperStyleError: it cannot be written.
+        """
+        exports.export(self, path, form)
 
     @classmethod
     def load(cls, path: str | Path, inverter: HasModel) -> Inversion:
@@ -425,12 +427,9 @@ class Inversion:
                 f"{path} was made with a {record.meta['domain']!r} model with fingerprint {made_with}; this one is "
                 f"{model.domain.name!r}, {model.fingerprint}. Load the model it was made with."
             )
-        sources = tuple(
-            Source(row["name"], row["note"], None, placement)
-            for row, placement in zip(record.meta["sources"], record.placements, strict=True)
-        )
         quality = {k: tuple(v) for k, v in record.meta["quality"].items()}
-        made = cls(model, record.w, record.codes, record.style_offsets, None, sources, record.meta["method"], quality)
+        w, codes, styles, sources = record.w, record.codes, record.style_offsets, record.sources
+        made = cls(model, w, codes, styles, None, sources, record.meta["method"], quality)
         if record.unedited is None:
             return made
         w, codes = record.unedited

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,10 @@ from hyperstyle.checkpoint import load_tensors, save_tensors
 from hyperstyle.errors import InversionError
 from hyperstyle.networks.codes import OffsetCodes
 
-__all__ = ["Placement", "Record", "read", "write"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Placement", "Record", "Source", "read", "write"]
 
 _FORMAT = "hyperstyle-inversion/1"
 
@@ -38,6 +41,23 @@ class Placement:
 
 
 @dataclass(frozen=True, eq=False)
+class Source:
+    """Where one picture of an inversion came from.
+
+    Attributes:
+        name: a path, or what kind of object it was.
+        note: what was decided about alignment.
+        photo: the upright picture, absent after `load`.
+        placement: where the face was cut out of it; None where the picture was used as it is.
+    """
+
+    name: str
+    note: str = ""
+    photo: Image.Image | None = None
+    placement: Placement | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Record:
     """What stands in the file.
 
@@ -46,7 +66,7 @@ class Record:
         codes: offset codes, or None.
         style_offsets: layer name -> [B,I].
         unedited: `w` and `codes` before the first edit, where there was one.
-        placements: where each picture was cut out of its photo.
+        sources: where each picture came from; the photos themselves are not stored.
         meta: plain values.
     """
 
@@ -54,7 +74,7 @@ class Record:
     codes: OffsetCodes | None
     style_offsets: Mapping[str, Tensor]
     unedited: tuple[Tensor, OffsetCodes | None] | None
-    placements: tuple[Placement | None, ...]
+    sources: tuple[Source, ...]
     meta: Mapping[str, Any]
 
 
@@ -70,6 +90,7 @@ def _named(codes: OffsetCodes | None, prefix: str) -> dict[str, Tensor]:
         f"{prefix}/weights": codes.weights,
         **{f"{prefix}/sum/{n}": c for n, c in codes.sums.items()},
         **{f"{prefix}/term/{n}": c for n, c in codes.terms.items()},
+        **{f"{prefix}/dense/{n}": c for n, c in codes.dense.items()},
     }
 
 
@@ -88,15 +109,16 @@ def write(path: Path, record: Record) -> None:
         **record.meta,
         "rows": record.w.shape[1],
         "same_codes": same_codes,
+        "sources": [{"name": s.name, "note": s.note} for s in record.sources],
         "placements": [
             None
-            if p is None
+            if (p := source.placement) is None
             else {
                 "footprint": p.footprint.tolist(),
                 "landmarks": p.landmarks.tolist(),
                 "source_size": list(p.source_size),
             }
-            for p in record.placements
+            for source in record.sources
         ],
     }
     save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta)})
@@ -128,7 +150,8 @@ def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.devi
     def offset_codes(prefix: str) -> OffsetCodes | None:
         if f"{prefix}/weights" not in tensors:
             return None
-        return OffsetCodes(group(f"{prefix}/sum/"), group(f"{prefix}/term/"), tensors[f"{prefix}/weights"])
+        sums, terms, dense = (group(f"{prefix}/{kind}/") for kind in ("sum", "term", "dense"))
+        return OffsetCodes(sums, terms, tensors[f"{prefix}/weights"], dense)
 
     codes = offset_codes("codes")
     unedited = None
@@ -150,6 +173,9 @@ def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.devi
         codes=codes,
         style_offsets=group("style/"),
         unedited=unedited,
-        placements=placements,
+        sources=tuple(
+            Source(row["name"], row["note"], None, placement)
+            for row, placement in zip(meta["sources"], placements, strict=True)
+        ),
         meta=meta,
     )

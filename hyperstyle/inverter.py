@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from hyperstyle import hub
 from hyperstyle.align import LandmarkDetector, crop
+from hyperstyle.checkpoint import read_json
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.errors import (
@@ -25,18 +27,19 @@ from hyperstyle.errors import (
     LandmarkError,
     MethodError,
     NoFaceError,
-    did_you_mean,
 )
 from hyperstyle.images import ImageSource, load_image, resize, to_tensor
 from hyperstyle.inversion import TOGETHER, Inversion, Refinement, Source
 from hyperstyle.inversion_file import Placement
-from hyperstyle.methods.hyperstyle import HyperStyleRefinement
+from hyperstyle.methods import named
 from hyperstyle.model import Model
+from hyperstyle.model_card import model_card
 from hyperstyle.model_folder import check_parts, read_model, write_model
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.restyle import RestyleEncoder
 from hyperstyle.networks.traits import TraitNetwork
 
 if TYPE_CHECKING:
@@ -44,20 +47,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HyperStyleInverter", "pick_device"]
 
-Start = Callable[[Tensor], Tensor]
 Landmarks = npt.ArrayLike
 
 _SMALLEST_FACE_CROP = 256  # faces are cut out at least this large, then averaged down
-
-
-@dataclass(frozen=True)
-class _Method:
-    """A way to invert: a start and what comes after it."""
-
-    refine: bool
-
-
-_METHODS = {"hyperstyle": _Method(refine=True), "w-encoder": _Method(refine=False)}
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -83,7 +75,7 @@ class HyperStyleInverter:
 
     Args:
         generator: maps codes and offsets to pictures.
-        encoder: crop -> w; the start of the built-in methods.
+        encoder: crop -> w; the start of the built-in methods but ReStyle.
         hypernetwork: predicts offset codes.
         domain: what kind of picture this is.
         aligner: finds landmarks in photos, for domains whose crops are aligned by them.
@@ -91,6 +83,7 @@ class HyperStyleInverter:
         judge: reads traits and identity, for figures.
         perceptual: a second network of that kind, for losses; the judge measures and is never optimised against.
         steps: passes of the hypernetwork by default.
+        restyle: predicts changes of w, for the method "restyle-e4e" (or "restyle-psp").
         info: source, licence and notes, shown by `describe`.
 
     Raises:
@@ -114,10 +107,11 @@ class HyperStyleInverter:
         judge: TraitNetwork | None = None,
         perceptual: TraitNetwork | None = None,
         steps: int = 5,
+        restyle: RestyleEncoder | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> None:
         if generator is None:
-            given = [encoder, hypernetwork, domain, edits, judge, perceptual, info]
+            given = [encoder, hypernetwork, domain, edits, judge, perceptual, restyle, info]
             if any(part is not None for part in given):
                 raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
             model = read_model(hub.resolve("avatars"), device=pick_device(), dtype=torch.float32)
@@ -126,7 +120,9 @@ class HyperStyleInverter:
                 raise ConfigError(
                     "a composition needs a domain, as in domain=hyperstyle.Domain('mine', size=256, ...)."
                 )
-            model = Model(generator, domain, encoder, hypernetwork, edits or {}, judge, perceptual, steps, info or {})
+            model = Model(
+                generator, domain, encoder, hypernetwork, edits or {}, judge, perceptual, steps, restyle, info or {}
+            )
             check_parts(model)
             for part in model.networks.values():
                 part.eval()  # else batch statistics would let one picture of a batch change another
@@ -174,6 +170,29 @@ class HyperStyleInverter:
         """Writes the model as a folder that `from_pretrained` reads."""
         write_model(self.model, Path(path), dtype=dtype)
 
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+    ) -> str:
+        """Uploads the model and a card made of what it records to the Hub repository `org/name`; returns its URL.
+
+        The arguments are those of `hyperstyle.hub.upload`. It is one commit, which replaces the README.md there.
+
+        Raises:
+            HubError: the Hub does not take it; the message says why and what to do.
+        """
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            self.save_pretrained(folder)
+            card = model_card(self.model, repo, sha256=read_json(folder / "hyperstyle.json")["sha256"])
+            (folder / "README.md").write_text(card, encoding="utf-8")
+            return hub.upload(folder, repo, private=private, token=token, revision=revision, message=commit_message)
+
     def to(self, device: str | torch.device) -> HyperStyleInverter:
         """The same model with its weights moved to a device; returns itself."""
         chosen = pick_device(device)
@@ -189,7 +208,7 @@ class HyperStyleInverter:
     @property
     def methods(self) -> tuple[str, ...]:
         """Names that `invert(method=...)` accepts for this model."""
-        return tuple(n for n, m in _METHODS.items() if self.model.encoder and (self.model.hypernetwork or not m.refine))
+        return named.available(self.model)
 
     def describe(self) -> dict[str, Any]:
         """Domain, sizes, parts, edits, source, licence and hashes, as plain values."""
@@ -221,7 +240,7 @@ class HyperStyleInverter:
         image: ImageSource | Sequence[ImageSource],
         *,
         method: str | Refinement | None = None,
-        start: Start | None = None,
+        start: named.Start | None = None,
         steps: int | None = None,
         align: bool | Literal["auto"] = "auto",
         face: Literal["largest", "center"] | int = "largest",
@@ -236,9 +255,10 @@ class HyperStyleInverter:
 
         Args:
             image: path, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these.
-            method: "hyperstyle" (default where the model has a hypernetwork), "w-encoder", or a Refinement object.
-            start: crops [B,3,h,w] -> codes [B,L,D], in place of the model's encoder.
-            steps: passes of the refinement; None is the model's own number.
+            method: "hyperstyle" (default where the model has a hypernetwork), "w-encoder", "restyle-e4e", or a
+                Refinement object.
+            start: crops [B,3,h,w] -> codes [B,L,D], in place of the method's own start.
+            steps: passes of the refinement; None is the model's own number, for ReStyle 5.
             align: "auto" cuts the face out where landmarks are given or can be found, takes a square picture without
                 landmarks as a crop, and notes in `Inversion.sources` what it did; True aligns; False never does.
             face: which of several detected faces: the largest, the one nearest to the centre, or a place in the
@@ -247,7 +267,7 @@ class HyperStyleInverter:
             batch_size: pictures that go through the networks together; None is 8.
             on_error: "skip" leaves out pictures that fail and lists them in `Inversion.failures`.
             intermediates: keep the reconstructions before and after each pass.
-            callback: called with a `RefineStep` during refinement.
+            callback: called with a `RefineStep` (ReStyle: `RestyleStep`) during refinement.
             progress: show a progress bar over batches.
 
         Raises:
@@ -266,7 +286,7 @@ class HyperStyleInverter:
             raise ConfigError(f"batch_size={batch_size}: expected 1 or more.")
         if align not in (True, False, "auto"):
             raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
-        begin, refinement = self._method(method, start, intermediates)
+        begin, refinement = named.find(self.model, method, start, intermediates)
         if refinement is None and steps:
             raise MethodError(f"method 'w-encoder' has no refinement steps; steps={steps} was asked for.")
 
@@ -304,33 +324,11 @@ class HyperStyleInverter:
         whole = _joined(parts)
         return replace(whole, failures=tuple(failures)) if failures else whole
 
-    def _start(self, batch: Tensor, sources: tuple[Source, ...], begin: Start) -> Inversion:
+    def _start(self, batch: Tensor, sources: tuple[Source, ...], begin: named.Start) -> Inversion:
         model = self.model
         with torch.no_grad():
             w = model.generator.broadcast(begin(batch.to(model.dtype))).contiguous()
         return Inversion(model, w, crop=batch, sources=sources, method="w-encoder")
-
-    def _method(
-        self, method: str | Refinement | None, start: Start | None, intermediates: bool
-    ) -> tuple[Start, Refinement | None]:
-        begin = self.model.encoder if start is None else start
-        if begin is None:
-            raise MethodError(
-                "this model has no encoder to start from. Pass start=..., a function from crops [B,3,h,w] to codes "
-                "[B,L,D], or use a model folder with an encoder."
-            )
-        if method is not None and not isinstance(method, str):
-            return begin, method
-        name = method or ("hyperstyle" if self.model.hypernetwork is not None else "w-encoder")
-        if name not in _METHODS:
-            raise MethodError(f"no method {name!r}. {did_you_mean(name, _METHODS)}")
-        if not _METHODS[name].refine:
-            return begin, None
-        if self.model.hypernetwork is None:
-            raise MethodError(
-                f"method {name!r} needs a hypernetwork, which this model lacks. {did_you_mean(name, self.methods)}"
-            )
-        return begin, HyperStyleRefinement(keep_intermediates=intermediates)
 
     @staticmethod
     def _landmarks(landmarks: Landmarks | Sequence[Landmarks | None] | None, count: int, many: bool) -> list[Any]:

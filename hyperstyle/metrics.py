@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from hyperstyle.errors import ImageError
 from hyperstyle.networks.traits import TraitNetwork
 
-__all__ = ["identity", "l2", "ms_ssim", "perceptual"]
+__all__ = ["cosine", "identity", "l1", "l2", "ms_ssim", "ms_ssim_reference", "perceptual"]
 
 _LEVEL_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -25,6 +27,12 @@ def l2(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().mean((1, 2, 3))
 
 
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute error [B] on the [-1,1] scale."""
+    _check(a, b)
+    return (a - b).abs().mean((1, 2, 3))
+
+
 def ms_ssim(a: Tensor, b: Tensor, *, size: int = 256) -> Tensor:
     """Multi-scale structural similarity [B] (Wang et al., 2003), at most 1.
 
@@ -34,6 +42,34 @@ def ms_ssim(a: Tensor, b: Tensor, *, size: int = 256) -> Tensor:
     _check(a, b)
     if min(a.shape[2:]) < size:
         a, b = (F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False) for x in (a, b))
+    return _product(term.clamp(min=0) for term in _similarities(a, b, lambda x: x.new_full((len(x),), 2.0)))
+
+
+def ms_ssim_reference(a: Tensor, b: Tensor) -> Tensor:
+    """`ms_ssim` [B] as the official evaluation computes it, to be compared with published figures only.
+
+    The data range is guessed at every scale from `a`: 2 where it has a value below -0.5, else 1. A negative similarity
+    at any scale gives NaN; the official evaluation leaves such pictures out.
+
+    Raises:
+        ImageError: pictures of different shapes, or smaller than 176 px, in which the window exceeds the fifth scale.
+    """
+    _check(a, b)
+    if min(a.shape[2:]) < 176:
+        raise ImageError(f"pictures of {a.shape[2]}x{a.shape[3]} px: the reference form needs at least 176x176.")
+    return _product(_similarities(a, b, lambda x: torch.where(x.amin((1, 2, 3)) < -0.5, 2.0, 1.0).to(x.dtype)))
+
+
+def _product(terms: Iterable[Tensor]) -> Tensor:
+    """The weighted product [B] over scales."""
+    return torch.stack([term**weight for term, weight in zip(terms, _LEVEL_WEIGHTS, strict=True)]).prod(0)
+
+
+def _similarities(a: Tensor, b: Tensor, data_range: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+    """Mean similarity [B] at every scale: without luminance, which joins at the last one.
+
+    `data_range` gives the data ranges [B] of the first pictures of a scale.
+    """
     ticks = torch.arange(11, dtype=a.dtype, device=a.device) - 5
     window = torch.exp(-ticks.square() / (2 * 1.5**2))
     window = window / window.sum()
@@ -43,18 +79,16 @@ def ms_ssim(a: Tensor, b: Tensor, *, size: int = 256) -> Tensor:
         x = F.conv2d(x, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
         return F.conv2d(x, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
 
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
-    result = torch.ones(a.shape[0], dtype=a.dtype, device=a.device)
-    for level, weight in enumerate(_LEVEL_WEIGHTS):
+    for level in range(len(_LEVEL_WEIGHTS)):
+        c1, c2 = ((k * data_range(a)[:, None, None, None]) ** 2 for k in (0.01, 0.03))
         mean_a, mean_b = blur(a), blur(b)
         variance_a, variance_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
         covariance = blur(a * b) - mean_a * mean_b
-        contrast = (2 * covariance + c2) / (variance_a + variance_b + c2)
+        similarity = (2 * covariance + c2) / (variance_a + variance_b + c2)
         if level == len(_LEVEL_WEIGHTS) - 1:
-            contrast = contrast * (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-        result = result * contrast.mean((1, 2, 3)).clamp(min=0) ** weight
+            similarity = similarity * (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+        yield similarity.mean((1, 2, 3))
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    return result
 
 
 def perceptual(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
@@ -75,4 +109,9 @@ def perceptual(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
 def identity(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
     """Cosine similarity [B] of the identity embeddings."""
     _check(a, b)
-    return F.cosine_similarity(judge.embedding(a), judge.embedding(b))
+    return cosine(judge.embedding(a), judge.embedding(b))
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine [B] of vectors [B,E], such as those of `networks.similarity.Similarity`; 1 - cosine is a loss."""
+    return F.cosine_similarity(a, b)

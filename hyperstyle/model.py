@@ -16,6 +16,7 @@ from hyperstyle.edits import Edit
 from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.restyle import RestyleEncoder
 from hyperstyle.networks.traits import TraitNetwork
 
 __all__ = ["HasModel", "Model"]
@@ -33,6 +34,7 @@ class Model:
         judge: reads traits and identity, for `metrics`.
         perceptual: a second trait network, for losses; never the judge, which measures what these losses made.
         steps: passes of the hypernetwork by default.
+        restyle: crop and reconstruction -> how w should change.
         info: what `hyperstyle.json` says (source, licence, hashes, notes).
     """
 
@@ -44,12 +46,13 @@ class Model:
     judge: TraitNetwork | None = None
     perceptual: TraitNetwork | None = None
     steps: int = 5
+    restyle: RestyleEncoder | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by the name of their component."""
-        names = ("generator", "encoder", "hypernetwork", "judge", "perceptual")
+        names = ("generator", "encoder", "hypernetwork", "restyle", "judge", "perceptual")
         return {name: module for name in names if (module := getattr(self, name)) is not None}
 
     @property
@@ -69,7 +72,7 @@ class Model:
         for module in (self.generator, self.hypernetwork):
             for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):
                 digest.update(name.encode())
-                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+                digest.update(tensor.detach().float().cpu().contiguous().reshape(-1).numpy())  # not copied
         return digest.hexdigest()[:16]
 
 

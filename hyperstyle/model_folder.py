@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from hyperstyle.model import Model
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 
 __all__ = ["COMPONENTS", "check_parts", "read_model", "write_model"]
@@ -37,6 +38,7 @@ COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
     "generator": (Generator, GeneratorConfig),
     "encoder": (WEncoder, WEncoderConfig),
     "hypernetwork": (Hypernetwork, HypernetworkConfig),
+    "restyle": (RestyleEncoder, RestyleEncoderConfig),
     "judge": (TraitNetwork, TraitNetworkConfig),
     "perceptual": (TraitNetwork, TraitNetworkConfig),
 }
@@ -135,35 +137,34 @@ def _is_folder_name(name: object) -> bool:
 
 
 def check_parts(model: Model) -> None:
-    """Raises ConfigError unless generator, encoder, hypernetwork and domain fit together."""
+    """Raises ConfigError unless generator, encoders, hypernetwork and domain fit together."""
     generator, domain = model.generator.config, model.domain
-    checks: list[tuple[Callable[[], bool], str]] = [
-        (lambda: model.steps >= 0, f"steps={model.steps}, which is below 0"),
-        (lambda: generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
+    checks = [
+        (model.steps >= 0, f"steps={model.steps}, which is below 0"),
+        (generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
     ]
-    if model.encoder is not None:
-        e = model.encoder.config
-        checks += [
-            (
-                lambda: (e.rows, e.latent_width) == (generator.rows, generator.latent_width),
-                f"encoder for [{e.rows}, {e.latent_width}] codes, generator with [{generator.rows}, "
-                f"{generator.latent_width}]",
-            ),
-            (lambda: e.input_size == domain.input_size, f"encoder for {e.input_size} px, domain {domain.input_size}"),
-        ]
+    encoders: dict[str, WEncoder | RestyleEncoder | None] = {"encoder": model.encoder, "ReStyle encoder": model.restyle}
+    for name, encoder in encoders.items():
+        if encoder is not None:
+            e = encoder.config
+            checks += [
+                (
+                    (e.rows, e.latent_width) == (generator.rows, generator.latent_width),
+                    f"{name} for [{e.rows}, {e.latent_width}] codes, generator with [{generator.rows}, "
+                    f"{generator.latent_width}]",
+                ),
+                (e.input_size == domain.input_size, f"{name} for {e.input_size} px, domain {domain.input_size}"),
+            ]
     if model.hypernetwork is not None:
         h = model.hypernetwork.config
         checks += [
             (
-                lambda: h.generator == generator,
+                h.generator == generator,
                 f"hypernetwork for a generator of {h.generator.size} px with channels {h.generator.channels}, this one "
                 f"has {generator.size} px and {generator.channels}",
             ),
-            (
-                lambda: h.input_size == domain.input_size,
-                f"hypernetwork for {h.input_size} px, domain {domain.input_size}",
-            ),
+            (h.input_size == domain.input_size, f"hypernetwork for {h.input_size} px, domain {domain.input_size}"),
         ]
     for ok, text in checks:
-        if not ok():
+        if not ok:
             raise ConfigError(f"parts do not fit together: {text}. Use parts that were trained together.")

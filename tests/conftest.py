@@ -94,9 +94,12 @@ class CheckpointMaker:
         drawn = self.script("hyperstyle").tensors({**manifest, "tensors": wanted}, seed)
         return {key.removeprefix(prefix): torch.from_numpy(np.asarray(array)) for key, array in drawn}
 
-    def write(self, name: str, path: Path, seed: int = 0) -> Path:
-        """Writes a file of the HyperStyle family; the largest have 1.4 GB."""
-        torch.save(self.script("hyperstyle").build(self.manifest("hyperstyle", name), seed), path)
+    def write(self, name: str, path: Path, seed: int = 0, **opts: Any) -> Path:
+        """Writes a file of the HyperStyle family, with some of its `opts` replaced; the largest have 1.4 GB."""
+        content = self.script("hyperstyle").build(self.manifest("hyperstyle", name), seed)
+        if opts:
+            content["opts"] = {**content["opts"], **opts}
+        torch.save(content, path)
         return path
 
     def small_generator(self) -> Generator:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from hyperstyle.errors import CheckpointError
@@ -46,19 +48,79 @@ def test_an_object_that_would_run_something_is_refused_and_does_not_run(tmp_path
     assert trace.exists()  # it was a real one
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("mmap", [True, False])
+def test_the_numbers_of_a_file_may_stay_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mmap: bool, zipped: bool
+) -> None:
+    path = tmp_path / "good.pt"
+    state = {"weight": torch.randn(1000), "half": torch.randn(3).half(), "again": None}
+    state["again"] = state["weight"]
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    asked: list[bool] = []
+    read = torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: (asked.append(kwargs["mmap"]), read(*args, **kwargs))[1])
+    loaded = load_state(path, mmap=mmap)
+    assert asked == [mmap and zipped]
+    assert torch.equal(loaded["weight"], state["weight"])
+    assert torch.equal(loaded["half"], state["half"])
+    assert loaded["again"].data_ptr() == loaded["weight"].data_ptr()
+    loaded["weight"].zero_()  # changes nothing on disk
+    assert torch.equal(load_state(path)["weight"], state["weight"])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_namespace_of_options_becomes_a_dictionary(tmp_path: Path, zipped: bool) -> None:
+    options = argparse.Namespace(size=1024, device="cuda:0", layers=[1, 2])
+    torch.save({"opts": options}, tmp_path / "good.pt", _use_new_zipfile_serialization=zipped)
+    assert load_state(tmp_path / "good.pt") == {"opts": vars(options)}
+    with pytest.raises(pickle.UnpicklingError):  # allowed meanwhile, and no longer
+        torch.load(tmp_path / "good.pt", weights_only=True)
+
+
+def test_a_namespace_is_no_way_in_for_what_it_holds(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save({"opts": argparse.Namespace(size=_WritesAFile(trace))}, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError, match="nothing of it was executed"):
+        load_state(tmp_path / "bad.pt")
+    assert not trace.exists()
+
+
 def test_objects_of_other_classes_are_refused(tmp_path: Path) -> None:
     torch.save({"path": tmp_path}, tmp_path / "odd.pt")
-    with pytest.raises(CheckpointError, match="was not loaded"):
+    with pytest.raises(CheckpointError, match=r"was not loaded, .*: it asks for pathlib\.\w+, which is not needed"):
         load_state(tmp_path / "odd.pt")
 
 
-@pytest.mark.parametrize("content", [b"", b"just text\n", b"PK\x03\x04 cut off", b"\x80\x02}q\x00X"])
-def test_what_is_no_such_file_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><title>Sign in</title>", "is a web page and no PyTorch file: the server answered"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer and no PyTorch file"),
+        (safetensors.torch.save({"w": torch.zeros(1)}), "is a safetensors file and no PyTorch file"),
+        (b"just text\n", r"is no PyTorch file: it begins with b'just text\\n'"),
+        (b"PK\x03\x04 cut off", "is a damaged PyTorch file, or one cut off"),
+        (b"\x80\x02}q\x00X", "was not loaded: it is a plain pickle and no PyTorch file"),
+    ],
+)
+def test_what_is_no_such_file_is_refused_by_name_and_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "junk.pt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"junk\.pt") as caught:
+    with pytest.raises(CheckpointError, match=rf"junk\.pt {message}") as caught:
         load_state(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_was_cut_off_is_refused_in_one_line(tmp_path: Path, zipped: bool) -> None:
+    path = tmp_path / "half.pt"
+    torch.save({"weight": torch.zeros(10_000)}, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:20_000])
+    for mmap in (True, False):
+        with pytest.raises(CheckpointError, match=r"half\.pt is a damaged PyTorch file, or one cut off: ") as caught:
+            load_state(path, mmap=mmap)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:

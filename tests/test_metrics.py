@@ -98,7 +98,45 @@ def test_identity_is_a_cosine(picture: Tensor, judge: TraitNetwork) -> None:
     torch.testing.assert_close(metrics.identity(picture, picture.flip(0), judge), expected)
 
 
-@pytest.mark.parametrize("name", ["l2", "ms_ssim"])
+def test_l1_is_the_mean_distance_on_the_scale_of_minus_one_to_one() -> None:
+    b = torch.stack([torch.full((3, 2, 2), -0.5), torch.zeros(3, 2, 2)])
+    b[1, 0, 0, 0] = 1.0
+    assert metrics.l1(torch.zeros(2, 3, 2, 2), b).tolist() == pytest.approx([0.5, 1 / 12])
+
+
+def test_cosines_do_not_know_lengths() -> None:
+    a, b = torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[5.0, 0.0], [-2.0, 0.0]])
+    assert metrics.cosine(a, b).tolist() == pytest.approx([1.0, -(0.5**0.5)])
+
+
+def test_both_forms_of_ms_ssim_agree_where_values_spread_and_resemble_each_other(picture: Tensor) -> None:
+    big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False)
+    big = big / big.abs().amax((1, 2, 3), keepdim=True) * 2  # values below -0.5 at every scale
+    other = big + 0.1 * torch.randn_like(big)
+    torch.testing.assert_close(metrics.ms_ssim_reference(big, other), metrics.ms_ssim(big, other))
+
+
+def test_the_reference_form_guesses_the_range_of_the_first_picture(picture: Tensor) -> None:
+    big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False).clamp(-0.4, 0.4)
+    other = big + 0.1 * torch.randn_like(big)
+    # With half the range on twice the scale, nothing changes.
+    torch.testing.assert_close(metrics.ms_ssim_reference(big, other), metrics.ms_ssim(2 * big, 2 * other))
+    assert (metrics.ms_ssim_reference(big, other) < metrics.ms_ssim(big, other) - 1e-4).all()
+    outlier = other.clone()
+    outlier[:, :, :32, :32] = -1.0  # reaches the coarsest scale
+    forth, back = metrics.ms_ssim_reference(big, outlier), metrics.ms_ssim_reference(outlier, big)
+    assert (back > forth + 1e-4).all()
+
+
+def test_the_reference_form_has_no_figure_for_opposites(picture: Tensor) -> None:
+    big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False)
+    assert metrics.ms_ssim_reference(big, -big).isnan().all()
+    assert metrics.ms_ssim_reference(big, big).tolist() == pytest.approx([1.0, 1.0])
+    with pytest.raises(ImageError, match="at least 176x176"):
+        metrics.ms_ssim_reference(picture, picture)
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "ms_ssim", "ms_ssim_reference"])
 def test_pictures_of_different_shapes_are_refused(name: str) -> None:
     with pytest.raises(ImageError, match="expected the same"):
         getattr(metrics, name)(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 9))
@@ -109,6 +147,7 @@ def test_pictures_of_different_shapes_are_refused(name: str) -> None:
 def test_a_batch_has_the_figures_of_its_pictures(picture: Tensor, judge: TraitNetwork) -> None:
     other = picture + 0.2 * torch.randn_like(picture)
     rows: list[Callable[[Tensor, Tensor], Tensor]] = [
+        metrics.l1,
         metrics.l2,
         metrics.ms_ssim,
         lambda a, b: metrics.perceptual(a, b, judge),

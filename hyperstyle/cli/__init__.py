@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import hyperstyle
-from hyperstyle.cli import demo, edit, evaluate, info, invert
+from hyperstyle.cli import bench, convert, demo, edit, evaluate, export, fetch, import_, info, invert
 from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = (demo, invert, edit, evaluate, info)
+_COMMANDS = (demo, invert, edit, convert, fetch, export, import_, evaluate, bench, info)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     clock = _Clock()
     with clock.stage("load the model"):
         inverter = load_inverter(args)
-    if inverter.model.domain.name != "avatars":
+    if not inverter.model.domain.drawn:
         raise ConfigError(f"the demo shows avatars; this model's domain is {inverter.model.domain.name!r}.")
     with clock.stage("render the portraits"):
         from hyperstyle.avatars.photo import demo_photo

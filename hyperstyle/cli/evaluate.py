@@ -178,7 +178,7 @@ def _held_out(inverter: HyperStyleInverter, count: int) -> Tensor:
     from hyperstyle.evaluation import held_out_avatars
 
     domain = inverter.model.domain
-    if domain.name != "avatars":
+    if not domain.drawn:
         raise ConfigError(f"the held-out pictures are avatars; this model's domain is {domain.name!r}.")
     return held_out_avatars(count, domain.input_size[0])
 

@@ -13,6 +13,7 @@ from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.lazy import LazyOffsets
 
 __all__ = ["HyperStyleRefinement", "RefineStep", "refine"]
 
@@ -61,7 +62,7 @@ def refine(
     """
 
     def synthesize() -> Tensor:
-        out: Tensor = generator(w, None if codes is None else hypernetwork.offsets(codes))
+        out: Tensor = generator(w, None if codes is None else LazyOffsets(hypernetwork, codes))
         return out
 
     image = synthesize()

@@ -51,6 +51,11 @@ class TrunkConfig:
         """The encoders' trunk: IR-SE-50, 256 px -> 16 px."""
         return cls((64, 128, 256, 512), (3, 4, 14, 3), stem_kernel=3, stem_stride=1, first_stride=2)
 
+    @classmethod
+    def ir101(cls) -> TrunkConfig:
+        """The trunk of the network behind the identity figure: 112 px -> 7 px."""
+        return cls((64, 128, 256, 512), (3, 13, 30, 3), stem_kernel=3, stem_stride=1, first_stride=2)
+
     @property
     def stages(self) -> list[tuple[int, int, int]]:
         """(channels in, channels out, stride) of every residual block, in order."""
@@ -130,9 +135,9 @@ class _SqueezeExcite(nn.Module):
 
 
 class _IRSEBlock(nn.Module):
-    """Pre-normalised residual block with squeeze-and-excitation; the second convolution carries the stride."""
+    """Pre-normalised residual block, with or without squeeze-and-excitation; the second convolution has the stride."""
 
-    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm) -> None:
+    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm, squeeze: bool) -> None:
         super().__init__()
         self.shortcut_layer: nn.Module
         if channels_in == channels:
@@ -146,7 +151,7 @@ class _IRSEBlock(nn.Module):
             nn.PReLU(channels),
             nn.Conv2d(channels, channels, 3, stride, 1, bias=False),
             normalization(norm, channels),
-            _SqueezeExcite(channels),
+            *([_SqueezeExcite(channels)] if squeeze else []),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -155,14 +160,14 @@ class _IRSEBlock(nn.Module):
 
 
 class IRSETrunk(nn.Module):
-    """[B,channels,h,w] -> features [B,widths[-1],h',w'] (16x smaller as published)."""
+    """[B,channels,h,w] -> features [B,widths[-1],h',w'] (16x smaller as published); `squeeze=False` makes it IR."""
 
-    def __init__(self, channels: int, config: TrunkConfig) -> None:
+    def __init__(self, channels: int, config: TrunkConfig, *, squeeze: bool = True) -> None:
         super().__init__()
         width, kernel = config.widths[0], config.stem_kernel
         stem = nn.Conv2d(channels, width, kernel, config.stem_stride, kernel // 2, bias=False)
         self.input_layer = nn.Sequential(stem, normalization(config.norm, width), nn.PReLU(width))
-        self.body = nn.Sequential(*(_IRSEBlock(i, o, s, config.norm) for i, o, s in config.stages))
+        self.body = nn.Sequential(*(_IRSEBlock(i, o, s, config.norm, squeeze) for i, o, s in config.stages))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(self.input_layer(x))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,20 +20,36 @@ class OffsetCodes:
     A head that is affine in its code, Δ(c) = A c + b, satisfies Σ_t Δ(c_t) = A Σ_t c_t + T b: the sum of the codes
     and T carry the accumulated offset exactly (Eq. 6). Heads that are not affine keep one code per pass.
 
+    Offsets that were not predicted here, such as imported ones, have no codes: they are kept dense, beside the codes
+    or alone, and are added to what the codes give.
+
     Attributes:
         sums: layer -> [B,C], weighted sum of the codes of affine heads.
         terms: layer -> [B,K,C], the codes of the K passes for the other heads.
         weights: [B,K] weight of each pass ([B,1], the sum, where no head needs them one by one).
+        dense: layer -> Δ, broadcastable to [B,O,I,k,k].
     """
 
     sums: Mapping[str, Tensor]
     terms: Mapping[str, Tensor]
     weights: Tensor
+    dense: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of_dense(cls, dense: Mapping[str, Tensor]) -> OffsetCodes:
+        """Dense offsets alone, layer -> [B,O,I,k,k], at least one layer."""
+        first = next(iter(dense.values()))
+        return cls({}, {}, first.new_zeros(first.shape[0], 1), dense)
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """Names of all layers that have a code."""
+        return (*self.sums, *self.terms)
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of all layers that have a code."""
-        return (*self.sums, *self.terms)
+        """Names of all layers that have a code or a dense offset."""
+        return (*self.coded, *(name for name in self.dense if name not in self.coded))
 
     @property
     def count(self) -> Tensor:
@@ -43,7 +59,7 @@ class OffsetCodes:
     @property
     def values(self) -> int:
         """How many numbers describe one picture."""
-        tensors = [*self.sums.values(), *self.terms.values(), self.weights]
+        tensors = [*self.sums.values(), *self.terms.values(), self.weights, *self.dense.values()]
         return sum(t[0].numel() for t in tensors)
 
     def __len__(self) -> int:
@@ -51,38 +67,41 @@ class OffsetCodes:
 
     def __add__(self, other: OffsetCodes) -> OffsetCodes:
         """The codes whose dense offsets are the sum of both (Eq. 6)."""
+        dense = _added(self.dense, other.dense)
+        if not self.coded or not other.coded:
+            return replace(self if self.coded else other, dense=dense)
         self._check(other)
         sums = {name: code + other.sums[name] for name, code in self.sums.items()}
         if not self.terms:
-            return OffsetCodes(sums, {}, (self.count + other.count)[:, None])
+            return OffsetCodes(sums, {}, (self.count + other.count)[:, None], dense)
         terms = {name: torch.cat([code, other.terms[name]], 1) for name, code in self.terms.items()}
-        return OffsetCodes(sums, terms, torch.cat([self.weights, other.weights], 1))
+        return OffsetCodes(sums, terms, torch.cat([self.weights, other.weights], 1), dense)
 
     def __mul__(self, factor: float) -> OffsetCodes:
         """The codes whose dense offsets are `factor` times these."""
-        return OffsetCodes({n: c * factor for n, c in self.sums.items()}, dict(self.terms), self.weights * factor)
+        sums, dense = ({n: t * factor for n, t in group.items()} for group in (self.sums, self.dense))
+        return OffsetCodes(sums, dict(self.terms), self.weights * factor, dense)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> OffsetCodes:
         """The same structure with `function` applied to every tensor (indexing, moving, detaching)."""
-        return OffsetCodes(
-            {n: function(c) for n, c in self.sums.items()},
-            {n: function(c) for n, c in self.terms.items()},
-            function(self.weights),
-        )
+        sums, terms, dense = ({n: function(t) for n, t in g.items()} for g in (self.sums, self.terms, self.dense))
+        return OffsetCodes(sums, terms, function(self.weights), dense)
 
     def only(self, layers: Sequence[str]) -> OffsetCodes:
-        """The codes of these layers alone; the other layers are left as they are in the generator."""
-        return OffsetCodes(
-            {n: c for n, c in self.sums.items() if n in layers},
-            {n: c for n, c in self.terms.items() if n in layers},
-            self.weights,
-        )
+        """What stands here for these layers alone; the other layers are left as they are in the generator."""
+        groups = (self.sums, self.terms, self.dense)
+        sums, terms, dense = ({n: t for n, t in group.items() if n in layers} for group in groups)
+        return OffsetCodes(sums, terms, self.weights, dense)
 
     def update(self, other: OffsetCodes) -> OffsetCodes:
         """These codes with the layers of `other` replaced by its own; both must have the same pass weights."""
+        own = self.only([name for name in self.layers if name not in other.layers])
+        dense = {**own.dense, **other.dense}
+        if not own.coded or not other.coded:
+            return replace(own if own.coded else other, dense=dense)
         if self.weights.shape != other.weights.shape or not torch.equal(self.weights, other.weights):
             raise InversionError("offset codes of a different number of passes cannot be mixed by layer.")
-        return OffsetCodes({**self.sums, **other.sums}, {**self.terms, **other.terms}, self.weights)
+        return OffsetCodes({**own.sums, **other.sums}, {**own.terms, **other.terms}, self.weights, dense)
 
     @staticmethod
     def mixed(mine: OffsetCodes | None, theirs: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
@@ -100,6 +119,8 @@ class OffsetCodes:
         first = parts[0]
         for part in parts[1:]:
             first._check(part)
+            if part.dense.keys() != first.dense.keys():
+                raise InversionError("pictures with dense offsets of different layers cannot be one batch.")
         width = max(p.weights.shape[1] for p in parts)
 
         def pad(t: Tensor) -> Tensor:  # fewer passes: weight 0
@@ -109,11 +130,21 @@ class OffsetCodes:
             {n: torch.cat([p.sums[n] for p in parts]) for n in first.sums},
             {n: torch.cat([pad(p.terms[n]) for p in parts]) for n in first.terms},
             torch.cat([pad(p.weights) for p in parts]),
+            {n: torch.cat([p.dense[n] for p in parts]) for n in first.dense},
         )
+
+    def expanded(self, offsets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`offsets`, which a hypernetwork made of the codes, and the dense ones added to them."""
+        return _added(offsets, self.dense)
 
     def _check(self, other: OffsetCodes) -> None:
         if set(self.sums) != set(other.sums) or set(self.terms) != set(other.terms):
             raise InversionError(
                 "offset codes of different layers cannot be combined: "
-                f"{len(self.layers)} layers here, {len(other.layers)} there."
+                f"{len(self.coded)} layers here, {len(other.coded)} there."
             )
+
+
+def _added(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Sums by layer; a layer that one side lacks counts as zero there."""
+    return {**a, **{name: a[name] + value if name in a else value for name, value in b.items()}}

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.networks.ops import EqualLinear, Modulation, bias_activation, fir_kernel, modulated_conv, upsample
+from hyperstyle.networks.ops import (
+    EqualLinear,
+    Modulation,
+    bias_activation,
+    fir_kernel,
+    modulated_conv,
+    normal,
+    upsample,
+)
 
 __all__ = ["Generator", "GeneratorConfig", "LayerSpec", "NoiseMaps", "NoiseMode", "Offsets", "layer_table"]
 
@@ -122,7 +130,7 @@ class _PixelNorm(nn.Module):
 class _ConstantInput(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
+        self.input = nn.Parameter(normal(1, channels, 4, 4))
 
 
 class _Blur(nn.Module):
@@ -138,7 +146,7 @@ class _ModulatedConv(nn.Module):
         super().__init__()
         self.spec = spec
         shape = (1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
-        self.weight = nn.Parameter(torch.randn(shape))
+        self.weight = nn.Parameter(normal(*shape))
         self.modulation = EqualLinear(latent_width, spec.channels_in, bias_init=1.0)
         if spec.up:
             self.blur = _Blur()
@@ -181,9 +189,12 @@ class _StyledConv(nn.Module):
         self, x: Tensor, style: Tensor, offset: Tensor | None, noise: Tensor | None, modulation: Modulation
     ) -> Tensor:
         x = self.conv(x, style, offset, modulation)
+        # Nobody else has the convolution's output; under autocast, sums with weights are of the weights' type.
+        in_place = not torch.is_grad_enabled() and x.dtype == self.activate.bias.dtype
         if noise is not None:
-            x = x + self.noise.weight * noise.to(x.dtype)
-        return bias_activation(x, self.activate.bias)
+            noise = self.noise.weight * noise.to(x.dtype)
+            x = x.add_(noise) if in_place else x + noise
+        return bias_activation(x, self.activate.bias, in_place=in_place)
 
 
 class _ToRGB(nn.Module):
@@ -209,7 +220,7 @@ class _Noises(nn.Module):
     def __init__(self, resolutions: tuple[int, ...]) -> None:
         super().__init__()
         for i, size in enumerate([4, *(r for r in resolutions[1:] for _ in range(2))]):
-            self.register_buffer(f"noise_{i}", torch.randn(1, 1, size, size))
+            self.register_buffer(f"noise_{i}", normal(1, 1, size, size))
 
     def at(self, i: int) -> Tensor:
         return self.get_buffer(f"noise_{i}")
@@ -310,7 +321,7 @@ class Generator(nn.Module):
         Args:
             styles: layer name -> [B,I], all layers.
             offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the layer's weight becomes weight * (1 + Δ).
-                Absent layers are untouched.
+                Absent layers are untouched. Each is asked for once, when its layer is run.
             noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
                 each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
             random: source of the fresh noise.
@@ -326,7 +337,7 @@ class Generator(nn.Module):
         image: Tensor | None = None
         noise_index = 0
         for spec in self.layers:
-            style, offset = styles[spec.name], offsets.get(spec.name)
+            style, offset = styles[spec.name], self._offset(spec, offsets, batch)
             if spec.torgb:
                 image = self._block(spec)(x, style, offset, image, modulation)
                 continue
@@ -366,12 +377,18 @@ class Generator(nn.Module):
             shapes = [tuple(map_.shape) for map_ in noise]
             if not any(shapes == [(n, 1, r, r) for r in sizes] for n in (1, batch)):
                 raise ConfigError(f"noise maps of shapes {shapes}: expected [1 or {batch}, 1, r, r] with r = {sizes}.")
-        for spec in self.layers:
-            full = (batch, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
-            given = tuple(offsets[spec.name].shape) if spec.name in offsets else ()
-            if len(given) > 5 or any(n not in (1, m) for n, m in zip(given, full[5 - len(given) :], strict=True)):
-                raise ConfigError(f"offset of shape {given} for {spec.name}: expected one that broadcasts to {full}.")
         return batch
+
+    def _offset(self, spec: LayerSpec, offsets: Offsets, batch: int) -> Tensor | None:
+        """The offset of a layer, None where there is none. Raises ConfigError for a wrong shape."""
+        if spec.name not in offsets:
+            return None
+        offset = offsets[spec.name]
+        full = (batch, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
+        given = tuple(offset.shape)
+        if len(given) > 5 or any(n not in (1, m) for n, m in zip(given, full[5 - len(given) :], strict=True)):
+            raise ConfigError(f"offset of shape {given} for {spec.name}: expected one that broadcasts to {full}.")
+        return offset
 
     def _noise(self, noise: NoiseMode | NoiseMaps, i: int, batch: int, random: torch.Generator | None) -> Tensor | None:
         if noise == "none":

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.generator import LayerSpec
-from hyperstyle.networks.ops import EqualLinear
+from hyperstyle.networks.ops import EqualLinear, normal
 
 __all__ = ["CompactHead", "Head", "PlainHead", "SeparableHead", "SharedExpander", "SharedHead"]
 
@@ -25,10 +24,10 @@ class SharedExpander(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
-        self.w1 = nn.Parameter(torch.randn(width, width * 9) / 40)
-        self.b1 = nn.Parameter(torch.randn(width * 9) / 40)
-        self.w2 = nn.Parameter(torch.randn(width, width * width) / 40)
-        self.b2 = nn.Parameter(torch.randn(width * width) / 40)
+        self.w1 = nn.Parameter(normal(width, width * 9, scale=1 / 40))
+        self.b1 = nn.Parameter(normal(width * 9, scale=1 / 40))
+        self.w2 = nn.Parameter(normal(width, width * width, scale=1 / 40))
+        self.b2 = nn.Parameter(normal(width * width, scale=1 / 40))
 
     def forward(self, code: Tensor, count: Tensor) -> Tensor:
         """Summed code [B,C] of `count` [B] passes -> [B,C,C,3,3]; both biases count once per pass."""

@@ -147,20 +147,19 @@ class Hypernetwork(nn.Module):
         """Offset codes -> dense offsets Δ, layer name -> [B,O,I,k,k] (or [B,O,I,1,1] where all taps are equal).
 
         Args:
-            codes: what `forward` returned, or a weighted sum of such.
+            codes: what `forward` returned, or a weighted sum of such; dense offsets among them are added.
             layers: only these layers; those without a code are left out.
 
         Raises:
             ConfigError: codes for a layer that this hypernetwork does not change.
         """
         known = {s.name for s in self.layers}
-        if foreign := sorted(set(codes.layers) - known):
+        if foreign := sorted(set(codes.coded) - known):
             raise ConfigError(f"offset codes for layer {foreign[0]!r}, which this hypernetwork does not change.")
-        chosen = known if layers is None else set(layers)
+        if layers is not None:
+            codes = codes.only(list(layers))
         result: dict[str, Tensor] = {}
         for spec in self.layers:
-            if spec.name not in chosen:
-                continue
             head = self._block(spec)
             if spec.name in codes.sums:
                 result[spec.name] = head.expand(codes.sums[spec.name], codes.count, self.shared_weight_hypernet)
@@ -174,7 +173,7 @@ class Hypernetwork(nn.Module):
                         for k in range(terms.shape[1])
                     ]
                 ).sum(0)
-        return result
+        return codes.expanded(result)
 
     def _block(self, spec: LayerSpec) -> Head:
         head = self.refinement_blocks[str(spec.index)]

@@ -15,17 +15,31 @@ __all__ = [
     "bias_activation",
     "fir_kernel",
     "modulated_conv",
+    "normal",
     "upfirdn",
     "upsample",
 ]
 
 Modulation = Literal["weights", "activations"]
 
+_LARGE = 1 << 16  # positions of a map: from 257 px on, what convolutions copy is what fills the memory
+_BLOCK = 1 << 20  # values of large maps that are filtered at once: few enough for the processor's cache
+_ROWS = 64  # rows of large maps that are convolved at once
+
+
+def normal(*shape: int, scale: float = 1.0) -> Tensor:
+    """New weights from a normal distribution with standard deviation `scale`; on the meta device only their shape.
+
+    There, drawing and scaling would import PyTorch's compiler (a thousand modules, seconds) for numbers that are none.
+    """
+    weights = torch.empty(shape)
+    return weights if weights.is_meta else weights.normal_().mul_(scale)
+
 
 def fir_kernel(gain: float = 4.0) -> Tensor:
     """The separable [1, 3, 3, 1] low-pass filter as a [4,4] tensor that sums to `gain` (4 undoes zero insertion)."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    return torch.outer(taps, taps) / 64.0 * gain
+    taps = (1.0, 3.0, 3.0, 1.0)
+    return torch.tensor([[a * b / 64.0 * gain for b in taps] for a in taps])
 
 
 def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)) -> Tensor:
@@ -46,9 +60,32 @@ def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple
         grid = x.new_zeros(batch, channels, height, up, width, up)
         grid[:, :, :, 0, :, 0] = x
         x = grid.reshape(batch, channels, height * up, width * up)
+    if down == 1 and _without_copies(x):
+        return _sum_of_shifts(x, kernel, pad)
     x = F.pad(x, (pad[0], pad[1], pad[0], pad[1]))
     weight = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, -1, -1)  # [C,1,k,k]
     return F.conv2d(x, weight, stride=down, groups=channels)
+
+
+def _without_copies(x: Tensor) -> bool:
+    """Whether maps are so large that the copies which convolutions make of them matter, and none is for gradients."""
+    wide = x.element_size() >= 4  # half precision would round each of the sums
+    return x.device.type == "cpu" and wide and x.shape[2] * x.shape[3] > _LARGE and not torch.is_grad_enabled()
+
+
+def _sum_of_shifts(x: Tensor, kernel: Tensor, pad: tuple[int, int]) -> Tensor:
+    """The filter tap by tap, a few maps at a time: nothing as large as `x` is made but the result."""
+    batch, channels, height, width = x.shape
+    height_out, width_out = (n + sum(pad) - len(kernel) + 1 for n in (height, width))
+    out = x.new_zeros(batch * channels, height_out, width_out)
+    taps = kernel.flip(0, 1).tolist()
+    count = max(1, _BLOCK // (height * width))
+    for maps, sums in zip(torch.split(x.reshape(-1, height, width), count), torch.split(out, count), strict=True):
+        padded = F.pad(maps, (pad[0], pad[1], pad[0], pad[1]))
+        for i, row in enumerate(taps):
+            for j, tap in enumerate(row):
+                sums.add_(padded[:, i : i + height_out, j : j + width_out], alpha=tap)
+    return out.view(batch, channels, height_out, width_out)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -56,10 +93,18 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     return upfirdn(x, kernel, up=2, pad=(2, 1))
 
 
-def bias_activation(x: Tensor, bias: Tensor) -> Tensor:
-    """Bias per channel, leaky ReLU with slope 0.2, gain sqrt(2) (keeps the variance)."""
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    return F.leaky_relu(x + bias.view(shape), 0.2) * math.sqrt(2.0)
+def bias_activation(x: Tensor, bias: Tensor, *, in_place: bool = False) -> Tensor:
+    """Bias per channel, leaky ReLU with slope 0.2, gain sqrt(2) (keeps the variance).
+
+    Args:
+        x: [B,C,...].
+        bias: [C].
+        in_place: `x` may be overwritten; only where no gradient is recorded.
+    """
+    bias = bias.view((1, -1) + (1,) * (x.ndim - 2))
+    if in_place:
+        return F.leaky_relu_(x.add_(bias), 0.2).mul_(math.sqrt(2.0))
+    return F.leaky_relu(x + bias, 0.2) * math.sqrt(2.0)
 
 
 class EqualLinear(nn.Module):
@@ -82,7 +127,7 @@ class EqualLinear(nn.Module):
         activate: bool = False,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(features_out, features_in) / rate)
+        self.weight = nn.Parameter(normal(features_out, features_in, scale=1 / rate))
         self.bias = nn.Parameter(torch.full((features_out,), float(bias_init)))
         self.scale = rate / math.sqrt(features_in)
         self.rate = rate
@@ -182,8 +227,23 @@ def _modulated_by_activations(
 def _convolve(x: Tensor, weight: Tensor, groups: int, up: bool) -> Tensor:
     """Grouped convolution with padding k // 2, or the transposed one with stride 2 that gives 2H + 1."""
     if not up:
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
+        half = weight.shape[-1] // 2
+        if _without_copies(x):
+            return _in_strips(x, weight, half, groups)
+        return F.conv2d(x, weight, padding=half, groups=groups)
     # conv_transpose2d wants [groups * I, O, k, k]
     size_out, size_in, k, _ = weight.shape
     weight = weight.reshape(groups, size_out // groups, size_in, k, k).transpose(1, 2).flatten(0, 1)
     return F.conv_transpose2d(x, weight, stride=2, groups=groups)
+
+
+def _in_strips(x: Tensor, weight: Tensor, half: int, groups: int) -> Tensor:
+    """The convolution with padding `half`, a few rows at a time, each with the `half` rows around it."""
+    height = x.shape[2]
+    out = x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
+    for top in range(0, height, _ROWS):
+        end = min(top + _ROWS, height)
+        first, last = max(0, top - half), min(end + half, height)
+        strip = F.conv2d(x[:, :, first:last], weight, padding=half, groups=groups)
+        out[:, :, top:end] = strip[:, :, top - first : end - first]
+    return out

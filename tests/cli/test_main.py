@@ -12,7 +12,7 @@ import pytest
 from hyperstyle import cli
 from hyperstyle.errors import HyperStyleError
 
-COMMANDS = ("demo", "edit", "evaluate", "info", "invert")
+COMMANDS = ("bench", "convert", "demo", "edit", "evaluate", "export", "fetch", "import", "info", "invert")
 Run = Callable[..., CompletedProcess[str]]
 
 

@@ -16,8 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.convert import convert, read_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia, nvidia_state
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
+from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
@@ -132,6 +134,17 @@ def test_a_generator_survives_the_way_through_a_pickle_bit_for_bit(
     assert not found.training
     assert not any(parameter.requires_grad for parameter in found.parameters())
     assert {parameter.device.type for parameter in found.parameters()} == {"cpu"}
+
+
+def test_a_pickle_becomes_a_model_folder(write: Write, tmp_path: Path) -> None:
+    generator = build()
+    path = write(nvidia_state(generator))
+    assert_equal(read_generator(path), generator)
+    done = convert(path, tmp_path / "m", domain="wild")
+    assert (done.kind, done.consumed) == ("nvidia", {"generator": len(generator.state_dict())})
+    model = HyperStyleInverter.from_pretrained(tmp_path / "m", device="cpu").model
+    assert_equal(model.generator, generator)
+    assert model.info["source"] == "network.pkl (StyleGAN2 generator in NVIDIA's pickle)"
 
 
 def test_a_generator_of_the_published_size_has_the_published_names_and_shapes() -> None:

@@ -102,3 +102,56 @@ def test_codes_of_different_layers_are_not_joined_or_added() -> None:
         x + y
     with pytest.raises(InversionError, match="different layers"):
         OffsetCodes.cat([x, codes(terms=False)])
+
+
+def dense(*layers: str, batch: int = 2) -> OffsetCodes:
+    return OffsetCodes.of_dense({name: torch.randn(batch, 3, 4, 1, 1) for name in layers})
+
+
+def test_dense_offsets_are_added_scaled_chosen_and_joined_without_codes() -> None:
+    x, y = dense("a", "b"), dense("b", "c")
+    assert (len(x), x.layers, x.coded, x.count.tolist(), x.values) == (2, ("a", "b"), (), [0, 0], 25)
+    added = x + y * 0.5
+    assert added.layers == ("a", "b", "c")
+    assert torch.equal(added.dense["b"], x.dense["b"] + y.dense["b"] / 2)
+    assert torch.equal(added.dense["a"], x.dense["a"])
+    assert x.only(["b"]).layers == ("b",)
+    assert torch.equal(x.apply(lambda t: t[:1]).dense["a"], x.dense["a"][:1])
+    assert torch.equal(OffsetCodes.cat([x, x]).dense["a"], torch.cat([x.dense["a"]] * 2))
+    with pytest.raises(InversionError, match="different layers cannot be one batch"):
+        OffsetCodes.cat([x, y])
+
+
+@pytest.mark.parametrize("terms", [True, False])
+def test_codes_and_dense_offsets_stand_beside_each_other(terms: bool) -> None:
+    x, y = codes(passes=2, terms=terms), dense("b", "z")
+    for both in (x + y, y + x):
+        assert set(both.layers) == {*x.layers, "z"}
+        assert both.coded == x.coded
+        assert torch.equal(both.count, x.count)
+        assert torch.equal(both.sums["a"], x.sums["a"])
+        assert torch.equal(both.dense["b"], y.dense["b"])
+    more = (x + y) + x
+    assert more.count.tolist() == [4, 4]
+    assert torch.equal(more.dense["z"], y.dense["z"])
+
+
+def test_layers_are_exchanged_between_codes_and_dense_offsets() -> None:
+    x, y = codes(passes=2), dense("b", "z")
+    updated = x.update(y)
+    assert set(updated.coded) == {"a", "s"}
+    assert set(updated.dense) == {"b", "z"}
+    back = updated.update(x.only(["b"]))
+    assert set(back.coded) == {"a", "b", "s"}
+    assert set(back.dense) == {"z"}
+    assert y.update(x.only(["b"])).coded == ("b",)
+    assert torch.equal(y.update(x.only(["b"])).count, x.count)
+
+
+def test_what_is_made_of_codes_and_what_is_dense_adds_up() -> None:
+    y = dense("b", "z")
+    made = {"a": torch.ones(2, 3, 4, 3, 3), "b": torch.ones(2, 3, 4, 3, 3)}
+    total = y.expanded(made)
+    assert list(total) == ["a", "b", "z"]
+    assert torch.equal(total["b"], 1 + y.dense["b"].expand(2, 3, 4, 3, 3))
+    assert torch.equal(made["b"], torch.ones(2, 3, 4, 3, 3))

@@ -1,0 +1,91 @@
+"""`hyperstyle convert`: checkpoints made by others in, a model folder out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hyperstyle.convert import Conversion
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    parser = subparsers.add_parser(
+        "convert",
+        help="make a model folder from checkpoints made by others",
+        description=(
+            "Reads a HyperStyle checkpoint, a W encoder, a ReStyle encoder or a StyleGAN2 generator (.pt with g_ema, "
+            "NVIDIA's .pkl), tells by itself which it is, and writes a model folder. Nothing in the files is executed."
+        ),
+        epilog=(
+            "Example: hyperstyle convert hyperstyle_ffhq.pt --encoder faces_w_encoder.pt --domain faces --out "
+            "models/faces"
+        ),
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="the checkpoint")
+    parser.add_argument(
+        "--encoder",
+        dest="encoders",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="W encoder or ReStyle encoder for the same generator; may stand twice, once for each kind",
+    )
+    parser.add_argument(
+        "--generator",
+        type=Path,
+        metavar="FILE",
+        help="generator to take in place of the one in the checkpoint, fine-tuned from it",
+    )
+    parser.add_argument(
+        "--domain", metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not tell"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="passes by default (default: as in the file, else 5)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the model folder to write")
+    parser.add_argument("--licence", metavar="TEXT", help="licence of the weights; recorded")
+    parser.add_argument("--origin", metavar="TEXT", help="where the files came from, or who made them; recorded")
+    parser.add_argument("--force", action="store_true", help="replace the model in FOLDER, with its edits")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts, and says what was found and what became of it."""
+    from hyperstyle.convert import convert
+
+    done = convert(
+        args.file,
+        args.out,
+        encoder=args.encoders,
+        generator=args.generator,
+        domain=args.domain,
+        steps=args.steps,
+        licence=args.licence,
+        origin=args.origin,
+        overwrite=args.force,
+        on_progress=lambda text: print(text, file=sys.stderr),
+    )
+    print("\n".join(_lines(done)))
+    return 0
+
+
+def _lines(done: Conversion) -> Iterator[str]:
+    yield f"domain        {done.domain.name}, {done.domain.size} px"
+    for name, count in done.consumed.items():
+        extra = f", {done.aliases} more were the shared ones again" if name == "hypernetwork" and done.aliases else ""
+        yield f"{name:<13} {count} tensors{extra}"
+    for name, entries in done.unread.items():
+        yield f"not needed    {', '.join(entries)} of {name}"
+    for sentence in done.computed:
+        yield f"computed      {sentence}"
+    for name, digest in {**done.source_sha256, **{f"{k}/model.safetensors": v for k, v in done.sha256.items()}}.items():
+        yield f"sha256        {digest}  {name}"
+    peak = "" if done.peak_bytes is None else f", at most {done.peak_bytes / 2**30:.2f} GiB of memory"
+    yield f"took          {done.seconds:.1f} s{peak}"
+    yield f"wrote         {done.folder}"

@@ -1,0 +1,290 @@
+"""`convert`: files made by others -> a model folder."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hyperstyle.checkpoint import read_json, sha256
+from hyperstyle.convert import official
+from hyperstyle.convert.folder import check_free, whole_folder
+from hyperstyle.convert.generators import FoundGenerator, find_generator
+from hyperstyle.convert.sniff import KINDS, Kind, Source, sniff
+from hyperstyle.domain import DOMAINS, Domain
+from hyperstyle.errors import ConfigError, WeightsError, did_you_mean
+from hyperstyle.model import Model
+from hyperstyle.model_folder import check_parts, write_model
+from hyperstyle.networks.generator import GeneratorConfig
+
+__all__ = ["Conversion", "convert"]
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert` did.
+
+    Attributes:
+        folder: the model folder.
+        kind: what the first file was.
+        domain: of the model.
+        consumed: tensors taken, by component.
+        aliases: tensors that were others once more (the shared hypernetwork, which official files list per block).
+        unread: by file name, what was not needed.
+        computed: sentences on what no file had.
+        source_sha256: by file name.
+        sha256: of the written weights, by component.
+        seconds: time taken.
+        peak_bytes: most memory that this process has used so far, files that it reads included; None where the system
+            does not tell.
+    """
+
+    folder: Path
+    kind: Kind
+    domain: Domain
+    consumed: Mapping[str, int]
+    aliases: int
+    unread: Mapping[str, tuple[str, ...]]
+    computed: tuple[str, ...]
+    source_sha256: Mapping[str, str]
+    sha256: Mapping[str, str]
+    seconds: float
+    peak_bytes: int | None
+
+
+def convert(
+    source: PathLike,
+    out: PathLike,
+    *,
+    encoder: PathLike | Sequence[PathLike] | None = None,
+    generator: PathLike | None = None,
+    domain: str | Domain | None = None,
+    steps: int | None = None,
+    licence: str | None = None,
+    origin: str | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[str], None] | None = None,
+) -> Conversion:
+    """Makes a model folder from a HyperStyle, W encoder, ReStyle or StyleGAN2 generator file.
+
+    Sizes follow from the tensors; domain, steps and the kind of hypernetwork from the options in the file, where it has
+    them. Every tensor is used and every place filled, or an error says which was not. `out` appears once it is whole.
+
+    Args:
+        source: the file.
+        out: the folder to write.
+        encoder: a W encoder or ReStyle file for the same generator, or both.
+        generator: a generator file to take in place of the generator in `source`, of the same architecture (one that
+            was fine-tuned from it).
+        domain: name or value; needed where the file does not tell, and stronger than what it tells.
+        steps: passes of the hypernetwork by default; None is the number in the file, else 5.
+        licence, origin: recorded, and shown by `hyperstyle info`.
+        overwrite: replace the model in `out`.
+        on_progress: called with a line of text for each stage.
+
+    Raises:
+        CheckpointError: a file cannot be read or is not converted; the folder is taken or cannot be written.
+        WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
+        ConfigError: the domain is missing or unknown, or the parts do not fit together.
+    """
+    began = time.perf_counter()
+    say = on_progress or (lambda _: None)
+    folder = Path(out)
+    check_free(Path(os.path.realpath(folder)), overwrite=overwrite)
+    given = [encoder] if isinstance(encoder, str | os.PathLike) else list(encoder or ())
+    first = _read(source, say)
+    encoders = [_read(path, say) for path in given]
+    found = find_generator(first)
+    mine = found.generator.config
+    area = _domain(domain, [first, *encoders], mine.size)
+
+    consumed = {"generator": found.consumed}
+    unread = {file: list(file.unread) for file in [first, *encoders]}
+    parts: dict[str, Any] = {"generator": found.generator}
+    aliases = 0
+    if first.kind == "hyperstyle":
+        hyper = official.hypernetwork(first, mine, area.input_size)
+        parts["hypernetwork"], consumed["hypernetwork"], aliases = hyper[:3]
+        unread[first] += hyper.unread
+    for file in [first, *encoders]:
+        if file.kind not in _ENCODERS:
+            if file is not first:
+                raise ConfigError(f"{file.path} is a {KINDS[file.kind]}: expected a W encoder or a ReStyle encoder.")
+            continue
+        name, make = _ENCODERS[file.kind]
+        if name in parts:
+            raise ConfigError(f"{file.path} is a second {KINDS[file.kind]}: a model has one.")
+        if file is not first:
+            _check_served(file, first, mine)
+            unread[file] += _not_taken(file, first)
+        parts[name], consumed[name] = make(file, mine, area.input_size, _mean_code(file, first, found))
+    computed = found.computed
+    files = [first, *encoders]
+    if generator is not None:
+        other = _read(generator, say)
+        replaced = find_generator(other)
+        _check_same(replaced.generator.config, mine, other, first)
+        parts["generator"], consumed["generator"], computed = replaced
+        unread[other] = list(other.unread)
+        unread[first].append(f"its generator ({found.consumed} tensors)")
+        files.append(other)
+
+    model = Model(domain=area, steps=_steps(steps, first), info={}, **parts)
+    check_parts(model)
+    names = _names(files)
+    say(f"reading {', '.join(names.values())} once more, for the sha256")
+    hashes = {names[file]: sha256(file.path) for file in files}
+    info = {
+        "source": ", ".join(f"{names[file]} ({KINDS[file.kind]})" for file in files),
+        "source_sha256": hashes,
+        "origin": origin or "",
+        "licence": licence or "",
+        "converted_by": f"hyperstyle {_version()}",
+        "converted_on": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "computed": list(computed),
+    }
+    say(f"writing {', '.join(parts)} into {folder}")
+    with whole_folder(folder, overwrite=overwrite) as temporary:
+        write_model(Model(domain=area, steps=model.steps, info=info, **parts), temporary)
+        written = read_json(temporary / "hyperstyle.json")["sha256"]
+    return Conversion(
+        folder=folder,
+        kind=first.kind,
+        domain=area,
+        consumed=consumed,
+        aliases=aliases,
+        unread={names[file]: tuple(entries) for file, entries in unread.items() if entries},
+        computed=computed,
+        source_sha256=hashes,
+        sha256=written,
+        seconds=time.perf_counter() - began,
+        peak_bytes=_peak_bytes(),
+    )
+
+
+# Kind of file -> name of the component, and what reads it.
+_ENCODERS: Mapping[Kind, tuple[str, Callable[..., tuple[Any, int]]]] = {
+    "w-encoder": ("encoder", official.w_encoder),
+    "restyle": ("restyle", official.restyle_encoder),
+}
+
+
+def _read(path: PathLike, say: Callable[[str], None]) -> Source:
+    found = sniff(os.fspath(path))
+    count = f", {len(found.tensors)} tensors" if found.tensors else ""
+    say(f"{found.path.name}: {KINDS[found.kind]}{count}")
+    return found
+
+
+def _names(files: Sequence[Source]) -> dict[Source, str]:
+    """What to call the files: by their names, with as much of the folder before them as tells them apart."""
+    for depth in (1, 2):
+        names = ["/".join(file.path.parts[-depth:]) for file in files]
+        if len({*names}) == len(files):
+            break
+    else:
+        names = [str(file.path) for file in files]
+    return dict(zip(files, names, strict=True))
+
+
+def _domain(domain: str | Domain | None, files: Sequence[Source], size: int) -> Domain:
+    """The domain for a generator of `size` px: what was given, else what the options of the first file that has some
+    tell."""
+    if isinstance(domain, Domain):
+        return domain
+    name = domain or next((name for file in files if (name := official.domain_name(file))), None)
+    if name is None:
+        raise ConfigError(
+            f"{files[0].path} does not tell what kind of pictures it is for: say it with --domain "
+            f"({', '.join(sorted(DOMAINS))}), or domain=hyperstyle.Domain(...) for a kind of your own."
+        )
+    if name not in DOMAINS:
+        raise ConfigError(f"no domain {name!r}. {did_you_mean(name, DOMAINS)}")
+    return DOMAINS[name].at_size(size)
+
+
+def _steps(steps: int | None, first: Source) -> int:
+    if steps is not None:
+        return steps
+    return (official.steps_of(first) if first.kind == "hyperstyle" else None) or 5
+
+
+def _mean_code(file: Source, first: Source, found: FoundGenerator) -> Tensor:
+    """What is added to the codes of an encoder: HyperStyle's mean code for a W encoder beside it, else its own file's,
+    else the generator's."""
+    for source in (first, file) if file.kind == "w-encoder" and first.kind == "hyperstyle" else (file,):
+        if source.latent_avg is not None:
+            return source.latent_avg
+    if file is not first and file.has_generator and file.kind == "restyle":
+        return find_generator(file).generator.latent_avg
+    return found.generator.latent_avg
+
+
+def _not_taken(encoder: Source, first: Source) -> list[str]:
+    """What is left in the file of an encoder that was given beside another file."""
+    entries = []
+    if count := len(encoder.part("decoder.")):
+        entries.append(f"its generator ({count} tensors)")
+    if encoder.kind == "w-encoder" and first.kind == "hyperstyle" and encoder.latent_avg is not None:
+        entries.append("latent_avg (the HyperStyle checkpoint's is used, as by the official code)")
+    return entries
+
+
+def _check_served(encoder: Source, first: Source, config: GeneratorConfig) -> None:
+    """Raises WeightsError where an encoder was made for a generator of another size or latent width."""
+    blocks = {int(name.split(".")[1]) for name in encoder.part("decoder.") if name.startswith("convs.")}
+    size = encoder.opts.get("output_size", encoder.opts.get("stylegan_size"))
+    if blocks:
+        size = 4 << (len(blocks) // 2)
+    elif not isinstance(size, int):
+        size = config.size
+    name = "encoder.linear.weight" if encoder.kind == "w-encoder" else "encoder.styles.0.linear.weight"
+    width = encoder.tensors[name].shape[0] if name in encoder.tensors else config.latent_width
+    if (size, width) != (config.size, config.latent_width):
+        raise WeightsError(
+            f"{encoder.path} was made for a generator of {size} px with latent codes of {width}, and that of "
+            f"{first.path} has {config.size} px and codes of {config.latent_width}. Use the encoder that belongs to it."
+        )
+
+
+def _check_same(other: GeneratorConfig, mine: GeneratorConfig, source: Source, first: Source) -> None:
+    """Raises WeightsError where a generator cannot take the place of another."""
+    if other == mine:
+        return
+
+    def text(config: GeneratorConfig) -> str:
+        return (
+            f"{config.size} px, channels {', '.join(map(str, config.channels))}, latent codes of {config.latent_width} "
+            f"and {config.mapping_layers} mapping layers"
+        )
+
+    raise WeightsError(
+        f"{source.path} is a generator of {text(other)}; that of {first.path} has {text(mine)}. Use one that was "
+        "fine-tuned from it."
+    )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("hyperstyle-inversion")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"  # a source tree that was never installed
+
+
+def _peak_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such module
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # Linux counts in kibibytes

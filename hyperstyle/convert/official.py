@@ -1,0 +1,222 @@
+"""HyperStyle, W encoder and ReStyle files in the official layout -> the networks of this library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hyperstyle.convert.filling import check_finite, fill, length, trunk_config
+from hyperstyle.convert.generators import mean_row
+from hyperstyle.convert.sniff import Source
+from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.networks.generator import GeneratorConfig, layer_table
+from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+
+__all__ = ["FoundHypernetwork", "domain_name", "hypernetwork", "restyle_encoder", "steps_of", "w_encoder"]
+
+# What the official names of data sets contain, and the domain that each is.
+_DATA_SETS = {"ffhq": "faces", "celeba": "faces", "cars": "cars", "wild": "wild", "afhq": "wild", "church": "churches"}
+
+_HEADS: Mapping[str, Literal["shared", "separable"]] = {
+    "SharedWeightsHyperNetResNet": "shared",
+    "SharedWeightsHyperNetResNetSeparable": "separable",
+}
+_RESTYLE_TYPES = {
+    "ProgressiveBackboneEncoder": True,
+    "ResNetProgressiveBackboneEncoder": True,
+    "BackboneEncoder": False,
+    "ResNetBackboneEncoder": False,
+}
+
+
+class FoundHypernetwork(NamedTuple):
+    """A hypernetwork, and what became of the tensors of its file.
+
+    Attributes:
+        hypernetwork: filled.
+        consumed: tensors that it took.
+        aliases: tensors that were the shared ones once more.
+        unread: names of those that no tuned layer uses.
+    """
+
+    hypernetwork: Hypernetwork
+    consumed: int
+    aliases: int
+    unread: tuple[str, ...]
+
+
+def domain_name(source: Source) -> str | None:
+    """The name of the domain that the options of a file tell, or None."""
+    data = source.opts.get("dataset_type")
+    if not isinstance(data, str):
+        return None
+    return next((name for mark, name in _DATA_SETS.items() if mark in data.lower()), None)
+
+
+def steps_of(source: Source) -> int | None:
+    """How many passes a file was trained with, or None."""
+    steps = source.opts.get("n_iters_per_batch")
+    return steps if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0 else None
+
+
+def hypernetwork(source: Source, generator: GeneratorConfig, input_size: tuple[int, int]) -> FoundHypernetwork:
+    """The hypernetwork of a HyperStyle file, for a generator with these numbers.
+
+    Kind of heads and tuned layers are those of the options, or of the tensors where there are no options.
+
+    Args:
+        source: the file.
+        generator: of the file.
+        input_size: (height, width) of the crop in pixels; the domain's.
+
+    Raises:
+        CheckpointError: options that name an unknown kind of hypernetwork or no layers.
+        WeightsError: see `fill`; or the shared tensors, which the file holds once per block, differ from each other.
+    """
+    where = str(source.path)
+    state = source.part("hypernet.")
+    aliases = _without_aliases(state, where)
+    shared = "shared_weight_hypernet.w1"
+    last = [name for name in state if re.fullmatch(r"refinement_blocks\.\d+\.convs\.0\.weight", name)]
+    code_width = length(state, shared, 0) if shared in state else length(state, _last_conv(state, last), 0)
+    config = HypernetworkConfig(
+        generator,
+        _layers(source, state, generator),
+        input_size,
+        trunk_config(state, TrunkConfig.resnet34(), stem="conv1.weight", last="conv2.weight"),
+        _heads(source, state),
+        code_width,
+    )
+    with torch.device("meta"):
+        empty = Hypernetwork(config)
+    unread: tuple[str, ...] = ()
+    if empty.shared_weight_hypernet is None:  # the official code makes it even where no layer uses it
+        unread = tuple(name for name in state if name.startswith("shared_weight_hypernet."))
+        state = {name: tensor for name, tensor in state.items() if name not in unread}
+    return FoundHypernetwork(
+        fill(empty, state, where=where, prefix="hypernet."),
+        len(state),
+        aliases,
+        tuple(f"hypernet.{name}" for name in unread),
+    )
+
+
+def w_encoder(
+    source: Source, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
+) -> tuple[WEncoder, int]:
+    """The encoder of a W encoder file, and how many tensors it took.
+
+    Args:
+        source: the file.
+        generator: numbers of the generator that it serves.
+        input_size: (height, width) of the crop in pixels; the domain's.
+        latent_avg: [D] or [L,D], added to what it predicts; the official code takes HyperStyle's, not the encoder's.
+
+    Raises:
+        WeightsError: see `fill`.
+    """
+    state = source.part("encoder.")
+    trunk = trunk_config(state, TrunkConfig.irse50(), stem="input_layer.0.weight", last="res_layer.3.weight")
+    config = WEncoderConfig(generator.rows, length(state, "linear.weight", 0), input_size, trunk)
+    with torch.device("meta"):
+        empty = WEncoder(config)
+    filled = {**state, "latent_avg": _rows(latent_avg, generator, str(source.path))}
+    return fill(empty, filled, where=str(source.path), prefix="encoder."), len(state)
+
+
+def restyle_encoder(
+    source: Source, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
+) -> tuple[RestyleEncoder, int]:
+    """The encoder of a ReStyle file, and how many tensors it took; arguments as of `w_encoder`.
+
+    Raises:
+        CheckpointError: the options do not say whether it is ReStyle-e4e or ReStyle-pSp, whose tensors are alike.
+        WeightsError: see `fill`.
+    """
+    kind = source.opts.get("encoder_type")
+    if kind not in _RESTYLE_TYPES:
+        raise CheckpointError(
+            f"{source.path} is a ReStyle encoder with encoder_type {kind!r} in its 'opts': expected one of "
+            f"{', '.join(_RESTYLE_TYPES)}. Its tensors do not show which rule it was trained with."
+        )
+    state = source.part("encoder.")
+    backbone: Literal["irse", "resnet"] = "resnet" if "conv1.weight" in state else "irse"
+    if backbone == "resnet":
+        trunk = trunk_config(state, TrunkConfig.resnet34(), stem="conv1.weight", last="conv2.weight")
+    else:
+        trunk = trunk_config(state, TrunkConfig.irse50(), stem="input_layer.0.weight", last="res_layer.3.weight")
+    width = length(state, "styles.0.linear.weight", 0)
+    config = RestyleEncoderConfig(generator.rows, width, input_size, backbone, trunk, progressive=_RESTYLE_TYPES[kind])
+    with torch.device("meta"):
+        empty = RestyleEncoder(config)
+    filled = {**state, "latent_avg": _rows(latent_avg, generator, str(source.path))}
+    return fill(empty, filled, where=str(source.path), prefix="encoder."), len(state)
+
+
+def _rows(latent_avg: Tensor, generator: GeneratorConfig, where: str) -> Tensor:
+    """[D], [1,D] or [L,D] -> [L,D], with memory of its own. Raises WeightsError for another shape."""
+    check_finite(latent_avg, "latent_avg", where)
+    mean_row(latent_avg, generator, where)
+    rows = latent_avg.detach().to("cpu", torch.float32)
+    return rows.expand(generator.rows, generator.latent_width).contiguous().clone()
+
+
+def _without_aliases(state: dict[str, Tensor], where: str) -> int:
+    """Takes `refinement_blocks.N.hypernet.*` out, which are the shared tensors once more; returns how many they were.
+
+    Raises:
+        WeightsError: one of them is not the shared tensor.
+    """
+    names = [name for name in state if re.match(r"refinement_blocks\.\d+\.hypernet\.", name)]
+    for name in names:
+        original = "shared_weight_hypernet." + name.rsplit(".", 1)[1]
+        tensor, shared = state.pop(name), state.get(original)
+        same = shared is not None and tensor.shape == shared.shape and tensor.dtype == shared.dtype
+        if same and shared is not None and tensor.data_ptr() != shared.data_ptr():
+            same = torch.equal(tensor, shared)
+        if not same:
+            raise WeightsError(
+                f"{where}: 'hypernet.{name}' is not equal to 'hypernet.{original}', which all blocks share: the file "
+                "was altered or is damaged."
+            )
+    return len(names)
+
+
+def _heads(source: Source, state: Mapping[str, Tensor]) -> Literal["shared", "separable"]:
+    kind = source.opts.get("encoder_type")
+    if kind is None:
+        return "separable" if any(".make_kernel_in." in name for name in state) else "shared"
+    if kind not in _HEADS:
+        raise CheckpointError(
+            f"{source.path}: encoder_type is {kind!r}: expected one of {', '.join(_HEADS)} for a HyperStyle file."
+        )
+    return _HEADS[kind]
+
+
+def _layers(source: Source, state: Mapping[str, Tensor], generator: GeneratorConfig) -> tuple[str, ...]:
+    """Names of the tuned layers: "" means all, and indexes beyond the last layer mean nothing, as officially."""
+    table = layer_table(generator)
+    written: Any = source.opts.get("layers_to_tune")
+    if isinstance(written, str):
+        if not re.fullmatch(r"\s*(\d+\s*(,\s*\d+\s*)*)?", written):
+            raise CheckpointError(f"{source.path}: layers_to_tune is {written!r}: expected numbers with commas.")
+        written = [int(number) for number in written.split(",")] if written.strip() else [s.index for s in table]
+    if not isinstance(written, list | tuple):
+        written = {int(name.split(".")[1]) for name in state if name.startswith("refinement_blocks.")}
+    names = tuple(spec.name for spec in table if spec.index in written)
+    if not names:
+        raise CheckpointError(f"{source.path}: layers_to_tune names no layer of a generator of {generator.size} px.")
+    return names
+
+
+def _last_conv(state: Mapping[str, Tensor], first: list[str]) -> str:
+    """Name of the last convolution of the refinement block whose first convolution is `first[0]`."""
+    start = first[0].removesuffix("0.weight") if first else ""
+    return max((name for name in state if name.startswith(start) and name.endswith(".weight")), default="")

@@ -1,0 +1,172 @@
+"""What loading a model costs: seconds and memory, each measurement in a process of its own."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from hyperstyle.errors import ConfigError, HyperStyleError
+from hyperstyle.evaluation.figures import machine
+from hyperstyle.foreign import load_state
+from hyperstyle.inverter import HyperStyleInverter
+
+__all__ = ["Loading", "Spread", "measure_loading", "peak_memory"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over the repeats."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Median, smallest and largest."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What `measure_loading` found.
+
+    Attributes:
+        model: the folder.
+        weights: bytes of its weights files.
+        seconds: from the call of `from_pretrained` to its return: files are mapped, hashed and checked.
+        official_seconds: of `torch.load` of the official files, all numbers read; None where none were given.
+        official_mapped_seconds: the same with `mmap=True`, which reads no number.
+        imported, loaded, inverted: peak resident memory in bytes, from the start of the process to the end of the
+            imports, of loading, of the inversion; None where the system does not tell.
+        share: `weights` in the peak of the inversion.
+        steps: passes of the inversion, of one picture.
+        repeats: how often each was measured.
+        machine: what the figures depend on.
+    """
+
+    model: str
+    weights: int
+    seconds: Spread
+    official_seconds: Spread | None
+    official_mapped_seconds: Spread | None
+    imported: Spread | None
+    loaded: Spread | None
+    inverted: Spread | None
+    share: float | None
+    steps: int
+    repeats: int
+    machine: dict[str, Any]
+
+
+def measure_loading(
+    folder: Path, *, official: Sequence[Path] = (), picture: Path | None = None, steps: int = 5, repeats: int = 3
+) -> Loading:
+    """Loads the model and inverts one picture on the CPU in float32, and loads the official files, in turn.
+
+    Args:
+        folder: a model folder.
+        official: the `.pt` files that it was made from, to be read by `torch.load`.
+        picture: taken as it is, without alignment; noise by default.
+        steps: passes of the inversion.
+        repeats: how often; each time in new processes.
+
+    Raises:
+        ConfigError: fewer than 1 repeat.
+        HyperStyleError: what loading or inverting raises, or a process that was ended from outside.
+    """
+    if repeats < 1:
+        raise ConfigError(f"{repeats} repeats: expected 1 or more.")
+    runs, read, mapped = [], [], []
+    for _ in range(repeats):
+        runs.append(_alone(_run, folder, picture, steps))
+        if official:
+            read.append(_alone(_read, tuple(official), False))
+            mapped.append(_alone(_read, tuple(official), True))
+    weights = sum(file.stat().st_size for file in folder.glob("*/model.safetensors"))
+
+    def peak(place: int) -> Spread | None:
+        values = [run.peaks[place] for run in runs]
+        return Spread.of([v for v in values if v is not None]) if None not in values else None
+
+    inverted = peak(2)
+    return Loading(
+        model=str(folder),
+        weights=weights,
+        seconds=Spread.of([run.seconds for run in runs]),
+        official_seconds=Spread.of(read) if read else None,
+        official_mapped_seconds=Spread.of(mapped) if mapped else None,
+        imported=peak(0),
+        loaded=peak(1),
+        inverted=inverted,
+        share=None if inverted is None else weights / inverted.median,
+        steps=steps,
+        repeats=repeats,
+        machine=runs[0].machine,
+    )
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process had in memory so far, mapped files included; None where it is not known."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, where getrusage may count the process that started this one
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
+
+
+@dataclass(frozen=True)
+class _Run:
+    seconds: float
+    peaks: tuple[int | None, int | None, int | None]
+    machine: dict[str, Any]
+
+
+def _alone(function: Callable[..., T], *arguments: Any) -> T:
+    """The result of the function in a new process."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise HyperStyleError(
+                "the process that measured was ended from outside; most often, the memory was full."
+            ) from error
+
+
+def _run(folder: Path, picture: Path | None, steps: int) -> _Run:
+    imported = peak_memory()
+    start = time.perf_counter()
+    inverter = HyperStyleInverter.from_pretrained(folder, device="cpu")
+    seconds = time.perf_counter() - start
+    loaded = peak_memory()
+    height, width = inverter.model.domain.input_size
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    inverter.invert(Image.fromarray(noise) if picture is None else picture, steps=steps, align=False)
+    inverted = peak_memory()
+    return _Run(seconds, (imported, loaded, inverted), machine(inverter.model))
+
+
+def _read(files: tuple[Path, ...], mmap: bool) -> float:
+    start = time.perf_counter()
+    states = [load_state(file, mmap=mmap) for file in files]
+    seconds = time.perf_counter() - start
+    del states  # all of them were in memory at once, as the official code has them
+    return seconds

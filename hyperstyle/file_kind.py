@@ -1,0 +1,57 @@
+"""What a file is, by its first bytes; nothing of it is unpacked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from hyperstyle.errors import CheckpointError
+
+__all__ = ["FileKind", "file_kind", "refusal"]
+
+FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
+
+# The first pickle of a file of PyTorch before 1.6: protocol 2, and one large number.
+_OLD_PYTORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_REFUSALS = {
+    "empty": "is empty. Fetch it again.",
+    "web page": "is a web page and no {expected}: the server answered with a page. Fetch the file itself.",
+    "Git LFS pointer": "is a Git LFS pointer and no {expected}. Fetch the file it stands for: git lfs pull.",
+    "safetensors": "is a safetensors file and no {expected}: convert the original file.",
+    "PyTorch": "is a PyTorch file (.pt) and no {expected}: read it with `foreign.load_state`.",
+    "old PyTorch": "is a PyTorch file (.pt) and no {expected}: read it with `foreign.load_state`.",
+    "pickle": "was not loaded: it is a plain pickle and no {expected}. Only networks of NVIDIA's are read from those.",
+}
+
+
+def file_kind(path: str | Path) -> FileKind:
+    """The kind of a file. Raises CheckpointError where it cannot be read."""
+    start = _start(path)
+    if not start:
+        return "empty"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "web page"
+    if start.startswith(b"version https://git-lfs"):
+        return "Git LFS pointer"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 30:  # the length of the JSON that follows
+        return "safetensors"
+    if start.startswith(b"PK\x03\x04"):
+        return "PyTorch"
+    if start.startswith(_OLD_PYTORCH):
+        return "old PyTorch"
+    return "pickle" if start.startswith(b"\x80") else "unknown"
+
+
+def refusal(path: str | Path, kind: FileKind, expected: str) -> CheckpointError:
+    """The error that says that the file is of this kind and not an `expected` ("pickle", "PyTorch file")."""
+    if kind == "unknown":
+        return CheckpointError(f"{path} is no {expected}: it begins with {_start(path)[:12]!r}.")
+    return CheckpointError(f"{path} {_REFUSALS[kind].format(expected=expected)}")
+
+
+def _start(path: str | Path) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(64)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,134 @@
+"""ReStyle (Alaluf et al., ICCV 2021): iterative refinement of the latent codes by an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.restyle import RestyleEncoder
+
+__all__ = ["RestyleRefinement", "RestyleStep", "restyle"]
+
+_STEPS = 5  # of the paper, in training and inference
+
+
+@dataclass(frozen=True)
+class RestyleStep:
+    """What a callback of `restyle` sees after each pass.
+
+    Attributes:
+        step: 1 after the first pass; 0 before any.
+        steps: how many passes there will be.
+        w: [B,L,D] the codes so far.
+        image: the reconstruction with them [B,3,size,size].
+    """
+
+    step: int
+    steps: int
+    w: Tensor
+    image: Tensor
+
+
+def restyle(
+    crop: Tensor,
+    encoder: RestyleEncoder,
+    generator: Generator,
+    to_input: Callable[[Tensor], Tensor],
+    *,
+    steps: int = _STEPS,
+    w: Tensor | None = None,
+    callback: Callable[[RestyleStep], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Adds what the encoder predicts to the codes, in a loop (ReStyle, Section 3).
+
+    Args:
+        crop: [B,3,h,w] in [-1,1], the picture as the encoder sees it.
+        encoder: the network.
+        generator: the one that the encoder was trained with.
+        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        steps: passes of the encoder; 0 leaves the codes as they are.
+        w: [B,L,D] codes to continue from; None is the encoder's mean code, whose picture is the average image.
+        callback: called with the state before the first pass and after each.
+
+    Returns:
+        The codes [B,L,D] and the reconstruction with them.
+    """
+    if w is None:
+        w = encoder.latent_avg.expand(len(crop), -1, -1)
+    image: Tensor = generator(w)
+    if callback is not None:
+        callback(RestyleStep(0, steps, w, image))
+    for step in range(1, steps + 1):
+        w = w + encoder(crop, to_input(image))
+        image = generator(w)
+        if callback is not None:
+            callback(RestyleStep(step, steps, w, image))
+    return w, image
+
+
+@dataclass(frozen=True)
+class RestyleRefinement:
+    """`restyle` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
+
+    Attributes:
+        keep_intermediates: keep the reconstruction before and after each pass in the inversion.
+    """
+
+    keep_intermediates: bool = False
+
+    def __call__(
+        self,
+        crop: Tensor,
+        inversion: Inversion,
+        *,
+        steps: int | None = None,
+        callback: Callable[..., None] | None = None,
+    ) -> Inversion:
+        """Adds `steps` passes (5 by default) to the inversion's codes.
+
+        Raises:
+            MethodError: the model has no ReStyle encoder, or the inversion has offsets, which this method does not see.
+            ConfigError: a negative number of steps.
+        """
+        model = inversion.model
+        if model.restyle is None:
+            raise MethodError("this model has no ReStyle encoder. Use another method, or a model with one.")
+        if inversion.offset_codes is not None or inversion.style_offsets:
+            raise MethodError("ReStyle refines codes without offsets: start from Inversion.initial.")
+        steps = _STEPS if steps is None else steps
+        if steps < 0:
+            raise ConfigError(f"steps={steps}: expected 0 or more.")
+        seen: list[Tensor] = []
+
+        def watch(step: RestyleStep) -> None:
+            if self.keep_intermediates:
+                seen.append(model.domain.content(step.image).float())
+            if callback is not None:
+                callback(step)
+
+        with torch.no_grad():
+            w, image = restyle(
+                crop.to(model.device, model.dtype),
+                model.restyle,
+                model.generator,
+                model.domain.seen,
+                steps=steps,
+                w=inversion.w,
+                callback=watch,
+            )
+        made = replace(
+            inversion,
+            w=w,
+            crop=crop.to(model.device),
+            method=model.restyle.config.method,
+            intermediates=tuple(seen),
+            refinement=self,
+        )
+        # What made.tensor would be: the same operations on the same batch.
+        return made.measured(model.domain.content(image).float() if len(made) <= TOGETHER else None)

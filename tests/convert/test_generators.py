@@ -1,0 +1,177 @@
+"""Generators in the layout of the PyTorch port, from every file that has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from hyperstyle.convert import read_generator
+from hyperstyle.convert.generators import find_generator, generator_from_state
+from hyperstyle.convert.sniff import sniff
+from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+
+if TYPE_CHECKING:
+    from conftest import OfficialFiles
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GeneratorConfig(16, (8, 8, 8), 16, mapping_layers=1),
+        GeneratorConfig(64, (4, 5, 6, 7, 8), 12, mapping_layers=8),
+        GeneratorConfig(128, (16, 16, 16, 16, 8, 4), 16, mapping_layers=4),
+    ],
+)
+def test_sizes_channels_width_and_depth_follow_from_the_tensors(
+    config: GeneratorConfig, assert_same: Callable[..., None]
+) -> None:
+    generator = Generator(config).eval().requires_grad_(False)
+    state = dict(generator.state_dict())
+    assert_same(generator_from_state(state, state.pop("latent_avg")).generator, generator)
+
+
+def test_official_channels_of_both_multipliers_are_found(assert_same: Callable[..., None]) -> None:
+    for multiplier in (1, 2):
+        with torch.device("meta"):
+            generator = Generator(GeneratorConfig.official(1024, channel_multiplier=multiplier))
+        shapes = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in generator.state_dict().items()}
+        for name in shapes:
+            if name.endswith(".kernel"):
+                shapes[name] = Generator(GeneratorConfig(16, (1, 1, 1), 1)).convs[0].conv.blur.kernel
+        assert generator_from_state(shapes, shapes.pop("latent_avg")).generator.config == generator.config
+
+
+@pytest.mark.parametrize("shape", [(16,), (1, 16), (8, 16)])
+def test_a_file_gives_the_same_pictures_and_its_mean_code_in_any_shape(
+    official: OfficialFiles, assert_same: Callable[..., None], shape: tuple[int, ...]
+) -> None:
+    state, mean = official.decoder()
+    path = official.save("g.pt", {"g_ema": state, "latent_avg": mean.expand(shape).clone()})
+    found = find_generator(sniff(path))
+    assert_same(found.generator, official.generator)
+    assert (found.consumed, found.computed) == (len(state) + 1, ())
+    z = torch.randn(2, 16)
+    assert torch.equal(found.generator(found.generator.mapping(z)), official.generator(official.generator.mapping(z)))
+
+
+def test_every_official_file_gives_its_generator(official: OfficialFiles, assert_same: Callable[..., None]) -> None:
+    for path in (official.bare(), official.hyperstyle()[0]):
+        assert_same(read_generator(path), official.generator)
+    for path, encoder in (official.w_encoder(), official.restyle()):
+        found = read_generator(path)
+        assert torch.equal(found.latent_avg, encoder.latent_avg[0])
+        found.latent_avg = official.generator.latent_avg
+        assert_same(found, official.generator)
+
+
+def test_numbers_in_float32_are_not_copied_and_others_become_float32(official: OfficialFiles) -> None:
+    state, mean = official.decoder()
+    path = official.save("g.pt", {"g_ema": state, "latent_avg": mean})
+    source = sniff(path)
+    found = find_generator(source).generator
+    assert found.conv1.conv.weight.data_ptr() == source.tensors["conv1.conv.weight"].data_ptr()
+    halves = {name: tensor.half() for name, tensor in state.items()}
+    half = read_generator(official.save("half.pt", {"g_ema": halves, "latent_avg": mean.half()}))
+    assert {tensor.dtype for tensor in half.state_dict().values()} == {torch.float32}
+    assert torch.equal(half.conv1.conv.weight, halves["conv1.conv.weight"].float())
+
+
+def test_a_mean_code_that_is_missing_is_computed_and_that_is_said(official: OfficialFiles) -> None:
+    state, _ = official.decoder()
+    found = find_generator(sniff(official.save("toonify.pt", {"g_ema": state})))
+    assert torch.equal(found.generator.latent_avg, official.generator.mean_w(100_000))
+    assert found.computed == ("the mean code, from 100,000 samples: toonify.pt has none",)
+    assert found.consumed == len(state)
+
+
+def test_rows_that_differ_are_averaged_and_that_is_said(official: OfficialFiles) -> None:
+    state, _ = official.decoder()
+    rows = torch.randn(8, 16)
+    found = generator_from_state(state, rows)
+    assert torch.equal(found.generator.latent_avg, rows.mean(0))
+    assert found.computed == ("the generator's mean code is the mean of the 8 rows of latent_avg",)
+
+
+def _without(state: dict[str, Any]) -> None:
+    del state["convs.2.noise.weight"], state["noises.noise_3"]
+
+
+def _with(state: dict[str, Any]) -> None:
+    state["to_rgbs.0.iwt.ll"] = torch.zeros(2)
+
+
+def _reshaped(state: dict[str, Any]) -> None:
+    state["to_rgb1.bias"] = torch.zeros(1, 4, 1, 1)
+
+
+def _nan(state: dict[str, Any]) -> None:
+    state["convs.1.activate.bias"] = torch.tensor([float("nan"), *[0.0] * 15])
+
+
+def _infinite(state: dict[str, Any]) -> None:
+    state["convs.1.activate.bias"] = torch.tensor([float("-inf"), *[0.0] * 15], dtype=torch.float16)
+
+
+def _other_filter(state: dict[str, Any]) -> None:
+    state["convs.2.conv.blur.kernel"] = state["convs.2.conv.blur.kernel"] * 0.25
+
+
+def _whole_numbers(state: dict[str, Any]) -> None:
+    state["convs.1.activate.bias"] = torch.zeros(16, dtype=torch.int32)
+
+
+def _no_conv(state: dict[str, Any]) -> None:
+    del state["convs.3.conv.weight"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without, r"tensors 2 missing \(first 'convs.2.noise.weight', 'noises.noise_3'\)"),
+        (_with, r"tensors 1 without a place \('to_rgbs.0.iwt.ll'\)"),
+        (_reshaped, r"tensors 1 of a wrong shape \('to_rgb1.bias'\): \(1, 4, 1, 1\), expected \(1, 3, 1, 1\)"),
+        (_nan, "'convs.1.activate.bias' holds NaN or infinite"),
+        (_infinite, "'convs.1.activate.bias' holds NaN or infinite"),
+        (_other_filter, r"'convs.2.conv.blur.kernel' is another low-pass filter than \[1, 3, 3, 1\]"),
+        (_whole_numbers, "'convs.1.activate.bias' is of type torch.int32: expected torch.float32"),
+        (_no_conv, r"1 convolution\(s\) of the generator missing \('convs.3.conv.weight'\)"),
+    ],
+)
+def test_what_is_wrong_with_the_tensors_is_counted_and_named(
+    official: OfficialFiles, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    state, mean = official.decoder()
+    change(state)
+    with pytest.raises(WeightsError, match=rf"bad\.pt: {message}"):
+        read_generator(official.save("bad.pt", {"g_ema": state, "latent_avg": mean}))
+
+
+def test_messages_name_the_tensors_as_the_file_does(official: OfficialFiles) -> None:
+    content = official.hyperstyle_content(official.hypernetwork())
+    del content["state_dict"]["decoder.input.input"]
+    with pytest.raises(WeightsError, match=r"1 missing \('decoder\.input\.input'\)"):
+        read_generator(official.save("hs.pt", content))
+
+
+@pytest.mark.parametrize("mean", [torch.zeros(12), torch.zeros(7, 16), torch.full((16,), float("nan"))])
+def test_a_mean_code_that_does_not_fit_is_refused(official: OfficialFiles, mean: torch.Tensor) -> None:
+    state, _ = official.decoder()
+    with pytest.raises(WeightsError, match=r"'latent_avg' (has the shape .* expected \(16,\) or \(8, 16\)|holds NaN)"):
+        generator_from_state(state, mean)
+
+
+def test_files_without_a_generator_are_refused(official: OfficialFiles, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"w\.pt is a W encoder without a generator: give the generator's own"):
+        read_generator(official.w_encoder("w.pt", with_decoder=False)[0])
+
+
+def test_a_generator_that_is_too_small_is_refused(official: OfficialFiles) -> None:
+    state, mean = official.decoder()
+    small = {name: tensor for name, tensor in state.items() if not name.startswith(("convs", "to_rgbs"))}
+    with pytest.raises(ConfigError, match="generator size 4"):
+        generator_from_state(small, mean)

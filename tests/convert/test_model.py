@@ -1,0 +1,394 @@
+"""`convert`: files in, a model folder out, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import hyperstyle.convert.model as model_module
+from hyperstyle.convert import convert
+from hyperstyle.domain import Domain
+from hyperstyle.errors import CheckpointError, ConfigError, MethodError, WeightsError
+from hyperstyle.inverter import HyperStyleInverter
+
+if TYPE_CHECKING:
+    from conftest import OfficialFiles
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load(folder: Path) -> HyperStyleInverter:
+    return HyperStyleInverter.from_pretrained(folder, device="cpu")
+
+
+# ---- what comes out ----
+
+
+def test_hyperstyle_and_its_encoder_become_a_model_with_the_same_networks(
+    official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
+    (path, network), (encoder_path, encoder) = official.hyperstyle(), official.w_encoder()
+    lines: list[str] = []
+    done = convert(path, tmp_path / "m", encoder=encoder_path, licence="MIT", origin="me", on_progress=lines.append)
+    model = load(tmp_path / "m").model
+    assert_same(model.generator, official.generator)
+    assert_same(model.hypernetwork, network)
+    assert (model.domain.name, model.domain.size, model.steps) == ("faces", 32, 3)
+    # HyperStyle's mean code, not the one of the encoder's file
+    assert torch.equal(model.encoder.latent_avg, official.generator.latent_avg.expand(8, -1))
+    assert not torch.equal(model.encoder.latent_avg, encoder.latent_avg)
+    encoder.latent_avg = model.encoder.latent_avg
+    assert_same(model.encoder, encoder)
+
+    parts = ("generator", "hypernetwork", "encoder")
+    assert done.consumed == {name: len(getattr(model, name).state_dict()) - (name == "encoder") for name in parts}
+    assert (done.kind, done.aliases, done.computed) == ("hyperstyle", 20, ())
+    assert done.unread == {
+        "hyperstyle.pt": ("global_step",),
+        "w_encoder.pt": (
+            "its generator (69 tensors)",
+            "latent_avg (the HyperStyle checkpoint's is used, as by the official code)",
+        ),
+    }
+    assert done.source_sha256 == {"hyperstyle.pt": digest(path), "w_encoder.pt": digest(encoder_path)}
+    assert done.sha256 == {name: digest(tmp_path / "m" / name / "model.safetensors") for name in parts}
+    assert lines[0].startswith("hyperstyle.pt: HyperStyle checkpoint, ")
+
+    shown = load(tmp_path / "m").describe()
+    assert shown["source"] == "hyperstyle.pt (HyperStyle checkpoint), w_encoder.pt (W encoder)"
+    assert shown["source_sha256"] == done.source_sha256
+    assert (shown["licence"], shown["origin"], shown["computed"]) == ("MIT", "me", [])
+    assert shown["converted_by"].startswith("hyperstyle ")
+    assert sorted(entry.name for entry in (tmp_path / "m").iterdir()) == sorted([*parts, "hyperstyle.json"])
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_inverting_with_the_converted_model_is_inverting_with_its_parts(
+    official: OfficialFiles, tmp_path: Path
+) -> None:
+    (path, network), (encoder_path, encoder) = official.hyperstyle(), official.w_encoder()
+    convert(path, tmp_path / "m", encoder=encoder_path)
+    encoder.latent_avg = official.generator.latent_avg.expand(8, -1).clone()
+    domain = load(tmp_path / "m").model.domain
+    parts = HyperStyleInverter(official.generator, encoder, network, domain=domain, steps=3)
+    crop = torch.rand(3, 256, 256) * 2 - 1
+    ours, theirs = (inverter.invert(crop, align=False) for inverter in (load(tmp_path / "m"), parts))
+    assert torch.equal(ours.w, theirs.w)
+    assert torch.equal(ours.tensor, theirs.tensor)
+
+
+def test_an_encoder_alone_keeps_its_own_mean_code(
+    official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
+    path, encoder = official.w_encoder()
+    done = convert(path, tmp_path / "m")
+    model = load(tmp_path / "m").model
+    assert_same(model.encoder, encoder)
+    assert torch.equal(model.generator.latent_avg, encoder.latent_avg[0])
+    assert (done.kind, done.unread, model.hypernetwork) == ("w-encoder", {}, None)
+
+
+def test_a_restyle_file_becomes_a_model_of_that_method(
+    official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
+    path, encoder = official.restyle()
+    convert(path, tmp_path / "m")
+    inverter = load(tmp_path / "m")
+    assert_same(inverter.model.restyle, encoder)
+    assert inverter.methods == ("restyle-e4e",)
+
+
+def test_all_three_files_make_one_model(official: OfficialFiles, tmp_path: Path) -> None:
+    restyle_path, restyle = official.restyle()
+    done = convert(official.hyperstyle()[0], tmp_path / "m", encoder=[official.w_encoder()[0], restyle_path])
+    inverter = load(tmp_path / "m")
+    assert inverter.methods == ("hyperstyle", "w-encoder", "restyle-e4e")
+    assert torch.equal(inverter.model.restyle.latent_avg, restyle.latent_avg)
+    assert done.unread["restyle.pt"] == ("its generator (69 tensors)",)
+
+
+def test_a_bare_generator_becomes_a_model_that_says_where_an_encoder_comes_from(
+    official: OfficialFiles, tmp_path: Path
+) -> None:
+    state, _ = official.decoder()
+    done = convert(official.save("toonify.pt", {"g_ema": state}), tmp_path / "m", domain="faces")
+    assert done.computed == ("the mean code, from 100,000 samples: toonify.pt has none",)
+    inverter = load(tmp_path / "m")
+    assert inverter.describe()["computed"] == list(done.computed)
+    with pytest.raises(MethodError, match=r"no encoder to start from.*hyperstyle convert .* --encoder"):
+        inverter.invert(torch.zeros(3, 256, 256), align=False)
+
+
+def test_a_bare_generator_with_an_encoder_starts_from_the_encoders_mean_code(
+    official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
+    path, encoder = official.w_encoder(with_decoder=False)
+    convert(official.bare(), tmp_path / "m", encoder=path)
+    assert_same(load(tmp_path / "m").model.encoder, encoder)
+
+
+def test_a_fine_tuned_generator_takes_the_place_of_the_one_in_the_file(
+    official: OfficialFiles, official_at: Callable[..., OfficialFiles], tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
+    tuned = official_at()
+    done = convert(official.hyperstyle()[0], tmp_path / "m", generator=tuned.bare("tuned.pt"))
+    model = load(tmp_path / "m").model
+    assert_same(model.generator, tuned.generator)
+    assert model.hypernetwork is not None
+    assert done.unread["hyperstyle.pt"] == ("global_step", "its generator (70 tensors)")
+    assert list(done.source_sha256) == ["hyperstyle.pt", "tuned.pt"]
+
+
+def test_files_of_the_same_name_are_told_apart_by_their_folders(official: OfficialFiles, tmp_path: Path) -> None:
+    paths = []
+    for folder, path in (("hyper", official.hyperstyle()[0]), ("encoder", official.w_encoder()[0])):
+        (tmp_path / folder).mkdir()
+        paths.append(path.rename(tmp_path / folder / "best_model.pt"))
+    done = convert(paths[0], tmp_path / "m", encoder=paths[1])
+    assert list(done.source_sha256) == ["hyper/best_model.pt", "encoder/best_model.pt"]
+
+
+# ---- domains ----
+
+
+@pytest.mark.parametrize(
+    ("data", "domain", "expected"),
+    [
+        ("cars_hypernet", None, ("cars", 32, (192, 256), (4, 28))),
+        ("cars_hypernet", "wild", ("wild", 32, (256, 256), None)),
+        ("plates", Domain("plates", 32, (128, 256), (8, 24)), ("plates", 32, (128, 256), (8, 24))),
+    ],
+)
+def test_the_domain_is_what_is_given_else_what_the_file_tells(
+    official: OfficialFiles, tmp_path: Path, data: str, domain: Any, expected: tuple[Any, ...]
+) -> None:
+    content = official.hyperstyle_content(official.hypernetwork(input_size=expected[2]), dataset_type=data)
+    convert(official.save("hs.pt", content), tmp_path / "m", domain=domain, steps=1)
+    model = load(tmp_path / "m").model
+    found = model.domain
+    assert (found.name, found.size, found.input_size, found.content_rows) == expected
+    assert model.hypernetwork.config.input_size == expected[2]
+    assert model.steps == 1
+
+
+@pytest.mark.parametrize(
+    ("domain", "message"),
+    [
+        (None, r"generator\.pt does not tell what kind of pictures it is for: say it with --domain \(avatars, cars,"),
+        ("facs", "no domain 'facs'.*Did you mean 'faces'"),
+        (Domain("plates", 64, (64, 64)), "generator of 32 px, domain of 64 px"),
+    ],
+)
+def test_a_domain_that_is_missing_unknown_or_of_another_size_is_refused(
+    official: OfficialFiles, tmp_path: Path, domain: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        convert(official.bare(), tmp_path / "m", domain=domain)
+    assert not (tmp_path / "m").exists()
+
+
+# ---- parts that do not fit ----
+
+
+@pytest.mark.parametrize("with_decoder", [True, False])
+@pytest.mark.parametrize(("numbers", "text"), [({"size": 64}, "64 px .* of 16,"), ({"latent_width": 12}, "of 12,")])
+def test_an_encoder_for_another_generator_is_refused_in_one_sentence(
+    official: OfficialFiles,
+    official_at: Callable[..., OfficialFiles],
+    tmp_path: Path,
+    numbers: dict[str, int],
+    text: str,
+    with_decoder: bool,
+) -> None:
+    path, _ = official_at(**numbers).w_encoder("other.pt", with_decoder=with_decoder)
+    message = rf"other\.pt was made for a generator of {text} and that of .*hyperstyle\.pt has 32 px and codes of 16\."
+    with pytest.raises(WeightsError, match=message if "size" in numbers else message.replace("of of", "of .* of")):
+        convert(official.hyperstyle()[0], tmp_path / "m", encoder=path)
+
+
+def test_a_generator_of_another_architecture_is_refused_in_one_sentence(
+    official: OfficialFiles, official_at: Callable[..., OfficialFiles], tmp_path: Path
+) -> None:
+    for numbers, text in (({"size": 64}, "64 px, channels 16, 16, 16, 8, 6, "), ({"latent_width": 12}, "codes of 12")):
+        path = official_at(**numbers).bare("tuned.pt")
+        with pytest.raises(WeightsError, match=rf"tuned\.pt is a generator of .*{text}.*; that of .*has 32 px"):
+            convert(official.hyperstyle()[0], tmp_path / "m", generator=path)
+
+
+def test_what_is_no_encoder_and_a_second_one_are_refused(official: OfficialFiles, tmp_path: Path) -> None:
+    path = official.hyperstyle()[0]
+    with pytest.raises(ConfigError, match=r"generator\.pt is a StyleGAN2 generator: expected a W encoder or a ReStyle"):
+        convert(path, tmp_path / "m", encoder=official.bare())
+    encoder = official.w_encoder()[0]
+    with pytest.raises(ConfigError, match=r"w_encoder\.pt is a second W encoder"):
+        convert(path, tmp_path / "m", encoder=[encoder, encoder])
+
+
+# ---- files that cannot be used ----
+
+
+class _WritesAFile:
+    def __init__(self, target: Path) -> None:
+        self.target = str(target)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (eval, (f"open({self.target!r}, 'w').close()",))
+
+
+def _cut_off(path: Path, trace: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20_000])
+
+
+def _page(path: Path, trace: Path) -> None:
+    path.write_text("<!DOCTYPE html>\n<title>Quota exceeded</title>", encoding="utf-8")
+
+
+def _empty(path: Path, trace: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _executes(path: Path, trace: Path) -> None:
+    path.write_bytes(pickle.dumps({"G_ema": _WritesAFile(trace)}, protocol=3))
+
+
+def _executes_within(path: Path, trace: Path) -> None:
+    torch.save({"g_ema": {"style.1.weight": torch.zeros(1)}, "opts": _WritesAFile(trace)}, path)
+
+
+EXECUTES = r"was not loaded, and nothing of it was executed: it asks for (builtins\.|__builtin__\.)?eval, which"
+PAGE = "is a web page and no PyTorch file: the server answered with a page"
+
+
+@pytest.mark.parametrize(
+    ("place", "spoil", "message"),
+    [
+        ("source", _cut_off, r"is a damaged PyTorch file, or one cut off: .*\. Fetch it again\."),
+        ("source", _page, PAGE),
+        ("encoder", _page, PAGE),
+        ("generator", _page, PAGE),
+        ("source", _empty, "is empty"),
+        ("source", _executes, EXECUTES),
+        ("generator", _executes, EXECUTES),
+        ("source", _executes_within, EXECUTES),
+        ("encoder", _executes_within, EXECUTES),
+    ],
+)
+def test_a_file_that_is_damaged_or_something_else_is_refused_in_one_line(
+    official: OfficialFiles, tmp_path: Path, place: str, spoil: Callable[[Path, Path], None], message: str
+) -> None:
+    bad, trace = official.bare("bad.pt"), tmp_path / "trace"
+    spoil(bad, trace)
+    files = {"source": official.bare(), place: bad}
+    with pytest.raises(CheckpointError, match=rf"bad\.pt {message}") as caught:
+        convert(files.pop("source"), tmp_path / "m", domain="faces", **files)
+    assert "\n" not in str(caught.value)
+    assert not trace.exists()
+    assert not (tmp_path / "m").exists()
+    if spoil in (_executes, _executes_within):  # they were real ones
+        torch.load(bad, weights_only=False) if spoil is _executes_within else pickle.loads(bad.read_bytes())
+        assert trace.exists()
+
+
+def test_weights_with_nan_are_refused_when_the_model_is_loaded(official: OfficialFiles, tmp_path: Path) -> None:
+    convert(official.bare(), tmp_path / "m", domain="faces")
+    path = tmp_path / "m" / "generator" / "model.safetensors"
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    tensors["conv1.conv.weight"][0, 0, 0, 0, 0] = float("nan")
+    save_file(tensors, path)
+    top = json.loads((tmp_path / "m" / "hyperstyle.json").read_text())
+    top["sha256"]["generator"] = digest(path)
+    (tmp_path / "m" / "hyperstyle.json").write_text(json.dumps(top))
+    with pytest.raises(WeightsError, match=r"model\.safetensors: 'conv1\.conv\.weight' holds NaN or infinite values"):
+        load(tmp_path / "m")
+
+
+# ---- the folder ----
+
+
+def test_what_is_in_the_way_is_left_alone(official: OfficialFiles, tmp_path: Path) -> None:
+    path = official.bare()
+    full, empty, file = tmp_path / "full", tmp_path / "empty", tmp_path / "file"
+    full.mkdir()
+    empty.mkdir()
+    (full / "thesis.txt").write_text("x")
+    file.write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(CheckpointError, match=r"full is not empty and no model \('thesis\.txt' is in it\)"):
+            convert(path, full, domain="faces", overwrite=overwrite)
+        with pytest.raises(CheckpointError, match="is a file: choose another folder"):
+            convert(path, file, domain="faces", overwrite=overwrite)
+    assert (full / "thesis.txt").read_text() == file.read_text() == "x"
+    convert(path, empty, domain="faces")
+    assert load(empty).model.generator.config == official.config
+
+
+def test_a_model_is_replaced_only_when_asked_and_only_if_nothing_else_is_lost(
+    official: OfficialFiles, official_at: Callable[..., OfficialFiles], tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    convert(official.w_encoder()[0], folder)
+    other = official_at(size=64).bare()
+    with pytest.raises(CheckpointError, match=r"holds a model already: .*--force"):
+        convert(other, folder, domain="faces")
+    (folder / "notes.txt").write_text("x")
+    with pytest.raises(CheckpointError, match=r"also holds 'notes\.txt', which would be lost"):
+        convert(other, folder, domain="faces", overwrite=True)
+    (folder / "notes.txt").unlink()
+    convert(other, folder, domain="faces", overwrite=True)
+    model = load(folder).model
+    assert (model.generator.config.size, model.encoder) == (64, None)
+    assert not (folder / "encoder").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+@pytest.mark.parametrize("there_before", [True, False])
+def test_an_interrupted_conversion_leaves_nothing_and_an_old_model_as_it_was(
+    official: OfficialFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, there_before: bool
+) -> None:
+    folder = tmp_path / "m"
+    if there_before:
+        convert(official.w_encoder()[0], folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write = model_module.write_model
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        write(*args, **kwargs)
+        raise error
+
+    monkeypatch.setattr(model_module, "write_model", interrupted)
+    with pytest.raises((KeyboardInterrupt, CheckpointError), match=r"^$|No space left") as caught:
+        convert(official.bare(), folder, domain="faces", overwrite=there_before)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert isinstance(caught.value, KeyboardInterrupt) == (error is KeyboardInterrupt)
+    assert folder.exists() == there_before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_old_model_comes_back_where_the_new_one_cannot_take_its_place(
+    official: OfficialFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "m"
+    convert(official.w_encoder()[0], folder)
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name.startswith(".tmp-"):
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(CheckpointError, match="Permission denied"):
+        convert(official.bare(), folder, domain="faces", overwrite=True)
+    assert load(folder).model.encoder is not None
+    assert not list(tmp_path.glob(".*"))

@@ -1,0 +1,190 @@
+"""HyperStyle, W encoder and ReStyle files: the networks they hold, and what is wrong with those they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from hyperstyle.convert import official as official_files
+from hyperstyle.convert.sniff import Source, sniff
+from hyperstyle.errors import CheckpointError, WeightsError
+
+if TYPE_CHECKING:
+    from conftest import OfficialFiles
+
+SIZE = (256, 256)
+
+
+def source(files: OfficialFiles, content: dict[str, Any], name: str = "hs.pt") -> Source:
+    return sniff(files.save(name, content))
+
+
+# ---- hypernetworks ----
+
+
+@pytest.mark.parametrize("heads", ["shared", "separable"])
+@pytest.mark.parametrize("layers", ["0,2,3,5,6,8,9,11,12,14,15,17,18,20,21,23,24", "5,6,8,9", ""])
+@pytest.mark.parametrize("with_opts", [True, False])
+def test_heads_and_tuned_layers_are_those_of_the_options_or_of_the_tensors(
+    official: OfficialFiles, assert_same: Callable[..., None], heads: str, layers: str, with_opts: bool
+) -> None:
+    network = official.hypernetwork(layers, heads)
+    content = official.hyperstyle_content(network, layers)
+    if not with_opts:
+        del content["opts"]
+    found = official_files.hypernetwork(source(official, content), official.config, SIZE)
+    assert_same(found.hypernetwork, network)
+    assert found.consumed == len(network.state_dict())
+    assert found.consumed + found.aliases == sum(name.startswith("hypernet.") for name in content["state_dict"])
+    assert found.aliases == 4 * sum(hasattr(head, "linear") for head in network.refinement_blocks.values()) > 0
+    crop, picture = torch.rand(2, 1, 3, *SIZE)
+    ours, theirs = (n.offsets(n(crop, picture)) for n in (found.hypernetwork, network))
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_input_may_be_of_another_shape(official: OfficialFiles, assert_same: Callable[..., None]) -> None:
+    network = official.hypernetwork(input_size=(192, 256))
+    content = official.hyperstyle_content(network)
+    found = official_files.hypernetwork(source(official, content), official.config, (192, 256))
+    assert_same(found.hypernetwork, network)
+
+
+def test_shared_tensors_that_were_stored_apart_are_still_the_same(official: OfficialFiles) -> None:
+    content = official.hyperstyle_content(official.hypernetwork())
+    content["state_dict"] = {name: tensor.clone() for name, tensor in content["state_dict"].items()}
+    assert official_files.hypernetwork(source(official, content), official.config, SIZE).aliases == 5 * 4
+
+
+@pytest.mark.parametrize("change", [lambda t: t + 1e-6, lambda t: t[:1], lambda t: t.double()])
+def test_a_block_with_a_shared_tensor_of_its_own_is_refused(
+    official: OfficialFiles, change: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    content = official.hyperstyle_content(official.hypernetwork())
+    name = "hypernet.refinement_blocks.3.hypernet.b1"
+    content["state_dict"][name] = change(content["state_dict"][name])
+    with pytest.raises(WeightsError, match=r"'hypernet\.refinement_blocks\.3\.hypernet\.b1' is not equal to 'hypernet"):
+        official_files.hypernetwork(source(official, content), official.config, SIZE)
+
+
+def test_shared_tensors_that_no_layer_uses_are_left_out_and_named(
+    official: OfficialFiles, assert_same: Callable[..., None]
+) -> None:
+    network = official.hypernetwork("8,9")  # 16 -> 8 and 8 -> 8 channels
+    content = official.hyperstyle_content(network, "8,9")
+    shared = official.hypernetwork("0").shared_weight_hypernet
+    content["state_dict"] |= {f"hypernet.shared_weight_hypernet.{n}": t for n, t in shared.state_dict().items()}
+    found = official_files.hypernetwork(source(official, content), official.config, SIZE)
+    assert_same(found.hypernetwork, network)
+    assert found.unread == tuple(f"hypernet.shared_weight_hypernet.{name}" for name in ("w1", "b1", "w2", "b2"))
+
+
+@pytest.mark.parametrize(
+    ("opts", "error", "message"),
+    [
+        ({"encoder_type": "HyperNet"}, CheckpointError, r"encoder_type is 'HyperNet': expected one of SharedWeights"),
+        ({"layers_to_tune": "5;6"}, CheckpointError, "layers_to_tune is '5;6': expected numbers with commas"),
+        ({"layers_to_tune": "11,12"}, CheckpointError, "layers_to_tune names no layer of a generator of 32 px"),
+        (
+            {"layers_to_tune": "0,2,3,5,6,8"},
+            WeightsError,
+            r"tensors 8 without a place \(first 'hypernet.refinement_blocks.9.convs.0.weight'",
+        ),
+        (
+            {"layers_to_tune": "0,1,2,3,5,6,8,9"},
+            WeightsError,
+            r"tensors 10 missing \(first 'hypernet.refinement_blocks.1.convs.0.weight'",
+        ),
+        (
+            {"encoder_type": "SharedWeightsHyperNetResNetSeparable"},
+            WeightsError,
+            r"tensors 20 missing \(first 'hypernet.refinement_blocks.8.convs.6.weight'.* 4 without a place",
+        ),
+    ],
+)
+def test_options_that_the_tensors_contradict_are_refused(
+    official: OfficialFiles, opts: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    content = official.hyperstyle_content(official.hypernetwork(), **opts)
+    with pytest.raises(error, match=rf"hs\.pt: {message}"):
+        official_files.hypernetwork(source(official, content), official.config, SIZE)
+
+
+def test_a_key_too_many_and_a_key_too_few_are_counted_and_named(official: OfficialFiles) -> None:
+    content = official.hyperstyle_content(official.hypernetwork())
+    content["state_dict"]["hypernet.body.9.conv1.weight"] = torch.zeros(1)
+    del content["state_dict"]["hypernet.bn1.num_batches_tracked"]
+    expected = r"1 missing \('hypernet.bn1.num_batches_tracked'\), 1 without a place \('hypernet.body.9.conv1.weight'\)"
+    with pytest.raises(WeightsError, match=expected):
+        official_files.hypernetwork(source(official, content), official.config, SIZE)
+
+
+# ---- encoders ----
+
+
+def test_a_w_encoder_gives_the_same_codes_around_the_mean_code_it_is_given(
+    official: OfficialFiles, assert_same: Callable[..., None]
+) -> None:
+    path, encoder = official.w_encoder()
+    found, consumed = official_files.w_encoder(sniff(path), official.config, SIZE, encoder.latent_avg)
+    assert_same(found, encoder)
+    assert consumed == len(encoder.state_dict()) - 1
+    crop, mean = torch.rand(2, 3, *SIZE), torch.randn(16)
+    other, _ = official_files.w_encoder(sniff(path), official.config, SIZE, mean)
+    assert torch.allclose(other(crop) - mean, encoder(crop) - encoder.latent_avg, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["ProgressiveBackboneEncoder", "ResNetProgressiveBackboneEncoder", "BackboneEncoder", "ResNetBackboneEncoder"],
+)
+def test_restyle_encoders_of_both_rules_and_both_trunks_come_through(
+    official: OfficialFiles, assert_same: Callable[..., None], kind: str
+) -> None:
+    path, encoder = official.restyle(kind)
+    found, consumed = official_files.restyle_encoder(sniff(path), official.config, SIZE, encoder.latent_avg)
+    assert_same(found, encoder)
+    assert consumed == len(encoder.state_dict()) - 1
+
+
+def test_a_restyle_encoder_whose_rule_is_not_written_is_refused(official: OfficialFiles) -> None:
+    path, encoder = official.restyle("SomeEncoder")
+    with pytest.raises(CheckpointError, match="encoder_type 'SomeEncoder' in its 'opts': expected one of Progressive"):
+        official_files.restyle_encoder(sniff(path), official.config, SIZE, encoder.latent_avg)
+
+
+def test_a_mean_code_of_another_generator_is_refused(official: OfficialFiles) -> None:
+    path, _ = official.w_encoder()
+    with pytest.raises(WeightsError, match=r"'latent_avg' has the shape \(18, 16\): expected \(16,\) or \(8, 16\)"):
+        official_files.w_encoder(sniff(path), official.config, SIZE, torch.zeros(18, 16))
+
+
+# ---- what the options tell ----
+
+
+@pytest.mark.parametrize(
+    ("data", "domain"),
+    [
+        ("ffhq_hypernet", "faces"),
+        ("FFHQ_encode", "faces"),
+        ("cars_hypernet", "cars"),
+        ("afhq_wild_hypernet", "wild"),
+        ("church_encode", "churches"),
+        ("plates_encode", None),
+        (None, None),
+    ],
+)
+def test_the_domain_follows_from_the_data_set(official: OfficialFiles, data: str | None, domain: str | None) -> None:
+    content = official.hyperstyle_content(official.hypernetwork(), dataset_type=data)
+    assert official_files.domain_name(source(official, content)) == domain
+
+
+@pytest.mark.parametrize(("written", "steps"), [(7, 7), (0, None), (True, None), ("5", None)])
+def test_the_steps_are_those_of_the_options_where_they_make_sense(
+    official: OfficialFiles, written: object, steps: int | None
+) -> None:
+    content = official.hyperstyle_content(official.hypernetwork(), n_iters_per_batch=written)
+    assert official_files.steps_of(source(official, content)) == steps

@@ -1,0 +1,127 @@
+"""Files of every family are told apart by their tensors, and what is not converted is refused by name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from hyperstyle.convert.sniff import sniff
+from hyperstyle.errors import CheckpointError, WeightsError
+
+if TYPE_CHECKING:
+    from conftest import OfficialFiles
+
+ONE = torch.zeros(1)
+STEM = torch.zeros(4, 3, 3, 3)
+
+
+def test_every_family_is_recognised_with_its_tensors_mean_code_and_options(official: OfficialFiles) -> None:
+    files = {
+        "hyperstyle": official.hyperstyle()[0],
+        "w-encoder": official.w_encoder()[0],
+        "restyle": official.restyle()[0],
+        "generator": official.bare(),
+    }
+    for kind, path in files.items():
+        found = sniff(path)
+        assert found.kind == kind
+        assert found.has_generator
+        assert found.latent_avg is not None
+        content = torch.load(path, weights_only=True)
+        assert list(found.tensors) == list(content["g_ema" if kind == "generator" else "state_dict"])
+        assert found.opts == content.get("opts", {})
+    assert sniff(files["hyperstyle"]).unread == ("global_step",)
+    assert not sniff(official.w_encoder(with_decoder=False)[0]).has_generator
+
+
+@pytest.mark.parametrize("kind", ["ResNetProgressiveBackboneEncoder", "BackboneEncoder", "ResNetBackboneEncoder"])
+def test_restyle_encoders_of_every_published_kind_are_recognised(official: OfficialFiles, kind: str) -> None:
+    assert sniff(official.restyle(kind)[0]).kind == "restyle"
+
+
+def test_a_generator_may_stand_bare_or_beside_what_training_left(official: OfficialFiles) -> None:
+    state, mean = official.decoder()
+    bare = sniff(official.save("bare.pt", state))
+    assert (bare.kind, bare.latent_avg) == ("generator", None)
+    assert torch.equal(sniff(official.save("all.pt", {**state, "latent_avg": mean})).latent_avg, mean)
+    training = {"g": state, "d": {"w": ONE}, "g_optim": {"state": {0: {"step": ONE}}}, "args": argparse.Namespace(a=1)}
+    assert sniff(official.bare("training.pt", **training)).unread == ("args", "d", "g", "g_optim")
+
+
+def test_the_prefix_of_several_gpus_is_taken_off(official: OfficialFiles) -> None:
+    state, _ = official.decoder()
+    path = official.save("parallel.pt", {"g_ema": {f"module.{name}": tensor for name, tensor in state.items()}})
+    assert list(sniff(path).tensors) == list(state)
+
+
+def test_options_may_be_a_namespace(official: OfficialFiles) -> None:
+    content = official.hyperstyle_content(official.hypernetwork())
+    plain = dict(content["opts"])
+    path = official.save("hs.pt", {**content, "opts": argparse.Namespace(**plain)})
+    assert sniff(path).opts == plain
+
+
+def test_a_pickle_is_taken_for_nvidias(tmp_path: Path) -> None:
+    (tmp_path / "network.pkl").write_bytes(b"\x80\x03}.")
+    assert sniff(tmp_path / "network.pkl").kind == "nvidia"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "opts", "message"),
+    [
+        ({"hypernet.weight_regressors.b4.w1": ONE}, {}, "is a HyperInverter checkpoint, which is not converted"),
+        (
+            {"encoder.styles.0.linear.weight": ONE, "encoder.input_layer.0.weight": STEM},
+            {"encoder_type": "Encoder4Editing"},
+            r"is an e4e or pSp encoder \(encoder_type 'Encoder4Editing'\), which is not converted",
+        ),
+        ({"encoder.linear.weight": ONE, "encoder.conv1.weight": STEM}, {}, "a W encoder of HyperInverter's"),
+        ({"encoder.other.weight": ONE}, {}, "an encoder of another family"),
+        ({"synthesis.b4.const": ONE}, {}, "in NVIDIA's names"),
+        (
+            {"layer1.weight": ONE, "layer2.weight": ONE, "a": ONE, "b": ONE},
+            {},
+            r"is nothing that is converted: it holds 4 tensors, called 'layer1.weight', 'layer2.weight', 'a', \.\.\.",
+        ),
+    ],
+)
+def test_what_is_not_converted_is_refused_by_name_and_with_what_is(
+    official: OfficialFiles, tensors: dict[str, Any], opts: dict[str, Any], message: str
+) -> None:
+    path = official.save("odd.pt", {"state_dict": tensors, "opts": opts})
+    with pytest.raises(CheckpointError, match=rf"odd\.pt .*{message}.*Converted are: HyperStyle checkpoints"):
+        sniff(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "holds nothing: expected tensors under"),
+        ({"epoch": 3, "net": {"w": ONE}}, "holds 'epoch', 'net': expected tensors under 'state_dict' or 'g_ema'"),
+        ({"g": {"w": ONE}, "d": {"w": ONE}}, "holds 'g', 'd': .* Its 'g' alone is the generator in training"),
+        ({"g_ema": {}}, "holds nothing under 'g_ema'"),
+        ({"g_ema": {"w": ONE, "n": 3}}, "holds 'n', a int under 'g_ema': expected tensors by name"),
+        ({"g_ema": {"w": ONE}, "latent_avg": [1.0]}, "'latent_avg' is a list, not a tensor"),
+    ],
+)
+def test_weights_that_are_not_where_they_are_expected_are_described(
+    official: OfficialFiles, content: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=rf"strange\.pt:? {message}"):
+        sniff(official.save("strange.pt", content))
+
+
+def test_a_tensor_that_belongs_to_no_part_is_named(official: OfficialFiles) -> None:
+    content = official.hyperstyle_content(official.hypernetwork())
+    content["state_dict"] |= {"face_pool.weight": ONE}
+    with pytest.raises(WeightsError, match=r"1 of \d+ tensors have no place in a HyperStyle .*'face_pool\.weight'"):
+        sniff(official.save("more.pt", content))
+
+
+def test_a_folder_is_no_file_to_convert(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a folder: give the file"):
+        sniff(tmp_path)

@@ -1,0 +1,62 @@
+"""Seconds and memory of loading, measured in processes of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from hyperstyle.checkpoint import load_tensors
+from hyperstyle.errors import CheckpointError, ConfigError
+from hyperstyle.evaluation.loading import Spread, _alone, _read, measure_loading, peak_memory
+
+
+def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "me.png")
+    torch.save({"a": torch.zeros(3)}, tmp_path / "official.pt")
+    found = measure_loading(
+        tiny_model_dir, official=[tmp_path / "official.pt"], picture=tmp_path / "me.png", steps=1, repeats=1
+    )
+    tensors = [load_tensors(file)[0] for file in tiny_model_dir.glob("*/model.safetensors")]
+    values = sum(tensor.nbytes for part in tensors for tensor in part.values())
+    assert values < found.weights < values + 100_000  # and the headers
+    assert (found.model, found.steps, found.repeats) == (str(tiny_model_dir), 1, 1)
+    assert found.machine["torch"] == torch.__version__
+    seconds = (found.seconds, found.official_seconds, found.official_mapped_seconds)
+    assert all(s is not None and 0 < s.low <= s.median <= s.high for s in seconds)
+    if found.imported is not None:
+        assert found.loaded is not None
+        assert found.inverted is not None
+        assert 50_000_000 < found.imported.low <= found.loaded.low <= found.inverted.low
+        assert found.share == found.weights / found.inverted.median
+
+
+def test_what_goes_wrong_in_the_other_process_is_raised_here(tiny_model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "official.pt").write_bytes(b"<html></html>")
+    with pytest.raises(CheckpointError, match="is a web page and no PyTorch file"):
+        _alone(_read, (tmp_path / "official.pt",), False)
+    with pytest.raises(ConfigError, match="0 repeats: expected 1 or more"):
+        measure_loading(tiny_model_dir, repeats=0)
+
+
+def test_a_spread_is_median_smallest_and_largest() -> None:
+    assert Spread.of([3.0, 1.0, 10.0]) == Spread(3.0, 1.0, 10.0)
+
+
+@pytest.mark.skipif(peak_memory() is None, reason="this system does not tell")
+def test_peak_memory_rises_with_what_is_used_and_never_falls(run_python: Any) -> None:
+    code = """
+from hyperstyle.evaluation.loading import peak_memory
+before = peak_memory()
+used = b"x" * 300_000_000
+during = peak_memory()
+del used
+print(during - before, peak_memory() - during)
+"""
+    result = run_python("-c", code)
+    rise, fall = map(int, result.stdout.split())
+    assert 250_000_000 < rise < 350_000_000
+    assert abs(fall) < 10_000_000  # the system counts in portions

@@ -1,0 +1,201 @@
+"""The loop of ReStyle, as a function, as a refinement, and as a method of models that carry its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle.domain import Domain
+from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.restyle import RestyleRefinement, RestyleStep, restyle
+from hyperstyle.model import Model
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+
+Parts = tuple[Tensor, RestyleEncoder, Any, Callable[[Tensor], Tensor]]
+TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+
+
+def encoder(model: Model, **options: Any) -> RestyleEncoder:
+    """One that fits the model, with a mean code whose rows differ."""
+    rows, size = model.generator.config.rows, model.domain.input_size
+    made = RestyleEncoder(RestyleEncoderConfig(**{"rows": rows, "latent_width": 16, "input_size": size, **options}))
+    made.latent_avg.normal_()
+    return made.eval().requires_grad_(False)
+
+
+def carrying(inverter: HyperStyleInverter, **changes: Any) -> HyperStyleInverter:
+    """The parts of the model and a ReStyle encoder, some of them changed."""
+    m = inverter.model
+    parts = {"generator": m.generator, "encoder": m.encoder, "hypernetwork": m.hypernetwork, "domain": m.domain}
+    parts["restyle"] = encoder(m, trunk=TRUNK)
+    return HyperStyleInverter(**{**parts, "edits": m.edits, "steps": m.steps, **changes})
+
+
+@pytest.fixture
+def inverter(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
+    return carrying(tiny_inverter)
+
+
+@pytest.fixture
+def parts(inverter: HyperStyleInverter) -> Parts:
+    model = inverter.model
+    assert model.restyle is not None
+    return torch.rand(2, 3, 32, 32) * 2 - 1, model.restyle, model.generator, model.domain.seen
+
+
+@pytest.fixture
+def crops(parts: Parts) -> list[Tensor]:
+    return list(parts[0])
+
+
+def test_codes_are_the_mean_and_what_each_pass_predicts(parts: Parts) -> None:
+    crop, network, generator, to_input = parts
+    codes = network.latent_avg.expand(2, -1, -1)
+    for _ in range(3):
+        codes = codes + network(crop, to_input(generator(codes)))
+    w, image = restyle(*parts, steps=3)
+    assert torch.equal(w, codes)
+    assert torch.equal(image, generator(codes))
+    assert not torch.allclose(w[0], w[1], atol=1e-4)
+
+
+def test_the_callback_sees_the_average_picture_and_every_step(parts: Parts) -> None:
+    seen: list[RestyleStep] = []
+    w, image = restyle(*parts, steps=2, callback=seen.append)
+    assert [(s.step, s.steps) for s in seen] == [(0, 2), (1, 2), (2, 2)]
+    _, network, generator, _ = parts
+    torch.testing.assert_close(
+        seen[0].image, generator(network.latent_avg[None]).expand(2, -1, -1, -1), atol=2e-5, rtol=0
+    )
+    assert seen[-1].w is w
+    assert seen[-1].image is image
+
+
+def test_five_passes_are_the_default(parts: Parts) -> None:
+    assert torch.equal(restyle(*parts)[0], restyle(*parts, steps=5)[0])
+    assert not torch.allclose(restyle(*parts)[0], restyle(*parts, steps=4)[0], atol=1e-4)
+
+
+def test_two_and_three_steps_are_five_steps_exactly(parts: Parts) -> None:
+    two, _ = restyle(*parts, steps=2)
+    assert torch.equal(restyle(*parts, steps=3, w=two)[0], restyle(*parts, steps=5)[0])
+
+
+def test_content_rows_are_what_the_encoder_sees(inverter: HyperStyleInverter) -> None:
+    domain = Domain("plates", 32, (16, 32), (8, 24))
+    generator = inverter.model.generator
+    flat = encoder(replace(inverter.model, domain=domain), trunk=TRUNK)
+    crop = torch.rand(1, 3, 16, 32) * 2 - 1
+    w, _ = restyle(crop, flat, generator, domain.seen, steps=1)
+    expected = flat.latent_avg + flat(crop, generator(flat.latent_avg[None])[:, :, 8:24])
+    assert torch.equal(w, expected)
+
+
+# ---- as a method ----
+
+
+def test_a_model_with_its_encoder_inverts_by_it(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
+    assert inverter.methods == ("hyperstyle", "w-encoder", "restyle-e4e")
+    inversion = inverter.invert(crops, method="restyle-e4e", align=False)
+    assert inversion.method == "restyle-e4e"
+    assert inversion.offset_codes is None
+    assert inversion.crop is not None  # the crops, through bytes
+    assert inverter.model.restyle is not None
+    w, _ = restyle(inversion.crop, inverter.model.restyle, inverter.model.generator, inverter.model.domain.seen)
+    assert torch.equal(inversion.w, w)
+    assert not torch.allclose(inversion.w[:, 0], inversion.w[:, 1], atol=1e-4)
+    assert inversion.quality == inversion.metrics()
+    assert torch.equal(inversion.tensor, replace(inversion).tensor)
+    assert torch.equal(inversion.edit("age", 0.0).w, inversion.w)
+
+
+def test_its_steps_intermediates_and_start_can_be_chosen(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
+    def run(**options: Any) -> Inversion:
+        return inverter.invert(crops, method="restyle-e4e", align=False, **options)
+
+    assert inverter.model.restyle is not None
+    mean = inverter.model.restyle.latent_avg
+    assert torch.equal(run(steps=0).w, mean.expand(2, -1, -1))
+    seen: list[int] = []
+    two = run(steps=2, intermediates=True, callback=lambda step: seen.append(step.step))
+    assert seen == [0, 1, 2]
+    assert len(two.intermediates) == 3
+    assert torch.equal(two.intermediates[-1], two.tensor)
+    assert torch.equal(two.refine(3).w, run().w)
+    assert torch.equal(run(steps=0, start=lambda x: mean.expand(len(x), -1, -1) + 1).w, mean.expand(2, -1, -1) + 1)
+
+
+def test_a_model_without_other_encoders_uses_it_by_default(
+    inverter: HyperStyleInverter, tiny_inverter: HyperStyleInverter, crops: list[Tensor]
+) -> None:
+    alone = carrying(tiny_inverter, encoder=None, hypernetwork=None)
+    assert alone.methods == ("restyle-e4e",)
+    assert alone.invert(crops, align=False).method == "restyle-e4e"
+    assert inverter.invert(crops, align=False).method == "hyperstyle"
+    with pytest.raises(MethodError, match=r"no encoder to start from.*hyperstyle convert FILE --encoder W_ENCODER"):
+        alone.invert(crops, method="w-encoder", align=False)
+
+
+def test_the_name_says_which_kind_of_encoder_it_is(tiny_inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
+    independent = carrying(tiny_inverter, restyle=encoder(tiny_inverter.model, trunk=TRUNK, progressive=False))
+    assert independent.methods[-1] == "restyle-psp"
+    assert independent.invert(crops, method="restyle-psp", align=False, steps=1).method == "restyle-psp"
+    for model, name in ((independent, "restyle-e4e"), (tiny_inverter, "restyle-e4e"), (tiny_inverter, "restyle-psp")):
+        message = f"'{name}' needs a ReStyle encoder of that kind.*Available: hyperstyle.*--encoder RESTYLE"
+        with pytest.raises(MethodError, match=message):
+            model.invert(crops, method=name, align=False)
+
+
+def test_what_it_cannot_refine_is_refused(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
+    inversion = inverter.invert(crops, align=False, steps=1)
+    assert inversion.crop is not None
+    with pytest.raises(MethodError, match=r"start from Inversion\.initial"):
+        RestyleRefinement()(inversion.crop, inversion)
+    assert RestyleRefinement()(inversion.crop, inversion.initial, steps=1).method == "restyle-e4e"
+    with pytest.raises(ConfigError, match="steps=-1"):
+        RestyleRefinement()(inversion.crop, inversion.initial, steps=-1)
+    bare = replace(inversion.initial, model=replace(inversion.model, restyle=None))
+    with pytest.raises(MethodError, match="no ReStyle encoder"):
+        RestyleRefinement()(inversion.crop, bare)
+
+
+# ---- on disk ----
+
+
+def test_a_model_folder_carries_it(inverter: HyperStyleInverter, crops: list[Tensor], tmp_path: Path) -> None:
+    inverter.save_pretrained(tmp_path)
+    assert (tmp_path / "restyle" / "config.json").is_file()
+    loaded = HyperStyleInverter.from_pretrained(tmp_path, device="cpu")
+    assert loaded.model.restyle is not None
+    assert inverter.model.restyle is not None
+    assert loaded.model.restyle.config == inverter.model.restyle.config
+    found, expected = (x.invert(crops, method="restyle-e4e", align=False, steps=2) for x in (loaded, inverter))
+    assert torch.equal(found.w, expected.w)
+    found.save(tmp_path / "me.safetensors")
+    kept = Inversion.load(tmp_path / "me.safetensors", loaded)
+    assert torch.equal(kept.w, found.w)
+    assert kept.method == "restyle-e4e"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": 6}, r"ReStyle encoder for \[6, 16\] codes, generator with \[8, 16\]"),
+        ({"latent_width": 8}, r"ReStyle encoder for \[8, 8\] codes"),
+        ({"input_size": (16, 32)}, r"ReStyle encoder for \(16, 32\) px, domain \(32, 32\)"),
+    ],
+)
+def test_one_of_another_generator_is_refused(
+    tiny_inverter: HyperStyleInverter, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        carrying(tiny_inverter, restyle=encoder(tiny_inverter.model, trunk=TRUNK, **change))

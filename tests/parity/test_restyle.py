@@ -1,0 +1,99 @@
+"""ReStyle with seeded weights, pass by pass, against recordings of the official code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.domain import DOMAINS, Domain
+from hyperstyle.images import load_image, to_tensor
+from hyperstyle.methods.restyle import RestyleStep, restyle
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+
+if TYPE_CHECKING:
+    from conftest import CheckpointMaker
+    from parity.conftest import Parity
+
+pytestmark = pytest.mark.reference
+
+RESNET = {"backbone": "resnet", "trunk": TrunkConfig.resnet34()}
+
+
+def networks(
+    state: dict[str, Tensor], mean: Tensor, domain: Domain, **options: Any
+) -> tuple[RestyleEncoder, Generator]:
+    """The encoder and its own generator from the tensors of a file and its mean code [L,D]."""
+    parts: dict[str, dict[str, Tensor]] = {"encoder": {"latent_avg": mean}, "decoder": {"latent_avg": mean[0]}}
+    for key, tensor in state.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = tensor
+    with torch.device("meta"):
+        encoder = RestyleEncoder(RestyleEncoderConfig(len(mean), input_size=domain.input_size, **options))
+        generator = Generator(GeneratorConfig.official(domain.size))
+    encoder.load_state_dict(parts["encoder"], assign=True)
+    generator.load_state_dict(parts["decoder"], assign=True)
+    return encoder.eval().requires_grad_(False), generator.eval().requires_grad_(False)
+
+
+@pytest.mark.slow
+def test_two_passes_on_a_face_equal_the_recording(checkpoint_maker: CheckpointMaker, parity: Parity) -> None:
+    with np.load(checkpoint_maker.reference / "hyperstyle" / "golden" / "domain_adaptation.npz") as file:
+        golden = dict(file)
+    state = checkpoint_maker.tensors("restyle_e4e_1024", "")
+    encoder, generator = networks(state, state.pop("latent_avg"), DOMAINS["faces"])
+    del state
+    crop = torch.from_numpy(golden["input_u8"]).permute(2, 0, 1)[None].float().div(255).sub(0.5).div(0.5)
+    steps: list[RestyleStep] = []
+    w, image = restyle(crop, encoder, generator, DOMAINS["faces"].seen, steps=2, callback=steps.append)
+    arrays = {
+        "restyle_avg_image": DOMAINS["faces"].seen(steps[0].image)[0],
+        "restyle_encoder_out": torch.cat([steps[1].w - steps[0].w, steps[2].w - steps[1].w]),
+        "restyle_latents": w[0],
+        "restyle_y_hat": DOMAINS["faces"].seen(image)[0],
+    }
+    assert arrays.keys() == {key for key in golden if key.startswith("restyle_")}
+    for key, value in arrays.items():
+        parity.check("domain_adaptation, ReStyle by itself", key, value, golden[key])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "domain", "photo", "options"),
+    [
+        ("restyle_e4e_church_256", "churches", "hyperinverter/golden/church_256.png", RESNET),
+        ("restyle_psp_cars_512", "cars", "baselines/golden/car_256x192.png", {**RESNET, "progressive": False}),
+    ],
+)
+def test_three_passes_on_other_domains_equal_the_recordings(
+    checkpoint_maker: CheckpointMaker, parity: Parity, name: str, domain: str, photo: str, options: dict[str, Any]
+) -> None:
+    kind = DOMAINS[domain]
+    with np.load(checkpoint_maker.reference / "baselines" / "golden" / f"{name}_seed0.npz") as file:
+        golden = dict(file)
+    drawn = checkpoint_maker.script("hyperinverter").build(checkpoint_maker.manifest("baselines", name), 0)
+    encoder, generator = networks(drawn["state_dict"], drawn["latent_avg"], kind, **options)
+    crop = to_tensor(load_image(checkpoint_maker.reference / photo))[None]
+    steps: list[RestyleStep] = []
+    _, last = restyle(crop, encoder, generator, kind.seen, steps=3, callback=steps.append)
+    pictures = torch.cat([kind.content(step.image) for step in steps])
+    pooled, codes = F.adaptive_avg_pool2d(pictures, 128), torch.cat([step.w for step in steps])
+    top, left = (pictures.shape[2] - 64) // 2, (pictures.shape[3] - 64) // 2
+    arrays = {
+        "average_image": F.adaptive_avg_pool2d(kind.seen(steps[0].image), 128)[0],
+        "encoder_out": codes[1:] - codes[:-1],
+        "codes": codes[1:],
+        "images": pooled[1:],
+        "images_crop": pictures[1:, :, top : top + 64, left : left + 64],
+        "final_image": F.adaptive_avg_pool2d(kind.content(last), 256)[0],
+        "image_shape": [len(steps) - 1, *pictures.shape[1:]],
+    }
+    assert arrays.keys() == golden.keys() - {"input_crop"}
+    for key, value in arrays.items():
+        parity.check(name, key, value, golden[key])
