@@ -5,8 +5,8 @@ from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.images import save_image, sheet
 
 inverter = HyperStyleInverter()
-photos = [demo_photo(seed) for seed in (31, 17, 7)]
-inversion = inverter.invert([photo for photo, _ in photos], landmarks=[points.numpy() for _, points in photos])
+photos = [demo_photo(seed)[0] for seed in (31, 17, 7)]
+inversion = inverter.invert(photos)  # finds the faces
 ages = [-2, -1, 0, 1, 2]
 rows = [one.edit("age", ages).images for one in inversion]
 save_image(sheet(rows, labels=[f"age {age:+d}" for age in ages], cell=160), "ages.png")

@@ -38,6 +38,7 @@ __all__ = [
     "MissingFileError",
     "ModelNotFoundError",
     "NoFaceError",
+    "QualityWarning",
     "WEncoder",
     "WEncoderConfig",
     "WeightsError",
@@ -65,6 +66,7 @@ _HOMES = {
         "MissingFileError",
         "ModelNotFoundError",
         "NoFaceError",
+        "QualityWarning",
         "WeightsError",
     ),
     "hyperstyle.images": ("load_image",),
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
         MissingFileError,
         ModelNotFoundError,
         NoFaceError,
+        QualityWarning,
         WeightsError,
     )
     from hyperstyle.images import load_image

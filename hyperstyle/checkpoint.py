@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import types
 import typing
@@ -14,20 +13,20 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
+from hyperstyle.errors import ConfigError, MissingFileError, WeightsError
 from hyperstyle.file_kind import file_kind, refusal
-from hyperstyle.files import atomic_write
+from hyperstyle.files import atomic_write, make_folder
 
 __all__ = [
+    "check_finite",
+    "check_tensors",
     "config_from_dict",
     "config_to_dict",
     "load_component",
     "load_tensors",
-    "make_folder",
     "read_json",
     "save_component",
     "save_tensors",
-    "sha256",
     "write_json",
 ]
 
@@ -139,29 +138,6 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def make_folder(path: str | Path) -> Path:
-    """The folder, made where it is not there. Raises CheckpointError where it cannot be made."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"Cannot make the folder {str(folder)!r}: {error.strerror}. Choose a place that you may write to and where "
-            "no file has that name."
-        ) from error
-    return folder
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    digest = hashlib.sha256()
-    block = memoryview(bytearray(1 << 18))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(block):
-            digest.update(block[:count])
-    return digest.hexdigest()
-
-
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file, on the CPU.
 
@@ -265,7 +241,8 @@ def load_component(
     with torch.device("meta"):
         module = kind(config)
     tensors, _ = load_tensors(folder / WEIGHTS)
-    check_tensors(module.state_dict(), tensors, folder / WEIGHTS)
+    path = folder / WEIGHTS
+    check_tensors(module.state_dict(), tensors, path, advice=f"The weights belong to another {CONFIG}.")
     module.load_state_dict({k: _placed(v, device, dtype) for k, v in tensors.items()}, assign=True)
     return module.eval().requires_grad_(False)
 
@@ -280,33 +257,56 @@ def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     return tensor.clone() if device.type == "cpu" and tensor.data_ptr() % _LINE else tensor
 
 
-def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
-    """Raises WeightsError, naming file, counts and first keys, unless names and shapes agree and all is finite."""
-    missing = [k for k in expected if k not in found]
-    unexpected = [k for k in found if k not in expected]
-    shapes = [k for k in expected if k in found and expected[k].shape != found[k].shape]
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} missing (first {missing[0]!r})")
-    if unexpected:
-        problems.append(f"{len(unexpected)} unexpected (first {unexpected[0]!r})")
-    if shapes:
-        k = shapes[0]
-        problems.append(
-            f"{len(shapes)} of a wrong shape (first {k!r}: {tuple(found[k].shape)}, expected "
-            f"{tuple(expected[k].shape)})"
-        )
+def check_tensors(
+    expected: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    where: str | Path,
+    *,
+    prefix: str = "",
+    advice: str = "The file is incomplete, or of another architecture than it seems.",
+) -> None:
+    """Holds tensors that were read against the places they are for.
+
+    Args:
+        expected: what there are places for, on any device; only shapes and kinds of types are looked at.
+        found: what was read.
+        where: what messages call the source.
+        prefix: what stands before the names in the source, for messages.
+        advice: the last sentence of the message where names or shapes disagree.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected, of a wrong shape or kind of type, or not finite; the message
+            counts each and names the first ones.
+    """
+    groups = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "of a wrong shape": [n for n in expected if n in found and found[n].shape != expected[n].shape],
+    }
+    problems = [f"{len(names)} {kind} ({_first(prefix, names)})" for kind, names in groups.items() if names]
+    if wrong := groups["of a wrong shape"]:
+        first = wrong[0]
+        problems[-1] += f": {tuple(found[first].shape)}, expected {tuple(expected[first].shape)}"
     if problems:
-        raise WeightsError(f"{path}: tensors {', '.join(problems)}. The weights belong to another {CONFIG}.")
+        raise WeightsError(f"{where}: tensors {', '.join(problems)}. {advice}")
     for name, tensor in found.items():
-        if tensor.is_floating_point() and not _all_finite(tensor):
-            raise WeightsError(f"{path}: {name!r} holds NaN or infinite values. Fetch or write the file again.")
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise WeightsError(
+                f"{where}: {prefix + name!r} is {tensor.dtype}: expected {expected[name].dtype}. {advice}"
+            )
+        check_finite(tensor, prefix + name, where)
 
 
-def _all_finite(tensor: Tensor) -> bool:
-    """Whether there is no NaN and no infinity; without a mask and magnitudes as large as the tensor."""
-    for part in torch.split(tensor.reshape(-1), 1 << 20) if tensor.numel() else ():
+def check_finite(tensor: Tensor, name: str, where: str | Path) -> None:
+    """Raises WeightsError where a value is NaN or infinite; without a mask and magnitudes as large as the tensor."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    for part in torch.split(tensor.reshape(-1), 1 << 20):
         ends = torch.stack(torch.aminmax(part if part.element_size() >= 4 else part.float()))  # NaN goes through
         if not torch.isfinite(ends).all():
-            return False
-    return True
+            raise WeightsError(f"{where}: {name!r} holds NaN or infinite values. Fetch or write the file again.")
+
+
+def _first(prefix: str, names: list[str]) -> str:
+    shown = ", ".join(repr(prefix + name) for name in names[:2])
+    return f"first {shown}" if len(names) > 1 else shown

@@ -1,4 +1,4 @@
-"""Every error this library raises on purpose.
+"""Every error this library raises on purpose, and its warning.
 
     HyperStyleError
       ImageError              a picture cannot be read, or has a size or mode that cannot be used
@@ -15,6 +15,7 @@
       InversionError          an inversion is asked for something it does not carry
       MethodError             an inversion method is unknown, or the model lacks its weights
       MissingDependencyError  an optional package is not installed (also an ImportError)
+    QualityWarning            a crop or a reconstruction looks wrong (a UserWarning)
 
 Each message says what was given, what was expected and what to do.
 """
@@ -39,6 +40,7 @@ __all__ = [
     "MissingFileError",
     "ModelNotFoundError",
     "NoFaceError",
+    "QualityWarning",
     "WeightsError",
     "did_you_mean",
 ]
@@ -102,6 +104,10 @@ class MethodError(HyperStyleError):
 
 class MissingDependencyError(HyperStyleError, ImportError):
     """An optional package is not installed."""
+
+
+class QualityWarning(UserWarning):
+    """A crop or a reconstruction looks wrong; what was asked for was done all the same."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyperstyle.checkpoint import make_folder, save_tensors
+from hyperstyle.align.source import Source
+from hyperstyle.checkpoint import save_tensors
 from hyperstyle.errors import ConfigError, InversionError
-from hyperstyle.files import atomic_write
+from hyperstyle.files import atomic_write, make_folder
 from hyperstyle.foreign_npy import load_named_arrays, save_arrays, save_named_arrays
-from hyperstyle.inversion_file import Source
 from hyperstyle.model import Model
 from hyperstyle.networks.generator import Generator, LayerSpec
 

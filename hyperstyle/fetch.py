@@ -11,6 +11,7 @@ from typing import Literal
 
 from hyperstyle.errors import HubError
 from hyperstyle.file_kind import file_kind
+from hyperstyle.files import make_folder, sha256
 from hyperstyle.hub import explain
 
 __all__ = ["COLLECTIONS", "Collection", "PublishedFile", "fetch"]
@@ -182,11 +183,9 @@ def fetch(
             _forget(place)
             raise
         return place
-    from hyperstyle.checkpoint import make_folder  # late: it brings torch
-
     folder = make_folder(Path(out))
     target = folder / file.name
-    if target.is_file() and target.stat().st_size == file.size and _sha256(target) == file.sha256:
+    if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
         return target
     # In the same folder, since a rename does not cross file systems; gone whatever happens.
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
@@ -226,19 +225,13 @@ def _check(file: PublishedFile, path: Path) -> None:
         problem = f"a web page ({size:,} bytes) and not the file"
     elif size != file.size:
         problem = f"{size:,} bytes, expected {file.size:,}: another file, or a part of it"
-    elif (found := _sha256(path)) != file.sha256:
+    elif (found := sha256(path)) != file.sha256:
         problem = f"a file with sha256 {found}, expected {file.sha256}: another file, or a damaged one"
     else:
         return
     raise HubError(
         f"{file.name}: {file.repo} on the Hub gave {problem}. It was removed. Fetch the file by hand from {file.page}."
     )
-
-
-def _sha256(path: Path) -> str:
-    from hyperstyle.checkpoint import sha256  # late: it brings torch
-
-    return sha256(path)
 
 
 def _forget(place: Path) -> None:

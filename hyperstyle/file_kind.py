@@ -1,13 +1,15 @@
-"""What a file is, by its first bytes; nothing of it is unpacked."""
+"""What a file is, by its first bytes, and what is said of one that cannot be read; nothing of it is unpacked here."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from hyperstyle.errors import CheckpointError
+from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
 
-__all__ = ["FileKind", "file_kind", "refusal"]
+__all__ = ["FileKind", "file_kind", "reading", "refusal"]
 
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
@@ -47,6 +49,36 @@ def refusal(path: str | Path, kind: FileKind, expected: str) -> CheckpointError:
     if kind == "unknown":
         return CheckpointError(f"{path} is no {expected}: it begins with {_start(path)[:12]!r}.")
     return CheckpointError(f"{path} {_REFUSALS[kind].format(expected=expected)}")
+
+
+@contextmanager
+def reading(path: str | Path, expected: str) -> Iterator[None]:
+    """Goes around what unpickles a file: whatever that raises comes out as an error that names the file.
+
+    Args:
+        path: the file.
+        expected: what it should be ("pickle", ".npy file").
+
+    Raises:
+        MissingFileError: there is no such file.
+        WeightsError: a WeightsError was raised within, for what the file asks for or holds.
+        CheckpointError: another one was raised within, and stays as it is; or the file cannot be read, or is damaged.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path} is missing: expected a {expected}.") from error
+    except WeightsError as error:
+        raise WeightsError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # of any class: damaged data make an unpickler raise what it likes
+        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise CheckpointError(
+            f"{path} is a damaged {expected}, or one cut off: {line}. Fetch or make it again."
+        ) from error
 
 
 def _start(path: str | Path) -> bytes:

@@ -1,16 +1,18 @@
-"""Writing files so that a reader sees the old file or the whole new one, never half of one."""
+"""Files written so that a reader sees the old one or the whole new one, their hashes; the memory a process took."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hyperstyle.errors import HyperStyleError
+from hyperstyle.errors import CheckpointError, HyperStyleError
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "make_folder", "peak_memory", "sha256"]
 
 
 @contextmanager
@@ -49,3 +51,40 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] =
             f"Cannot write {os.fspath(path)!r}: {reason}.{advice} "
             "Choose a file in an existing folder that you may write to, with room on its disk."
         ) from failure
+
+
+def make_folder(path: str | Path) -> Path:
+    """The folder, made where it is not there. Raises CheckpointError where it cannot be made."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot make the folder {str(folder)!r}: {error.strerror}. Choose a place that you may write to and where "
+            "no file has that name."
+        ) from error
+    return folder
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
+    return digest.hexdigest()
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process had in memory so far, mapped files included; None where it is not known."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, where getrusage may count the process that started this one
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None

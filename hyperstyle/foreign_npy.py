@@ -1,4 +1,4 @@
-"""`.npy` files of Python objects, as HyperStyle's published scripts write them: codes by name, offsets by layer.
+"""`.npy` files of Python objects, as HyperStyle's scripts use them: codes and weights by name, offsets by layer.
 
 Such a file is a header and a pickle. What is read may name only what an array of numbers is made of; any other name
 stops the reading, and nothing of the file is executed. What is written names the same, in a form that every numpy since
@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
-from hyperstyle.file_kind import file_kind, refusal
+from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.file_kind import file_kind, reading, refusal
 from hyperstyle.files import atomic_write
 
 __all__ = ["Floats", "load_arrays", "load_named_arrays", "save_arrays", "save_named_arrays"]
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def load_named_arrays(path: str | Path) -> dict[str, Floats]:
-    """Reads a dictionary of arrays (a 0-d object array, as of `latents.npy`): name -> float32.
+    """Reads a dictionary of arrays (a 0-d object array, as of `latents.npy` and MTCNN's weights): name -> float32.
 
     Raises:
         MissingFileError: there is no such file.
@@ -89,26 +89,12 @@ def _floats(value: object, where: str) -> Floats:
 
 def _read(path: Path) -> tuple[tuple[int, ...], list[Any]]:
     """Shape and content of an array of objects."""
-    try:
-        with path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
-                raise refusal(path, file_kind(path), ".npy file")
-            if b"'descr': '|O'" not in _header(file):
-                raise CheckpointError(
-                    f"{path} holds plain numbers: expected objects, as in latents.npy and weight_deltas."
-                )
-            found = _Reader(file).load()
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path} is missing: expected a .npy file of HyperStyle's scripts.") from error
-    except WeightsError as error:
-        raise WeightsError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
-    except CheckpointError:
-        raise
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    except Exception as error:  # of any class: damaged data make the unpickler raise what it likes
-        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise CheckpointError(f"{path} is damaged or cut off: {line}. Make the file again.") from error
+    with reading(path, ".npy file"), path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise refusal(path, file_kind(path), ".npy file")
+        if b"'descr': '|O'" not in _header(file):
+            raise CheckpointError(f"{path} holds plain numbers: expected objects, as in latents.npy and weight_deltas.")
+        found = _Reader(file).load()
     if not isinstance(found, _Array) or not isinstance(found.content, list):
         raise WeightsError(f"{path} holds no array of objects. Expected latents.npy or a file of weight_deltas.")
     return found.shape, found.content
@@ -188,8 +174,17 @@ def _array(kind: object, *_: object) -> _Array:
     return _Array()  # its content follows
 
 
+def _bytes(text: str, encoding: object) -> bytes:
+    """How protocol 2, which knows no bytes, writes them."""
+    if encoding != "latin1":
+        raise WeightsError(f"it holds bytes written as {encoding!r}; only latin1 is read.")
+    return text.encode("latin1")
+
+
 _NDARRAY = "numpy.ndarray"
 _NAMES: Mapping[str, Any] = {
+    "__builtin__.bytes": _Name(lambda: b""),  # protocol 2 writes empty ones so
+    "_codecs.encode": _Name(_bytes),
     "numpy.core.multiarray._reconstruct": _Name(_array),
     "numpy.dtype": _Name(_DType),
     _NDARRAY: _NDARRAY,

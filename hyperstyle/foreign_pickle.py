@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.file_kind import file_kind, refusal
+from hyperstyle.errors import WeightsError
+from hyperstyle.file_kind import file_kind, reading, refusal
 
 __all__ = ["PickledObject", "load_pickle"]
 
@@ -38,18 +38,8 @@ def load_pickle(path: str | Path) -> Any:
     """
     if (kind := file_kind(path)) != "pickle":
         raise refusal(path, kind, "pickle")
-    try:
-        with Path(path).open("rb") as file:
-            return _Reader(file).load()
-    except WeightsError as error:
-        raise WeightsError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
-    except CheckpointError:
-        raise
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    except Exception as error:  # of any class: damaged data make the unpickler raise what it likes
-        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise CheckpointError(f"{path} is a damaged pickle, or one cut off: {line}. Fetch it again.") from error
+    with reading(path, "pickle"), Path(path).open("rb") as file:
+        return _Reader(file).load()
 
 
 def _no_state(_: object, state: object) -> None:

@@ -25,7 +25,8 @@ def resolve(
     """The folder of a model.
 
     Of a Hub repository its `hyperstyle.json` is fetched first, so that nothing large comes from one that holds
-    something else; then the JSON and safetensors files of that very commit. What is in the cache is not fetched again.
+    something else; then the JSON and safetensors files of that very commit, and its `aligner/`. What is in the cache is
+    not fetched again.
 
     Args:
         name: a bundled model, a folder on disk, or a Hub repository `org/name`.
@@ -69,7 +70,7 @@ def resolve(
                 f"repository {text!r} holds no model of this library: it has no {_MANIFEST} at revision "
                 f"{revision or 'main'!r}. Official checkpoints become models with `hyperstyle convert`."
             )
-        return cached(["*.json", "*.safetensors"], folder.name)  # the folder is called by the commit
+        return cached(["*.json", "*.safetensors", "aligner/*"], folder.name)  # the folder is called by the commit
     except ModelNotFoundError:
         raise
     except Exception as error:  # the client has no common class for what can go wrong

@@ -6,7 +6,7 @@ Inside the library a picture is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; o
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.files import atomic_write
-from hyperstyle.modes import flatten, quiet, upright
+from hyperstyle.modes import as_photo, flatten, quiet, upright
 
 __all__ = [
     "MAX_PIXELS",
@@ -25,6 +25,7 @@ __all__ = [
     "ImageSource",
     "flatten",
     "load_image",
+    "load_photo",
     "resize",
     "save_image",
     "sheet",
@@ -61,15 +62,28 @@ def load_image(source: ImageSource) -> Image.Image:
         ImageError: the picture cannot be read or used: no such file, not a picture, cut off, below `MIN_SIDE`
             pixels on a side, above `MAX_PIXELS`, not finite, of a wrong shape or type.
     """
+    return _loaded(source, lambda image: flatten(upright(image)))
+
+
+def load_photo(source: ImageSource) -> Image.Image:
+    """`load_image`, with what a photo should keep when a part of it is edited: alpha, ICC profile, EXIF data.
+
+    RGB, or RGBA where the picture is transparent in places, upright; see `modes.as_photo`. Flattened, it is what
+    `load_image` gives. Arguments and errors are the same.
+    """
+    return _loaded(source, as_photo)
+
+
+def _loaded(source: ImageSource, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
     if isinstance(source, str | os.PathLike):
-        return _from_file(os.path.expanduser(os.fspath(source)))
+        return _from_file(os.path.expanduser(os.fspath(source)), finish)
     if isinstance(source, Image.Image):
         filename = getattr(source, "filename", "")
-        return _plain(source, f"The picture {filename!r}" if filename else "The given PIL image")
+        return _plain(source, f"The picture {filename!r}" if filename else "The given PIL image", finish)
     if isinstance(source, np.ndarray):
-        return _plain(_from_array(source), "The given array")
+        return _plain(_from_array(source), "The given array", finish)
     if isinstance(source, Tensor):
-        return _plain(_from_tensor(source), "The given tensor")
+        return _plain(_from_tensor(source), "The given tensor", finish)
     raise ImageError(
         f"A picture cannot be made of a value of type {type(source).__name__}. "
         "Give a path, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in [-1, 1]."
@@ -140,8 +154,8 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture atomically, in the format of the path's suffix (.png, .jpg, .webp, ...).
 
-    An ICC profile that the picture carries is written with it. JPEG has no transparency: it is laid over
-    white.
+    An ICC profile and EXIF data that stand in its `info` are written with it, where the format has a place for
+    them. JPEG has no transparency: it is laid over white.
 
     Raises:
         ImageError: an unknown suffix, or a file that cannot be written. Nothing is left behind then.
@@ -154,8 +168,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
             "Use .png, .jpg, .webp, .tiff or .bmp."
         )
     options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
-    if image.info.get("icc_profile"):
-        options["icc_profile"] = image.info["icc_profile"]
+    options |= {key: image.info[key] for key in ("icc_profile", "exif") if image.info.get(key)}
     if kind == "JPEG" and image.mode not in ("RGB", "L", "CMYK"):
         image = flatten(image)
     with atomic_write(path, error=ImageError) as temporary:
@@ -256,7 +269,7 @@ def _captions(texts: Sequence[str], width: int, size: int) -> tuple[ImageFont.Fr
     return font, [cut(text) for text in texts]
 
 
-def _from_file(path: str) -> Image.Image:
+def _from_file(path: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
     if not os.path.exists(path):
         here = f"Check the name; paths start from {os.getcwd()!r}."
         advice = "Download it first." if "://" in path else here
@@ -279,11 +292,11 @@ def _from_file(path: str) -> Image.Image:
     except Exception as error:  # as in _plain: of any class, where the head of the file is damaged
         raise ImageError(f"{name} cannot be opened: {error}. Check that it is whole and readable.") from error
     with image:
-        return _plain(image, name)
+        return _plain(image, name, finish)
 
 
-def _plain(image: Image.Image, name: str) -> Image.Image:
-    """Check the size, decode, turn upright, flatten."""
+def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Check the size, decode, and make it upright and plain by `finish`: `flatten` or `as_photo`."""
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise ImageError(
@@ -302,7 +315,7 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
             f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
         ) from error
     try:
-        return flatten(upright(image))
+        return finish(image)
     except ImageError as error:
         raise ImageError(f"{name} cannot be used. {error}") from error
 

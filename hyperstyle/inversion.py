@@ -15,10 +15,10 @@ from torch import Tensor
 
 from hyperstyle import exports, inversion_file, metrics
 from hyperstyle.align import paste_back
+from hyperstyle.align.source import Source, photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError, InversionError, did_you_mean
-from hyperstyle.images import ImageSource, load_image, to_images
-from hyperstyle.inversion_file import Source
+from hyperstyle.images import ImageSource, to_images
 from hyperstyle.model import HasModel, Model
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
@@ -316,33 +316,46 @@ class Inversion:
 
     # ---- back to the photo, figures, disk ----
 
-    def paste_back(self, photo: ImageSource | None = None, *, feather: float = 0.1) -> Image.Image:
-        """The (edited) face in its photo.
-
-        After an edit, what the edit changed is added to the photo; without one, the reconstruction replaces the face.
+    def paste_back(
+        self,
+        photo: ImageSource | None = None,
+        *,
+        mode: Literal["difference", "replace"] | None = None,
+        feather: float = 0.1,
+        match_colours: bool = True,
+        remove_ghosts: bool = True,
+    ) -> Image.Image:
+        """The (edited) face in its photo; of a batch from one photo (`face="all"`), every face.
 
         Args:
             photo: the photo again, for an inversion that was loaded from disk.
-            feather: see `align.paste_back`.
+            mode: "difference" adds what the edit changed to the photo's own pixels, "replace" puts the reconstruction
+                there; None is "difference" after an edit, else "replace".
+            feather, match_colours, remove_ghosts: see `align.paste_back`.
+
+        Returns:
+            A picture of the upright photo's size, with its alpha channel, ICC profile and EXIF data.
 
         Raises:
-            InversionError: a batch, a picture that was not cut out of a photo, or no photo after `load`.
+            InversionError: a picture that was not cut out of a photo, a batch from several photos or of one face
+                twice, no photo after `load`, or one of another size.
+            ConfigError: another `mode` or `feather`.
         """
-        self._single("paste_back")
-        source = self.sources[0] if self.sources else Source("")
-        if source.placement is None:
-            raise InversionError("this picture was not cut out of a photo, so there is nothing to paste it back into.")
-        base = source.photo if photo is None else load_image(photo)
-        if base is None:
-            raise InversionError("the photo is not kept on disk: pass it, as in paste_back('me.jpg').")
-        if base.size != tuple(source.placement.source_size):
-            raise InversionError(
-                f"a photo of {base.size}; the face was cut out of one of {source.placement.source_size}."
+        base, quads = photo_of(self.sources, len(self), photo)
+        mode = mode or ("replace" if self.unedited is None else "difference")
+        before = (self.unedited or self).tensor if mode == "difference" else [None] * len(self)
+        for quad, now, reference in zip(quads, self.tensor, before, strict=True):
+            base = paste_back(
+                base,
+                now,
+                quad,
+                reference=reference,
+                mode=mode,
+                feather=feather,
+                match_colours=match_colours,
+                remove_ghosts=remove_ghosts,
             )
-        quad = source.placement.footprint
-        if self.unedited is None:
-            return paste_back(base, self.tensor, quad, mode="replace", feather=feather)
-        return paste_back(base, self.tensor, quad, reference=self.unedited.tensor, mode="difference", feather=feather)
+        return base
 
     def metrics(self) -> dict[str, tuple[float, ...]]:
         """Figures against the inverted crop, a number per picture: l2, ms_ssim and, with a judge, perceptual, identity.

@@ -6,55 +6,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Placement, Source
 from hyperstyle.checkpoint import load_tensors, save_tensors
 from hyperstyle.errors import InversionError
 from hyperstyle.networks.codes import OffsetCodes
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["Placement", "Record", "Source", "read", "write"]
+__all__ = ["Record", "read", "write"]
 
 _FORMAT = "hyperstyle-inversion/1"
-
-
-@dataclass(frozen=True, eq=False)
-class Placement:
-    """Where in its photo a crop was taken from.
-
-    Attributes:
-        footprint: [4,2] corners (top left, bottom left, bottom right, top right) in pixels of the upright photo.
-        landmarks: [68,2] or [5,2] points they came from.
-        source_size: (width, height) of the upright photo.
-    """
-
-    footprint: npt.NDArray[np.float64]
-    landmarks: npt.NDArray[np.float64]
-    source_size: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where one picture of an inversion came from.
-
-    Attributes:
-        name: a path, or what kind of object it was.
-        note: what was decided about alignment.
-        photo: the upright picture, absent after `load`.
-        placement: where the face was cut out of it; None where the picture was used as it is.
-    """
-
-    name: str
-    note: str = ""
-    photo: Image.Image | None = None
-    placement: Placement | None = None
 
 
 @dataclass(frozen=True, eq=False)

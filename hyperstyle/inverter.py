@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
-import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from hyperstyle import hub
-from hyperstyle.align import LandmarkDetector, crop
+from hyperstyle.align import LandmarkDetector
+from hyperstyle.align.decision import Align, Face
+from hyperstyle.align.dlib_detector import DlibDetector
+from hyperstyle.align.prepare import Prepared, prepare
 from hyperstyle.checkpoint import read_json
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.errors import (
-    AlignmentError,
     ConfigError,
     HyperStyleError,
     InversionError,
     LandmarkError,
     MethodError,
-    NoFaceError,
+    QualityWarning,
 )
-from hyperstyle.images import ImageSource, load_image, resize, to_tensor
-from hyperstyle.inversion import TOGETHER, Inversion, Refinement, Source
-from hyperstyle.inversion_file import Placement
+from hyperstyle.images import ImageSource
+from hyperstyle.inversion import TOGETHER, Inversion, Refinement
 from hyperstyle.methods import named
-from hyperstyle.model import Model
+from hyperstyle.model import ALIGNER, Model
 from hyperstyle.model_card import model_card
 from hyperstyle.model_folder import check_parts, read_model, write_model
 from hyperstyle.networks.codes import OffsetCodes
@@ -42,14 +42,14 @@ from hyperstyle.networks.hypernetwork import Hypernetwork
 from hyperstyle.networks.restyle import RestyleEncoder
 from hyperstyle.networks.traits import TraitNetwork
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["HyperStyleInverter", "pick_device"]
+__all__ = ["USUAL_L2", "HyperStyleInverter", "pick_device"]
 
 Landmarks = npt.ArrayLike
 
-_SMALLEST_FACE_CROP = 256  # faces are cut out at least this large, then averaged down
+USUAL_L2 = 0.1
+"""L2 against the crop above which a reconstruction counts as wrong. The bundled model stays below 0.02 on portraits of
+its kind (W encoder 0.06) and is above 0.1 on most other pictures; two different portraits are about 0.3 apart.
+"""
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -78,7 +78,8 @@ class HyperStyleInverter:
         encoder: crop -> w; the start of the built-in methods but ReStyle.
         hypernetwork: predicts offset codes.
         domain: what kind of picture this is.
-        aligner: finds landmarks in photos, for domains whose crops are aligned by them.
+        aligner: finds landmarks in photos, for domains whose crops are aligned by them. None is the model's own where
+            it has one, else `DlibDetector()`, which needs dlib and its predictor file when it is first used.
         edits: edits by name.
         judge: reads traits and identity, for figures.
         perceptual: a second network of that kind, for losses; the judge measures and is never optimised against.
@@ -127,7 +128,7 @@ class HyperStyleInverter:
             for part in model.networks.values():
                 part.eval()  # else batch statistics would let one picture of a batch change another
         self._model = model
-        self.aligner = aligner
+        self.aligner = _aligner(aligner, model)
 
     # ---- models ----
 
@@ -163,7 +164,7 @@ class HyperStyleInverter:
         folder = hub.resolve(name, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         made = cls.__new__(cls)
         made._model = read_model(folder, device=pick_device(device), dtype=dtype or torch.float32)
-        made.aligner = aligner
+        made.aligner = _aligner(aligner, made.model)
         return made
 
     def save_pretrained(self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
@@ -220,6 +221,7 @@ class HyperStyleInverter:
             "size": model.generator.config.size,
             "content_size": list(model.domain.content_size),
             "input_size": list(model.domain.input_size),
+            "aligner": self._aligner_in_words(),
             "latent_width": model.generator.config.latent_width,
             "rows": model.generator.config.rows,
             "steps": model.steps,
@@ -233,6 +235,12 @@ class HyperStyleInverter:
             **dict(model.info),
         }
 
+    def _aligner_in_words(self) -> str | None:
+        kind, own = type(self.aligner).__name__, self.model.aligner
+        if isinstance(self.aligner, DlibDetector) and own is not None and self.aligner.predictor == own / ALIGNER[1]:
+            return f"{kind}, with the model's own {' and '.join(ALIGNER)}"
+        return None if self.aligner is None else kind
+
     # ---- inverting ----
 
     def invert(
@@ -242,8 +250,8 @@ class HyperStyleInverter:
         method: str | Refinement | None = None,
         start: named.Start | None = None,
         steps: int | None = None,
-        align: bool | Literal["auto"] = "auto",
-        face: Literal["largest", "center"] | int = "largest",
+        align: Align = "auto",
+        face: Face = "largest",
         landmarks: Landmarks | Sequence[Landmarks | None] | None = None,
         batch_size: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
@@ -259,10 +267,11 @@ class HyperStyleInverter:
                 Refinement object.
             start: crops [B,3,h,w] -> codes [B,L,D], in place of the method's own start.
             steps: passes of the refinement; None is the model's own number, for ReStyle 5.
-            align: "auto" cuts the face out where landmarks are given or can be found, takes a square picture without
-                landmarks as a crop, and notes in `Inversion.sources` what it did; True aligns; False never does.
-            face: which of several detected faces: the largest, the one nearest to the centre, or a place in the
-                aligner's list.
+            align: "auto" cuts the face out where landmarks are given or found, but takes a square picture as a crop
+                where its face lies in place or none is found (`align.decision.decide`), and notes in
+                `Inversion.sources` what it did; True aligns; False never does.
+            face: which of several detected faces: the largest, the one nearest to the centre, a place in the
+                aligner's list, or "all": a batch of them, which `Inversion.paste_back` puts back together.
             landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of pictures, one for each.
             batch_size: pictures that go through the networks together; None is 8.
             on_error: "skip" leaves out pictures that fail and lists them in `Inversion.failures`.
@@ -274,6 +283,9 @@ class HyperStyleInverter:
             ImageError: a picture cannot be read. AlignmentError: it cannot be aligned.
             MethodError: an unknown method, or one whose weights the model lacks.
             ConfigError: wrong arguments.
+
+        Warns:
+            QualityWarning: once, where crops (`align.prepare`) or reconstructions (`USUAL_L2`) look wrong.
         """
         many = isinstance(image, Sequence) and not isinstance(image, str)
         images: list[ImageSource] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
@@ -290,45 +302,47 @@ class HyperStyleInverter:
         if refinement is None and steps:
             raise MethodError(f"method 'w-encoder' has no refinement steps; steps={steps} was asked for.")
 
-        crops: list[Tensor] = []
-        sources: list[Source] = []
+        pictures: list[Prepared] = []
         failures: list[tuple[int, str]] = []
         for i, (one, own) in enumerate(zip(images, points, strict=True)):
             try:
-                prepared, source = self._prepare(one, own, align, face)
+                pictures += prepare(one, self.model.domain, aligner=self.aligner, align=align, face=face, landmarks=own)
             except HyperStyleError as error:
                 if on_error == "raise":
                     raise
                 failures.append((i, str(error)))
-                continue
-            crops.append(prepared)
-            sources.append(source)
-        if not crops:
+        if not pictures:
             raise ConfigError(
                 f"none of the {len(images)} pictures could be used. The first failed with: {failures[0][1]}"
             )
 
         size = batch_size or TOGETHER
-        starts = range(0, len(crops), size)
+        starts = range(0, len(pictures), size)
         if progress:
             from tqdm import tqdm
 
             starts = tqdm(starts, desc="inverting", unit="batch")
         parts = []
         for first in starts:
-            batch = torch.stack(crops[first : first + size]).to(self.model.device)
-            part = self._start(batch, tuple(sources[first : first + size]), begin)
+            together = pictures[first : first + size]
+            batch = torch.stack([one.crop for one in together]).to(self.model.device)
+            with torch.no_grad():
+                w = self.model.generator.broadcast(begin(batch.to(self.model.dtype))).contiguous()
+            sources = tuple(one.source for one in together)
+            part = Inversion(self.model, w, crop=batch, sources=sources, method="w-encoder")
             if refinement is not None:
                 part = refinement(batch, part, steps=steps, callback=callback)
             parts.append(part if part.quality else part.measured())
         whole = _joined(parts)
+        if doubts := _doubts(pictures, whole.quality):
+            more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
+            warnings.warn(
+                f"{len(doubts)} of {len(whole)} picture(s) may have come out wrong. {' '.join(doubts[:3])}{more} Look "
+                "at the crop; landmarks=... or another face=... may give a better one.",
+                QualityWarning,
+                stacklevel=2,
+            )
         return replace(whole, failures=tuple(failures)) if failures else whole
-
-    def _start(self, batch: Tensor, sources: tuple[Source, ...], begin: named.Start) -> Inversion:
-        model = self.model
-        with torch.no_grad():
-            w = model.generator.broadcast(begin(batch.to(model.dtype))).contiguous()
-        return Inversion(model, w, crop=batch, sources=sources, method="w-encoder")
 
     @staticmethod
     def _landmarks(landmarks: Landmarks | Sequence[Landmarks | None] | None, count: int, many: bool) -> list[Any]:
@@ -342,80 +356,28 @@ class HyperStyleInverter:
             raise LandmarkError(f"{len(given)} sets of landmarks for {count} pictures: expected one for each, or None.")
         return given
 
-    def _prepare(
-        self,
-        image: ImageSource,
-        landmarks: Landmarks | None,
-        align: bool | Literal["auto"],
-        face: Literal["largest", "center"] | int,
-    ) -> tuple[Tensor, Source]:
-        """One picture -> what the encoder sees [3,h,w], and where it came from."""
-        photo = load_image(image)
-        name = os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
-        height, width = self.model.domain.input_size
-        placement: Placement | None = None
-        picture, note = photo, "used as it is"
-        if self.model.domain.aligner == "face" and align is not False:
-            points, note = self._find(photo, name, landmarks, face, forced=align is True)
-            if points is not None:
-                side = max(_SMALLEST_FACE_CROP, self.model.domain.size)
-                cut = crop(photo, points, side, side)
-                picture = cut.image
-                placement = Placement(cut.footprint, cut.landmarks, cut.source_size)
-        elif landmarks is not None:
-            if align is False:
-                raise ConfigError(
-                    f"landmarks were given for {name!r} with align=False, which takes a picture as it is."
-                )
-            raise ConfigError(
-                f"landmarks were given for {name!r}, but {self.model.domain.name!r} pictures are not aligned by them."
-            )
-        return to_tensor(resize(picture, (height, width))), Source(name, note, photo, placement)
 
-    def _find(
-        self,
-        photo: Image.Image,
-        name: str,
-        landmarks: Landmarks | None,
-        face: Literal["largest", "center"] | int,
-        *,
-        forced: bool,
-    ) -> tuple[npt.ArrayLike | None, str]:
-        """Landmarks of the face to cut out, or None where the picture is taken as a crop; and a note for people."""
-        if landmarks is not None:
-            return landmarks, "cut out by the landmarks given"
-        size = f"{photo.width}x{photo.height} px"
-        if photo.width == photo.height and not forced:
-            return None, "square, so taken as an aligned crop; align=True looks for a face"
-        if self.aligner is None:
-            raise AlignmentError(
-                f"{name!r} ({size}) needs to be cut out around the face. Pass landmarks=... (68 or 5 points), an "
-                "aligner that finds them, or a square picture that is already cut out with align=False."
-            )
-        faces = self.aligner(photo)
-        if not faces:
-            raise NoFaceError(
-                f"no face found in {name!r} ({size}). Crop closer, or pass align=False if it already is an aligned "
-                "crop."
-            )
-        which = face if isinstance(face, str) else f"number {face}"
-        return _choose(faces, face, photo, name), f"cut out around a detected face ({which} of {len(faces)})"
+def _aligner(given: LandmarkDetector | None, model: Model) -> LandmarkDetector | None:
+    """The one given, else what the model's pictures are aligned with; it reads its files when it is first called."""
+    if given is not None or model.domain.aligner != "face":
+        return given
+    if model.aligner is None:
+        return DlibDetector()
+    detector, predictor = (model.aligner / name for name in ALIGNER)
+    return DlibDetector(predictor, detector=detector)
 
 
-def _choose(
-    faces: Sequence[npt.NDArray[np.float64]], face: Literal["largest", "center"] | int, photo: Image.Image, name: str
-) -> npt.NDArray[np.float64]:
-    """One of several faces. Raises AlignmentError for a number that is not there, ConfigError for another word."""
-    if face == "largest":
-        return max(faces, key=lambda points: float(np.prod(np.ptp(points, axis=0))))
-    if face == "center":
-        middle = np.array([photo.width, photo.height]) / 2
-        return min(faces, key=lambda points: float(np.linalg.norm(points.mean(axis=0) - middle)))
-    if isinstance(face, bool) or not isinstance(face, int):
-        raise ConfigError(f"face={face!r}: expected 'largest', 'center' or the number of a face.")
-    if not 0 <= face < len(faces):
-        raise AlignmentError(f"face={face}, but {name!r} has {len(faces)} face(s), numbered from 0.")
-    return faces[face]
+def _doubts(pictures: Sequence[Prepared], quality: Mapping[str, tuple[float, ...]]) -> list[str]:
+    """What looks wrong, a sentence for each picture."""
+    errors = quality.get("l2", (0.0,) * len(pictures))
+    found = []
+    for picture, error in zip(pictures, errors, strict=True):
+        doubts = [picture.doubt] if picture.doubt else []
+        if not error <= USUAL_L2:
+            doubts.append(f"the reconstruction is far from its crop (L2 {error:.2g}, usually below {USUAL_L2:g})")
+        if doubts:
+            found.append(f"{picture.source.name!r}: {' and '.join(doubts)}.")
+    return found
 
 
 def _joined(parts: list[Inversion]) -> Inversion:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +20,10 @@ from hyperstyle.networks.hypernetwork import Hypernetwork
 from hyperstyle.networks.restyle import RestyleEncoder
 from hyperstyle.networks.traits import TraitNetwork
 
-__all__ = ["HasModel", "Model"]
+__all__ = ["ALIGNER", "HasModel", "Model"]
+
+ALIGNER = ("detector.svm", "predictor.dat")
+"""Files of a model's own aligner: a face detector and a landmark predictor, as dlib's trainers write them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,7 @@ class Model:
         steps: passes of the hypernetwork by default.
         restyle: crop and reconstruction -> how w should change.
         info: what `hyperstyle.json` says (source, licence, hashes, notes).
+        aligner: the folder of the `ALIGNER` files, which find the faces of this domain; None where it has none.
     """
 
     generator: Generator
@@ -48,6 +53,7 @@ class Model:
     steps: int = 5
     restyle: RestyleEncoder | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    aligner: Path | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:

@@ -14,16 +14,15 @@ from hyperstyle.checkpoint import (
     config_from_dict,
     config_to_dict,
     load_component,
-    make_folder,
     read_json,
     save_component,
-    sha256,
     write_json,
 )
 from hyperstyle.domain import Domain
 from hyperstyle.edits import DirectionEdit, load_edit, load_edits, save_edit
-from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
-from hyperstyle.model import Model
+from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
+from hyperstyle.files import atomic_write, make_folder, sha256
+from hyperstyle.model import ALIGNER, Model
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
@@ -43,12 +42,14 @@ COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
     "perceptual": (TraitNetwork, TraitNetworkConfig),
 }
 
+_ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
+
 
 def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Writes the model; `hyperstyle.json` comes last, so that a folder that was interrupted is not taken for a model.
 
     Raises:
-        HyperStyleError: a file cannot be written.
+        HyperStyleError: a file cannot be written. MissingFileError: one of the aligner's cannot be read.
         CheckpointError: an edit that has no form on disk.
     """
     edits: dict[str, DirectionEdit] = {}
@@ -67,6 +68,9 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
     for name, module in model.networks.items():
         save_component(module, module.config, folder / name, dtype=dtype)
         hashes[name] = sha256(folder / name / "model.safetensors")
+    if model.aligner is not None:
+        for name in ALIGNER:
+            hashes[f"aligner/{name}"] = _copied(model.aligner / name, folder / "aligner" / name)
     for name, direction in edits.items():
         save_edit(direction, folder / "edits" / name)
     write_json(
@@ -104,26 +108,51 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
     domain = config_from_dict(Domain, top["domain"], where)
     parts: dict[str, Any] = {}
     for name, expected in hashes.items():
+        if name in _ALIGNER:
+            _check_hash(folder / name, expected)
+            continue
         if name not in COMPONENTS:
             raise ConfigError(f"{where} names a component {name!r}; known: {', '.join(COMPONENTS)}.")
         kind, config = COMPONENTS[name]
         precision = torch.float32 if kind is TraitNetwork else dtype  # figures are measured in float32, always
         parts[name] = load_component(kind, config, folder / name, device=device, dtype=precision)
-        found = sha256(folder / name / "model.safetensors")
-        if found != expected:
-            raise WeightsError(
-                f"{folder / name / 'model.safetensors'} has sha256 {found[:12]}..., {FILE} says "
-                f"{str(expected)[:12]}...: the file was changed or is damaged. Fetch or write the model again."
-            )
+        _check_hash(folder / name / "model.safetensors", expected)
     if "generator" not in parts:
         raise ConfigError(f"{where} names no generator.")
+    if len(listed := [name for name in _ALIGNER if name in hashes]) == 1:
+        raise ConfigError(f"{where} names {listed[0]!r} alone: an aligner is the files {' and '.join(_ALIGNER)}.")
     # Edits that are not named were left by an older model of this folder; without names, all are meant.
     below = folder / "edits"
     edits = load_edits(below) if names is None else {name: load_edit(below / name) for name in names}
     moved = {n: dataclasses.replace(e, direction=e.direction.to(device)) for n, e in edits.items()}
-    model = Model(domain=domain, steps=steps, edits=moved, info={**info, "sha256": hashes}, **parts)
+    aligner = folder / "aligner" if listed else None
+    model = Model(domain=domain, steps=steps, edits=moved, info={**info, "sha256": hashes}, aligner=aligner, **parts)
     check_parts(model)
     return model
+
+
+def _check_hash(path: Path, expected: object) -> None:
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise MissingFileError(f"{path} cannot be read: {error.strerror}. Fetch or write the model again.") from error
+    if found != expected:
+        raise WeightsError(
+            f"{path} has sha256 {found[:12]}..., {FILE} says {str(expected)[:12]}...: the file was changed or is "
+            "damaged. Fetch or write the model again."
+        )
+
+
+def _copied(source: Path, target: Path) -> str:
+    """The sha256 of the copy."""
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise MissingFileError(f"{source}, a file of the aligner, cannot be read: {error.strerror}.") from error
+    make_folder(target.parent)
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(content)
+    return sha256(target)
 
 
 def _is_folder_name(name: object) -> bool:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hyperstyle.errors import ImageError
 
-__all__ = ["flatten", "has_alpha", "quiet", "to_rgba", "upright"]
+__all__ = ["as_photo", "flatten", "has_alpha", "metadata", "quiet", "to_rgba", "upright"]
 
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
@@ -25,6 +25,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _METADATA_WITH_ORIENTATION = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+_BROKEN_METADATA = (SyntaxError, struct.error, ValueError, TypeError, KeyError, EOFError)  # what Pillow raises on it
+_PROFILES_OF_OTHERS = (b"GRAY", b"CMYK")  # colour spaces of profiles that mean nothing for RGB
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -36,7 +38,7 @@ def upright(image: Image.Image) -> Image.Image:
     with quiet():
         try:
             orientation = image.getexif().get(_ORIENTATION, 1)
-        except (SyntaxError, struct.error, ValueError, TypeError, KeyError, EOFError):
+        except _BROKEN_METADATA:
             return image  # broken metadata; the pixels are good
     if orientation not in _TURNS:
         return image
@@ -44,6 +46,44 @@ def upright(image: Image.Image) -> Image.Image:
     for key in _METADATA_WITH_ORIENTATION:
         turned.info.pop(key, None)
     return turned
+
+
+def as_photo(image: Image.Image) -> Image.Image:
+    """A new upright picture with its `metadata` in `info`: RGBA where it has an alpha channel, else RGB.
+
+    Colours become RGB as by `flatten`, but transparency stays. Greys of more than 8 bits have none.
+    """
+    turned = upright(image)
+    deep = turned.mode in ("I", "F") or turned.mode.startswith("I;16")
+    photo = to_rgba(turned) if has_alpha(turned) and not deep else flatten(turned)
+    photo.info.clear()
+    photo.info.update(metadata(image))
+    return photo
+
+
+def metadata(image: Image.Image) -> dict[str, bytes]:
+    """What an upright RGB copy of the picture keeps beside its pixels: entries of `info`, "icc_profile" and "exif".
+
+    The EXIF orientation becomes 1; the preview picture in the EXIF data and XMP, which speak of the file as it was,
+    are left out. So are the profile of a grey or CMYK picture, EXIF data that cannot be read, and the tags of a TIFF
+    file, which describe how it is stored.
+    """
+    kept = {}
+    profile = image.info.get("icc_profile")
+    if profile and profile[16:20] not in _PROFILES_OF_OTHERS:
+        kept["icc_profile"] = profile
+    if image.format == "TIFF":
+        return kept
+    with quiet():
+        try:
+            if own := image.getexif():
+                exif = Image.Exif()
+                exif.load(own.tobytes())
+                exif[_ORIENTATION] = 1
+                kept["exif"] = exif.tobytes()
+        except _BROKEN_METADATA:
+            pass
+    return kept
 
 
 def flatten(image: Image.Image) -> Image.Image:

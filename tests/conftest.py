@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.networks.generator import Generator
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test fetches the landmark predictor
 torch.set_num_threads(min(2, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS says so
 
 
@@ -29,6 +30,11 @@ class RunPython(Protocol):
     """Runs this interpreter in a process of its own."""
 
     def __call__(self, *args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The models of most tests have random weights: they reconstruct nothing, and inverting says so.
+    config.addinivalue_line("filterwarnings", "ignore::hyperstyle.errors.QualityWarning")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,15 +34,26 @@ def classes() -> dict[str, type[BaseException]]:
     }
 
 
+def errors_alone() -> dict[str, type[BaseException]]:
+    return {name: value for name, value in classes().items() if not name.endswith("Warning")}
+
+
 def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
-    assert drawn_parents() == {name: value.__bases__[0].__name__ for name, value in classes().items()}
+    drawn = drawn_parents()
+    assert drawn.pop("QualityWarning") == "Exception"  # that it has no parent among the errors
+    assert drawn == {name: value.__bases__[0].__name__ for name, value in errors_alone().items()}
 
 
 def test_every_error_is_exported_explained_and_caught_by_the_base() -> None:
     for name, value in classes().items():
         assert name in errors.__all__
         assert value.__doc__
-        assert issubclass(value, HyperStyleError)
+    assert all(issubclass(value, HyperStyleError) for value in errors_alone().values())
+
+
+def test_the_warning_is_one_that_is_shown_and_can_be_turned_off_by_its_class() -> None:
+    assert set(classes()) - set(errors_alone()) == {"QualityWarning"}
+    assert issubclass(errors.QualityWarning, UserWarning)
 
 
 def test_a_missing_optional_package_is_an_import_error_too() -> None:

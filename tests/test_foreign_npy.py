@@ -47,7 +47,7 @@ ROW = [None, np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2) / 3, None, np.ze
 # ---- what is read ----
 
 
-@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_what_numpy_writes_comes_back_equal(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "latents.npy"
     path.write_bytes(npy(CODES, protocol))
@@ -134,7 +134,7 @@ class Runs:
         return self.call[0], self.call[1:]
 
 
-@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
 @pytest.mark.parametrize("inside", ["row", "dictionary"])
 def test_a_file_that_would_run_something_is_refused_and_nothing_runs(
     tmp_path: Path, protocol: int, inside: str
@@ -169,6 +169,13 @@ def test_a_file_cannot_alter_what_reads_it(tmp_path: Path, rest: bytes) -> None:
     with pytest.raises(CheckpointError, match="damaged"):
         read(tmp_path, head + b"\x80\x03" + rest)
     assert read(tmp_path, npy(objects(None))) == [None]
+
+
+def test_bytes_in_another_encoding_are_refused(tmp_path: Path) -> None:
+    content = npy(objects(np.ones(2)), 2)
+    assert b"\x06\x00\x00\x00latin1" in content
+    with pytest.raises(WeightsError, match="written as 'utf-16'"):
+        read(tmp_path, content.replace(b"\x06\x00\x00\x00latin1", b"\x06\x00\x00\x00utf-16"))
 
 
 class Other(np.ndarray[Any, Any]):
@@ -211,10 +218,10 @@ def test_codes_that_are_no_dictionary_of_arrays_are_refused(tmp_path: Path, valu
         (b"", "is empty"),
         (b"<!DOCTYPE html><html></html>", "is a web page and no .npy file"),
         (b"neither", "is no .npy file: it begins with b'neither'"),
-        (npy(objects(*ROW))[:9], "damaged or cut off"),
-        (npy(objects(*ROW))[:40], "damaged or cut off"),
-        (npy(objects(*ROW))[:200], "damaged or cut off"),
-        (npy(objects(*ROW))[:-20], "damaged or cut off"),
+        (npy(objects(*ROW))[:9], r"damaged \.npy file, or one cut off"),
+        (npy(objects(*ROW))[:40], r"damaged \.npy file, or one cut off"),
+        (npy(objects(*ROW))[:200], r"damaged \.npy file, or one cut off"),
+        (npy(objects(*ROW))[:-20], r"damaged \.npy file, or one cut off"),
         (npy(objects(None)).partition(b"\x80\x03")[0] + b"\x80\x03N.", "holds no array of objects"),
         (npy(objects(ROW[1])).replace(b"K\x02K\x02", b"K\x02K\x04"), "with other content"),
     ],

@@ -19,7 +19,9 @@ from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.images import (
     MAX_PIXELS,
     ImageSource,
+    flatten,
     load_image,
+    load_photo,
     resize,
     save_image,
     sheet,
@@ -183,6 +185,33 @@ def test_greys_of_an_unclear_range_are_refused() -> None:
 
 
 # What load_image refuses
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "CMYK", "P"])
+def test_a_photo_keeps_its_transparency_and_is_the_plain_picture_once_flattened(
+    tmp_path: Path, mode: str, picture: Image.Image
+) -> None:
+    given = picture.convert(mode)
+    if mode in ("RGBA", "LA"):
+        given.putalpha(Image.linear_gradient("L").resize(picture.size))
+    path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
+    if mode == "P":
+        given.info["transparency"] = 3
+    given.save(path)
+    photo = load_photo(path)
+    assert photo.mode == ("RGBA" if mode in ("RGBA", "LA", "P") else "RGB")
+    assert flatten(photo).tobytes() == load_image(path).tobytes()
+
+
+def test_a_photo_keeps_its_profile_and_its_exif_data_turned_upright(tmp_path: Path, picture: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", 6
+    picture.save(tmp_path / "a.jpg", exif=exif, icc_profile=b"a profile")
+    photo = load_photo(tmp_path / "a.jpg")
+    assert photo.size == picture.size[::-1]
+    assert dict(photo.getexif()) == {0x010F: "a camera", 0x0112: 1}
+    assert photo.info["icc_profile"] == b"a profile"
+    assert load_image(tmp_path / "a.jpg").info == {}
 
 
 def test_a_missing_file_is_named_with_where_it_was_looked_for(in_tmp_path: Path) -> None:

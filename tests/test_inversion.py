@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hyperstyle.align import paste_back
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import ConfigError, EditError, InversionError, MissingFileError, WeightsError
 from hyperstyle.inversion import Inversion
@@ -426,6 +427,18 @@ def test_files_that_are_no_inversions_are_refused(tmp_path: Path, tiny_inverter:
 
 def test_an_edit_of_strength_zero_changes_no_pixel_of_the_photo(cut_out: Inversion, photo: Image.Image) -> None:
     assert cut_out.edit("age", 0).paste_back().tobytes() == photo.tobytes()
+
+
+def test_the_mode_of_pasting_can_be_chosen(cut_out: Inversion, photo: Image.Image) -> None:
+    assert cut_out.paste_back(mode="difference").tobytes() == photo.tobytes()
+    edited, placement = cut_out.edit("age", 3), cut_out.sources[0].placement
+    assert placement is not None
+    for options in ({}, {"feather": 0.3}, {"match_colours": False}):
+        expected = paste_back(photo, edited.tensor, placement.footprint, mode="replace", **options)
+        assert edited.paste_back(mode="replace", **options).tobytes() == expected.tobytes()
+    assert edited.paste_back(mode="difference").tobytes() == edited.paste_back().tobytes()
+    with pytest.raises(ConfigError, match="'swap'"):
+        edited.paste_back(mode="swap")  # type: ignore[arg-type]
 
 
 def test_an_edit_changes_the_face_and_nothing_around_it(cut_out: Inversion, photo: Image.Image) -> None:

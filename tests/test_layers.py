@@ -13,15 +13,17 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 # From the ground up. A file imports only from rows below its own, or from its own package.
 LAYERS = (
     {"errors"},
-    {"files", "modes", "file_kind"},
-    {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle"},
-    {"networks", "align"},
+    {"files", "modes", "file_kind", "hub"},
+    {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch"},
+    {"networks", "frames"},
+    {"align"},
     {"edits", "metrics", "inversion_file"},
     {"model"},
     {"exports"},
     {"inversion"},
-    {"methods", "hub", "model_card", "model_folder"},
-    {"inverter", "fetch"},
+    {"methods", "model_card", "model_folder"},
+    {"inverter"},
+    {"video"},
     {"convert", "training", "evaluation", "avatars"},
     {"cli", "__main__", "__init__"},
 )
@@ -35,6 +37,7 @@ WITHIN_A_ROW = {
 # None of these may be loaded by `import hyperstyle` alone.
 HEAVY = (
     "PIL",
+    "av",
     "dlib",
     "gradio",
     "huggingface_hub",

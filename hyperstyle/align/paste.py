@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from hyperstyle.align.seam import colour_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import to_levels, to_tensor
-from hyperstyle.modes import flatten, has_alpha, to_rgba, upright
+from hyperstyle.modes import as_photo
 
 __all__ = ["paste_back"]
 
@@ -30,15 +31,18 @@ def paste_back(
     reference: Tensor | Image.Image | None = None,
     mode: Literal["difference", "replace"] = "difference",
     feather: float = 0.1,
+    match_colours: bool = True,
+    remove_ghosts: bool = True,
 ) -> Image.Image:
     """Put an edited crop back into its photo, at the photo's own resolution.
 
     Mode "difference" adds to the photo what the edit changed, `mask * (edited - reference)` brought to the
     photo's scale: a small generator does not soften a large photo, and where the edit changed nothing no
-    pixel changes.
+    pixel changes. Where the edit moved edges, the photo's own would stay as ghosts; there, and only there, the
+    photo gives way to the edited crop in the photo's colours (`seam.moved_edges`).
     Mode "replace" fades from the photo into the crop: `photo * (1 - mask) + edited * mask`. In both modes the
     mask is 1 inside and falls to 0 at the border of the quad, and no pixel whose centre lies outside the quad
-    changes.
+    changes. Faces whose quads do not meet can be put back one after the other, in any order.
 
     Args:
         photo: the picture that the crop was cut from; it is turned upright by its EXIF orientation first.
@@ -50,10 +54,14 @@ def paste_back(
         reference: mode "difference" only: the unedited reconstruction, of the same size as `edited`.
         mode: see above.
         feather: width of the mask's ramp as a fraction of the quad's sides, 0 (a hard edge) to 0.5.
+        match_colours: mode "replace" only: shift the crop's colours towards the border of the quad to those of
+            the photo there, smoothly, and by nothing in the middle (`seam.colour_offset`).
+        remove_ghosts: mode "difference" only: False adds the difference and does nothing else.
 
     Returns:
-        A new picture of the upright photo's size, RGB, or RGBA with the photo's own alpha where it has one;
-        the ICC profile is kept.
+        A new picture of the upright photo's size, RGB, or RGBA with the photo's own alpha where it has one. Its
+        ICC profile and its EXIF data, the orientation set to 1, stand in `info`, from where `save_image` writes
+        them.
 
     Raises:
         ConfigError: an unknown mode, a feather out of range, or a reference missing or given in vain.
@@ -67,8 +75,9 @@ def paste_back(
         raise ConfigError(f"feather is {feather}, a fraction of the quad's side; give a number from 0 to 0.5.")
     if not isinstance(photo, Image.Image):
         raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
-    layer = _layer(edited, reference, mode)
-    base, alpha, profile = _opened(photo)
+    picture, unedited = _crops(edited, reference, mode)
+    upright = as_photo(photo)
+    base = np.array(upright.convert("RGB"))  # [H,W,3]; leaves the colours of RGBA as they are
     corner, axes = _frame(quad)
 
     # Bounding box of the quad in the photo, in whole pixels.
@@ -82,7 +91,7 @@ def paste_back(
             "Give the photo that the crop was cut from, at its full size."
         )
 
-    layer = _at_photo_scale(layer, axes)
+    layer = _layer(base, picture, unedited, corner, axes, feather, match_colours, remove_ghosts)
     to_unit = torch.from_numpy(np.linalg.inv(axes))  # photo offsets -> (u, v), both 0..1 within the quad
     x = torch.arange(left, right, dtype=torch.float64) + (0.5 - corner[0])
     step = max(_STRIP // (right - left), 1)
@@ -94,27 +103,34 @@ def paste_back(
         grid = (2 * unit - 1).float()[None]
         # With align_corners=False, -1 and 1 are the outer edges of the crop: the quad's sides.
         warped = F.grid_sample(layer, grid, mode="bicubic", padding_mode="border", align_corners=False)
-        warped = warped[0].permute(1, 2, 0)  # [h,w,3]
+        warped = warped[0].permute(1, 2, 0)  # [h,w,3], or 7 with what takes over where edges moved
         part = torch.from_numpy(base[first:last, left:right])
         values = part.float()
-        values = values + mask * warped if mode == "difference" else torch.lerp(values, warped, mask)
+        if mode == "replace":
+            values = torch.lerp(values, warped, mask)
+        else:
+            change = warped[..., :3]
+            if warped.shape[-1] > 3:
+                change = torch.lerp(change, warped[..., 3:6] - values, warped[..., 6:].clamp(0, 1))
+            values = values + mask * change
         part.copy_(values.round().clamp(0, 255))  # `part` shares the memory of `base`
 
     result = Image.fromarray(base)
-    if alpha is not None:
-        result.putalpha(alpha)
-    if profile:
-        result.info["icc_profile"] = profile
+    if upright.mode == "RGBA":
+        result.putalpha(upright.getchannel("A"))
+    result.info.update(upright.info)
     return result
 
 
-def _layer(edited: Tensor | Image.Image, reference: Tensor | Image.Image | None, mode: str) -> Tensor:
-    """What is laid over the photo, [1, 3, H, W] in its 256 levels: the crop, or the change of it."""
+def _crops(
+    edited: Tensor | Image.Image, reference: Tensor | Image.Image | None, mode: str
+) -> tuple[Tensor, Tensor | None]:
+    """The crop and, in mode "difference", what it is compared with; [1, 3, H, W] in the photo's 256 levels."""
     picture = _levels(edited, "edited")
     if mode == "replace":
         if reference is not None:
             raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
-        return picture
+        return picture, None
     if reference is None:
         raise ConfigError(
             "Mode 'difference' adds the change from the unedited reconstruction, and no reference was given. "
@@ -126,7 +142,42 @@ def _layer(edited: Tensor | Image.Image, reference: Tensor | Image.Image | None,
             f"The edited crop is {_size(picture)} and the reference {_size(unedited)}. "
             "Expected two crops of one size: the same generator's output with and without the edit."
         )
-    return picture - unedited
+    return picture, unedited
+
+
+def _layer(
+    photo: npt.NDArray[np.uint8],
+    picture: Tensor,
+    unedited: Tensor | None,
+    corner: npt.NDArray[np.float64],
+    axes: npt.NDArray[np.float64],
+    feather: float,
+    match_colours: bool,
+    remove_ghosts: bool,
+) -> Tensor:
+    """What is laid over the photo, [1, C, H, W] in levels at the photo's scale: the crop, or the change of it.
+
+    Where the change moved edges it has seven channels: the change, the crop in the photo's colours, and the weight of
+    the latter.
+    """
+    if unedited is None:
+        layer = _at_photo_scale(picture, axes)
+        if match_colours:
+            layer = layer + _enlarged(colour_offset(photo, picture, corner, axes, feather), layer)
+        return layer
+    change = picture - unedited
+    if not remove_ghosts:
+        return _at_photo_scale(change, axes)
+    weight, gap = moved_edges(photo, picture, unedited, corner, axes)
+    if not weight.any():
+        return _at_photo_scale(change, axes)
+    layer = _at_photo_scale(torch.cat([change, picture], dim=1), axes)
+    layer[:, 3:] += _enlarged(gap, layer)
+    return torch.cat([layer, _enlarged(weight, layer)], dim=1)
+
+
+def _enlarged(smooth: Tensor, layer: Tensor) -> Tensor:
+    return F.interpolate(smooth, size=layer.shape[2:], mode="bicubic", align_corners=False)
 
 
 def _levels(crop: Tensor | Image.Image, name: str) -> Tensor:
@@ -140,16 +191,6 @@ def _levels(crop: Tensor | Image.Image, name: str) -> Tensor:
             "[3, H, W] in [-1, 1]."
         )
     return to_levels(values)
-
-
-def _opened(photo: Image.Image) -> tuple[npt.NDArray[np.uint8], Image.Image | None, bytes | None]:
-    """The photo's colours [H, W, 3], its alpha channel and its ICC profile where it has them."""
-    photo = upright(photo)
-    profile = photo.info.get("icc_profile")
-    if has_alpha(photo):
-        rgba = to_rgba(photo)
-        return np.array(rgba.convert("RGB")), rgba.getchannel("A"), profile
-    return np.array(flatten(photo)), None, profile
 
 
 def _frame(quad: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -199,8 +240,7 @@ def _mask(unit: Tensor, feather: float) -> Tensor:
     depth = torch.minimum(unit, 1 - unit)  # 0 at the border, 0.5 in the middle
     if feather == 0:
         return (depth > 0).all(dim=-1).float()
-    ramp = (depth / feather).clamp(0, 1)
-    return (ramp * ramp * (3 - 2 * ramp)).prod(dim=-1).float()  # smoothstep; the product rounds the corners
+    return smoothstep(depth / feather).prod(dim=-1).float()  # the product rounds the corners
 
 
 def _listed(quad: npt.ArrayLike) -> str:

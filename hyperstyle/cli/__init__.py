@@ -11,16 +11,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hyperstyle
-from hyperstyle.cli import bench, convert, demo, edit, evaluate, export, fetch, import_, info, invert
+from hyperstyle.cli import align, bench, convert, demo, edit, evaluate, export, fetch, import_, info, invert
 from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = (demo, invert, edit, convert, fetch, export, import_, evaluate, bench, info)
+_COMMANDS = (demo, align, invert, edit, convert, fetch, export, import_, evaluate, bench, info)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
-        code: int = args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code: int = args.run(args)
         sys.stdout.flush()
     except HyperStyleError as error:
         message = " ".join(str(error).split())
@@ -66,3 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     return code
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning as one line, without the place in the code."""
+    kind = "" if issubclass(category, UserWarning) else f"{category.__name__}: "
+    print(f"hyperstyle: warning: {kind}{' '.join(str(message).split())}", file=sys.stderr)

@@ -7,7 +7,7 @@ import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.errors import ConfigError
 
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from hyperstyle.align.decision import Face
     from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = [
     "ALIGN",
     "EditRequest",
+    "add_face_arguments",
     "add_invert_arguments",
     "add_model_arguments",
     "landmarks_of",
     "load_inverter",
     "parse_edit",
+    "parse_face",
     "writable_folder",
 ]
 
@@ -49,7 +52,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--steps`, `--align` and `--landmarks`."""
+    """Adds `--steps` and `--align`, and what `add_face_arguments` adds."""
     parser.add_argument(
         "--steps",
         type=_steps,
@@ -61,6 +64,18 @@ def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(ALIGN),
         default="auto",
         help="crop the face first: auto decides by the picture, no takes it as it is (default: auto)",
+    )
+    add_face_arguments(parser)
+
+
+def add_face_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--face` and `--landmarks`."""
+    parser.add_argument(
+        "--face",
+        type=parse_face,
+        default="largest",
+        metavar="WHICH",
+        help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found (default: largest)",
     )
     parser.add_argument(
         "--landmarks",
@@ -146,6 +161,19 @@ def parse_edit(text: str) -> EditRequest:
     # Written so that both ends come out exactly as typed.
     strengths = (start * (1 - i / (count - 1)) + stop * (i / (count - 1)) for i in range(count))
     return EditRequest(name, tuple(strengths))
+
+
+def parse_face(text: str) -> Face:
+    """Reads `largest`, `center`, `all` or a number from 0 on.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is none of these.
+    """
+    if text in ("largest", "center", "all"):
+        return cast("Face", text)
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no face: expected largest, center, all, or a number from 0 on")
 
 
 def _edit_error(text: str) -> argparse.ArgumentTypeError:

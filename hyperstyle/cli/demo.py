@@ -1,4 +1,4 @@
-"""`hyperstyle demo`: the whole pipeline on bundled input, offline: crop, invert, refine, edit, paste back."""
+"""`hyperstyle demo`: the whole pipeline on bundled input, offline: find the face, invert, refine, edit, paste back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
     from hyperstyle.inversion import Inversion
 
@@ -30,8 +29,8 @@ _EDITS = (
 _BACK = {"smile": 2.0}  # what is pasted back
 
 _CODE = """\
-import numpy; from hyperstyle import HyperStyleInverter
-inversion = HyperStyleInverter().invert("{photo}", landmarks=numpy.load("{landmarks}"))
+from hyperstyle import HyperStyleInverter
+inversion = HyperStyleInverter().invert("{photo}")
 inversion.edit("smile", 2).paste_back().save("smiling.png")"""
 
 
@@ -41,9 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "demo",
         help="see it work: rendered portraits inverted, refined, edited and pasted back, offline",
         description=(
-            "Runs the whole pipeline on bundled portraits with the bundled weights, without a network: crop by "
-            "landmarks, W encoder, five refinement steps, edits, the edited face back in its picture. Writes one "
-            "contact sheet and the single images, and prints what it measured."
+            "Runs the whole pipeline on bundled portraits with the bundled weights, without a network: faces "
+            "found and cut out, W encoder, five refinement steps, edits, the edited face back in its picture. Writes "
+            "one contact sheet and the single images, and prints what it measured."
         ),
     )
     parser.add_argument(
@@ -79,25 +78,21 @@ def run(args: argparse.Namespace) -> int:
 
         photos = []
         for seed in _PEOPLE[: args.people]:
-            photos.append(demo_photo(seed))
+            photos.append(demo_photo(seed)[0])
             clock.tick()
-    with clock.stage(f"crop, W encoder, {inverter.model.steps} refinement steps"):
-        inversion = inverter.invert(
-            [photo for photo, _ in photos],
-            landmarks=[points.numpy() for _, points in photos],
-            callback=lambda step: clock.tick(),
-        )
+    with clock.stage(f"find the faces, W encoder, {inverter.model.steps} refinement steps"):
+        inversion = inverter.invert(photos, callback=lambda step: clock.tick())
     with clock.stage("edits and paste-back"):
         edits = {label: _edited(inversion, amounts) for label, amounts in _EDITS if set(amounts) <= set(inverter.edits)}
         columns = _columns(inversion, edits)
         known = {name: amount for name, amount in _BACK.items() if name in inverter.edits}
         columns["back in the picture"] = [_edited(one, known).paste_back() for one in inversion]
     with clock.stage("write the pictures"):
-        sheet_path = _write(out, photos, columns)
+        sheet_path = _write(out, columns)
     print(f"\nwrote {sheet_path} and the single images beside it\n")
     print(_measured(inversion))
     print("\nThe same in Python:\n")
-    print(_CODE.format(photo=out / "1_photo.png", landmarks=out / "1_landmarks.npy"))
+    print(_CODE.format(photo=out / "1_photo.png"))
     return 0
 
 
@@ -136,19 +131,13 @@ def _columns(inversion: Inversion, edits: dict[str, Inversion]) -> dict[str, lis
     return columns
 
 
-def _write(out: Path, photos: list[tuple[Image.Image, Tensor]], columns: dict[str, list[Image.Image]]) -> Path:
-    import numpy as np
-
-    from hyperstyle.files import atomic_write
+def _write(out: Path, columns: dict[str, list[Image.Image]]) -> Path:
     from hyperstyle.images import save_image, sheet
 
     for label, images in columns.items():
         stem = {"picture": "photo", "back in the picture": "edited_photo"}.get(label, label.lower().replace(" ", "_"))
         for i, image in enumerate(images):
             save_image(image, out / f"{i + 1}_{stem}.png")
-    for i, (_, points) in enumerate(photos):
-        with atomic_write(out / f"{i + 1}_landmarks.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, points.numpy())
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
     save_image(sheet(rows, labels=list(columns), cell=224), out / "sheet.png")
     return out / "sheet.png"

@@ -1,4 +1,4 @@
-"""`hyperstyle edit`: an inversion or a picture in, an edited picture or a strip of them out."""
+"""`hyperstyle edit`: an inversion, a picture or a clip in; an edited picture, a strip of them or a clip out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hyperstyle.cli.arguments import (
     parse_edit,
     writable_folder,
 )
+from hyperstyle.cli.video import add_video_arguments, is_video, run_video
 from hyperstyle.errors import ConfigError, EditError, did_you_mean
 
 if TYPE_CHECKING:
@@ -31,11 +32,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Adds the command to the parser."""
     parser = subparsers.add_parser(
         "edit",
-        help="edit an inverted picture: one value, or a strip over a range",
-        description="Edits an inversion that `hyperstyle invert` wrote, or a picture (inverted first).",
+        help="edit a photo, an inversion or a clip: one value, or a strip over a range",
+        description=(
+            "Edits an inversion that `hyperstyle invert` wrote, or a picture (inverted first), or every frame of a "
+            "folder or a clip. The result is the face, or with --paste-back the photo with the edited face in it."
+        ),
         epilog="The names of the edits and their sensible ranges: hyperstyle info",
     )
-    parser.add_argument("input", type=Path, metavar="INPUT", help="inversion (.safetensors) or picture")
+    parser.add_argument(
+        "input", type=Path, metavar="INPUT", help="inversion (.safetensors), picture, folder of frames or clip"
+    )
     parser.add_argument(
         "--edit",
         dest="edits",
@@ -49,10 +55,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--out",
         type=Path,
         metavar="FILE",
-        help="picture to write (default: the input's name with _edited.png, in the current folder)",
+        help="what to write (default: the input's name with _edited.png, in the current folder)",
+    )
+    parser.add_argument(
+        "--paste-back", action="store_true", help="put the edited face back into its photo, at the photo's size"
+    )
+    parser.add_argument(
+        "--photo", type=Path, metavar="FILE", help="the photo again, to paste an inversion (.safetensors) back into"
     )
     add_model_arguments(parser)
     add_invert_arguments(parser)
+    add_video_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -61,11 +74,17 @@ def run(args: argparse.Namespace) -> int:
     from hyperstyle.images import save_image
 
     source: Path = args.input
+    if args.photo is not None and not args.paste_back:
+        raise ConfigError("--photo is for --paste-back, which is missing. Add it, or leave --photo out.")
+    if is_video(source):
+        if args.photo is not None:
+            raise ConfigError(f"--photo is for one inversion; {str(source)!r} holds frames of its own. Leave it out.")
+        return run_video(args, load_inverter(args))
     out: Path = args.out or Path(f"{source.stem}_edited.png")
     strips = [edit for edit in args.edits if edit.is_strip]
     if len(strips) > 1:
         raise ConfigError(f"{len(strips)} ranges ({', '.join(edit.name for edit in strips)}): a strip has one.")
-    if out.resolve() == source.resolve():
+    if out.resolve() in {file.resolve() for file in (source, args.photo) if file is not None}:
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
     writable_folder(out.parent)
     inverter = load_inverter(args)
@@ -76,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
     for edit in args.edits:
         if not edit.is_strip:
             inversion = inversion.edit(edit.name, edit.strengths[0])
-    save_image(_picture(inversion, strips[0] if strips else None), out)
+    strip = strips[0] if strips else None
+    save_image(_photo(inversion, strip, args.photo) if args.paste_back else _picture(inversion, strip), out)
     print(out)
     return 0
 
@@ -86,7 +106,8 @@ def _start(source: Path, inverter: HyperStyleInverter, args: argparse.Namespace)
 
     if source.suffix.lower() != ".safetensors":
         points = landmarks_of(source, args.landmarks)
-        return inverter.invert(source, steps=args.steps, align=ALIGN[args.align], landmarks=points)
+        align = ALIGN[args.align]
+        return inverter.invert(source, steps=args.steps, align=align, face=args.face, landmarks=points)
     return Inversion.load(source, inverter)
 
 
@@ -96,5 +117,17 @@ def _picture(inversion: Inversion, strip: EditRequest | None) -> Image:
 
     if strip is None:
         return inversion.image if len(inversion) == 1 else sheet([inversion.images])
-    labels = [f"{strip.name} {strength:+.3g}" if strength else f"{strip.name} 0" for strength in strip.strengths]
-    return sheet([one.edit(strip.name, strip.strengths).images for one in inversion], labels=labels)
+    return sheet([one.edit(strip.name, strip.strengths).images for one in inversion], labels=_labels(strip))
+
+
+def _photo(inversion: Inversion, strip: EditRequest | None, photo: Path | None) -> Image:
+    """The photo with every inverted face of it put back; one for each strength of a strip."""
+    from hyperstyle.images import sheet
+
+    if strip is None:
+        return inversion.paste_back(photo)
+    return sheet([[inversion.edit(strip.name, s).paste_back(photo) for s in strip.strengths]], labels=_labels(strip))
+
+
+def _labels(strip: EditRequest) -> list[str]:
+    return [f"{strip.name} {strength:+.3g}" if strength else f"{strip.name} 0" for strength in strip.strengths]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hyperstyle.evaluation import EditCurve, Editing, Optimised, Point, Reconstruction, Row
+    from hyperstyle.evaluation.alignment import AlignmentRow, Difference
 
-__all__ = ["editing_text", "reconstruction_text"]
+__all__ = ["alignment_text", "differences_text", "editing_text", "reconstruction_text"]
 
 _NAMES = {"l2": "L2", "perceptual": "perceptual", "identity": "identity"}
 
@@ -26,6 +27,43 @@ def reconstruction_text(result: Reconstruction) -> str:
 def editing_text(result: Editing) -> str:
     """A table for every edit, with offsets and without."""
     return "\n\n".join(_edit(curve) for curve in result.curves) + f"\n\n{result.images} pictures"
+
+
+def alignment_text(rows: Sequence[AlignmentRow]) -> str:
+    """A line for each kind of picture."""
+    titles = ("pictures", "count", "found", "false", "px", "/ eyes", "95 %", "corners", "95 %", "seconds")
+    cells = [
+        (
+            row.pictures,
+            str(row.count),
+            f"{row.detected:.1%}",
+            str(row.false),
+            _number(row.pixels, 2),
+            _share(row.relative),
+            _share(row.relative_95),
+            _share(row.corners),
+            _share(row.corners_95),
+            f"{row.seconds:.3f}",
+        )
+        for row in rows
+    ]
+    return _table(titles, cells) + (
+        "\n\npx: mean distance of the landmarks from the true ones; / eyes: over the distance of the eyes; "
+        "corners: mean distance of the crop's corners over its side; 95 %: that percentile of the column before"
+    )
+
+
+def differences_text(apart: Sequence[Difference]) -> str:
+    """A line for each face that both detectors found, and for each photo without one."""
+    titles = ("photo", "size", "faces", "MTCNN's", "corners px", "of side px", "share")
+    cells = []
+    for one in apart:
+        about = (one.photo, f"{one.size[0]}x{one.size[1]}", *map(str, one.faces))
+        if not one.corners:
+            cells.append((*about, "-", "-", "-"))
+        for corners, side in zip(one.corners, one.sides, strict=True):
+            cells.append((*about, f"{corners:.1f}", f"{side:.0f}", _share(corners / side)))
+    return "distance of the crops' corners from MTCNN's\n" + _table(titles, cells)
 
 
 def _rows(rows: Sequence[Row]) -> str:
@@ -108,6 +146,10 @@ def _edit(curve: EditCurve) -> str:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

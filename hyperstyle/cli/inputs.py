@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import itertools
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Failure", "find_pictures", "output_names"]
+from hyperstyle.errors import ConfigError
+
+__all__ = ["Failure", "find_pictures", "keep_inputs", "output_names", "report"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -67,6 +70,24 @@ def output_names(pictures: Sequence[Path], endings: Sequence[str]) -> list[str]:
         names.append(name)
         taken |= _files(name, endings)
     return names
+
+
+def keep_inputs(pictures: Iterable[Path], targets: Iterable[Path]) -> None:
+    """Raises ConfigError where one of the files to write is one of the pictures to read."""
+    inputs = {picture.resolve() for picture in pictures}
+    for target in targets:
+        if target.resolve() in inputs:
+            raise ConfigError(f"the result {str(target)!r} would replace a picture to read. Choose another --out.")
+
+
+def report(failures: Sequence[Failure], total: int) -> int:
+    """Lists on stderr what failed, and returns the exit code: 1 if anything did."""
+    if not failures:
+        return 0
+    print(f"hyperstyle: {len(failures)} of {total} failed:", file=sys.stderr)
+    for failure in failures:
+        print(f"  {failure.source}: {' '.join(failure.reason.split())}", file=sys.stderr)
+    return 1
 
 
 def _pictures_in(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from hyperstyle.cli.arguments import (
     load_inverter,
     writable_folder,
 )
-from hyperstyle.cli.inputs import Failure, find_pictures, output_names
+from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, report
 from hyperstyle.errors import ConfigError, HyperStyleError
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="invert pictures: files, folders or globs",
         description=(
             "For every picture: NAME.png (the reconstruction), NAME_sheet.png (input, W encoder, result) and "
-            "NAME.safetensors (to edit later). A picture that fails does not stop the others."
+            "NAME.safetensors (to edit later). With --face all they hold every face of the picture. A picture that "
+            "fails does not stop the others."
         ),
     )
     parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="picture, folder of pictures, or glob")
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     total = len(pictures) + len(failures)
     names = output_names(pictures, _ENDINGS)
     out: Path = args.out
-    _keep_inputs(pictures, out, names)
+    keep_inputs(pictures, [out / (name + ending) for name in names for ending in _ENDINGS])
     if len(pictures) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
         raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} pictures: give a folder.")
     if pictures:
@@ -70,28 +71,16 @@ def run(args: argparse.Namespace) -> int:
             bar.set_postfix_str(picture.name)
             try:
                 points = landmarks_of(picture, args.landmarks)
-                inversion = inverter.invert(picture, steps=args.steps, align=ALIGN[args.align], landmarks=points)
+                inversion = inverter.invert(
+                    picture, steps=args.steps, align=ALIGN[args.align], face=args.face, landmarks=points
+                )
                 _write(inversion, out / name)
             except HyperStyleError as error:
                 failures.append(Failure(str(picture), str(error)))
                 continue
             if not args.quiet:
                 bar.write(f"{picture} -> {out / name}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
-    if failures:
-        print(f"hyperstyle: {len(failures)} of {total} failed:", file=sys.stderr)
-        for failure in failures:
-            print(f"  {failure.source}: {' '.join(failure.reason.split())}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-def _keep_inputs(pictures: list[Path], out: Path, names: list[str]) -> None:
-    """Raises ConfigError where an output would replace one of the pictures to read."""
-    inputs = {picture.resolve() for picture in pictures}
-    for name in names:
-        for ending in _ENDINGS:
-            target = out / (name + ending)
-            if target.resolve() in inputs:
-                raise ConfigError(f"the result {str(target)!r} would replace a picture to read. Choose another --out.")
+    return report(failures, total)
 
 
 def _write(inversion: Inversion, stem: Path) -> None:
@@ -99,16 +88,14 @@ def _write(inversion: Inversion, stem: Path) -> None:
 
     # Not with_suffix: a dot within the name would be taken for one.
     image, sheet_path, record = (stem.with_name(stem.name + ending) for ending in _ENDINGS)
-    result = inversion.image
-    shown = [inversion.initial.image, result]
-    labels = ["W encoder", "HyperStyle"]
+    results = inversion.images
+    columns = {"W encoder": inversion.initial.images, "HyperStyle": results}
     if inversion.crop is not None:
-        shown.insert(0, to_images(inversion.crop)[0])
-        labels.insert(0, "input")
-    save_image(result, image)
-    save_image(sheet([shown], labels=labels), sheet_path)
+        columns = {"input": to_images(inversion.crop), **columns}
+    save_image(results[0] if len(results) == 1 else sheet([results]), image)
+    save_image(sheet(list(zip(*columns.values(), strict=True)), labels=list(columns)), sheet_path)
     inversion.save(record)
 
 
 def _figures(inversion: Inversion) -> str:
-    return "  ".join(f"{name} {values[0]:.4f}" for name, values in inversion.quality.items())
+    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.quality.items())

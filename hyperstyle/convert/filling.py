@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import WeightsError
+from hyperstyle.checkpoint import check_tensors
 from hyperstyle.networks.backbones import TrunkConfig
 
-__all__ = ["check_finite", "fill", "length", "trunk_config"]
+__all__ = ["fill", "length", "trunk_config"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -32,35 +31,12 @@ def fill(module: M, tensors: Mapping[str, Tensor], *, where: str, prefix: str = 
         The module, in eval mode and without gradients.
 
     Raises:
-        WeightsError: tensors are missing, unexpected, of a wrong shape or type, or not finite; the message counts each
-            and names the first ones.
+        WeightsError: see `check_tensors`.
     """
     places = module.state_dict()
-    groups = {
-        "missing": [name for name in places if name not in tensors],
-        "without a place": [name for name in tensors if name not in places],
-        "of a wrong shape": [n for n in places if n in tensors and tensors[n].shape != places[n].shape],
-    }
-    problems = [f"{len(names)} {kind} ({_first(prefix, names)})" for kind, names in groups.items() if names]
-    if wrong := groups["of a wrong shape"]:
-        first = wrong[0]
-        problems[-1] += f": {tuple(tensors[first].shape)}, expected {tuple(places[first].shape)}"
-    if problems:
-        raise WeightsError(
-            f"{where}: tensors {', '.join(problems)}. The file is incomplete, or of another architecture than it seems."
-        )
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() != places[name].is_floating_point():
-            raise WeightsError(f"{where}: {prefix + name!r} is of type {tensor.dtype}: expected {places[name].dtype}.")
-        check_finite(tensor, prefix + name, where)
+    check_tensors(places, tensors, where, prefix=prefix)
     module.load_state_dict({n: t.detach().to("cpu", places[n].dtype) for n, t in tensors.items()}, assign=True)
     return module.eval().requires_grad_(False)
-
-
-def check_finite(tensor: Tensor, name: str, where: str) -> None:
-    """Raises WeightsError where a value is NaN or infinite; makes no copy of the tensor."""
-    if tensor.is_floating_point() and tensor.numel() and not torch.isfinite(torch.stack(torch.aminmax(tensor))).all():
-        raise WeightsError(f"{where}: {name!r} holds NaN or infinite values. Fetch the file again.")
 
 
 def length(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
@@ -91,8 +67,3 @@ def trunk_config(tensors: Mapping[str, Tensor], published: TrunkConfig, *, stem:
     if not count:
         return published
     return replace(published, widths=tuple(widths), blocks=tuple(blocks), stem_kernel=length(tensors, stem, 3))
-
-
-def _first(prefix: str, names: list[str]) -> str:
-    shown = ", ".join(repr(prefix + name) for name in names[:2])
-    return f"first {shown}" if len(names) > 1 else shown

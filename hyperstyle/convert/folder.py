@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hyperstyle.checkpoint import make_folder
 from hyperstyle.errors import CheckpointError
+from hyperstyle.files import make_folder
 from hyperstyle.model_folder import COMPONENTS
 
 __all__ = ["check_free", "whole_folder"]

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import check_finite, fill, length
+from hyperstyle.checkpoint import check_finite
+from hyperstyle.convert.filling import fill, length
 from hyperstyle.convert.nvidia import load_nvidia
 from hyperstyle.convert.sniff import KINDS, Source, sniff
 from hyperstyle.errors import CheckpointError, WeightsError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,14 @@ from typing import Any
 
 from torch import Tensor
 
-from hyperstyle.checkpoint import read_json, sha256
+from hyperstyle.checkpoint import read_json
 from hyperstyle.convert import official
 from hyperstyle.convert.folder import check_free, whole_folder
 from hyperstyle.convert.generators import FoundGenerator, find_generator
 from hyperstyle.convert.sniff import KINDS, Kind, Source, sniff
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, WeightsError, did_you_mean
+from hyperstyle.files import peak_memory, sha256
 from hyperstyle.model import Model
 from hyperstyle.model_folder import check_parts, write_model
 from hyperstyle.networks.generator import GeneratorConfig
@@ -168,7 +168,7 @@ def convert(
         source_sha256=hashes,
         sha256=written,
         seconds=time.perf_counter() - began,
-        peak_bytes=_peak_bytes(),
+        peak_bytes=peak_memory(),
     )
 
 
@@ -279,12 +279,3 @@ def _version() -> str:
         return metadata.version("hyperstyle-inversion")
     except metadata.PackageNotFoundError:
         return "0+unknown"  # a source tree that was never installed
-
-
-def _peak_bytes() -> int | None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such module
-        return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024  # Linux counts in kibibytes

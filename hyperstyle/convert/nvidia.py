@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hyperstyle.checkpoint import check_finite
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.foreign_pickle import PickledObject, load_pickle
 from hyperstyle.networks.generator import Generator, GeneratorConfig
@@ -86,8 +87,7 @@ def generator_from_nvidia(
             raise WeightsError(
                 f"{where}: {row.theirs!r} has the shape {tuple(tensor.shape)}: expected {tuple(shape[row.axes])}."
             )
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"{where}: {row.theirs!r} holds NaN or infinite values. Fetch the file again.")
+        check_finite(tensor, row.theirs, where)
         converted[row.ours] = tensor.detach().to("cpu", torch.float32).reshape(shape).contiguous() * row.gain
     generator.load_state_dict(converted, assign=True)
     return generator.eval().requires_grad_(False)

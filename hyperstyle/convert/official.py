@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import check_finite, fill, length, trunk_config
+from hyperstyle.checkpoint import check_finite
+from hyperstyle.convert.filling import fill, length, trunk_config
 from hyperstyle.convert.generators import mean_row
 from hyperstyle.convert.sniff import Source
 from hyperstyle.errors import CheckpointError, WeightsError

@@ -9,7 +9,6 @@ from hyperstyle.checkpoint import (
     config_from_dict,
     config_to_dict,
     load_tensors,
-    make_folder,
     read_json,
     save_tensors,
     write_json,
@@ -17,6 +16,7 @@ from hyperstyle.checkpoint import (
 from hyperstyle.edits.direction import DirectionEdit
 from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.errors import EditError, MissingFileError
+from hyperstyle.files import make_folder
 
 __all__ = ["load_edit", "load_edits", "save_edit"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from hyperstyle.errors import ConfigError, HyperStyleError
+from hyperstyle.errors import ConfigError, HyperStyleError, QualityWarning
 from hyperstyle.evaluation.figures import machine
+from hyperstyle.files import peak_memory
 from hyperstyle.foreign import load_state
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["Loading", "Spread", "measure_loading", "peak_memory"]
+__all__ = ["Loading", "Spread", "measure_loading"]
 
 T = TypeVar("T")
 
@@ -119,20 +120,6 @@ def measure_loading(
     )
 
 
-def peak_memory() -> int | None:
-    """The most bytes that this process had in memory so far, mapped files included; None where it is not known."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux, where getrusage may count the process that started this one
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    if sys.platform == "darwin":
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return None
-
-
 @dataclass(frozen=True)
 class _Run:
     seconds: float
@@ -159,7 +146,9 @@ def _run(folder: Path, picture: Path | None, steps: int) -> _Run:
     loaded = peak_memory()
     height, width = inverter.model.domain.input_size
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    inverter.invert(Image.fromarray(noise) if picture is None else picture, steps=steps, align=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QualityWarning)  # noise is not what a model is made for
+        inverter.invert(Image.fromarray(noise) if picture is None else picture, steps=steps, align=False)
     inverted = peak_memory()
     return _Run(seconds, (imported, loaded, inverted), machine(inverter.model))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Literal
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,9 +13,11 @@ from PIL import Image
 
 from hyperstyle.align import crop, paste_back
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
+from hyperstyle.images import save_image
 
 Points = npt.NDArray[np.float64]
 
+MAKE, ORIENTATION, GPS = 0x010F, 0x0112, 0x8825  # EXIF tags
 FACE = np.array([[-0.125, -0.0875], [0.125, -0.0875], [0, 0.05], [-0.1, 0.1625], [0.1, 0.1625]])  # of a side of 1
 
 
@@ -90,7 +95,7 @@ def test_the_corners_of_the_crop_come_to_the_corners_of_the_quad() -> None:
     marked = torch.full((3, 64, 64), -1.0)
     marked[0, :32, :32] = marked[1, 32:, :32] = marked[2, 32:, 32:] = 1  # top left red, bottom left green, ...
     quad = square_at(100, 100, 120, 0.5)
-    out = np.asarray(paste_back(photo, marked, quad, mode="replace"))
+    out = np.asarray(paste_back(photo, marked, quad, mode="replace", match_colours=False))
     for corner, colour in zip(quad, ([255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]), strict=True):
         x, y = np.rint(quad.mean(axis=0) + 0.5 * (corner - quad.mean(axis=0))).astype(int)
         assert out[y, x].tolist() == colour
@@ -101,7 +106,8 @@ def test_a_crop_of_the_photos_scale_is_copied_exactly() -> None:
     patch = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     # Pixels 20..67 and 30..61: their outer edges are half a pixel beyond the indices of the first and last.
     quad = np.array([[19.5, 29.5], [19.5, 61.5], [67.5, 61.5], [67.5, 29.5]])
-    out = np.asarray(paste_back(photo, Image.fromarray(patch), quad, mode="replace", feather=0))
+    crop_ = Image.fromarray(patch)
+    out = np.asarray(paste_back(photo, crop_, quad, mode="replace", feather=0, match_colours=False))
     expected = np.array(photo)
     expected[30:62, 20:68] = patch
     assert np.array_equal(out, expected)
@@ -144,16 +150,16 @@ def test_a_large_crop_does_not_alias_in_a_small_photo() -> None:
     photo = Image.new("RGB", (80, 80))
     stripes = torch.ones(3, 1024, 1024)
     stripes[:, :, ::2] = -1  # finer than the photo can show: grey
-    out = np.asarray(paste_back(photo, stripes, square_at(39.7, 40.2, 50, 0.3), mode="replace"), dtype=int)
-    assert np.abs(out[30:50, 30:50] - 127.5).max() < 2
+    out = paste_back(photo, stripes, square_at(39.7, 40.2, 50, 0.3), mode="replace", match_colours=False)
+    assert np.abs(np.asarray(out)[30:50, 30:50] - 127.5).max() < 2
 
 
 def test_an_enlarged_crop_is_smooth() -> None:
     photo = Image.new("RGB", (400, 400), (128, 128, 128))
     step = torch.full((3, 16, 16), -0.5)
     step[:, :, 8:] = 0.5
-    out = np.asarray(paste_back(photo, step, square_at(199.5, 199.5, 320), mode="replace"), dtype=int)
-    profile = out[200, 120:280, 0]
+    out = paste_back(photo, step, square_at(199.5, 199.5, 320), mode="replace", match_colours=False)
+    profile = np.asarray(out, dtype=int)[200, 120:280, 0]
     assert np.abs(np.diff(profile)).max() < 12  # nearest neighbours would jump by 128
     assert profile[-1] - profile[0] > 110
 
@@ -168,6 +174,63 @@ def test_the_difference_is_added_and_fades_at_the_border() -> None:
     assert (np.abs(change[depth > 0.1] - 25.5) <= 0.5).all()
     assert (change[(depth > 0) & (depth < 0.01)] <= 1).all()
     assert (change >= 0).all()
+
+
+def disc(x: float, y: float, size: int = 128) -> torch.Tensor:
+    """[3, size, size] in [-1, 1]: a dark disc of a tenth of the side on grey, its edge soft as a generator draws it."""
+    places = (torch.arange(size) + 0.5) / size
+    distance = torch.hypot(places - x, places[:, None] - y)
+    return (0.3 - 0.9 * torch.sigmoid((0.1 - distance) * 150)).expand(3, -1, -1)
+
+
+def photo_of_disc(x: float, y: float) -> Image.Image:
+    """300 x 300 pixels: the same with a sharp edge, the quad of 240 px in the middle."""
+    rows, columns = np.mgrid[:300, :300]
+    near = np.hypot(columns + 0.5 - 30 - 240 * x, rows + 0.5 - 30 - 240 * y) < 24
+    return Image.fromarray(np.where(near, 51, 166).astype(np.uint8)).convert("RGB")
+
+
+IN_THE_MIDDLE = square_at(149.5, 149.5, 240)
+
+
+def test_what_the_edit_moved_leaves_no_ghost() -> None:
+    before, after = photo_of_disc(0.4, 0.5), photo_of_disc(0.65, 0.5)
+    edited, reference = disc(0.65, 0.5), disc(0.4, 0.5)
+    pure = paste_back(before, edited, IN_THE_MIDDLE, reference=reference, remove_ghosts=False)
+    out = paste_back(before, edited, IN_THE_MIDDLE, reference=reference)
+    left = np.s_[100:200, 90:150]  # where the disc was and is not any more
+    assert difference(pure, after)[left].max() > 30
+    assert difference(out, after)[left].max() < 8
+
+
+def test_away_from_what_moved_the_photo_stays_as_sharp_as_it_was() -> None:
+    photo = waves(300, 300, 9)  # finer than what the crops show
+    options: dict[str, Any] = {"reference": disc(0.35, 0.5), "quad": IN_THE_MIDDLE}
+    out = paste_back(photo, disc(0.4, 0.5), **options)
+    changed = np.any(difference(out, paste_back(photo, disc(0.4, 0.5), remove_ghosts=False, **options)), axis=-1)
+    assert changed[120:180, 90:150].any()
+    changed[80:220, 60:190] = False
+    assert not changed.any()
+
+
+@pytest.mark.parametrize("change", [0.2, -0.35])
+def test_a_change_of_colour_alone_takes_nothing_from_the_photo(change: float) -> None:
+    photo, reference = waves(300, 300, 9), disc(0.4, 0.5)
+    edited = reference + change * torch.tensor([1.0, 0.5, -0.5]).view(3, 1, 1)
+    out, pure = (
+        paste_back(photo, edited, IN_THE_MIDDLE, reference=reference, remove_ghosts=on) for on in (True, False)
+    )
+    assert out.tobytes() == pure.tobytes()
+    assert out.tobytes() != photo.tobytes()
+
+
+def test_what_takes_over_has_the_colours_of_the_photo() -> None:
+    after = np.asarray(photo_of_disc(0.65, 0.5)).astype(int)
+    darker = Image.fromarray((np.asarray(photo_of_disc(0.4, 0.5)).astype(int) - [40, 20, 0]).astype(np.uint8))
+    out = paste_back(darker, disc(0.65, 0.5), IN_THE_MIDDLE, reference=disc(0.4, 0.5))
+    left = np.s_[100:200, 90:150]
+    expected = after - np.array([40, 20, 0])
+    assert np.abs(np.asarray(out).astype(int) - expected)[left].max() < 8
 
 
 def test_values_out_of_range_count_as_what_one_sees() -> None:
@@ -201,13 +264,116 @@ def test_alpha_and_profile_of_the_photo_are_kept(mode: str) -> None:
         photo.putalpha(Image.linear_gradient("L").resize(photo.size))
     photo.info["icc_profile"] = b"a profile"
     before = photo.tobytes()
-    out = paste_back(photo, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")
+    out = paste_back(photo, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace", match_colours=False)
     assert out.mode == ("RGBA" if mode in ("RGBA", "LA") else "RGB")
     assert out.info["icc_profile"] == b"a profile"
     assert np.asarray(out)[120, 150, :3].tolist() == [255, 255, 255]
     if out.mode == "RGBA":
         assert out.getchannel("A").tobytes() == photo.getchannel("A").tobytes()
     assert photo.tobytes() == before
+
+
+@pytest.mark.parametrize("space", [b"RGB ", b"GRAY", b"CMYK"])
+def test_a_profile_of_another_colour_space_is_not_put_on_an_rgb_picture(space: bytes) -> None:
+    photo = waves(300, 240, 25)
+    photo.info["icc_profile"] = bytes(16) + space + bytes(8)
+    out = paste_back(photo, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")
+    assert ("icc_profile" in out.info) == (space == b"RGB ")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_exif_data_go_from_the_photo_into_the_result_turned_upright(tmp_path: Path, suffix: str) -> None:
+    photo = waves(300, 240, 25)
+    exif = Image.Exif()
+    exif[MAKE], exif[ORIENTATION] = "a camera", 6
+    exif.get_ifd(GPS)[1] = "N"
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "sideways.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "sideways.jpg") as opened:
+        out = paste_back(opened, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")
+    save_image(out, tmp_path / f"out{suffix}")
+    with Image.open(tmp_path / f"out{suffix}") as saved:
+        found = saved.getexif()
+        assert saved.size == photo.size
+        assert (found[MAKE], found[ORIENTATION]) == ("a camera", 1)
+        assert found.get_ifd(GPS)[1] == "N"
+
+
+def test_exif_data_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    waves(300, 240, 25).save(tmp_path / "photo.png", exif=b"Exif\x00\x00MM\x00")
+    with Image.open(tmp_path / "photo.png") as opened:
+        out = paste_back(opened, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")
+    assert "exif" not in out.info
+
+
+def test_a_photo_pasted_into_twice_keeps_its_alpha_and_metadata() -> None:
+    photo = waves(300, 240, 25)
+    photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    photo.info["icc_profile"] = b"a profile"
+    photo.getexif()[MAKE] = "a camera"
+    once = paste_back(photo, torch.ones(3, 16, 16), square_at(80, 100, 100), mode="replace")
+    twice = paste_back(once, torch.ones(3, 16, 16), square_at(220, 100, 100), mode="replace")
+    assert twice.info == once.info
+    assert twice.getexif()[MAKE] == "a camera"
+    assert twice.getchannel("A").tobytes() == photo.getchannel("A").tobytes()
+
+
+@pytest.mark.parametrize("mode", ["replace", "difference"])
+def test_faces_apart_from_each_other_can_be_put_back_in_any_order(mode: Literal["replace", "difference"]) -> None:
+    photo = waves(300, 240, 25)
+    quads = [square_at(75, 110, 120, 0.2), square_at(225, 120, 100, -0.3), square_at(150, 225, 50, 0.1)]
+    faces = list(torch.rand(3, 3, 32, 32))
+    reference = torch.zeros(3, 32, 32) if mode == "difference" else None
+    results = []
+    for order in ((0, 1, 2), (2, 0, 1)):
+        out = photo
+        for i in order:
+            out = paste_back(out, faces[i], quads[i], reference=reference, mode=mode)
+        results.append(out.tobytes())
+    assert results[0] == results[1]
+    assert results[0] != photo.tobytes()
+
+
+def steps_across(quad: Points, out: Image.Image, photo: Image.Image) -> float:
+    """The mean change of the photo in a band of 8 % of the side within the quad's border, in levels."""
+    place = places_in(quad, photo.size)
+    depth = np.minimum(place, 1 - place).min(axis=-1)
+    change = np.asarray(out, dtype=float) - np.asarray(photo, dtype=float)
+    return float(np.abs(change[(depth > 0) & (depth < 0.08)].mean()))
+
+
+@pytest.mark.parametrize("name", ["enlarged", "same size", "reduced", "partly outside"])
+def test_a_crop_of_other_colours_meets_the_photo_at_the_seam_and_keeps_its_own_in_the_middle(name: str) -> None:
+    photo = Image.new("RGB", (300, 240), (120, 130, 140))
+    darker = torch.tensor([100, 130, 150]).view(3, 1, 1).expand(3, 64, 64) / 127.5 - 1
+    quad = QUADS[name]
+    plain = paste_back(photo, darker, quad, mode="replace", match_colours=False)
+    matched = paste_back(photo, darker, quad, mode="replace")
+    assert steps_across(quad, plain, photo) > 1
+    assert steps_across(quad, matched, photo) < 0.05
+    x, y = np.rint(quad.mean(axis=0)).astype(int)
+    middle = np.asarray(matched)[y, x].astype(int)
+    assert np.abs(middle - [100, 130, 150]).max() <= 1
+
+
+def test_colours_are_matched_for_each_side_of_the_seam() -> None:
+    y, x = np.mgrid[:240, :300]
+    photo = Image.fromarray(np.stack([x * 0.5 + 40, y * 0.6 + 30, 0 * x + 90], axis=-1).astype(np.uint8))
+    grey = torch.zeros(3, 64, 64)
+    quad = square_at(150, 120, 180, 0.15)
+    plain, matched = (paste_back(photo, grey, quad, mode="replace", match_colours=on) for on in (False, True))
+    place = places_in(quad, photo.size)
+    depth = np.minimum(place, 1 - place).min(axis=-1)
+    band = (depth > 0) & (depth < 0.08)
+    assert difference(matched, photo)[band].mean() < 0.3 * difference(plain, photo)[band].mean()
+
+
+def test_fine_structure_does_not_change_the_colours() -> None:
+    photo = waves(300, 240, 9)
+    level = torch.zeros(3, 64, 64)  # about the mean of the waves
+    plain, matched = (
+        paste_back(photo, level, square_at(150, 120, 180), mode="replace", match_colours=on) for on in (False, True)
+    )
+    assert difference(plain, matched).max() < 8
 
 
 def test_the_photo_is_turned_upright_first() -> None:

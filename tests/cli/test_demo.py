@@ -45,7 +45,7 @@ def test_it_prints_errors_before_and_after_seconds_and_the_code(demo: tuple[Path
 
 def test_the_python_it_prints_runs(demo: tuple[Path, str], in_tmp_path: Path) -> None:
     _, printed = demo
-    code = printed[printed.index("import numpy") :]
+    code = printed[printed.index("from hyperstyle import") :]
     exec(compile(code, "<demo>", "exec"), {})
     assert (in_tmp_path / "smiling.png").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
@@ -12,7 +13,7 @@ import pytest
 from hyperstyle import cli
 from hyperstyle.errors import HyperStyleError
 
-COMMANDS = ("bench", "convert", "demo", "edit", "evaluate", "export", "fetch", "import", "info", "invert")
+COMMANDS = ("align", "bench", "convert", "demo", "edit", "evaluate", "export", "fetch", "import", "info", "invert")
 Run = Callable[..., CompletedProcess[str]]
 
 
@@ -87,6 +88,20 @@ def test_an_error_of_the_library_becomes_one_line_and_exit_code_2(
     run_raises(monkeypatch, HyperStyleError("two\nlines"))
     assert cli.main(["info"]) == 2
     assert capsys.readouterr() == ("", "hyperstyle: error: two lines\n")
+
+
+def test_a_warning_is_one_line_without_the_place_in_the_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: argparse.Namespace) -> int:
+        warnings.warn("looks\nwrong", UserWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr("hyperstyle.cli.info.run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert cli.main(["info"]) == 0
+    assert capsys.readouterr().err == "hyperstyle: warning: looks wrong\n"
 
 
 def test_a_mistake_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def _no_conv(state: dict[str, Any]) -> None:
     ("change", "message"),
     [
         (_without, r"tensors 2 missing \(first 'convs.2.noise.weight', 'noises.noise_3'\)"),
-        (_with, r"tensors 1 without a place \('to_rgbs.0.iwt.ll'\)"),
+        (_with, r"tensors 1 unexpected \('to_rgbs.0.iwt.ll'\)"),
         (_reshaped, r"tensors 1 of a wrong shape \('to_rgb1.bias'\): \(1, 4, 1, 1\), expected \(1, 3, 1, 1\)"),
         (_nan, "'convs.1.activate.bias' holds NaN or infinite"),
         (_infinite, "'convs.1.activate.bias' holds NaN or infinite"),

@@ -91,7 +91,7 @@ def test_shared_tensors_that_no_layer_uses_are_left_out_and_named(
         (
             {"layers_to_tune": "0,2,3,5,6,8"},
             WeightsError,
-            r"tensors 8 without a place \(first 'hypernet.refinement_blocks.9.convs.0.weight'",
+            r"tensors 8 unexpected \(first 'hypernet.refinement_blocks.9.convs.0.weight'",
         ),
         (
             {"layers_to_tune": "0,1,2,3,5,6,8,9"},
@@ -101,7 +101,7 @@ def test_shared_tensors_that_no_layer_uses_are_left_out_and_named(
         (
             {"encoder_type": "SharedWeightsHyperNetResNetSeparable"},
             WeightsError,
-            r"tensors 20 missing \(first 'hypernet.refinement_blocks.8.convs.6.weight'.* 4 without a place",
+            r"tensors 20 missing \(first 'hypernet.refinement_blocks.8.convs.6.weight'.* 4 unexpected",
         ),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_key_too_many_and_a_key_too_few_are_counted_and_named(official: Offici
     content = official.hyperstyle_content(official.hypernetwork())
     content["state_dict"]["hypernet.body.9.conv1.weight"] = torch.zeros(1)
     del content["state_dict"]["hypernet.bn1.num_batches_tracked"]
-    expected = r"1 missing \('hypernet.bn1.num_batches_tracked'\), 1 without a place \('hypernet.body.9.conv1.weight'\)"
+    expected = r"1 missing \('hypernet.bn1.num_batches_tracked'\), 1 unexpected \('hypernet.body.9.conv1.weight'\)"
     with pytest.raises(WeightsError, match=expected):
         official_files.hypernetwork(source(official, content), official.config, SIZE)
 

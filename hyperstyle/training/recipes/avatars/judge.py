@@ -28,6 +28,8 @@ SHAPE = ("face_width", "jaw", "cheeks", "eye_size", "eye_tilt", "brow_thickness"
 IDENTITY = (*SHAPE, "lip_fullness", "skin", "skin_warmth", "eye_color", "hair_color", "beard")
 _SIDED = ("yaw", "roll", "gaze", "parting", "light_azimuth")
 _LOOKALIKES = 8  # people of a group share everything of IDENTITY but SHAPE
+_GROUPS = 4  # of a batch; with several processes, each contrasts the people of its own
+_TEMPERATURE = 0.05
 
 
 class _Heads(nn.Module):
@@ -82,7 +84,7 @@ def load_trait_network(folder: Path) -> TraitNetwork:
 
 
 def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, ...], steps: int, seed: int) -> None:
-    """Traits by regression; identity by contrast, a person against look-alikes and strangers (NT-Xent, 0.1)."""
+    """Traits by regression; identity by contrast, a person against look-alikes and strangers (NT-Xent)."""
     size = recipe.generator.size
     train = _judge_set(recipe, run, "people", recipe.people, 5)
     test = _judge_set(recipe, run, "people-test", max(2 * _LOOKALIKES, recipe.held_out // 2), 6)
@@ -101,8 +103,8 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
     groups = len(train) // (2 * _LOOKALIKES)
 
     def step(i: int) -> dict[str, float]:
-        random = share(batch_indices(len(data.detailed), recipe.batch, i, seed))
-        chosen = share(batch_indices(groups, 2, i, seed + 1))
+        random = share(batch_indices(len(data.detailed), recipe.batch // 2, i, seed))
+        chosen = share(batch_indices(groups, _GROUPS, i, seed + 1))
         pairs = (chosen[:, None] * 2 * _LOOKALIKES + torch.arange(2 * _LOOKALIKES)).flatten()
         image = torch.cat([data.detailed.images(random), train.images(pairs)])
         target = torch.cat([data.detailed.factors[random], train.factors[pairs]])[:, columns]
@@ -115,10 +117,13 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
         embedding = embedding[len(random) :]
         regression = (values.float() - target).square().mean()
         unit = nn.functional.normalize(embedding.float(), dim=1)
-        logits = (unit @ unit.T / 0.1).masked_fill(torch.eye(len(unit), dtype=torch.bool), -1e9)
-        contrast = nn.functional.cross_entropy(logits, torch.arange(len(unit)) ^ 1)
+        person, partner = pairs // 2, torch.arange(len(unit)) ^ 1
+        again = person[:, None] == person  # itself, and the same person where a group was drawn twice
+        again[torch.arange(len(unit)), partner] = False
+        logits = (unit @ unit.T / _TEMPERATURE).masked_fill(again, -1e9)
+        contrast = nn.functional.cross_entropy(logits, partner)
         optimizer.zero_grad()
-        (10.0 * regression + 0.2 * contrast).backward()
+        (10.0 * regression + 0.5 * contrast).backward()
         average_gradients(judge.parameters())
         nn.utils.clip_grad_norm_(judge.parameters(), 2.0)
         optimizer.step()

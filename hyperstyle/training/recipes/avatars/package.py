@@ -11,6 +11,7 @@ from hyperstyle.checkpoint import load_component
 from hyperstyle.domain import DOMAINS
 from hyperstyle.edits import load_edits
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.model_folder import write_model
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
 from hyperstyle.training.recipes.avatars.config import Recipe
@@ -22,7 +23,10 @@ __all__ = ["make_package"]
 
 
 def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
-    """Writes `run/model`: half-precision weights, edits, hashes; what is bundled is a copy of it."""
+    """Writes `run/model`: half-precision weights, edits, hashes; what is bundled is a copy of it.
+
+    The detector and predictor of `run/aligner`, which `hyperstyle.training.recipes.landmarks` trains, come with it.
+    """
     generator = load_generator(run)
     inverter = HyperStyleInverter(
         generator,
@@ -38,5 +42,6 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
             "seed": recipe.seed,
         },
     )
-    inverter.save_pretrained(run / "model", dtype=torch.float16)
+    aligner = run / "aligner" if (run / "aligner").is_dir() else None
+    write_model(replace(inverter.model, aligner=aligner), run / "model", dtype=torch.float16)
     LOG.info("model written to %s", run / "model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +33,7 @@ _PLACES = {
 def unpack(recipe: Recipe, name: str, run: Path) -> None:
     """Writes the parts of a model into `run`, where they are not there yet.
 
-    Generator, judges and edits are taken as they are; encoder and hypernetwork as the weights to begin with.
+    Generator, judges, edits and aligner are taken as they are; encoder and hypernetwork as the weights to begin with.
 
     Raises:
         ModelNotFoundError: no such model. CheckpointError, ConfigError: its folder cannot be used.
@@ -49,6 +50,8 @@ def unpack(recipe: Recipe, name: str, run: Path) -> None:
     for edit_name, edit in model.edits.items():
         if isinstance(edit, DirectionEdit) and not (run / "edits" / edit_name).exists():
             save_edit(edit, run / "edits" / edit_name)
+    if model.aligner is not None and not (run / "aligner").exists():
+        shutil.copytree(model.aligner, run / "aligner")
     LOG.info("going on from %s", name)
 
 

@@ -1,0 +1,174 @@
+"""Landmarks by dlib: a HOG face detector, then a 68-point shape predictor."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hyperstyle.align.landmark_file import find_predictor
+from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
+from hyperstyle.images import load_image
+
+__all__ = ["DlibDetector"]
+
+Points = npt.NDArray[np.float64]
+
+_POINTS = 68
+_MOST_DOUBLINGS = 4  # 256 times the pixels
+_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+
+
+class DlibDetector:
+    """Finds faces with dlib; a `LandmarkDetector`.
+
+    Faces are looked for on a copy of the photo that is reduced to `longest`; the points are then found on the photo
+    itself, in whole pixels. On photos that need not be reduced, both are what the reference scripts do.
+
+    Constructing it reads nothing: dlib is imported, and files are looked for, at the first call.
+
+    Args:
+        predictor: a 68-point predictor file of dlib's; None looks for the published one, see `find_predictor`.
+        detector: a HOG detector as dlib's `train_simple_object_detector` writes it (.svm); None is dlib's own for
+            frontal faces, which finds faces of 80 px and more.
+        longest: longer side in pixels of the largest copy on which faces are looked for. Below it a photo is taken
+            as it is; above, a larger number finds smaller faces, and time grows with its square.
+        upsample: how often that copy is doubled first (0..4), for small faces: once, dlib's own detector finds them
+            from 40 px on.
+        sideways: where no face is found, look on the photo turned by 90, 180 and 270 degrees too, which takes four
+            times as long. Of these the turn with the surest face is taken.
+
+    Raises:
+        ConfigError: `longest` or `upsample` out of range.
+    """
+
+    def __init__(
+        self,
+        predictor: str | os.PathLike[str] | None = None,
+        *,
+        detector: str | os.PathLike[str] | None = None,
+        longest: int = 1280,
+        upsample: int = 1,
+        sideways: bool = False,
+    ) -> None:
+        if longest < 1 or not 0 <= upsample <= _MOST_DOUBLINGS:
+            raise ConfigError(
+                f"Faces cannot be looked for with longest={longest} and upsample={upsample}: expected a side in pixels "
+                f"from 1 on, such as 1280, and 0 to {_MOST_DOUBLINGS} doublings, such as 1."
+            )
+        self.predictor = predictor
+        self.detector = detector
+        self.longest = longest
+        self.upsample = upsample
+        self.sideways = sideways
+        self._missing: MissingFileError | None = None
+
+    def __call__(self, photo: Image.Image) -> list[Points]:
+        """Upright photo -> for each face [68, 2] float64 points (x, y) in its pixels, the surest face first.
+
+        Points may lie outside the photo where a face is cut off by its border. [] where no face is found.
+
+        Raises:
+            MissingDependencyError: dlib is not installed.
+            CheckpointError: a file cannot be used: see `find_predictor`; or it is no file of dlib's, no detector, or
+                predicts another number of points.
+            MissingFileError: the published predictor is nowhere to be had. Later calls raise it again without looking.
+            ImageError: a picture that `load_image` refuses.
+        """
+        upright = load_image(photo)
+        _, faces = self._faces(upright)
+        if faces or not self.sideways:
+            return faces
+        turned = [(*self._faces(upright.transpose(turn)), turn) for turn in _TURNS]
+        _, faces, turn = max(turned, key=lambda found: found[0])
+        return [_turned_back(points, turn, upright.size) for points in faces]
+
+    def _faces(self, picture: Image.Image) -> tuple[float, list[Points]]:
+        """The score of the surest face (minus infinity where there is none), and the points of each."""
+        find, predict = self._loaded
+        dlib = _dlib()
+        scale = min(self.longest / max(picture.size), 1.0)
+        size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
+        copy = picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
+        boxes, scores, _ = dlib.fhog_object_detector.run(find, np.asarray(copy), self.upsample, 0.0)
+
+        pixels = np.asarray(picture)
+        across, down = picture.width / copy.width, picture.height / copy.height
+        faces = []
+        for box in boxes:
+            # Both ends of dlib's boxes are part of them: they reach from `left` to `right + 1`.
+            left, right = round(box.left() * across), round((box.right() + 1) * across) - 1
+            top, bottom = round(box.top() * down), round((box.bottom() + 1) * down) - 1
+            parts = predict(pixels, dlib.rectangle(left, top, right, bottom)).parts()
+            faces.append(np.array([(part.x, part.y) for part in parts], dtype=np.float64))
+        return max(scores, default=-np.inf), faces
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """dlib's detector and predictor."""
+        dlib = _dlib()
+        predictor = self._predictor_file()
+        predict = _read(dlib.shape_predictor, predictor, "landmark predictor", "train_shape_predictor")
+        # How many points a predictor has, only a prediction tells.
+        count = predict(np.zeros((32, 32, 3), dtype=np.uint8), dlib.rectangle(0, 0, 31, 31)).num_parts
+        if count != _POINTS:
+            raise CheckpointError(
+                f"{predictor} predicts {count} points; expected {_POINTS}, of which the crop needs the eyes and the "
+                "corners of the mouth (dlib's 5-point file has no mouth). Give shape_predictor_68_face_landmarks.dat, "
+                "or one trained on the same points."
+            )
+        if self.detector is None:
+            find = dlib.get_frontal_face_detector()
+        else:
+            find = _read(dlib.fhog_object_detector, self.detector, "face detector", "train_simple_object_detector")
+        return find, predict
+
+    def _predictor_file(self) -> Path:
+        """See `find_predictor`. It may ask the Hub, and where that failed it is not asked again for every photo."""
+        if self._missing is None:
+            try:
+                return find_predictor(self.predictor)
+            except MissingFileError as error:
+                self._missing = error
+        raise self._missing.with_traceback(None)
+
+
+def _dlib() -> Any:
+    try:
+        import dlib
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Finding faces needs dlib, which cannot be imported ({error}). Install it prebuilt, `pip install "
+            "dlib-bin`, or from source, `pip install dlib` (needs CMake and a C++ compiler); or pass another detector "
+            "as aligner, or landmarks=, or pictures that are already cut out with align=False."
+        ) from error
+    return dlib
+
+
+def _read(kind: Any, path: str | os.PathLike[str], what: str, trainer: str) -> Any:
+    """An object of dlib's from its file."""
+    place = os.path.expanduser(os.fspath(path))
+    try:
+        return kind(place)
+    except (RuntimeError, ValueError, MemoryError) as error:  # what its readers raise on files of other kinds
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise CheckpointError(
+            f"{place} cannot be read as a {what} of dlib's ({reason}). Expected a file that `dlib.{trainer}` wrote, "
+            "whole and unpacked (bunzip2 for .bz2)."
+        ) from error
+
+
+def _turned_back(points: Points, turn: Image.Transpose, size: tuple[int, int]) -> Points:
+    """Points of the photo turned like this, as points of the upright photo of (width, height)."""
+    x, y = points.T
+    right, bottom = size[0] - 1, size[1] - 1
+    if turn is Image.Transpose.ROTATE_90:
+        return np.stack([right - y, x], axis=1)
+    if turn is Image.Transpose.ROTATE_180:
+        return np.stack([right - x, bottom - y], axis=1)
+    return np.stack([y, bottom - x], axis=1)

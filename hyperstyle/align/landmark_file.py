@@ -1,0 +1,111 @@
+"""The file of the 68-point landmark predictor: where it is looked for, and what it must be. It is never bundled."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import os
+from pathlib import Path
+
+from hyperstyle.errors import CheckpointError, HubError, MissingFileError
+from hyperstyle.fetch import PublishedFile, fetch
+from hyperstyle.file_kind import file_kind, refusal
+from hyperstyle.files import sha256
+
+__all__ = ["PREDICTOR", "VARIABLE", "find_predictor"]
+
+LOG = logging.getLogger("hyperstyle.align")
+
+VARIABLE = "HYPERSTYLE_LANDMARKS"
+
+PREDICTOR = PublishedFile(
+    "shape_predictor_68_face_landmarks.dat",
+    99_693_937,
+    "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
+    "It was trained on the iBUG 300-W photos, whose licence excludes commercial use; its author says that it cannot "
+    "be used in a commercial product.",
+    "public-data/dlib_face_landmark_model",
+    "shape_predictor_68_face_landmarks.dat",
+    by_author=False,
+    page="https://github.com/davisking/dlib-models",
+)
+
+_PACKAGE = "face_recognition_models"  # on PyPI; it keeps the file in its folder `models`
+
+
+def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
+    """The predictor file: the one given, else that of `HYPERSTYLE_LANDMARKS`, else the published one.
+
+    The published one is looked for in the cache of huggingface_hub, then in the package `face_recognition_models`
+    (which is not imported), then fetched from the Hub; HF_HUB_OFFLINE is honoured. It counts only with its sha256.
+    Its licence, which excludes commercial use, is logged as a warning, once in a process.
+
+    A file that is given may be any predictor; one that has the name of the published one must be that one.
+
+    Raises:
+        CheckpointError: the file given, by argument or by variable, is not there, is of another kind or has a wrong
+            hash.
+        MissingFileError: no file was given, and the published one is nowhere to be had; the message says how to get
+            it. (It is a CheckpointError too.)
+    """
+    if path is not None:
+        return _given(Path(path), "given as the predictor")
+    if named := os.environ.get(VARIABLE):
+        return _given(Path(named), f"named by {VARIABLE}")
+    for place in (_cached(), _packaged()):
+        if place is not None and _published(place):
+            _show_licence()
+            return place
+    try:
+        place = fetch(PREDICTOR, accept_third_party=True)
+    except HubError as error:
+        raise MissingFileError(
+            f"No landmark predictor: {VARIABLE} is not set, neither the cache nor an installed package "
+            f"{_PACKAGE!r} has {PREDICTOR.name} with its sha256, and from the Hub it did not come: {error} Unpack it "
+            f"(.bz2) and set {VARIABLE} to its path, or `pip install {_PACKAGE}`, which carries it. Without it, pass "
+            "landmarks=, or pictures that are already cut out with align=False."
+        ) from error
+    _show_licence()
+    return place
+
+
+def _given(path: Path, how: str) -> Path:
+    place = path.expanduser()
+    if not place.is_file():
+        raise CheckpointError(f"{path}, {how}, is not a file. Expected dlib's {PREDICTOR.name}, or one like it.")
+    kind = file_kind(place)
+    if kind in ("empty", "web page", "Git LFS pointer"):
+        raise refusal(place, kind, "landmark predictor")
+    if _published(place):
+        _show_licence()
+    elif place.name == PREDICTOR.name:
+        raise CheckpointError(
+            f"{place}, {how}, has the name of the published predictor and is not that file: {place.stat().st_size:,} "
+            f"bytes with sha256 {sha256(place)}, expected {PREDICTOR.size:,} with {PREDICTOR.sha256}. Fetch it again "
+            f"from {PREDICTOR.page}; give a predictor of your own another name."
+        )
+    return place
+
+
+def _published(path: Path) -> bool:
+    return path.stat().st_size == PREDICTOR.size and sha256(path) == PREDICTOR.sha256
+
+
+def _cached() -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    place = try_to_load_from_cache(PREDICTOR.repo, PREDICTOR.path, revision=PREDICTOR.revision)
+    return Path(place) if isinstance(place, str) else None  # else None, or a mark that the repository lacks it
+
+
+def _packaged() -> Path | None:
+    spec = importlib.util.find_spec(_PACKAGE)
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    return next((p for folder in folders if (p := Path(folder) / "models" / PREDICTOR.name).is_file()), None)
+
+
+@functools.cache
+def _show_licence() -> None:
+    """Logs the licence of the published file, the first time."""
+    LOG.warning("Landmarks are found with %s. %s", PREDICTOR.name, PREDICTOR.licence)

@@ -1,0 +1,281 @@
+"""Five landmarks by MTCNN in plain PyTorch, and the crop that face recognition networks expect.
+
+The cascade is that of HyperStyle's identity figure, whose thresholds are low and let doubtful faces through; a
+`MtcnnDetector` keeps the sure ones of them. Two of its habits are kept because the published thresholds and figures
+go with them: see `ProposalNetwork.forward` and `_windows`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hyperstyle.align.crop import ffhq_quad
+from hyperstyle.errors import ConfigError, MissingFileError
+from hyperstyle.images import ImageSource, load_image, to_tensor
+from hyperstyle.networks.mtcnn import Mtcnn, load_mtcnn
+
+__all__ = ["VARIABLE", "MtcnnDetector", "find_faces", "identity_crop"]
+
+Array = npt.NDArray[np.float64]
+
+VARIABLE = "HYPERSTYLE_MTCNN"
+
+_WINDOW, _STRIDE = 12, 2  # of P-Net, in pixels of the reduced photo
+_SMALLEST_FACE = 20  # pixels
+_STEP = 0.707  # from one reduced photo to the next
+_PROPOSED, _REFINED, _FOUND = 0.15, 0.25, 0.35  # probabilities to go on with
+_OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
+
+# Where eyes, nose and corners of the mouth lie in the 112 px crop (the template of the ArcFace family).
+_TEMPLATE = (
+    (38.29459953, 51.69630051),
+    (73.53179932, 51.50139999),
+    (56.02519989, 71.73660278),
+    (41.54930115, 92.36550140),
+    (70.72990036, 92.20410156),
+)
+_CROP_SIDE = 112
+
+
+class MtcnnDetector:
+    """Finds faces with MTCNN; a `LandmarkDetector` of five points.
+
+    Constructing it reads nothing: the weights are looked for and loaded at the first call.
+
+    Args:
+        weights: the folder with the published `pnet.npy`, `rnet.npy` and `onet.npy`; None is the one that the
+            environment variable HYPERSTYLE_MTCNN names.
+        device: where the networks run.
+        confidence: probability from which on a face counts (0..1). At 0.35 the faces, and their order, are those of
+            HyperStyle's identity figure, which takes the first; many of them are none.
+        longest: longer side in pixels up to which a photo is searched as it is; larger ones are searched on a copy
+            reduced to it. The smallest faces found have 20 px there.
+
+    Raises:
+        ConfigError: `confidence` or `longest` out of range.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        device: str | torch.device = "cpu",
+        confidence: float = 0.95,
+        longest: int = 2048,
+    ) -> None:
+        if not 0 <= confidence <= 1 or longest < 1:
+            raise ConfigError(
+                f"Faces cannot be looked for with confidence={confidence} and longest={longest}: expected a "
+                "probability from 0 to 1, such as 0.95, and a side in pixels from 1 on, such as 2048."
+            )
+        self.weights = weights
+        self.device = device
+        self.confidence = confidence
+        self.longest = longest
+
+    def __call__(self, photo: Image.Image) -> list[Array]:
+        """Upright photo -> for each face [5, 2] float64 points (x, y) in its pixels, the surest face first.
+
+        Left and right eye, nose, left and right corner of the mouth. [] where no face is found.
+
+        Raises:
+            MissingFileError: no weights were given, or a file of them is not there.
+            CheckpointError: a file of the weights cannot be used.
+            ImageError: a picture that `load_image` refuses.
+        """
+        picture = load_image(photo)
+        scale = min(self.longest / max(picture.size), 1.0)
+        size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
+        copy = picture if scale == 1 else picture.resize(size, Image.Resampling.BILINEAR)
+        _, faces = find_faces(copy, self._networks, confidence=self.confidence)
+        return [(points + 0.5) * np.divide(picture.size, copy.size) - 0.5 for points in faces]
+
+    @cached_property
+    def _networks(self) -> Mtcnn:
+        folder = self.weights or os.environ.get(VARIABLE)
+        if not folder:
+            raise MissingFileError(
+                "MTCNN has no weights: none were given, and HYPERSTYLE_MTCNN is not set. Expected the folder with "
+                "pnet.npy, rnet.npy and onet.npy; the HyperStyle repository has it as "
+                "models/mtcnn/mtcnn_pytorch/src/weights."
+            )
+        return load_mtcnn(os.path.expanduser(os.fspath(folder))).to(self.device)
+
+
+@torch.no_grad()
+def find_faces(photo: Image.Image, networks: Mtcnn, *, confidence: float = _FOUND) -> tuple[Array, Array]:
+    """The cascade: windows that may hold a face, then better boxes of them, then the faces and their points.
+
+    Args:
+        photo: RGB, upright.
+        networks: from `load_mtcnn`, on any device.
+        confidence: probability above which a box is a face.
+
+    Returns:
+        Boxes [N,5]: left, top, right and bottom in pixels of the photo and the probability of a face, falling; and
+        points [N,5,2]: (x, y) of eyes, nose and corners of the mouth.
+    """
+    device = networks.pnet.conv4_1.weight.device
+    boxes = _squared(_proposals(photo, networks))
+
+    windows, boxes = _windows(photo, boxes, 24)
+    chances, offsets = (_array(out) for out in networks.rnet(windows.to(device)))
+    boxes, offsets = _surest(boxes, chances, _REFINED, offsets)
+    kept = _distinct(boxes, _OVERLAP)
+    boxes = _squared(_moved(boxes[kept], offsets[kept]))
+
+    windows, boxes = _windows(photo, boxes, 48)
+    chances, offsets, points = (_array(out) for out in networks.onet(windows.to(device)))
+    boxes, offsets, points = _surest(boxes, chances, confidence, offsets, points)
+    points = boxes[:, None, :2] + _extent(boxes)[:, None] * points
+    boxes = _moved(boxes, offsets)
+    kept = _distinct(boxes, _OVERLAP, of_smaller=True)
+    return boxes[kept], points[kept]
+
+
+def _proposals(photo: Image.Image, networks: Mtcnn) -> Array:
+    """P-Net on smaller and smaller copies of the photo: boxes [N,5]."""
+    found = [np.zeros((0, 5)), np.zeros((0, 4))]
+    scale = _WINDOW / _SMALLEST_FACE
+    while min(photo.size) * scale > _WINDOW:
+        size = math.ceil(photo.width * scale), math.ceil(photo.height * scale)
+        pixels = _pixels(photo.resize(size, Image.Resampling.BILINEAR))[None]
+        chances, offsets = networks.pnet(pixels.to(networks.pnet.conv4_1.weight.device))
+        rows, columns = np.nonzero((chances[0] > _PROPOSED).cpu().numpy())
+        start = np.stack([columns, rows], axis=1) * _STRIDE + 1.0
+        corners = np.round(np.concatenate([start, start + _WINDOW], axis=1) / scale)
+        boxes = np.column_stack([corners, _array(chances[0])[rows, columns]])
+        kept = _distinct(boxes, _OVERLAP_IN_SCALE)
+        moves = _array(offsets[0])[:, rows, columns].T
+        found = [np.concatenate([found[0], boxes[kept]]), np.concatenate([found[1], moves[kept]])]
+        scale *= _STEP
+    boxes, moves = found
+    kept = _distinct(boxes, _OVERLAP)
+    return _moved(boxes[kept], moves[kept])
+
+
+def _windows(photo: Image.Image, boxes: Array, side: int) -> tuple[Tensor, Array]:
+    """What boxes show, black outside the photo: [N,3,side,side], and the boxes, cut off at its border.
+
+    What a network says of a window is thus applied to the part inside the photo, which is how the published detector
+    does it. Boxes that lie outside of it altogether are left out.
+    """
+    inside = boxes.copy()
+    inside[:, :2] = np.maximum(boxes[:, :2], 0)
+    inside[:, 2:4] = np.minimum(boxes[:, 2:4], np.subtract(photo.size, 1))
+    kept = (_extent(inside) >= 1).all(axis=1)
+    windows = torch.empty(int(kept.sum()), 3, side, side)
+    for window, box in zip(windows, boxes[kept], strict=True):
+        left, top, right, bottom = (int(edge) for edge in box[:4])
+        part = photo.crop((left, top, right + 1, bottom + 1))
+        window.copy_(_pixels(part.resize((side, side), Image.Resampling.BILINEAR)))
+    return windows, inside[kept]
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    """What the networks take: [3,H,W], (value - 127.5) / 128."""
+    levels = torch.from_numpy(np.array(picture, dtype=np.float32))
+    return levels.permute(2, 0, 1).sub(127.5).div(128)
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.cpu().double().numpy()
+
+
+def _extent(boxes: Array) -> Array:
+    """Width and height [N,2]: the last pixel belongs to a box."""
+    return boxes[:, 2:4] - boxes[:, :2] + 1
+
+
+def _moved(boxes: Array, offsets: Array) -> Array:
+    """Boxes with their edges moved by parts of their size."""
+    corners = boxes[:, :4] + np.tile(_extent(boxes), 2) * offsets
+    return np.column_stack([corners, boxes[:, 4]])
+
+
+def _squared(boxes: Array) -> Array:
+    """Squares around the middles of boxes, as large as their longer sides, on whole pixels."""
+    extent = _extent(boxes)
+    side = extent.max(axis=1, keepdims=True)
+    start = boxes[:, :2] + extent * 0.5 - side * 0.5
+    return np.column_stack([np.round(start), np.round(start + side - 1), boxes[:, 4]])
+
+
+def _surest(boxes: Array, chances: Array, threshold: float, *others: Array) -> list[Array]:
+    """Boxes, with their new probabilities, and what belongs to them, where those are above the threshold."""
+    kept = chances > threshold
+    return [np.column_stack([boxes[kept, :4], chances[kept]]), *(other[kept] for other in others)]
+
+
+def _distinct(boxes: Array, overlap: float, *, of_smaller: bool = False) -> list[int]:
+    """Which boxes to keep, the surest first: each strikes out those that share more than `overlap` with it.
+
+    The share is that of the common part in both together, or in the smaller one.
+    """
+    order = np.argsort(boxes[:, 4], kind="stable")
+    area = _extent(boxes).prod(axis=1)
+    kept: list[int] = []
+    while len(order):
+        best, order = int(order[-1]), order[:-1]
+        kept.append(best)
+        start = np.maximum(boxes[best, :2], boxes[order, :2])
+        end = np.minimum(boxes[best, 2:4], boxes[order, 2:4])
+        common = np.maximum(end - start + 1, 0).prod(axis=1)
+        whole = np.minimum(area[best], area[order]) if of_smaller else area[best] + area[order] - common
+        order = order[common <= overlap * whole]
+    return kept
+
+
+def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
+    """The face as CurricularFace and its kin were trained on: [3,112,112] in [-1,1], black outside the photo.
+
+    A turn, a scale and a shift put the points as near as they can be to where face recognition expects them; as in
+    HyperStyle's identity figure, near is measured in the photo. The photo is sampled bilinearly, without smoothing.
+
+    Args:
+        photo: anything `load_image` takes.
+        landmarks: [5,2] or [68,2] points, see `ffhq_quad`, in pixel indices of the upright photo.
+
+    Raises:
+        LandmarkError: landmarks that `ffhq_quad` refuses.
+        ImageError: a picture that `load_image` refuses.
+    """
+    ffhq_quad(landmarks)  # refuses what are no points of a face
+    points = np.asarray(landmarks, dtype=np.float64)
+    if len(points) == 68:
+        eyes = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
+        points = np.stack([*eyes, points[30], points[48], points[54]])
+
+    # As complex numbers: point = turn * template + shift, with the least sum of squares.
+    template, wanted = (np.array(rows) @ [1, 1j] for rows in (_TEMPLATE, points))
+    spread = template - template.mean()
+    turn = np.vdot(spread, wanted) / np.vdot(spread, spread)
+    shift = wanted.mean() - turn * template.mean()
+
+    grid = np.arange(_CROP_SIDE) + 1j * np.arange(_CROP_SIDE)[:, None]
+    return to_tensor(Image.fromarray(_sampled(load_image(photo), turn * grid + shift)))
+
+
+def _sampled(photo: Image.Image, places: npt.NDArray[np.complex128]) -> npt.NDArray[np.uint8]:
+    """The photo's colours [H,W,3] at places x + iy [H,W], in pixel indices: bilinear and rounded, black outside.
+
+    Not by `Image.transform`, which cuts the fractions of levels off.
+    """
+    pixels = np.pad(np.asarray(photo), [(1, 1), (1, 1), (0, 0)])
+    left = np.clip(np.floor(places.real), -1, photo.width - 1)
+    top = np.clip(np.floor(places.imag), -1, photo.height - 1)
+    across = np.clip(places.real - left, 0, 1)[..., None]
+    down = np.clip(places.imag - top, 0, 1)[..., None]
+    column, row = left.astype(int) + 1, top.astype(int) + 1  # of the padded photo
+    upper = pixels[row, column] * (1 - across) + pixels[row, column + 1] * across
+    lower = pixels[row + 1, column] * (1 - across) + pixels[row + 1, column + 1] * across
+    values: npt.NDArray[np.uint8] = np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+    return values

@@ -1,0 +1,105 @@
+"""From any picture to what the encoder sees: cut out or as it is, at the size of the domain."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
+
+from hyperstyle.align.crop import crop
+from hyperstyle.align.decision import Align, Choice, Face, decide
+from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.source import Placement, Source
+from hyperstyle.domain import Domain
+from hyperstyle.errors import ConfigError
+from hyperstyle.images import ImageSource, flatten, load_photo, resize, to_tensor
+
+__all__ = ["MOST_OUTSIDE", "SMALLEST_SIDE", "Prepared", "outside", "prepare"]
+
+MOST_OUTSIDE = 0.3
+"""Share of a face's square that may lie outside its photo before the crop counts as doubtful."""
+
+SMALLEST_SIDE = 0.5
+"""Side of a face in its photo, as a fraction of what the encoder sees, below which the crop counts as doubtful."""
+
+_SMALLEST_CROP = 256  # faces are cut out at least this large, then averaged down
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One picture, ready to be inverted.
+
+    Attributes:
+        crop: [3,h,w] in [-1,1], as the encoder sees it.
+        source: where it came from.
+        doubt: what looks wrong about the crop; "" where nothing does.
+    """
+
+    crop: Tensor
+    source: Source
+    doubt: str = ""
+
+
+def prepare(
+    image: ImageSource,
+    domain: Domain,
+    *,
+    aligner: LandmarkDetector | None,
+    align: Align = "auto",
+    face: Face = "largest",
+    landmarks: npt.ArrayLike | None = None,
+) -> list[Prepared]:
+    """One picture, or one for each of its faces with `face="all"`. Arguments as in `decision.decide`.
+
+    Raises:
+        ImageError: it cannot be read. AlignmentError: see `decide`. LandmarkError: see `crop`.
+        ConfigError: arguments that contradict each other or the domain.
+    """
+    photo = load_photo(image)
+    name = os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
+    picture = photo if photo.mode == "RGB" else flatten(photo)
+    if landmarks is not None and align is False:
+        raise ConfigError(f"landmarks were given for {name!r} with align=False, which takes a picture as it is.")
+    if domain.aligner != "face" and landmarks is not None:
+        raise ConfigError(f"landmarks were given for {name!r}, but {domain.name!r} pictures are not aligned by them.")
+    if domain.aligner != "face" and align is True:
+        raise ConfigError(f"{domain.name!r} pictures are not aligned; use align='auto' or False.")
+    if domain.aligner != "face" or align is False:
+        choices = [Choice(None, "used as it is")]
+    else:
+        choices = decide(picture, name, aligner=aligner, align=align, face=face, landmarks=landmarks)
+
+    prepared = []
+    for choice in choices:
+        placement, doubt, seen = None, "", picture
+        if choice.landmarks is not None:
+            side = max(_SMALLEST_CROP, domain.size)
+            cut = crop(picture, choice.landmarks, side, side)
+            seen, placement = cut.image, Placement(cut.footprint, cut.landmarks, cut.source_size)
+            doubt = _doubt(cut.quad, picture, domain)
+        source = Source(name, choice.note, photo, placement)
+        prepared.append(Prepared(to_tensor(resize(seen, domain.input_size)), source, doubt))
+    return prepared
+
+
+def outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
+    """Share of a parallelogram [4,2] that lies outside a picture of (width, height), to about one percent."""
+    top_left, bottom_left, _, top_right = np.asarray(quad, dtype=np.float64)
+    ticks = (np.arange(64) + 0.5) / 64
+    across, down = np.meshgrid(ticks, ticks)
+    points = top_left + across[..., None] * (top_right - top_left) + down[..., None] * (bottom_left - top_left)
+    inside = ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(axis=-1)
+    return 1.0 - float(inside.mean())
+
+
+def _doubt(quad: npt.NDArray[np.float64], photo: Image.Image, domain: Domain) -> str:
+    share, side = outside(quad, photo.size), float(np.linalg.norm(quad[3] - quad[0]))
+    if share > MOST_OUTSIDE:
+        return f"{share:.0%} of the square around the face lie outside the photo and had to be made up"
+    if side < SMALLEST_SIDE * min(domain.input_size):
+        return f"the square around the face has only {side:.0f} px in the photo; {min(domain.input_size)} are looked at"
+    return ""

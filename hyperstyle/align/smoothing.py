@@ -1,0 +1,206 @@
+"""Landmarks over time: one face followed through a clip, smoothed, and how much its crop still shakes.
+
+A *track* has an entry for each frame: [68,2] or [5,2] points (x, y) in pixels of the upright frame, or None where no
+face was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hyperstyle.align.crop import ffhq_quad
+from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.errors import ConfigError, LandmarkError
+
+__all__ = ["LONGEST_GAP", "follow_face", "quad_jitter", "smooth"]
+
+Points = npt.NDArray[np.float64]
+
+LONGEST_GAP = 12
+"""Frames without the face that are still bridged: half a second of film."""
+
+_REACH = 4  # widths of the filter after which its weights, below 0.0004, count as nothing
+_DEGREE = 2
+_FARTHEST = 0.5  # of the crop's side: a face that is farther away than this from where it was is another one
+
+
+def follow_face(
+    detector: LandmarkDetector,
+    frames: Iterable[Image.Image],
+    *,
+    face: Literal["largest", "center"] | int = "largest",
+    on_frame: Callable[[int], None] | None = None,
+) -> list[Points | None]:
+    """Finds one face in every frame: at first the one asked for, from then on the one nearest to where it last was.
+
+    A face more than half a crop away from there is taken for another one, and the frame counts as one without the
+    face. After more than `LONGEST_GAP` such frames the search starts anew.
+
+    Args:
+        detector: finds the faces of one frame.
+        frames: upright RGB pictures, in order; one is held at a time.
+        face: where the search starts: the largest one, the one nearest to the centre, or a place in the detector's
+            list, in the first frame that has so many faces.
+        on_frame: called with the number of frames done.
+
+    Returns:
+        The track: the detector's own points, not smoothed; None where the face was not found.
+
+    Raises:
+        ConfigError: another `face`. Errors of the detector.
+    """
+    if isinstance(face, bool) or not (isinstance(face, int) or face in ("largest", "center")):
+        raise ConfigError(
+            f"face={face!r}: one face of a clip is followed, 'largest', 'center' or the number of a face."
+        )
+    track: list[Points | None] = []
+    last: Points | None = None
+    missed = 0
+    for done, frame in enumerate(frames, 1):
+        faces = detector(frame)
+        found = _first(faces, face, frame.size) if last is None else _nearest(faces, last)
+        missed = missed + 1 if found is None else 0
+        if found is not None or missed > LONGEST_GAP:
+            last = found
+        track.append(found)
+        if on_frame is not None:
+            on_frame(done)
+    return track
+
+
+def smooth(
+    track: Sequence[npt.ArrayLike | None], *, width: float = 3.0, longest_gap: int | None = LONGEST_GAP
+) -> list[Points | None]:
+    """A track without the shaking of the detector, and with its short gaps filled.
+
+    Gaps are filled on a straight line between their neighbours; at the ends of the clip the nearest points are held.
+    Then every coordinate becomes the value at its frame of a parabola fitted to the frames around, weighted by a
+    Gaussian of standard deviation `width`, all the frames being known (local quadratic regression; Cleveland 1979).
+    The weights are symmetric, so nothing is delayed (zero phase), and any motion that is a parabola over a few frames
+    passes unchanged. With the default, independent noise keeps 0.40 of its size and, measured by `quad_jitter`, 0.03.
+    At the first and last frames, where only one side is known, these are 0.83 and 0.09.
+
+    Args:
+        track: one entry for each frame, all with the same number of points; see the module.
+        width: of the Gaussian, in frames; 0 only fills gaps.
+        longest_gap: frames; a longer gap stays, and what lies before and after it is smoothed on its own. None fills
+            every gap.
+
+    Returns:
+        The new track, float64; None in the gaps that stay, and everywhere where no frame has points.
+
+    Raises:
+        LandmarkError: points of a wrong shape, not finite, or not of one kind.
+        ConfigError: a width that is negative or not finite, or a negative gap.
+    """
+    if not (math.isfinite(width) and width >= 0):
+        raise ConfigError(f"A smoothing width of {width} frames: expected 0 or more, such as 3.")
+    if longest_gap is not None and longest_gap < 0:
+        raise ConfigError(f"longest_gap={longest_gap}: expected a number of frames from 0 on, or None for no limit.")
+    smoothed: list[Points | None] = [None] * len(track)
+    for start, points in _filled(_checked(track), longest_gap):
+        smoothed[start : start + len(points)] = _regressed(points, width) if width else points
+    return smoothed
+
+
+def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
+    """How much the crop of a track shakes, in pixels of the frame.
+
+    The root mean square, over the corners of the crop and the frames, of the distance of a corner from the middle
+    between its places one frame before and one frame after. A crop that rests or moves evenly has 0; corners with
+    independent noise of standard deviation s along x and y have s times the root of 3.
+
+    Raises:
+        ConfigError: nowhere do three frames in a row have points. LandmarkError: points that give no crop.
+    """
+    quads = [None if points is None else ffhq_quad(points) for points in track]
+    bends = [
+        b - (a + c) / 2
+        for a, b, c in zip(quads, quads[1:], quads[2:], strict=False)
+        if a is not None and b is not None and c is not None
+    ]
+    if not bends:
+        raise ConfigError(f"None of the {len(track)} frames has points together with both its neighbours.")
+    return float(np.sqrt(np.square(bends).sum(axis=-1).mean()))
+
+
+def _first(faces: Sequence[Points], face: Literal["largest", "center"] | int, size: tuple[int, int]) -> Points | None:
+    if isinstance(face, int):
+        return faces[face] if 0 <= face < len(faces) else None
+    if face == "largest":
+        return max(faces, key=lambda points: float(np.prod(np.ptp(points, axis=0))), default=None)
+    middle = np.array(size) / 2
+    return min(faces, key=lambda points: float(np.linalg.norm(points.mean(axis=0) - middle)), default=None)
+
+
+def _nearest(faces: Sequence[Points], last: Points) -> Points | None:
+    def distance(points: Points) -> float:
+        return float(np.linalg.norm(points.mean(axis=0) - last.mean(axis=0)))
+
+    corners = ffhq_quad(last)
+    reach = _FARTHEST * float(np.linalg.norm(corners[1] - corners[0]))
+    return min((face for face in faces if distance(face) <= reach), key=distance, default=None)
+
+
+def _checked(track: Sequence[npt.ArrayLike | None]) -> list[Points | None]:
+    checked: list[Points | None] = []
+    count: int | None = None
+    for frame, given in enumerate(track):
+        if given is None:
+            checked.append(None)
+            continue
+        points = np.array(given, dtype=np.float64)
+        try:
+            ffhq_quad(points)
+        except LandmarkError as error:
+            raise LandmarkError(f"Frame {frame} of the track: {error}") from error
+        count = len(points) if count is None else count
+        if len(points) != count:
+            raise LandmarkError(
+                f"Frame {frame} has {len(points)} points and the frames before it {count}: expected 68 in every frame "
+                "or 5 in every frame. Use one detector for the whole clip."
+            )
+        checked.append(points)
+    return checked
+
+
+def _filled(track: list[Points | None], longest_gap: int | None) -> list[tuple[int, Points]]:
+    """The stretches between the gaps that stay: first frame, and points [T,N,2] without a gap."""
+    known = [frame for frame, points in enumerate(track) if points is not None]
+    longest = len(track) if longest_gap is None else longest_gap
+    stretches: list[list[int]] = []
+    for frame in known:
+        if stretches and frame - stretches[-1][-1] - 1 <= longest:
+            stretches[-1].append(frame)
+        else:
+            stretches.append([frame])
+    filled = []
+    for frames in stretches:
+        first = 0 if frames[0] <= longest and frames[0] == known[0] else frames[0]
+        held = len(track) - 1 - frames[-1]
+        last = len(track) - 1 if held <= longest and frames[-1] == known[-1] else frames[-1]
+        values = np.stack([points.ravel() for frame in frames if (points := track[frame]) is not None])
+        ticks = np.arange(first, last + 1)
+        columns = [np.interp(ticks, frames, column) for column in values.T]
+        filled.append((first, np.stack(columns, axis=1).reshape(len(ticks), -1, 2)))
+    return filled
+
+
+def _regressed(points: Points, width: float) -> Points:
+    """[T,N,2] -> the values of the local parabolas, each at its own frame."""
+    count, reach = len(points), math.ceil(_REACH * width)
+    result = np.empty_like(points)
+    for frame in range(count):
+        first, end = max(frame - reach, 0), min(frame + reach + 1, count)
+        offset = (np.arange(first, end) - frame) / width
+        root = np.exp(-offset * offset / 4)  # of the weights
+        powers = np.vander(offset, min(_DEGREE + 1, end - first), increasing=True)
+        weights = np.linalg.pinv(powers * root[:, None])[0] * root
+        result[frame] = np.tensordot(weights, points[first:end], axes=1)
+    return result

@@ -1,0 +1,84 @@
+"""Where the pictures of an inversion came from, and what is needed to put them back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hyperstyle.errors import InversionError
+from hyperstyle.images import ImageSource, load_photo
+
+__all__ = ["Placement", "Source", "photo_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Where in its photo a crop was taken from.
+
+    Attributes:
+        footprint: [4,2] corners (top left, bottom left, bottom right, top right) in pixels of the upright photo.
+        landmarks: [68,2] or [5,2] points they came from.
+        source_size: (width, height) of the upright photo.
+    """
+
+    footprint: npt.NDArray[np.float64]
+    landmarks: npt.NDArray[np.float64]
+    source_size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where one picture of an inversion came from.
+
+    Attributes:
+        name: a path, or what kind of object it was.
+        note: what was decided about alignment.
+        photo: the upright picture with its alpha channel, ICC profile and EXIF data, as `load_photo` gives it; absent
+            after `load`. The faces of one photo share it.
+        placement: where the face was cut out of it; None where the picture was used as it is.
+    """
+
+    name: str
+    note: str = ""
+    photo: Image.Image | None = None
+    placement: Placement | None = None
+
+
+def photo_of(
+    sources: Sequence[Source], count: int, photo: ImageSource | None = None
+) -> tuple[Image.Image, list[npt.NDArray[np.float64]]]:
+    """The one photo that the pictures of an inversion were cut out of, and the quad [4,2] of each in it.
+
+    Args:
+        sources: of each picture, or nothing where they are not known.
+        count: how many pictures there are.
+        photo: the photo again, where the sources have it no longer.
+
+    Raises:
+        InversionError: a picture that was not cut out, pictures of several photos, one face twice, no photo, or one of
+            another size.
+        ImageError: a photo that cannot be read.
+    """
+    placements = [source.placement for source in sources or [Source("")] * count]
+    cut_out = [placement for placement in placements if placement is not None]
+    if len(cut_out) < count:
+        which = "this picture" if count == 1 else f"picture {placements.index(None)} of this batch of {count}"
+        raise InversionError(
+            f"{which} was not cut out of a photo, so there is nothing to paste it back into: its image is all there is."
+        )
+    first, quads = sources[0], [placement.footprint for placement in cut_out]
+    if any(s.photo is not first.photo or s.name != first.name for s in sources):
+        raise InversionError(f"the pictures of this batch of {count} come from several photos: index the batch first.")
+    if len({quad.tobytes() for quad in quads}) < count:
+        raise InversionError(f"this batch of {count} shows one face more than once: index the batch first.")
+    base = first.photo if photo is None else load_photo(photo)
+    if base is None:
+        raise InversionError("the photo is not kept on disk: pass it, as in paste_back('me.jpg').")
+    for placement in cut_out:
+        if base.size != tuple(placement.source_size):
+            raise InversionError(f"a photo of {base.size}; the face was cut out of one of {placement.source_size}.")
+    return base, quads

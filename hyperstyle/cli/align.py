@@ -1,0 +1,153 @@
+"""`hyperstyle align`: photos in; the aligned crop of each face out, and a sheet that shows where it was cut out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperstyle.cli.arguments import (
+    add_face_arguments,
+    add_model_arguments,
+    landmarks_of,
+    load_inverter,
+    writable_folder,
+)
+from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, report
+from hyperstyle.errors import ConfigError, HyperStyleError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from hyperstyle.align import Crop, LandmarkDetector
+
+__all__ = ["add_parser", "run"]
+
+_SHEET = "_sheet.png"
+_LONGEST = 512  # side of the sheet's pictures, in pixels
+_SQUARE, _POINTS, _AROUND = (255, 196, 0), (0, 220, 130), (200, 200, 204)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    parser = subparsers.add_parser(
+        "align",
+        help="cut faces out of photos the way the generator was trained on",
+        description=(
+            "For every photo: NAME.png, the aligned crop of its face (with --face all NAME_1.png, NAME_2.png, ...), "
+            "and NAME_sheet.png, the photo with the landmarks and the square that was cut out, beside the crops. Faces "
+            "are found by the model's detector, or given by --landmarks. A photo that fails does not stop the others."
+        ),
+    )
+    parser.add_argument("inputs", nargs="+", metavar="PHOTO", help="photo, folder of photos, or glob")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("aligned"),
+        metavar="FOLDER",
+        help="where to write; made where it is missing (default: aligned)",
+    )
+    parser.add_argument("--size", type=int, default=1024, metavar="PX", help="side of the crops (default: 1024)")
+    parser.add_argument(
+        "--transform-size",
+        type=int,
+        metavar="PX",
+        help="side at which the square is sampled before it is reduced; FFHQ takes 4096 (default: --size)",
+    )
+    add_face_arguments(parser)
+    add_model_arguments(parser)
+    parser.add_argument("--quiet", action="store_true", help="no line per photo")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Aligns every photo; 1 if any of them failed."""
+    from hyperstyle.images import save_image
+
+    size, sampled = args.size, args.size if args.transform_size is None else args.transform_size
+    if not 1 <= size <= sampled:
+        raise ConfigError(
+            f"--size {size} with --transform-size {sampled}: expected 1 or more, and no less than --size."
+        )
+    photos, failures = find_pictures(args.inputs)
+    total = len(photos) + len(failures)
+    if len(photos) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
+        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} photos: give a folder.")
+    names = output_names(photos, (".png", _SHEET))
+    keep_inputs(photos, [args.out / (name + ending) for name in names for ending in (".png", _SHEET)])
+    detector = None
+    if photos:
+        writable_folder(args.out)
+        detector = None if args.landmarks is not None else _detector(args)
+    for photo, name in zip(photos, names, strict=True):
+        try:
+            shown, crops = _cut(photo, detector, args, (size, sampled))
+            endings = [f"_{i}.png" for i in range(1, len(crops) + 1)] if args.face == "all" else [".png"]
+            targets = [args.out / (name + ending) for ending in endings]
+            keep_inputs(photos, targets)
+            for one, target in zip(crops, targets, strict=True):
+                save_image(one.image, target)
+            save_image(_sheet(shown, crops), args.out / (name + _SHEET))
+        except HyperStyleError as error:
+            failures.append(Failure(str(photo), str(error)))
+            continue
+        if not args.quiet:
+            print(f"{photo} -> {', '.join(map(str, targets))}")
+    return report(failures, total)
+
+
+def _detector(args: argparse.Namespace) -> LandmarkDetector:
+    inverter = load_inverter(args)
+    if inverter.aligner is None:
+        raise ConfigError(
+            f"the model {args.model!r} finds no faces: its domain is {inverter.model.domain.name!r}. Choose another "
+            "--model, or give --landmarks."
+        )
+    return inverter.aligner
+
+
+def _cut(
+    path: Path, detector: LandmarkDetector | None, args: argparse.Namespace, sizes: tuple[int, int]
+) -> tuple[Image.Image, list[Crop]]:
+    """The upright photo and the crops of the faces wanted."""
+    from hyperstyle.align import crop
+    from hyperstyle.align.decision import decide
+    from hyperstyle.images import load_image
+
+    photo = load_image(path)
+    points = landmarks_of(path, args.landmarks)
+    chosen = decide(photo, str(path), aligner=detector, align=True, face=args.face, landmarks=points)
+    return photo, [crop(photo, one.landmarks, *sizes) for one in chosen if one.landmarks is not None]
+
+
+def _sheet(photo: Image.Image, crops: list[Crop]) -> Image.Image:
+    """The marked photo, and the crops beside it."""
+    from hyperstyle.images import sheet
+
+    labels = ["photo", *(["crop"] if len(crops) == 1 else [f"crop {i}" for i in range(1, len(crops) + 1)])]
+    return sheet([[_marked(photo, crops), *(one.image for one in crops)]], labels=labels, cell=_LONGEST)
+
+
+def _marked(photo: Image.Image, crops: list[Crop]) -> Image.Image:
+    """The photo, reduced, with the squares and the landmarks; larger where a square reaches beyond it."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    # Everything in units of the page, whose first pixel is 0..1; the landmarks are pixel indices.
+    corners = np.concatenate([one.quad for one in crops] + [np.array([[-0.5, -0.5], np.array(photo.size) - 0.5])])
+    low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
+    scale = min(_LONGEST / float((high - low).max()), 4.0)
+    width, height = (max(round(float(n) * scale), 1) for n in high - low)
+    page = Image.new("RGB", (width, height), _AROUND)
+    small = photo.resize(
+        (max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)), Image.Resampling.LANCZOS
+    )
+    page.paste(small, (round(float(-low[0]) * scale), round(float(-low[1]) * scale)))
+    draw = ImageDraw.Draw(page)
+    for one in crops:
+        quad, points = ((p + 0.5 - low) * scale for p in (one.quad, one.landmarks))
+        line = [(float(x), float(y)) for x, y in (*quad, quad[0])]
+        draw.line(line, fill=_SQUARE, width=3, joint="curve")
+        for x, y in points.tolist():
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_POINTS, outline=(0, 0, 0))
+    return page

@@ -1,0 +1,209 @@
+"""`hyperstyle edit` on a folder of frames or a clip, and `hyperstyle evaluate jitter`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
+from hyperstyle.errors import ConfigError, EditError, did_you_mean
+
+if TYPE_CHECKING:
+    from hyperstyle.frames import Clip, FrameFolder
+    from hyperstyle.inverter import HyperStyleInverter
+    from hyperstyle.video import Progress, Track
+
+__all__ = ["add_jitter_parser", "add_video_arguments", "is_video", "run_jitter", "run_video"]
+
+
+def add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--offsets`, `--smoothing`, `--rate` and `--quiet`, which only folders and clips use."""
+    group = parser.add_argument_group("folders of frames and clips")
+    group.add_argument(
+        "--offsets",
+        choices=("clip", "frame"),
+        default="clip",
+        help="one set of weight offsets for the whole clip, or one for every frame (default: clip)",
+    )
+    group.add_argument(
+        "--smoothing",
+        type=float,
+        default=3.0,
+        metavar="FRAMES",
+        help="width of the filter over the landmarks; 0 only fills gaps (default: 3)",
+    )
+    group.add_argument(
+        "--rate", type=float, metavar="FPS", help="frames per second of an MP4 (default: the clip's own; folders: 25)"
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress bar, no figures")
+
+
+def is_video(path: Path) -> bool:
+    """Whether `hyperstyle edit` takes this for frames: a folder, or a name that ends like a video's."""
+    from hyperstyle.frames import CLIP_SUFFIXES
+
+    return path.is_dir() or path.suffix.lower() in CLIP_SUFFIXES
+
+
+def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
+    """Edits the frames of `args.input` and writes them to `args.out`: an MP4 where the name says so, else a folder.
+
+    Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
+    """
+    from hyperstyle.frames import Clip, check_folder, check_pyav, open_frames, write_clip, write_folder
+    from hyperstyle.video import edit_frames
+
+    source: Path = args.input
+    frames = open_frames(source)
+    is_clip = isinstance(frames, Clip)
+    out: Path = args.out or Path(f"{source.stem}_edited" + (".mp4" if is_clip else ""))
+    edits: dict[str, float] = {}
+    for edit in args.edits:
+        if edit.name not in inverter.edits:
+            raise EditError(f"no edit named {edit.name!r} in this model. {did_you_mean(edit.name, inverter.edits)}")
+        if edit.is_strip:
+            raise ConfigError(f"--edit {edit.name} has a range; frames take one value, as in {edit.name}=2.")
+        edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
+    if out.resolve() == source.resolve():
+        raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
+    if out.suffix.lower() == ".mp4":
+        check_pyav()
+    elif args.rate is not None:
+        raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
+    else:
+        check_folder(out)
+    writable_folder(out.parent)
+    aligned = args.align != "no" and inverter.model.domain.aligner == "face"
+    with _progress(args.quiet) as show:
+        track = _track(args, inverter, frames, show) if aligned else None
+        edited = edit_frames(
+            inverter,
+            frames,
+            edits,
+            offsets=args.offsets,
+            paste_back=args.paste_back,
+            landmarks=track,
+            align=aligned,
+            steps=args.steps,
+            on_progress=show,
+        )
+        if out.suffix.lower() == ".mp4":
+            write_clip(edited, out, args.rate or (frames.rate if isinstance(frames, Clip) else 25))
+        else:
+            write_folder(edited, out, _names(frames))
+    print(out)
+    return 0
+
+
+def add_jitter_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `jitter` to what `hyperstyle evaluate` measures."""
+    parser = kinds.add_parser(
+        "jitter",
+        help="how steadily the crop follows a turning head, before and after smoothing",
+        description=(
+            "Draws a clip of an avatar that turns its head, finds its landmarks in every frame, with the model's own "
+            "detector or as the true ones with noise, and prints how much the crop shakes before and after smoothing "
+            "over time, and how far it is from the true one."
+        ),
+    )
+    add_model_arguments(parser)
+    parser.add_argument("--count", type=int, default=48, metavar="N", help="frames (default: 48)")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        metavar="PX",
+        help="in place of the detector: the true landmarks with noise of this standard deviation",
+    )
+    parser.add_argument("--smoothing", type=float, default=3.0, metavar="FRAMES", help="as in edit (default: 3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run_jitter)
+
+
+def run_jitter(args: argparse.Namespace) -> int:
+    """Prints what `evaluate_jitter` finds."""
+    from hyperstyle.evaluation.jitter import evaluate_jitter
+    from hyperstyle.files import atomic_write
+
+    detector = None if args.noise is not None else load_inverter(args).aligner
+    if detector is None and args.noise is None:
+        raise ConfigError(f"the model {args.model!r} has no detector. Give --noise, such as --noise 1.")
+    with _progress(args.quiet) as show:
+        found = evaluate_jitter(
+            args.count, detector=detector, noise=args.noise or 0.0, width=args.smoothing, on_progress=show
+        )
+    print(f"{'':10}{'jitter':>10}{'error':>10}    in pixels, of a crop of {found.side:.0f} px")
+    for name, jitter, error in (
+        ("found", found.jitter_found, found.error_found),
+        ("smoothed", found.jitter_smoothed, found.error_smoothed),
+        ("true", found.jitter_true, 0.0),
+    ):
+        print(f"{name:10}{jitter:10.3f}{error:10.3f}")
+    print(f"{found.frames} frames, {found.missed} of them without a face")
+    if args.json is not None:
+        with atomic_write(args.json) as temporary:
+            temporary.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
+    """The smoothed landmarks of every frame: those of the folder `--landmarks`, or found. Says how steady they are."""
+    from hyperstyle.align.smoothing import LONGEST_GAP, quad_jitter, smooth
+    from hyperstyle.foreign import load_points
+    from hyperstyle.video import track_face
+
+    found: Track
+    if args.landmarks is None:
+        found = track_face(inverter, frames, face=args.face, on_progress=show)
+    else:
+        if not args.landmarks.is_dir():
+            raise ConfigError(f"--landmarks {str(args.landmarks)!r} is no folder; frames need NAME.npy for each.")
+        files = [args.landmarks / f"{name}.npy" for _, name in zip(frames, _names(frames), strict=False)]
+        found = [load_points(file) if file.exists() else None for file in files]
+    smoothed = smooth(found, width=args.smoothing, longest_gap=LONGEST_GAP if args.paste_back else None)
+    missed, left = (sum(points is None for points in track) for track in (found, smoothed))
+    if not args.quiet:
+        line = f"{len(found)} frames, {missed} without a face"
+        if left:
+            line += f", {left} of them in gaps that stay as they are"
+        try:
+            line += f"; the crop shakes by {quad_jitter(found):.2f} px, smoothed {quad_jitter(smoothed):.2f} px"
+        except ConfigError:
+            line += "; too few in a row to say how much the crop shakes"
+        print(line, file=sys.stderr)
+    return smoothed
+
+
+def _names(frames: FrameFolder | Clip) -> Iterator[str]:
+    """The names of the frames: those of their files, or numbers."""
+    from hyperstyle.frames import FrameFolder
+
+    if isinstance(frames, FrameFolder):
+        return (file.stem for file in frames.files)
+    return (f"{number:06d}" for number in itertools.count())
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress]:
+    """A bar that starts again with each kind of work."""
+    from tqdm import tqdm
+
+    with tqdm(unit="frame", disable=quiet) as bar:
+        doing = ""
+
+        def show(what: str, done: int, total: int | None) -> None:
+            nonlocal doing
+            if what != doing:
+                doing = what
+                bar.reset(total)
+                bar.set_description(what)
+            bar.update(done - bar.n)
+
+        yield show

@@ -1,0 +1,108 @@
+"""How steadily a crop follows a head that turns, before the landmarks are smoothed over time and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hyperstyle.align import LandmarkDetector, ffhq_quad
+from hyperstyle.align.smoothing import follow_face, quad_jitter, smooth
+from hyperstyle.avatars.clip import turning_head
+from hyperstyle.errors import ConfigError
+from hyperstyle.evaluation.figures import HELD_OUT_SEED
+
+__all__ = ["Jitter", "evaluate_jitter"]
+
+Points = npt.NDArray[np.float64]
+
+_MISSED = 0.05  # of the frames, by the stand-in for a detector
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """What `evaluate_jitter` found; lengths in pixels of the frame.
+
+    Attributes:
+        frames: how many.
+        missed: in how many of them the face was not found.
+        side: mean side of the true crop.
+        jitter_found, jitter_smoothed, jitter_true: `quad_jitter` of the landmarks as found, smoothed, and true: what
+            the true ones have is movement.
+        error_found, error_smoothed: root mean square distance of the crop's corners from the true ones; as found over
+            the frames with a face, smoothed over all that have landmarks then.
+    """
+
+    frames: int
+    missed: int
+    side: float
+    jitter_found: float
+    jitter_smoothed: float
+    jitter_true: float
+    error_found: float
+    error_smoothed: float
+
+
+def evaluate_jitter(
+    count: int = 48,
+    *,
+    detector: LandmarkDetector | None = None,
+    noise: float = 0.0,
+    width: float = 3.0,
+    seed: int = HELD_OUT_SEED,
+    size: tuple[int, int] = (320, 240),
+    on_progress: Callable[[str, int, int | None], None] | None = None,
+) -> Jitter:
+    """Follows an avatar that turns its head (`avatars.clip.turning_head`).
+
+    Args:
+        count: frames.
+        detector: finds the landmarks; None takes the true ones, with `noise`, and misses one frame in twenty.
+        noise: standard deviation along x and y, in pixels, of every point in every frame; without a detector.
+        width: see `smooth`.
+        seed: who is seen, and the noise.
+        size: (width, height) of the frames.
+        on_progress: called with what is being done, frames done, and their number.
+
+    Raises:
+        ConfigError: a value out of range, or a face that is nowhere found in three frames in a row.
+    """
+    if not (np.isfinite(noise) and noise >= 0):
+        raise ConfigError(f"Noise of {noise} px: expected 0 or more, such as 1.")
+    truth: list[Points] = []
+    random = np.random.default_rng(seed)
+
+    def stand_in(photo: Image.Image) -> list[Points]:
+        shaken = truth[-1] + random.normal(0, noise, truth[-1].shape)
+        return [] if random.random() < _MISSED else [shaken]
+
+    def frames() -> Iterator[Image.Image]:
+        for frame, points in turning_head(count, seed=seed, size=size):
+            truth.append(points.numpy())
+            yield frame
+
+    def show(done: int) -> None:
+        if on_progress is not None:
+            on_progress("following the face", done, count)
+
+    found = follow_face(stand_in if detector is None else detector, frames(), on_frame=show)
+    smoothed = smooth(found, width=width)
+    quads = [ffhq_quad(points) for points in truth]
+    return Jitter(
+        frames=count,
+        missed=sum(points is None for points in found),
+        side=float(np.mean([np.linalg.norm(quad[1] - quad[0]) for quad in quads])),
+        jitter_found=quad_jitter(found),
+        jitter_smoothed=quad_jitter(smoothed),
+        jitter_true=quad_jitter(truth),
+        error_found=_error(found, quads),
+        error_smoothed=_error(smoothed, quads),
+    )
+
+
+def _error(track: list[Points | None], quads: list[Points]) -> float:
+    offsets = [ffhq_quad(points) - quad for points, quad in zip(track, quads, strict=True) if points is not None]
+    return float(np.sqrt(np.square(offsets).sum(axis=-1).mean()))

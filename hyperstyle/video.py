@@ -1,0 +1,252 @@
+"""Editing the frames of a clip: one face followed, smoothed landmarks, shared offsets, every frame pasted back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import replace
+from functools import reduce
+from itertools import islice
+from operator import add
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hyperstyle.align import paste_back as paste
+from hyperstyle.align.smoothing import LONGEST_GAP, follow_face, smooth
+from hyperstyle.errors import (
+    AlignmentError,
+    ConfigError,
+    EditError,
+    LandmarkError,
+    NoFaceError,
+    did_you_mean,
+)
+from hyperstyle.images import ImageSource, load_image, to_pil
+from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.networks.codes import OffsetCodes
+
+__all__ = ["Progress", "edit_frames", "track_face"]
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how many frames are done, and how many there are (None where that is not known)."""
+
+Track = Sequence[npt.ArrayLike | None]
+Item = TypeVar("Item")
+
+_SHARED_FROM = 8  # frames whose offsets are averaged for the whole clip
+
+
+def track_face(
+    inverter: HyperStyleInverter,
+    frames: Iterable[ImageSource],
+    *,
+    face: Literal["largest", "center"] | int = "largest",
+    on_progress: Progress | None = None,
+) -> list[npt.NDArray[np.float64] | None]:
+    """The landmarks of one face in every frame, by the inverter's aligner and as it gives them: see `follow_face`.
+
+    Raises:
+        AlignmentError: the inverter has no aligner. NoFaceError: no frame shows a face.
+        ConfigError: there are no frames. ImageError: a frame cannot be read.
+    """
+    if inverter.aligner is None:
+        raise AlignmentError(
+            "the frames need to be cut out around the face, and this inverter has no aligner that finds it. Pass one, "
+            "or landmarks=... for every frame; frames that already are aligned crops go through with align=False."
+        )
+    size = (0, 0)
+
+    def pictures() -> Iterator[Image.Image]:
+        nonlocal size
+        for frame in frames:
+            picture = load_image(frame)
+            size = picture.size
+            yield picture
+
+    def show(done: int) -> None:
+        if on_progress is not None:
+            on_progress("finding the face", done, _length(frames))
+
+    track = follow_face(inverter.aligner, pictures(), face=face, on_frame=show)
+    if not track:
+        raise ConfigError("there are no frames: expected at least one.")
+    if all(points is None for points in track):
+        raise NoFaceError(
+            f"no face found in any of {len(track)} frames of {size[0]}x{size[1]} px. Use a clip with a larger, upright "
+            "face, pass landmarks, or align=False where the frames already are aligned crops."
+        )
+    return track
+
+
+def edit_frames(
+    inverter: HyperStyleInverter,
+    frames: Iterable[ImageSource],
+    edits: Mapping[str, float],
+    *,
+    offsets: Literal["clip", "frame"] = "clip",
+    paste_back: bool = True,
+    landmarks: Track | None = None,
+    face: Literal["largest", "center"] | int = "largest",
+    align: bool = True,
+    steps: int | None = None,
+    on_progress: Progress | None = None,
+) -> Iterator[Image.Image]:
+    """Edits a clip, frame by frame; a few frames are in memory at a time.
+
+    The frames are gone through two or three times: for the face, for the offsets of the clip, and for the edit. The
+    landmarks found are smoothed with the defaults of `align.smoothing.smooth`.
+
+    Args:
+        inverter: the model, and the aligner that finds the face.
+        frames: a list, or anything that can be gone through several times (`frames.open_frames`); of one shot.
+        edits: name -> strength, the same in all frames.
+        offsets: "clip" takes the mean of the weight offsets (paper, Eq. 6) of a few frames spread over the clip for
+            all of it, so that only the code w follows the movement; "frame" predicts them for every frame anew.
+        paste_back: give whole frames with the change of the edit added to them; False gives the edited crops.
+        landmarks: a track, one entry for each frame, taken as it is; None finds the face. Frames without landmarks
+            stay as they are.
+        face: which face, where several are found: see `follow_face`.
+        align: False takes every frame as an aligned crop, as domains without aligner always do. Needs
+            paste_back=False.
+        steps: passes of the hypernetwork; None is the model's own number.
+        on_progress: see `Progress`.
+
+    Returns:
+        An iterator over as many pictures as there are frames. Nothing is computed before the first is asked for.
+
+    Raises:
+        ConfigError, EditError: wrong arguments, at once. The rest comes while iterating.
+        ImageError, AlignmentError: a frame that cannot be read or cropped; see `track_face` too.
+        LandmarkError: a track of another length than the clip, or frames without landmarks where crops are asked for.
+    """
+    if iter(frames) is frames:
+        raise ConfigError(
+            "the frames are an iterator, which can be gone through only once, and they are needed several times. Pass "
+            "a list, or what hyperstyle.frames.open_frames gives."
+        )
+    if offsets not in ("clip", "frame"):
+        raise ConfigError(f"offsets={offsets!r}: expected 'clip' or 'frame'.")
+    if not edits:
+        raise EditError("no edit was given. Name one, as in {'age': 2}.")
+    for name in edits:
+        if name not in inverter.edits:
+            raise EditError(f"no edit named {name!r} in this model. {did_you_mean(name, inverter.edits)}")
+    align = align and inverter.model.domain.aligner == "face"
+    if not align and (paste_back or landmarks is not None):
+        raise ConfigError(
+            "frames that are not cut out around a face have nothing to be pasted back into, and no use for landmarks. "
+            "Use paste_back=False without landmarks."
+        )
+
+    def run() -> Iterator[Image.Image]:
+        track: Track
+        if landmarks is not None:
+            track = landmarks
+        elif align:
+            found = track_face(inverter, frames, face=face, on_progress=on_progress)
+            track = smooth(found, longest_gap=LONGEST_GAP if paste_back else None)
+        else:
+            track = [None] * sum(1 for _ in frames)
+        missing = [number for number, points in enumerate(track) if points is None]
+        if align and missing and not paste_back:
+            raise LandmarkError(
+                f"{len(missing)} of {len(track)} frames have no landmarks, the first is frame {missing[0]}: crops need "
+                "them in every frame. align.smoothing.smooth(track, longest_gap=None) fills every gap."
+            )
+        shared = _shared_offsets(inverter, frames, track, align, steps) if offsets == "clip" else None
+        done = 0
+        for batch in _batches(_paired(frames, track)):
+            yield from _edited(inverter, batch, edits, shared, paste_back, align, steps)
+            done += len(batch)
+            if on_progress is not None:
+                on_progress("editing", done, len(track))
+
+    return run()
+
+
+def _shared_offsets(
+    inverter: HyperStyleInverter, frames: Iterable[ImageSource], track: Track, align: bool, steps: int | None
+) -> OffsetCodes | None:
+    """[1,...] the mean of the offsets of frames spread evenly over those that are inverted.
+
+    Exact for every kind of head: the sum of codes stands for the sum of their offsets (Eq. 6), scaled by one number.
+    """
+    usable = [number for number, points in enumerate(track) if points is not None or not align]
+    if not usable:
+        return None
+    count = min(_SHARED_FROM, len(usable))
+    chosen = {usable[int(place)] for place in np.linspace(0, len(usable) - 1, count).round()}
+    pairs = islice(_paired(frames, track), max(chosen) + 1)
+    inversion = _inverted(inverter, [pair for n, pair in enumerate(pairs) if n in chosen], align, steps)
+    codes = [one.offset_codes for one in inversion if one.offset_codes is not None]
+    return reduce(add, codes) * (1 / len(codes)) if codes else None
+
+
+def _edited(
+    inverter: HyperStyleInverter,
+    batch: Sequence[tuple[Image.Image, npt.ArrayLike | None]],
+    edits: Mapping[str, float],
+    shared: OffsetCodes | None,
+    paste_back: bool,
+    align: bool,
+    steps: int | None,
+) -> Iterator[Image.Image]:
+    """The results of a few frames, in their order."""
+    pairs = [(picture, points) for picture, points in batch if points is not None or not align]
+    if not pairs:
+        yield from (picture for picture, _ in batch)
+        return
+    plain = _inverted(inverter, pairs, align, steps if shared is None else 0)
+    if shared is not None:
+        codes = shared.apply(lambda t: t.expand(len(pairs), *t.shape[1:]))
+        plain = replace(plain, offset_codes=codes, quality={})
+    changed = plain
+    for name, strength in edits.items():
+        changed = changed.edit(name, strength)
+    after, before = iter(changed.tensor), iter(plain.tensor) if paste_back else None
+    places = iter(plain.sources)
+    for picture, points in batch:
+        if points is None and align:
+            yield picture
+            continue
+        result, placement = next(after), next(places).placement
+        if before is None or placement is None:
+            yield to_pil(result)
+        else:
+            yield paste(picture, result, placement.footprint, reference=next(before), mode="difference")
+
+
+def _inverted(
+    inverter: HyperStyleInverter,
+    pairs: Sequence[tuple[Image.Image, npt.ArrayLike | None]],
+    align: bool,
+    steps: int | None,
+) -> Inversion:
+    pictures = [picture for picture, _ in pairs]
+    if not align:
+        return inverter.invert(pictures, align=False, steps=steps)
+    return inverter.invert(pictures, align=True, landmarks=[points for _, points in pairs], steps=steps)
+
+
+def _paired(frames: Iterable[ImageSource], track: Track) -> Iterator[tuple[Image.Image, npt.ArrayLike | None]]:
+    """Every frame with its landmarks. Raises LandmarkError where their numbers differ."""
+    done = 0
+    for frame in frames:
+        if done == len(track):
+            raise LandmarkError(f"the clip goes on after the {done} frames for which there are landmarks, or None.")
+        yield load_image(frame), track[done]
+        done += 1
+    if done < len(track):
+        raise LandmarkError(f"the clip has {done} frames, and there are landmarks, or None, for {len(track)}.")
+
+
+def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while batch := list(islice(items, TOGETHER)):
+        yield batch
+
+
+def _length(frames: Iterable[ImageSource]) -> int | None:
+    return len(frames) if isinstance(frames, Sized) else None

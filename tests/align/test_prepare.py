@@ -1,0 +1,119 @@
+"""From a picture to what the encoder sees, and what looks wrong about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hyperstyle.align import crop, ffhq_quad
+from hyperstyle.align.prepare import MOST_OUTSIDE, Prepared, outside, prepare
+from hyperstyle.domain import DOMAINS, Domain
+from hyperstyle.errors import ConfigError
+from hyperstyle.images import resize, to_tensor
+
+FACES = Domain("faces", 64, (32, 32), aligner="face")
+POINTS = np.array([(28, 30), (52, 30), (40, 44), (31, 56), (49, 56)], float)  # their square is 96 px wide
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    noise = np.random.default_rng(2).integers(0, 256, (13, 12, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((240, 260), Image.Resampling.BICUBIC)
+
+
+def one(photo: Any, points: Any = None, domain: Domain = FACES, **options: Any) -> Prepared:
+    (prepared,) = prepare(photo, domain, aligner=options.pop("aligner", None), landmarks=points, **options)
+    return prepared
+
+
+def test_a_face_is_cut_out_large_and_then_brought_to_the_size_of_the_encoder(photo: Image.Image) -> None:
+    points = POINTS + 70
+    prepared = one(photo, points)
+    cut = crop(photo, points, 256, 256)
+    assert torch.equal(prepared.crop, to_tensor(resize(cut.image, (32, 32))))
+    placement = prepared.source.placement
+    assert placement is not None
+    np.testing.assert_array_equal(placement.footprint, cut.footprint)
+    np.testing.assert_array_equal(placement.landmarks, points)
+    assert placement.source_size == (240, 260)
+    assert prepared.doubt == ""
+
+
+def test_a_picture_taken_as_it_is_is_only_resized(photo: Image.Image) -> None:
+    prepared = one(photo, align=False)
+    assert torch.equal(prepared.crop, to_tensor(resize(photo, (32, 32))))
+    assert (prepared.source.note, prepared.source.placement, prepared.doubt) == ("used as it is", None, "")
+
+
+def test_all_faces_of_a_photo_share_it(photo: Image.Image) -> None:
+    faces = [POINTS + 70, POINTS + 90]
+    both = prepare(photo, FACES, aligner=lambda image: faces, face="all")
+    assert [b.source.placement is not None for b in both] == [True, True]
+    assert both[0].source.photo is both[1].source.photo
+    for prepared, points in zip(both, faces, strict=True):
+        assert torch.equal(prepared.crop, one(photo, points).crop)
+
+
+def test_transparency_stays_in_the_photo_and_is_white_for_the_networks(photo: Image.Image) -> None:
+    clear = photo.copy()
+    clear.putalpha(0)
+    seen: list[str] = []
+    prepared = one(clear, aligner=lambda image: seen.append(image.mode) or [POINTS + 70])  # type: ignore[func-returns-value]
+    assert seen == ["RGB"]
+    assert prepared.source.photo is not None
+    assert prepared.source.photo.mode == "RGBA"
+    assert prepared.crop.min() == 1
+
+
+def test_points_belong_to_the_upright_photo(photo: Image.Image, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it by 90 degrees clockwise to see it upright
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png", exif=exif)
+    lying = one(tmp_path / "lying.png", POINTS + 70)
+    assert torch.equal(lying.crop, one(photo, POINTS + 70).crop)
+    assert lying.source.photo is not None
+    assert lying.source.photo.size == photo.size
+    assert lying.source.name == str(tmp_path / "lying.png")
+
+
+@pytest.mark.parametrize(
+    ("quad", "share"),
+    [
+        ([(0, 0), (0, 9), (9, 9), (9, 0)], 0),
+        ([(-10.5, -0.5), (-10.5, 9.5), (9.5, 9.5), (9.5, -0.5)], 0.5),
+        ([(-10.5, -10.5), (-10.5, 9.5), (9.5, 9.5), (9.5, -10.5)], 0.75),
+        ([(4.5, -5.5), (-5.5, 4.5), (4.5, 14.5), (14.5, 4.5)], 0.5),  # on its corner
+        ([(100, 100), (100, 109), (109, 109), (109, 100)], 1),
+    ],
+)
+def test_the_share_of_a_square_outside_the_photo(quad: Any, share: float) -> None:
+    assert outside(quad, (10, 10)) == pytest.approx(share, abs=0.02)
+
+
+def test_a_face_at_the_edge_is_doubtful_only_when_much_of_it_is_missing(photo: Image.Image) -> None:
+    little, much = POINTS + np.array([-10, 70]), POINTS + np.array([-30, 70])
+    assert 0 < outside(ffhq_quad(little), photo.size) < MOST_OUTSIDE
+    assert one(photo, little).doubt == ""
+    assert outside(ffhq_quad(much), photo.size) > MOST_OUTSIDE
+    assert "39% of the square around the face lie outside the photo" in one(photo, much).doubt
+
+
+def test_a_face_of_few_pixels_is_doubtful(photo: Image.Image) -> None:
+    assert one(photo, POINTS / 5 + 100).doubt == ""  # 19 px, of 32
+    assert "has only 14 px in the photo; 32 are looked at" in one(photo, POINTS / 7 + 100).doubt
+
+
+def test_what_contradicts_the_domain_or_itself_is_refused(photo: Image.Image) -> None:
+    cars = DOMAINS["cars"]
+    with pytest.raises(ConfigError, match=r"'cars' pictures are not aligned; use align='auto' or False"):
+        one(photo, domain=cars, align=True)
+    with pytest.raises(ConfigError, match="not aligned by them"):
+        one(photo, POINTS, domain=cars)
+    with pytest.raises(ConfigError, match="with align=False, which takes a picture as it is"):
+        one(photo, POINTS, align=False)
+    assert one(photo, domain=cars).crop.shape == (3, 192, 256)

@@ -1,0 +1,107 @@
+"""`hyperstyle edit` on folders of frames and clips, and `hyperstyle evaluate jitter`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hyperstyle.avatars.clip import turning_head
+from hyperstyle.cli import main
+from hyperstyle.frames import open_frames, write_clip
+
+Captured = pytest.CaptureFixture[str]
+NAMES = ["000000", "000001", "000002", "000003"]
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `turn` of four frames and `points` with their landmarks, one of them missing."""
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "turn").mkdir()
+    (folder / "points").mkdir()
+    for name, (frame, points) in zip(NAMES, turning_head(4, size=(96, 80)), strict=True):
+        frame.save(folder / "turn" / f"{name}.png")
+        if name != "000002":
+            np.save(folder / "points" / f"{name}.npy", points.numpy())
+    return folder
+
+
+def edit(model: Path, source: Path, *arguments: str) -> int:
+    points = () if "no" in arguments else ("--landmarks", str(source.parent / "points"))
+    return main(["edit", str(source), "--model", str(model), "--device", "cpu", *points, *arguments])
+
+
+def test_a_folder_of_frames_becomes_a_folder_of_the_same_names(
+    tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    assert edit(tiny_model_dir, material / "turn", "--edit", "age=3", "--paste-back") == 0
+    shown = capsys.readouterr()
+    assert shown.out == "turn_edited\n"
+    assert "4 frames, 1 without a face" in shown.err
+    for name in NAMES:
+        with Image.open(f"turn_edited/{name}.png") as made, Image.open(material / "turn" / f"{name}.png") as frame:
+            assert made.size == frame.size
+            assert made.tobytes() != frame.tobytes()
+
+
+def test_without_paste_back_they_are_the_edited_crops(tiny_model_dir: Path, material: Path, in_tmp_path: Path) -> None:
+    assert edit(tiny_model_dir, material / "turn", "--edit", "age=3", "--out", "crops", "--quiet") == 0
+    assert [frame.size for frame in open_frames("crops")] == [(32, 32)] * 4
+
+
+def test_edits_of_one_name_add_up(tiny_model_dir: Path, material: Path, in_tmp_path: Path) -> None:
+    assert edit(tiny_model_dir, material / "turn", "--edit", "age=1", "--edit", "age=2", "--out", "a", "--quiet") == 0
+    assert edit(tiny_model_dir, material / "turn", "--edit", "age=3", "--out", "b", "--quiet") == 0
+    assert Path("a/000000.png").read_bytes() == Path("b/000000.png").read_bytes()
+
+
+def test_frames_that_are_crops_are_taken_as_they_are(tiny_model_dir: Path, material: Path, in_tmp_path: Path) -> None:
+    assert edit(tiny_model_dir, material / "turn", "--align", "no", "--edit", "age=1", "--out", "a", "--quiet") == 0
+    assert len(list(Path("a").iterdir())) == 4
+
+
+def test_a_clip_becomes_an_mp4_of_its_own_rate(
+    tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    pytest.importorskip("av")
+    write_clip(open_frames(material / "turn"), material / "turn.mp4", 12)
+    assert edit(tiny_model_dir, material / "turn.mp4", "--edit", "age=3", "--paste-back", "--quiet") == 0
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("turn_edited.mp4\n", "")
+    made = open_frames("turn_edited.mp4")
+    assert made.rate == 12  # type: ignore[union-attr]
+    assert [frame.size for frame in made] == [(96, 80)] * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--edit", "aeg=2"], "Did you mean 'age'?"),
+        (["--edit", "age=0:1:3"], "frames take one value"),
+        (["--edit", "age=1", "--out", "full"], "not an empty folder"),
+        (["--edit", "age=1", "--rate", "30"], "--rate is of MP4 files"),
+        (["--edit", "age=1", "--landmarks", "one.npy"], "is no folder"),
+        (["--edit", "age=1", "--smoothing", "-1"], "expected 0 or more"),
+        (["--edit", "age=1", "--align", "no", "--paste-back"], "paste_back=False"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_nothing_is_written(
+    tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured, arguments: list[str], message: str
+) -> None:
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("mine", encoding="utf-8")
+    assert edit(tiny_model_dir, material / "turn", *arguments, "--quiet") == 2
+    assert message in capsys.readouterr().err
+    assert [str(path) for path in sorted(Path().rglob("*"))] == ["full", "full/mine.txt"]
+
+
+def test_jitter_is_printed_and_written(in_tmp_path: Path, capsys: Captured) -> None:
+    assert main(["evaluate", "jitter", "--count", "8", "--noise", "1", "--quiet", "--json", "jitter.json"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows[1:4]] == ["found", "smoothed", "true"]
+    found = json.loads(Path("jitter.json").read_text(encoding="utf-8"))
+    assert found["jitter_smoothed"] < found["jitter_found"]

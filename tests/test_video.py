@@ -1,0 +1,267 @@
+"""Clips of an avatar that turns its head: found, smoothed, edited, pasted back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from hyperstyle.align import ffhq_quad
+from hyperstyle.align.smoothing import quad_jitter, smooth
+from hyperstyle.avatars.clip import turning_head
+from hyperstyle.errors import AlignmentError, ConfigError, EditError, LandmarkError, NoFaceError
+from hyperstyle.evaluation.jitter import evaluate_jitter
+from hyperstyle.images import to_images
+from hyperstyle.inversion import TOGETHER
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.video import edit_frames, track_face
+
+Points = npt.NDArray[np.float64]
+SIZE = (96, 80)
+COUNT = 14
+
+
+@pytest.fixture(scope="module")
+def clip() -> list[tuple[Image.Image, Points]]:
+    return [(frame, points.numpy()) for frame, points in turning_head(COUNT, size=SIZE)]
+
+
+@pytest.fixture(scope="module")
+def frames(clip: list[tuple[Image.Image, Points]]) -> list[Image.Image]:
+    return [frame for frame, _ in clip]
+
+
+@pytest.fixture(scope="module")
+def truth(clip: list[tuple[Image.Image, Points]]) -> list[Points]:
+    return [points for _, points in clip]
+
+
+@pytest.fixture
+def inverter(tiny_inverter: HyperStyleInverter, clip: list[tuple[Image.Image, Points]]) -> HyperStyleInverter:
+    """The tiny model with a stand-in for a detector: the renderer's landmarks with noise; one frame is missed."""
+    random = np.random.default_rng(0)
+    known = {frame.tobytes(): points + random.normal(0, 0.5, points.shape) for frame, points in clip}
+    missed = clip[5][0].tobytes()
+
+    def detector(photo: Image.Image) -> list[Points]:
+        return [known[photo.tobytes()]] if photo.tobytes() != missed else []
+
+    made = HyperStyleInverter.__new__(HyperStyleInverter)
+    made.__dict__.update(tiny_inverter.__dict__)
+    made.aligner = detector
+    return made
+
+
+def levels(pictures: Iterator[Image.Image] | list[Image.Image]) -> npt.NDArray[np.int64]:
+    return np.stack([np.asarray(picture, dtype=np.int64) for picture in pictures])
+
+
+def outside(points: Points) -> npt.NDArray[np.bool_]:
+    """Which pixels of a frame have their centre outside the crop."""
+    corners = ffhq_quad(points)
+    axes = np.stack([corners[3] - corners[0], corners[1] - corners[0]])
+    pixels = np.stack(np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1])), axis=-1)
+    unit = (pixels - corners[0]) @ np.linalg.inv(axes)
+    mask: npt.NDArray[np.bool_] = ((unit < 0) | (unit > 1)).any(axis=-1)
+    return mask
+
+
+def test_the_head_turns_and_its_landmarks_turn_with_it(truth: list[Points], frames: list[Image.Image]) -> None:
+    nose = np.stack([points[30] - points[[0, 16]].mean(axis=0) for points in truth])[:, 0]
+    assert nose.max() > 2
+    assert nose.min() < -2
+    assert {frame.size for frame in frames} == {SIZE}
+    np.testing.assert_allclose(truth[0], truth[-1], atol=1e-3)
+
+
+def test_smoothing_takes_the_shaking_away_and_fills_the_missed_frame(
+    inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points]
+) -> None:
+    found = track_face(inverter, frames)
+    smoothed = smooth(found)
+    assert [number for number, points in enumerate(found) if points is None] == [5]
+    assert all(points is not None for points in smoothed)
+    moving = quad_jitter(truth)
+    assert quad_jitter(smoothed) - moving < 0.5 * (quad_jitter(found) - moving)
+
+
+def test_every_frame_is_edited_inside_the_crop_and_untouched_outside(
+    inverter: HyperStyleInverter, frames: list[Image.Image]
+) -> None:
+    track = smooth(track_face(inverter, frames))
+    changed = np.abs(levels(edit_frames(inverter, frames, {"age": 3.0})) - levels(frames)).max(axis=-1)
+    for change, points in zip(changed, track, strict=True):
+        assert points is not None
+        assert change.max() > 10
+        assert change[outside(points)].max() == 0
+
+
+@pytest.mark.parametrize("offsets", ["clip", "frame"])
+def test_without_a_change_every_frame_comes_back_as_it_was(
+    inverter: HyperStyleInverter, frames: list[Image.Image], offsets: Any
+) -> None:
+    same = edit_frames(inverter, frames, {"age": 0.0}, offsets=offsets)
+    assert [frame.tobytes() for frame in same] == [frame.tobytes() for frame in frames]
+
+
+def test_frames_without_landmarks_stay_as_they_are(
+    tiny_inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points]
+) -> None:
+    track = [None if number in (0, 3, 4) else points for number, points in enumerate(truth)]
+    edited = list(edit_frames(tiny_inverter, frames, {"age": 3.0}, landmarks=track))
+    same = [a.tobytes() == b.tobytes() for a, b in zip(edited, frames, strict=True)]
+    assert [number for number, equal in enumerate(same) if equal] == [0, 3, 4]
+
+
+def test_landmarks_that_are_given_are_taken_as_they_are(
+    tiny_inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points]
+) -> None:
+    """Against the same, one picture at a time, through the facade."""
+    edited = edit_frames(tiny_inverter, frames[:3], {"age": 2.0}, landmarks=truth[:3], offsets="frame")
+    alone = [
+        tiny_inverter.invert(frame, landmarks=points).edit("age", 2.0).paste_back()
+        for frame, points in zip(frames[:3], truth[:3], strict=True)
+    ]
+    assert np.abs(levels(edited) - levels(alone)).max() <= 1
+
+
+def test_offsets_of_the_clip_are_the_mean_of_those_of_its_frames(
+    tiny_inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points]
+) -> None:
+    few, points = frames[:4], truth[:4]
+    inversion = tiny_inverter.invert(few, landmarks=points)
+    layers = inversion.offsets
+    edit = tiny_inverter.edits["age"]
+    generator = tiny_inverter.model.generator
+    with torch.no_grad():
+        w = edit(inversion.w, torch.full((4,), 2.0))
+        mean = {name: offset.mean(0, keepdim=True) for name, offset in layers.items()}
+        expected = generator.synthesize(generator.styles(w), mean)
+    shared = edit_frames(tiny_inverter, few, {"age": 2.0}, landmarks=points, paste_back=False)
+    single = edit_frames(tiny_inverter, few, {"age": 2.0}, landmarks=points, paste_back=False, offsets="frame")
+    wanted, own = levels(to_images(expected)), levels(single)
+    assert np.abs(levels(shared) - wanted).max() <= 1
+    assert np.abs(own - wanted).max() > 1  # the frames' own offsets do differ
+
+
+def test_crops_are_as_many_and_as_large_as_the_model_makes_them(
+    inverter: HyperStyleInverter, frames: list[Image.Image]
+) -> None:
+    crops = list(edit_frames(inverter, frames, {"smile": 1.0}, paste_back=False))
+    assert [crop.size for crop in crops] == [(32, 32)] * COUNT
+
+
+def test_frames_that_are_crops_need_no_landmarks(tiny_inverter: HyperStyleInverter, frames: list[Image.Image]) -> None:
+    squares = [frame.resize((32, 32)) for frame in frames[:3]]
+    options: dict[str, Any] = {"align": False, "paste_back": False, "offsets": "frame"}
+    edited = edit_frames(tiny_inverter, squares, {"age": 2.0}, **options)
+    alone = [tiny_inverter.invert(square, align=False).edit("age", 2.0).image for square in squares]
+    assert np.abs(levels(edited) - levels(alone)).max() <= 1
+
+
+def test_only_a_few_frames_are_read_ahead(
+    tiny_inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points]
+) -> None:
+    class Counted:
+        read = 0
+
+        def __iter__(self) -> Iterator[Image.Image]:
+            for number in range(2 * COUNT):
+                self.read += 1
+                yield frames[number % COUNT]
+
+    counted = Counted()
+    edited = edit_frames(tiny_inverter, counted, {"age": 1.0}, landmarks=truth * 2, offsets="frame")
+    for number, _ in enumerate(edited):
+        assert counted.read <= number + TOGETHER
+    assert number == 2 * COUNT - 1
+
+
+def test_it_says_what_it_is_doing_and_how_far_it_is(inverter: HyperStyleInverter, frames: list[Image.Image]) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+    list(edit_frames(inverter, frames, {"age": 1.0}, on_progress=lambda *state: seen.append(state)))
+    assert seen[:COUNT] == [("finding the face", n, COUNT) for n in range(1, COUNT + 1)]
+    assert seen[-1] == ("editing", COUNT, COUNT)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("edits", "options", "error", "message"),
+        [
+            ({}, {}, EditError, "no edit was given"),
+            ({"aeg": 2.0}, {}, EditError, "Did you mean 'age'"),
+            ({"age": 2.0}, {"offsets": "all"}, ConfigError, "expected 'clip' or 'frame'"),
+            ({"age": 2.0}, {"align": False}, ConfigError, "paste_back=False"),
+        ],
+    )
+    def test_wrong_arguments_are_refused_before_anything_is_asked_for(
+        self, tiny_inverter: HyperStyleInverter, frames: list[Image.Image], edits: Any, options: Any, error: Any,
+        message: str,
+    ) -> None:  # fmt: skip
+        with pytest.raises(error, match=message):
+            edit_frames(tiny_inverter, frames, edits, **options)
+
+    def test_an_iterator_cannot_be_gone_through_twice(
+        self, tiny_inverter: HyperStyleInverter, frames: list[Image.Image]
+    ) -> None:
+        with pytest.raises(ConfigError, match="only once"):
+            edit_frames(tiny_inverter, iter(frames), {"age": 2.0})
+
+    @pytest.mark.parametrize(("count", "message"), [(3, "goes on after the 3 frames"), (5, "has 4 frames, .* for 5")])
+    def test_a_track_of_another_length(
+        self, tiny_inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points], count: int,
+        message: str,
+    ) -> None:  # fmt: skip
+        with pytest.raises(LandmarkError, match=message):
+            list(edit_frames(tiny_inverter, frames[:4], {"age": 2.0}, landmarks=truth[:count], offsets="frame"))
+
+    def test_crops_of_frames_without_landmarks(
+        self, tiny_inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points]
+    ) -> None:
+        track = [truth[0], None, truth[2]]
+        with pytest.raises(LandmarkError, match="1 of 3 frames have no landmarks, the first is frame 1"):
+            list(edit_frames(tiny_inverter, frames[:3], {"age": 2.0}, landmarks=track, paste_back=False))
+
+    @pytest.mark.parametrize(
+        ("aligner", "error", "message"),
+        [
+            (None, AlignmentError, "no aligner"),
+            (lambda photo: [], NoFaceError, "any of 14 frames of 96x80 px"),
+        ],
+    )
+    def test_a_face_that_cannot_be_found(
+        self, inverter: HyperStyleInverter, frames: list[Image.Image], aligner: Any, error: Any, message: str
+    ) -> None:
+        inverter.aligner = aligner
+        with pytest.raises(error, match=message):
+            list(edit_frames(inverter, frames, {"age": 2.0}))
+
+    def test_no_frames_at_all(self, inverter: HyperStyleInverter) -> None:
+        with pytest.raises(ConfigError, match="no frames"):
+            list(edit_frames(inverter, [], {"age": 2.0}))
+
+    @pytest.mark.parametrize(("count", "size"), [(1, SIZE), (9, (32, 80))])
+    def test_a_clip_that_cannot_be_drawn(self, count: int, size: tuple[int, int]) -> None:
+        with pytest.raises(ConfigError, match="Expected 2 frames"):
+            next(turning_head(count, size=size))
+
+
+class TestMeasured:
+    def test_smoothing_shakes_less_and_lies_nearer_to_the_truth(self) -> None:
+        found = evaluate_jitter(24, noise=1.0, size=SIZE)
+        assert found.frames == 24
+        assert found.jitter_smoothed < 0.5 * found.jitter_found
+        assert found.error_smoothed < 0.8 * found.error_found
+
+    def test_true_landmarks_are_followed_without_error(self) -> None:
+        found = evaluate_jitter(8, size=SIZE)
+        assert found.error_found == 0
+
+    def test_noise_out_of_range_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match="Noise of -1"):
+            evaluate_jitter(4, noise=-1)
