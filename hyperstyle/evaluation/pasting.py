@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,10 @@ from hyperstyle.align.source import photo_of
 from hyperstyle.avatars.factors import FACTORS, Factors, sample_factors, select
 from hyperstyle.avatars.render import render
 from hyperstyle.avatars.snapshots import snapshots
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, QualityWarning
 from hyperstyle.evaluation.figures import HELD_OUT_SEED, Progress
 from hyperstyle.images import to_pil
+from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = ["Ghosts", "Pasting", "Seam", "evaluate_pasting", "pasting_text", "seam_contrast"]
@@ -134,7 +136,7 @@ def evaluate_pasting(
     contrasts: dict[str, list[tuple[float, float]]] = {way: [] for way, _ in _WAYS}
     distances: dict[str, list[tuple[float, ...]]] = {way: [] for way in (_NOT_PASTED, *(way for way, _ in _EDITED))}
     for done, photo in enumerate(snapshots(count, seed=seed, size=size), 1):
-        unedited = inverter.invert(photo.image, landmarks=photo.landmarks)
+        unedited = _inverted(inverter, photo.image, photo.landmarks)
         edited = unedited.edit(edit, strength)
         _, (quad,) = photo_of(unedited.sources, 1)
         changed += int(_change(photo.image, unedited.edit(edit, 0.0).paste_back()).any(axis=-1).sum())
@@ -156,6 +158,12 @@ def evaluate_pasting(
     return Pasting(count, size, edit, strength, changed, outside, float(np.mean(inside)), seams, ghosts)
 
 
+def _inverted(inverter: HyperStyleInverter, photo: Image.Image, landmarks: npt.ArrayLike) -> Inversion:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QualityWarning)  # faces at the border of their photo are wanted here
+        return inverter.invert(photo, landmarks=landmarks)
+
+
 def _distances(
     inverter: HyperStyleInverter, person: Factors, size: int, edit: str, strength: float
 ) -> dict[str, tuple[float, ...]]:
@@ -171,7 +179,7 @@ def _distances(
     photo = render(person, size, view="portrait")
     truth = render({**person, factor: person[factor] + step}, size, view="portrait")
     before, wanted = to_pil(photo.images[0]), to_pil(truth.images[0])
-    edited = inverter.invert(before, landmarks=photo.landmarks[0].double().numpy()).edit(edit, step / _DEVIATION)
+    edited = _inverted(inverter, before, photo.landmarks[0].double().numpy()).edit(edit, step / _DEVIATION)
     regions = [
         (photo.feature_mask + truth.feature_mask)[0, 0].numpy() > 0.5,
         np.abs(_change(before, wanted)).max(axis=-1) > _SEEN,

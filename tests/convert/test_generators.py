@@ -138,7 +138,7 @@ def _no_conv(state: dict[str, Any]) -> None:
         (_nan, "'convs.1.activate.bias' holds NaN or infinite"),
         (_infinite, "'convs.1.activate.bias' holds NaN or infinite"),
         (_other_filter, r"'convs.2.conv.blur.kernel' is another low-pass filter than \[1, 3, 3, 1\]"),
-        (_whole_numbers, "'convs.1.activate.bias' is of type torch.int32: expected torch.float32"),
+        (_whole_numbers, "'convs.1.activate.bias' is torch.int32: expected torch.float32"),
         (_no_conv, r"1 convolution\(s\) of the generator missing \('convs.3.conv.weight'\)"),
     ],
 )
