@@ -18,6 +18,7 @@ from hyperstyle.file_kind import file_kind, refusal
 from hyperstyle.files import atomic_write, make_folder
 
 __all__ = [
+    "check_dense",
     "check_finite",
     "check_tensors",
     "config_from_dict",
@@ -127,6 +128,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise MissingFileError(f"{path} cannot be read: {error.strerror}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid JSON: {error}.") from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(f"{path} holds values nested too deep, or too long a number. Fetch it again.") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}: expected an object.")
     return values
@@ -237,9 +240,13 @@ def load_component(
     written = values.pop("type", None)
     if written != kind.__name__:
         raise ConfigError(f"{path} describes a {written!r}: expected {kind.__name__!r}.")
-    config = config_from_dict(config_kind, values, str(path))
-    with torch.device("meta"):
-        module = kind(config)
+    try:
+        config = config_from_dict(config_kind, values, str(path))
+        with torch.device("meta"):
+            module = kind(config)
+    except (OverflowError, RuntimeError, TypeError) as error:  # what PyTorch raises for sizes that cannot be
+        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ConfigError(f"{path}: no {kind.__name__} can be built with these numbers: {line}.") from error
     tensors, _ = load_tensors(folder / WEIGHTS)
     path = folder / WEIGHTS
     check_tensors(module.state_dict(), tensors, path, advice=f"The weights belong to another {CONFIG}.")
@@ -275,8 +282,8 @@ def check_tensors(
         advice: the last sentence of the message where names or shapes disagree.
 
     Raises:
-        WeightsError: tensors are missing, unexpected, of a wrong shape or kind of type, or not finite; the message
-            counts each and names the first ones.
+        WeightsError: tensors are missing, unexpected, of a wrong shape or kind of type, not dense, or not finite;
+            the message counts each and names the first ones.
     """
     groups = {
         "missing": [name for name in expected if name not in found],
@@ -294,7 +301,15 @@ def check_tensors(
             raise WeightsError(
                 f"{where}: {prefix + name!r} is {tensor.dtype}: expected {expected[name].dtype}. {advice}"
             )
+        check_dense(tensor, prefix + name, where)
         check_finite(tensor, prefix + name, where)
+
+
+def check_dense(tensor: Tensor, name: str, where: str | Path) -> None:
+    """Raises WeightsError for a sparse tensor, and for one on the meta device, which has no numbers."""
+    if tensor.layout != torch.strided or tensor.is_meta:
+        kind = "has no numbers (it is on the meta device)" if tensor.is_meta else f"is sparse ({tensor.layout})"
+        raise WeightsError(f"{where}: {name!r} {kind}: expected a dense tensor. Fetch or write the file again.")
 
 
 def check_finite(tensor: Tensor, name: str, where: str | Path) -> None:

@@ -167,7 +167,7 @@ def fetch(
 
     Raises:
         HubError: the host is a third party and that was not accepted; the file cannot be fetched, HF_HUB_OFFLINE
-            included; what came is another file, or a web page.
+            included; what came is another file, or a web page; `out` cannot be read or written.
     """
     if not file.by_author and not accept_third_party:
         raise HubError(
@@ -185,13 +185,19 @@ def fetch(
         return place
     folder = make_folder(Path(out))
     target = folder / file.name
-    if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
-        return target
-    # In the same folder, since a rename does not cross file systems; gone whatever happens.
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
-        place = _download(file, folder=Path(temporary))
-        _check(file, place)
-        os.replace(place, target)
+    try:
+        if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
+            return target
+        # In the same folder, since a rename does not cross file systems; gone whatever happens.
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
+            place = _download(file, folder=Path(temporary))
+            _check(file, place)
+            os.replace(place, target)
+    except OSError as error:
+        raise HubError(
+            f"{file.name} cannot be read or written in the folder {folder}: {error.strerror or error}. Choose a folder "
+            "that you may write to, with room on its disk."
+        ) from error
     return target
 
 

@@ -47,8 +47,9 @@ def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
             f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
         ) from error
     except Exception as error:  # of any class: readers raise what they like where data are damaged
-        line = _first_line(error).rstrip(".")
-        raise CheckpointError(f"{path} is a damaged PyTorch file, or one cut off: {line}. Fetch it again.") from error
+        raise CheckpointError(
+            f"{path} is cut off or damaged: it ends too early or its contents cannot be read. Fetch it again."
+        ) from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}: expected a dictionary.")
     return {name: vars(value) if isinstance(value, argparse.Namespace) else value for name, value in state.items()}

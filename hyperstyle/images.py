@@ -26,6 +26,7 @@ __all__ = [
     "flatten",
     "load_image",
     "load_photo",
+    "picture_format",
     "resize",
     "save_image",
     "sheet",
@@ -44,6 +45,7 @@ MIN_SIDE = 16
 MAX_PIXELS = 178_956_970
 """Pixels of the largest picture that `load_image` takes: the number from which Pillow suspects a bomb."""
 
+_LONGEST_JPEG_EXIF = 65533  # bytes that one segment of a JPEG file holds
 _OVERSHOOT = 10.0  # networks leave [-1, 1] by a little; values beyond this were never meant to be in it
 Colour = tuple[int, int, int]
 
@@ -155,11 +157,31 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a picture atomically, in the format of the path's suffix (.png, .jpg, .webp, ...).
 
     An ICC profile and EXIF data that stand in its `info` are written with it, where the format has a place for
-    them. JPEG has no transparency: it is laid over white.
+    them. JPEG has no transparency: it is laid over white. It has no place for EXIF data above 64 kB: they are left out.
 
     Raises:
-        ImageError: an unknown suffix, or a file that cannot be written. Nothing is left behind then.
+        ImageError: an unknown suffix, a picture that the format cannot hold, or a file that cannot be written. Nothing
+            is left behind then.
     """
+    kind = picture_format(path)
+    options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
+    options |= {key: image.info[key] for key in ("icc_profile", "exif") if image.info.get(key)}
+    if kind == "JPEG" and len(options.get("exif", b"")) > _LONGEST_JPEG_EXIF:
+        del options["exif"]
+    if kind == "JPEG" and image.mode not in ("RGB", "L", "CMYK"):
+        image = flatten(image)
+    with atomic_write(path, error=ImageError) as temporary:
+        try:
+            image.save(temporary, format=kind, **options)
+        except (ValueError, OverflowError) as failure:
+            raise ImageError(
+                f"Cannot write {os.fspath(path)!r}: {kind} does not take this {image.mode} picture of {image.width} x "
+                f"{image.height} px ({failure}). Use .png, or a smaller picture."
+            ) from failure
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """Pillow's name of the format that `save_image` writes to this path. Raises ImageError for an unknown suffix."""
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     kind = Image.registered_extensions().get(suffix, "")
     if kind not in Image.SAVE:
@@ -167,12 +189,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
             f"Cannot write {os.fspath(path)!r}: no picture format belongs to the suffix {suffix!r}. "
             "Use .png, .jpg, .webp, .tiff or .bmp."
         )
-    options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
-    options |= {key: image.info[key] for key in ("icc_profile", "exif") if image.info.get(key)}
-    if kind == "JPEG" and image.mode not in ("RGB", "L", "CMYK"):
-        image = flatten(image)
-    with atomic_write(path, error=ImageError) as temporary:
-        image.save(temporary, format=kind, **options)
+    return kind
 
 
 def sheet(

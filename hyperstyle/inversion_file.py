@@ -70,11 +70,15 @@ def write(path: Path, record: Record) -> None:
         if not same_codes:  # an edit keeps them; mix() does not
             tensors.update({n: c.clone() for n, c in _named(record.unedited[1], "unedited_codes").items()})
     tensors.update({f"style/{n}": c for n, c in record.style_offsets.items()})
+    photos = list(dict.fromkeys(id(s.photo) for s in record.sources if s.photo is not None))
+    numbers = [s.photo_number if s.photo is None else photos.index(id(s.photo)) for s in record.sources]
     meta = {
         **record.meta,
         "rows": record.w.shape[1],
         "same_codes": same_codes,
-        "sources": [{"name": s.name, "note": s.note} for s in record.sources],
+        "sources": [
+            {"name": s.name, "note": s.note, "photo": number} for s, number in zip(record.sources, numbers, strict=True)
+        ],
         "placements": [
             None
             if (p := source.placement) is None
@@ -139,7 +143,7 @@ def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.devi
         style_offsets=group("style/"),
         unedited=unedited,
         sources=tuple(
-            Source(row["name"], row["note"], None, placement)
+            Source(row["name"], row["note"], None, placement, row.get("photo"))
             for row, placement in zip(meta["sources"], placements, strict=True)
         ),
         meta=meta,

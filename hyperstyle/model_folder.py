@@ -32,6 +32,7 @@ from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 __all__ = ["COMPONENTS", "check_parts", "read_model", "write_model"]
 
 FILE = "hyperstyle.json"
+_ENTRIES = ("format", "domain", "steps", "sha256", "edits", "info")
 
 COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
     "generator": (Generator, GeneratorConfig),
@@ -97,6 +98,8 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
     where = str(folder / FILE)
     if top.get("format") != 1:
         raise ConfigError(f"{where}: format {top.get('format')!r}; this version reads format 1.")
+    if unknown := sorted(set(top) - set(_ENTRIES)):
+        raise ConfigError(f"{where}: unknown entry {unknown[0]!r}. Known: {', '.join(_ENTRIES)}.")
     for key in ("domain", "steps", "sha256"):
         if key not in top:
             raise ConfigError(f"{where}: entry {key!r} is missing.")

@@ -180,13 +180,24 @@ def test_every_face_goes_back_from_a_file_too(
 
 
 def test_a_batch_that_is_not_the_faces_of_one_photo_is_not_pasted(
-    everyone: Inversion, tiny_inverter: HyperStyleInverter, two_faces: Image.Image, photo: Image.Image
+    everyone: Inversion,
+    tiny_inverter: HyperStyleInverter,
+    two_faces: Image.Image,
+    photo: Image.Image,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(InversionError, match="batch of 4 shows one face more than once"):
         everyone.edit("age", [-2, 2]).paste_back()
     several = tiny_inverter.invert([photo, two_faces], landmarks=[FACE, PAIR[0]])
     with pytest.raises(InversionError, match="batch of 2 come from several photos"):
         several.edit("age", 1).paste_back()
+    alike = tiny_inverter.invert([photo, photo.transpose(Image.Transpose.ROTATE_180)], landmarks=[FACE, FACE + 1])
+    for _ in range(2):  # what was loaded is saved again
+        alike.save(tmp_path / "x.safetensors")
+        alike = Inversion.load(tmp_path / "x.safetensors", tiny_inverter)
+        with pytest.raises(InversionError, match="batch of 2 come from several photos"):
+            alike.edit("age", 1).paste_back(photo)
+    assert alike[1].paste_back(photo).size == photo.size
     mixed = with_aligner(tiny_inverter, finding()).invert([photo, noise(1, (40, 40))], landmarks=[FACE, None])
     with pytest.raises(InversionError, match="picture 1 of this batch of 2 was not cut out"):
         mixed.paste_back()
@@ -213,6 +224,13 @@ def test_other_domains_are_not_aligned(tiny_inverter: HyperStyleInverter, photo:
         plain.invert(photo, align=True)
     with pytest.raises(ConfigError, match="not aligned by them"):
         plain.invert(photo, landmarks=FACE)
+
+
+def test_align_may_be_a_number_that_equals_true_or_false(tiny_inverter: HyperStyleInverter, photo: Image.Image) -> None:
+    plain = with_aligner(tiny_inverter, finding(FACE))
+    for align in (0, np.False_):
+        assert plain.invert(photo, align=align).sources[0].placement is None  # type: ignore[arg-type]
+    assert plain.invert(photo, align=np.True_).sources[0].placement is not None  # type: ignore[arg-type]
 
 
 # ---- warnings ----
@@ -250,8 +268,11 @@ def test_a_reconstruction_far_from_its_crop_is_warned_of_once_a_call(tiny_invert
     assert text.startswith(
         "5 of 5 picture(s) may have come out wrong. 'Image': the reconstruction is far from its crop"
     )
-    assert f"L2 {inversion.quality['l2'][0]:.2g}, usually below 0.1" in text
+    assert f"L2 {inversion.quality['l2'][0]:.2g}, usually below 0.04" in text
     assert "And 2 more." in text
+    for alone in ({"method": "w-encoder"}, {"steps": 0}):
+        with pytest.warns(QualityWarning, match=r"usually below 0\.1\)"):
+            tiny_inverter.invert(crops[0], align=False, **alone)
 
 
 def test_a_crop_that_looks_wrong_is_warned_of_with_the_name_of_its_photo(

@@ -103,7 +103,13 @@ def test_json_files_are_objects_or_refused(tmp_path: Path) -> None:
         read_json(tmp_path / "nowhere.json")
     with pytest.raises(MissingFileError, match="cannot be read"):
         read_json(tmp_path)
-    for content, message in ((b"{", "not valid JSON"), (b"\xff\xfe{}", "not valid JSON"), (b"[1]", "holds a list")):
+    for content, message in (
+        (b"{", "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b"[1]", "holds a list"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deep"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "too long a number"),
+    ):
         (tmp_path / "x.json").write_bytes(content)
         with pytest.raises(ConfigError, match=message):
             read_json(tmp_path / "x.json")
@@ -312,6 +318,12 @@ def test_neither_saving_nor_loading_holds_the_tensors_twice(tmp_path: Path, run_
     assert total == pytest.approx(5 * 25_000_000 / 4)
 
 
+@pytest.mark.parametrize("bad", [torch.zeros(2, 3).to_sparse(), torch.zeros(2, 3, device="meta")])
+def test_a_tensor_without_dense_numbers_is_refused(bad: torch.Tensor) -> None:
+    with pytest.raises(WeightsError, match=r"file: 'x\.y' .*: expected a dense tensor"):
+        check_tensors({"y": torch.zeros(2, 3)}, {"y": bad}, Path("file"), prefix="x.")
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("place", [0, (1 << 20) + 5, -1])
@@ -381,6 +393,15 @@ def test_a_component_of_another_kind_is_refused(tmp_path: Path) -> None:
         load_component(Net, Config, tmp_path, device=CPU)
     write_json(tmp_path / "config.json", {**values, "inner": {"width": 4}})
     with pytest.raises(WeightsError, match=r"1 of a wrong shape \('linear.weight'\): \(2, 3\), expected \(2, 4\)"):
+        load_component(Net, Config, tmp_path, device=CPU)
+
+
+@pytest.mark.parametrize("width", [-1, 10**19, 10**30])
+def test_a_component_of_impossible_size_is_refused(tmp_path: Path, width: int) -> None:
+    config = Config(Inner(3))
+    save_component(Net(config), config, tmp_path)
+    write_json(tmp_path / "config.json", {**read_json(tmp_path / "config.json"), "inner": {"width": width}})
+    with pytest.raises(ConfigError, match=r"config\.json: no Net can be built with these numbers: .*[^.]\.$"):
         load_component(Net, Config, tmp_path, device=CPU)
 
 

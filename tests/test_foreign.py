@@ -14,6 +14,8 @@ import torch
 from hyperstyle.errors import CheckpointError
 from hyperstyle.foreign import load_state
 
+CUT_OFF = r"is cut off or damaged: it ends too early or its contents cannot be read\. Fetch it again\."
+
 
 class _WritesAFile:
     """Unpickling it without care would write a file."""
@@ -100,7 +102,7 @@ def test_objects_of_other_classes_are_refused(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer and no PyTorch file"),
         (safetensors.torch.save({"w": torch.zeros(1)}), "is a safetensors file and no PyTorch file"),
         (b"just text\n", r"is no PyTorch file: it begins with b'just text\\n'"),
-        (b"PK\x03\x04 cut off", "is a damaged PyTorch file, or one cut off"),
+        (b"PK\x03\x04 cut off", CUT_OFF),
         (b"\x80\x02}q\x00X", "was not loaded: it is a plain pickle and no PyTorch file"),
     ],
 )
@@ -118,9 +120,9 @@ def test_a_file_that_was_cut_off_is_refused_in_one_line(tmp_path: Path, zipped: 
     torch.save({"weight": torch.zeros(10_000)}, path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[:20_000])
     for mmap in (True, False):
-        with pytest.raises(CheckpointError, match=r"half\.pt is a damaged PyTorch file, or one cut off: ") as caught:
+        with pytest.raises(CheckpointError, match=rf"half\.pt {CUT_OFF}$") as caught:
             load_state(path, mmap=mmap)
-        assert "\n" not in str(caught.value)
+        assert caught.value.__cause__ is not None
 
 
 def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:

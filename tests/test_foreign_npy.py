@@ -171,6 +171,15 @@ def test_a_file_cannot_alter_what_reads_it(tmp_path: Path, rest: bytes) -> None:
     assert read(tmp_path, npy(objects(None))) == [None]
 
 
+@pytest.mark.parametrize("number", [b"r\xff\xff\xff\x0b", b"r\x00\x04\x00\x00", b"p201326591\n"])
+def test_a_number_for_an_object_that_would_take_gigabytes_is_refused(tmp_path: Path, number: bytes) -> None:
+    head = npy(objects()).partition(b"\x80\x03")[0]
+    with pytest.raises(
+        CheckpointError, match=r"damaged .npy file.*an object with the number \d+ in a file of \d+ bytes"
+    ):
+        read(tmp_path, head + b"\x80\x03]" + number + b".")
+
+
 def test_bytes_in_another_encoding_are_refused(tmp_path: Path) -> None:
     content = npy(objects(np.ones(2)), 2)
     assert b"\x06\x00\x00\x00latin1" in content

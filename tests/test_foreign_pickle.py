@@ -304,6 +304,12 @@ def test_what_is_no_whole_pickle_is_refused_in_one_line(tmp_path: Path, content:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [b"r\xff\xff\xff\x0b", b"r\x00\x04\x00\x00", b"p201326591\n", b"q\xff"])
+def test_a_number_for_an_object_that_would_take_gigabytes_is_refused(tmp_path: Path, number: bytes) -> None:
+    with pytest.raises(CheckpointError, match=r"damaged pickle.*an object with the number \d+ in a file of \d+ bytes"):
+        read(tmp_path, b"\x80\x03]" + number + b".")
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pt_file_is_recognised(tmp_path: Path, zipped: bool) -> None:
     torch.save({"g_ema": torch.zeros(1)}, tmp_path / "g.pt", _use_new_zipfile_serialization=zipped)

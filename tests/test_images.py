@@ -424,6 +424,20 @@ def test_the_icc_profile_is_kept(tmp_path: Path, picture: Image.Image, suffix: s
         assert saved.info["icc_profile"] == b"a profile"
 
 
+def test_exif_data_that_jpeg_has_no_place_for_are_left_out(tmp_path: Path, picture: Image.Image) -> None:
+    for length, kept in ((65533, True), (65534, False)):
+        picture.info["exif"] = b"Exif\0\0".ljust(length, b" ")
+        save_image(picture, tmp_path / "a.jpg")
+        with Image.open(tmp_path / "a.jpg") as saved:
+            assert ("exif" in saved.info) == kept
+
+
+def test_a_side_that_webp_cannot_hold_is_refused_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"WEBP does not take this RGB picture of 16384 x 16 px \(.*16383"):
+        save_image(Image.new("RGB", (16384, 16)), tmp_path / "a.webp")
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", ["picture.xyz", "picture", "picture.psd"])
 def test_an_unknown_suffix_is_refused(tmp_path: Path, picture: Image.Image, name: str) -> None:
     with pytest.raises(ImageError, match=r"no picture format.*Use \.png"):

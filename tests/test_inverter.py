@@ -446,7 +446,8 @@ def test_a_file_that_was_cut_off_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "format 2"),
+        ({"format": 2, "colour": 1}, "format 2"),
+        ({"colour": 1}, r"unknown entry 'colour'\. Known: format, domain, steps, sha256, edits, info\."),
         ({"steps": "many"}, "'steps'"),
         ({"sha256": []}, "'sha256'"),
         ({"sha256": {}}, "names no generator"),
@@ -461,6 +462,14 @@ def test_a_malformed_hyperstyle_json_is_refused(folder: Path, change: dict[str, 
     top = json.loads((folder / "hyperstyle.json").read_text(encoding="utf-8"))
     (folder / "hyperstyle.json").write_text(json.dumps({**top, **change}), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize("width", [10**12, 10**30])
+def test_a_generator_too_wide_for_any_machine_is_refused(folder: Path, width: int) -> None:
+    path = folder / "generator" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "latent_width": width}), "utf-8")
+    with pytest.raises(ConfigError, match=r"config\.json: no Generator can be built with these numbers"):
         load(folder)
 
 

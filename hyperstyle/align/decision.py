@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -75,7 +76,7 @@ def decide(
         AlignmentError: faces cannot be looked for, or there is no face of this number. Errors of the aligner.
         ConfigError: another `face`.
     """
-    if isinstance(face, bool) or not (isinstance(face, int) or face in ("largest", "center", "all")):
+    if isinstance(face, bool) or not (isinstance(face, Integral) or face in ("largest", "center", "all")):
         raise ConfigError(f"face={face!r}: expected 'largest', 'center', 'all' or the number of a face.")
     if landmarks is not None:
         return [Choice(landmarks, "cut out by the landmarks given")]
@@ -99,8 +100,8 @@ def decide(
             return [_as_it_is("no face was found in it")]
         raise NoFaceError(
             f"no face found in {name!r} ({size}). Faces that lie on their side are found by an aligner that turns the "
-            "photo, as DlibDetector(sideways=True) does; small ones in a closer crop. Or pass landmarks=..., or "
-            "align=False if it already is an aligned crop."
+            "photo, as DlibDetector(sideways=True) and --sideways do; small ones in a closer crop. Or pass "
+            "landmarks=..., or align=False if it already is an aligned crop."
         )
     chosen = _chosen(faces, face, photo, name)
     if may_be_crop and len(chosen) == 1:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.align.crop import crop
+from hyperstyle.align.crop import Crop, crop
 from hyperstyle.align.decision import Align, Choice, Face, decide
 from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.align.source import Placement, Source
@@ -26,6 +26,7 @@ MOST_OUTSIDE = 0.3
 SMALLEST_SIDE = 0.5
 """Side of a face in its photo, as a fraction of what the encoder sees, below which the crop counts as doubtful."""
 
+_LEAST_AGREEMENT = 0.5  # cosine between the two directions that say where a face's right is: 60 degrees apart
 _SMALLEST_CROP = 256  # faces are cut out at least this large, then averaged down
 
 
@@ -80,7 +81,7 @@ def prepare(
             side = max(_SMALLEST_CROP, domain.size)
             cut = crop(picture, choice.landmarks, side, side)
             seen, placement = cut.image, Placement(cut.footprint, cut.landmarks, cut.source_size)
-            doubt = _doubt(cut.quad, picture, domain)
+            doubt = _doubt(cut, picture, domain)
         source = Source(name, choice.note, photo, placement)
         prepared.append(Prepared(to_tensor(resize(seen, domain.input_size)), source, doubt))
     return prepared
@@ -96,10 +97,27 @@ def outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
     return 1.0 - float(inside.mean())
 
 
-def _doubt(quad: npt.NDArray[np.float64], photo: Image.Image, domain: Domain) -> str:
+def _doubt(cut: Crop, photo: Image.Image, domain: Domain) -> str:
+    if not _agree(cut.landmarks):
+        return "its landmarks contradict each other, as where they are mirrored or in another order"
+    quad = cut.quad
     share, side = outside(quad, photo.size), float(np.linalg.norm(quad[3] - quad[0]))
     if share > MOST_OUTSIDE:
         return f"{share:.0%} of the square around the face lie outside the photo and had to be made up"
     if side < SMALLEST_SIDE * min(domain.input_size):
         return f"the square around the face has only {side:.0f} px in the photo; {min(domain.input_size)} are looked at"
     return ""
+
+
+def _agree(points: npt.NDArray[np.float64]) -> bool:
+    """Whether eyes, mouth, and the way from the eyes to the mouth agree on where the right of the face is."""
+    if len(points) == 68:
+        left_eye, right_eye = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
+        left_mouth, right_mouth = points[48], points[54]
+    else:
+        left_eye, right_eye, _, left_mouth, right_mouth = points
+    across, mouth = right_eye - left_eye, right_mouth - left_mouth
+    x, y = (left_mouth + right_mouth - left_eye - right_eye) / 2
+    turned = np.array([y, -x])  # from eyes to mouth, after a quarter turn
+    least = _LEAST_AGREEMENT * np.hypot(*across) * np.hypot(*turned)
+    return bool(across @ turned >= least and across @ mouth >= 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -55,10 +56,11 @@ def follow_face(
     Raises:
         ConfigError: another `face`. Errors of the detector.
     """
-    if isinstance(face, bool) or not (isinstance(face, int) or face in ("largest", "center")):
+    if isinstance(face, bool) or not (isinstance(face, Integral) or face in ("largest", "center")):
         raise ConfigError(
             f"face={face!r}: one face of a clip is followed, 'largest', 'center' or the number of a face."
         )
+    face = face if isinstance(face, str) else int(face)
     track: list[Points | None] = []
     last: Points | None = None
     missed = 0

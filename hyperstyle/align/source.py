@@ -40,12 +40,15 @@ class Source:
         photo: the upright picture with its alpha channel, ICC profile and EXIF data, as `load_photo` gives it; absent
             after `load`. The faces of one photo share it.
         placement: where the face was cut out of it; None where the picture was used as it is.
+        photo_number: after `load`, which of the photos of its batch it was: the faces of one photo share it. None where
+            the file does not say.
     """
 
     name: str
     note: str = ""
     photo: Image.Image | None = None
     placement: Placement | None = None
+    photo_number: int | None = None
 
 
 def photo_of(
@@ -71,7 +74,7 @@ def photo_of(
             f"{which} was not cut out of a photo, so there is nothing to paste it back into: its image is all there is."
         )
     first, quads = sources[0], [placement.footprint for placement in cut_out]
-    if any(s.photo is not first.photo or s.name != first.name for s in sources):
+    if any(s.photo is not first.photo or (s.photo_number, s.name) != (first.photo_number, first.name) for s in sources):
         raise InversionError(f"the pictures of this batch of {count} come from several photos: index the batch first.")
     if len({quad.tobytes() for quad in quads}) < count:
         raise InversionError(f"this batch of {count} shows one face more than once: index the batch first.")

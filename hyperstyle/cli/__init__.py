@@ -3,7 +3,7 @@
 Building the parser imports no torch, so that `--help`, `--version` and a mistyped option answer at once.
 
 Exit codes: 0 done; 1 done, but some of the pictures failed; 2 nothing done, for the reason in the one line on
-stderr; 130 interrupted from the keyboard; 141 the reader of the output went away.
+stderr; 130 interrupted from the keyboard; 141 the reader of the output went away; 143 ended by SIGTERM.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ __all__ = [
     "add_face_arguments",
     "add_invert_arguments",
     "add_model_arguments",
+    "given_invert_flags",
     "landmarks_of",
     "load_inverter",
     "parse_edit",
@@ -68,8 +69,20 @@ def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
     add_face_arguments(parser)
 
 
+def given_invert_flags(args: argparse.Namespace) -> list[str]:
+    """Which flags of `add_invert_arguments` ask for something else than their defaults."""
+    asked = {
+        "--steps": args.steps is not None,
+        "--align": args.align != "auto",
+        "--face": args.face != "largest",
+        "--landmarks": args.landmarks is not None,
+        "--sideways": args.sideways,
+    }
+    return [flag for flag, is_asked in asked.items() if is_asked]
+
+
 def add_face_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--face` and `--landmarks`."""
+    """Adds `--face`, `--landmarks` and `--sideways`."""
     parser.add_argument(
         "--face",
         type=parse_face,
@@ -82,6 +95,11 @@ def add_face_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each picture",
+    )
+    parser.add_argument(
+        "--sideways",
+        action="store_true",
+        help="where no face is found, look for one that lies on its side too; four times as slow",
     )
 
 
@@ -99,10 +117,20 @@ def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float6
 
 
 def load_inverter(args: argparse.Namespace) -> HyperStyleInverter:
-    """The model that `--model` names, on `--device`."""
+    """The model that `--model` names, on `--device`; with `--sideways` its detector turns photos.
+
+    Raises:
+        ConfigError: `--sideways` for a model without dlib's detector. What `from_pretrained` raises.
+    """
+    from hyperstyle.align.dlib_detector import DlibDetector
     from hyperstyle.inverter import HyperStyleInverter
 
-    return HyperStyleInverter.from_pretrained(args.model, device=args.device)
+    inverter = HyperStyleInverter.from_pretrained(args.model, device=args.device)
+    if vars(args).get("sideways"):  # of the commands that look for faces
+        if not isinstance(inverter.aligner, DlibDetector):
+            raise ConfigError(f"--sideways is for dlib's face detector, which {args.model!r} has not. Leave it out.")
+        inverter.aligner.sideways = True
+    return inverter
 
 
 def writable_folder(folder: Path) -> Path:

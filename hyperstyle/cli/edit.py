@@ -11,13 +11,14 @@ from hyperstyle.cli.arguments import (
     EditRequest,
     add_invert_arguments,
     add_model_arguments,
+    given_invert_flags,
     landmarks_of,
     load_inverter,
     parse_edit,
     writable_folder,
 )
 from hyperstyle.cli.video import add_video_arguments, is_video, run_video
-from hyperstyle.errors import ConfigError, EditError, did_you_mean
+from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Edits, writes the picture and says where it is."""
-    from hyperstyle.images import save_image
+    from hyperstyle.images import picture_format, save_image
 
     source: Path = args.input
     if args.photo is not None and not args.paste_back:
@@ -86,6 +87,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{len(strips)} ranges ({', '.join(edit.name for edit in strips)}): a strip has one.")
     if out.resolve() in {file.resolve() for file in (source, args.photo) if file is not None}:
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
+    for file in (source, args.photo):
+        if file is not None and not file.exists():
+            raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
+    if _is_inversion(source):
+        _check_inversion(source, args)
+    picture_format(out)
     writable_folder(out.parent)
     inverter = load_inverter(args)
     for edit in args.edits:
@@ -101,10 +108,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _is_inversion(source: Path) -> bool:
+    return source.suffix.lower() == ".safetensors"
+
+
+def _check_inversion(source: Path, args: argparse.Namespace) -> None:
+    if given := given_invert_flags(args):
+        raise ConfigError(
+            f"{', '.join(given)}: for inverting a picture, and {str(source)!r} is inverted already. Leave out what is "
+            "for that, or give the picture."
+        )
+    if args.paste_back and args.photo is None:
+        raise ConfigError(f"{str(source)!r} does not hold the photo to paste back into: pass it with --photo.")
+
+
 def _start(source: Path, inverter: HyperStyleInverter, args: argparse.Namespace) -> Inversion:
     from hyperstyle.inversion import Inversion
 
-    if source.suffix.lower() != ".safetensors":
+    if not _is_inversion(source):
         points = landmarks_of(source, args.landmarks)
         align = ALIGN[args.align]
         return inverter.invert(source, steps=args.steps, align=align, face=args.face, landmarks=points)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--form {args.form} needs an inversion: name the .safetensors file to export.")
     if source is not None and out.resolve() == source.resolve():
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
+    if model := next((str(at) for at in (out, *out.resolve().parents) if os.path.exists(at / "hyperstyle.json")), None):
+        raise ConfigError(f"the result {str(out)!r} would lie in the model {model!r}. Choose another --out.")
     writable_folder(out if args.form == "official" else out.parent)
     inverter = load_inverter(args)
     if source is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
+from hyperstyle.errors import InversionError
 
 __all__ = ["add_parser", "run"]
 
@@ -41,13 +43,31 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Imports picture by picture, which bounds the memory, and says where they are."""
     from hyperstyle.convert.deltas import load_official, official_names
-    from hyperstyle.exports import official_stem
 
     names = official_names(args.input)
+    files = _files(args.input, names)
     out = writable_folder(args.out)
     inverter = load_inverter(args)
-    for name in names:
-        path = out / f"{official_stem(name)}.safetensors"
-        load_official(args.input, inverter, names=[name]).save(path)
-        print(path)
+    for name, file in zip(names, files, strict=True):
+        load_official(args.input, inverter, names=[name]).save(out / file)
+        print(out / file)
     return 0
+
+
+def _files(source: Path, names: Sequence[str]) -> list[str]:
+    """The file for each picture. Raises InversionError where there is none, or two pictures would share one."""
+    from hyperstyle.exports import official_stem
+
+    if not names:
+        raise InversionError(f"no picture was read from {source}: it holds 0.")
+    taken: dict[str, str] = {}
+    for name in names:
+        stem = official_stem(name)
+        if not stem or "\0" in stem:
+            raise InversionError(f"{source} has codes of {name!r}, which is no name of a picture. Rename it there.")
+        if (other := taken.setdefault(stem.casefold(), name)) != name:
+            raise InversionError(
+                f"{source} has codes of {other!r} and {name!r}, which would both be written to {stem}.safetensors: "
+                "names count up to the first dot. Rename one there."
+            )
+    return [f"{official_stem(name)}.safetensors" for name in names]

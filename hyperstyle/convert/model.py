@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from hyperstyle.checkpoint import read_json
 from hyperstyle.convert import official
+from hyperstyle.convert.filling import length
 from hyperstyle.convert.folder import check_free, whole_folder
 from hyperstyle.convert.generators import FoundGenerator, find_generator
 from hyperstyle.convert.sniff import KINDS, Kind, Source, sniff
@@ -95,13 +97,14 @@ def convert(
     Raises:
         CheckpointError: a file cannot be read or is not converted; the folder is taken or cannot be written.
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
-        ConfigError: the domain is missing or unknown, or the parts do not fit together.
+        ConfigError: the domain is missing or unknown, the parts do not fit together, or a file lies in `out`.
     """
     began = time.perf_counter()
     say = on_progress or (lambda _: None)
     folder = Path(out)
-    check_free(Path(os.path.realpath(folder)), overwrite=overwrite)
     given = [encoder] if isinstance(encoder, str | os.PathLike) else list(encoder or ())
+    _check_outside([source, *given, *([] if generator is None else [generator])], folder)
+    check_free(Path(os.path.realpath(folder)), overwrite=overwrite)
     first = _read(source, say)
     encoders = [_read(path, say) for path in given]
     found = find_generator(first)
@@ -179,6 +182,17 @@ _ENCODERS: Mapping[Kind, tuple[str, Callable[..., tuple[Any, int]]]] = {
 }
 
 
+def _check_outside(files: Sequence[PathLike], folder: Path) -> None:
+    """Raises ConfigError where one of the files would go with the old folder."""
+    target = Path(os.path.realpath(folder))
+    for file in files:
+        if target in Path(os.path.realpath(file)).parents:
+            raise ConfigError(
+                f"{os.fspath(file)} lies in {folder}, the folder to write, and would be lost: move it, or choose "
+                "another folder."
+            )
+
+
 def _read(path: PathLike, say: Callable[[str], None]) -> Source:
     found = sniff(os.fspath(path))
     count = f", {len(found.tensors)} tensors" if found.tensors else ""
@@ -242,14 +256,14 @@ def _not_taken(encoder: Source, first: Source) -> list[str]:
 
 def _check_served(encoder: Source, first: Source, config: GeneratorConfig) -> None:
     """Raises WeightsError where an encoder was made for a generator of another size or latent width."""
-    blocks = {int(name.split(".")[1]) for name in encoder.part("decoder.") if name.startswith("convs.")}
+    blocks = {found[1] for name in encoder.part("decoder.") if (found := re.match(r"convs\.(\d+)\.", name))}
     size = encoder.opts.get("output_size", encoder.opts.get("stylegan_size"))
     if blocks:
         size = 4 << (len(blocks) // 2)
     elif not isinstance(size, int):
         size = config.size
     name = "encoder.linear.weight" if encoder.kind == "w-encoder" else "encoder.styles.0.linear.weight"
-    width = encoder.tensors[name].shape[0] if name in encoder.tensors else config.latent_width
+    width = length(encoder.tensors, name, 0) if name in encoder.tensors else config.latent_width
     if (size, width) != (config.size, config.latent_width):
         raise WeightsError(
             f"{encoder.path} was made for a generator of {size} px with latent codes of {width}, and that of "

@@ -142,7 +142,7 @@ def restyle_encoder(
         WeightsError: see `fill`.
     """
     kind = source.opts.get("encoder_type")
-    if kind not in _RESTYLE_TYPES:
+    if not isinstance(kind, str) or kind not in _RESTYLE_TYPES:
         raise CheckpointError(
             f"{source.path} is a ReStyle encoder with encoder_type {kind!r} in its 'opts': expected one of "
             f"{', '.join(_RESTYLE_TYPES)}. Its tensors do not show which rule it was trained with."
@@ -194,7 +194,7 @@ def _heads(source: Source, state: Mapping[str, Tensor]) -> Literal["shared", "se
     kind = source.opts.get("encoder_type")
     if kind is None:
         return "separable" if any(".make_kernel_in." in name for name in state) else "shared"
-    if kind not in _HEADS:
+    if not isinstance(kind, str) or kind not in _HEADS:
         raise CheckpointError(
             f"{source.path}: encoder_type is {kind!r}: expected one of {', '.join(_HEADS)} for a HyperStyle file."
         )
@@ -210,7 +210,8 @@ def _layers(source: Source, state: Mapping[str, Tensor], generator: GeneratorCon
             raise CheckpointError(f"{source.path}: layers_to_tune is {written!r}: expected numbers with commas.")
         written = [int(number) for number in written.split(",")] if written.strip() else [s.index for s in table]
     if not isinstance(written, list | tuple):
-        written = {int(name.split(".")[1]) for name in state if name.startswith("refinement_blocks.")}
+        found = (re.match(r"refinement_blocks\.(\d{1,3})\.", name) for name in state)
+        written = {int(match[1]) for match in found if match}
     names = tuple(spec.name for spec in table if spec.index in written)
     if not names:
         raise CheckpointError(f"{source.path}: layers_to_tune names no layer of a generator of {generator.size} px.")

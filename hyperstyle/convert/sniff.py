@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from hyperstyle.checkpoint import check_dense
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.file_kind import file_kind
 from hyperstyle.foreign import load_state
@@ -62,10 +64,10 @@ def sniff(path: str | Path) -> Source:
     Raises:
         CheckpointError: the file cannot be read, or is of a family that is not converted; the message says which, or
             what was found in it.
-        WeightsError: it holds tensors that do not belong into such a file.
+        WeightsError: it holds tensors that do not belong into such a file, or tensors that are not dense.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # pathlib's raises where the folder above is closed to us
         raise CheckpointError(f"{path} is a folder: give the file to convert. A model folder needs no conversion.")
     if file_kind(path) == "pickle":
         return Source(path, "nvidia")
@@ -82,6 +84,8 @@ def sniff(path: str | Path) -> Source:
         raise CheckpointError(f"{path}: 'latent_avg' is a {type(mean).__name__}, not a tensor.")
     if place is None and "latent_avg" in tensors:
         mean = tensors.pop("latent_avg")
+    for name, tensor in {**tensors, **({} if mean is None else {"latent_avg": mean})}.items():
+        check_dense(tensor, name, path)
     opts = opts if isinstance(opts, dict) else {}
     kind = _kind(tensors, opts, path)
     if strays := [name for name in tensors if not name.startswith(_PREFIXES[kind])]:

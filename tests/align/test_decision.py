@@ -121,7 +121,7 @@ def test_without_an_aligner_only_square_pictures_are_taken() -> None:
             one(photo, None, align=align)
 
 
-@pytest.mark.parametrize(("which", "place"), [("largest", 1), ("center", 2), (0, 0), (2, 2)])
+@pytest.mark.parametrize(("which", "place"), [("largest", 1), ("center", 2), (0, 0), (2, 2), (np.int64(2), 2)])
 def test_one_of_several_faces_is_chosen(which: Any, place: int) -> None:
     choice = one(PHOTO, finding(*FACES), face=which)
     assert choice.landmarks is FACES[place]
@@ -145,7 +145,7 @@ def test_a_face_that_is_not_there_is_refused(faces: int, which: int, found: str)
         one(PHOTO, finding(*FACES[:faces]), face=which)
 
 
-@pytest.mark.parametrize("which", ["smallest", None, True, 1.0])
+@pytest.mark.parametrize("which", ["smallest", None, True, 1.0, np.True_])
 def test_another_word_for_a_face_is_refused_before_anything_is_looked_for(which: Any) -> None:
     with pytest.raises(ConfigError, match=r"face=.*'largest', 'center', 'all' or the number"):
         one(PHOTO, failing(RuntimeError("must not run")), face=which)

@@ -108,6 +108,23 @@ def test_a_face_of_few_pixels_is_doubtful(photo: Image.Image) -> None:
     assert "has only 14 px in the photo; 32 are looked at" in one(photo, POINTS / 7 + 100).doubt
 
 
+def as_68(points: Any) -> Any:
+    """Points of dlib's kind with these eyes and corners of the mouth."""
+    full = np.tile(np.mean(points, axis=0), (68, 1))
+    full[36:42], full[42:48], full[48], full[54] = points[0], points[1], points[3], points[4]
+    return full
+
+
+@pytest.mark.parametrize("kind", [np.asarray, as_68])
+def test_points_that_contradict_each_other_are_doubtful(photo: Image.Image, kind: Any) -> None:
+    points = POINTS + 70
+    turned = (points - 110) @ np.array([(0, 1), (-1, 0)]) + 110  # a face that lies on its side is none of that
+    assert [one(photo, kind(good)).doubt for good in (points, turned)] == ["", ""]
+    mirrored, on_its_head = points * (-1, 1) + (220, 0), points * (1, -1) + (0, 240)
+    for wrong in (points[[1, 0, 2, 3, 4]], points[[0, 1, 2, 4, 3]], points[[3, 4, 2, 0, 1]], mirrored, on_its_head):
+        assert "contradict each other" in one(photo, kind(wrong)).doubt
+
+
 def test_what_contradicts_the_domain_or_itself_is_refused(photo: Image.Image) -> None:
     cars = DOMAINS["cars"]
     with pytest.raises(ConfigError, match=r"'cars' pictures are not aligned; use align='auto' or False"):

@@ -134,7 +134,7 @@ class TestFollowing:
     def test_the_face_is_the_same_however_they_are_listed(self) -> None:
         found = [[moved(0, 0), moved(60, 0)], [moved(62, 0), moved(2, 0)], [moved(4, 0), moved(64, 0)]]
         assert self.follow(found, face=0) == [30, 32, 34]
-        assert self.follow(found, face=1) == [90, 92, 94]
+        assert self.follow(found, face=1) == self.follow(found, face=np.int64(1)) == [90, 92, 94]
 
     def test_it_starts_with_the_largest_or_the_one_in_the_middle(self) -> None:
         large = (FACE - FACE.mean(axis=0)) * 1.5 + (150, 50)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hyperstyle.cli.arguments import parse_edit, writable_folder
+from hyperstyle.align.dlib_detector import DlibDetector
+from hyperstyle.cli.arguments import (
+    add_invert_arguments,
+    add_model_arguments,
+    load_inverter,
+    parse_edit,
+    writable_folder,
+)
 from hyperstyle.errors import ConfigError
 
 
@@ -65,3 +72,25 @@ def test_an_output_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"cannot write into the folder .*file.*--out"):
         writable_folder(tmp_path / "file" / "out")
+
+
+def parsed(model: Path, *flags: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    add_invert_arguments(parser)
+    return parser.parse_args(["--model", str(model), "--device", "cpu", *flags])
+
+
+def test_sideways_makes_the_detector_turn_photos(tiny_model_dir: Path) -> None:
+    for flags, expected in (([], False), (["--sideways"], True)):
+        aligner = load_inverter(parsed(tiny_model_dir, *flags)).aligner
+        assert isinstance(aligner, DlibDetector)
+        assert aligner.sideways == expected
+
+
+def test_sideways_is_refused_where_no_detector_of_dlib_is(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperstyle.inverter._aligner", lambda given, model: None)
+    with pytest.raises(ConfigError, match="--sideways is for dlib's face detector"):
+        load_inverter(parsed(tiny_model_dir, "--sideways"))

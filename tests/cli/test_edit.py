@@ -25,7 +25,7 @@ def inverted(tiny_model_dir: Path, in_tmp_path: Path) -> Path:
 
 
 def edit(model: Path, *arguments: str) -> int:
-    return main(["edit", "--model", str(model), "--device", "cpu", "--align", "no", *arguments])
+    return main(["edit", "--model", str(model), "--device", "cpu", *arguments])
 
 
 def test_edits_add_up_and_the_picture_is_that_of_the_library(
@@ -41,7 +41,7 @@ def test_edits_add_up_and_the_picture_is_that_of_the_library(
 
 def test_a_picture_is_inverted_first(tiny_model_dir: Path, inverted: Path) -> None:
     assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--out", "from_file.png") == 0
-    assert edit(tiny_model_dir, "me.png", "--edit", "age=2") == 0
+    assert edit(tiny_model_dir, "me.png", "--edit", "age=2", "--align", "no") == 0
     assert Path("me_edited.png").read_bytes() == Path("from_file.png").read_bytes()
 
 
@@ -63,7 +63,11 @@ def test_a_range_gives_a_strip_with_one_picture_per_strength(tiny_model_dir: Pat
         (["me.png", "--edit", "age=2", "--out", "me.png"], "would replace the input"),
         (["me.png", "--edit", "age=2", "--out", "me.png/x.png"], "cannot write into the folder"),
         (["me.png", "--edit", "age=2", "--out", "me.xyz"], "me.xyz"),
-        (["gone.png", "--edit", "age=2"], "gone.png"),
+        (["gone.png", "--edit", "age=2", "--out", "new/o.png"], "gone.png"),
+        (["me.png", "--edit", "age=2", "--out", "new/o.xyz"], "no picture format belongs to the suffix '.xyz'"),
+        (["me.safetensors", "--edit", "age=2", "--face", "1", "--steps", "0"], "--steps, --face: for inverting"),
+        (["me.safetensors", "--edit", "age=2", "--align", "no", "--sideways"], "--align, --sideways: for inverting"),
+        (["me.safetensors", "--edit", "age=2", "--landmarks", "x.npy"], "--landmarks: for inverting"),
         (["gone.safetensors", "--edit", "age=2"], "gone.safetensors"),
         (["me.txt", "--edit", "age=2"], "me.txt"),
         (["fake.safetensors", "--edit", "age=2"], "fake.safetensors"),
@@ -81,3 +85,4 @@ def test_what_cannot_be_done_is_one_line_that_says_why(
     assert len(shown.err.splitlines()) == 1
     assert message in shown.err
     assert Path("me.png").read_bytes() == before
+    assert not Path("new").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +65,47 @@ def test_the_official_layout_comes_back_as_inversion_files(
     assert run(tiny_model_dir, "edit", "inversions/me.safetensors", "--edit", "age=2", "--out", "old.png") == 0
     assert run(tiny_model_dir, "import", "results/latents.npy", "--out", "codes") == 0
     assert torch.equal(Inversion.load("codes/me.safetensors", tiny_inverter).tensor, inverted.initial.tensor)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "no picture was read from latents.npy"),
+        (("a.png", "b.png", "A.jpg"), "'a.png' and 'A.jpg', which would both be written to A.safetensors"),
+        (("2024.01.02.jpg", "2024.01.03.jpg"), "both be written to 2024.safetensors"),
+        (("a.png", ""), "codes of '', which is no name"),
+        ((".png",), "codes of '.png', which is no name"),
+        (("a\0b.png",), "codes of 'a\\x00b.png', which is no name"),
+    ],
+)
+def test_pictures_that_would_share_a_file_or_have_none_are_refused_before_any_is_written(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, names: tuple[str, ...], message: str
+) -> None:
+    codes: Any = {name: np.zeros((8, 16), np.float32) for name in names}
+    np.save("latents.npy", codes)
+    assert run(tiny_model_dir, "import", "latents.npy") == 2
+    shown = capsys.readouterr()
+    assert len(shown.err.splitlines()) == 1
+    assert message in shown.err
+    assert [path.name for path in Path().iterdir()] == ["latents.npy"]
+
+
+@pytest.mark.parametrize("place", ["generator/model.safetensors", "new/g.pt", "g.pt", "hyperstyle.json"])
+def test_nothing_is_written_into_a_model(tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, place: str) -> None:
+    shutil.copytree(tiny_model_dir, "m")
+    before = {path: path.read_bytes() for path in Path("m").rglob("*") if path.is_file()}
+    assert run(Path("m"), "export", "--out", f"m/{place}") == 2
+    assert "would lie in the model" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("m").rglob("*") if path.is_file()} == before
+    assert not Path("m/new").exists()
+
+
+def test_a_model_is_no_place_for_the_official_layout_either(
+    inverted: Inversion, tiny_model_dir: Path, capsys: Captured
+) -> None:
+    shutil.copytree(tiny_model_dir, "m")
+    assert run(Path("m"), "export", "me.safetensors", "--form", "official", "--out", "m") == 2
+    assert "would lie in the model 'm'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def photo(in_tmp_path: Path) -> Image.Image:
 
 
 def edit(model: Path, *arguments: str) -> int:
-    return main(["edit", "--model", str(model), "--device", "cpu", "--landmarks", "points.npy", *arguments])
+    points = [] if "photo.safetensors" in arguments else ["--landmarks", "points.npy"]
+    return main(["edit", "--model", str(model), "--device", "cpu", *points, *arguments])
 
 
 def test_the_edited_face_comes_back_into_the_photo(photo: Image.Image, tiny_model_dir: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_range_gives_one_photo_for_each_strength(photo: Image.Image, tiny_mode
     ("arguments", "message"),
     [
         (["photo.jpg", "--paste-back", "--align", "no"], "align=False"),
-        (["photo.safetensors", "--paste-back"], "the photo is not kept on disk"),
+        (["photo.safetensors", "--paste-back"], "pass it with --photo"),
         (["photo.safetensors", "--photo", "photo.jpg"], "--paste-back, which is missing"),
         (
             ["photo.safetensors", "--photo", "photo.jpg", "--paste-back", "--out", "photo.jpg"],

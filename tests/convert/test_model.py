@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import shutil
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,6 +237,22 @@ def test_what_is_no_encoder_and_a_second_one_are_refused(official: OfficialFiles
         convert(path, tmp_path / "m", encoder=[encoder, encoder])
 
 
+def test_names_without_numbers_in_an_encoder_s_generator_and_a_weight_without_axes_are_refused(
+    official: OfficialFiles, tmp_path: Path
+) -> None:
+    content = official.encoder_content(official.w_encoder()[1], "WEncoder")
+    content["state_dict"] |= {"decoder.convs.weight": torch.zeros(1), "decoder.convs.x.y": torch.zeros(1)}
+    convert(official.hyperstyle()[0], tmp_path / "m", encoder=official.save("odd.pt", content))
+    for (_, encoder), kind, name in (
+        (official.w_encoder(), "WEncoder", "encoder.linear.weight"),
+        (official.restyle(), "BackboneEncoder", "encoder.styles.0.linear.weight"),
+    ):
+        content = official.encoder_content(encoder, kind)
+        content["state_dict"][name] = torch.tensor(1.0)
+        with pytest.raises(WeightsError, match=r"odd\.pt was made for a generator of 32 px with latent codes of 1,"):
+            convert(official.bare(), tmp_path / "n", encoder=official.save("odd.pt", content))
+
+
 # ---- files that cannot be used ----
 
 
@@ -272,7 +291,7 @@ PAGE = "is a web page and no PyTorch file: the server answered with a page"
 @pytest.mark.parametrize(
     ("place", "spoil", "message"),
     [
-        ("source", _cut_off, r"is a damaged PyTorch file, or one cut off: .*\. Fetch it again\."),
+        ("source", _cut_off, r"is cut off or damaged: it ends too early or .* read\. Fetch it again\.$"),
         ("source", _page, PAGE),
         ("encoder", _page, PAGE),
         ("generator", _page, PAGE),
@@ -392,3 +411,108 @@ def test_an_old_model_comes_back_where_the_new_one_cannot_take_its_place(
         convert(official.bare(), folder, domain="faces", overwrite=True)
     assert load(folder).model.encoder is not None
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["generator/g.pt", "generator/more/model.safetensors", "edits/smile/g.pt", "edits/list.txt", "aligner/g.pt"],
+)
+def test_a_file_anywhere_in_the_old_model_keeps_it_from_being_replaced(
+    official: OfficialFiles, tmp_path: Path, place: str
+) -> None:
+    folder, path = tmp_path / "m", official.bare()
+    convert(path, folder, domain="faces")
+    inside = folder / place
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path, inside)
+    with pytest.raises(CheckpointError, match=rf"also holds '{place.removesuffix('model.safetensors')}', which would"):
+        convert(path, folder, domain="faces", overwrite=True)
+    assert inside.exists()
+
+
+def test_a_model_with_edits_and_an_aligner_is_replaced(official: OfficialFiles, tmp_path: Path) -> None:
+    folder, path = tmp_path / "m", official.bare()
+    convert(path, folder, domain="faces")
+    for name in ("aligner/detector.svm", "aligner/predictor.dat", "edits/a smile/config.json", "README.md"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    convert(path, folder, domain="faces", overwrite=True)
+    assert sorted(entry.name for entry in folder.iterdir()) == ["generator", "hyperstyle.json"]
+
+
+@pytest.mark.parametrize("given", ["source", "encoder", "generator"])
+def test_a_file_that_is_read_may_not_lie_in_the_folder_to_write(
+    official: OfficialFiles, tmp_path: Path, given: str
+) -> None:
+    folder = tmp_path / "m"
+    files: dict[str, Path] = {"source": official.hyperstyle()[0]}
+    convert(files["source"], folder)
+    inside = folder / "generator" / "model.safetensors"  # a name that a model has
+    shutil.copy({**files, "encoder": official.w_encoder()[0], "generator": official.bare()}[given], inside)
+    (tmp_path / "link").symlink_to(folder)
+    files[given] = inside
+    with pytest.raises(ConfigError, match=r"model\.safetensors lies in .*link, the folder to write, and would be lost"):
+        convert(files.pop("source"), tmp_path / "link", overwrite=True, **files)
+    assert inside.exists()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(
+    official: OfficialFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, path = tmp_path / "m", official.bare()
+    convert(path, folder, domain="faces")
+    look = Path.iterdir
+
+    def refused(self: Path) -> Any:
+        if self.name == "generator":
+            raise PermissionError(13, "Permission denied")
+        return look(self)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(CheckpointError, match=r"Cannot look into the folder .*m: Permission denied\. Choose a place"):
+        convert(path, folder, domain="faces", overwrite=True)
+    assert load(folder).model.generator.config == official.config
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_even_where_nothing_may_be_looked_up(
+    official: OfficialFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Path.exists
+
+    def refused(self: Path, **kwargs: Any) -> bool:
+        if self.name.startswith(".old-") or self.name == "m":
+            raise PermissionError(13, "Permission denied")
+        return exists(self, **kwargs)
+
+    monkeypatch.setattr(Path, "exists", refused)
+    with pytest.raises(CheckpointError, match=r"Cannot write the model folder .*m: Permission denied"):
+        convert(official.bare(), tmp_path / "m", domain="faces")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_sigterm_leaves_nothing_and_an_old_model_as_it_was(
+    official: OfficialFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, path = tmp_path / "m", official.w_encoder()[0]
+    convert(path, folder)
+
+    def terminated(*args: Any, **kwargs: Any) -> None:
+        assert list(tmp_path.glob(".tmp-*"))
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("SIGTERM was ignored")
+
+    monkeypatch.setattr(model_module, "write_model", terminated)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    with pytest.raises(SystemExit) as caught:
+        convert(official.bare(), folder, domain="faces", overwrite=True)
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert not list(tmp_path.glob(".*"))
+    assert load(folder).model.encoder is not None
+
+
+def test_converting_outside_the_main_thread_leaves_signals_alone(official: OfficialFiles, tmp_path: Path) -> None:
+    thread = threading.Thread(target=convert, args=(official.bare(), tmp_path / "m"), kwargs={"domain": "faces"})
+    thread.start()
+    thread.join()
+    assert load(tmp_path / "m").model.generator.config == official.config

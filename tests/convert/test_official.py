@@ -86,6 +86,7 @@ def test_shared_tensors_that_no_layer_uses_are_left_out_and_named(
     ("opts", "error", "message"),
     [
         ({"encoder_type": "HyperNet"}, CheckpointError, r"encoder_type is 'HyperNet': expected one of SharedWeights"),
+        ({"encoder_type": ["HyperNet"]}, CheckpointError, r"encoder_type is \['HyperNet'\]: expected one of SharedW"),
         ({"layers_to_tune": "5;6"}, CheckpointError, "layers_to_tune is '5;6': expected numbers with commas"),
         ({"layers_to_tune": "11,12"}, CheckpointError, "layers_to_tune names no layer of a generator of 32 px"),
         (
@@ -110,6 +111,14 @@ def test_options_that_the_tensors_contradict_are_refused(
 ) -> None:
     content = official.hyperstyle_content(official.hypernetwork(), **opts)
     with pytest.raises(error, match=rf"hs\.pt: {message}"):
+        official_files.hypernetwork(source(official, content), official.config, SIZE)
+
+
+def test_a_block_without_a_number_is_named_where_no_options_tell_the_layers(official: OfficialFiles) -> None:
+    content = official.hyperstyle_content(official.hypernetwork())
+    del content["opts"]
+    content["state_dict"]["hypernet.refinement_blocks.x.y"] = torch.zeros(1)
+    with pytest.raises(WeightsError, match=r"tensors 1 unexpected \('hypernet\.refinement_blocks\.x\.y'\)"):
         official_files.hypernetwork(source(official, content), official.config, SIZE)
 
 
@@ -154,6 +163,12 @@ def test_a_restyle_encoder_whose_rule_is_not_written_is_refused(official: Offici
     path, encoder = official.restyle("SomeEncoder")
     with pytest.raises(CheckpointError, match="encoder_type 'SomeEncoder' in its 'opts': expected one of Progressive"):
         official_files.restyle_encoder(sniff(path), official.config, SIZE, encoder.latent_avg)
+
+
+def test_a_rule_that_is_a_list_is_refused(official: OfficialFiles) -> None:
+    content = official.encoder_content(official.restyle()[1], ["BackboneEncoder"])  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=r"encoder_type \['BackboneEncoder'\] in its 'opts': expected one of Pro"):
+        official_files.restyle_encoder(source(official, content), official.config, SIZE, torch.zeros(16))
 
 
 def test_a_mean_code_of_another_generator_is_refused(official: OfficialFiles) -> None:

@@ -122,6 +122,27 @@ def test_a_tensor_that_belongs_to_no_part_is_named(official: OfficialFiles) -> N
         sniff(official.save("more.pt", content))
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize("name", ["latent_avg", "to_rgb1.bias", "convs.0.conv.blur.kernel"])
+def test_tensors_that_are_sparse_or_without_numbers_are_named(official: OfficialFiles, name: str) -> None:
+    for change, message in ((torch.Tensor.to_sparse, "is sparse"), (lambda t: t.to("meta"), "has no numbers")):
+        state, mean = official.decoder()
+        content = {**state, "latent_avg": mean}
+        content[name] = change(content[name])
+        with pytest.raises(WeightsError, match=rf"odd\.pt: '{name}' {message} .*: expected a dense tensor"):
+            sniff(official.save("odd.pt", content))
+
+
+def test_a_file_behind_a_closed_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path, *args: Any, **kwargs: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("stat", "open"):
+        monkeypatch.setattr(Path, name, refused)
+    with pytest.raises(CheckpointError, match=r"g\.pt cannot be read: Permission denied"):
+        sniff(tmp_path / "g.pt")
+
+
 def test_a_folder_is_no_file_to_convert(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is a folder: give the file"):
         sniff(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from hyperstyle.checkpoint import read_json
-from hyperstyle.fetch import COLLECTIONS
+from hyperstyle.errors import HubError
+from hyperstyle.fetch import COLLECTIONS, fetch
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 
 GOOD = bytes(range(256)) * 40
@@ -204,6 +206,18 @@ def test_converting_at_once_makes_a_model_that_records_where_it_came_from(
     assert info["origin"] == "toy.pt from org (not its author), Hugging Face model org/generators: toy.pt"
     assert "holds a model already" in taken
     assert "in order" not in taken
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: Any, **kwargs: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
+    file = next(file for collection in COLLECTIONS.values() for file in collection.files)
+    with pytest.raises(
+        HubError, match=rf"^{file.name} cannot be .* the folder .*: Permission denied\. Choose a folder"
+    ):
+        fetch(file, out=tmp_path, accept_third_party=True)
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)

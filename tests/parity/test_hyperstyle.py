@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.convert import read_generator
+from hyperstyle.inversion import Inversion, Source
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
@@ -60,8 +63,10 @@ def offsets(inverter: HyperStyleInverter, step: RefineStep) -> dict[str, npt.NDA
     }
 
 
-def run(inverter: HyperStyleInverter, photo: npt.NDArray[np.uint8], steps: int) -> tuple[dict[str, Any], Tensor]:
-    """The arrays of a recording by name, and the last full picture [3,H,W]."""
+def run(
+    inverter: HyperStyleInverter, photo: npt.NDArray[np.uint8], steps: int
+) -> tuple[dict[str, Any], Tensor, Inversion]:
+    """The arrays of a recording by name, the last full picture [3,H,W], and the inversion."""
     domain = inverter.model.domain
     arrays: dict[str, Any] = {}
     full: list[Tensor] = []
@@ -82,7 +87,7 @@ def run(inverter: HyperStyleInverter, photo: npt.NDArray[np.uint8], steps: int) 
     arrays["w_code"] = inversion.w[0]
     arrays["encoder_out"] = (inversion.w[0] - inverter.model.encoder.latent_avg)[0]
     assert torch.equal(inversion.tensor[0].to(full[0].dtype), full[0].float().to(full[0].dtype))
-    return arrays, full[0]
+    return arrays, full[0], inversion
 
 
 def centre(picture: Tensor, side: int) -> Tensor:
@@ -92,19 +97,29 @@ def centre(picture: Tensor, side: int) -> Tensor:
 
 @pytest.mark.parametrize("case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
 def test_a_converted_model_gives_the_recorded_inversion(
-    checkpoint_maker: CheckpointMaker, converted: Converted, parity: Parity, case: str
+    checkpoint_maker: CheckpointMaker, converted: Converted, parity: Parity, tmp_path: Path, case: str
 ) -> None:
     source, encoder, steps, options = CASES[case]
     with np.load(checkpoint_maker.reference / "hyperstyle" / "golden" / f"{case}.npz") as file:
         golden: dict[str, npt.NDArray[Any]] = dict(file)
     with converted(source, encoder, **options) as inverter:
-        arrays, full = run(inverter, golden["input_u8"], steps)
+        arrays, full, inversion = run(inverter, golden["input_u8"], steps)
     window = centre(full, 128)
     arrays["final_crop128"] = window
     arrays["final_crop128_u8"] = (((window + 1) / 2).clamp(0, 1) * 255).byte().permute(1, 2, 0)
     for name, value in arrays.items():
         parity.check(case, name, value, golden[name])
     parity.covers(case, golden)
+    if case == "faces":  # the file of the original script
+        recorded = np.load(
+            checkpoint_maker.reference / "hyperstyle" / "golden" / "latents.npy", allow_pickle=True
+        ).item()
+        (name,) = recorded
+        replace(inversion, sources=(Source(name),)).export(tmp_path / "official", "official")
+        ours = np.load(tmp_path / "official" / "latents.npy", allow_pickle=True).item()
+        assert list(ours) == [name]
+        assert ours[name].dtype == recorded[name].dtype
+        parity.check(case, "latents.npy", ours[name], recorded[name])
 
 
 @pytest.mark.slow
@@ -116,7 +131,7 @@ def test_in_float64_the_recording_in_float64_is_reproduced(
         golden, photo = dict(file), inputs["input_u8"]
     source, encoder, steps, _ = CASES["faces"]
     with converted(source, encoder, dtype=torch.float64) as inverter:
-        arrays, full = run(inverter, photo, steps)
+        arrays, full, _ = run(inverter, photo, steps)
     for name in [name for name in arrays if name.endswith("_pooled")]:
         arrays[f"{name}_window64"] = arrays.pop(name)[:, 96:160, 96:160]
     arrays["final_crop64"] = centre(full, 64)
@@ -127,7 +142,7 @@ def test_in_float64_the_recording_in_float64_is_reproduced(
 
 @pytest.mark.slow
 def test_offsets_in_a_fine_tuned_generator_give_the_recorded_picture(
-    checkpoint_maker: CheckpointMaker, converted: Converted, parity: Parity
+    checkpoint_maker: CheckpointMaker, converted: Converted, parity: Parity, tmp_path: Path
 ) -> None:
     with np.load(checkpoint_maker.reference / "hyperstyle" / "golden" / "domain_adaptation.npz") as file:
         golden: dict[str, npt.NDArray[Any]] = dict(file)
@@ -142,10 +157,9 @@ def test_offsets_in_a_fine_tuned_generator_give_the_recorded_picture(
         arrays["restyle_latents"] = first.w[0]
         arrays["restyle_y_hat"] = domain.to_input(first.tensor)[0]
     with converted("hyperstyle_1024", "w_encoder_1024") as inverter:
-        target = Generator(GeneratorConfig.official(1024))
-        target.load_state_dict(checkpoint_maker.tensors("stylegan2_1024", "", seed=1000))
+        target = read_generator(checkpoint_maker.write("stylegan2_1024", tmp_path / "target.pt", seed=1000))
         kept = [spec.name for spec in target.layers if spec.resolution >= 128 and not spec.torgb]
-        moved = inverter.invert(photo, align=False, steps=2).transfer(target.eval(), layers=kept, w=first.w)
+        moved = inverter.invert(photo, align=False, steps=2).transfer(target, layers=kept, w=first.w)
         arrays["kept_layers"] = [target.layer(name).index for name in kept]
         arrays["output_pooled"] = domain.to_input(moved.tensor)[0]
         arrays["output_crop128"] = centre(moved.tensor[0], 128)
