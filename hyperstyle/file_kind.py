@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import pickletools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
 
-__all__ = ["FileKind", "file_kind", "reading", "refusal"]
+__all__ = ["FileKind", "check_numbers", "file_kind", "reading", "refusal"]
 
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
@@ -79,6 +81,22 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
         raise CheckpointError(
             f"{path} is a damaged {expected}, or one cut off: {line}. Fetch or make it again."
         ) from error
+
+
+def check_numbers(file: BinaryIO) -> None:
+    """Holds the pickle that begins here against the size of its file, without unpacking; goes back to its start.
+
+    Objects are numbered to be named again, and the unpickler makes room for all up to the largest number at once.
+
+    Raises:
+        ValueError: an object has a number that is larger than the file has bytes.
+    """
+    start, size = file.tell(), file.seek(0, io.SEEK_END)
+    file.seek(start)
+    for opcode, number, _ in pickletools.genops(file):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > size:
+            raise ValueError(f"an object with the number {number} in a file of {size} bytes")
+    file.seek(start)
 
 
 def _start(path: str | Path) -> bytes:

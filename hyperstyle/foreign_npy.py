@@ -7,10 +7,8 @@ stops the reading, and nothing of the file is executed. What is written names th
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
-import pickletools
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.file_kind import file_kind, reading, refusal
+from hyperstyle.file_kind import check_numbers, file_kind, reading, refusal
 from hyperstyle.files import atomic_write
 
 __all__ = ["Floats", "load_arrays", "load_named_arrays", "save_arrays", "save_named_arrays"]
@@ -96,7 +94,7 @@ def _read(path: Path) -> tuple[tuple[int, ...], list[Any]]:
             raise refusal(path, file_kind(path), ".npy file")
         if b"'descr': '|O'" not in _header(file):
             raise CheckpointError(f"{path} holds plain numbers: expected objects, as in latents.npy and weight_deltas.")
-        _check_numbers(file)
+        check_numbers(file)
         found = _Reader(file).load()
     if not isinstance(found, _Array) or not isinstance(found.content, list):
         raise WeightsError(f"{path} holds no array of objects. Expected latents.npy or a file of weight_deltas.")
@@ -108,19 +106,6 @@ def _header(file: BinaryIO) -> bytes:
     major, _ = file.read(2)
     (size,) = struct.unpack("<H", file.read(2)) if major == 1 else struct.unpack("<I", file.read(4))
     return file.read(size)
-
-
-def _check_numbers(file: BinaryIO) -> None:
-    """Raises UnpicklingError where an object has a number that is larger than the file has bytes.
-
-    Objects are numbered to be named again, and the unpickler makes room for all up to the largest number at once.
-    """
-    start, size = file.tell(), file.seek(0, io.SEEK_END)
-    file.seek(start)
-    for opcode, number, _ in pickletools.genops(file):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > size:
-            raise pickle.UnpicklingError(f"an object with the number {number} in a file of {size} bytes")
-    file.seek(start)
 
 
 class _Name:

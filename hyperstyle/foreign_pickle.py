@@ -9,12 +9,11 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import pickletools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import WeightsError
-from hyperstyle.file_kind import file_kind, reading, refusal
+from hyperstyle.file_kind import check_numbers, file_kind, reading, refusal
 
 __all__ = ["PickledObject", "load_pickle"]
 
@@ -40,21 +39,8 @@ def load_pickle(path: str | Path) -> Any:
     if (kind := file_kind(path)) != "pickle":
         raise refusal(path, kind, "pickle")
     with reading(path, "pickle"), Path(path).open("rb") as file:
-        _check_numbers(file)
+        check_numbers(file)
         return _Reader(file).load()
-
-
-def _check_numbers(file: BinaryIO) -> None:
-    """Raises UnpicklingError where an object has a number that is larger than the file has bytes.
-
-    Objects are numbered to be named again, and the unpickler makes room for all up to the largest number at once.
-    """
-    start, size = file.tell(), file.seek(0, io.SEEK_END)
-    file.seek(start)
-    for opcode, number, _ in pickletools.genops(file):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(number or 0) > size:
-            raise pickle.UnpicklingError(f"an object with the number {number} in a file of {size} bytes")
-    file.seek(start)
 
 
 def _no_state(_: object, state: object) -> None:

@@ -16,7 +16,7 @@ from hyperstyle.errors import ConfigError, LandmarkError
 from hyperstyle.images import ImageSource, load_image
 from hyperstyle.modes import quiet
 
-__all__ = ["Crop", "crop", "ffhq_quad"]
+__all__ = ["Crop", "crop", "ffhq_quad", "five_points"]
 
 Points = npt.NDArray[np.float64]
 
@@ -160,13 +160,17 @@ def _checked(landmarks: npt.ArrayLike) -> Points:
     return points
 
 
+def five_points(points: Points) -> Points:
+    """Of [68, 2] or [5, 2] points the five: left eye, right eye, nose, left and right corner of the mouth, [5, 2]."""
+    if len(points) == 5:
+        return points
+    eyes = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
+    return np.stack([*eyes, points[30], points[48], points[54]])
+
+
 def _square(points: Points) -> tuple[Points, float]:
     """The square's corners and its side."""
-    if len(points) == 68:
-        left_eye, right_eye = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
-        left_mouth, right_mouth = points[48], points[54]
-    else:
-        left_eye, right_eye, _, left_mouth, right_mouth = points
+    left_eye, right_eye, _, left_mouth, right_mouth = five_points(points)
     eyes = (left_eye + right_eye) * 0.5
     across = right_eye - left_eye
     down = (left_mouth + right_mouth) * 0.5 - eyes

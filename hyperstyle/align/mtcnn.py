@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.align.crop import ffhq_quad
+from hyperstyle.align.crop import ffhq_quad, five_points
 from hyperstyle.errors import ConfigError, MissingFileError
 from hyperstyle.images import ImageSource, load_image, to_tensor
 from hyperstyle.networks.mtcnn import Mtcnn, load_mtcnn
@@ -249,10 +249,7 @@ def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
         ImageError: a picture that `load_image` refuses.
     """
     ffhq_quad(landmarks)  # refuses what are no points of a face
-    points = np.asarray(landmarks, dtype=np.float64)
-    if len(points) == 68:
-        eyes = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
-        points = np.stack([*eyes, points[30], points[48], points[54]])
+    points = five_points(np.asarray(landmarks, dtype=np.float64))
 
     # As complex numbers: point = turn * template + shift, with the least sum of squares.
     template, wanted = (np.array(rows) @ [1, 1j] for rows in (_TEMPLATE, points))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.align.crop import Crop, crop
+from hyperstyle.align.crop import Crop, crop, five_points
 from hyperstyle.align.decision import Align, Choice, Face, decide
 from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.align.source import Placement, Source
@@ -111,11 +111,7 @@ def _doubt(cut: Crop, photo: Image.Image, domain: Domain) -> str:
 
 def _agree(points: npt.NDArray[np.float64]) -> bool:
     """Whether eyes, mouth, and the way from the eyes to the mouth agree on where the right of the face is."""
-    if len(points) == 68:
-        left_eye, right_eye = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
-        left_mouth, right_mouth = points[48], points[54]
-    else:
-        left_eye, right_eye, _, left_mouth, right_mouth = points
+    left_eye, right_eye, _, left_mouth, right_mouth = five_points(points)
     across, mouth = right_eye - left_eye, right_mouth - left_mouth
     x, y = (left_mouth + right_mouth - left_eye - right_eye) / 2
     turned = np.array([y, -x])  # from eyes to mouth, after a quarter turn

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.align.crop import ffhq_quad
+from hyperstyle.align.crop import ffhq_quad, five_points
 from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.avatars.factors import sample_factors, select
 from hyperstyle.avatars.render import render
@@ -182,10 +182,10 @@ def _measured(detector: LandmarkDetector, picture: Image.Image, truth: Points) -
     start = time.perf_counter()
     faces = detector(picture)
     seconds = time.perf_counter() - start
-    left, right = _five(truth)[:2]
+    left, right = five_points(truth)[:2]
     eyes = float(np.hypot(*(right - left)))
     distances = [
-        float(np.hypot(*(points - (truth if len(points) == 68 else _five(truth))).T).mean()) for points in faces
+        float(np.hypot(*(points - (truth if len(points) == 68 else five_points(truth))).T).mean()) for points in faces
     ]
     if not distances or min(distances) > _NEAR * eyes:
         return _Measured(None, len(faces), seconds)
@@ -233,8 +233,3 @@ def _pairs(first: Sequence[Points], second: Sequence[Points]) -> list[tuple[floa
 def _apart(quad: Points, other: Points) -> tuple[float, float]:
     """Mean distance of the corners of two crops, and the side of the other one."""
     return float(np.hypot(*(quad - other).T).mean()), float(np.hypot(*(other[1] - other[0])))
-
-
-def _five(points: Points) -> Points:
-    """Left eye, right eye, nose, left and right corner of the mouth, of 68 points."""
-    return np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]])
