@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hyperstyle.cli.arguments import add_model_arguments, load_inverter
 from hyperstyle.cli.evaluate_text import alignment_text, differences_text, editing_text, reconstruction_text
 from hyperstyle.cli.pasting import add_pasting_parser
+from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.video import add_jitter_parser
 from hyperstyle.errors import ConfigError
 
@@ -136,7 +136,7 @@ def run_reconstruction(args: argparse.Namespace) -> int:
     if settings is not None:
         perceptual_network(inverter.model)
     crops = _held_out(inverter, args.count)
-    with _progress(args.quiet) as show:
+    with progress_bar(args.quiet) as show:
         result = evaluate_reconstruction(inverter, crops, curve=args.curve, optimised=settings, on_progress=show)
     found: dict[str, Any] = {
         "rows": [asdict(row) for row in result.rows],
@@ -170,7 +170,7 @@ def run_editing(args: argparse.Namespace) -> int:
     inverter = load_inverter(args)
     edits = measurable_edits(inverter.model, args.edits)
     crops = _held_out(inverter, args.count)
-    with _progress(args.quiet) as show:
+    with progress_bar(args.quiet) as show:
         result = evaluate_editing(inverter, crops, edits, points=args.points, on_progress=show)
     found = {"population_std": dict(result.population_std), "edits": [asdict(curve) for curve in result.curves]}
     print(editing_text(result))
@@ -193,7 +193,7 @@ def run_alignment(args: argparse.Namespace) -> int:
     if detector is None:
         raise ConfigError("this model has no aligner. Use one that has, or --aligner dlib.")
     crop_size = inverter.model.domain.input_size[0]
-    with _progress(args.quiet) as show:
+    with progress_bar(args.quiet) as show:
         rows = evaluate_alignment(detector, count=args.count, size=args.size, crop_size=crop_size, on_progress=show)
         apart: tuple[Difference, ...] = ()
         if photos:
@@ -250,25 +250,6 @@ def _held_out(inverter: HyperStyleInverter, count: int) -> Tensor:
     if not domain.drawn:
         raise ConfigError(f"the held-out pictures are avatars; this model's domain is {domain.name!r}.")
     return held_out_avatars(count, domain.input_size[0])
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar that starts again with each kind of work."""
-    from tqdm import tqdm
-
-    with tqdm(disable=quiet) as bar:
-        doing = ""
-
-        def show(what: str, done: int, total: int) -> None:
-            nonlocal doing
-            if what != doing:
-                doing = what
-                bar.reset(total)
-                bar.set_description(what)
-            bar.update(done - bar.n)
-
-        yield show
 
 
 def _write(

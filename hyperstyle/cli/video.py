@@ -7,12 +7,12 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
+from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError, EditError, did_you_mean
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
         check_folder(out)
     writable_folder(out.parent)
     aligned = args.align != "no" and inverter.model.domain.aligner == "face"
-    with _progress(args.quiet) as show:
+    with progress_bar(args.quiet, unit="frame") as show:
         track = _track(args, inverter, frames, show) if aligned else None
         edited = edit_frames(
             inverter,
@@ -135,7 +135,7 @@ def run_jitter(args: argparse.Namespace) -> int:
     detector = None if args.noise is not None else load_inverter(args).aligner
     if detector is None and args.noise is None:
         raise ConfigError(f"the model {args.model!r} has no detector. Give --noise, such as --noise 1.")
-    with _progress(args.quiet) as show:
+    with progress_bar(args.quiet, unit="frame") as show:
         found = evaluate_jitter(
             args.count, detector=detector, noise=args.noise or 0.0, width=args.smoothing, on_progress=show
         )
@@ -188,22 +188,3 @@ def _names(frames: FrameFolder | Clip) -> Iterator[str]:
     if isinstance(frames, FrameFolder):
         return (file.stem for file in frames.files)
     return (f"{number:06d}" for number in itertools.count())
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    """A bar that starts again with each kind of work."""
-    from tqdm import tqdm
-
-    with tqdm(unit="frame", disable=quiet) as bar:
-        doing = ""
-
-        def show(what: str, done: int, total: int | None) -> None:
-            nonlocal doing
-            if what != doing:
-                doing = what
-                bar.reset(total)
-                bar.set_description(what)
-            bar.update(done - bar.n)
-
-        yield show

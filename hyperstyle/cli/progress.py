@@ -1,0 +1,32 @@
+"""The progress bar of commands whose work comes in several kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(quiet: bool, unit: str = "it") -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar that starts again with each kind of work: gives a function of (what, done, total).
+
+    Args:
+        quiet: show nothing.
+        unit: of what is counted.
+    """
+    from tqdm import tqdm
+
+    with tqdm(unit=unit, disable=quiet) as bar:
+        doing = ""
+
+        def show(what: str, done: int, total: int | None) -> None:
+            nonlocal doing
+            if what != doing:
+                doing = what
+                bar.reset(total)
+                bar.set_description(what)
+            bar.update(done - bar.n)
+
+        yield show
