@@ -23,6 +23,7 @@ __all__ = [
     "CLIP_SUFFIXES",
     "Clip",
     "FrameFolder",
+    "check_clip",
     "check_folder",
     "check_pyav",
     "open_frames",
@@ -35,6 +36,7 @@ CLIP_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 
 _PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _USUAL_RATE = Fraction(25)  # for files that do not say
+_SLOWEST = 0.001  # frames per second; rates are written as fractions of small numbers
 _BT709 = 1  # the number of ITU-R BT.709 in H.264's tables of colour spaces, primaries and transfer functions
 _STUDIO_RANGE = 1  # levels from 16 to 235, as players expect
 _TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
@@ -106,7 +108,7 @@ def check_pyav() -> None:
 
 
 def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
-    """The frames of a folder or a video file.
+    """The frames of a folder, hidden files left out, or a video file.
 
     Raises:
         ImageError: nothing is there, a folder without pictures, or a file that is no video.
@@ -114,7 +116,7 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
     """
     path = Path(path)
     if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in _PICTURES and file.is_file()]
+        files = [file for file in path.iterdir() if _is_picture(file)]
         if not files:
             raise ImageError(f"The folder {str(path)!r} holds no pictures; looked for {', '.join(_PICTURES)}.")
         return FrameFolder(path, tuple(sorted(files, key=_natural)))
@@ -171,12 +173,28 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
             if file.exists():
                 raise ConfigError(f"Two frames are named {name!r}. Rename one of them; suffixes do not count.")
             save_image(frame, file)
-        if target.exists():
-            target.rmdir()
-        temporary.rename(target)
+        try:
+            if target.exists():
+                target.rmdir()
+            temporary.rename(target)
+        except OSError as error:
+            raise ConfigError(
+                f"The folder {os.fspath(folder)!r} cannot be put in its place: {error.strerror}. Choose another one."
+            ) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def check_clip(path: str | os.PathLike[str], rate: Fraction | float) -> None:
+    """Raises what `write_clip` would raise without looking at a frame: better before the work than after."""
+    if Path(path).suffix.lower() != ".mp4":
+        raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
+    if Path(path).is_dir():
+        raise ConfigError(f"{os.fspath(path)!r} is a folder, and by its name a clip was asked for. Choose another one.")
+    if not _SLOWEST <= rate < float("inf"):
+        raise ConfigError(f"A clip of {rate} frames per second: expected {_SLOWEST} or more, such as 25.")
+    check_pyav()
 
 
 def write_clip(frames: Iterable[Image.Image], path: str | os.PathLike[str], rate: Fraction | float) -> None:
@@ -190,15 +208,11 @@ def write_clip(frames: Iterable[Image.Image], path: str | os.PathLike[str], rate
         rate: frames per second.
 
     Raises:
-        ConfigError: another suffix than .mp4, a rate that is not positive, or no frame at all.
+        ConfigError: another suffix than .mp4 or the name of a folder, a rate below 0.001, or no frame at all.
         ImageError: frames of different sizes, or a file that cannot be written. Nothing is left behind then.
         MissingDependencyError: PyAV is not installed.
     """
-    if Path(path).suffix.lower() != ".mp4":
-        raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
-    if not 0 < rate < float("inf"):
-        raise ConfigError(f"A clip of {rate} frames per second: expected a positive number, such as 25.")
-    check_pyav()
+    check_clip(path, rate)
     import av
 
     with atomic_write(path, error=ImageError) as temporary:
@@ -247,7 +261,11 @@ def _even(picture: Image.Image) -> Image.Image:
     return wide
 
 
-def _natural(file: Path) -> list[tuple[int, str]]:
-    """A key under which numbers within names sort by value."""
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in _PICTURES and not file.name.startswith(".") and file.is_file()
+
+
+def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+    """A key under which numbers within names sort by value; names that are equal then sort as they are."""
     parts = re.split(r"(\d+)", file.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts], file.name

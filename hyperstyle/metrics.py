@@ -8,10 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.mtcnn import identity_crop
 from hyperstyle.errors import ImageError
+from hyperstyle.images import to_pil
+from hyperstyle.networks.similarity import Similarity
 from hyperstyle.networks.traits import TraitNetwork
 
-__all__ = ["cosine", "identity", "l1", "l2", "ms_ssim", "ms_ssim_reference", "perceptual"]
+__all__ = ["cosine", "identity", "l1", "l2", "ms_ssim", "ms_ssim_reference", "perceptual", "published_identity"]
 
 _LEVEL_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
@@ -115,3 +119,32 @@ def identity(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Cosine [B] of vectors [B,E], such as those of `networks.similarity.Similarity`; 1 - cosine is a loss."""
     return F.cosine_similarity(a, b)
+
+
+@torch.no_grad()
+def published_identity(a: Tensor, b: Tensor, network: Similarity, detector: LandmarkDetector) -> Tensor:
+    """Identity similarity [B] the way the official evaluation measures it: between faces found anew in both pictures.
+
+    In each picture the first face found is put where face recognition expects it (`identity_crop`, 112 px); the figure
+    is the cosine of what the network makes of the two. It is NaN where one of the pictures shows no face: the official
+    evaluation leaves such pairs out, as `Tensor.nanmean` does.
+
+    Args:
+        a, b: the pictures, rounded to 256 levels as files would hold them.
+        network: for published figures that of `networks.similarity.load_curricular`, in evaluation mode, on the device
+            of the pictures.
+        detector: for published figures `MtcnnDetector(weights, confidence=0.35)`.
+
+    Raises:
+        ImageError: pictures of different shapes, or not finite. What the detector raises.
+    """
+    _check(a, b)
+    found = torch.full((len(a),), torch.nan, device=a.device)
+    for i, pair in enumerate(zip(a, b, strict=True)):
+        pictures = [to_pil(one) for one in pair]
+        faces = [detector(picture) for picture in pictures]
+        if all(faces):
+            crops = [identity_crop(picture, points[0]) for picture, points in zip(pictures, faces, strict=True)]
+            one, other = network(torch.stack(crops).to(a.device))
+            found[i] = one @ other
+    return found

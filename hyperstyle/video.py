@@ -14,11 +14,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from hyperstyle.align import paste_back as paste
-from hyperstyle.align.smoothing import LONGEST_GAP, follow_face, smooth
+from hyperstyle.align.smoothing import LONGEST_GAP, alike_only, follow_face, smooth
 from hyperstyle.errors import (
     AlignmentError,
     ConfigError,
     EditError,
+    ImageError,
     LandmarkError,
     NoFaceError,
     did_you_mean,
@@ -28,7 +29,7 @@ from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.codes import OffsetCodes
 
-__all__ = ["Progress", "edit_frames", "track_face"]
+__all__ = ["Progress", "edit_frames", "steady_track", "track_face"]
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many frames are done, and how many there are (None where that is not known)."""
@@ -50,19 +51,24 @@ def track_face(
 
     Raises:
         AlignmentError: the inverter has no aligner. NoFaceError: no frame shows a face.
-        ConfigError: there are no frames. ImageError: a frame cannot be read.
+        ConfigError: there are no frames. ImageError: a frame cannot be read, or has another size.
     """
     if inverter.aligner is None:
         raise AlignmentError(
             "the frames need to be cut out around the face, and this inverter has no aligner that finds it. Pass one, "
             "or landmarks=... for every frame; frames that already are aligned crops go through with align=False."
         )
-    size = (0, 0)
+    size: tuple[int, int] | None = None
 
     def pictures() -> Iterator[Image.Image]:
         nonlocal size
-        for frame in frames:
+        for number, frame in enumerate(frames):
             picture = load_image(frame)
+            if size is not None and picture.size != size:
+                raise ImageError(
+                    f"Frame {number} is {picture.width} x {picture.height} px and those before it {size[0]} x "
+                    f"{size[1]}: a face is followed through frames of one size. Edit frames of other sizes apart."
+                )
             size = picture.size
             yield picture
 
@@ -71,7 +77,7 @@ def track_face(
             on_progress("finding the face", done, _length(frames))
 
     track = follow_face(inverter.aligner, pictures(), face=face, on_frame=show)
-    if not track:
+    if size is None:
         raise ConfigError("there are no frames: expected at least one.")
     if all(points is None for points in track):
         raise NoFaceError(
@@ -79,6 +85,27 @@ def track_face(
             "face, pass landmarks, or align=False where the frames already are aligned crops."
         )
     return track
+
+
+def steady_track(
+    frames: Iterable[ImageSource], found: Track, *, width: float = 3.0, paste_back: bool = True
+) -> list[npt.NDArray[np.float64] | None]:
+    """What `track_face` found, smoothed and filled, as `edit_frames` takes it.
+
+    Args:
+        frames: the clip.
+        found: a track; see `align.smoothing`.
+        width: of the filter; see `smooth`.
+        paste_back: fill only short gaps, and of these only frames that look like those around them (`alike_only`);
+            False fills every gap, as every frame has a crop then.
+
+    Raises:
+        ConfigError, LandmarkError: see `smooth`. ImageError: a frame cannot be read.
+    """
+    if not paste_back:
+        return smooth(found, width=width, longest_gap=None)
+    smoothed = smooth(found, width=width, longest_gap=LONGEST_GAP)
+    return alike_only(smoothed, found, (load_image(frame) for frame in frames))
 
 
 def edit_frames(
@@ -96,12 +123,13 @@ def edit_frames(
 ) -> Iterator[Image.Image]:
     """Edits a clip, frame by frame; a few frames are in memory at a time.
 
-    The frames are gone through two or three times: for the face, for the offsets of the clip, and for the edit. The
-    landmarks found are smoothed with the defaults of `align.smoothing.smooth`.
+    The frames are gone through up to four times: for the face, for a look at the gaps, for the offsets of the clip, and
+    for the edit. The landmarks found are smoothed with the defaults of `steady_track`.
 
     Args:
         inverter: the model, and the aligner that finds the face.
-        frames: a list, or anything that can be gone through several times (`frames.open_frames`); of one shot.
+        frames: a list, or anything that can be gone through several times (`frames.open_frames`); of one shot
+            and one size.
         edits: name -> strength, the same in all frames.
         offsets: "clip" takes the mean of the weight offsets (paper, Eq. 6) of a few frames spread over the clip for
             all of it, so that only the code w follows the movement; "frame" predicts them for every frame anew.
@@ -138,7 +166,7 @@ def edit_frames(
     if not align and (paste_back or landmarks is not None):
         raise ConfigError(
             "frames that are not cut out around a face have nothing to be pasted back into, and no use for landmarks. "
-            "Use paste_back=False without landmarks."
+            "Leave both out: paste_back=False, landmarks=None."
         )
 
     def run() -> Iterator[Image.Image]:
@@ -147,9 +175,11 @@ def edit_frames(
             track = landmarks
         elif align:
             found = track_face(inverter, frames, face=face, on_progress=on_progress)
-            track = smooth(found, longest_gap=LONGEST_GAP if paste_back else None)
+            track = steady_track(frames, found, paste_back=paste_back)
         else:
             track = [None] * sum(1 for _ in frames)
+        if not track:
+            raise ConfigError("there are no frames: expected at least one.")
         missing = [number for number, points in enumerate(track) if points is None]
         if align and missing and not paste_back:
             raise LandmarkError(

@@ -24,9 +24,9 @@ def ramps(count: int = 5, size: tuple[int, int] = (64, 48)) -> list[Image.Image]
     ]
 
 
-def broken(frames: list[Image.Image]) -> Iterator[Image.Image]:
+def broken(frames: list[Image.Image], error: type[BaseException]) -> Iterator[Image.Image]:
     yield from frames
-    raise RuntimeError("the third frame failed")
+    raise error("the third frame failed")
 
 
 class TestFolders:
@@ -34,10 +34,28 @@ class TestFolders:
         for name in ("f10.png", "f9.jpg", "F2.PNG", "f1.webp"):
             Image.new("RGB", (16, 16)).save(tmp_path / name)
         (tmp_path / "notes.txt").write_text("no frame", encoding="utf-8")
+        (tmp_path / "._f9.jpg").write_bytes(b"what some systems note about f9.jpg")
+        (tmp_path / "f3.png").mkdir()
         frames = open_frames(tmp_path)
         assert isinstance(frames, FrameFolder)
         assert [file.name for file in frames.files] == ["f1.webp", "F2.PNG", "f9.jpg", "f10.png"]
         assert len(frames) == len(list(frames)) == len(list(frames)) == 4
+
+    def test_names_of_equal_numbers_have_an_order_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        files = [tmp_path / name for name in ("f1.png", "f01.png", "F1.png")]
+        monkeypatch.setattr(Path, "is_file", lambda path: True)
+        for listed in (files, files[::-1]):
+            monkeypatch.setattr(Path, "iterdir", lambda path, listed=listed: iter(listed))
+            frames = open_frames(tmp_path)
+            assert isinstance(frames, FrameFolder)
+            assert [file.name for file in frames.files] == ["F1.png", "f01.png", "f1.png"]
+
+    def test_a_picture_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+        write_folder(ramps(), tmp_path / "in", "abcde")
+        (tmp_path / "in" / "c.png").write_bytes((tmp_path / "in" / "c.png").read_bytes()[:60])
+        with pytest.raises(ImageError, match=r"c\.png"):
+            write_folder(open_frames(tmp_path / "in"), tmp_path / "out", "abcde")
+        assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
     def test_what_was_written_is_read_again(self, tmp_path: Path) -> None:
         write_folder(ramps(), tmp_path / "a" / "out", "abcde")
@@ -45,10 +63,21 @@ class TestFolders:
         assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in ramps()]
         assert [path.name for path in (tmp_path / "a").iterdir()] == ["out"]
 
-    def test_where_the_frames_fail_nothing_is_left(self, tmp_path: Path) -> None:
-        with pytest.raises(RuntimeError):
-            write_folder(broken(ramps(2)), tmp_path / "out", "abcde")
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_where_the_frames_fail_nothing_is_left(self, tmp_path: Path, error: type[BaseException]) -> None:
+        with pytest.raises(error):
+            write_folder(broken(ramps(2), error), tmp_path / "out", "abcde")
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_that_is_filled_meanwhile_is_left_alone(self, tmp_path: Path) -> None:
+        def frames() -> Iterator[Image.Image]:
+            yield from ramps(1)
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "mine.png").write_bytes(b"mine")
+
+        with pytest.raises(ConfigError, match="cannot be put in its place"):
+            write_folder(frames(), tmp_path / "out", "abcde")
+        assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["out", "out/mine.png"]
 
     def test_a_folder_that_holds_something_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "mine.png").write_bytes(b"mine")
@@ -121,10 +150,15 @@ class TestClips:
         assert frame.size == picture.size
         assert np.abs(np.asarray(frame, dtype=float) - np.asarray(picture)).mean() < 6
 
+    def test_a_clip_of_one_frame_is_written_and_read(self, tmp_path: Path) -> None:
+        write_clip(ramps(1), tmp_path / "a.mp4", 25)
+        assert [frame.size for frame in open_frames(tmp_path / "a.mp4")] == [(64, 48)]
+
     def test_where_the_frames_fail_the_old_file_stays(self, tmp_path: Path) -> None:
         (tmp_path / "a.mp4").write_bytes(b"old")
-        with pytest.raises(RuntimeError):
-            write_clip(broken(ramps(2)), tmp_path / "a.mp4", 25)
+        for error in (RuntimeError, KeyboardInterrupt):
+            with pytest.raises(error):
+                write_clip(broken(ramps(2), error), tmp_path / "a.mp4", 25)
         with pytest.raises(ImageError, match="Frame 1 is 32 x 32 px and the first one 64 x 48"):
             write_clip([*ramps(1), Image.new("RGB", (32, 32))], tmp_path / "a.mp4", 25)
         with pytest.raises(ConfigError, match="no frames"):
@@ -145,9 +179,17 @@ class TestClips:
 
 
 @pytest.mark.parametrize(
-    ("name", "rate", "message"), [("a.gif", 25, "ends in .mp4"), ("a.mp4", 0, "0 frames per second")]
+    ("name", "rate", "message"),
+    [
+        ("a.gif", 25, "ends in .mp4"),
+        ("a.mp4", 0, "0 frames per second"),
+        ("a.mp4", 0.0001, "expected 0.001 or more"),
+        ("a.mp4", float("nan"), "nan frames per second"),
+        ("folder.mp4", 25, "is a folder"),
+    ],
 )
 def test_clips_of_another_kind_are_refused(tmp_path: Path, name: str, rate: float, message: str) -> None:
+    (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(ConfigError, match=message):
         write_clip(ramps(), tmp_path / name, rate)
 

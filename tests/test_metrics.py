@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from hyperstyle import metrics
+from hyperstyle.align.mtcnn import identity_crop
 from hyperstyle.errors import ImageError
+from hyperstyle.images import to_pil
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 
@@ -156,3 +160,26 @@ def test_a_batch_has_the_figures_of_its_pictures(picture: Tensor, judge: TraitNe
     for row in rows:
         singles = torch.cat([row(picture[i : i + 1], other[i : i + 1]) for i in range(2)])
         torch.testing.assert_close(row(picture, other), singles, atol=2e-5, rtol=0)
+
+
+def test_the_published_identity_compares_the_first_faces_and_leaves_out_pictures_without_one(picture: Tensor) -> None:
+    face = np.array([(20, 24), (42, 25), (31, 34), (22, 46), (40, 45)], float)
+
+    def detector(photo: Image.Image) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+        return [] if photo.getextrema() == ((0, 0),) * 3 else [face, face + 9]  # none in a black picture
+
+    def network(image: Tensor) -> Tensor:
+        assert tuple(image.shape[1:]) == (3, 112, 112)
+        return F.normalize(F.avg_pool2d(image, 16).flatten(1))
+
+    black = torch.full_like(picture[0], -1)
+    a, b = torch.stack([*picture, black, picture[0]]), torch.stack([picture[0], *picture.flip(0), black])
+    found = metrics.published_identity(a, b, network, detector)
+    mine, other = (network(identity_crop(to_pil(one), face)[None])[0] for one in picture)
+    assert found[:2].tolist() == pytest.approx([1, 1])
+    assert found[2:].isnan().tolist() == [True, True]
+    (crossed,) = metrics.published_identity(picture[:1], picture[1:], network, detector).tolist()
+    assert crossed == pytest.approx((mine @ other).item())
+    assert crossed < 0.9
+    with pytest.raises(ImageError, match="expected the same"):
+        metrics.published_identity(a, b[:1], network, detector)

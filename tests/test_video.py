@@ -14,12 +14,12 @@ from PIL import Image
 from hyperstyle.align import ffhq_quad
 from hyperstyle.align.smoothing import quad_jitter, smooth
 from hyperstyle.avatars.clip import turning_head
-from hyperstyle.errors import AlignmentError, ConfigError, EditError, LandmarkError, NoFaceError
+from hyperstyle.errors import AlignmentError, ConfigError, EditError, ImageError, LandmarkError, NoFaceError
 from hyperstyle.evaluation.jitter import evaluate_jitter
 from hyperstyle.images import to_images
 from hyperstyle.inversion import TOGETHER
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.video import edit_frames, track_face
+from hyperstyle.video import edit_frames, steady_track, track_face
 
 Points = npt.NDArray[np.float64]
 SIZE = (96, 80)
@@ -116,6 +116,23 @@ def test_frames_without_landmarks_stay_as_they_are(
     edited = list(edit_frames(tiny_inverter, frames, {"age": 3.0}, landmarks=track))
     same = [a.tobytes() == b.tobytes() for a, b in zip(edited, frames, strict=True)]
     assert [number for number, equal in enumerate(same) if equal] == [0, 3, 4]
+
+
+def test_frames_without_the_face_in_a_gap_stay_as_they_are(
+    inverter: HyperStyleInverter, frames: list[Image.Image]
+) -> None:
+    """Black, and another picture, beside frame 5, which shows the face and is only missed."""
+    other = Image.fromarray(np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)).resize(SIZE)
+    cut = {2: Image.new("RGB", SIZE), 8: other, COUNT - 1: Image.new("RGB", SIZE)}
+    shown = [cut.get(number, frame) for number, frame in enumerate(frames)]
+    find = inverter.aligner
+    assert find is not None
+    inverter.aligner = lambda photo: [] if photo in cut.values() else find(photo)
+    edited = edit_frames(inverter, shown, {"age": 3.0})
+    same = [a.tobytes() == b.tobytes() for a, b in zip(edited, shown, strict=True)]
+    assert [number for number, equal in enumerate(same) if equal] == sorted(cut)
+    crops = steady_track(shown, track_face(inverter, shown), paste_back=False)
+    assert all(points is not None for points in crops)
 
 
 def test_landmarks_that_are_given_are_taken_as_they_are(
@@ -244,6 +261,15 @@ class TestRefused:
     def test_no_frames_at_all(self, inverter: HyperStyleInverter) -> None:
         with pytest.raises(ConfigError, match="no frames"):
             list(edit_frames(inverter, [], {"age": 2.0}))
+        with pytest.raises(ConfigError, match="no frames"):
+            list(edit_frames(inverter, [], {"age": 2.0}, align=False, paste_back=False))
+
+    def test_frames_of_several_sizes_when_the_first_other_one_is_looked_at(
+        self, inverter: HyperStyleInverter, frames: list[Image.Image]
+    ) -> None:
+        mixed = [*frames[:2], frames[2].resize((48, 40)), *frames[3:]]
+        with pytest.raises(ImageError, match="Frame 2 is 48 x 40 px and those before it 96 x 80"):
+            list(edit_frames(inverter, mixed, {"age": 2.0}))
 
     @pytest.mark.parametrize(("count", "size"), [(1, SIZE), (9, (32, 80))])
     def test_a_clip_that_cannot_be_drawn(self, count: int, size: tuple[int, int]) -> None:
@@ -261,6 +287,17 @@ class TestMeasured:
     def test_true_landmarks_are_followed_without_error(self) -> None:
         found = evaluate_jitter(8, size=SIZE)
         assert found.error_found == 0
+
+    @pytest.mark.parametrize("count", [8, 96])
+    def test_the_head_turns_at_one_speed_however_many_the_frames(self, count: int) -> None:
+        usual, found = evaluate_jitter(48, size=SIZE), evaluate_jitter(count, size=SIZE)
+        assert found.jitter_true == pytest.approx(usual.jitter_true, rel=0.2)
+        assert found.jitter_smoothed == pytest.approx(found.jitter_true, rel=0.1)
+
+    @pytest.mark.parametrize("count", [2, 0, -1])
+    def test_too_few_frames_to_shake_are_refused(self, count: int) -> None:
+        with pytest.raises(ConfigError, match=f"A clip of {count} frames: expected 3 or more"):
+            evaluate_jitter(count)
 
     def test_noise_out_of_range_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="Noise of -1"):

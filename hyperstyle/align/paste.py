@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -71,8 +72,8 @@ def paste_back(
     """
     if mode not in ("difference", "replace"):
         raise ConfigError(f"Unknown mode {mode!r}. Use 'difference' or 'replace'.")
-    if not 0 <= feather <= 0.5:
-        raise ConfigError(f"feather is {feather}, a fraction of the quad's side; give a number from 0 to 0.5.")
+    if isinstance(feather, bool) or not isinstance(feather, Real) or not 0 <= feather <= 0.5:
+        raise ConfigError(f"feather is {feather!r}, a fraction of the quad's side; give a number from 0 to 0.5.")
     if not isinstance(photo, Image.Image):
         raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
     picture, unedited = _crops(edited, reference, mode)

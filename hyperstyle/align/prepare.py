@@ -24,9 +24,12 @@ MOST_OUTSIDE = 0.3
 """Share of a face's square that may lie outside its photo before the crop counts as doubtful."""
 
 SMALLEST_SIDE = 0.5
-"""Side of a face in its photo, as a fraction of what the encoder sees, below which the crop counts as doubtful."""
+"""Side of a face in its photo, or of a picture taken as it is, as a fraction of what the encoder sees, below which the
+crop counts as doubtful.
+"""
 
 _LEAST_AGREEMENT = 0.5  # cosine between the two directions that say where a face's right is: 60 degrees apart
+_PLAIN = 8  # levels; a picture whose colours differ by less shows nothing
 _SMALLEST_CROP = 256  # faces are cut out at least this large, then averaged down
 
 
@@ -76,12 +79,14 @@ def prepare(
 
     prepared = []
     for choice in choices:
-        placement, doubt, seen = None, "", picture
-        if choice.landmarks is not None:
+        placement, seen = None, picture
+        if choice.landmarks is None:
+            doubt = _doubt_as_it_is(picture, domain)
+        else:
             side = max(_SMALLEST_CROP, domain.size)
             cut = crop(picture, choice.landmarks, side, side)
             seen, placement = cut.image, Placement(cut.footprint, cut.landmarks, cut.source_size)
-            doubt = _doubt(cut, picture, domain)
+            doubt = _doubt(cut, picture, domain, given=landmarks is not None)
         source = Source(name, choice.note, photo, placement)
         prepared.append(Prepared(to_tensor(resize(seen, domain.input_size)), source, doubt))
     return prepared
@@ -97,16 +102,34 @@ def outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
     return 1.0 - float(inside.mean())
 
 
-def _doubt(cut: Crop, photo: Image.Image, domain: Domain) -> str:
+def _doubt_as_it_is(picture: Image.Image, domain: Domain) -> str:
+    if all(high - low < _PLAIN for low, high in np.reshape(picture.getextrema(), (3, 2))):
+        return "it is of one colour all over"
+    if min(picture.size) < SMALLEST_SIDE * min(domain.input_size):
+        width, height = picture.size
+        return f"it has only {width} x {height} px; {min(domain.input_size)} are looked at"
+    return ""
+
+
+def _doubt(cut: Crop, photo: Image.Image, domain: Domain, *, given: bool) -> str:
+    """What looks wrong. `given` points may be in reversed order; a detector that finds a face on its head means it."""
     if not _agree(cut.landmarks):
         return "its landmarks contradict each other, as where they are mirrored or in another order"
     quad = cut.quad
+    if given and _on_its_head(quad):
+        return "its landmarks put the face on its head: right where the photo shows it so, else they are reversed"
     share, side = outside(quad, photo.size), float(np.linalg.norm(quad[3] - quad[0]))
     if share > MOST_OUTSIDE:
         return f"{share:.0%} of the square around the face lie outside the photo and had to be made up"
     if side < SMALLEST_SIDE * min(domain.input_size):
         return f"the square around the face has only {side:.0f} px in the photo; {min(domain.input_size)} are looked at"
     return ""
+
+
+def _on_its_head(quad: npt.NDArray[np.float64]) -> bool:
+    """Whether the square is turned by more than 120 degrees."""
+    down = quad[1] - quad[0]
+    return bool(down[1] < -0.5 * np.hypot(*down))
 
 
 def _agree(points: npt.NDArray[np.float64]) -> bool:

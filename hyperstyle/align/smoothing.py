@@ -7,7 +7,9 @@ face was found.
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from numbers import Integral
 from typing import Literal
 
@@ -15,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.align.crop import ffhq_quad
+from hyperstyle.align.crop import crop, ffhq_quad
 from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.errors import ConfigError, LandmarkError
 
-__all__ = ["LONGEST_GAP", "follow_face", "quad_jitter", "smooth"]
+__all__ = ["LONGEST_GAP", "alike_only", "follow_face", "quad_jitter", "smooth"]
 
 Points = npt.NDArray[np.float64]
 
@@ -29,6 +31,9 @@ LONGEST_GAP = 12
 _REACH = 4  # widths of the filter after which its weights, below 0.0004, count as nothing
 _DEGREE = 2
 _FARTHEST = 0.5  # of the crop's side: a face that is farther away than this from where it was is another one
+_LOOK = 16  # side in pixels at which crops are compared
+_ALIKE = 0.25  # correlation; unrelated photos mostly have less, a face that turns more
+_FAINT = 2.0  # levels; a crop whose colours deviate by less shows next to nothing
 
 
 def follow_face(
@@ -111,6 +116,44 @@ def smooth(
     return smoothed
 
 
+def alike_only(
+    smoothed: Sequence[Points | None], found: Sequence[npt.ArrayLike | None], frames: Iterable[Image.Image]
+) -> list[Points | None]:
+    """A smoothed track without the filled frames that show something else than the frames around: black, or a cut.
+
+    The crop of a filled frame is compared at 16 x 16 px with those of the nearest frame before and the nearest one
+    after in which the face was found. Where the correlation of the colours is below 0.25 with both, the frame has
+    None. Plain frames correlate with nothing, and brightness does not count.
+
+    Args:
+        smoothed: what `smooth` made of `found`.
+        found: the track with its gaps.
+        frames: as many upright RGB pictures. They are gone through up to the last filled frame and its neighbour.
+
+    Raises:
+        LandmarkError: fewer frames than that, or landmarks that give no crop.
+    """
+    kept = list(smoothed)
+    known = [number for number, points in enumerate(found) if points is not None]
+    around: dict[int, list[int]] = {}
+    for number, (before, after) in enumerate(zip(found, smoothed, strict=True)):
+        if before is None and after is not None:
+            place = bisect(known, number)
+            around[number] = known[max(place - 1, 0) : place + 1]
+    wanted = {*around, *(number for numbers in around.values() for number in numbers)}
+    looks = {
+        number: _look(frame, points)
+        for number, frame in enumerate(islice(frames, max(wanted, default=-1) + 1))
+        if number in wanted and (points := smoothed[number]) is not None
+    }
+    if len(looks) < len(wanted):
+        raise LandmarkError(f"The clip ends before frame {max(wanted)} of its track: expected a frame for each entry.")
+    for number, neighbours in around.items():
+        if all(float((looks[number] * looks[other]).sum()) < _ALIKE for other in neighbours):
+            kept[number] = None
+    return kept
+
+
 def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
     """How much the crop of a track shakes, in pixels of the frame.
 
@@ -130,6 +173,14 @@ def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
     if not bends:
         raise ConfigError(f"None of the {len(track)} frames has points together with both its neighbours.")
     return float(np.sqrt(np.square(bends).sum(axis=-1).mean()))
+
+
+def _look(frame: Image.Image, points: Points) -> npt.NDArray[np.float64]:
+    """[16,16,3] the crop, each colour with mean 0, all with norm 1 (less where faint): products are correlations."""
+    look = np.asarray(crop(frame, points, _LOOK, _LOOK).image, dtype=np.float64)
+    look -= look.mean(axis=(0, 1))
+    look /= max(float(np.linalg.norm(look)), _FAINT * look.size**0.5)
+    return look
 
 
 def _first(faces: Sequence[Points], face: Literal["largest", "center"] | int, size: tuple[int, int]) -> Points | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hyperstyle.cli.arguments import (
     add_face_arguments,
     add_model_arguments,
+    check_face_arguments,
     landmarks_of,
     load_inverter,
     writable_folder,
@@ -69,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--size {size} with --transform-size {sampled}: expected 1 or more, and no less than --size."
         )
+    check_face_arguments(args)
     photos, failures = find_pictures(args.inputs)
     total = len(photos) + len(failures)
     if len(photos) > 1 and args.landmarks is not None and not args.landmarks.is_dir():

@@ -24,6 +24,7 @@ __all__ = [
     "add_face_arguments",
     "add_invert_arguments",
     "add_model_arguments",
+    "check_face_arguments",
     "given_invert_flags",
     "landmarks_of",
     "load_inverter",
@@ -101,6 +102,24 @@ def add_face_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="where no face is found, look for one that lies on its side too; four times as slow",
     )
+
+
+def check_face_arguments(args: argparse.Namespace) -> None:
+    """Refuses flags that choose or find a face where none is looked for.
+
+    Raises:
+        ConfigError: `--face` or `--sideways` beside `--landmarks`; one of these three beside `--align no`.
+    """
+    given = [flag for flag, asked in {"--face": args.face != "largest", "--sideways": args.sideways}.items() if asked]
+    if vars(args).get("align") == "no":
+        given += ["--landmarks"] if args.landmarks is not None else []
+        other, reason = "--align no", "which takes pictures as they are"
+    elif args.landmarks is not None:
+        other, reason = "--landmarks", "which says where the face is, so that none is looked for"
+    else:
+        return
+    if given:
+        raise ConfigError(f"{', '.join(given)} with {other}, {reason}. Leave out one or the other.")
 
 
 def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:

@@ -11,6 +11,7 @@ from hyperstyle.cli.arguments import (
     EditRequest,
     add_invert_arguments,
     add_model_arguments,
+    check_face_arguments,
     given_invert_flags,
     landmarks_of,
     load_inverter,
@@ -77,10 +78,22 @@ def run(args: argparse.Namespace) -> int:
     source: Path = args.input
     if args.photo is not None and not args.paste_back:
         raise ConfigError("--photo is for --paste-back, which is missing. Add it, or leave --photo out.")
+    if not _is_inversion(source):
+        check_face_arguments(args)
+        if args.paste_back and args.align == "no":
+            raise ConfigError(
+                "--paste-back with --align no, which takes pictures as they are: nothing is cut out that could be put "
+                "back. Leave out one or the other."
+            )
     if is_video(source):
         if args.photo is not None:
             raise ConfigError(f"--photo is for one inversion; {str(source)!r} holds frames of its own. Leave it out.")
-        return run_video(args, load_inverter(args))
+        inverter = load_inverter(args)
+        if args.paste_back and inverter.model.domain.aligner != "face":
+            raise ConfigError(
+                f"--paste-back is for faces, and the model {args.model!r} takes whole pictures. Leave it out."
+            )
+        return run_video(args, inverter)
     out: Path = args.out or Path(f"{source.stem}_edited.png")
     strips = [edit for edit in args.edits if edit.is_strip]
     if len(strips) > 1:
@@ -90,6 +103,11 @@ def run(args: argparse.Namespace) -> int:
     for file in (source, args.photo):
         if file is not None and not file.exists():
             raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
+    if given := _given_video_flags(args):
+        raise ConfigError(
+            f"{', '.join(given)}: for folders of frames and clips, and {str(source)!r} is none. Leave out what is for "
+            "them."
+        )
     if _is_inversion(source):
         _check_inversion(source, args)
     picture_format(out)
@@ -110,6 +128,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _is_inversion(source: Path) -> bool:
     return source.suffix.lower() == ".safetensors"
+
+
+def _given_video_flags(args: argparse.Namespace) -> list[str]:
+    """Which flags of `add_video_arguments` ask for something else than their defaults; --quiet harms nowhere."""
+    asked = {"--offsets": args.offsets != "clip", "--smoothing": args.smoothing != 3, "--rate": args.rate is not None}
+    return [flag for flag, is_asked in asked.items() if is_asked]
 
 
 def _check_inversion(source: Path, args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from hyperstyle.cli.arguments import (
     ALIGN,
     add_invert_arguments,
     add_model_arguments,
+    check_face_arguments,
     landmarks_of,
     load_inverter,
     writable_folder,
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     """Inverts every picture; 1 if any of them failed."""
     from tqdm import tqdm
 
+    check_face_arguments(args)
     pictures, failures = find_pictures(args.inputs)
     total = len(pictures) + len(failures)
     names = output_names(pictures, _ENDINGS)

@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
 from hyperstyle.cli.progress import progress_bar
-from hyperstyle.errors import ConfigError, EditError, did_you_mean
+from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
 
 if TYPE_CHECKING:
     from hyperstyle.frames import Clip, FrameFolder
@@ -57,7 +58,7 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
 
     Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
     """
-    from hyperstyle.frames import Clip, check_folder, check_pyav, open_frames, write_clip, write_folder
+    from hyperstyle.frames import Clip, FrameFolder, check_clip, check_folder, open_frames, write_clip, write_folder
     from hyperstyle.video import edit_frames
 
     source: Path = args.input
@@ -73,13 +74,21 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
         edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
     if out.resolve() == source.resolve():
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
+    rate = args.rate if args.rate is not None else frames.rate if isinstance(frames, Clip) else 25
     if out.suffix.lower() == ".mp4":
-        check_pyav()
+        check_clip(out, rate)
     elif args.rate is not None:
         raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
     else:
         check_folder(out)
+        if isinstance(frames, FrameFolder):
+            _check_names(frames)
     writable_folder(out.parent)
+    if inverter.model.domain.aligner != "face" and (args.landmarks is not None or args.align == "yes"):
+        raise ConfigError(
+            f"--landmarks and --align yes are for faces, and the model {args.model!r} takes whole pictures. Leave them "
+            "out."
+        )
     aligned = args.align != "no" and inverter.model.domain.aligner == "face"
     with progress_bar(args.quiet, unit="frame") as show:
         track = _track(args, inverter, frames, show) if aligned else None
@@ -95,7 +104,7 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
             on_progress=show,
         )
         if out.suffix.lower() == ".mp4":
-            write_clip(edited, out, args.rate or (frames.rate if isinstance(frames, Clip) else 25))
+            write_clip(edited, out, rate)
         else:
             write_folder(edited, out, _names(frames))
     print(out)
@@ -114,7 +123,9 @@ def add_jitter_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
         ),
     )
     add_model_arguments(parser)
-    parser.add_argument("--count", type=int, default=48, metavar="N", help="frames (default: 48)")
+    parser.add_argument(
+        "--count", type=int, default=48, metavar="N", help="frames, from 3 on (default: 48, one whole turn)"
+    )
     parser.add_argument(
         "--noise",
         type=float,
@@ -155,9 +166,9 @@ def run_jitter(args: argparse.Namespace) -> int:
 
 def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
     """The smoothed landmarks of every frame: those of the folder `--landmarks`, or found. Says how steady they are."""
-    from hyperstyle.align.smoothing import LONGEST_GAP, quad_jitter, smooth
+    from hyperstyle.align.smoothing import quad_jitter
     from hyperstyle.foreign import load_points
-    from hyperstyle.video import track_face
+    from hyperstyle.video import steady_track, track_face
 
     found: Track
     if args.landmarks is None:
@@ -167,18 +178,30 @@ def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: Frame
             raise ConfigError(f"--landmarks {str(args.landmarks)!r} is no folder; frames need NAME.npy for each.")
         files = [args.landmarks / f"{name}.npy" for _, name in zip(frames, _names(frames), strict=False)]
         found = [load_points(file) if file.exists() else None for file in files]
-    smoothed = smooth(found, width=args.smoothing, longest_gap=LONGEST_GAP if args.paste_back else None)
+        if all(points is None for points in found):
+            raise LandmarkError(
+                f"the folder {str(args.landmarks)!r} has landmarks for none of {len(found)} frames: expected files "
+                f"named like the frames, such as {next(_names(frames))}.npy."
+            )
+    smoothed = steady_track(frames, found, width=args.smoothing, paste_back=args.paste_back)
     missed, left = (sum(points is None for points in track) for track in (found, smoothed))
     if not args.quiet:
         line = f"{len(found)} frames, {missed} without a face"
         if left:
-            line += f", {left} of them in gaps that stay as they are"
+            line += f", {left} of which stay as they are"
         try:
             line += f"; the crop shakes by {quad_jitter(found):.2f} px, smoothed {quad_jitter(smoothed):.2f} px"
         except ConfigError:
             line += "; too few in a row to say how much the crop shakes"
         print(line, file=sys.stderr)
     return smoothed
+
+
+def _check_names(frames: FrameFolder) -> None:
+    """Raises ConfigError where two frames would be written under one name."""
+    for name, times in Counter(file.stem for file in frames.files).items():
+        if times > 1:
+            raise ConfigError(f"two frames are named {name!r}: suffixes do not count, so rename one of them.")
 
 
 def _names(frames: FrameFolder | Clip) -> Iterator[str]:

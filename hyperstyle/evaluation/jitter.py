@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ __all__ = ["Jitter", "evaluate_jitter"]
 
 Points = npt.NDArray[np.float64]
 
+_TURN = 48  # frames of one movement of the head: its speed
 _MISSED = 0.05  # of the frames, by the stand-in for a detector
 
 
@@ -56,10 +58,10 @@ def evaluate_jitter(
     size: tuple[int, int] = (320, 240),
     on_progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Jitter:
-    """Follows an avatar that turns its head (`avatars.clip.turning_head`).
+    """Follows an avatar that turns its head (`avatars.clip.turning_head`), at the same speed however many frames.
 
     Args:
-        count: frames.
+        count: frames, at least 3; 48 are one whole movement, fewer its beginning, and with more it is repeated.
         detector: finds the landmarks; None takes the true ones, with `noise`, and misses one frame in twenty.
         noise: standard deviation along x and y, in pixels, of every point in every frame; without a detector.
         width: see `smooth`.
@@ -72,6 +74,8 @@ def evaluate_jitter(
     """
     if not (np.isfinite(noise) and noise >= 0):
         raise ConfigError(f"Noise of {noise} px: expected 0 or more, such as 1.")
+    if count < 3:
+        raise ConfigError(f"A clip of {count} frames: expected 3 or more, as shaking is seen in three in a row.")
     truth: list[Points] = []
     random = np.random.default_rng(seed)
 
@@ -80,7 +84,9 @@ def evaluate_jitter(
         return [] if random.random() < _MISSED else [shaken]
 
     def frames() -> Iterator[Image.Image]:
-        for frame, points in turning_head(count, seed=seed, size=size):
+        # The last frame has the pose of the first one, with which the next movement begins.
+        turns = (islice(turning_head(_TURN, seed=seed, size=size), _TURN - 1) for _ in repeat(None))
+        for frame, points in islice(chain.from_iterable(turns), count):
             truth.append(points.numpy())
             yield frame
 

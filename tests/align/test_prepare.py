@@ -125,6 +125,35 @@ def test_points_that_contradict_each_other_are_doubtful(photo: Image.Image, kind
         assert "contradict each other" in one(photo, kind(wrong)).doubt
 
 
+@pytest.mark.parametrize("kind", [np.asarray, as_68])
+@pytest.mark.parametrize("degrees", [0, 90, 115, 125, 180, 235, 245])
+def test_points_given_for_a_face_on_its_head_are_doubtful_and_points_found_are_not(
+    photo: Image.Image, kind: Any, degrees: float
+) -> None:
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    points = kind((POINTS - 40) @ np.array([(cos, sin), (-sin, cos)]) + 120)
+    assert ("on its head" in one(photo, points).doubt) == (120 < degrees < 240)
+    assert one(photo, aligner=lambda image: [points]).doubt == ""
+
+
+def test_five_points_in_reversed_order_are_doubtful(photo: Image.Image) -> None:
+    points = (POINTS + 70)[[4, 3, 2, 1, 0]]
+    assert "its landmarks put the face on its head" in one(photo, points).doubt
+
+
+@pytest.mark.parametrize("align", ["auto", False])
+def test_a_picture_of_one_colour_or_of_few_pixels_is_doubtful(align: Any) -> None:
+    def doubt(levels: Any) -> str:
+        picture = Image.fromarray(np.asarray(levels, dtype=np.uint8))
+        return one(picture, domain=Domain("faces", 64, (64, 64), aligner="face"), align=align).doubt
+
+    ramp = np.stack([np.add.outer(np.arange(32), np.arange(32))] * 3, axis=-1)
+    for plain in (np.zeros((80, 80, 3)), np.full((80, 80, 3), (10, 90, 255)), ramp // 9):
+        assert doubt(plain) == "it is of one colour all over"
+    assert doubt(ramp * (0, 0, 1)) == ""  # half of what is looked at
+    assert doubt(ramp[:31, :31]) == "it has only 31 x 31 px; 64 are looked at"
+
+
 def test_what_contradicts_the_domain_or_itself_is_refused(photo: Image.Image) -> None:
     cars = DOMAINS["cars"]
     with pytest.raises(ConfigError, match=r"'cars' pictures are not aligned; use align='auto' or False"):

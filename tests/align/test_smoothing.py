@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from hyperstyle.align.smoothing import LONGEST_GAP, follow_face, quad_jitter, smooth
+from hyperstyle.align.smoothing import LONGEST_GAP, alike_only, follow_face, quad_jitter, smooth
 from hyperstyle.errors import ConfigError, LandmarkError
 
 Points = npt.NDArray[np.float64]
@@ -103,6 +103,51 @@ class TestSmooth:
     def test_numbers_out_of_range_are_refused(self, options: dict[str, float]) -> None:
         with pytest.raises(ConfigError, match="expected"):
             smooth([FACE], **options)  # type: ignore[arg-type]
+
+
+class TestAlike:
+    """A textured picture that brightens, its landmarks known in the first and the last frame only."""
+
+    TRACK: tuple[Points | None, ...] = (moved(50, 0), None, None, None, moved(50, 0))
+
+    @staticmethod
+    def texture(seed: int, brightness: float = 1.0) -> Image.Image:
+        levels = np.random.default_rng(seed).integers(0, 200, (10, 20, 3))
+        return Image.fromarray((levels * brightness).astype(np.uint8)).resize((200, 100))
+
+    def kept(self, *between: Image.Image) -> list[bool]:
+        frames = [self.texture(0), *between, self.texture(0)]
+        kept = alike_only(smooth(self.TRACK), self.TRACK, frames)
+        return [points is not None for points in kept]
+
+    def test_frames_that_show_the_same_stay_filled_also_darker_ones(self) -> None:
+        assert self.kept(self.texture(0), self.texture(0, 0.5), self.texture(0, 1.2)) == [True] * 5
+
+    def test_black_plain_and_other_pictures_are_left_out(self) -> None:
+        plain = Image.new("RGB", (200, 100), (200, 180, 160))
+        assert self.kept(FRAME, plain, self.texture(1)) == [True, False, False, False, True]
+        nearly_black = self.texture(0, 0.01)
+        assert nearly_black.getextrema() == ((0, 1),) * 3
+        assert self.kept(*[nearly_black] * 3) == [True, False, False, False, True]
+
+    def test_one_neighbour_that_looks_alike_is_enough(self) -> None:
+        frames = [self.texture(0), self.texture(0), FRAME, self.texture(1), self.texture(1)]
+        kept = alike_only(smooth(self.TRACK), self.TRACK, frames)
+        assert [points is not None for points in kept] == [True, True, False, True, True]
+
+    def test_held_frames_at_the_ends_are_compared_with_the_one_side_there_is(self) -> None:
+        track = [None, None, moved(50, 0), None, None]
+        frames = [FRAME, *[self.texture(0)] * 3, self.texture(1)]
+        kept = alike_only(smooth(track), track, frames)
+        assert [points is not None for points in kept] == [False, True, True, True, False]
+
+    def test_without_gaps_no_frame_is_read(self) -> None:
+        track = track_of(3)
+        assert alike_only(track, track, iter(())) == track
+
+    def test_a_clip_that_is_too_short_is_refused(self) -> None:
+        with pytest.raises(LandmarkError, match="ends before frame 4"):
+            alike_only(smooth(self.TRACK), self.TRACK, [self.texture(0)] * 4)
 
 
 class TestJitter:

@@ -105,6 +105,7 @@ def test_a_face_that_is_not_there_is_one_line_that_says_so(
     ("arguments", "message"),
     [
         (["--size", "0"], "--size 0"),
+        (["--face", "all"], "--face with --landmarks"),
         (["--size", "64", "--transform-size", "32"], "--transform-size 32"),
         (["--out", "."], "would replace a picture to read"),
         (["--out", "photo.png/out"], "cannot write into the folder"),

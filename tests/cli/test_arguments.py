@@ -11,6 +11,7 @@ from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.cli.arguments import (
     add_invert_arguments,
     add_model_arguments,
+    check_face_arguments,
     load_inverter,
     parse_edit,
     writable_folder,
@@ -94,3 +95,25 @@ def test_sideways_is_refused_where_no_detector_of_dlib_is(
     monkeypatch.setattr("hyperstyle.inverter._aligner", lambda given, model: None)
     with pytest.raises(ConfigError, match="--sideways is for dlib's face detector"):
         load_inverter(parsed(tiny_model_dir, "--sideways"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--landmarks", "p.npy", "--face", "1"], "--face with --landmarks, which says where the face is"),
+        (["--landmarks", "p.npy", "--face", "all", "--sideways"], "--face, --sideways with --landmarks"),
+        (["--align", "no", "--sideways"], "--sideways with --align no, which takes pictures as they are"),
+        (["--align", "no", "--landmarks", "p.npy"], "--landmarks with --align no"),
+        (["--landmarks", "p.npy", "--align", "yes"], None),
+        (["--sideways", "--face", "0"], None),
+        (["--align", "no", "--face", "largest"], None),
+    ],
+)
+def test_flags_that_choose_a_face_are_refused_where_none_is_looked_for(
+    tmp_path: Path, flags: list[str], message: str | None
+) -> None:
+    if message is None:
+        check_face_arguments(parsed(tmp_path, *flags))
+        return
+    with pytest.raises(ConfigError, match=message):
+        check_face_arguments(parsed(tmp_path, *flags))

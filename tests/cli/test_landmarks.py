@@ -58,6 +58,12 @@ def test_a_landmark_file_of_another_kind_fails_that_picture_in_one_line(
     assert message in error[1]
 
 
+def test_a_face_is_not_chosen_beside_landmarks(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invert", "3.png", "--landmarks", "points", "--face", "1", "--sideways"]) == 2
+    assert "--face, --sideways with --landmarks" in capsys.readouterr().err
+    assert not (photos / "inversions").exists()
+
+
 def test_one_file_for_several_pictures_is_refused(
     photos: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

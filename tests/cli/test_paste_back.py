@@ -30,7 +30,7 @@ def photo(in_tmp_path: Path) -> Image.Image:
 
 
 def edit(model: Path, *arguments: str) -> int:
-    points = [] if "photo.safetensors" in arguments else ["--landmarks", "points.npy"]
+    points = [] if {"photo.safetensors", "square.png"} & set(arguments) else ["--landmarks", "points.npy"]
     return main(["edit", "--model", str(model), "--device", "cpu", *points, *arguments])
 
 
@@ -62,7 +62,8 @@ def test_a_range_gives_one_photo_for_each_strength(photo: Image.Image, tiny_mode
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["photo.jpg", "--paste-back", "--align", "no"], "align=False"),
+        (["photo.jpg", "--paste-back", "--align", "no"], "--landmarks with --align no"),
+        (["square.png", "--paste-back", "--align", "no"], "--paste-back with --align no"),
         (["photo.safetensors", "--paste-back"], "pass it with --photo"),
         (["photo.safetensors", "--photo", "photo.jpg"], "--paste-back, which is missing"),
         (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from PIL import Image
 from hyperstyle.avatars.clip import turning_head
 from hyperstyle.cli import main
 from hyperstyle.frames import open_frames, write_clip
+from hyperstyle.inverter import HyperStyleInverter
 
 Captured = pytest.CaptureFixture[str]
 NAMES = ["000000", "000001", "000002", "000003"]
@@ -86,7 +90,7 @@ def test_a_clip_becomes_an_mp4_of_its_own_rate(
         (["--edit", "age=1", "--rate", "30"], "--rate is of MP4 files"),
         (["--edit", "age=1", "--landmarks", "one.npy"], "is no folder"),
         (["--edit", "age=1", "--smoothing", "-1"], "expected 0 or more"),
-        (["--edit", "age=1", "--align", "no", "--paste-back"], "paste_back=False"),
+        (["--edit", "age=1", "--align", "no", "--paste-back"], "--paste-back with --align no"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
@@ -97,6 +101,90 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
     assert edit(tiny_model_dir, material / "turn", *arguments, "--quiet") == 2
     assert message in capsys.readouterr().err
     assert [str(path) for path in sorted(Path().rglob("*"))] == ["full", "full/mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("out", "rate", "message"), [("a.mp4", "0", "0.0 frames per second"), ("full.mp4", "25", "is a folder")]
+)
+def test_a_clip_that_cannot_be_written_is_refused_before_the_work(
+    tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch,
+    out: str, rate: str, message: str,
+) -> None:  # fmt: skip
+    Path("full.mp4").mkdir()
+    monkeypatch.setattr("hyperstyle.cli.video._track", None)
+    arguments = ["--edit", "age=1", "--paste-back", "--out", out, "--rate", rate]
+    assert edit(tiny_model_dir, material / "turn", *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+class TestFolders:
+    @pytest.fixture
+    def turn(self, material: Path, tmp_path: Path) -> Path:
+        """A copy of the folder, to be spoilt."""
+        shutil.copytree(material / "points", tmp_path / "points")
+        return shutil.copytree(material / "turn", tmp_path / "turn")
+
+    def refused(self, model: Path, turn: Path, capsys: Captured) -> str:
+        """What is said, where nothing is written."""
+        out = turn.parent / "out"
+        assert edit(model, turn, "--edit", "age=1", "--paste-back", "--out", str(out), "--quiet") == 2
+        assert sorted(path.name for path in turn.parent.iterdir()) == ["points", "turn"]
+        return capsys.readouterr().err
+
+    def test_two_frames_of_one_name(self, tiny_model_dir: Path, turn: Path, capsys: Captured) -> None:
+        shutil.copy(turn / "000001.png", turn / "000001.bmp")
+        assert "two frames are named '000001'" in self.refused(tiny_model_dir, turn, capsys)
+
+    def test_landmarks_of_other_frames(self, tiny_model_dir: Path, turn: Path, capsys: Captured) -> None:
+        for file in turn.iterdir():
+            file.rename(file.with_name(f"frame{file.name}"))
+        said = self.refused(tiny_model_dir, turn, capsys)
+        assert "for none of 4 frames: expected files named like the frames, such as frame000000.npy" in said
+
+    def test_an_unreadable_frame_in_the_middle(self, tiny_model_dir: Path, turn: Path, capsys: Captured) -> None:
+        (turn / "000002.png").write_bytes((turn / "000002.png").read_bytes()[:80])
+        assert "000002.png" in self.refused(tiny_model_dir, turn, capsys)
+
+    def test_a_single_frame(self, tiny_model_dir: Path, turn: Path, capsys: Captured) -> None:
+        for name in NAMES[1:]:
+            (turn / f"{name}.png").unlink()
+        out = turn.parent / "out"
+        assert edit(tiny_model_dir, turn, "--edit", "age=3", "--paste-back", "--out", str(out)) == 0
+        assert "1 frames, 0 without a face; too few in a row" in capsys.readouterr().err
+        assert [path.name for path in out.iterdir()] == ["000000.png"]
+
+    def test_the_frames_own_folder_is_not_written_into(
+        self, tiny_model_dir: Path, turn: Path, capsys: Captured
+    ) -> None:
+        before = {file.name: file.read_bytes() for file in turn.iterdir()}
+        for out in (turn, turn / "." / ".." / "turn"):
+            assert edit(tiny_model_dir, turn, "--edit", "age=1", "--paste-back", "--out", str(out)) == 2
+            assert "would replace the input" in capsys.readouterr().err
+        assert {file.name: file.read_bytes() for file in turn.iterdir()} == before
+
+
+def test_landmarks_are_refused_for_models_whose_pictures_are_not_cut_out(
+    tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch,
+    tiny_inverter: HyperStyleInverter,
+) -> None:  # fmt: skip
+    whole = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
+    inverter = SimpleNamespace(model=whole, edits=tiny_inverter.edits)
+    monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: inverter)
+    assert edit(tiny_model_dir, material / "turn", "--edit", "age=1") == 2
+    assert "--landmarks and --align yes are for faces" in capsys.readouterr().err
+
+
+def test_paste_back_is_refused_for_models_whose_pictures_are_not_cut_out(
+    material: Path,
+    in_tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_inverter: HyperStyleInverter,
+) -> None:
+    whole = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
+    monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: SimpleNamespace(model=whole))
+    assert main(["edit", str(material / "turn"), "--edit", "age=1", "--paste-back", "--model", "cars"]) == 2
+    assert "--paste-back is for faces, and the model 'cars' takes whole pictures" in capsys.readouterr().err
 
 
 def test_jitter_is_printed_and_written(in_tmp_path: Path, capsys: Captured) -> None:
