@@ -16,6 +16,7 @@
       MethodError             an inversion method is unknown, or the model lacks its weights
       MissingDependencyError  an optional package is not installed (also an ImportError)
     QualityWarning            a crop or a reconstruction looks wrong (a UserWarning)
+    EditWarning               a strength far outside an edit's range, or an edit of another model (a UserWarning)
 
 Each message says what was given, what was expected and what to do.
 """
@@ -30,6 +31,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "EditError",
+    "EditWarning",
     "HubError",
     "HyperStyleError",
     "ImageError",
@@ -108,6 +110,10 @@ class MissingDependencyError(HyperStyleError, ImportError):
 
 class QualityWarning(UserWarning):
     """A crop or a reconstruction looks wrong; what was asked for was done all the same."""
+
+
+class EditWarning(UserWarning):
+    """An edit goes far beyond its range, or was made for another generator; it was applied all the same."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

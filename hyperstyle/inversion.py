@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,24 +12,22 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
-from hyperstyle import exports, inversion_file, metrics
+from hyperstyle import editing, exports, inversion_file, metrics
 from hyperstyle.align import paste_back
 from hyperstyle.align.source import Source, photo_of
+from hyperstyle.editing import Strength
 from hyperstyle.edits import Edit
-from hyperstyle.errors import EditError, InversionError, did_you_mean
+from hyperstyle.errors import EditError, InversionError
 from hyperstyle.images import ImageSource, to_images
 from hyperstyle.model import HasModel, Model
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.lazy import LazyOffsets
+from hyperstyle.synthesis import TOGETHER, lazy_offsets, pictures
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["TOGETHER", "HasModel", "Inversion", "Model", "Refinement", "Source"]
-
-TOGETHER = 8
-"""Pictures that go through the networks at once, unless a batch size is given."""
 
 
 class Refinement(Protocol):
@@ -131,27 +128,12 @@ class Inversion:
     def offsets(self) -> dict[str, Tensor]:
         """Dense offsets Δ, layer name -> tensor broadcastable to [B,O,I,k,k]; {} without offset codes."""
         with torch.no_grad():
-            return dict(self._offsets_in_turn)
-
-    @property
-    def _offsets_in_turn(self) -> Mapping[str, Tensor]:
-        """`offsets`, each made when it is asked for."""
-        codes, hypernetwork = self.offset_codes, self.model.hypernetwork
-        if codes is None:
-            return {}
-        return codes.expanded({}) if hypernetwork is None else LazyOffsets(hypernetwork, codes)
+            return dict(lazy_offsets(self.model, self.offset_codes))
 
     @cached_property
     def tensor(self) -> Tensor:
         """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied."""
-        if len(self) > TOGETHER:  # dense offsets of many pictures would fill the memory
-            return torch.cat([self[i : i + TOGETHER].tensor for i in range(0, len(self), TOGETHER)])
-        generator = self.model.generator
-        with torch.no_grad():
-            styles = generator.styles(self.w)
-            for name, change in self.style_offsets.items():
-                styles[name] = styles[name] + change
-            return self.model.domain.content(generator.synthesize(styles, self._offsets_in_turn)).float()
+        return pictures(self.model, self.w, self.style_offsets, self.offset_codes)
 
     @property
     def images(self) -> list[Image.Image]:
@@ -177,48 +159,61 @@ class Inversion:
     # ---- editing ----
 
     def edit(
-        self, edit: str | Edit | None = None, strength: float | Sequence[float] = 1.0, **named: float | Sequence[float]
+        self,
+        edit: str | Edit | None = None,
+        strength: Strength = 1.0,
+        *,
+        text: str | None = None,
+        neutral: str = "a face",
+        beta: float = 0.13,
+        layers: Sequence[str | int] | None = None,
+        other_model: bool = False,
+        **named: Strength,
     ) -> Inversion:
-        """Moves the codes and keeps the offsets.
+        """Moves the codes or their styles and keeps offsets and noise.
 
         Args:
             edit: the name of one of the model's edits, or an Edit.
             strength: how far, in the edit's unit. A sequence gives a batch: every picture at every strength, the
                 strengths of one picture next to each other.
+            text: what the picture should look like, instead of an edit (StyleCLIP's global directions, Patashnik et
+                al., ICCV 2021, Section 6); the model needs statistics for it.
+            neutral: what it looks like now, in words that differ from `text` only in what should change.
+            beta: channels of less relevance, 0 to 1, stay as they are.
+            layers: limits the edit to these; in W to the rows that feed them.
+            other_model: apply an edit that was made for another generator all the same, with a warning.
             named: several edits at once, `edit(age=2, smile=1)`.
 
         Raises:
-            EditError: an unknown name, an edit that does not fit the codes, or a strength that is not a finite number.
+            EditError: an unknown name, an edit that does not fit the codes or was made for another generator, a
+                strength that is not a finite number, or a text and no statistics.
+            ConfigError: a layer that is not there.
         """
-        wanted: list[tuple[str | Edit, float | Sequence[float]]] = [] if edit is None else [(edit, strength)]
+        wanted: list[tuple[str | Edit, Strength]] = [] if edit is None else [(edit, strength)]
+        if text is not None:
+            wanted.append((editing.text_edit(self.model, text, neutral=neutral, beta=beta), strength))
         wanted += list(named.items())
         if not wanted:
             raise EditError('no edit was given. Name one, as in edit("age", 2) or edit(age=2).')
+        if edit is not None and text is not None:
+            raise EditError("one strength for an edit and a text: call edit() once for each.")
         result = self
         for one, value in wanted:
-            result = result._edited(one, value)
+            result = result._edited(editing.find_edit(self.model, one), value, layers, other_model)
         return result
 
-    def _edited(self, edit: str | Edit, strength: float | Sequence[float]) -> Inversion:
-        if isinstance(edit, str):
-            if edit not in self.model.edits:
-                raise EditError(f"no edit named {edit!r} in this model. {did_you_mean(edit, self.model.edits)}")
-            edit = self.model.edits[edit]
-        try:
-            strengths = torch.as_tensor(strength, dtype=torch.float64).flatten().tolist()
-        except (TypeError, ValueError, RuntimeError):
-            strengths = []  # words, None, or rows of different lengths
-        if not strengths or not all(math.isfinite(s) for s in strengths):
-            raise EditError(f"strength {strength!r} of edit {edit.info.name!r}: expected a finite number, or several.")
+    def _edited(
+        self, edit: Edit, strength: Strength, layers: Sequence[str | int] | None, other_model: bool
+    ) -> Inversion:
+        editing.check_model(self.model, edit, other_model=other_model)
+        strengths = editing.numbers(edit, strength)
         base = self
         if len(strengths) > 1:
             base = self._take([i for i in range(len(self)) for _ in strengths])
         amounts = torch.tensor(strengths * len(self), dtype=self.w.dtype, device=self.w.device)
-        with torch.no_grad():
-            w = edit(base.w, amounts)
-        if w.shape != base.w.shape:
-            raise EditError(f"edit {edit.info.name!r} returned {tuple(w.shape)} for codes {tuple(base.w.shape)}.")
-        return replace(base, w=w, quality={}, unedited=base.unedited or base, intermediates=())
+        w, styles = editing.apply_edit(self.model, edit, base.w, base.style_offsets, amounts, layers)
+        unedited = base.unedited or base
+        return replace(base, w=w, style_offsets=styles, quality={}, unedited=unedited, intermediates=())
 
     # ---- combining ----
 
@@ -296,7 +291,8 @@ class Inversion:
         w = self.w if w is None else generator.broadcast(w.to(self.w))
         if w.shape != self.w.shape:
             raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
-        model = replace(self.model, generator=generator.to(self.model.device))
+        ancestors = (*self.model.ancestors, self.model.generator_fingerprint)
+        model = replace(self.model, generator=generator.to(self.model.device), ancestors=ancestors)
         moved = replace(self, model=model, w=w, offset_codes=codes, quality={}, intermediates=())
         return replace(moved, unedited=self.unedited or self)  # paste_back adds what the other generator changed
 
@@ -404,7 +400,7 @@ class Inversion:
                 w=self.w,
                 codes=self.offset_codes,
                 style_offsets=self.style_offsets,
-                unedited=None if before is None else (before.w, before.offset_codes),
+                unedited=None if before is None else (before.w, before.offset_codes, before.style_offsets),
                 sources=self.sources,
                 meta={
                     "fingerprint": self.model.fingerprint,
@@ -445,5 +441,5 @@ class Inversion:
         made = cls(model, w, codes, styles, None, sources, record.meta["method"], quality)
         if record.unedited is None:
             return made
-        w, codes = record.unedited
-        return replace(made, unedited=replace(made, w=w, offset_codes=codes))
+        w, codes, styles = record.unedited
+        return replace(made, unedited=replace(made, w=w, offset_codes=codes, style_offsets=styles))

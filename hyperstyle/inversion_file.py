@@ -30,7 +30,7 @@ class Record:
         w: [B,L,D].
         codes: offset codes, or None.
         style_offsets: layer name -> [B,I].
-        unedited: `w` and `codes` before the first edit, where there was one.
+        unedited: `w`, `codes` and `style_offsets` before the first edit, where there was one.
         sources: where each picture came from; the photos themselves are not stored.
         meta: plain values.
     """
@@ -38,7 +38,7 @@ class Record:
     w: Tensor
     codes: OffsetCodes | None
     style_offsets: Mapping[str, Tensor]
-    unedited: tuple[Tensor, OffsetCodes | None] | None
+    unedited: tuple[Tensor, OffsetCodes | None, Mapping[str, Tensor]] | None
     sources: tuple[Source, ...]
     meta: Mapping[str, Any]
 
@@ -69,6 +69,7 @@ def write(path: Path, record: Record) -> None:
         same_codes = before.keys() == now.keys() and all(torch.equal(before[n], now[n]) for n in now)
         if not same_codes:  # an edit keeps them; mix() does not
             tensors.update({n: c.clone() for n, c in _named(record.unedited[1], "unedited_codes").items()})
+        tensors.update({f"unedited_style/{n}": c.clone() for n, c in record.unedited[2].items()})
     tensors.update({f"style/{n}": c for n, c in record.style_offsets.items()})
     photos = list(dict.fromkeys(id(s.photo) for s in record.sources if s.photo is not None))
     numbers = [s.photo_number if s.photo is None else photos.index(id(s.photo)) for s in record.sources]
@@ -126,7 +127,7 @@ def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.devi
     unedited = None
     if "unedited_w" in tensors:
         before = codes if meta["same_codes"] else offset_codes("unedited_codes")
-        unedited = (unpack(tensors["unedited_w"]), before)
+        unedited = (unpack(tensors["unedited_w"]), before, group("unedited_style/"))
     placements = tuple(
         None
         if p is None

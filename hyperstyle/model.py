@@ -14,6 +14,7 @@ from torch import nn
 
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
+from hyperstyle.edits.text import TextEdits
 from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
@@ -40,6 +41,8 @@ class Model:
         steps: passes of the hypernetwork by default.
         restyle: crop and reconstruction -> how w should change.
         info: what `hyperstyle.json` says (source, licence, hashes, notes).
+        text: makes edits of descriptions in words; None where the model has no statistics for them.
+        ancestors: fingerprints of the generators that this one was fine-tuned from; their edits are taken as its own.
         aligner: the folder of the `ALIGNER` files, which find the faces of this domain; None where it has none.
     """
 
@@ -54,6 +57,8 @@ class Model:
     restyle: RestyleEncoder | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     aligner: Path | None = None
+    text: TextEdits | None = None
+    ancestors: tuple[str, ...] = ()
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -74,12 +79,21 @@ class Model:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change with any weight of generator or hypernetwork."""
-        digest = hashlib.sha256()
-        for module in (self.generator, self.hypernetwork):
-            for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):
-                digest.update(name.encode())
-                digest.update(tensor.detach().float().cpu().contiguous().reshape(-1).numpy())  # not copied
-        return digest.hexdigest()[:16]
+        return _fingerprint(self.generator, self.hypernetwork)
+
+    @cached_property
+    def generator_fingerprint(self) -> str:
+        """16 hex digits that change with any weight of the generator: what edits are made for."""
+        return _fingerprint(self.generator)
+
+
+def _fingerprint(*modules: nn.Module | None) -> str:
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().reshape(-1).numpy())  # not copied
+    return digest.hexdigest()[:16]
 
 
 class HasModel(Protocol):

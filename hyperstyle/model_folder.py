@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from hyperstyle.checkpoint import (
     write_json,
 )
 from hyperstyle.domain import Domain
-from hyperstyle.edits import DirectionEdit, load_edit, load_edits, save_edit
+from hyperstyle.edits import StoredEdit, load_edits, load_folder, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
 from hyperstyle.files import atomic_write, make_folder, sha256
 from hyperstyle.model import ALIGNER, Model
@@ -53,13 +52,11 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
         HyperStyleError: a file cannot be written. MissingFileError: one of the aligner's cannot be read.
         CheckpointError: an edit that has no form on disk.
     """
-    edits: dict[str, DirectionEdit] = {}
     for name, edit in model.edits.items():
-        if not isinstance(edit, DirectionEdit):
+        if not isinstance(edit, StoredEdit):
             raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
         if not _is_folder_name(name):
             raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
-        edits[name] = edit
     make_folder(folder)
     try:
         (folder / FILE).unlink(missing_ok=True)
@@ -72,8 +69,8 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
     if model.aligner is not None:
         for name in ALIGNER:
             hashes[f"aligner/{name}"] = _copied(model.aligner / name, folder / "aligner" / name)
-    for name, direction in edits.items():
-        save_edit(direction, folder / "edits" / name)
+    for name, edit in model.edits.items():
+        save_edit(edit, folder / "edits" / name)
     write_json(
         folder / FILE,
         {
@@ -81,7 +78,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
             "domain": config_to_dict(model.domain),
             "steps": model.steps,
             "sha256": hashes,
-            "edits": sorted(edits),
+            "edits": sorted(model.edits),
             "info": {k: v for k, v in model.info.items() if k != "sha256"},
         },
     )
@@ -126,10 +123,9 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         raise ConfigError(f"{where} names {listed[0]!r} alone: an aligner is the files {' and '.join(_ALIGNER)}.")
     # Edits that are not named were left by an older model of this folder; without names, all are meant.
     below = folder / "edits"
-    edits = load_edits(below) if names is None else {name: load_edit(below / name) for name in names}
-    moved = {n: dataclasses.replace(e, direction=e.direction.to(device)) for n, e in edits.items()}
+    edits = load_edits(below) if names is None else {name: load_folder(below / name) for name in names}
     aligner = folder / "aligner" if listed else None
-    model = Model(domain=domain, steps=steps, edits=moved, info={**info, "sha256": hashes}, aligner=aligner, **parts)
+    model = Model(domain=domain, steps=steps, edits=edits, info={**info, "sha256": hashes}, aligner=aligner, **parts)
     check_parts(model)
     return model
 

@@ -19,7 +19,7 @@ LAYERS = (
     {"align"},
     {"edits", "metrics", "inversion_file"},
     {"model"},
-    {"exports"},
+    {"editing", "exports", "synthesis"},
     {"inversion"},
     {"methods", "model_card", "model_folder"},
     {"inverter"},

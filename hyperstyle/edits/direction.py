@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.protocol import EditInfo
+from hyperstyle.edits.protocol import EditInfo, amounts
 from hyperstyle.errors import EditError
 
-__all__ = ["DirectionEdit", "regression_direction"]
+__all__ = ["DirectionEdit", "check_codes", "regression_direction", "rows_from"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class DirectionEdit:
     info: EditInfo
     rows: tuple[int, int] | None = None
 
+    kind: ClassVar[str] = "direction"
+
     def __post_init__(self) -> None:
         if self.direction.ndim not in (1, 2) or not torch.isfinite(self.direction).all():
             raise EditError(
@@ -36,24 +40,67 @@ class DirectionEdit:
         if self.rows is not None and not 0 <= self.rows[0] < self.rows[1]:
             raise EditError(f"edit {self.info.name!r}: rows {self.rows}; expected (first, end) with first < end.")
 
-    def __call__(self, w: Tensor, strength: Tensor) -> Tensor:
-        """[B,L,D] and [B] -> [B,L,D]. Raises EditError if the direction is for another width or number of rows."""
-        rows, width = w.shape[1:]
-        direction = self.direction.to(w)
-        if direction.shape[-1] != width or (direction.ndim == 2 and direction.shape[0] not in (1, rows)):
-            raise EditError(
-                f"edit {self.info.name!r} has a direction of shape {tuple(direction.shape)}; these codes need "
-                f"[{width}] or [{rows}, {width}]. It was made for another generator."
-            )
-        if self.rows is not None and self.rows[1] > rows:
-            raise EditError(f"edit {self.info.name!r} moves rows {self.rows}, and these codes have {rows} rows.")
-        move = strength.to(w)[:, None, None] * direction.expand(rows, width)  # [B,L,D]
+    def __call__(self, codes: Tensor, strength: Tensor | float) -> Tensor:
+        """w + strength * direction.
+
+        Args:
+            codes: [B,L,D], or [B,D] where the direction is one for all rows.
+            strength: [B] or a number.
+
+        Raises:
+            EditError: the direction is for another width or number of rows.
+        """
+        check_codes(codes, self.direction, self.rows, self.info.name)
+        direction, amount = self.direction.to(codes), amounts(strength, codes)
+        if codes.ndim == 2:
+            return codes + amount[:, None] * direction
+        move = amount[:, None, None] * direction.expand(codes.shape[1:])  # [B,L,D]
         if self.rows is None:
-            return w + move
+            return codes + move
         first, end = self.rows
-        edited = w.clone()
+        edited = codes.clone()
         edited[:, first:end] += move[:, first:end]
         return edited
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `StoredEdit`."""
+        return {"direction": self.direction}, {"rows": None if self.rows is None else list(self.rows)}
+
+    @classmethod
+    def from_parts(cls, info: EditInfo, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> DirectionEdit:
+        """See `StoredEdit`."""
+        if set(tensors) != {"direction"} or set(values) != {"rows"}:
+            raise EditError(
+                f"edit {info.name!r} holds {sorted(tensors)} and {sorted(values)}: expected a tensor 'direction' and "
+                "the value 'rows'."
+            )
+        return cls(tensors["direction"], info, rows_from(values["rows"], info.name))
+
+
+def check_codes(codes: Tensor, direction: Tensor, rows: tuple[int, int] | None, name: str) -> None:
+    """Raises EditError unless a direction [D] or [1 or L,D] that moves these rows fits codes [B,L,D] or [B,D]."""
+    if codes.ndim not in (2, 3):
+        raise EditError(f"edit {name!r}: codes of shape {tuple(codes.shape)}; expected [B, L, D] or [B, D].")
+    needed = [str(codes.shape[-1]), *([f"{codes.shape[1]}, {codes.shape[2]}"] if codes.ndim == 3 else [])]
+    width_fits = direction.shape[-1] == codes.shape[-1]
+    rows_fit = direction.ndim == 1 or (codes.ndim == 3 and direction.shape[0] in (1, codes.shape[1]))
+    if not width_fits or not rows_fit:
+        raise EditError(
+            f"edit {name!r} has a direction of shape {tuple(direction.shape)}; codes {tuple(codes.shape)} need "
+            f"{' or '.join(f'[{shape}]' for shape in needed)}. It was made for another generator."
+        )
+    if rows is not None and (codes.ndim == 2 or rows[1] > codes.shape[1]):
+        have = "one row for all layers" if codes.ndim == 2 else f"{codes.shape[1]} rows"
+        raise EditError(f"edit {name!r} moves rows {rows}, and these codes have {have}.")
+
+
+def rows_from(value: object, name: str) -> tuple[int, int] | None:
+    """(first, end) out of a list of two numbers, as JSON has it. Raises EditError for anything else but None."""
+    if value is None:
+        return None
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(type(row) is int for row in value):
+        return value[0], value[1]
+    raise EditError(f"edit {name!r}: rows {value!r}; expected two whole numbers (first, end), or nothing.")
 
 
 def regression_direction(codes: Tensor, trait: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hyperstyle.checkpoint import (
     config_from_dict,
@@ -14,28 +16,39 @@ from hyperstyle.checkpoint import (
     write_json,
 )
 from hyperstyle.edits.direction import DirectionEdit
-from hyperstyle.edits.protocol import EditInfo
-from hyperstyle.errors import EditError, MissingFileError
+from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
+from hyperstyle.errors import CheckpointError, EditError, MissingFileError
 from hyperstyle.files import make_folder
 
-__all__ = ["load_edit", "load_edits", "save_edit"]
+__all__ = ["KINDS", "load_edits", "load_folder", "save_edit"]
+
+KINDS: Mapping[str, type[StoredEdit]] = {kind.kind: kind for kind in (DirectionEdit,)}
+"""The kinds of edits that have a form on disk, by what `config.json` calls them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Config:
     type: str
     info: EditInfo
-    rows: tuple[int, int] | None = None
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rows: tuple[int, int] | None = None  # where directions had their rows up to version 0.1
 
 
-def save_edit(edit: DirectionEdit, folder: str | Path) -> None:
-    """Writes the edit into this folder."""
+def save_edit(edit: Edit, folder: str | Path) -> None:
+    """Writes the edit into this folder.
+
+    Raises:
+        CheckpointError: an edit that has no form on disk (one of `KINDS`), or the folder cannot be written.
+    """
+    if not isinstance(edit, StoredEdit) or type(edit) not in KINDS.values():
+        raise CheckpointError(f"edit {edit.info.name!r} is a {type(edit).__name__}, which has no form on disk.")
     folder = make_folder(folder)
-    save_tensors(folder / "model.safetensors", {"direction": edit.direction.float()})
-    write_json(folder / "config.json", config_to_dict(_Config("direction", edit.info, edit.rows)))
+    tensors, values = edit.parts()
+    save_tensors(folder / "model.safetensors", {name: tensor.float() for name, tensor in tensors.items()})
+    write_json(folder / "config.json", config_to_dict(_Config(edit.kind, edit.info, values)))
 
 
-def load_edit(folder: str | Path) -> DirectionEdit:
+def load_folder(folder: str | Path) -> StoredEdit:
     """The edit in this folder.
 
     Raises:
@@ -46,16 +59,15 @@ def load_edit(folder: str | Path) -> DirectionEdit:
     if not folder.is_dir():
         raise MissingFileError(f"{folder} is not a folder. An edit is a folder with config.json and model.safetensors.")
     config = config_from_dict(_Config, read_json(folder / "config.json"), str(folder / "config.json"))
-    if config.type != "direction":
-        raise EditError(f"{folder} describes an edit of type {config.type!r}: expected 'direction'.")
+    if config.type not in KINDS:
+        raise EditError(f"{folder} describes an edit of type {config.type!r}: expected one of {', '.join(KINDS)}.")
+    values = config.values or {"rows": config.rows}
     tensors, _ = load_tensors(folder / "model.safetensors")
-    if set(tensors) != {"direction"}:
-        raise EditError(f"{folder / 'model.safetensors'} holds {sorted(tensors)}: expected one tensor, 'direction'.")
-    return DirectionEdit(tensors["direction"], config.info, config.rows)
+    return KINDS[config.type].from_parts(config.info, tensors, values)
 
 
-def load_edits(folder: Path) -> dict[str, DirectionEdit]:
+def load_edits(folder: Path) -> dict[str, StoredEdit]:
     """All edits below a folder, by the names of their folders; none if there is no such folder."""
     if not folder.is_dir():
         return {}
-    return {path.name: load_edit(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+    return {path.name: load_folder(path) for path in sorted(folder.iterdir()) if path.is_dir()}

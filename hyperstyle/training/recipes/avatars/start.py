@@ -11,7 +11,7 @@ from torch import nn
 
 from hyperstyle import hub
 from hyperstyle.checkpoint import load_component, save_component
-from hyperstyle.edits import DirectionEdit, save_edit
+from hyperstyle.edits import save_edit
 from hyperstyle.errors import CheckpointError
 from hyperstyle.model_folder import read_model
 from hyperstyle.training.recipes.avatars.config import Recipe
@@ -48,7 +48,7 @@ def unpack(recipe: Recipe, name: str, run: Path) -> None:
         if not (run / place).exists():
             save_component(model.networks[part], getattr(model, part).config, run / place)
     for edit_name, edit in model.edits.items():
-        if isinstance(edit, DirectionEdit) and not (run / "edits" / edit_name).exists():
+        if not (run / "edits" / edit_name).exists():
             save_edit(edit, run / "edits" / edit_name)
     if model.aligner is not None and not (run / "aligner").exists():
         shutil.copytree(model.aligner, run / "aligner")

@@ -1,0 +1,147 @@
+"""Edits applied to the codes and styles of a model: which edit is meant, whether it fits, what it moves."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from hyperstyle.edits import Edit
+from hyperstyle.errors import EditError, EditWarning, did_you_mean
+from hyperstyle.model import Model
+
+__all__ = ["Strength", "apply_edit", "check_model", "find_edit", "numbers", "text_edit"]
+
+Strength = float | Sequence[float] | Tensor
+
+
+def find_edit(model: Model, edit: str | Edit) -> Edit:
+    """The edit of this name, or the edit itself. Raises EditError for an unknown name or something else."""
+    if isinstance(edit, str):
+        if edit not in model.edits:
+            raise EditError(f"no edit named {edit!r} in this model. {did_you_mean(edit, model.edits)}")
+        return model.edits[edit]
+    if not isinstance(edit, Edit):
+        raise EditError(f"{edit!r} is no edit: expected a name, or an object with `info` that can be called.")
+    return edit
+
+
+def text_edit(model: Model, text: str, *, neutral: str, beta: float) -> Edit:
+    """The edit towards a description. Raises EditError where the model has no statistics for texts."""
+    if model.text is None:
+        raise EditError(
+            f"edit(text={text!r}): this model has no statistics of its channels to find words by. Make them with "
+            "`hyperstyle fit styleclip`, or pass the published ones: HyperStyleInverter(..., text=StyleClip(...))."
+        )
+    return model.text(text, neutral=neutral, beta=beta)
+
+
+def numbers(edit: Edit, strength: Strength) -> list[float]:
+    """Strengths as a list of finite numbers.
+
+    One far outside the edit's range, more than twice as far from its middle as its ends are, is an EditWarning.
+
+    Raises:
+        EditError: not finite, or no numbers.
+    """
+    info = edit.info
+    try:
+        values = torch.as_tensor(strength, dtype=torch.float64).flatten()
+    except (TypeError, ValueError, RuntimeError):
+        values = torch.empty(0)  # words, None, or rows of different lengths
+    if not values.numel() or not torch.isfinite(values).all():
+        raise EditError(f"strength {strength!r} of edit {info.name!r}: expected a finite number, or several.")
+    strengths: list[float] = values.tolist()
+    worst = max(strengths, key=lambda s: abs(s - (info.low + info.high) / 2))
+    if abs(worst - (info.low + info.high) / 2) > info.high - info.low:
+        warnings.warn(
+            f"strength {worst:g} of edit {info.name!r} is far outside its range, {info.low:g} to {info.high:g}: expect "
+            "pictures that fall apart.",
+            EditWarning,
+            stacklevel=4,
+        )
+    return strengths
+
+
+def check_model(model: Model, edit: Edit, *, other_model: bool) -> None:
+    """Compares the generator that an edit was made for with this one, where both are known.
+
+    Models whose weights are not in float32 are not compared: their fingerprints are others.
+
+    Raises:
+        EditError: it is another one; with `other_model` that is an EditWarning instead.
+    """
+    made_for = edit.info.model
+    if not made_for or made_for in model.ancestors or model.dtype != torch.float32:
+        return
+    if made_for == model.generator_fingerprint:
+        return
+    text = (
+        f"edit {edit.info.name!r} was made for the generator {made_for}, and this one is "
+        f"{model.generator_fingerprint}: what it does here is not known."
+    )
+    if not other_model:
+        raise EditError(f"{text} Fit it for this generator, or apply it all the same with other_model=True.")
+    warnings.warn(text, EditWarning, stacklevel=4)
+
+
+def apply_edit(
+    model: Model,
+    edit: Edit,
+    w: Tensor,
+    style_offsets: Mapping[str, Tensor],
+    strengths: Tensor,
+    layers: Sequence[str | int] | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Moves codes, or the styles that they make.
+
+    Args:
+        model: whose codes these are.
+        edit: see `Edit`.
+        w: [B,L,D].
+        style_offsets: layer name -> [B,I], what earlier edits added to the styles.
+        strengths: [B].
+        layers: only these change: in W the rows that feed them; None is all.
+
+    Returns:
+        `w` and style offsets after the edit.
+
+    Raises:
+        EditError: the edit does not fit the codes, or returns something of another shape.
+        ConfigError: a layer that is not there.
+    """
+    chosen = None if layers is None else [model.generator.layer(layer) for layer in layers]
+    with torch.no_grad():
+        if edit.info.space == "w":
+            moved = edit(w, strengths)
+            if not isinstance(moved, Tensor) or moved.shape != w.shape:
+                raise EditError(f"edit {edit.info.name!r} returned {_kind(moved)} for codes {tuple(w.shape)}.")
+            if chosen is not None:
+                rows = sorted({spec.row for spec in chosen})
+                moved, edited = w.clone(), moved
+                moved[:, rows] = edited[:, rows]
+            return moved, dict(style_offsets)
+        before = model.generator.styles(w)
+        before.update({name: before[name] + change for name, change in style_offsets.items()})
+        after = edit(dict(before), strengths)
+    if not isinstance(after, Mapping) or after.keys() != before.keys():
+        raise EditError(f"edit {edit.info.name!r} returned {_kind(after)}: expected the styles of all layers by name.")
+    names = list(before) if chosen is None else [spec.name for spec in chosen]
+    offsets = dict(style_offsets)
+    for name in names:
+        if after[name] is before[name]:
+            continue
+        if after[name].shape != before[name].shape:
+            raise EditError(
+                f"edit {edit.info.name!r} returned {_kind(after[name])} for the style of {name}, which is "
+                f"{tuple(before[name].shape)}."
+            )
+        change = after[name] - before[name]
+        offsets[name] = offsets[name] + change if name in offsets else change
+    return w, offsets
+
+
+def _kind(value: object) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
