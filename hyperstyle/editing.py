@@ -11,6 +11,8 @@ from torch import Tensor
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError, EditWarning, did_you_mean
 from hyperstyle.model import Model
+from hyperstyle.networks.changes import Changes
+from hyperstyle.synthesis import styles_of
 
 __all__ = ["Strength", "apply_edit", "check_model", "find_edit", "numbers", "text_edit"]
 
@@ -94,6 +96,7 @@ def apply_edit(
     style_offsets: Mapping[str, Tensor],
     strengths: Tensor,
     layers: Sequence[str | int] | None = None,
+    changes: Changes | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Moves codes, or the styles that they make.
 
@@ -104,6 +107,7 @@ def apply_edit(
         style_offsets: layer name -> [B,I], what earlier edits added to the styles.
         strengths: [B].
         layers: only these change: in W the rows that feed them; None is all.
+        changes: of the pictures' generators.
 
     Returns:
         `w` and style offsets after the edit.
@@ -123,7 +127,7 @@ def apply_edit(
                 moved, edited = w.clone(), moved
                 moved[:, rows] = edited[:, rows]
             return moved, dict(style_offsets)
-        before = model.generator.styles(w)
+        before = styles_of(model, w, changes or Changes())
         before.update({name: before[name] + change for name, change in style_offsets.items()})
         after = edit(dict(before), strengths)
     if not isinstance(after, Mapping) or after.keys() != before.keys():

@@ -18,7 +18,9 @@ from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.files import atomic_write, make_folder
 from hyperstyle.foreign_npy import load_named_arrays, save_arrays, save_named_arrays
 from hyperstyle.model import Model
+from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.generator import Generator, LayerSpec
+from hyperstyle.synthesis import lazy_offsets
 
 __all__ = ["DELTAS", "LATENTS", "Exportable", "baked_generator", "export", "official_stem", "save_generator"]
 
@@ -38,6 +40,8 @@ class Exportable(Protocol):
     def offsets(self) -> dict[str, Tensor]: ...
     @property
     def style_offsets(self) -> Mapping[str, Tensor]: ...
+    @property
+    def changes(self) -> Changes: ...
     @property
     def sources(self) -> tuple[Source, ...]: ...
     def __len__(self) -> int: ...
@@ -62,12 +66,17 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
 
     Raises:
         ConfigError: another form.
-        InversionError: a batch as a generator; StyleSpace edits, which no form can hold; pictures of the same NAME;
-            a folder with codes of another generator.
+        InversionError: a batch as a generator; StyleSpace edits, which no form can hold; other changes than relative
+            offsets, which a generator alone can hold; pictures of the same NAME; a folder of another generator.
         CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
         HyperStyleError: a file cannot be written.
     """
     _check_styles(inversion)
+    if form != "generator" and inversion.changes:
+        raise InversionError(
+            f"its method changed weights, parameters or noise maps besides relative offsets, which the form {form!r} "
+            "cannot hold. Export it as form='generator', or save() it."
+        )
     if form == "generator":
         save_generator(baked_generator(inversion), path, w=inversion.w[0])
     elif form == "official":
@@ -107,6 +116,8 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
 def baked_generator(inversion: Exportable) -> Generator:
     """A generator of its own for a single picture: its offsets are multiplied into the weights, W * (1 + Δ) (Eq. 5).
 
+    What other methods changed is in it too: residuals, tuned parameters, noise maps.
+
     `baked_generator(inversion)(inversion.w)` is the generator's whole picture; `Domain.content` gives the rows that
     `Inversion.tensor` has.
 
@@ -116,11 +127,16 @@ def baked_generator(inversion: Exportable) -> Generator:
     if len(inversion) != 1:
         raise InversionError(f"a generator of a batch of {len(inversion)}: each picture has its own, index the batch.")
     _check_styles(inversion)
-    made = copy.deepcopy(inversion.model.generator)
+    model, changes = inversion.model, inversion.changes
+    made = copy.deepcopy(model.generator.with_parameters(changes.tuned[0]) if changes.tuned else model.generator)
     with torch.no_grad():
         for name, offset in inversion.offsets.items():
             weight = made.weight(name)  # a view of the parameter
             weight.mul_(1 + offset.expand(1, *weight.shape)[0])
+        for name, residual in lazy_offsets(changes.residuals, model.hyperinverter).items():
+            made.weight(name).add_(residual[0])
+        for own, noise in zip(made.noises.buffers(), changes.noise or made.noises.buffers(), strict=True):
+            own.copy_(noise)
     return made
 
 

@@ -20,8 +20,10 @@ from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError, InversionError
 from hyperstyle.images import ImageSource, to_images
 from hyperstyle.model import HasModel, Model
+from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.state import State
 from hyperstyle.synthesis import TOGETHER, lazy_offsets, pictures
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Inversion:
         intermediates: reconstructions [B,3,H,W] before and after each step, when they were asked for.
         failures: (place in the list, message) of pictures that were left out (`on_error="skip"`).
         refinement: what made it, for `refine`.
+        changes: residual weights, tuned parameters and noise maps, for methods that have them.
     """
 
     model: Model
@@ -79,6 +82,7 @@ class Inversion:
     intermediates: tuple[Tensor, ...] = ()
     failures: tuple[tuple[int, str], ...] = ()
     refinement: Refinement | None = None
+    changes: Changes = field(default_factory=Changes)
 
     # ---- a batch of pictures ----
 
@@ -110,10 +114,7 @@ class Inversion:
             return t[torch.tensor(index, device=t.device)]
 
         return replace(
-            self,
-            w=pick(self.w),
-            offset_codes=None if self.offset_codes is None else self.offset_codes.apply(pick),
-            style_offsets={k: pick(v) for k, v in self.style_offsets.items()},
+            self._with(self._state.take(index)),
             crop=None if self.crop is None else pick(self.crop),
             sources=tuple(self.sources[i] for i in index) if self.sources else (),
             quality={k: tuple(v[i] for i in index) for k, v in self.quality.items()},
@@ -122,18 +123,51 @@ class Inversion:
             failures=(),
         )
 
+    @classmethod
+    def cat(cls, parts: Sequence[Inversion]) -> Inversion:
+        """Inversions of one model and method as one batch.
+
+        Raises:
+            InversionError: none, of different models, or changed in different ways (offsets in some of them only).
+        """
+        if not parts:
+            raise InversionError("no inversions to join: expected at least one.")
+        first = parts[0]
+        for part in parts[1:]:
+            first._same_model(part)
+        crops = [p.crop for p in parts if p.crop is not None]
+        before = [p.unedited or p for p in parts]
+        return replace(
+            first._with(State.cat([p._state for p in parts])),
+            crop=torch.cat(crops) if len(crops) == len(parts) else None,
+            sources=tuple(s for p in parts for s in p.sources),
+            quality={k: tuple(v for p in parts for v in p.quality[k]) for k in first.quality},
+            unedited=cls.cat(before) if any(p.unedited for p in parts) else None,
+            intermediates=tuple(torch.cat(list(t)) for t in zip(*(p.intermediates for p in parts), strict=True)),
+            failures=(),
+        )
+
+    @property
+    def _state(self) -> State:
+        return State(self.w, self.offset_codes, self.style_offsets, self.changes)
+
+    def _with(self, state: State) -> Inversion:
+        """The same with this state; what else belongs to the pictures is up to the caller."""
+        changed = replace(self, w=state.w, offset_codes=state.codes, style_offsets=state.style_offsets)
+        return replace(changed, changes=state.changes)
+
     # ---- pictures ----
 
     @property
     def offsets(self) -> dict[str, Tensor]:
         """Dense offsets Δ, layer name -> tensor broadcastable to [B,O,I,k,k]; {} without offset codes."""
         with torch.no_grad():
-            return dict(lazy_offsets(self.model, self.offset_codes))
+            return dict(lazy_offsets(self.offset_codes, self.model.hypernetwork))
 
     @cached_property
     def tensor(self) -> Tensor:
         """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied."""
-        return pictures(self.model, self.w, self.style_offsets, self.offset_codes)
+        return pictures(self.model, self.w, self.style_offsets, self.offset_codes, self.changes)
 
     @property
     def images(self) -> list[Image.Image]:
@@ -152,9 +186,10 @@ class Inversion:
 
     @property
     def initial(self) -> Inversion:
-        """The same codes without offsets: plain G(w)."""
+        """The same codes in the model's own generator, without offsets and other changes: plain G(w)."""
         unedited = None if self.unedited is None else self.unedited.initial
-        return replace(self, offset_codes=None, quality={}, unedited=unedited, intermediates=(), method="w-encoder")
+        plain = replace(self, offset_codes=None, changes=Changes(), quality={}, unedited=unedited, intermediates=())
+        return replace(plain, method="w-encoder")
 
     # ---- editing ----
 
@@ -211,7 +246,7 @@ class Inversion:
         if len(strengths) > 1:
             base = self._take([i for i in range(len(self)) for _ in strengths])
         amounts = torch.tensor(strengths * len(self), dtype=self.w.dtype, device=self.w.device)
-        w, styles = editing.apply_edit(self.model, edit, base.w, base.style_offsets, amounts, layers)
+        w, styles = editing.apply_edit(self.model, edit, base.w, base.style_offsets, amounts, layers, base.changes)
         unedited = base.unedited or base
         return replace(base, w=w, style_offsets=styles, quality={}, unedited=unedited, intermediates=())
 
@@ -228,24 +263,8 @@ class Inversion:
         if n < 2:
             raise InversionError(f"interpolation in {n} pictures: expected at least 2.")
         self._same_model(other)
-        mine, theirs = self.offset_codes, other.offset_codes
-        if (mine is None) != (theirs is None):
-            raise InversionError("one inversion has offsets and the other has none. Use .initial of both, or neither.")
-        ticks = torch.linspace(0, 1, n).tolist()
-        w = torch.cat([(1 - t) * self.w + t * other.w for t in ticks])
-        codes = None
-        if mine is not None and theirs is not None:
-            codes = OffsetCodes.cat([mine * (1 - t) + theirs * t for t in ticks])
-        styles = {
-            name: torch.cat([(1 - t) * self._style(name) + t * other._style(name) for t in ticks])
-            for name in {*self.style_offsets, *other.style_offsets}
-        }
-        return Inversion(self.model, w, codes, styles, method=self.method, refinement=self.refinement)
-
-    def _style(self, name: str) -> Tensor:
-        """[B,I] what is added to the style of this layer, zeros where nothing is."""
-        width = self.model.generator.layer(name).channels_in
-        return self.style_offsets.get(name, self.w.new_zeros(len(self), width))
+        made = Inversion(self.model, self.w, method=self.method, refinement=self.refinement)
+        return made._with(State.between(self._state, other._state, n, self.model.generator))
 
     def mix(self, other: Inversion, layers: Sequence[str | int]) -> Inversion:
         """This inversion with the given layers taken from `other`: their style rows and their offsets.
@@ -259,15 +278,8 @@ class Inversion:
         if len(self) != len(other):
             raise InversionError(f"cannot mix a batch of {len(self)} with a batch of {len(other)}.")
         chosen = [self.model.generator.layer(name) for name in layers]
-        w = self.w.clone()
-        for spec in chosen:
-            w[:, spec.row] = other.w[:, spec.row]
-        names = [spec.name for spec in chosen]
-        codes = OffsetCodes.mixed(self.offset_codes, other.offset_codes, names)
-        styles = {n: v for n, v in self.style_offsets.items() if n not in names}
-        styles |= {n: v for n, v in other.style_offsets.items() if n in names}
-        mixed = replace(self, w=w, offset_codes=codes, style_offsets=styles, quality={}, intermediates=())
-        return replace(mixed, unedited=self.unedited or self)
+        mixed = self._with(State.mixed(self._state, other._state, chosen, self.model.generator))
+        return replace(mixed, quality={}, intermediates=(), unedited=self.unedited or self)
 
     def transfer(self, generator: Generator, layers: Sequence[str] | None = None, w: Tensor | None = None) -> Inversion:
         """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
@@ -285,15 +297,17 @@ class Inversion:
                 f"the other generator is {generator.config}, this one {self.model.generator.config}: offsets need "
                 "the same layers."
             )
-        codes = self.offset_codes
-        if codes is not None and layers is not None:
-            codes = codes.only([generator.layer(name).name for name in layers])
+        codes, changes = self.offset_codes, self.changes.moved(self.model.generator, generator)
+        if layers is not None:
+            names = [generator.layer(name).name for name in layers]
+            codes = None if codes is None else codes.only(names)
+            changes = changes.only(names, generator)
         w = self.w if w is None else generator.broadcast(w.to(self.w))
         if w.shape != self.w.shape:
             raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
         ancestors = (*self.model.ancestors, self.model.generator_fingerprint)
         model = replace(self.model, generator=generator.to(self.model.device), ancestors=ancestors)
-        moved = replace(self, model=model, w=w, offset_codes=codes, quality={}, intermediates=())
+        moved = replace(self, model=model, w=w, offset_codes=codes, changes=changes, quality={}, intermediates=())
         return replace(moved, unedited=self.unedited or self)  # paste_back adds what the other generator changed
 
     def _same_model(self, other: Inversion) -> None:
@@ -394,22 +408,14 @@ class Inversion:
         before = self.unedited
         if before is not None and before.model is not self.model:  # transferred: that picture needs another model
             before = None
-        inversion_file.write(
-            Path(path),
-            inversion_file.Record(
-                w=self.w,
-                codes=self.offset_codes,
-                style_offsets=self.style_offsets,
-                unedited=None if before is None else (before.w, before.offset_codes, before.style_offsets),
-                sources=self.sources,
-                meta={
-                    "fingerprint": self.model.fingerprint,
-                    "domain": self.model.domain.name,
-                    "method": self.method,
-                    "quality": {k: list(v) for k, v in self.quality.items()},
-                },
-            ),
-        )
+        meta = {
+            "fingerprint": self.model.fingerprint,
+            "domain": self.model.domain.name,
+            "method": self.method,
+            "quality": {k: list(v) for k, v in self.quality.items()},
+        }
+        unedited = None if before is None else before._state
+        inversion_file.write(Path(path), inversion_file.Record(self._state, unedited, self.sources, meta))
 
     def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
         """Writes it for other programs, a file or, as "official", a folder: see `exports.export`.
@@ -437,9 +443,6 @@ class Inversion:
                 f"{model.domain.name!r}, {model.fingerprint}. Load the model it was made with."
             )
         quality = {k: tuple(v) for k, v in record.meta["quality"].items()}
-        w, codes, styles, sources = record.w, record.codes, record.style_offsets, record.sources
-        made = cls(model, w, codes, styles, None, sources, record.meta["method"], quality)
-        if record.unedited is None:
-            return made
-        w, codes, styles = record.unedited
-        return replace(made, unedited=replace(made, w=w, offset_codes=codes, style_offsets=styles))
+        bare = cls(model, record.state.w, method=record.meta["method"], sources=record.sources, quality=quality)
+        before = None if record.unedited is None else bare._with(record.unedited)
+        return replace(bare._with(record.state), unedited=before)

@@ -15,11 +15,14 @@ from torch import Tensor
 from hyperstyle.align.source import Placement, Source
 from hyperstyle.checkpoint import load_tensors, save_tensors
 from hyperstyle.errors import InversionError
+from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.state import State
 
 __all__ = ["Record", "read", "write"]
 
-_FORMAT = "hyperstyle-inversion/1"
+_FORMAT = "hyperstyle-inversion/2"
+_BEFORE = "unedited/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,18 +30,14 @@ class Record:
     """What stands in the file.
 
     Attributes:
-        w: [B,L,D].
-        codes: offset codes, or None.
-        style_offsets: layer name -> [B,I].
-        unedited: `w`, `codes` and `style_offsets` before the first edit, where there was one.
+        state: of the inversion.
+        unedited: before the first edit, where there was one.
         sources: where each picture came from; the photos themselves are not stored.
         meta: plain values.
     """
 
-    w: Tensor
-    codes: OffsetCodes | None
-    style_offsets: Mapping[str, Tensor]
-    unedited: tuple[Tensor, OffsetCodes | None, Mapping[str, Tensor]] | None
+    state: State
+    unedited: State | None
     sources: tuple[Source, ...]
     meta: Mapping[str, Any]
 
@@ -59,24 +58,31 @@ def _named(codes: OffsetCodes | None, prefix: str) -> dict[str, Tensor]:
     }
 
 
+def _tensors(state: State) -> tuple[dict[str, Tensor], list[int]]:
+    """All tensors of a state by name, and which tuned generator each picture has; a shared one is there once."""
+    changes = state.changes
+    own = {id(one): one for one in changes.tuned}
+    places = {key: i for i, key in enumerate(own)}
+    tensors = {"w": _pack(state.w), **_named(state.codes, "codes"), **_named(changes.residuals, "residuals")}
+    tensors |= {f"style/{name}": change for name, change in state.style_offsets.items()}
+    tensors |= {f"tuned/{places[key]}/{n}": value for key, one in own.items() for n, value in one.items()}
+    tensors |= {f"noise/{i}": noise for i, noise in enumerate(changes.noise)}
+    return tensors, [places[id(one)] for one in changes.tuned]
+
+
 def write(path: Path, record: Record) -> None:
     """Writes atomically. Raises HyperStyleError where the file cannot be written."""
-    tensors = {"w": _pack(record.w), **_named(record.codes, "codes")}
-    same_codes = True
-    if record.unedited is not None:
-        tensors["unedited_w"] = _pack(record.unedited[0])
-        before, now = _named(record.unedited[1], "codes"), _named(record.codes, "codes")
-        same_codes = before.keys() == now.keys() and all(torch.equal(before[n], now[n]) for n in now)
-        if not same_codes:  # an edit keeps them; mix() does not
-            tensors.update({n: c.clone() for n, c in _named(record.unedited[1], "unedited_codes").items()})
-        tensors.update({f"unedited_style/{n}": c.clone() for n, c in record.unedited[2].items()})
-    tensors.update({f"style/{n}": c for n, c in record.style_offsets.items()})
+    tensors, tuned = _tensors(record.state)
+    before, before_tuned = ({}, []) if record.unedited is None else _tensors(record.unedited)
+    # What an edit left as it was, most of all the offset codes, is not stored again.
+    kept = {n: t for n, t in before.items() if n not in tensors or not (t is tensors[n] or torch.equal(t, tensors[n]))}
     photos = list(dict.fromkeys(id(s.photo) for s in record.sources if s.photo is not None))
     numbers = [s.photo_number if s.photo is None else photos.index(id(s.photo)) for s in record.sources]
     meta = {
         **record.meta,
-        "rows": record.w.shape[1],
-        "same_codes": same_codes,
+        "rows": record.state.w.shape[1],
+        "tuned": tuned,
+        "unedited": None if record.unedited is None else {"tensors": list(before), "tuned": before_tuned},
         "sources": [
             {"name": s.name, "note": s.note, "photo": number} for s, number in zip(record.sources, numbers, strict=True)
         ],
@@ -91,7 +97,9 @@ def write(path: Path, record: Record) -> None:
             for source in record.sources
         ],
     }
-    save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta)})
+    everything = {**tensors, **{_BEFORE + name: tensor for name, tensor in kept.items()}}
+    separate = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in everything.items()}
+    save_tensors(path, separate, {"format": _FORMAT, "record": json.dumps(meta)})
 
 
 def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
@@ -110,24 +118,10 @@ def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.devi
     # Copies, which PyTorch aligns in memory, and codes whose rows are not one row repeated: how a matrix product rounds
     # may depend on where its operands lie, and the pictures must come out bit for bit.
     tensors = {k: v.to(device, dtype, copy=True) for k, v in tensors.items()}
-
-    def unpack(t: Tensor) -> Tensor:
-        return t.expand(-1, meta["rows"], -1).contiguous() if t.shape[1] == 1 else t
-
-    def group(prefix: str) -> dict[str, Tensor]:
-        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-    def offset_codes(prefix: str) -> OffsetCodes | None:
-        if f"{prefix}/weights" not in tensors:
-            return None
-        sums, terms, dense = (group(f"{prefix}/{kind}/") for kind in ("sum", "term", "dense"))
-        return OffsetCodes(sums, terms, tensors[f"{prefix}/weights"], dense)
-
-    codes = offset_codes("codes")
-    unedited = None
-    if "unedited_w" in tensors:
-        before = codes if meta["same_codes"] else offset_codes("unedited_codes")
-        unedited = (unpack(tensors["unedited_w"]), before, group("unedited_style/"))
+    before = None
+    if (stored := meta["unedited"]) is not None:
+        names = {name: _BEFORE + name if _BEFORE + name in tensors else name for name in stored["tensors"]}
+        before = _state({name: tensors[place] for name, place in names.items()}, meta["rows"], stored["tuned"])
     placements = tuple(
         None
         if p is None
@@ -139,13 +133,29 @@ def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.devi
         for p in meta["placements"]
     )
     return Record(
-        w=unpack(tensors["w"]),
-        codes=codes,
-        style_offsets=group("style/"),
-        unedited=unedited,
+        state=_state(tensors, meta["rows"], meta["tuned"]),
+        unedited=before,
         sources=tuple(
             Source(row["name"], row["note"], None, placement, row.get("photo"))
             for row, placement in zip(meta["sources"], placements, strict=True)
         ),
         meta=meta,
     )
+
+
+def _state(tensors: Mapping[str, Tensor], rows: int, tuned: list[int]) -> State:
+    def group(prefix: str) -> dict[str, Tensor]:
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+    def codes(prefix: str) -> OffsetCodes | None:
+        if f"{prefix}/weights" not in tensors:
+            return None
+        sums, terms, dense = (group(f"{prefix}/{kind}/") for kind in ("sum", "term", "dense"))
+        return OffsetCodes(sums, terms, tensors[f"{prefix}/weights"], dense)
+
+    w = tensors["w"]
+    own = [group(f"tuned/{place}/") for place in range(max(tuned, default=-1) + 1)]
+    noise = tuple(tensors[f"noise/{i}"] for i in range(len(group("noise/"))))
+    changes = Changes(codes("residuals"), tuple(own[place] for place in tuned), noise)
+    whole = w.expand(-1, rows, -1).contiguous() if w.shape[1] == 1 else w
+    return State(whole, codes("codes"), group("style/"), changes)

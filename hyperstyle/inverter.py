@@ -24,7 +24,6 @@ from hyperstyle.edits import Edit
 from hyperstyle.errors import (
     ConfigError,
     HyperStyleError,
-    InversionError,
     LandmarkError,
     MethodError,
     QualityWarning,
@@ -35,7 +34,6 @@ from hyperstyle.methods import named
 from hyperstyle.model import ALIGNER, Model
 from hyperstyle.model_card import model_card
 from hyperstyle.model_folder import check_parts, read_model, write_model
-from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
@@ -339,7 +337,7 @@ class HyperStyleInverter:
             if refinement is not None:
                 part = refinement(batch, part, steps=steps, callback=callback)
             parts.append(part if part.quality else part.measured())
-        whole = _joined(parts)
+        whole = Inversion.cat(parts)
         usual = USUAL_START_L2 if refinement is None or steps == 0 else USUAL_L2
         if doubts := _doubts(pictures, whole.quality, usual):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
@@ -385,23 +383,3 @@ def _doubts(pictures: Sequence[Prepared], quality: Mapping[str, tuple[float, ...
         if doubts:
             found.append(f"{picture.source.name!r}: {' and '.join(doubts)}.")
     return found
-
-
-def _joined(parts: list[Inversion]) -> Inversion:
-    """Batches as one."""
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    codes = [p.offset_codes for p in parts if p.offset_codes is not None]
-    if len(codes) not in (0, len(parts)) or any(p.style_offsets.keys() != first.style_offsets.keys() for p in parts):
-        raise InversionError("the refinement gave offsets to some batches only: it must treat all pictures alike.")
-    return replace(
-        first,
-        w=torch.cat([p.w for p in parts]),
-        offset_codes=OffsetCodes.cat(codes) if codes else None,
-        style_offsets={n: torch.cat([p.style_offsets[n] for p in parts]) for n in first.style_offsets},
-        crop=torch.cat([p.crop for p in parts if p.crop is not None]),
-        sources=tuple(s for p in parts for s in p.sources),
-        quality={k: tuple(v for p in parts for v in p.quality[k]) for k in first.quality},
-        intermediates=tuple(torch.cat(list(t)) for t in zip(*(p.intermediates for p in parts), strict=True)),
-    )

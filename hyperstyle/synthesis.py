@@ -1,4 +1,4 @@
-"""Codes, style offsets and offset codes of a model -> pictures."""
+"""Codes, style offsets, offset codes and other changes of a model -> pictures."""
 
 from __future__ import annotations
 
@@ -8,68 +8,128 @@ import torch
 from torch import Tensor
 
 from hyperstyle.model import Model
+from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.lazy import LazyOffsets
+from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.lazy import Expander, LazyOffsets
 
-__all__ = ["TOGETHER", "lazy_offsets", "pictures"]
+__all__ = ["TOGETHER", "generators", "lazy_offsets", "pictures", "styles_of"]
 
 TOGETHER = 8
 """Pictures that go through the networks at once, unless a batch size is given."""
 
+_LARGE = 256  # pixels
 
-def lazy_offsets(model: Model, codes: OffsetCodes | None) -> Mapping[str, Tensor]:
-    """Dense offsets by layer name, each made when it is asked for; {} without codes."""
+
+def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping[str, Tensor]:
+    """What codes stand for by layer name, each made when it is asked for; {} without codes."""
     if codes is None:
         return {}
-    return codes.expanded({}) if model.hypernetwork is None else LazyOffsets(model.hypernetwork, codes)
+    return codes.expanded({}) if network is None else LazyOffsets(network, codes)
 
 
-def pictures(model: Model, w: Tensor, style_offsets: Mapping[str, Tensor], codes: OffsetCodes | None) -> Tensor:
+def pictures(
+    model: Model,
+    w: Tensor,
+    style_offsets: Mapping[str, Tensor],
+    codes: OffsetCodes | None,
+    changes: Changes | None = None,
+) -> Tensor:
     """The pictures [B,3,H,W], float32, about [-1,1], not clamped; content rows applied.
 
-    Neighbours with equal offset codes, such as the edits of one picture, share their weights W * (1 + Δ): Δ is made
-    once for all of them, and every convolution runs for several of them at once.
+    Neighbours with equal offset codes and changes, such as the edits of one picture, share their weights W * (1 + Δ),
+    which are made once for all of them.
 
     Args:
         model: whose generator draws.
         w: [B,L,D].
         style_offsets: layer name -> [B,I], added after the affine layers.
         codes: of B pictures, or None.
+        changes: what else is changed of the generator, of B pictures.
     """
+    changes = changes or Changes()
     parts = []
     with torch.no_grad():
-        styles = model.generator.styles(w)
+        styles = styles_of(model, w, changes)
         for name, change in style_offsets.items():
             styles[name] = styles[name] + change
-        for run, alike in _runs(model, codes, len(w)):
-            shared = lazy_offsets(model, _of(codes, slice(run.start, run.start + 1))) if alike else {}
-            if run.stop - run.start > TOGETHER:
-                shared = dict(shared)
-            for first in range(run.start, run.stop, TOGETHER):  # maps and offsets of many would fill the memory
-                some = slice(first, min(first + TOGETHER, run.stop))
-                image = model.generator.synthesize(
-                    {name: style[some] for name, style in styles.items()},
-                    shared if alike else lazy_offsets(model, _of(codes, some)),
-                    modulation="activations" if alike else "weights",
-                )
-                parts.append(model.domain.content(image).float())
+        for group, generator in generators(model, changes, len(w)):
+            for run, alike in _runs(model, codes, changes, group):
+                own = _folded(model, generator, codes, changes, run.start) if alike else generator
+                alone = alike and _alone_is_faster(generator)
+                step = 1 if alone else TOGETHER  # maps and offsets of many would fill the memory
+                for first in range(run.start, run.stop, step):
+                    some = slice(first, min(first + step, run.stop))
+                    image = own.synthesize(
+                        {name: style[some] for name, style in styles.items()},
+                        None if alike else lazy_offsets(_of(codes, some), model.hypernetwork),
+                        residuals=None if alike else lazy_offsets(_of(changes.residuals, some), model.hyperinverter),
+                        noise=tuple(noise[some] for noise in changes.noise) or "const",
+                        modulation="activations" if alike and not alone else "weights",
+                    )
+                    parts.append(model.domain.content(image).float())
     return torch.cat(parts)
+
+
+def generators(model: Model, changes: Changes, count: int) -> Iterator[tuple[slice, Generator]]:
+    """Neighbours that share a generator, and it: the model's, or one with parameters of the pictures' own."""
+    if not changes.tuned:
+        yield slice(0, count), model.generator
+        return
+    borders = [i for i in range(1, count) if changes.tuned[i] is not changes.tuned[i - 1]]
+    for start, stop in zip([0, *borders], [*borders, count], strict=True):
+        yield slice(start, stop), model.generator.with_parameters(changes.tuned[start])
+
+
+def styles_of(model: Model, w: Tensor, changes: Changes) -> dict[str, Tensor]:
+    """What the affine layers of the pictures' generators make of codes [B,L,D]: layer name -> [B,I]."""
+    with torch.no_grad():
+        parts = [generator.styles(w[group]) for group, generator in generators(model, changes, len(w))]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _folded(
+    model: Model, generator: Generator, codes: OffsetCodes | None, changes: Changes, picture: int
+) -> Generator:
+    """The generator with the offsets and residuals of this picture in its weights; it shares all else."""
+    chosen = slice(picture, picture + 1)
+    offsets = lazy_offsets(_of(codes, chosen), model.hypernetwork)
+    residuals = lazy_offsets(_of(changes.residuals, chosen), model.hyperinverter)
+    weights = {}
+    for layer in {*offsets, *residuals}:
+        weight = generator.weight(layer)[None]  # [1,O,I,k,k]
+        weight = weight * (1 + offsets[layer]) if layer in offsets else weight
+        weight = weight + residuals[layer] if layer in residuals else weight
+        name = next(name for name in generator.parameters_of(layer) if name.endswith("conv.weight"))
+        weights[name] = weight
+    return generator.with_parameters(weights) if weights else generator
+
+
+def _alone_is_faster(generator: Generator) -> bool:
+    """Whether pictures of equal weights are drawn one by one: large maps on a CPU, where shared convolutions do not
+    win back what the styles cost on maps instead of weights."""
+    return generator.config.size >= _LARGE and generator.latent_avg.device.type == "cpu"
 
 
 def _of(codes: OffsetCodes | None, chosen: slice) -> OffsetCodes | None:
     return None if codes is None else codes.apply(lambda t: t[chosen])
 
 
-def _runs(model: Model, codes: OffsetCodes | None, count: int) -> Iterator[tuple[slice, bool]]:
+def _runs(model: Model, codes: OffsetCodes | None, changes: Changes, group: slice) -> Iterator[tuple[slice, bool]]:
     """Neighbours with equal codes, True; and the pictures between such runs, which share nothing, False.
 
     In half precision nothing is shared: the styles, which are multiplied with the maps then, would be rounded there.
     """
     wide = torch.finfo(model.dtype).bits >= 32
-    borders = [i for i in range(1, count) if not (wide and _equal(codes, i - 1, i))]
-    starts = [0, *borders]
+    tensors = [*_tensors(codes), *_tensors(changes.residuals), *changes.noise]
+
+    def equal(a: int, b: int) -> bool:
+        return wide and all(torch.equal(t[a], t[b]) for t in tensors)
+
+    borders = [i for i in range(group.start + 1, group.stop) if not equal(i - 1, i)]
+    starts = [group.start, *borders]
     between: int | None = None
-    for start, stop in zip(starts, [*borders, count], strict=True):
+    for start, stop in zip(starts, [*borders, group.stop], strict=True):
         if stop - start > 1:
             if between is not None:
                 yield slice(between, start), False
@@ -78,11 +138,10 @@ def _runs(model: Model, codes: OffsetCodes | None, count: int) -> Iterator[tuple
         elif between is None:
             between = start
     if between is not None:
-        yield slice(between, count), False
+        yield slice(between, group.stop), False
 
 
-def _equal(codes: OffsetCodes | None, a: int, b: int) -> bool:
+def _tensors(codes: OffsetCodes | None) -> tuple[Tensor, ...]:
     if codes is None:
-        return True
-    tensors = (*codes.sums.values(), *codes.terms.values(), codes.weights, *codes.dense.values())
-    return all(torch.equal(t[a], t[b]) for t in tensors)
+        return ()
+    return (*codes.sums.values(), *codes.terms.values(), codes.weights, *codes.dense.values())

@@ -416,7 +416,7 @@ def test_files_that_are_no_inversions_are_refused(tmp_path: Path, tiny_inverter:
     with pytest.raises(InversionError, match="is not an inversion"):
         Inversion.load(tmp_path / "other.safetensors", tiny_inverter)
     for record in ("{", '{"rows": 8}'):
-        metadata = {"format": "hyperstyle-inversion/1", "record": record}
+        metadata = {"format": "hyperstyle-inversion/2", "record": record}
         save_file({"w": torch.zeros(1, 1, 16)}, tmp_path / "damaged.safetensors", metadata)
         with pytest.raises(InversionError, match="is a damaged inversion"):
             Inversion.load(tmp_path / "damaged.safetensors", tiny_inverter)

@@ -5,15 +5,15 @@ Attribute names follow the widely used PyTorch port (`g_ema` files), so that its
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
+from hyperstyle.networks.generator_config import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.ops import (
     EqualLinear,
     Modulation,
@@ -29,97 +29,7 @@ __all__ = ["Generator", "GeneratorConfig", "LayerSpec", "NoiseMaps", "NoiseMode"
 NoiseMode = Literal["const", "random", "none"]
 NoiseMaps = Sequence[Tensor]
 Offsets = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Numbers that define a generator.
-
-    Attributes:
-        size: side of the pictures in pixels, a power of two from 16 up.
-        channels: feature channels at 4, 8, ..., `size` px.
-        latent_width: D, the width of z and w.
-        mapping_layers: depth of the mapping network.
-        mapping_rate: learning-rate multiplier of the mapping network (stored weights are divided by it).
-    """
-
-    size: int
-    channels: tuple[int, ...]
-    latent_width: int = 512
-    mapping_layers: int = 8
-    mapping_rate: float = 0.01
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-        if self.size < 16 or self.size & (self.size - 1):
-            raise ConfigError(f"generator size {self.size}: expected a power of two, 16 or more.")
-        if len(self.channels) != len(self.resolutions):
-            raise ConfigError(
-                f"{len(self.channels)} channel counts for a generator of {self.size} px: expected "
-                f"{len(self.resolutions)}, one for each of {', '.join(map(str, self.resolutions))} px."
-            )
-        if min(self.channels) < 1 or self.latent_width < 1 or self.mapping_layers < 1:
-            raise ConfigError("channels, latent_width and mapping_layers of a generator must be positive.")
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """4, 8, ..., size."""
-        return tuple(2**n for n in range(2, int(math.log2(self.size)) + 1))
-
-    @property
-    def rows(self) -> int:
-        """L, the number of style rows: 18 at 1024 px."""
-        return 2 * int(math.log2(self.size)) - 2
-
-    @classmethod
-    def official(cls, size: int, *, channel_multiplier: int = 2) -> GeneratorConfig:
-        """The published configurations: 512 channels up to 64 px, then halved at each step (config F)."""
-        table = {r: 512 if r <= 32 else 256 * channel_multiplier * 64 // r for r in (2**n for n in range(2, 11))}
-        return cls(size=size, channels=tuple(c for r, c in table.items() if r <= size))
-
-
-@dataclass(frozen=True)
-class LayerSpec:
-    """One convolution of a generator.
-
-    Attributes:
-        name: `b64.conv0` (upsampling), `b64.conv1` or `b64.torgb`.
-        index: its place in the official order: conv, toRGB, then (upsampling conv, conv, toRGB) per resolution.
-        resolution: side of its output in pixels.
-        channels_in, channels_out, kernel: its weight is [channels_out, channels_in, kernel, kernel].
-        row: the row of `w` that feeds it.
-        up: whether it doubles the resolution.
-    """
-
-    name: str
-    index: int
-    resolution: int
-    channels_in: int
-    channels_out: int
-    kernel: int
-    row: int
-    up: bool
-
-    @property
-    def torgb(self) -> bool:
-        """Whether this layer writes colours (no demodulation, no noise)."""
-        return self.kernel == 1
-
-
-def layer_table(config: GeneratorConfig) -> tuple[LayerSpec, ...]:
-    """All convolutions of a generator in the official order (26 at 1024 px); no network is built."""
-    first = config.channels[0]
-    table = [LayerSpec("b4.conv1", 0, 4, first, first, 3, 0, False), LayerSpec("b4.torgb", 1, 4, first, 3, 1, 1, False)]
-    before = first
-    for block, (size, channels) in enumerate(zip(config.resolutions[1:], config.channels[1:], strict=True)):
-        index, row = 2 + 3 * block, 1 + 2 * block  # a toRGB shares its row with the next upsampling convolution
-        table += [
-            LayerSpec(f"b{size}.conv0", index, size, before, channels, 3, row, True),
-            LayerSpec(f"b{size}.conv1", index + 1, size, channels, channels, 3, row + 1, False),
-            LayerSpec(f"b{size}.torgb", index + 2, size, channels, 3, 1, row + 2, False),
-        ]
-        before = channels
-    return tuple(table)
+_Change = tuple[Tensor | None, Tensor | None]  # a layer's offset and residual
 
 
 class _PixelNorm(nn.Module):
@@ -151,12 +61,14 @@ class _ModulatedConv(nn.Module):
         if spec.up:
             self.blur = _Blur()
 
-    def forward(self, x: Tensor, style: Tensor, offset: Tensor | None, modulation: Modulation) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, change: _Change, modulation: Modulation) -> Tensor:
+        offset, residual = change
         return modulated_conv(
             x,
             self.weight[0],
             style,
             offset=offset,
+            residual=residual,
             demodulate=not self.spec.torgb,
             up=self.spec.up,
             kernel=self.blur.kernel if self.spec.up else None,
@@ -186,9 +98,9 @@ class _StyledConv(nn.Module):
         self.activate = _Bias(spec.channels_out)
 
     def forward(
-        self, x: Tensor, style: Tensor, offset: Tensor | None, noise: Tensor | None, modulation: Modulation
+        self, x: Tensor, style: Tensor, change: _Change, noise: Tensor | None, modulation: Modulation
     ) -> Tensor:
-        x = self.conv(x, style, offset, modulation)
+        x = self.conv(x, style, change, modulation)
         # Nobody else has the convolution's output; under autocast, sums with weights are of the weights' type.
         in_place = not torch.is_grad_enabled() and x.dtype == self.activate.bias.dtype
         if noise is not None:
@@ -208,9 +120,9 @@ class _ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(
-        self, x: Tensor, style: Tensor, offset: Tensor | None, image: Tensor | None, modulation: Modulation
+        self, x: Tensor, style: Tensor, change: _Change, image: Tensor | None, modulation: Modulation
     ) -> Tensor:
-        x = self.conv(x, style, offset, modulation) + self.bias
+        x = self.conv(x, style, change, modulation) + self.bias
         return x if image is None else x + upsample(image, self.upsample.kernel)
 
 
@@ -288,6 +200,31 @@ class Generator(nn.Module):
         block, place = divmod(spec.index - 2, 3)
         return self.to_rgbs[block] if place == 2 else self.convs[2 * block + place]
 
+    def parameters_of(self, name: str | int) -> tuple[str, ...]:
+        """Names of the parameters of a layer: weight, affine map, bias and strength of noise."""
+        block = self._block(self.layer(name))
+        path = next(path for path, module in self.named_modules() if module is block)
+        return tuple(f"{path}.{parameter}" for parameter, _ in block.named_parameters())
+
+    def with_parameters(self, values: Mapping[str, Tensor]) -> Generator:
+        """A generator that has these parameters in place of its own and shares all others.
+
+        Raises:
+            ConfigError: an unknown name or another shape.
+        """
+        own = dict(self.named_parameters())
+        for name, value in values.items():
+            if name not in own:
+                raise ConfigError(f"no parameter {name!r} in this generator. {did_you_mean(name, own)}")
+            if value.shape != own[name].shape:
+                raise ConfigError(f"parameter {name} of shape {tuple(value.shape)}: expected {tuple(own[name].shape)}.")
+        shared: dict[int, Any] = {id(t): t for t in (*self.parameters(), *self.buffers())}
+        made = copy.deepcopy(self, shared)
+        for name, value in values.items():
+            path, _, last = name.rpartition(".")
+            setattr(made.get_submodule(path), last, nn.Parameter(value, requires_grad=False))
+        return made
+
     # ---- stages ----
 
     def mapping(self, z: Tensor) -> Tensor:
@@ -315,6 +252,7 @@ class Generator(nn.Module):
         noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
         modulation: Modulation = "weights",
+        residuals: Offsets | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
 
@@ -326,22 +264,24 @@ class Generator(nn.Module):
                 each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
             random: source of the fresh noise.
             modulation: see `ops.modulated_conv`.
+            residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
 
         Raises:
             ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, an
                 unknown noise mode, or noise maps of a wrong number or shape.
         """
-        offsets = offsets or {}
-        batch = self._check(styles, offsets, noise)
+        offsets, residuals = offsets or {}, residuals or {}
+        batch = self._check(styles, {*offsets, *residuals}, noise)
         x = self.input.input.expand(batch, -1, -1, -1)
         image: Tensor | None = None
         noise_index = 0
         for spec in self.layers:
-            style, offset = styles[spec.name], self._offset(spec, offsets, batch)
+            style = styles[spec.name]
+            change = self._offset(spec, offsets, batch), self._offset(spec, residuals, batch)
             if spec.torgb:
-                image = self._block(spec)(x, style, offset, image, modulation)
+                image = self._block(spec)(x, style, change, image, modulation)
                 continue
-            x = self._block(spec)(x, style, offset, self._noise(noise, noise_index, batch, random), modulation)
+            x = self._block(spec)(x, style, change, self._noise(noise, noise_index, batch, random), modulation)
             noise_index += 1
         if image is None:
             raise TypeError("a generator has at least one toRGB layer")
@@ -355,11 +295,14 @@ class Generator(nn.Module):
         noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
         modulation: Modulation = "weights",
+        residuals: Offsets | None = None,
     ) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""
-        return self.synthesize(self.styles(w), offsets, noise=noise, random=random, modulation=modulation)
+        return self.synthesize(
+            self.styles(w), offsets, noise=noise, random=random, modulation=modulation, residuals=residuals
+        )
 
-    def _check(self, styles: Mapping[str, Tensor], offsets: Offsets, noise: str | NoiseMaps) -> int:
+    def _check(self, styles: Mapping[str, Tensor], changed: set[str], noise: str | NoiseMaps) -> int:
         """Raises ConfigError for inputs of `synthesize` that do not fit this generator; returns B."""
         names = [s.name for s in self.layers]
         modes = ("const", "random", "none")
@@ -369,7 +312,7 @@ class Generator(nn.Module):
             raise ConfigError(
                 f"styles lack {len(missing)} layer(s), first {missing[0]!r}: pass all that styles(w) gave."
             )
-        if unknown := sorted(set(offsets) - set(names)):
+        if unknown := sorted(changed - set(names)):
             raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
         batch = styles[names[0]].shape[0]
         if not isinstance(noise, str):

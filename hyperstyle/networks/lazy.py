@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
 from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.hypernetwork import Hypernetwork
 
-__all__ = ["LazyOffsets"]
+__all__ = ["Expander", "LazyOffsets"]
+
+
+class Expander(Protocol):
+    """A network that turns codes into what they stand for: `Hypernetwork` offsets, `HyperInverter` residuals."""
+
+    def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Layer name -> dense tensors of these layers, or of all."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +32,7 @@ class LazyOffsets(Mapping[str, Tensor]):
         codes: one row for each picture.
     """
 
-    hypernetwork: Hypernetwork
+    hypernetwork: Expander
     codes: OffsetCodes
 
     def __getitem__(self, layer: str) -> Tensor:

@@ -146,6 +146,7 @@ def modulated_conv(
     style: Tensor,
     *,
     offset: Tensor | None = None,
+    residual: Tensor | None = None,
     demodulate: bool = True,
     up: bool = False,
     kernel: Tensor | None = None,
@@ -153,14 +154,15 @@ def modulated_conv(
 ) -> Tensor:
     """Convolution whose weights are scaled by a style and, relatively, by an offset (StyleGAN2; HyperStyle Eq. 5).
 
-    W' = c * W * (1 + offset) * style with c = 1 / sqrt(I * k * k); with demodulation every output filter of W' is
-    then scaled to unit norm. The offset multiplies the raw weight before demodulation.
+    W' = c * (W * (1 + offset) + residual) * style with c = 1 / sqrt(I * k * k); with demodulation every output filter
+    of W' is then scaled to unit norm. Offset and residual (HyperInverter) change the raw weight, before demodulation.
 
     Args:
         x: [B,I,H,W].
         weight: [O,I,k,k], k odd.
         style: [B,I].
         offset: broadcastable to [B,O,I,k,k], or None for no offset.
+        residual: the same, added to the weight; None for none.
         demodulate: scale filters to unit norm (off in toRGB layers).
         up: double the size: transposed convolution, then `kernel`.
         kernel: [4,4] low-pass filter, needed where `up`.
@@ -176,9 +178,11 @@ def modulated_conv(
     scale = 1.0 / math.sqrt(size_in * k * k)
 
     if modulation == "activations":
-        x = _modulated_by_activations(x, weight * scale, style, offset, demodulate, up)
+        scaled = None if residual is None else residual * scale
+        x = _modulated_by_activations(x, weight * scale, style, offset, scaled, demodulate, up)
     else:
         per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
+        per_sample = per_sample if residual is None else per_sample + residual
         modulated = scale * per_sample * style[:, None, :, None, None]  # [B,O,I,k,k]
         if demodulate:
             norm = torch.rsqrt(modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8)
@@ -193,24 +197,30 @@ def modulated_conv(
 
 
 def _modulated_by_activations(
-    x: Tensor, weight: Tensor, style: Tensor, offset: Tensor | None, demodulate: bool, up: bool
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    offset: Tensor | None,
+    residual: Tensor | None,
+    demodulate: bool,
+    up: bool,
 ) -> Tensor:
-    """The convolution with the style on its input and the demodulation on its output; `weight` is scaled already."""
+    """The convolution with the style on its input and the demodulation on its output; both weights are scaled."""
     batch, size_out = x.shape[0], weight.shape[0]
     x = x * style[:, :, None, None]
     power: Tensor | None = None  # [1 or B,O,I] sum over taps of the squared weights
-    if offset is None:
+    if offset is None and residual is None:
         x = _convolve(x, weight, 1, up)
         if demodulate:
             power = weight.square().sum((2, 3))[None]
     else:
-        factor = 1.0 + offset
-        per_sample = weight[None] * factor  # [1 or B,O,I,k,k]
-        if demodulate:  # one value per (out, in) pair needs no sum over the taps of every picture
-            flat = factor.ndim == 5 and factor.shape[-2:] == (1, 1)
-            power = (
-                weight.square().sum((2, 3)) * factor[..., 0, 0].square() if flat else per_sample.square().sum((3, 4))
-            )
+        per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
+        per_sample = per_sample if residual is None else per_sample + residual
+        if demodulate and offset is not None and residual is None and offset.ndim == 5 and offset.shape[-2:] == (1, 1):
+            # one value per (out, in) pair needs no sum over the taps of every picture
+            power = weight.square().sum((2, 3)) * (1.0 + offset[..., 0, 0]).square()
+        elif demodulate:
+            power = per_sample.square().sum((3, 4))
         if per_sample.shape[0] == 1:
             x = _convolve(x, per_sample[0], 1, up)
         elif x.device.type == "cpu" and size_out <= 64:  # narrow groups take CPUs 2 to 4 times as long as this loop

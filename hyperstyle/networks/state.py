@@ -1,0 +1,94 @@
+"""What a generator makes pictures of: codes, offset codes, style offsets and other changes, and how these combine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import InversionError
+from hyperstyle.networks.changes import Changes
+from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.generator import Generator, LayerSpec
+
+__all__ = ["State"]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What the pictures of a batch are made of.
+
+    Attributes:
+        w: [B,L,D] latent codes.
+        codes: offset codes, or None.
+        style_offsets: layer name -> [B,I], added after the affine layers.
+        changes: residuals, tuned parameters, noise maps.
+    """
+
+    w: Tensor
+    codes: OffsetCodes | None = None
+    style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
+
+    def take(self, index: Sequence[int]) -> State:
+        """These pictures, in this order; an index may come more than once."""
+
+        def pick(t: Tensor) -> Tensor:
+            return t[torch.tensor(list(index), device=t.device)]
+
+        codes = None if self.codes is None else self.codes.apply(pick)
+        styles = {name: pick(change) for name, change in self.style_offsets.items()}
+        return State(pick(self.w), codes, styles, self.changes.take(index))
+
+    @staticmethod
+    def cat(parts: Sequence[State]) -> State:
+        """Pictures of all parts in one batch. Raises InversionError where something is changed in some of them only."""
+        first = parts[0]
+        codes = [part.codes for part in parts if part.codes is not None]
+        if len(codes) not in (0, len(parts)) or any(
+            p.style_offsets.keys() != first.style_offsets.keys() for p in parts
+        ):
+            raise InversionError("pictures with offsets and pictures without cannot be one batch.")
+        return State(
+            torch.cat([part.w for part in parts]),
+            OffsetCodes.cat(codes) if codes else None,
+            {n: torch.cat([part.style_offsets[n] for part in parts]) for n in first.style_offsets},
+            Changes.cat([part.changes for part in parts]),
+        )
+
+    @staticmethod
+    def between(a: State, b: State, n: int, generator: Generator) -> State:
+        """`n` pictures from single `a` to single `b`, both ends included; all that makes them moves together.
+
+        Raises:
+            InversionError: offsets on one side only.
+        """
+        if (a.codes is None) != (b.codes is None):
+            raise InversionError("one inversion has offsets and the other has none. Use .initial of both, or neither.")
+        ticks = torch.linspace(0, 1, n).tolist()
+        codes = None
+        if a.codes is not None and b.codes is not None:
+            codes = OffsetCodes.cat([a.codes * (1 - t) + b.codes * t for t in ticks])
+        styles = {
+            name: torch.cat([(1 - t) * a._style(name, generator) + t * b._style(name, generator) for t in ticks])
+            for name in {**a.style_offsets, **b.style_offsets}
+        }
+        changes = Changes.cat([Changes.lerp(a.changes, b.changes, t, generator) for t in ticks])
+        return State(torch.cat([(1 - t) * a.w + t * b.w for t in ticks]), codes, styles, changes)
+
+    @staticmethod
+    def mixed(a: State, b: State, layers: Sequence[LayerSpec], generator: Generator) -> State:
+        """`a` with these layers as `b` has them: their rows of w, offsets, style offsets and other changes."""
+        w, names = a.w.clone(), [spec.name for spec in layers]
+        for spec in layers:
+            w[:, spec.row] = b.w[:, spec.row]
+        styles = {n: v for n, v in a.style_offsets.items() if n not in names}
+        styles |= {n: v for n, v in b.style_offsets.items() if n in names}
+        codes = OffsetCodes.mixed(a.codes, b.codes, names)
+        return State(w, codes, styles, Changes.mixed(a.changes, b.changes, names, generator))
+
+    def _style(self, name: str, generator: Generator) -> Tensor:
+        """[B,I] what is added to the style of this layer, zeros where nothing is."""
+        return self.style_offsets.get(name, self.w.new_zeros(len(self.w), generator.layer(name).channels_in))
