@@ -5,24 +5,34 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperstyle.errors import CheckpointError, LandmarkError
-from hyperstyle.file_kind import file_kind, refusal
+from hyperstyle.errors import CheckpointError, LandmarkError, WeightsError
+from hyperstyle.file_kind import file_kind, reading, refusal
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["load_points", "load_state"]
+__all__ = ["load_content", "load_npz", "load_numbers", "load_points", "load_state"]
 
 
 def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
-    """Reads a `.pt` file of tensors, numbers, strings and containers of these onto the CPU.
+    """Reads a `.pt` file that holds a dictionary: `load_content`, which raises CheckpointError for anything else.
 
     An `argparse.Namespace` at the top level (the options that trainers store) becomes a plain dictionary.
+    """
+    state = load_content(path, mmap=mmap)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}: expected a dictionary.")
+    return {name: vars(value) if isinstance(value, argparse.Namespace) else value for name, value in state.items()}
+
+
+def load_content(path: str | Path, *, mmap: bool = False) -> Any:
+    """Reads a `.pt` file of tensors, numbers, strings and containers of these onto the CPU.
 
     Args:
         path: the file.
@@ -39,7 +49,7 @@ def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
         raise refusal(path, kind, "PyTorch file")
     try:
         with _namespaces_allowed():
-            state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]*\w)", str(error))
         reason = f"it asks for {asked[1]}, which is not needed to read" if asked else "it holds objects other than"
@@ -50,9 +60,6 @@ def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is cut off or damaged: it ends too early or its contents cannot be read. Fetch it again."
         ) from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}: expected a dictionary.")
-    return {name: vars(value) if isinstance(value, argparse.Namespace) else value for name, value in state.items()}
 
 
 def _namespaces_allowed() -> AbstractContextManager[object]:
@@ -62,6 +69,48 @@ def _namespaces_allowed() -> AbstractContextManager[object]:
     # PyTorch before 2.5 has no such context: a file with a namespace is then refused.
     allowed = getattr(torch.serialization, "safe_globals", None)
     return nullcontext() if allowed is None else allowed([argparse.Namespace])
+
+
+def load_numbers(path: str | Path) -> npt.NDArray[Any]:
+    """Reads a `.npy` file of plain numbers as it is. Raises as `load_npz` does."""
+    import numpy as np
+
+    with reading(path, ".npy file of numbers"), _numbers_only(), Path(path).open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise refusal(path, file_kind(path), ".npy file")
+        file.seek(0)
+        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+    return array
+
+
+def load_npz(path: str | Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """Reads those of the named arrays that a `.npz` file holds; they are plain numbers.
+
+    Raises:
+        MissingFileError: there is no such file.
+        WeightsError: it holds Python objects, which are not loaded.
+        CheckpointError: it cannot be read, is another kind of file, is cut off or damaged.
+    """
+    import numpy as np
+
+    with (
+        reading(path, ".npz file of numbers"),
+        _numbers_only(),
+        Path(path).open("rb") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        return {name: archive[name] for name in names if name in archive.files}
+
+
+@contextmanager
+def _numbers_only() -> Iterator[None]:
+    """Tells numpy's refusal to unpickle from its complaints about damaged data."""
+    try:
+        yield
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise WeightsError("it holds Python objects; only numbers are read.") from error
+        raise
 
 
 def load_points(path: str | Path) -> npt.NDArray[np.float64]:

@@ -21,6 +21,7 @@ from hyperstyle.align.prepare import Prepared, prepare
 from hyperstyle.checkpoint import read_json
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
+from hyperstyle.edits.text import TextEdits
 from hyperstyle.errors import (
     ConfigError,
     HyperStyleError,
@@ -88,6 +89,7 @@ class HyperStyleInverter:
         steps: passes of the hypernetwork by default.
         restyle: predicts changes of w, for the method "restyle-e4e" (or "restyle-psp").
         info: source, licence and notes, shown by `describe`.
+        text: makes edits of descriptions, `Inversion.edit(text=...)`: a `StyleClip`.
 
     Raises:
         ConfigError: parts that do not fit together, or some parts without the others.
@@ -112,9 +114,10 @@ class HyperStyleInverter:
         steps: int = 5,
         restyle: RestyleEncoder | None = None,
         info: Mapping[str, Any] | None = None,
+        text: TextEdits | None = None,
     ) -> None:
         if generator is None:
-            given = [encoder, hypernetwork, domain, edits, judge, perceptual, restyle, info]
+            given = [encoder, hypernetwork, domain, edits, judge, perceptual, restyle, info, text]
             if any(part is not None for part in given):
                 raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
             model = read_model(hub.resolve("avatars"), device=pick_device(), dtype=torch.float32)
@@ -124,7 +127,17 @@ class HyperStyleInverter:
                     "a composition needs a domain, as in domain=hyperstyle.Domain('mine', size=256, ...)."
                 )
             model = Model(
-                generator, domain, encoder, hypernetwork, edits or {}, judge, perceptual, steps, restyle, info or {}
+                generator,
+                domain,
+                encoder,
+                hypernetwork,
+                edits or {},
+                judge,
+                perceptual,
+                steps,
+                restyle,
+                info or {},
+                text=text,
             )
             check_parts(model)
             for part in model.networks.values():

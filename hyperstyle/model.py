@@ -18,10 +18,12 @@ from hyperstyle.edits.text import TextEdits
 from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.lazy import Expander
+from hyperstyle.networks.psp import PyramidEncoder
 from hyperstyle.networks.restyle import RestyleEncoder
 from hyperstyle.networks.traits import TraitNetwork
 
-__all__ = ["ALIGNER", "HasModel", "Model"]
+__all__ = ["ALIGNER", "HasModel", "Model", "fingerprint"]
 
 ALIGNER = ("detector.svm", "predictor.dat")
 """Files of a model's own aligner: a face detector and a landmark predictor, as dlib's trainers write them."""
@@ -41,7 +43,9 @@ class Model:
         steps: passes of the hypernetwork by default.
         restyle: crop and reconstruction -> how w should change.
         info: what `hyperstyle.json` says (source, licence, hashes, notes).
+        hyperinverter: crop and reconstruction -> codes of residuals of the generator's weights.
         text: makes edits of descriptions in words; None where the model has no statistics for them.
+        psp, e4e: crop -> w with a code of its own for every row.
         ancestors: fingerprints of the generators that this one was fine-tuned from; their edits are taken as its own.
         aligner: the folder of the `ALIGNER` files, which find the faces of this domain; None where it has none.
     """
@@ -57,13 +61,16 @@ class Model:
     restyle: RestyleEncoder | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     aligner: Path | None = None
+    hyperinverter: Expander | None = None
     text: TextEdits | None = None
     ancestors: tuple[str, ...] = ()
+    psp: PyramidEncoder | None = None
+    e4e: PyramidEncoder | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by the name of their component."""
-        names = ("generator", "encoder", "hypernetwork", "restyle", "judge", "perceptual")
+        names = ("generator", "encoder", "hypernetwork", "psp", "e4e", "restyle", "judge", "perceptual")
         return {name: module for name in names if (module := getattr(self, name)) is not None}
 
     @property
@@ -79,20 +86,21 @@ class Model:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change with any weight of generator or hypernetwork."""
-        return _fingerprint(self.generator, self.hypernetwork)
+        return fingerprint(self.generator, self.hypernetwork)
 
     @cached_property
     def generator_fingerprint(self) -> str:
         """16 hex digits that change with any weight of the generator: what edits are made for."""
-        return _fingerprint(self.generator)
+        return fingerprint(self.generator)
 
 
-def _fingerprint(*modules: nn.Module | None) -> str:
+def fingerprint(*modules: nn.Module | None, dtype: torch.dtype = torch.float32) -> str:
+    """16 hex digits of all tensors, as they would be if they were stored in a type and loaded as float32."""
     digest = hashlib.sha256()
     for module in modules:
         for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().reshape(-1).numpy())  # not copied
+            digest.update(tensor.detach().to(dtype).float().cpu().contiguous().reshape(-1).numpy())  # not copied
     return digest.hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from hyperstyle.checkpoint import (
     write_json,
 )
 from hyperstyle.domain import Domain
-from hyperstyle.edits import StoredEdit, load_edits, load_folder, save_edit
+from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
 from hyperstyle.files import atomic_write, make_folder, sha256
-from hyperstyle.model import ALIGNER, Model
+from hyperstyle.model import ALIGNER, Model, fingerprint
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
 from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 
@@ -37,12 +39,15 @@ COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
     "generator": (Generator, GeneratorConfig),
     "encoder": (WEncoder, WEncoderConfig),
     "hypernetwork": (Hypernetwork, HypernetworkConfig),
+    "psp": (PyramidEncoder, PyramidEncoderConfig),
+    "e4e": (PyramidEncoder, PyramidEncoderConfig),
     "restyle": (RestyleEncoder, RestyleEncoderConfig),
     "judge": (TraitNetwork, TraitNetworkConfig),
     "perceptual": (TraitNetwork, TraitNetworkConfig),
 }
 
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
+_TEXT = "styleclip"
 
 
 def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -50,13 +55,15 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
 
     Raises:
         HyperStyleError: a file cannot be written. MissingFileError: one of the aligner's cannot be read.
-        CheckpointError: an edit that has no form on disk.
+        CheckpointError: an edit, or edits of texts, that have no form on disk.
     """
     for name, edit in model.edits.items():
         if not isinstance(edit, StoredEdit):
             raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
         if not _is_folder_name(name):
             raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
+    if model.text is not None and not isinstance(model.text, StyleClip):
+        raise CheckpointError(f"edits of texts by a {type(model.text).__name__}: only StyleClip has a form on disk.")
     make_folder(folder)
     try:
         (folder / FILE).unlink(missing_ok=True)
@@ -69,7 +76,15 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
     if model.aligner is not None:
         for name in ALIGNER:
             hashes[f"aligner/{name}"] = _copied(model.aligner / name, folder / "aligner" / name)
-    for name, edit in model.edits.items():
+    text, edits = model.text, dict(model.edits)
+    if dtype != torch.float32:  # what was made for this generator is for the rounded one from now on
+        mine, rounded = model.generator_fingerprint, fingerprint(model.generator, dtype=dtype)
+        edits = {n: _made_for(e, rounded) if e.info.model == mine else e for n, e in edits.items()}
+        text = replace(text, model=rounded) if text is not None and text.model == mine else text
+    if text is not None:
+        text.save(folder / _TEXT)
+        hashes[_TEXT] = sha256(folder / _TEXT / "model.safetensors")
+    for name, edit in edits.items():
         save_edit(edit, folder / "edits" / name)
     write_json(
         folder / FILE,
@@ -111,6 +126,9 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         if name in _ALIGNER:
             _check_hash(folder / name, expected)
             continue
+        if name == _TEXT:
+            _check_hash(folder / name / "model.safetensors", expected)
+            continue
         if name not in COMPONENTS:
             raise ConfigError(f"{where} names a component {name!r}; known: {', '.join(COMPONENTS)}.")
         kind, config = COMPONENTS[name]
@@ -124,10 +142,18 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
     # Edits that are not named were left by an older model of this folder; without names, all are meant.
     below = folder / "edits"
     edits = load_edits(below) if names is None else {name: load_folder(below / name) for name in names}
-    aligner = folder / "aligner" if listed else None
-    model = Model(domain=domain, steps=steps, edits=edits, info={**info, "sha256": hashes}, aligner=aligner, **parts)
+    parts["text"] = StyleClip.load(folder / _TEXT) if _TEXT in hashes else None
+    parts["aligner"] = folder / "aligner" if listed else None
+    model = Model(domain=domain, steps=steps, edits=edits, info={**info, "sha256": hashes}, **parts)
     check_parts(model)
     return model
+
+
+def _made_for(edit: Edit, generator: str) -> Edit:
+    """The same stored edit, made for the generator of this fingerprint."""
+    if not isinstance(edit, StoredEdit):
+        raise TypeError("only edits with a form on disk are written")
+    return edit.from_parts(replace(edit.info, model=generator), *edit.parts())
 
 
 def _check_hash(path: Path, expected: object) -> None:
@@ -171,7 +197,15 @@ def check_parts(model: Model) -> None:
         (model.steps >= 0, f"steps={model.steps}, which is below 0"),
         (generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
     ]
-    encoders: dict[str, WEncoder | RestyleEncoder | None] = {"encoder": model.encoder, "ReStyle encoder": model.restyle}
+    for part, pyramid in (("psp", model.psp), ("e4e", model.e4e)):
+        if pyramid is not None:
+            checks.append((pyramid.config.method == part, f"the encoder of {pyramid.config.method} as that of {part}"))
+    encoders: dict[str, WEncoder | PyramidEncoder | RestyleEncoder | None] = {
+        "encoder": model.encoder,
+        "pSp encoder": model.psp,
+        "e4e encoder": model.e4e,
+        "ReStyle encoder": model.restyle,
+    }
     for name, encoder in encoders.items():
         if encoder is not None:
             e = encoder.config

@@ -7,12 +7,13 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from hyperstyle.errors import CheckpointError
-from hyperstyle.foreign import load_state
+from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
+from hyperstyle.foreign import load_content, load_npz, load_numbers, load_state
 
 CUT_OFF = r"is cut off or damaged: it ends too early or its contents cannot be read\. Fetch it again\."
 
@@ -134,3 +135,45 @@ def test_a_file_without_a_dictionary_is_refused(tmp_path: Path) -> None:
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="holds a list"):
         load_state(tmp_path / "list.pt")
+
+
+# ---- arrays of plain numbers ----
+
+
+def test_a_lone_tensor_is_content_and_no_state(tmp_path: Path) -> None:
+    torch.save(torch.arange(3.0), tmp_path / "lone.pt")
+    assert load_content(tmp_path / "lone.pt").tolist() == [0, 1, 2]
+    with pytest.raises(CheckpointError, match="holds a Tensor: expected a dictionary"):
+        load_state(tmp_path / "lone.pt")
+
+
+def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
+    array = np.asfortranarray(np.random.rand(2, 3))
+    np.save(tmp_path / "a.npy", array)
+    found = load_numbers(tmp_path / "a.npy")
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, array)
+    np.savez_compressed(tmp_path / "a.npz", a=array, b=array[0], c=np.array([{}], dtype=object))
+    some = load_npz(tmp_path / "a.npz", ("b", "a", "x"))
+    assert list(some) == ["b", "a"]
+    np.testing.assert_array_equal(some["b"], array[0])
+
+
+def test_what_holds_no_plain_numbers_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))
+    np.save(tmp_path / "cut.npy", np.ones(9))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-3])
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "objects.npz").read_bytes()[:-30])
+    (tmp_path / "page.npy").write_bytes(b"<html>")
+    for name, error, message in (
+        ("objects", WeightsError, "nothing of it was executed: it holds Python objects"),
+        ("cut", CheckpointError, "is a damaged"),
+        ("none", MissingFileError, "is missing"),
+    ):
+        with pytest.raises(error, match=message):
+            load_numbers(tmp_path / f"{name}.npy")
+        with pytest.raises(error, match=message):
+            load_npz(tmp_path / f"{name}.npz", "a")
+    with pytest.raises(CheckpointError, match="is a web page"):
+        load_numbers(tmp_path / "page.npy")

@@ -1,15 +1,199 @@
-"""Edits from files: our own folders, and the direction files that others publish."""
+"""Edits from files: our own folders, and the direction files that others publish, of which nothing is executed."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
+import torch
+from torch import Tensor
+
+from hyperstyle.edits.catalog import ganspace_names, listed
+from hyperstyle.edits.direction import rows_from
+from hyperstyle.edits.ganspace import Components, exported_edit
+from hyperstyle.edits.interfacegan import direction_edit, direction_from
 from hyperstyle.edits.protocol import StoredEdit
 from hyperstyle.edits.store import load_folder
+from hyperstyle.errors import EditError, MissingFileError, did_you_mean
+from hyperstyle.file_kind import file_kind, refusal
+from hyperstyle.foreign import load_content, load_npz, load_numbers
+from hyperstyle.foreign_pickle import load_pickle
 
 __all__ = ["load_edit"]
 
+_ARRAYS = ("mean", "comp", "std", "lat_mean", "lat_comp", "lat_stdev")  # what is read of a .npz
 
-def load_edit(path: str | Path) -> StoredEdit:
-    """The edit in this folder."""
-    return load_folder(path)
+
+def load_edit(
+    path: str | Path,
+    *,
+    name: str | None = None,
+    component: int | None = None,
+    rows: tuple[int, int] | None = None,
+    relative: bool = False,
+    invert: bool = False,
+    halved: bool = False,
+    width: int = 512,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str | None = None,
+    model: str = "",
+) -> StoredEdit:
+    """The edit in a folder of this library or in a published file; what the file is, its content tells.
+
+    | file | what comes of it |
+    |---|---|
+    | folder | the edit as it was saved |
+    | InterFaceGAN, `.pt` or `.npy`: [1,D], [D], [L,D], [1,L,D], [1,L*D] | a `DirectionEdit` |
+    | GANSpace components, `.pt`, `.npz` or `.pkl` | a `GanspaceEdit`; with `relative` a `DirectionEdit` |
+    | an edit that GANSpace's tool exported, `.pkl` | a `DirectionEdit` |
+    | StyleCLIP latent mapper, `.pt` | a mapper edit |
+
+    Args:
+        path: the folder or file.
+        name: what to call it. For GANSpace components without `component`: a published name, "cube".
+        component: of GANSpace components, which one, from 0 on.
+        rows: (first, end) rows of the code that it moves; None is all, or what a published name says.
+        relative: for GANSpace components, add deviations instead of setting the coordinate.
+        invert: for GANSpace components, see `GanspaceEdit`.
+        halved: for directions, add half of it, as PTI and HyperInverter do.
+        width: of the codes, D.
+        low, high: sensible strengths instead of those in use for such edits.
+        unit: what one unit of strength means, in other words.
+        model: fingerprint of the generator it was made for, which published files do not tell.
+
+    Raises:
+        MissingFileError: there is no such folder or file.
+        EditError: the file is no edit, is for another width, or an option does not go with it.
+        CheckpointError: it cannot be read, is damaged, or asks for anything but numbers (it is then not executed).
+    """
+    path = Path(path)
+    ganspace = {"component": component is not None, "relative": relative, "invert": invert}
+    if path.is_dir():
+        _refuse_options(path, "a saved edit", {**ganspace, "halved": halved, "rows": rows is not None})
+        return _described(load_folder(path), name, low, high, unit, model)
+    content = _content(path)
+    if rows is not None:
+        rows = rows_from(rows, name or path.name)
+    edit: StoredEdit
+    if isinstance(content, Tensor):
+        _refuse_options(path, "a direction", ganspace)
+        direction = direction_from(content, width=width, where=str(path))
+        own = name or path.stem.removesuffix("_boundary")
+        edit = direction_edit(direction, name=own, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
+    elif _is_mapper(content):
+        from hyperstyle.edits.mapper import load_mapper
+
+        _refuse_options(path, "a latent mapper", {**ganspace, "halved": halved, "rows": rows is not None})
+        edit = load_mapper(path)
+    elif isinstance(content, Mapping) and "edit_start" in content:
+        _refuse_options(path, "an edit of one component", {**ganspace, "halved": halved, "rows": rows is not None})
+        edit = exported_edit(content, where=path.name, name=name)
+        _check_width(edit.direction, width, path)
+    elif isinstance(content, Mapping) and {"comp", "lat_comp"} & content.keys():
+        _refuse_options(path, "a set of components", {"halved": halved})
+        components = Components.of(content, str(path))
+        _check_width(components.mean, width, path)
+        edit = _component_edit(components, path.name, name, component, rows, relative, invert)
+    else:
+        raise EditError(f"{path} holds no edit: {_found(content)}")
+    return _described(edit, name, low, high, unit, model)
+
+
+def _content(path: Path) -> Any:
+    """What the file holds; a lone array as a tensor."""
+    if not path.exists():
+        raise MissingFileError(f"{path} is not a folder, nor a file: expected one of an edit. Check the name.")
+    kind = file_kind(path)
+    if kind == "safetensors":
+        raise EditError(f"{path} is a part of an edit: pass the folder that holds it and config.json.")
+    if path.suffix.lower() == ".npz":
+        return load_npz(path, _ARRAYS)
+    if kind in ("PyTorch", "old PyTorch"):
+        return load_content(path, mmap=True)  # of a mapper's checkpoint only the keys are looked at here
+    if kind == "pickle":
+        return load_pickle(path)
+    if path.suffix.lower() == ".npy":
+        array = load_numbers(path)
+        if array.dtype.kind != "f":
+            raise EditError(f"{path} holds numbers of type {array.dtype}: expected floating-point numbers.")
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+    raise refusal(path, kind, "file of an edit (a folder, .pt, .npy, .npz or .pkl)")
+
+
+def _is_mapper(content: object) -> bool:
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    return isinstance(state, dict) and any(str(key).startswith("mapper.") for key in state)
+
+
+def _component_edit(
+    components: Components,
+    file: str,
+    name: str | None,
+    component: int | None,
+    rows: tuple[int, int] | None,
+    relative: bool,
+    invert: bool,
+) -> StoredEdit:
+    if component is None:
+        known = ganspace_names(file)
+        if name not in known:
+            asked = f"{name!r} is no published name for it" if name else "say which one"
+            raise EditError(
+                f"{file} holds {len(components.std)} components: {asked}. Give component= (and rows=), or one of the "
+                f"published names. {did_you_mean(name or '', known)}"
+            )
+        entry = known[name]
+        component, rows = entry.component, rows or entry.rows
+        invert = invert or (entry.invert and not relative)
+        reach = entry.reach
+    elif found := listed(file, component, rows, invert):
+        name, reach = name or found[0], found[1].reach
+    else:
+        reach = 3.0
+    moved = "all rows" if rows is None else f"rows {rows[0]} to {rows[1] - 1}"
+    return components.edit(
+        component,
+        name=name or f"component_{component}",
+        rows=rows,
+        relative=relative,
+        invert=invert,
+        low=-reach,
+        high=reach,
+        source=f"GANSpace, {file}: component {component}, {moved}",
+    )
+
+
+def _described(
+    edit: StoredEdit, name: str | None, low: float | None, high: float | None, unit: str | None, model: str
+) -> StoredEdit:
+    """The edit with those parts of its info that were asked for."""
+    given = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
+    info = dataclasses.replace(edit.info, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    if not info.low < info.high:
+        raise EditError(f"edit {info.name!r}: a range of {info.low:g} to {info.high:g}; expected low below high.")
+    return cast(StoredEdit, dataclasses.replace(cast(Any, edit), info=info))
+
+
+def _check_width(axis: Tensor, width: int, path: Path) -> None:
+    if axis.shape != (width,):
+        raise EditError(
+            f"{path} is for codes of width {len(axis)}, not {width}: it was made for another generator. For codes of "
+            "that width give width=."
+        )
+
+
+def _refuse_options(path: Path, what: str, given: Mapping[str, bool]) -> None:
+    if wrong := [option for option, is_given in given.items() if is_given]:
+        raise EditError(f"{path} is {what}, and {', '.join(wrong)} does not go with that. Leave it out.")
+
+
+def _found(content: object) -> str:
+    if isinstance(content, (list, tuple)) and len(content) == 2 and all(isinstance(part, list) for part in content):
+        return "two lists, as StyleCLIP's S_mean_std; load it with `StyleClip.from_files`."
+    if isinstance(content, Mapping):
+        names = ", ".join(map(str, list(content)[:5])) or "none of the entries of GANSpace components"
+        return f"found {names}; expected mean, comp and std, or lat_mean, lat_comp and lat_stdev."
+    return f"found a {type(content).__name__}; expected a direction, GANSpace components or a latent mapper."

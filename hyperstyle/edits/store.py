@@ -16,13 +16,18 @@ from hyperstyle.checkpoint import (
     write_json,
 )
 from hyperstyle.edits.direction import DirectionEdit
+from hyperstyle.edits.ganspace import GanspaceEdit
+from hyperstyle.edits.mapper import MapperEdit
 from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
+from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.errors import CheckpointError, EditError, MissingFileError
 from hyperstyle.files import make_folder
 
 __all__ = ["KINDS", "load_edits", "load_folder", "save_edit"]
 
-KINDS: Mapping[str, type[StoredEdit]] = {kind.kind: kind for kind in (DirectionEdit,)}
+KINDS: Mapping[str, type[StoredEdit]] = {
+    kind.kind: kind for kind in (DirectionEdit, GanspaceEdit, StyleEdit, MapperEdit)
+}
 """The kinds of edits that have a form on disk, by what `config.json` calls them."""
 
 
@@ -31,7 +36,6 @@ class _Config:
     type: str
     info: EditInfo
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
-    rows: tuple[int, int] | None = None  # where directions had their rows up to version 0.1
 
 
 def save_edit(edit: Edit, folder: str | Path) -> None:
@@ -61,9 +65,8 @@ def load_folder(folder: str | Path) -> StoredEdit:
     config = config_from_dict(_Config, read_json(folder / "config.json"), str(folder / "config.json"))
     if config.type not in KINDS:
         raise EditError(f"{folder} describes an edit of type {config.type!r}: expected one of {', '.join(KINDS)}.")
-    values = config.values or {"rows": config.rows}
     tensors, _ = load_tensors(folder / "model.safetensors")
-    return KINDS[config.type].from_parts(config.info, tensors, values)
+    return KINDS[config.type].from_parts(config.info, tensors, config.values)
 
 
 def load_edits(folder: Path) -> dict[str, StoredEdit]:

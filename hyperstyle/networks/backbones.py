@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["IRSETrunk", "Norm", "ResNetTrunk", "TrunkConfig", "normalization"]
+__all__ = ["Backbone", "IRSETrunk", "Norm", "ResNetTrunk", "TrunkConfig", "add_trunk", "normalization"]
 
+Backbone = Literal["irse", "resnet"]
 Norm = Literal["batch", "group", "none"]
 
 
@@ -172,3 +173,16 @@ class IRSETrunk(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(self.input_layer(x))
         return out
+
+
+def add_trunk(module: nn.Module, backbone: Backbone, channels: int, config: TrunkConfig) -> tuple[str, ...]:
+    """Gives a network the parts of a trunk under the names that published files have, without a name before them.
+
+    Returns:
+        The names, in the order in which the parts are applied; the last is "body", the residual blocks.
+    """
+    trunk = IRSETrunk(channels, config) if backbone == "irse" else ResNetTrunk(channels, config)
+    parts = dict(trunk.named_children())
+    for name, part in parts.items():
+        module.add_module(name, part)
+    return tuple(parts)

@@ -136,7 +136,8 @@ class EqualLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[...,features_in] -> [...,features_out]."""
         if self.activate:
-            return bias_activation(F.linear(x, self.weight * self.scale), self.bias * self.rate)
+            rows = F.linear(x.reshape(-1, x.shape[-1]), self.weight * self.scale)
+            return bias_activation(rows, self.bias * self.rate).reshape(*x.shape[:-1], -1)
         return F.linear(x, self.weight * self.scale, self.bias * self.rate)
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.backbones import IRSETrunk, ResNetTrunk, TrunkConfig
-from hyperstyle.networks.ops import EqualLinear
+from hyperstyle.networks.backbones import Backbone, TrunkConfig, add_trunk
+from hyperstyle.networks.encoders import MapBlock, check_numbers, row_codes
 
 __all__ = ["RestyleEncoder", "RestyleEncoderConfig"]
 
@@ -31,38 +31,18 @@ class RestyleEncoderConfig:
     rows: int
     latent_width: int = 512
     input_size: tuple[int, int] = (256, 256)
-    backbone: Literal["irse", "resnet"] = "irse"
+    backbone: Backbone = "irse"
     trunk: TrunkConfig = field(default_factory=TrunkConfig.irse50)
     progressive: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
-        if self.rows < 1 or self.latent_width < 1 or len(self.input_size) != 2 or min(self.input_size) < 16:
-            raise ConfigError(
-                f"ReStyle encoder with rows={self.rows}, latent_width={self.latent_width}, "
-                f"input_size={self.input_size}: expected positive numbers and an input of at least 16x16 px."
-            )
+        check_numbers("ReStyle encoder", self.rows, self.latent_width, self.input_size)
 
     @property
     def method(self) -> Literal["restyle-e4e", "restyle-psp"]:
         """The name of the inversion method that it makes possible."""
         return "restyle-e4e" if self.progressive else "restyle-psp"
-
-
-class _MapBlock(nn.Module):
-    """Features [B,F,h,w] -> one vector [B,D], through convolutions that halve until one position is left."""
-
-    def __init__(self, features: int, width: int, halvings: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for i in range(halvings):
-            layers += [nn.Conv2d(width if i else features, width, 3, 2, 1), nn.LeakyReLU(0.01)]
-        self.convs = nn.Sequential(*layers)
-        self.linear = EqualLinear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.linear(self.convs(x).flatten(1))
-        return out
 
 
 class RestyleEncoder(nn.Module):
@@ -86,15 +66,10 @@ class RestyleEncoder(nn.Module):
     def __init__(self, config: RestyleEncoderConfig) -> None:
         super().__init__()
         self.config = config
-        trunk = (IRSETrunk if config.backbone == "irse" else ResNetTrunk)(6, config.trunk)
-        parts = dict(trunk.named_children())  # in the order in which they are applied
-        for name, part in parts.items():
-            self.add_module(name, part)
-        self._parts = tuple(parts)
-        longest = max(config.trunk.output_size(*config.input_size))
-        halvings = max(1, (longest - 1).bit_length())
+        self._parts = add_trunk(self, config.backbone, 6, config.trunk)
+        size = config.trunk.output_size(*config.input_size)
         self.styles = nn.ModuleList(
-            _MapBlock(config.trunk.widths[-1], config.latent_width, halvings) for _ in range(config.rows)
+            MapBlock(config.trunk.widths[-1], config.latent_width, size) for _ in range(config.rows)
         )
         self.register_buffer("latent_avg", torch.zeros(config.rows, config.latent_width))
 
@@ -112,7 +87,4 @@ class RestyleEncoder(nn.Module):
         x = torch.cat([crop, reconstruction], 1)
         for name in self._parts:
             x = self.get_submodule(name)(x)
-        rows = torch.stack([block(x) for block in self.styles], 1)  # [B,L,D]
-        if self.config.progressive:
-            rows = torch.cat([rows[:, :1], rows[:, :1] + rows[:, 1:]], 1)
-        return rows
+        return row_codes([block(x) for block in self.styles], progressive=self.config.progressive)

@@ -53,8 +53,10 @@ def test_what_is_no_edit_is_refused(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
 
     for change, error, message in (
-        ({"type": "style"}, EditError, "'style'"),
-        ({"rows": [1]}, ConfigError, "rows"),
+        ({"type": "spell"}, EditError, "'spell'"),
+        ({"type": "style"}, EditError, "expected a tensor for each layer"),
+        ({"values": {"rows": [1]}}, EditError, "rows"),
+        ({"values": 3}, ConfigError, "values"),
         ({"colour": 1}, ConfigError, "'colour'"),
         ({"info": {"name": "age", "low": "much"}}, ConfigError, "low"),
     ):

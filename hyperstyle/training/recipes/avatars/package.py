@@ -33,7 +33,6 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
         load_component(WEncoder, WEncoderConfig, run / "encoder" / "done", device=CPU),
         load_component(Hypernetwork, HypernetworkConfig, run / "hypernetwork" / "done", device=CPU),
         domain=replace(DOMAINS["avatars"].at_size(recipe.generator.size), input_size=(recipe.generator.size,) * 2),
-        edits=load_edits(run / "edits"),
         judge=load_trait_network(run / "judge"),
         perceptual=load_trait_network(run / "perceptual"),
         info={
@@ -43,5 +42,10 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
         },
     )
     aligner = run / "aligner" if (run / "aligner").is_dir() else None
-    write_model(replace(inverter.model, aligner=aligner), run / "model", dtype=torch.float16)
+    made_for = inverter.model.generator_fingerprint
+    edits = {
+        name: edit.from_parts(replace(edit.info, model=made_for), *edit.parts())
+        for name, edit in load_edits(run / "edits").items()
+    }
+    write_model(replace(inverter.model, aligner=aligner, edits=edits), run / "model", dtype=torch.float16)
     LOG.info("model written to %s", run / "model")

@@ -1,0 +1,165 @@
+"""`hyperstyle edits`: the edits of a model; `hyperstyle edits add`: one more, from a file or folder."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperstyle.cli.arguments import add_model_arguments, load_inverter
+from hyperstyle.errors import ConfigError, EditError, MissingFileError
+
+if TYPE_CHECKING:
+    from hyperstyle.edits import Edit, StoredEdit
+    from hyperstyle.model import Model
+
+__all__ = ["add_parser", "run"]
+
+_FILE = "hyperstyle.json"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    parser = subparsers.add_parser(
+        "edits",
+        help="list a model's edits, or add a published or fitted one",
+        description="Lists the edits of a model: space, range, unit, source, and which generator they were made for.",
+    )
+    add_model_arguments(parser)
+    parser.set_defaults(run=run)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    add = actions.add_parser(
+        "add",
+        help="put an edit into a model folder",
+        description=(
+            "Puts an edit into a model folder: a folder that `hyperstyle fit` wrote, or a published file of "
+            "InterFaceGAN (.pt, .npy), GANSpace (.pt, .npz, .pkl) or a StyleCLIP mapper (.pt). Nothing of the file is "
+            "executed. Published files do not tell which generator they are for: that it is this one, you must know."
+        ),
+    )
+    add.add_argument("file", type=Path, metavar="FILE", help="the file, or the folder of a saved edit")
+    add.add_argument("--model", required=True, type=Path, metavar="DIR", help="folder of a model of your own")
+    add.add_argument("--name", required=True, help="what the edit is called; for GANSpace files a published name, cube")
+    add.add_argument("--component", type=int, metavar="N", help="of GANSpace components, which one, from 0 on")
+    add.add_argument("--rows", type=_rows, metavar="FIRST:END", help="rows of the code that it moves, END not included")
+    add.add_argument("--relative", action="store_true", help="GANSpace: add deviations, do not set the coordinate")
+    add.add_argument("--invert", action="store_true", help="GANSpace: go to the other side of the mean")
+    add.add_argument("--halved", action="store_true", help="add half of the direction, as PTI and HyperInverter do")
+    add.add_argument("--low", type=float, help="sensible strengths begin here")
+    add.add_argument("--high", type=float, help="sensible strengths end here")
+    add.add_argument("--unit", help="what one unit of strength means")
+    add.add_argument("--other-model", action="store_true", help="take an edit that was made for another generator")
+    add.set_defaults(run=run_add)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the edits of the model."""
+    model = load_inverter(args).model
+    print("\n".join(_lines(name, edit, model) for name, edit in sorted(model.edits.items())) or "none")
+    return 0
+
+
+def run_add(args: argparse.Namespace) -> int:
+    """Reads the edit, tries it on the model, and writes it into the folder."""
+    import torch
+
+    from hyperstyle.editing import apply_edit, check_model
+    from hyperstyle.edits import load_edit
+    from hyperstyle.model_folder import read_model
+
+    folder = _own_folder(args.model)
+    if not re.fullmatch(r"\w[\w .+-]*", args.name):
+        raise ConfigError(
+            f"--name {args.name!r}: expected a name for a folder, of letters, digits, spaces and _ . + -."
+        )
+    model = read_model(folder, device=torch.device("cpu"), dtype=torch.float32)
+    if args.name in model.edits:
+        raise EditError(f"{folder} has an edit named {args.name!r} already. Choose another --name.")
+    edit = load_edit(
+        args.file,
+        name=args.name,
+        component=args.component,
+        rows=args.rows,
+        relative=args.relative,
+        invert=args.invert,
+        halved=args.halved,
+        width=model.generator.config.latent_width,
+        low=args.low,
+        high=args.high,
+        unit=args.unit,
+    )
+    check_model(model, edit, other_model=args.other_model)
+    codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
+    apply_edit(model, edit, codes, {}, torch.tensor([edit.info.high]))  # raises where it does not fit
+    _write(edit, args.name, [*model.edits, args.name], folder)
+    print(_lines(args.name, edit, model))
+    return 0
+
+
+def _own_folder(folder: Path) -> Path:
+    """Raises ConfigError or MissingFileError unless the folder holds a model that is the user's own."""
+    from hyperstyle.hub import BUNDLED
+
+    if str(folder) in BUNDLED or folder.resolve() in {bundled.resolve() for bundled in BUNDLED.values()}:
+        raise ConfigError(
+            f"--model {str(folder)!r} is the bundled model, which stays as it is. Save a copy of it with "
+            "`HyperStyleInverter().save_pretrained(DIR)` and add the edit there."
+        )
+    if not (folder / _FILE).is_file():
+        raise MissingFileError(f"--model {str(folder)!r} is no folder of a model: it has no {_FILE}.")
+    return folder
+
+
+def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
+    """The edit's folder whole, then its name: before that a reader of the model does not look at it."""
+    from hyperstyle.checkpoint import read_json, write_json
+    from hyperstyle.edits import save_edit
+    from hyperstyle.files import make_folder
+
+    target = make_folder(folder / "edits") / name
+    top = read_json(folder / _FILE)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
+            save_edit(edit, Path(temporary) / name)
+            if target.exists():  # left there by an older model of this folder, which no name leads to
+                shutil.rmtree(target)
+            (Path(temporary) / name).rename(target)
+        try:
+            write_json(folder / _FILE, {**top, "edits": sorted(names)})
+        except BaseException:
+            shutil.rmtree(target)
+            raise
+    except OSError as error:
+        raise ConfigError(f"cannot write into {str(folder)!r}: {error.strerror}.") from error
+
+
+def _lines(name: str, edit: Edit, model: Model) -> str:
+    """Some lines about one edit."""
+    info = edit.info
+    if not info.model:
+        made_for = "not told"
+    elif info.model == model.generator_fingerprint:
+        made_for = f"this generator ({info.model})"
+    else:
+        made_for = f"{'its ancestor' if info.model in model.ancestors else 'another generator'} ({info.model})"
+    return "\n".join(
+        (
+            name,
+            f"  space     {'w' if info.space == 'w' else 'styles (StyleSpace)'}",
+            f"  range     {info.low:g} to {info.high:g} {info.unit}",
+            f"  strength  {'relative: 0 is no edit' if info.relative else 'absolute: sets a coordinate'}",
+            f"  source    {info.source or '-'}",
+            f"  made for  {made_for}",
+        )
+    )
+
+
+def _rows(text: str) -> tuple[int, int]:
+    """Reads `3:6`. Raises argparse.ArgumentTypeError for anything else."""
+    first, colon, end = text.partition(":")
+    if not colon or not (first.isdecimal() and end.isdecimal()) or int(first) >= int(end):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of rows: expected FIRST:END like 3:6")
+    return int(first), int(end)

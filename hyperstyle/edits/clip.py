@@ -1,0 +1,229 @@
+"""CLIP (Radford et al., ICML 2021) through the optional package open_clip_torch, and the losses that use it."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.checkpoint import check_tensors, load_tensors
+from hyperstyle.errors import (
+    CheckpointError,
+    ConfigError,
+    EditError,
+    HubError,
+    ImageError,
+    MissingDependencyError,
+    MissingFileError,
+    WeightsError,
+    did_you_mean,
+)
+from hyperstyle.file_kind import file_kind
+from hyperstyle.files import sha256
+from hyperstyle.foreign import load_state
+from hyperstyle.hub import explain
+
+__all__ = ["VARIABLE", "OpenClip", "Preparation", "clip_loss", "prepare_averaged", "prepare_bicubic"]
+
+VARIABLE = "HYPERSTYLE_CLIP"
+
+Preparation = Literal["averaged", "bicubic"]
+
+# OpenAI's files hold these beside the weights.
+_NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
+# The mean and deviation of colours in [0, 1] that CLIP was trained with.
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class OpenClip:
+    """A CLIP network of open_clip as a `TextImageEncoder`.
+
+    Args:
+        weights: the file of the weights: OpenAI's `ViT-B-32.pt`, or a `.pt` or `.safetensors` of open_clip. None takes
+            the file that the environment variable `HYPERSTYLE_CLIP` names, else open_clip fetches OpenAI's weights from
+            the Hub into the cache of huggingface_hub; HF_HUB_OFFLINE is honoured.
+        model: its name in open_clip; OpenAI's weights need the "quickgelu" ones.
+        device: where it runs; texts and pictures are brought there, features stay there.
+        preparation: how pictures become what the network takes: "averaged" as StyleCLIP's losses do
+            (`prepare_averaged`), "bicubic" as the network was trained (`prepare_bicubic`), for statistics.
+
+    Raises:
+        MissingDependencyError: open_clip_torch is not installed.
+        ConfigError: open_clip has no such model, or one of another architecture; an unknown preparation.
+        CheckpointError: the file of the weights is not there, cannot be read, or is for another model.
+        HubError: the weights are not on disk and cannot be fetched; the message names the file and its sha256.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        model: str = "ViT-B-32-quickgelu",
+        device: str | torch.device = "cpu",
+        preparation: Preparation = "averaged",
+    ) -> None:
+        if preparation not in ("averaged", "bicubic"):
+            raise ConfigError(f"preparation={preparation!r}: expected 'averaged' or 'bicubic'.")
+        self.model, self.device, self.preparation = model, torch.device(device), preparation
+        open_clip = _open_clip()
+        config = open_clip.get_model_config(model)
+        if config is None:
+            raise ConfigError(f"open_clip has no model {model!r}. {did_you_mean(model, open_clip.list_models())}")
+        given = weights or os.environ.get(VARIABLE)
+        path = _fetched(open_clip, model) if given is None else Path(given).expanduser()
+        if not path.is_file():
+            how = "given as the weights of CLIP" if weights else f"named by {VARIABLE}"
+            raise MissingFileError(f"{path}, {how}, is not a file. Expected {_wanted(open_clip, model)}")
+        state = _read(open_clip, path, model)
+        try:
+            self._network = open_clip.CLIP(**config)
+        except TypeError as error:
+            raise ConfigError(
+                f"open_clip's model {model!r} is not built like CLIP: expected one like 'ViT-B-32-quickgelu'."
+            ) from error
+        check_tensors(self._network.state_dict(), state, path, advice=f"The weights are not those of {model!r}.")
+        self._network.load_state_dict(state)
+        self._network.to(self.device).eval().requires_grad_(False)
+        self._tokenizer = open_clip.get_tokenizer(model)
+        side = self._network.visual.image_size
+        self.size: int = side[0] if isinstance(side, tuple) else side
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """N texts -> features [N,E]. Spaces and line ends around a text do not count. Raises EditError for no text."""
+        if isinstance(texts, str) or not texts:
+            raise EditError(f"CLIP was given {texts!r}: expected a list of one or more texts.")
+        with torch.no_grad():
+            features: Tensor = self._network.encode_text(self._tokenizer(list(texts)).to(self.device))
+        return features
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Pictures [B,3,h,w] in [-1,1], of any size -> features [B,E]; gradients flow. Raises ImageError for others."""
+        prepare = prepare_averaged if self.preparation == "averaged" else prepare_bicubic
+        features: Tensor = self._network.encode_image(prepare(images.to(self.device), self.size))
+        return features
+
+
+def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
+    """Pictures [B,3,h,w] in [-1,1] -> [B,3,size,size], as StyleCLIP's losses see them.
+
+    Each pixel is repeated 7 times, then blocks are averaged; values stay in [-1,1], the colours of CLIP's training are
+    not taken off. Published for sides that are multiples of 32; other sides get blocks as even as they can be, and
+    pictures that are not square are squeezed. Both steps are linear, so no enlarged picture is made.
+
+    Raises:
+        ImageError: these are no pictures.
+    """
+    _check(images)
+    rows, columns = (_averages(n, size).to(images) for n in images.shape[2:])  # [h,size], [w,size]
+    return rows.mT @ images @ columns
+
+
+def prepare_bicubic(images: Tensor, size: int = 224) -> Tensor:
+    """Pictures [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and with the colours of CLIP's training taken off.
+
+    Raises:
+        ImageError: these are no pictures.
+    """
+    _check(images)
+    resized = F.interpolate(images, size=(size, size), mode="bicubic", align_corners=True)
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
+    return (resized / 2 + 0.5 - mean) / std
+
+
+def clip_loss(images: Tensor, texts: Tensor) -> Tensor:
+    """One minus the cosine of the features of pictures [B,E] and of texts [B or 1,E] -> [B].
+
+    StyleCLIP writes it 1 - logit / 100, with CLIP's logit: 100 times the cosine.
+    """
+    return 1 - F.cosine_similarity(images, texts.to(images), dim=1)
+
+
+def _check(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point() or 0 in images.shape:
+        raise ImageError(
+            f"CLIP was given {images.dtype} {tuple(images.shape)}: expected pictures [B, 3, h, w] in [-1, 1]."
+        )
+
+
+def _averages(side: int, size: int) -> Tensor:
+    """[side,size] the share of each pixel of a line, 7 times repeated, in each of the blocks that are averaged."""
+    block, pixel = torch.arange(size + 1) * 7 * side, 7 * torch.arange(side)[:, None]
+    first, end = block[:-1] // size, -(-block[1:] // size)  # as adaptive average pooling has them
+    return (torch.minimum(end, pixel + 7) - torch.maximum(first, pixel)).clamp(min=0) / (end - first)
+
+
+def _open_clip() -> Any:
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingDependencyError(
+            "edits by text need CLIP: the package open_clip_torch is not installed. Run: pip install "
+            '"hyperstyle-inversion[clip]". Or pass an encoder of your own (encode_text, encode_image).'
+        ) from error
+    return open_clip
+
+
+def _published(open_clip: Any, model: str) -> tuple[str, str] | None:
+    """Name and sha256 of OpenAI's file for a model; None where there is none."""
+    *_, digest, name = ["", "", *str(open_clip.get_pretrained_url(model, "openai")).split("/")]
+    return (name, digest) if len(digest) == 64 else None
+
+
+def _wanted(open_clip: Any, model: str) -> str:
+    """The sentence that says which file is needed."""
+    published = _published(open_clip, model)
+    if published is None:
+        return f"weights of {model!r} for open_clip, a .pt or .safetensors file: OpenAI published none."
+    return f"{published[0]} of OpenAI's CLIP (sha256 {published[1]}), or weights of {model!r} for open_clip."
+
+
+def _fetched(open_clip: Any, model: str) -> Path:
+    """OpenAI's weights, from the cache or the Hub. Raises HubError, and ConfigError where OpenAI has none."""
+    if _published(open_clip, model) is None:
+        raise ConfigError(f"no weights were given for {model!r}: pass weights=. Needed are {_wanted(open_clip, model)}")
+    source = open_clip.get_pretrained_cfg(model, "openai")
+    try:
+        return Path(open_clip.download_pretrained(source))
+    except Exception as error:  # what networks and their clients raise has no common class
+        repo = source.get("hf_hub", "").rstrip("/") or "the Hub"
+        raise HubError(
+            f"the weights of CLIP could not be fetched: {explain(error.__context__ or error, repo)} Fetch the file by "
+            f"hand and pass its path, or set {VARIABLE} to it. Needed are {_wanted(open_clip, model)}"
+        ) from error
+
+
+def _read(open_clip: Any, path: Path, model: str) -> dict[str, Tensor]:
+    """The tensors of a file by their names in open_clip. Raises CheckpointError."""
+    state: Mapping[str, Any]
+    if file_kind(path) == "safetensors":
+        state = load_tensors(path)[0]
+    elif _is_program(path):
+        published = _published(open_clip, model)
+        if published is None or sha256(path) != published[1]:
+            raise CheckpointError(
+                f"{path} is a TorchScript program and not OpenAI's published file, and it was not run. Expected "
+                f"{_wanted(open_clip, model)}"
+            )
+        state = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").state_dict()
+    else:
+        state = load_state(path)
+        state = state.get("state_dict", state)
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no plain tensors by name. Expected {_wanted(open_clip, model)}")
+    named = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
+    return {name: tensor for name, tensor in named.items() if name not in _NOT_WEIGHTS}
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a file is TorchScript, which is code; it is listed and not run."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())

@@ -1,0 +1,255 @@
+"""StyleCLIP's latent mappers (Patashnik et al., ICCV 2021, Section 5): w + 0.1 M(w), one network for each text."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperstyle.checkpoint import check_tensors
+from hyperstyle.edits.protocol import EditInfo, amounts
+from hyperstyle.errors import EditError, WeightsError
+from hyperstyle.foreign import load_state
+from hyperstyle.networks.ops import EqualLinear
+
+__all__ = ["LatentMapper", "MapperEdit", "StyleMapper", "load_mapper"]
+
+_RATE = 0.01  # stored weights are divided by it
+_DEPTH = 4
+# Part -> its rows. The spelling "course" is that of the published files.
+_ROWS: Mapping[str, slice] = {
+    "mapping": slice(None),
+    "course_mapping": slice(0, 4),
+    "medium_mapping": slice(4, 8),
+    "fine_mapping": slice(8, None),
+}
+_FLAGS = {"no_coarse_mapper": "course_mapping", "no_medium_mapper": "medium_mapping", "no_fine_mapper": "fine_mapping"}
+_STYLE = re.compile(r"mapper_(\d{1,2})")
+
+
+class _Layers(nn.Module):
+    """Normalisation over dimension 1, then four linear layers with leaky ReLU: [B,...,D] -> [B,...,D].
+
+    In W+ dimension 1 is the rows, not the channels: mappers were trained so, and their weights need it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        # The first place is the normalisation's, so that the others have their published numbers.
+        self.mapping = nn.Sequential(nn.Identity(), *(EqualLinear(width, width, rate=_RATE) for _ in range(_DEPTH)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+        for layer in self.mapping:
+            if isinstance(layer, EqualLinear):
+                # By hand: the weights go to the type and the device of the codes, like the directions of edits.
+                x = F.linear(x, layer.weight.to(x) * layer.scale, layer.bias.to(x) * layer.rate)
+                x = F.leaky_relu(x, 0.2) * math.sqrt(2.0)
+        return x
+
+
+class LatentMapper(nn.Module):
+    """Codes [B,L,D] -> what to add to them [B,L,D]; rows without a mapping get zeros.
+
+    Args:
+        width: D.
+        parts: "mapping" alone for all rows ("single"), or some of "course_mapping" (rows 0-3), "medium_mapping" (4-7)
+            and "fine_mapping" (from 8 on).
+    """
+
+    def __init__(self, width: int, parts: tuple[str, ...] = ("course_mapping", "medium_mapping", "fine_mapping")):
+        super().__init__()
+        self.width = width
+        for part in parts:
+            self.add_module(part, _Layers(width))
+
+    def forward(self, w: Tensor) -> Tensor:
+        """See the class. Raises EditError for codes of another width, or without the rows of a mapping."""
+        if w.ndim != 3 or w.shape[2] != self.width:
+            raise EditError(
+                f"a mapper was given codes {tuple(w.shape)}: expected [B, L, {self.width}], the codes of its generator."
+            )
+        change = torch.zeros_like(w)
+        for part, mapping in self.named_children():
+            rows = w[:, _ROWS[part]]
+            if not rows.shape[1]:
+                raise EditError(
+                    f"codes with {w.shape[1]} rows have none for this mapper's {part!r}: it is for another generator."
+                )
+            change[:, _ROWS[part]] = mapping(rows)
+        return change
+
+
+class StyleMapper(nn.Module):
+    """Styles -> what to add to those that have a mapping: layer name -> [B,I].
+
+    Args:
+        widths: official index of a layer -> I.
+    """
+
+    def __init__(self, widths: Mapping[int, int]) -> None:
+        super().__init__()
+        for index, width in sorted(widths.items()):
+            self.add_module(f"mapper_{index}", _Layers(width))
+
+    def forward(self, styles: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See the class. Raises EditError where styles lack a layer, or have another width there."""
+        changes = {}
+        for part, mapping in self.named_children():
+            name = _layer_name(int(part.removeprefix("mapper_")))
+            width = mapping.get_parameter("mapping.1.weight").shape[1]
+            if name not in styles or styles[name].ndim != 2 or styles[name].shape[1] != width:
+                found = tuple(styles[name].shape) if name in styles else "nothing"
+                raise EditError(
+                    f"a mapper of styles needs [B, {width}] of layer {name!r} and was given {found}. It was made for "
+                    "another generator."
+                )
+            changes[name] = mapping(styles[name])
+        return changes
+
+
+@dataclass(frozen=True, eq=False)
+class MapperEdit:
+    """Adds a multiple of what a mapper makes of the code, or of the styles.
+
+    Attributes:
+        network: a `LatentMapper` for `info.space` "w", a `StyleMapper` for "styles".
+        info: name, range, unit, source. Mappers are trained at strength 0.1.
+    """
+
+    network: LatentMapper | StyleMapper
+    info: EditInfo
+
+    kind: ClassVar[str] = "mapper"
+
+    def __post_init__(self) -> None:
+        if (self.info.space == "styles") != isinstance(self.network, StyleMapper):
+            raise EditError(
+                f"edit {self.info.name!r}: a {type(self.network).__name__} in space {self.info.space!r}; expected a "
+                "LatentMapper in 'w' or a StyleMapper in 'styles'."
+            )
+
+    def __call__(self, codes: Any, strength: Tensor | float) -> Any:
+        """w + strength * M(w), or the same with styles.
+
+        Args:
+            codes: [B,L,D]; in space "styles" layer name -> [B,I], all layers.
+            strength: [B] or a number.
+
+        Raises:
+            EditError: the mapper is for another width or other layers. Codes [B,D] are refused: a mapper tells rows
+                apart.
+        """
+        if isinstance(self.network, StyleMapper):
+            changes = self.network(codes)
+            moved = {
+                name: codes[name] + amounts(strength, change)[:, None] * change for name, change in changes.items()
+            }
+            return {**codes, **moved}
+        return codes + amounts(strength, codes)[:, None, None] * self.network(codes)
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `StoredEdit`."""
+        return dict(self.network.state_dict()), {"layout": "styleclip"}
+
+    @classmethod
+    def from_parts(cls, info: EditInfo, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> MapperEdit:
+        """See `StoredEdit`."""
+        if dict(values) != {"layout": "styleclip"}:
+            raise EditError(f"edit {info.name!r}: values {dict(values)}; expected the layout 'styleclip' of a mapper.")
+        try:
+            return cls(_network(tensors, f"edit {info.name!r}"), info)
+        except WeightsError as error:
+            raise EditError(str(error)) from error
+
+
+def load_mapper(
+    path: str | Path, *, name: str | None = None, low: float = 0.0, high: float = 0.2, model: str = ""
+) -> MapperEdit:
+    """A mapper from its published checkpoint: "levels" (with any of the three levels), "single", or of styles.
+
+    The generator that such files carry too stays in the file.
+
+    Args:
+        path: the checkpoint, {"state_dict": ..., "opts": ...}.
+        name: what to call the edit; None takes the name of the file.
+        low, high: sensible strengths; 0.1 is the strength of training.
+        model: fingerprint of the generator it was made for, where that is known.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds objects; nothing of it is executed.
+        WeightsError: it holds no mapper, or one whose tensors do not fit together or its options.
+    """
+    content = load_state(path, mmap=True)
+    state, options = content.get("state_dict"), content.get("opts")
+    if not isinstance(state, Mapping) or not isinstance(options, Mapping):
+        raise WeightsError(
+            f"{path} holds {sorted(map(str, content))[:4]}: expected the checkpoint of a StyleCLIP mapper, with "
+            "'state_dict' and 'opts'."
+        )
+    # Copies: the file may go, and the generator in it need not stay mapped.
+    tensors = {
+        key.removeprefix("mapper."): value.float().clone() if isinstance(value, Tensor) else value
+        for key, value in state.items()
+        if isinstance(key, str) and key.startswith("mapper.")
+    }
+    network = _network(tensors, path)
+    present = {part for part, _ in network.named_children()}
+    for flag, part in _FLAGS.items():
+        if present <= set(_FLAGS.values()) and flag in options and bool(options[flag]) != (part not in present):
+            raise WeightsError(
+                f"{path}: its options say {flag}={options[flag]} and its tensors have {', '.join(sorted(present))}: "
+                "the file is damaged or was put together from two."
+            )
+    text = options.get("description")
+    info = EditInfo(
+        Path(path).stem if name is None else name,
+        low,
+        high,
+        unit="of what the mapper adds (0.1 in training)",
+        source=f"StyleCLIP latent mapper, {text!r}" if isinstance(text, str) else "StyleCLIP latent mapper",
+        model=model,
+        space="styles" if isinstance(network, StyleMapper) else "w",
+    )
+    return MapperEdit(network, info)
+
+
+def _network(tensors: Mapping[str, Any], where: str | Path) -> LatentMapper | StyleMapper:
+    """The network that tensors belong to, filled with them. Raises WeightsError where they make none."""
+    parts = {name.partition(".")[0] for name in tensors}
+    of_styles = bool(parts) and all(_STYLE.fullmatch(part) for part in parts)
+    if not (of_styles or parts == {"mapping"} or (parts and parts <= set(_FLAGS.values()))):
+        raise WeightsError(
+            f"{where} holds the mappings {', '.join(sorted(parts)) or '(none)'}: expected 'mapping', or some of "
+            f"{', '.join(_FLAGS.values())}, or 'mapper_0', 'mapper_2', ..."
+        )
+    if odd := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
+        raise WeightsError(f"{where}: {odd[0]!r} is a {type(tensors[odd[0]]).__name__}: expected tensors only.")
+    # Widths from the biases: that the other tensors have the same is checked below, with names.
+    widths = {p: tensors[f"{p}.mapping.1.bias"].numel() for p in parts if f"{p}.mapping.1.bias" in tensors}
+    if without := sorted(part for part in parts if not widths.get(part)):
+        raise WeightsError(f"{where}: {without[0]!r} has no 'mapping.1.bias' with numbers. The file is incomplete.")
+    network: LatentMapper | StyleMapper
+    with torch.device("meta"):
+        if of_styles:
+            network = StyleMapper({int(part.removeprefix("mapper_")): width for part, width in widths.items()})
+        else:
+            network = LatentMapper(max(widths.values()), tuple(part for part in _ROWS if part in parts))
+    check_tensors(network.state_dict(), tensors, where)
+    network.load_state_dict(dict(tensors), assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _layer_name(index: int) -> str:
+    """The layer with this official index, as `networks.generator.layer_table` names it."""
+    if index < 2:
+        return ("b4.conv1", "b4.torgb")[index]
+    block, place = divmod(index - 2, 3)
+    return f"b{8 << block}.{('conv0', 'conv1', 'torgb')[place]}"

@@ -1,0 +1,284 @@
+"""What StyleCLIP's global directions are made of, measured on any generator (Patashnik et al., 2021, Section 6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.checkpoint import load_tensors, save_tensors
+from hyperstyle.edits.styleclip import StyleClip
+from hyperstyle.edits.text import TextImageEncoder
+from hyperstyle.errors import CheckpointError, ConfigError
+from hyperstyle.networks.generator import Generator, LayerSpec
+
+__all__ = [
+    "StyleClipSampling",
+    "StyleStatistics",
+    "channel_effects",
+    "effects_of_features",
+    "fit_styleclip",
+    "style_statistics",
+]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+_CODES = 1024  # codes at once
+_SAVED = 8  # channels after which the progress is written
+_PIXELS = 1 << 22  # of pictures that are drawn at once
+
+
+@dataclass(frozen=True)
+class StyleClipSampling:
+    """How a generator is measured. The defaults are the published ones for faces.
+
+    Attributes:
+        samples: codes, for the mean and the deviation of each channel.
+        images: pictures in which each channel is moved; they are the first of the samples.
+        deviations: how far a channel is moved from its mean, to both sides, in standard deviations; 10 is usual for
+            other domains than faces.
+        truncation: psi of the first `truncated_rows` rows of the codes; the others are as they come.
+        truncated_rows: see `truncation`.
+        reach: convolutions of a larger output side, in pixels, are left out.
+        seed: of the codes.
+    """
+
+    samples: int = 100_000
+    images: int = 100
+    deviations: float = 5.0
+    truncation: float = 0.7
+    truncated_rows: int = 8
+    reach: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.images <= self.samples or self.samples < 2 or self.truncated_rows < 0 or self.reach < 4:
+            raise ConfigError(
+                f"{self.samples} samples, {self.images} images, {self.truncated_rows} truncated rows and a reach of "
+                f"{self.reach} px: expected 2 or more samples, 1 or more and not more images, 0 or more rows and 4 px."
+            )
+        if not 0 < self.deviations < float("inf") or not abs(self.truncation) < float("inf"):
+            raise ConfigError(
+                f"deviations={self.deviations} and truncation={self.truncation}: expected a positive number and a "
+                "finite one."
+            )
+
+    def layers(self, generator: Generator) -> tuple[LayerSpec, ...]:
+        """The convolutions that are measured, in the official order: no toRGB, none beyond `reach`."""
+        return tuple(spec for spec in generator.layers if not spec.torgb and spec.resolution <= self.reach)
+
+
+@dataclass(frozen=True, eq=False)
+class StyleStatistics:
+    """Of each channel of StyleSpace over random codes.
+
+    Attributes:
+        mean, std: layer name -> [I], all layers, float32 on the CPU.
+    """
+
+    mean: Mapping[str, Tensor]
+    std: Mapping[str, Tensor]
+
+
+@torch.no_grad()
+def style_statistics(
+    generator: Generator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
+) -> StyleStatistics:
+    """Mean and standard deviation of the styles over `settings.samples` codes; no picture is drawn.
+
+    Args:
+        generator: its `latent_avg` must be the mean of W.
+        settings: how many codes, and their truncation.
+        on_progress: called while it goes on.
+    """
+    settings = settings or StyleClipSampling()
+    # Sums of distances from the styles of the mean code: squares of the styles themselves would cancel.
+    centre = {name: style[0].double() for name, style in generator.styles(generator.latent_avg[None]).items()}
+    first = {name: torch.zeros_like(style) for name, style in centre.items()}
+    second = {name: torch.zeros_like(style) for name, style in centre.items()}
+    done = 0
+    for w in _codes(generator, settings, settings.samples):
+        for name, style in generator.styles(w).items():
+            distance = style.double() - centre[name]
+            first[name] += distance.sum(0)
+            second[name] += distance.square().sum(0)
+        done += len(w)
+        if on_progress is not None:
+            on_progress("statistics of styles", done, settings.samples)
+    mean = {name: total / done for name, total in first.items()}
+    std = {name: (total / done - mean[name].square()).clamp(min=0).sqrt() for name, total in second.items()}
+    return StyleStatistics(
+        {name: (centre[name] + mean[name]).float().cpu() for name in mean},
+        {name: deviation.float().cpu() for name, deviation in std.items()},
+    )
+
+
+@torch.no_grad()
+def channel_effects(
+    generator: Generator,
+    encoder: TextImageEncoder,
+    statistics: StyleStatistics,
+    settings: StyleClipSampling | None = None,
+    *,
+    progress_file: str | Path | None = None,
+    content: Callable[[Tensor], Tensor] | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, Tensor]:
+    """What each channel does to pictures, as unit vectors in the space of the encoder.
+
+    In every picture each channel alone is set to its mean minus and plus some deviations; all others stay.
+
+    Args:
+        generator: draws 2 x `settings.images` pictures for each channel.
+        encoder: sees the pictures; for CLIP, `OpenClip(preparation="bicubic")`.
+        statistics: of this generator.
+        settings: as for `style_statistics`.
+        progress_file: a .safetensors file in which the effects so far are written now and then. If it is there, what
+            it holds is not measured again. It may be removed when all is done.
+        content: the generator's picture [B,3,size,size] -> the part that the encoder sees, `domain.content` for cars.
+        on_progress: called after each channel.
+
+    Returns:
+        Layer name -> [I,E], float32 on the CPU; zeros for a channel without any effect.
+
+    Raises:
+        CheckpointError: the progress file cannot be read or written, or is of another generator, encoder or settings.
+    """
+    settings = settings or StyleClipSampling()
+    layers = settings.layers(generator)
+    codes = torch.cat(list(_codes(generator, settings, settings.images)))
+    styles = generator.styles(codes)
+
+    def seen(styles: Mapping[str, Tensor]) -> Tensor:
+        together = max(1, _PIXELS // generator.config.size**2)
+        parts = []
+        for start in range(0, len(styles[layers[0].name]), together):
+            some = {name: style[start : start + together] for name, style in styles.items()}
+            image = generator.synthesize(some, modulation="activations").clamp(-1, 1)
+            parts.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
+        return torch.cat(parts)  # [N,E]
+
+    channels = [(spec.name, channel) for spec in layers for channel in range(spec.channels_in)]
+    progress = None if progress_file is None else _ProgressFile(Path(progress_file), settings, layers, seen(styles))
+    effects = [] if progress is None else progress.read(len(channels))
+    twice = {name: style.repeat(2, 1) for name, style in styles.items()}
+    known = len(effects)
+    try:
+        for name, channel in channels[known:]:
+            moved = twice[name].clone()
+            middle, reach = statistics.mean[name][channel], settings.deviations * statistics.std[name][channel]
+            moved[: len(codes), channel], moved[len(codes) :, channel] = float(middle - reach), float(middle + reach)
+            features = seen({**twice, name: moved}).reshape(2, len(codes), -1).transpose(0, 1)  # [N,2,E]
+            effects.append(effects_of_features(features[None])[0])
+            if progress is not None and len(effects) % _SAVED == 0:
+                progress.write(effects)
+            if on_progress is not None:
+                on_progress("effects of channels", len(effects), len(channels))
+    finally:  # Ctrl-C too
+        if progress is not None and len(effects) > known:
+            progress.write(effects)
+    parts = torch.split(torch.stack(effects), [spec.channels_in for spec in layers])
+    return {spec.name: part for spec, part in zip(layers, parts, strict=True)}
+
+
+def effects_of_features(features: Tensor) -> Tensor:
+    """Features of pictures with a channel moved down and up -> its effect, a unit vector.
+
+    Args:
+        features: [C,N,2,E] for C channels and N pictures, of any length.
+
+    Returns:
+        [C,E] the mean over the pictures of the unit differences of unit features, made unit; zeros where there is none.
+    """
+    unit = F.normalize(features.double(), dim=-1)
+    change = F.normalize(unit[:, :, 1] - unit[:, :, 0], dim=-1)  # [C,N,E]
+    return F.normalize(change.mean(1), dim=-1).to(features.dtype)
+
+
+def fit_styleclip(
+    generator: Generator,
+    encoder: TextImageEncoder,
+    settings: StyleClipSampling | None = None,
+    *,
+    progress_file: str | Path | None = None,
+    content: Callable[[Tensor], Tensor] | None = None,
+    templates: Sequence[str] | None = None,
+    model: str = "",
+    on_progress: Progress | None = None,
+) -> StyleClip:
+    """Edits by text for a generator: its statistics and effects, measured.
+
+    Args:
+        generator, encoder, settings, progress_file, content, on_progress: see `channel_effects`.
+        templates, model: see `StyleClip`.
+
+    Raises:
+        CheckpointError: see `channel_effects`.
+    """
+    statistics = style_statistics(generator, settings, on_progress=on_progress)
+    effects = channel_effects(
+        generator,
+        encoder,
+        statistics,
+        settings,
+        progress_file=progress_file,
+        content=content,
+        on_progress=on_progress,
+    )
+    return StyleClip(effects, {name: statistics.std[name] for name in effects}, encoder, templates, model)
+
+
+def _codes(generator: Generator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
+    """The first `count` codes, in batches [b,L,D]."""
+    random = torch.Generator().manual_seed(settings.seed)
+    mean = generator.latent_avg
+    for start in range(0, count, _CODES):
+        z = torch.randn(_CODES, generator.config.latent_width, generator=random)  # whole: a part would draw other ones
+        w = generator.broadcast(generator.mapping(z[: count - start].to(mean))).clone()
+        rows = slice(0, settings.truncated_rows)
+        w[:, rows] = mean + settings.truncation * (w[:, rows] - mean)
+        yield w
+
+
+class _ProgressFile:
+    """The effects so far, with what tells that they belong to this generator, encoder and settings."""
+
+    def __init__(self, path: Path, settings: StyleClipSampling, layers: Sequence[LayerSpec], features: Tensor) -> None:
+        self.path = path
+        self.metadata = {
+            "settings": json.dumps(asdict(settings), sort_keys=True),
+            "layers": ",".join(f"{spec.name}:{spec.channels_in}" for spec in layers),
+        }
+        self.features = features  # [N,E] of the pictures before anything is moved
+
+    def read(self, channels: int) -> list[Tensor]:
+        """The effects in the file, none if there is none. Raises CheckpointError."""
+        if not self.path.exists():
+            return []
+        tensors, metadata = load_tensors(self.path)
+        effects, features = tensors.get("effects"), tensors.get("features")
+        if (
+            metadata != self.metadata
+            or effects is None
+            or features is None
+            or features.shape != self.features.shape
+            or not torch.allclose(features, self.features, rtol=1e-3, atol=1e-3)
+            or effects.ndim != 2
+            or len(effects) > channels
+            or effects.shape[1] != features.shape[1]
+        ):
+            raise CheckpointError(
+                f"{self.path} holds effects that were measured with another generator, encoder or other settings. Go "
+                "on with those, or remove the file or name another one to begin anew."
+            )
+        return list(effects.clone().unbind())
+
+    def write(self, effects: Sequence[Tensor]) -> None:
+        """Replaces the file. Raises HyperStyleError."""
+        save_tensors(self.path, {"effects": torch.stack(list(effects)), "features": self.features}, self.metadata)

@@ -1,0 +1,211 @@
+"""Global directions from words: StyleCLIP's edits of StyleSpace (Patashnik et al., ICCV 2021, Section 6)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hyperstyle.checkpoint import config_from_dict, config_to_dict, load_tensors, read_json, save_tensors, write_json
+from hyperstyle.edits.protocol import EditInfo
+from hyperstyle.edits.styleclip_files import read_deviations, read_effects, read_templates, usual_templates
+from hyperstyle.edits.stylespace import StyleEdit
+from hyperstyle.edits.text import TextImageEncoder
+from hyperstyle.errors import ConfigError, EditError, EditWarning
+from hyperstyle.files import make_folder
+from hyperstyle.networks.generator import LayerSpec
+
+__all__ = ["StyleClip"]
+
+_REACH = 128  # pixels: convolutions beyond are left as they are, as the published scripts do
+
+
+@dataclass(frozen=True)
+class _Config:
+    type: str
+    templates: tuple[str, ...] | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class StyleClip:
+    """Makes edits of texts out of what each channel of a generator does to pictures as CLIP sees them.
+
+    Attributes:
+        effects: layer name -> [I,E], the unit effect of each channel in the space of texts and pictures. The largest
+            reaction to a text is looked for among all of them.
+        deviations: layer name -> [I], standard deviations of the styles; only these layers are moved, and each must
+            have effects.
+        encoder: of texts; None is `edits.clip.OpenClip()`, made when the first text is read.
+        templates: sentences with `{}` where a description goes; None is `usual_templates()`.
+        model: fingerprint of the generator, see `EditInfo`.
+
+    Raises:
+        EditError: shapes that do not go together, values that are not finite, or templates without `{}`.
+    """
+
+    effects: Mapping[str, Tensor]
+    deviations: Mapping[str, Tensor]
+    encoder: TextImageEncoder | None = field(default=None, repr=False)
+    templates: Sequence[str] | None = None
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        widths = {tuple(effect.shape[1:]) for effect in self.effects.values()}
+        if not self.deviations or len(widths) != 1 or len(next(iter(widths))) != 1:
+            shapes = [tuple(effect.shape) for effect in self.effects.values()]
+            raise EditError(
+                f"effects {shapes} and deviations of {len(self.deviations)} layers: expected [I, E] and [I] by layer, "
+                "the latter of one layer at least."
+            )
+        for name, deviation in self.deviations.items():
+            if name not in self.effects or deviation.shape != self.effects[name].shape[:1]:
+                have = tuple(self.effects[name].shape) if name in self.effects else "missing"
+                raise EditError(f"deviations {tuple(deviation.shape)} of {name}, whose effects are {have}.")
+        if not all(torch.isfinite(t).all() for t in (*self.effects.values(), *self.deviations.values())):
+            raise EditError("effects or deviations hold NaN or infinite values: make them again.")
+        if self.templates is not None and not (self.templates and all("{}" in text for text in self.templates)):
+            raise EditError("templates: expected one or more sentences with {} where a description goes.")
+
+    @classmethod
+    def from_files(
+        cls,
+        effects: str | Path,
+        statistics: str | Path,
+        *,
+        layers: Sequence[LayerSpec],
+        encoder: TextImageEncoder | None = None,
+        templates: str | Path | None = None,
+        model: str = "",
+    ) -> StyleClip:
+        """The published files of a generator.
+
+        Args:
+            effects: `fs3.npy`, also called `delta_i_c.npy`: [C,E] for the convolutions in the official order, up to
+                any of them (5,376 or 6,048 rows at 1024 px).
+            statistics: `S_mean_std`, means and deviations of the styles of all layers (or all convolutions).
+            layers: those of the generator, `generator.layers`.
+            encoder, model: see the class.
+            templates: a text file with one sentence in a line.
+
+        Raises:
+            CheckpointError: a file cannot be read, or would execute something.
+            EditError: a file is for another generator.
+        """
+        by_layer = read_effects(effects, layers)
+        deviations = read_deviations(statistics, layers)
+        moved = [spec.name for spec in layers if spec.name in by_layer and spec.resolution <= _REACH]
+        sentences = None if templates is None else read_templates(templates)
+        return cls(by_layer, {name: deviations[name] for name in moved}, encoder, sentences, model)
+
+    @cached_property
+    def _encoder(self) -> TextImageEncoder:
+        if self.encoder is not None:
+            return self.encoder
+        from hyperstyle.edits.clip import OpenClip
+
+        return OpenClip()
+
+    def describe(self, text: str) -> Tensor:
+        """A description in all templates -> one unit feature [E], float64: the mean of unit features, made unit."""
+        templates = usual_templates() if self.templates is None else self.templates
+        with torch.no_grad():
+            features = self._encoder.encode_text([template.replace("{}", text) for template in templates])
+        mean = torch.nn.functional.normalize(features.double().cpu(), dim=-1).mean(0)
+        return torch.nn.functional.normalize(mean, dim=-1)
+
+    def direction(self, change: Tensor, beta: float) -> dict[str, Tensor]:
+        """The change of the styles that goes with a change of features (paper, Section 6).
+
+        Channels whose effect has a product below `beta` with it stay; the others move by product times deviation, so
+        that the channel that reacts most would move by one. Layers without a channel that moves are left out.
+
+        Args:
+            change: [E], of unit length.
+            beta: 0 or more.
+
+        Returns:
+            Layer name -> [I], float32; {} where nothing reacts enough.
+
+        Raises:
+            EditError: a change of another width, or a beta that is negative or no number.
+        """
+        width = next(iter(self.effects.values())).shape[1]
+        if tuple(change.shape) != (width,):
+            raise EditError(
+                f"features of shape {tuple(change.shape)}, and the effects of channels have {width} numbers each: they "
+                "were measured with another text encoder."
+            )
+        if not beta >= 0:
+            raise EditError(f"beta {beta!r}: expected 0 or more; 0.08 to 0.3 are usual.")
+        reactions = {name: effect.double().cpu() @ change.double().cpu() for name, effect in self.effects.items()}
+        kept = {name: torch.where(r.abs() < beta, 0.0, r) for name, r in reactions.items()}
+        largest = max(float(r.abs().max()) for r in kept.values())
+        if largest == 0:
+            return {}
+        moves = {n: kept[n] / largest * deviation.double().cpu() for n, deviation in self.deviations.items()}
+        return {name: move.float() for name, move in moves.items() if move.any()}
+
+    def __call__(self, target: str, *, neutral: str = "a face", beta: float = 0.13) -> StyleEdit:
+        """The edit that leads from `neutral` to `target`; a higher `beta` moves fewer channels.
+
+        Where no channel reacts by `beta`, the edit moves nothing, and that is an EditWarning.
+
+        Raises:
+            EditError: the texts mean the same to the encoder, or its features are of another width than the effects.
+            MissingDependencyError: no encoder was given and open_clip is not installed.
+        """
+        change = self.describe(target) - self.describe(neutral)
+        if not change.norm() > 1e-6:
+            raise EditError(f"{neutral!r} and {target!r} are the same to the text encoder: there is no way between.")
+        changes = self.direction(change / change.norm(), beta)
+        if not changes:
+            warnings.warn(
+                f"no channel reacts to {target!r} (from {neutral!r}) by beta={beta:g} or more: the edit changes "
+                "nothing. Lower beta.",
+                EditWarning,
+                stacklevel=2,
+            )
+        info = EditInfo(
+            target,
+            low=-5.0,
+            high=5.0,
+            unit="standard deviations of the channel that reacts most",
+            source=f"StyleCLIP, from {neutral!r}, beta {beta:g}",
+            model=self.model,
+            space="styles",
+            report={"channels": sum(int((change != 0).sum()) for change in changes.values())},
+        )
+        return StyleEdit(changes, info)
+
+    # ---- on disk ----
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `config.json` and `model.safetensors`; the encoder is not part of it. Raises CheckpointError."""
+        folder = make_folder(folder)
+        tensors = {f"effects/{name}": effect.float() for name, effect in self.effects.items()}
+        tensors |= {f"deviations/{name}": deviation.float() for name, deviation in self.deviations.items()}
+        save_tensors(folder / "model.safetensors", tensors)
+        templates = None if self.templates is None else tuple(self.templates)
+        write_json(folder / "config.json", config_to_dict(_Config(type(self).__name__, templates, self.model)))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, encoder: TextImageEncoder | None = None) -> StyleClip:
+        """What `save` wrote. Raises MissingFileError, ConfigError, WeightsError or EditError."""
+        path = Path(folder) / "config.json"
+        config = config_from_dict(_Config, read_json(path), str(path))
+        if config.type != cls.__name__:
+            raise ConfigError(f"{path} describes a {config.type!r}: expected {cls.__name__!r}.")
+        tensors, _ = load_tensors(path.with_name("model.safetensors"))
+        parts: dict[str, dict[str, Tensor]] = {"effects": {}, "deviations": {}}
+        for full, tensor in tensors.items():
+            kind, _, name = full.partition("/")
+            if kind not in parts or not name:
+                raise ConfigError(f"{path.parent} has a tensor {full!r}: expected effects/LAYER and deviations/LAYER.")
+            parts[kind][name] = tensor
+        return cls(parts["effects"], parts["deviations"], encoder, config.templates, config.model)

@@ -1,0 +1,100 @@
+"""The files that StyleCLIP publishes for its global directions (Patashnik et al., ICCV 2021), and its sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hyperstyle.edits.stylespace import style_vectors
+from hyperstyle.errors import CheckpointError, EditError, MissingDependencyError
+from hyperstyle.foreign_pickle import load_pickle
+from hyperstyle.networks.generator import LayerSpec
+
+__all__ = ["read_deviations", "read_effects", "read_templates", "usual_templates"]
+
+
+def read_templates(path: str | Path) -> list[str]:
+    """Sentences of a text file, one in a line; empty lines are left out. Raises CheckpointError."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read as a text file of templates: {error}.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def usual_templates() -> list[str]:
+    """The sentences that StyleCLIP uses: CLIP's for ImageNet, but for the one about many things.
+
+    Raises:
+        MissingDependencyError: open_clip, which carries them, is not installed.
+    """
+    try:
+        from open_clip import OPENAI_IMAGENET_TEMPLATES
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the usual sentences around a description come with open_clip, which is not installed. Run: "
+            "pip install \"hyperstyle-inversion[clip]\"; or pass StyleClip(..., templates=[...]), ['{}'] at the least."
+        ) from error
+    sentences = [str(template("{}")) for template in OPENAI_IMAGENET_TEMPLATES]
+    return [sentence for sentence in sentences if " many " not in sentence]
+
+
+def read_effects(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
+    """`fs3.npy`, also called `delta_i_c.npy`: [C,E] for the first convolutions -> layer name -> [I,E], float32.
+
+    Args:
+        path: the file.
+        layers: those of the generator; the rows end with any of its convolutions, toRGB is not among them.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else.
+        EditError: the rows end within a layer, or there are too many.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} cannot be read as a .npy file of numbers: {reason}.") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != 2:
+        raise CheckpointError(f"{path} holds no table of numbers [channels, features]. Expected fs3.npy (delta_i_c).")
+    return _split(torch.from_numpy(np.ascontiguousarray(array, np.float32)), layers, str(path))
+
+
+def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
+    """The deviations of `S_mean_std`: layer name -> [I], float32.
+
+    Raises:
+        CheckpointError: it cannot be read, would execute something, or holds something else.
+        EditError: it is for another generator.
+    """
+    import numpy as np
+
+    content = load_pickle(path)
+    if isinstance(content, list | tuple) and len(content) == 2 and isinstance(content[1], list | tuple):
+        vectors = content[1]
+        if all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in vectors):
+            found = [torch.from_numpy(np.array(v, np.float32)).flatten() for v in vectors]
+            return style_vectors(found, layers, str(path))
+    raise CheckpointError(f"{path} holds no pair of means and deviations. Expected a file like S_mean_std.")
+
+
+def _split(effects: Tensor, layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
+    """Rows for the first convolutions, by layer name. Raises EditError where they end within a layer."""
+    found: dict[str, Tensor] = {}
+    end = 0
+    for spec in (spec for spec in layers if not spec.torgb):
+        if end < len(effects):
+            found[spec.name] = effects[end : end + spec.channels_in]
+            end += spec.channels_in
+    if end != len(effects):
+        total = sum(spec.channels_in for spec in layers if not spec.torgb)
+        raise EditError(
+            f"{where} has {len(effects):,} rows, which do not end with a convolution of this generator; all of them "
+            f"have {total:,} channels. It was made for another generator."
+        )
+    return found

@@ -1,0 +1,226 @@
+"""Edits in StyleSpace: what the affine layers make of a code, moved channel by channel (Wu et al., CVPR 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hyperstyle.edits.protocol import EditInfo, amounts
+from hyperstyle.edits.stylespace_names import CHANNELS, PUBLISHED_STEP
+from hyperstyle.errors import EditError, did_you_mean
+from hyperstyle.networks.generator import LayerSpec
+
+__all__ = ["StyleEdit", "channel_edit", "published_channels", "style_vectors"]
+
+
+@dataclass(frozen=True, eq=False)
+class StyleEdit:
+    """Adds a multiple of a change to the styles of some layers.
+
+    Attributes:
+        changes: layer name -> [I], what one unit of strength adds. Other layers stay as they are.
+        info: name, range, unit, source; its space is "styles".
+    """
+
+    changes: Mapping[str, Tensor]
+    info: EditInfo
+
+    kind: ClassVar[str] = "style"
+
+    def __post_init__(self) -> None:
+        if self.info.space != "styles":
+            raise EditError(f"edit {self.info.name!r} moves styles: expected an EditInfo with space='styles'.")
+        for name, change in self.changes.items():
+            if change.ndim != 1 or not torch.isfinite(change).all():
+                raise EditError(
+                    f"edit {self.info.name!r}: a change of shape {tuple(change.shape)} for {name}; expected finite "
+                    "numbers of shape [I], one for each input channel."
+                )
+
+    def __call__(self, codes: Mapping[str, Tensor], strength: Tensor | float) -> dict[str, Tensor]:
+        """styles + strength * change.
+
+        Args:
+            codes: layer name -> [B,I], all layers, as `Generator.styles` makes them.
+            strength: [B] or a number.
+
+        Raises:
+            EditError: latent codes instead of styles, or a layer that is missing or of another width.
+        """
+        if not isinstance(codes, Mapping):
+            raise EditError(f"edit {self.info.name!r} moves styles: pass what `generator.styles(w)` gives.")
+        edited = dict(codes)
+        for name, change in self.changes.items():
+            have = f"has {tuple(codes[name].shape)}" if name in codes else "has no such layer"
+            if name not in codes or codes[name].ndim != 2 or codes[name].shape[1] != len(change):
+                raise EditError(
+                    f"edit {self.info.name!r} moves {len(change)} channels of {name}, and this generator {have}. "
+                    "It was made for another one."
+                )
+            edited[name] = codes[name] + amounts(strength, codes[name])[:, None] * change.to(codes[name])
+        return edited
+
+    def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `StoredEdit`."""
+        return dict(self.changes), {}
+
+    @classmethod
+    def from_parts(cls, info: EditInfo, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> StyleEdit:
+        """See `StoredEdit`."""
+        if values:
+            raise EditError(f"edit {info.name!r} holds the values {sorted(values)}: expected a tensor for each layer.")
+        return cls(dict(tensors), info)
+
+
+def channel_edit(
+    layers: Sequence[LayerSpec],
+    channels: Iterable[tuple[str | int, int]],
+    name: str,
+    *,
+    deviations: Mapping[str, Tensor] | None = None,
+    step: float = 1.0,
+    torgb_counted: bool | None = None,
+    low: float = -10.0,
+    high: float = 10.0,
+    source: str = "",
+    model: str = "",
+) -> StyleEdit:
+    """An edit that moves single channels of the styles.
+
+    Args:
+        layers: those of the generator, `generator.layers` or `layer_table(config)`.
+        channels: (layer, channel) each; a layer by name or by number.
+        name: what the edit is called.
+        deviations: layer name -> [I], standard deviations of the styles: a unit of strength is then `step` deviations
+            of each channel, as in the paper; otherwise it is `step` as it stands.
+        step: see there.
+        torgb_counted: whether numbers count all layers in the official order, or the convolutions alone. None: all
+            layers where every channel then exists, else the convolutions.
+        low, high: sensible strengths.
+        source, model: see `EditInfo`.
+
+    Raises:
+        EditError: no channels, one named twice or that is not there, or deviations that lack a layer.
+    """
+    chosen = _resolve(layers, list(channels), torgb_counted, name)
+    changes: dict[str, Tensor] = {}
+    for spec, channel in chosen:
+        change = changes.setdefault(spec.name, torch.zeros(spec.channels_in))
+        if change[channel]:
+            raise EditError(f"edit {name!r} names channel {channel} of {spec.name} twice: once is enough.")
+        change[channel] = step * (1.0 if deviations is None else _deviation(deviations, spec, channel, name))
+    what = "units of each channel" if deviations is None else "standard deviations of each channel"
+    unit = what if step == 1 else f"{step:g} {what}"
+    return StyleEdit(changes, EditInfo(name, low, high, unit, source, model, space="styles"))
+
+
+def published_channels(
+    name: str,
+    layers: Sequence[LayerSpec],
+    *,
+    domain: str = "faces",
+    deviations: Mapping[str, Tensor] | None = None,
+    model: str = "",
+) -> StyleEdit:
+    """The edit of published channels with this name ("smiling", "goatee", "wheel angle"; "_" stands for a space).
+
+    One unit of strength adds 3 to each channel, as where they were published, or one deviation with `deviations`. The
+    lists say which channels, not which way: try both signs.
+
+    Args:
+        name: see `stylespace_names.CHANNELS`.
+        layers: those of the generator.
+        domain: "faces" or "cars".
+        deviations: layer name -> [I]; `styleclip_files.read_deviations` has them from a published file.
+        model: see `EditInfo`.
+
+    Raises:
+        EditError: an unknown domain or name, or a generator that the channels are not for.
+    """
+    if domain not in CHANNELS:
+        raise EditError(f"no published channels for {domain!r}. {did_you_mean(domain, CHANNELS)}")
+    published = CHANNELS[domain]
+    plain = name.replace("_", " ")
+    if plain not in published.channels:
+        raise EditError(f"no published channels {name!r} for {domain}. {did_you_mean(plain, published.channels)}")
+    widths, expected = [spec.channels_in for spec in layers], [spec.channels_in for spec in published.layers]
+    if widths != expected:
+        raise EditError(
+            f"the channels {name!r} are those of the official generator of {published.size} px, and this one has "
+            f"{layers[-1].resolution} px and other layers: they mean nothing here. Give channels of its own to "
+            "`channel_edit`."
+        )
+    return channel_edit(
+        layers,
+        published.channels[plain],
+        plain,
+        deviations=deviations,
+        step=PUBLISHED_STEP if deviations is None else 1.0,
+        torgb_counted=True,
+        low=-5.0 if deviations is None else -10.0,
+        high=5.0 if deviations is None else 10.0,
+        source=f"StyleSpace channels of {domain}",
+        model=model,
+    )
+
+
+def style_vectors(vectors: Sequence[Tensor], layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
+    """Vectors of a file, one for each layer or one for each convolution without toRGB, by layer name.
+
+    Which of the two it is, their widths tell.
+
+    Args:
+        vectors: [I] each, in the official order.
+        layers: those of the generator.
+        where: what messages call the file.
+
+    Raises:
+        EditError: neither fits this generator.
+    """
+    widths = [tuple(vector.shape) for vector in vectors]
+    for chosen in (layers, [spec for spec in layers if not spec.torgb]):
+        if widths == [(spec.channels_in,) for spec in chosen]:
+            return {spec.name: vector for spec, vector in zip(chosen, vectors, strict=True)}
+    numbers, channels = sum(vector.numel() for vector in vectors), sum(spec.channels_in for spec in layers)
+    raise EditError(
+        f"{where} holds {len(vectors)} vectors of {numbers:,} numbers in all: this generator has {len(layers)} layers "
+        f"with {channels:,} channels. They are for another one."
+    )
+
+
+def _resolve(
+    layers: Sequence[LayerSpec], channels: list[tuple[str | int, int]], torgb_counted: bool | None, name: str
+) -> list[tuple[LayerSpec, int]]:
+    """Layers and channels that are there. Raises EditError."""
+    if not channels:
+        raise EditError(f"edit {name!r} names no channel: expected pairs (layer, channel).")
+    by_name: dict[str | int, LayerSpec] = {spec.name: spec for spec in layers}
+    convolutions = [spec for spec in layers if not spec.torgb]
+    all_layers: dict[str | int, LayerSpec] = {spec.index: spec for spec in layers}
+    without_torgb: dict[str | int, LayerSpec] = dict(enumerate(convolutions))
+    counts = {None: (all_layers, without_torgb), True: (all_layers,), False: (without_torgb,)}[torgb_counted]
+    for numbered in counts:
+        found = [(by_name.get(layer) or numbered.get(layer), channel) for layer, channel in channels]
+        fits = [(spec, c) for spec, c in found if spec is not None and 0 <= c < spec.channels_in]
+        if len(fits) == len(channels):
+            return fits
+    (layer, channel), (spec, _) = next(
+        (asked, got)
+        for asked, got in zip(channels, found, strict=True)
+        if got[0] is None or not 0 <= got[1] < got[0].channels_in
+    )
+    have = f"has {spec.channels_in} there" if spec else f"has no layer {layer!r}, but {layers[0].name} to "
+    have += "" if spec else f"{layers[-1].name} and the numbers 0 to {max(int(n) for n in numbered)}"
+    raise EditError(f"edit {name!r} moves channel {channel} of layer {layer!r}: this generator {have}.")
+
+
+def _deviation(deviations: Mapping[str, Tensor], spec: LayerSpec, channel: int, name: str) -> float:
+    given = deviations.get(spec.name)
+    if given is None or tuple(given.shape) != (spec.channels_in,):
+        have = "none" if given is None else tuple(given.shape)
+        raise EditError(f"edit {name!r} needs [{spec.channels_in}] deviations of {spec.name}: {have} given.")
+    return float(given[channel])
