@@ -84,7 +84,7 @@ def _usage(model: Model, repo: str) -> str:
         "from hyperstyle import HyperStyleInverter",
         f"inverter = HyperStyleInverter.from_pretrained({json.dumps(repo)})",
     ]
-    if model.encoder is None and model.restyle is None:
+    if not (model.encoder or model.restyle or model.psp or model.e4e):
         lines.append("generator = inverter.model.generator  # no encoder came with it: invert() needs start=...")
     elif model.edits:
         name, edit = next(iter(model.edits.items()))

@@ -88,9 +88,7 @@ def styles_of(model: Model, w: Tensor, changes: Changes) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _folded(
-    model: Model, generator: Generator, codes: OffsetCodes | None, changes: Changes, picture: int
-) -> Generator:
+def _folded(model: Model, generator: Generator, codes: OffsetCodes | None, changes: Changes, picture: int) -> Generator:
     """The generator with the offsets and residuals of this picture in its weights; it shares all else."""
     chosen = slice(picture, picture + 1)
     offsets = lazy_offsets(_of(codes, chosen), model.hypernetwork)
@@ -122,6 +120,9 @@ def _runs(model: Model, codes: OffsetCodes | None, changes: Changes, group: slic
     """
     wide = torch.finfo(model.dtype).bits >= 32
     tensors = [*_tensors(codes), *_tensors(changes.residuals), *changes.noise]
+    if not tensors:  # nothing to make once
+        yield group, False
+        return
 
     def equal(a: int, b: int) -> bool:
         return wide and all(torch.equal(t[a], t[b]) for t in tensors)

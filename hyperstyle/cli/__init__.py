@@ -16,12 +16,27 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import hyperstyle
-from hyperstyle.cli import align, bench, convert, demo, edit, edits, evaluate, export, fetch, import_, info, invert
+from hyperstyle.cli import (
+    align,
+    animate,
+    bench,
+    convert,
+    demo,
+    edit,
+    edits,
+    evaluate,
+    export,
+    fetch,
+    fit,
+    import_,
+    info,
+    invert,
+)
 from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = (demo, align, invert, edit, edits, convert, fetch, export, import_, evaluate, bench, info)
+_COMMANDS = (demo, align, invert, edit, animate, edits, fit, convert, fetch, export, import_, evaluate, bench, info)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "convert",
         help="make a model folder from checkpoints made by others",
         description=(
-            "Reads a HyperStyle checkpoint, a W encoder, a ReStyle encoder or a StyleGAN2 generator (.pt with g_ema, "
+            "Reads a HyperStyle checkpoint, a W, pSp, e4e or ReStyle encoder or a StyleGAN2 generator (.pt with g_ema, "
             "NVIDIA's .pkl), tells by itself which it is, and writes a model folder. Nothing in the files is executed."
         ),
         epilog=(
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=[],
         type=Path,
         metavar="FILE",
-        help="W encoder or ReStyle encoder for the same generator; may stand twice, once for each kind",
+        help="W, pSp, e4e or ReStyle encoder for the same generator; may stand once for each kind",
     )
     parser.add_argument(
         "--generator",

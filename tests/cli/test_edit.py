@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from hyperstyle.cli import main
+from hyperstyle.edits import DirectionEdit, EditInfo, save_edit
 from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.strips import grid
 
 Captured = pytest.CaptureFixture[str]
 
@@ -55,11 +59,79 @@ def test_a_range_gives_a_strip_with_one_picture_per_strength(tiny_model_dir: Pat
     assert 1.8 < widths[1] / widths[0] < 2.1
 
 
+def test_two_ranges_give_a_grid_the_first_from_left_to_right(tiny_model_dir: Path, inverted: Path) -> None:
+    ranges = ["--edit", "age=-1:1:3", "--edit", "smile=0:1:2"]
+    assert edit(tiny_model_dir, "me.safetensors", *ranges, "--out", "grid.png") == 0
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    inversion = Inversion.load("me.safetensors", inverter)
+    expected = grid(inversion, ("age", [-1.0, 0.0, 1.0]), ("smile", [0.0, 1.0]))
+    with Image.open("grid.png") as shown:
+        assert shown.tobytes() == expected.tobytes()
+        assert shown.width > shown.height
+
+
+def test_an_edit_may_be_a_folder(tiny_model_dir: Path, inverted: Path) -> None:
+    assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--out", "named.png") == 0
+    folder = tiny_model_dir / "edits" / "age"
+    assert edit(tiny_model_dir, "me.safetensors", "--edit", f"{folder}=2", "--out", "folder.png") == 0
+    assert Path("named.png").read_bytes() == Path("folder.png").read_bytes()
+
+
+@pytest.mark.filterwarnings("default::hyperstyle.errors.EditWarning")  # the command shows it
+def test_an_edit_for_another_generator_is_refused_until_asked_for(
+    tiny_model_dir: Path, inverted: Path, capsys: Captured
+) -> None:
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    save_edit(DirectionEdit(torch.ones(16), EditInfo("other", model="0" * 16)), "other")
+    assert edit(tiny_model_dir, "me.safetensors", "--edit", "other=1") == 2
+    assert "was made for the generator 0000000000000000" in capsys.readouterr().err
+    assert edit(tiny_model_dir, "me.safetensors", "--edit", "other=1", "--other-model") == 0
+    assert "warning: edit 'other' was made for the generator" in capsys.readouterr().err
+    expected = Inversion.load("me.safetensors", inverter).edit(DirectionEdit(torch.ones(16), EditInfo("x")), 1)
+    with Image.open("me_edited.png") as shown:
+        assert shown.tobytes() == expected.image.tobytes()
+
+
+def test_layers_limit_the_edit(tiny_model_dir: Path, inverted: Path) -> None:
+    assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--layers", "b16.conv0,b16.conv1") == 0
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    inversion = Inversion.load("me.safetensors", inverter)
+    expected = inversion.edit("age", 2, layers=["b16.conv0", "b16.conv1"]).image.tobytes()
+    with Image.open("me_edited.png") as shown:
+        assert shown.tobytes() == expected != inversion.edit("age", 2).image.tobytes()
+
+
+def test_a_text_is_an_edit_of_a_model_that_knows_texts(
+    tiny_model_dir: Path, inverted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def text(target: str, *, neutral: str, beta: float) -> DirectionEdit:
+        asked.append((target, neutral, beta))
+        return DirectionEdit(torch.ones(16), EditInfo(target, 0.0, 9.0))
+
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    model = replace(inverter.model, text=text)
+    monkeypatch.setattr(HyperStyleInverter, "model", property(lambda _: model))
+    words = ["--text", "an old face=3", "--neutral", "someone", "--beta", "0.2"]
+    assert edit(tiny_model_dir, "me.safetensors", *words) == 0
+    assert asked == [("an old face", "someone", 0.2)]
+    expected = Inversion.load("me.safetensors", inverter).edit(DirectionEdit(torch.ones(16), EditInfo("x")), 3)
+    with Image.open("me_edited.png") as shown:
+        assert shown.tobytes() == expected.image.tobytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["me.safetensors", "--edit", "aeg=2"], "Did you mean 'age'?"),
-        (["me.safetensors", "--edit", "age=0:1:3", "--edit", "smile=0:1:3"], "2 ranges (age, smile)"),
+        (["me.safetensors", *["--edit", "age=0:1:3"] * 2, "--edit", "smile=0:1:3"], "3 ranges (age, age, smile)"),
+        (["me.safetensors"], "name an edit with --edit"),
+        (["me.safetensors", "--edit", "age=1", "--neutral", "a face"], "--neutral: for --text, which is missing"),
+        (["me.safetensors", "--text", "an old face=2"], "no statistics of its channels to find words by"),
+        (["me.safetensors", "--edit", "age=2", "--layers", "b999.conv0"], "no layer 'b999.conv0'"),
+        (["me.safetensors", "--edit", "me.png=2"], "me.png"),
+        ([".", "--edit", "age=2", "--layers", "b8.conv0"], "--layers: not for folders of frames and clips"),
         (["me.png", "--edit", "age=2", "--out", "me.png"], "would replace the input"),
         (["me.png", "--edit", "age=2", "--out", "me.png/x.png"], "cannot write into the folder"),
         (["me.png", "--edit", "age=2", "--out", "me.xyz"], "me.xyz"),

@@ -13,7 +13,22 @@ import pytest
 from hyperstyle import cli
 from hyperstyle.errors import HyperStyleError
 
-COMMANDS = ("align", "bench", "convert", "demo", "edit", "evaluate", "export", "fetch", "import", "info", "invert")
+COMMANDS = (
+    "align",
+    "animate",
+    "bench",
+    "convert",
+    "demo",
+    "edit",
+    "edits",
+    "evaluate",
+    "export",
+    "fetch",
+    "fit",
+    "import",
+    "info",
+    "invert",
+)
 Run = Callable[..., CompletedProcess[str]]
 
 

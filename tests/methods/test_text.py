@@ -1,0 +1,291 @@
+"""Codes and styles optimised towards a text: the rule, what moves and what stays, when it stops, what is refused."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle import HyperStyleInverter, Inversion
+from hyperstyle.avatars.photo import demo_photo
+from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.methods.optimization import ramped
+from hyperstyle.methods.text import TextStep, optimise_text
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.changes import Changes
+from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+
+
+class Stand:
+    """Pictures and texts in one space of 12 values: a coarse view of the picture, and a direction for each text."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        seeds = [torch.Generator().manual_seed(sum(text.encode())) for text in texts]
+        return torch.stack([7.0 * torch.randn(12, generator=seed) for seed in seeds])
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+TEXT = "a face with a beard"
+
+
+def distances(pictures: Tensor, text: str = TEXT) -> Tensor:
+    """1 - cosine [B], without what is tested."""
+    return 1 - F.normalize(Stand().encode_image(pictures)) @ F.normalize(Stand().encode_text([text]).to(pictures))[0]
+
+
+def colours(image: Tensor) -> Tensor:
+    """A similarity network of three values."""
+    return F.normalize(image.mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def two(tiny_inverter: HyperStyleInverter) -> Inversion:
+    size = tiny_inverter.model.domain.input_size
+    pictures = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    return tiny_inverter.invert(list(pictures), align=False)
+
+
+@pytest.fixture(scope="module")
+def exact(two: Inversion) -> Inversion:
+    """The same in double precision: the first steps of Adam blow roundings up."""
+    model = dataclasses.replace(two.model, generator=copy.deepcopy(two.model.generator).double(), hypernetwork=None)
+    codes = OffsetCodes.of_dense({name: offset.double() for name, offset in two.offsets.items()})
+    return dataclasses.replace(two, model=model, w=two.w.double(), offset_codes=codes)
+
+
+def run(two: Inversion, **options: Any) -> tuple[list[TextStep], Inversion]:
+    seen: list[TextStep] = []
+    made = optimise_text(two, TEXT, Stand(), callback=seen.append, **{"steps": 15, "l2": 1e-4, **options})
+    return seen, made
+
+
+@pytest.mark.parametrize("space", ["w", "styles"])
+def test_every_picture_comes_nearer_to_the_text_and_offsets_stay(two: Inversion, space: str) -> None:
+    seen, made = run(two, space=space)
+    assert [step.step for step in seen] == list(range(15))
+    torch.testing.assert_close(seen[0].distances, distances(two.tensor), atol=1e-5, rtol=0)
+    assert seen[-1].loss < seen[0].loss == pytest.approx(float(distances(two.tensor).mean()), abs=1e-5)
+    assert (distances(made.tensor) < distances(two.tensor) - 0.1).all()
+    assert made.offset_codes is two.offset_codes
+    assert made.unedited is two
+    assert not made.quality
+    if space == "w":
+        assert not made.style_offsets
+        assert (made.w != two.w).any(-1).all()
+        assert (made.w - made.w[:, :1]).abs().amax((0, 2))[1:].min() > 1e-3  # rows move by themselves
+    else:
+        assert torch.equal(made.w, two.w)
+        assert list(made.style_offsets) == [s.name for s in two.model.generator.layers if not s.torgb]
+
+
+def test_the_rule_is_adam_on_the_loss_of_the_paper(exact: Inversion) -> None:
+    steps, l2, identity = 30, 0.05, 0.3
+    options = {"l2": l2, "identity": identity, "similarity": colours}
+    made = optimise_text(exact, TEXT, Stand(), steps=steps, rate=0.2, **options)  # type: ignore[arg-type]
+    generator, offsets = exact.model.generator, exact.offsets
+    first = colours(generator(exact.w, offsets))
+    w = exact.w.clone().requires_grad_()
+    adam = torch.optim.Adam([w])
+    for step in range(steps):
+        t = step / steps
+        fall = min(1.0, (1 - math.cos(math.pi * min(1.0, (1 - t) / 0.25))) / 2)
+        adam.param_groups[0]["lr"] = 0.2 * fall * min(1.0, t / 0.05)
+        image = generator(w, offsets)
+        loss = distances(image).sum() + l2 * (w - exact.w).square().sum()
+        loss = loss + identity * (1 - (colours(image) * first).sum(1)).sum()
+        adam.zero_grad()
+        torch.autograd.backward(loss, inputs=[w])
+        adam.step()
+    assert (w - exact.w).abs().max() > 0.05
+    torch.testing.assert_close(made.w, w.detach(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("steps", "name"), [(300, "opt_lr"), (40, "opt_lr40")])
+def test_the_learning_rate_is_the_published_one(reference_dir: Path, steps: int, name: str) -> None:
+    with np.load(reference_dir / "editing" / "golden" / "styleclip_other.npz") as file:
+        assert [ramped(step, steps, 0.1) for step in range(steps)] == pytest.approx(file[name].tolist(), abs=4e-6)
+
+
+@pytest.mark.parametrize("space", ["w", "styles"])
+def test_a_batch_equals_its_pictures_one_by_one(exact: Inversion, space: str) -> None:
+    _, both = run(exact, space=space, steps=8)
+    for i in range(2):
+        _, alone = run(exact[i], space=space, steps=8)
+        torch.testing.assert_close(both[i].w, alone.w, atol=1e-6, rtol=0)
+        torch.testing.assert_close(both[i].tensor, alone.tensor, atol=1e-5, rtol=0)
+
+
+def test_a_larger_weight_keeps_codes_nearer_to_the_start(two: Inversion) -> None:
+    far, near = ((run(two, l2=l2)[1].w - two.w).square().sum((1, 2)) for l2 in (0.0, 1.0))
+    assert (near < 0.5 * far).all()
+
+
+def test_an_identity_term_keeps_what_its_network_sees(two: Inversion) -> None:
+    def alike(made: Inversion) -> Tensor:
+        return (colours(made.tensor) * colours(two.tensor)).sum(1)
+
+    _, free = run(two)
+    _, held = run(two, identity=5.0, similarity=colours)
+    assert (alike(held) > alike(free)).all()
+
+
+def test_the_identity_of_the_perceptual_network_is_used_and_the_judge_is_not(two: Inversion) -> None:
+    trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+    network = TraitNetwork(TraitNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
+    judged = dataclasses.replace(two, model=dataclasses.replace(two.model, judge=network))
+    with pytest.raises(MethodError, match="its judge only measures"):
+        run(judged, identity=0.1)
+    able = dataclasses.replace(two, model=dataclasses.replace(two.model, perceptual=network))
+    seen, _ = run(able, identity=0.1, steps=6)
+    torch.testing.assert_close(seen[0].losses, seen[0].distances, atol=1e-5, rtol=0)
+    assert (seen[5].losses > seen[5].distances).all()
+
+
+@pytest.mark.parametrize("space", ["w", "styles"])
+def test_it_starts_from_what_was_edited_and_further_edits_add_up(two: Inversion, space: str) -> None:
+    start = run(two, space="styles", steps=4)[1].edit("age", 1)
+    seen, made = run(start, space=space, steps=4)
+    torch.testing.assert_close(seen[0].image, start.tensor, atol=2e-5, rtol=0)
+    assert made.unedited is two
+    after = made.edit("smile", 2)
+    torch.testing.assert_close(after.w - made.w, start.edit("smile", 2).w - start.w, atol=1e-5, rtol=0)
+    assert all(torch.equal(after.style_offsets[name], change) for name, change in made.style_offsets.items())
+
+
+def test_residuals_tuned_parameters_and_noise_of_a_method_stay(two: Inversion) -> None:
+    generator = two.model.generator
+    names = generator.parameters_of("b16.conv1")
+    conv, strength = (next(n for n in names if n.endswith(end)) for end in ("conv.weight", "noise.weight"))
+    weight = dict(generator.named_parameters())[conv]
+    tuned = ({conv: 1.5 * weight, strength: torch.ones(1)}, {conv: 0.5 * weight, strength: torch.ones(1)})
+    residual = torch.randn(2, *generator.weight("b8.conv1").shape)
+    noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
+    changes = Changes(OffsetCodes.of_dense({"b8.conv1": residual}), tuned, noise)
+    changed = dataclasses.replace(two, changes=changes)
+    seen, made = run(changed)
+    torch.testing.assert_close(seen[0].image, changed.tensor, atol=1e-4, rtol=0)
+    assert not torch.allclose(seen[0].image, two.tensor, atol=1e-2)
+    assert made.changes is changes
+    assert (distances(made.tensor) < distances(changed.tensor) - 0.05).all()
+
+
+@pytest.mark.parametrize("space", ["w", "styles"])
+def test_the_result_survives_the_disk(
+    two: Inversion, tiny_inverter: HyperStyleInverter, tmp_path: Path, space: str
+) -> None:
+    _, made = run(two, space=space, steps=4)
+    made.save(tmp_path / "bearded.safetensors")
+    loaded = Inversion.load(tmp_path / "bearded.safetensors", tiny_inverter)
+    assert torch.equal(loaded.tensor, made.tensor)
+    assert loaded.unedited is not None
+    assert torch.equal(loaded.unedited.tensor, two.tensor)
+
+
+def test_the_result_goes_back_into_its_photo(tiny_inverter: HyperStyleInverter) -> None:
+    photo, points = demo_photo(7, (200, 200))
+    inversion = tiny_inverter.invert(photo, landmarks=points.numpy())
+    pasted = run(inversion)[1].paste_back()
+    assert pasted.size == photo.size
+    assert np.abs(np.asarray(pasted, dtype=float) - np.asarray(photo, dtype=float)).max() > 10
+
+
+def test_it_can_be_limited_to_layers(two: Inversion) -> None:
+    names = ["b8.conv0", "b8.torgb"]
+    rows = [two.model.generator.layer(name).row for name in names]
+    moved = (run(two, layers=names)[1].w != two.w).any(-1).all(0)
+    assert moved.nonzero().flatten().tolist() == rows
+    assert list(run(two, layers=names, space="styles")[1].style_offsets) == names
+    with pytest.raises(ConfigError, match=r"no layer 'b8\.conv7'"):
+        run(two, layers=["b8.conv7"])
+    with pytest.raises(ConfigError, match="at least one"):
+        run(two, layers=[])
+
+
+def test_a_picture_that_is_near_enough_stays_while_the_other_goes_on(exact: Inversion) -> None:
+    seen, plain = run(exact)
+    near, far = sorted(range(2), key=lambda i: float(seen[6].distances[i]))
+    threshold = float(seen[6].distances[near]) + 1e-4
+    assert seen[6].distances[far] > threshold
+    watched, made = run(exact, threshold=threshold)
+    alone_seen, alone = run(exact[near], threshold=threshold)
+    assert len(alone_seen) == 7
+    assert torch.equal(watched[7].distances[near], watched[6].distances[near])
+    torch.testing.assert_close(made[near].w, alone.w, atol=1e-6, rtol=0)
+    assert not torch.allclose(made[near].w, plain[near].w, atol=1e-3)
+    stopped, same = run(exact, threshold=2.0)
+    assert len(stopped) == 1
+    assert torch.equal(same.w, exact.w)
+
+
+def test_no_steps_change_nothing(two: Inversion) -> None:
+    seen, made = run(two, steps=0)
+    assert not seen
+    assert torch.equal(made.tensor, two.tensor)
+
+
+def test_small_steps_add_up_in_half_precision(tiny_model_dir: Path) -> None:
+    inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu", dtype=torch.bfloat16)
+    start = inverter.invert(torch.zeros(3, 32, 32), align=False)
+    _, made = run(start, rate=0.02, steps=20)
+    assert made.w.dtype == torch.bfloat16
+    assert (made.w - start.w).abs().float().max() > 0.1
+    assert distances(made.tensor) < distances(start.tensor)
+
+
+class _Deaf(Stand):
+    def encode_image(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().encode_image(images)
+
+
+class _Mad(Stand):
+    def encode_image(self, images: Tensor) -> Tensor:
+        return super().encode_image(images) * math.nan
+
+
+class _Narrow(Stand):
+    def encode_image(self, images: Tensor) -> Tensor:
+        return super().encode_image(images)[:, :5]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "text"),
+    [
+        (_Deaf(), "no gradient"),
+        (_Mad(), "NaN or infinite at step 0"),
+        (_Narrow(), r"\(1, 12\) of one text and \(2, 5\)"),
+    ],
+)
+def test_an_encoder_that_cannot_be_used_is_refused(two: Inversion, encoder: Stand, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        optimise_text(two, TEXT, encoder, steps=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"text": " "}, "in words"),
+        ({"text": 3}, "in words"),
+        ({"space": "z"}, "expected 'w' or 'styles'"),
+        ({"steps": -1}, "0 or more steps"),
+        ({"rate": 0.0}, "a positive rate"),
+        ({"rate": math.nan}, "a positive rate"),
+        ({"l2": -1.0}, "weights of 0 or more"),
+    ],
+)
+def test_numbers_and_words_that_cannot_be_used_are_refused(two: Inversion, options: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        optimise_text(two, encoder=Stand(), **{"text": TEXT, **options})
