@@ -1,0 +1,152 @@
+"""Edits out of scored or sampled codes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from hyperstyle.edits import DirectionEdit, EditInfo
+from hyperstyle.edits.boundary import Boundary, fit_boundary
+from hyperstyle.edits.ganspace import Components
+from hyperstyle.edits.interfacegan import conditional as conditional_direction
+from hyperstyle.edits.pca import deviations, principal_axes
+from hyperstyle.errors import EditError, did_you_mean
+from hyperstyle.fitting.measure import Measured
+from hyperstyle.fitting.sampling import sample_w
+from hyperstyle.fitting.scores import Progress, Scores
+from hyperstyle.model import Model
+
+__all__ = ["fit_components", "fit_interfacegan", "with_report"]
+
+_FRESH = 5000
+_HOLDS = 0.9
+
+
+def fit_interfacegan(
+    model: Model,
+    scores: Scores,
+    traits: Sequence[str] | None = None,
+    *,
+    conditional: bool = False,
+    chosen: float | int = 0.02,
+    split: float = 0.7,
+    seed: int = 0,
+    source: str = "",
+    on_progress: Progress | None = None,
+) -> dict[str, DirectionEdit]:
+    """For every trait the normal of the boundary between codes of high and of low scores (InterFaceGAN).
+
+    One unit of strength moves a code across the boundary by one standard deviation of the codes.
+
+    Args:
+        model: whose codes these are; the edits are for its generator.
+        scores: codes and what was read of their pictures.
+        traits: which of the scores; None is all.
+        conditional: each edit leaves alone the traits whose boundaries hold for 90 % of the codes that were kept
+            back: it is orthogonal to their normals, those of all scores. (Its boundary stays what it was.)
+        chosen, split, seed: see `edits.boundary.fit_boundary`.
+        source: where the scores come from, such as ", scored by NAME".
+        on_progress: called while it goes on.
+
+    Raises:
+        EditError: no such trait, codes of another width, or no boundary can be found.
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    wanted = list(scores.values) if traits is None else list(dict.fromkeys(traits))
+    for trait in wanted:
+        if trait not in scores.values:
+            raise EditError(f"no scores of {trait!r}. {did_you_mean(trait, scores.values)}")
+    width = model.generator.config.latent_width
+    if scores.codes.shape[1] != width:
+        raise EditError(f"scored codes of width {scores.codes.shape[1]}, and the generator's codes have {width}.")
+    needed = list(scores.values) if conditional else wanted
+    found: dict[str, Boundary] = {}
+    for i, trait in enumerate(needed):
+        try:
+            found[trait] = fit_boundary(scores.codes, scores.values[trait], chosen=chosen, split=split, seed=seed)
+        except EditError as error:
+            if trait in wanted:
+                raise EditError(f"{trait}: {error}") from error
+        if on_progress is not None:
+            on_progress("fitting", i + 1, len(needed))
+    return {
+        trait: _edit(model, scores, trait, found, source, [other for other in found if conditional and other != trait])
+        for trait in wanted
+    }
+
+
+def _edit(
+    model: Model, scores: Scores, trait: str, found: Mapping[str, Boundary], source: str, others: Sequence[str]
+) -> DirectionEdit:
+    boundary = found[trait]
+    avoided = [other for other in others if (found[other].held_out_accuracy or 0.0) >= _HOLDS]
+    normal = boundary.normal
+    way = conditional_direction(normal, *(found[other].normal for other in avoided)) if avoided else normal
+    deviation = deviations(normal[None], scores.codes)[0] / (way @ normal)
+    how = "InterFaceGAN, conditional" if avoided else "InterFaceGAN"
+    info = EditInfo(
+        trait,
+        unit="standard deviations of the codes across the boundary",
+        source=f"{how}: linear SVM on {boundary.chosen} codes of either end of {len(scores.codes)}{source}",
+        model=model.generator_fingerprint,
+        trait=trait,
+        report={
+            "accuracy": {
+                "train": boundary.train_accuracy,
+                "held_out": boundary.held_out_accuracy,
+                "remaining": boundary.remaining_accuracy,
+            },
+            "orthogonal_to": avoided,
+        },
+    )
+    return DirectionEdit(way.float() * deviation, info)
+
+
+def fit_components(
+    model: Model,
+    count: int = 80,
+    *,
+    samples: int = 1_000_000,
+    seed: int = 0,
+    truncation: float = 1.0,
+    on_progress: Progress | None = None,
+) -> Components:
+    """Principal components of W (GANSpace): the axes of `samples` random codes, the deviations of 5,000 others.
+
+    Args:
+        model: whose generator makes the codes.
+        count: how many components.
+        samples, seed, truncation: see `sample_w`.
+        on_progress: called while it goes on.
+
+    Raises:
+        EditError: more components than W is wide, or too few samples.
+        ConfigError: see `sample_w`.
+    """
+    generator = model.generator
+
+    def counted() -> Iterator[Tensor]:
+        done = 0
+        for batch in sample_w(generator, samples, seed=seed, truncation=truncation):
+            yield batch
+            done += len(batch)
+            if on_progress is not None:
+                on_progress("sampling", done, samples)
+
+    mean, axes, _ = principal_axes(counted(), count)
+    fresh = torch.cat(list(sample_w(generator, _FRESH, seed=seed + 1, truncation=truncation)))
+    return Components(mean.cpu(), axes.cpu(), deviations(axes, fresh).cpu())
+
+
+def with_report(edit: DirectionEdit, measured: Measured) -> DirectionEdit:
+    """The edit with what was measured in its report, and the range in which its pictures hold as its own.
+
+    Where they do not hold at all, the range stays as it was.
+    """
+    info = dataclasses.replace(edit.info, report={**edit.info.report, "trait": measured.trait, **measured.report()})
+    if measured.low < measured.high:
+        info = dataclasses.replace(info, low=measured.low, high=measured.high)
+    return dataclasses.replace(edit, info=info)

@@ -1,0 +1,243 @@
+"""What an edit does to its trait and to the others, measured through the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.editing import apply_edit
+from hyperstyle.edits import Edit
+from hyperstyle.errors import EditError
+from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read
+from hyperstyle.model import Model
+from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.synthesis import TOGETHER
+from hyperstyle.synthesis import pictures as draw
+
+__all__ = ["Judge", "Measured", "leading_trait", "measure_edits"]
+
+_STALLED = 0.25  # of the step around 0: a trait that moves less than that no longer follows
+_RECOGNISED = 0.5  # identity similarity, below which it is somebody else
+_WORTH_SAYING = 0.05
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who measures. An edit must not have been fitted to what this reads.
+
+    Attributes:
+        scorer: pictures -> trait -> values.
+        person: pictures [B,3,h,w] -> features [B,E] that are alike for pictures of the same person; None where
+            nothing tells people apart.
+    """
+
+    scorer: Scorer
+    person: Callable[[Tensor], Tensor] | None = None
+
+    @classmethod
+    def of(cls, network: TraitNetwork) -> Judge:
+        """A trait network as the judge."""
+        return cls(network_scorer(network), network.embedding)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Means over the pictures. Changes are in standard deviations of the trait over random codes.
+
+    Attributes:
+        trait: the edit's own.
+        strengths: rising, with 0.
+        change: of the own trait at each strength.
+        identity: cosine similarity to the picture at strength 0, at each strength; empty where nobody measures it.
+        low, high: from 0 outward, as far as the picture holds: the own trait still moves by a quarter of its
+            step around 0 and the identity stays above 0.5. Both 0 where it does not even around 0.
+        per_unit: how far the own trait moves for one unit of strength, over this range.
+        leak: how far every other trait moves, on the mean, for one unit of the own trait, over this range.
+        pictures: how many the means are over.
+    """
+
+    trait: str
+    strengths: tuple[float, ...]
+    change: tuple[float, ...]
+    identity: tuple[float, ...]
+    low: float
+    high: float
+    per_unit: float
+    leak: Mapping[str, float] = field(default_factory=dict)
+    pictures: int = 0
+
+    def faults(self, *, reach: float = 1.0, leak: float = 1 / 3) -> list[str]:
+        """Why the edit is not clean, a sentence each; [] for a clean one.
+
+        Args:
+            reach: how far its trait must move to both sides within the range.
+            leak: how far any other trait may move, for one unit of its own.
+        """
+        up = 1.0 if self.per_unit >= 0 else -1.0
+        low, high = (up * self.change[self.strengths.index(end)] for end in (self.low, self.high))
+        found = []
+        if not (low <= -reach and high >= reach):
+            found.append(f"moves its trait by no more than {up * low:+.2f} and {up * high:+.2f}")
+        worst = max(self.leak, key=lambda name: abs(self.leak[name]), default=None)
+        if worst is not None and abs(self.leak[worst]) > leak:
+            found.append(f"moves {worst} by {self.leak[worst]:+.2f} of its own trait")
+        return found
+
+    def report(self) -> dict[str, Any]:
+        """Plain values for `EditInfo.report`; leaks below 0.05 are left out."""
+        return {
+            "pictures": self.pictures,
+            "strengths": list(self.strengths),
+            "change": [round(value, 4) for value in self.change],
+            "identity": [round(value, 4) for value in self.identity],
+            "per_unit": round(self.per_unit, 4),
+            "leak": {name: round(value, 3) for name, value in self.leak.items() if abs(value) >= _WORTH_SAYING},
+            "clean": not self.faults(),
+            "faults": self.faults(),
+        }
+
+
+def measure_edits(
+    model: Model,
+    edits: Mapping[str, Edit],
+    codes: Tensor,
+    judge: Judge,
+    *,
+    strengths: Sequence[float] | None = None,
+    pictures: int = 16,
+    on_progress: Progress | None = None,
+) -> dict[str, Measured]:
+    """Edits random pictures and has the judge read them before and after.
+
+    Args:
+        model: whose generator draws them.
+        edits: by name. The trait of one whose info names none is the one that it moves the most.
+        codes: W codes [N,D] that no edit was fitted to. All of them tell how much each trait varies; the first
+            `pictures` are edited.
+        judge: who reads.
+        strengths: at which every edit is measured, on both sides of 0, beside 0 itself; None is four steps from 0 to
+            either end of the edit's own range.
+        pictures: how many are edited.
+        on_progress: called while it goes on.
+
+    Raises:
+        EditError: too few codes, strengths or a range on one side of 0 only, or a trait that the judge does not read.
+    """
+    if not 1 <= pictures <= len(codes) or len(codes) < 2:
+        raise EditError(
+            f"measuring on {pictures} of {len(codes)} pictures: expected at most as many as there are codes, of which "
+            "two or more."
+        )
+    steps_of = {name: _steps(name, edit.info.low, edit.info.high, strengths) for name, edit in edits.items()}
+    w = model.generator.broadcast(codes.to(model.generator.latent_avg))
+    before, people = _read_all(model, w, {}, judge, on_progress, "reading")
+    spread = {name: float(values[~values.isnan()].std()) for name, values in before.items()}
+    varied = {name: value for name, value in spread.items() if value > 0}  # False for NaN, too
+    found = {}
+    for i, (name, edit) in enumerate(edits.items()):
+        trait, steps = edit.info.trait, steps_of[name]
+        if trait is not None and trait not in varied:
+            raise EditError(f"edit {name!r} moves {trait!r}, which the judge does not read or finds equal in all.")
+        changes, alike = [], []
+        for strength in steps:
+            if strength == 0:
+                changes.append(torch.zeros(len(varied), pictures))
+                alike.append(1.0)
+                continue
+            at = torch.full((pictures,), strength)
+            edited, offsets = apply_edit(model, edit, w[:pictures], {}, at.to(w))
+            after, others = _read_all(model, edited, offsets, judge, None, "")
+            changes.append(torch.stack([(after[k] - before[k][:pictures]) / varied[k] for k in varied]))
+            if people is not None and others is not None:
+                alike.append(F.cosine_similarity(people[:pictures], others).mean().item())
+        identity = tuple(alike) if people is not None else ()
+        found[name] = _measured(trait, list(varied), steps, torch.stack(changes), identity)
+        if on_progress is not None:
+            on_progress("measuring", i + 1, len(edits))
+    return found
+
+
+def _steps(name: str, low: float, high: float, strengths: Sequence[float] | None) -> list[float]:
+    """The strengths, rising, with 0. Raises EditError unless they lie on both sides of it."""
+    wanted = [end * i / 4 for end in (low, high) for i in range(1, 5)] if strengths is None else map(float, strengths)
+    steps = sorted({*wanted, 0.0})
+    if not steps[0] < 0 < steps[-1]:
+        raise EditError(
+            f"edit {name!r} at strengths from {steps[0]:g} to {steps[-1]:g}: expected some below 0 and above."
+        )
+    return steps
+
+
+def leading_trait(traits: Sequence[str], steps: Tensor, change: Tensor) -> str:
+    """The trait that moves the most with the strength: of its mean change [S,K], the steepest one."""
+    return traits[int((steps[:, None] * change).sum(0).abs().argmax())]
+
+
+def _read_all(
+    model: Model, w: Tensor, offsets: Mapping[str, Tensor], judge: Judge, on_progress: Progress | None, what: str
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """What the judge reads of all pictures, trait -> [N], and the features of the people [N,E]."""
+    values: dict[str, list[Tensor]] = {}
+    people = []
+    for first in range(0, len(w), TOGETHER):
+        some = slice(first, first + TOGETHER)
+        image = model.domain.to_input(draw(model, w[some], {k: v[some] for k, v in offsets.items()}, None))
+        for name, value in read(judge.scorer, image).items():
+            values.setdefault(name, []).append(value)
+        if judge.person is not None:
+            with torch.no_grad():
+                people.append(judge.person(image).float().cpu())
+        if on_progress is not None:
+            on_progress(what, min(first + TOGETHER, len(w)), len(w))
+    return {name: torch.cat(parts) for name, parts in values.items()}, torch.cat(people) if people else None
+
+
+def _measured(
+    trait: str | None, traits: list[str], steps: Sequence[float], change: Tensor, identity: tuple[float, ...]
+) -> Measured:
+    """Args: change [S,K,B], of every trait of every picture; one that could not be read (NaN) does not count."""
+    strengths = torch.tensor(steps)
+    mean = change.nanmean(2)  # [S,K]
+    name = leading_trait(traits, strengths, mean) if trait is None else trait
+    own = traits.index(name)
+    first, last = _held(steps, mean[:, own].tolist(), identity)
+    inner = [i for i in range(first, last + 1) if steps[i] != 0]
+    if not inner:  # nothing holds: the numbers are those of the smallest strengths
+        zero = list(steps).index(0.0)
+        inner = [zero - 1, zero + 1]
+    s = strengths[inner]
+    slopes = (s[:, None] * mean[inner]).sum(0) / s.square().sum()  # [K]
+    return Measured(
+        name,
+        tuple(steps),
+        tuple(mean[:, own].tolist()),
+        identity,
+        steps[first],
+        steps[last],
+        slopes[own].item(),
+        {k: (slopes[i] / slopes[own]).item() for i, k in enumerate(traits) if i != own and slopes[own] != 0},
+        change.shape[2],
+    )
+
+
+def _held(steps: Sequence[float], own: Sequence[float], identity: Sequence[float]) -> tuple[int, int]:
+    """The places of the first and the last strength, from 0 outward, to which the pictures hold."""
+    zero = list(steps).index(0.0)
+    slope = (own[zero + 1] - own[zero - 1]) / (steps[zero + 1] - steps[zero - 1])
+
+    def end(direction: int) -> int:
+        at = zero
+        while 0 <= at + direction < len(steps):
+            to = at + direction
+            pace = (own[to] - own[at]) / (steps[to] - steps[at])
+            if not pace * slope > _STALLED * slope * slope or (identity and identity[to] < _RECOGNISED):
+                break
+            at = to
+        return at
+
+    return end(-1), end(1)

@@ -1,0 +1,139 @@
+"""What a scorer reads of the pictures of codes, and the table on disk that holds such readings."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import EditError, MissingFileError, did_you_mean
+from hyperstyle.files import atomic_write
+from hyperstyle.model import Model
+from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.synthesis import TOGETHER, pictures
+
+__all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "read", "save_scores", "score_codes"]
+
+Scorer = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
+"""Pictures [B,3,h,w] in [-1,1] at the domain's input size -> scores [B], or trait -> scores [B]. NaN: unreadable."""
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+_CODES = "codes"
+_UNNAMED = "score"
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """W codes and what was read of their pictures.
+
+    Attributes:
+        codes: [N,D].
+        values: trait -> [N]; NaN where a picture could not be read.
+    """
+
+    codes: Tensor
+    values: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        wrong = [name for name, values in self.values.items() if values.shape != self.codes.shape[:1]]
+        if self.codes.ndim != 2 or not self.values or wrong:
+            raise EditError(
+                f"a table of codes {tuple(self.codes.shape)} and "
+                f"{ {name: tuple(values.shape) for name, values in self.values.items()} }: expected codes [N, D] and, "
+                "for one trait or more, scores [N]."
+            )
+
+
+def network_scorer(network: TraitNetwork) -> Scorer:
+    """All traits that a network reads."""
+
+    def scorer(images: Tensor) -> Mapping[str, Tensor]:
+        return dict(zip(network.config.traits, network(images).unbind(1), strict=True))
+
+    return scorer
+
+
+def read(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
+    """Trait -> [B] on the CPU; scores without a name are called "score". Raises EditError for another shape."""
+    with torch.no_grad():
+        given = scorer(images)
+    named = given if isinstance(given, Mapping) else {_UNNAMED: given}
+    found: dict[str, Tensor] = {}
+    for name, values in named.items():
+        if not isinstance(values, Tensor) or values.numel() != len(images):
+            kind = f"of shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+            raise EditError(f"the scorer gave {kind} as {name!r} for {len(images)} pictures: expected a tensor [B].")
+        found[name] = values.detach().float().flatten().cpu()
+    return found
+
+
+def score_codes(
+    model: Model,
+    codes: Tensor,
+    scorer: Scorer,
+    *,
+    needed: Sequence[str] = (),
+    on_progress: Progress | None = None,
+) -> Scores:
+    """Draws the picture of every code and has it read.
+
+    Args:
+        model: generator and domain are used.
+        codes: W codes [N,D].
+        scorer: see `Scorer`.
+        needed: traits without which it is not worth going on; the first pictures show whether they are there.
+        on_progress: called while it goes on.
+
+    Raises:
+        EditError: no codes, or what the scorer gives is no score for each picture, or not of each needed trait.
+    """
+    parts: list[dict[str, Tensor]] = []
+    for first in range(0, len(codes), TOGETHER):
+        w = model.generator.broadcast(codes[first : first + TOGETHER].to(model.generator.latent_avg))
+        parts.append(read(scorer, model.domain.to_input(pictures(model, w, {}, None))))
+        for trait in needed:
+            if trait not in parts[-1]:
+                raise EditError(f"the scorer gives no {trait!r}. {did_you_mean(trait, parts[-1])}")
+        if on_progress is not None:
+            on_progress("scoring", min(first + TOGETHER, len(codes)), len(codes))
+    if not parts:
+        raise EditError("no codes to score: expected W codes [N, D], N >= 1.")
+    return Scores(codes.float().cpu(), {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def save_scores(scores: Scores, path: str | Path) -> None:
+    """Writes, atomically, an `.npz` file with the array `codes` and one for each trait. Raises HyperStyleError."""
+    if _CODES in scores.values:
+        raise EditError(f"a trait cannot be called {_CODES!r} in a table, which has its codes there.")
+    arrays = {_CODES: scores.codes, **scores.values}
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **{name: tensor.numpy() for name, tensor in arrays.items()})
+
+
+def load_scores(path: str | Path) -> Scores:
+    """Reads a table: an `.npz` file with an array `codes` [N,D] and, under the name of each trait, scores [N].
+
+    Raises:
+        MissingFileError: there is no such file.
+        EditError: it is no such table.
+    """
+    if not Path(path).is_file():
+        raise MissingFileError(f"{path} is not there: expected a table of scores, an .npz file.")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if not isinstance(stored, np.lib.npyio.NpzFile):
+                raise ValueError("one array alone")
+            arrays = {name: torch.from_numpy(stored[name].astype(np.float32)) for name in stored}
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise EditError(f"{path} is no table of scores: expected an .npz file of numbers ({error}).") from error
+    if _CODES not in arrays:
+        raise EditError(f"{path} has no array {_CODES!r}. Found: {', '.join(arrays) or 'nothing'}.")
+    codes = arrays.pop(_CODES)
+    return Scores(codes, arrays)

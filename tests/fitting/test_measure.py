@@ -1,0 +1,158 @@
+"""Measuring: known edits of a made-up judge give the numbers that they must give."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle import HyperStyleInverter
+from hyperstyle.edits import DirectionEdit, EditInfo
+from hyperstyle.errors import EditError
+from hyperstyle.fitting import Judge, Measured, measure_edits
+from hyperstyle.fitting import measure as module
+from hyperstyle.model import Model
+
+WHOLE = (-3, -2, -1, 1, 2, 3)
+CLEAN = Measured("a", (-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (), -1.0, 1.0, 1.0, {"b": 0.2}, 4)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch, tiny_inverter: HyperStyleInverter) -> Model:
+    """A model whose pictures show the first row of their code, so that a judge can read it exactly."""
+
+    def draw(model: Model, w: Tensor, offsets: dict[str, Tensor], codes: object) -> Tensor:
+        return w[:, 0, :, None, None].expand(-1, -1, 32, 32)
+
+    monkeypatch.setattr(module, "draw", draw)
+    return tiny_inverter.model
+
+
+def entry(number: int, scale: float = 1.0, **info: Any) -> DirectionEdit:
+    """Adds `scale` to one entry of the code."""
+    return DirectionEdit(scale * torch.eye(16)[number], EditInfo("edit", **info))
+
+
+def judge(read: Callable[[Tensor], dict[str, Tensor]]) -> Judge:
+    """Reads codes instead of pictures."""
+    return Judge(lambda images: read(images[:, :, 0, 0]))
+
+
+def codes() -> Tensor:
+    """Of deviation 2 in every entry."""
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    return 2 * (x - x.mean(0)) / x.std(0)
+
+
+def test_changes_are_in_deviations_of_the_trait_and_leaks_for_one_of_the_own(seen: Model) -> None:
+    reader = judge(lambda w: {"a": 10 * w[:, 0], "b": w[:, 1] + 0.25 * w[:, 0], "flat": 0 * w[:, 0]})
+    found = measure_edits(seen, {"e": entry(0, trait="a")}, codes(), reader, strengths=(-2, -1, 1, 2), pictures=4)["e"]
+    assert found.strengths == (-2.0, -1.0, 0.0, 1.0, 2.0)
+    assert found.change == pytest.approx((-1.0, -0.5, 0.0, 0.5, 1.0), abs=1e-5)
+    assert found.per_unit == pytest.approx(0.5, abs=1e-5)
+    assert found.leak.keys() == {"b"}  # what is the same in all pictures has no deviations to be measured in
+    assert found.leak["b"] == pytest.approx(0.25, abs=0.05)
+    assert (found.low, found.high, found.identity, found.pictures) == (-2.0, 2.0, (), 4)
+
+
+def test_a_trait_that_goes_down_has_a_negative_leak_whatever_the_sign_of_the_own(seen: Model) -> None:
+    reader = judge(lambda w: {"a": w[:, 0], "b": w[:, 1]})
+    both = DirectionEdit(-torch.eye(16)[0] + 0.5 * torch.eye(16)[1], EditInfo("edit", trait="a"))
+    found = measure_edits(seen, {"e": both}, codes(), reader, pictures=4)["e"]
+    assert found.per_unit == pytest.approx(-0.5, abs=1e-5)
+    assert found.leak["b"] == pytest.approx(-0.5, abs=1e-5)
+
+
+def test_strengths_are_steps_to_either_end_of_the_edits_own_range(seen: Model) -> None:
+    reader = judge(lambda w: {"a": w[:, 0]})
+    found = measure_edits(seen, {"e": entry(0, trait="a", low=-1.0, high=2.0)}, codes(), reader, pictures=2)["e"]
+    assert found.strengths == (-1.0, -0.75, -0.5, -0.25, 0.0, 0.5, 1.0, 1.5, 2.0)
+
+
+def test_an_edit_without_a_trait_gets_the_one_that_it_moves_most(seen: Model) -> None:
+    reader = judge(lambda w: {"a": w[:, 0] + 3 * w[:, 1], "b": w[:, 0]})
+    assert measure_edits(seen, {"e": entry(0)}, codes(), reader, pictures=2)["e"].trait == "b"
+
+
+def test_the_range_ends_where_the_trait_no_longer_follows(seen: Model) -> None:
+    reader = judge(lambda w: {"a": w[:, 0].clamp(max=1.5), "b": w[:, 1]})
+    still = torch.zeros(2, 16)
+    found = measure_edits(
+        seen, {"e": entry(0, trait="a")}, torch.cat([still, codes()]), reader, strengths=WHOLE, pictures=2
+    )["e"]
+    assert (found.low, found.high) == (-3.0, 2.0)  # from 2 to 3 nothing moves
+
+
+def test_the_range_ends_where_it_is_somebody_else(seen: Model) -> None:
+    reader = judge(lambda w: {"a": w[:, 0]})
+    person = dataclasses.replace(reader, person=lambda images: images[:, :2, 0, 0])
+    w = torch.cat([torch.tensor([[1.0, 1.0] + [0.0] * 14]).expand(2, -1), codes()])
+    found = measure_edits(seen, {"e": entry(0, trait="a")}, w, person, strengths=WHOLE, pictures=2)["e"]
+    assert found.identity[3] == 1.0
+    assert (found.low, found.high) == (-1.0, 3.0)  # at -2 the angle to (1, 1) is a right one
+
+
+def test_an_edit_that_does_nothing_has_no_range(seen: Model) -> None:
+    reader = judge(lambda w: {"a": w[:, 0], "b": w[:, 1]})
+    found = measure_edits(seen, {"e": entry(5, trait="a")}, codes(), reader, pictures=2)["e"]
+    assert (found.low, found.high, found.per_unit, found.leak) == (0.0, 0.0, 0.0, {})
+    assert found.faults() == ["moves its trait by no more than +0.00 and +0.00"]
+
+
+def test_pictures_that_cannot_be_read_do_not_count(seen: Model) -> None:
+    reader = judge(lambda w: {"a": torch.where(w[:, 3] > 0, w[:, 0], torch.nan), "b": w[:, 1]})
+    found = measure_edits(seen, {"e": entry(0, trait="a")}, codes(), reader, pictures=16)["e"]
+    assert found.change == pytest.approx([s * found.per_unit for s in found.strengths], abs=1e-5)
+
+
+def test_edits_of_styles_are_measured_through_the_generator(tiny_inverter: HyperStyleInverter) -> None:
+    class Brighter:
+        info = EditInfo("brighter", trait="red", space="styles")
+
+        def __call__(self, styles: dict[str, Tensor], strength: Tensor) -> dict[str, Tensor]:
+            return {**styles, "b32.torgb": styles["b32.torgb"] + strength[:, None]}
+
+    reader = Judge(lambda images: {"red": images[:, 0].mean((1, 2))})
+    model, w = tiny_inverter.model, torch.randn(12, 16)
+    found = measure_edits(model, {"e": Brighter()}, w, reader, strengths=(-1, 1), pictures=3)["e"]
+    with torch.no_grad():
+        styles = model.generator.styles(w)
+        before = model.generator.synthesize(styles)[:, 0].mean((1, 2))
+        after = model.generator.synthesize({**styles, "b32.torgb": styles["b32.torgb"] + 1})[:, 0].mean((1, 2))
+    expected = ((after - before)[:3].mean() / before.std()).item()
+    assert found.change[2] == pytest.approx(expected, rel=1e-3)
+    assert found.change[1] == 0.0
+
+
+def test_what_cannot_be_measured_is_refused(seen: Model) -> None:
+    reader = judge(lambda w: {"a": w[:, 0]})
+    edits = {"e": entry(0, trait="a")}
+    for strengths in ((1.0, 2.0), (-1.0, 0.0)):
+        with pytest.raises(EditError, match="expected some below 0 and above"):
+            measure_edits(seen, edits, codes(), reader, strengths=strengths)
+    with pytest.raises(EditError, match="expected some below 0 and above"):
+        measure_edits(seen, {"e": entry(0, trait="a", low=0.0)}, codes(), reader)
+    for pictures in (0, 65):
+        with pytest.raises(EditError, match=f"{pictures} of 64 pictures"):
+            measure_edits(seen, edits, codes(), reader, pictures=pictures)
+    with pytest.raises(EditError, match="'nose', which the judge does not read"):
+        measure_edits(seen, {"e": entry(0, trait="nose")}, codes(), reader)
+
+
+def test_every_fault_has_its_sentence() -> None:
+    assert CLEAN.faults() == []
+    assert CLEAN.report()["clean"] is True
+    short = dataclasses.replace(CLEAN, low=0.0)
+    assert short.faults() == ["moves its trait by no more than +0.00 and +1.00"]
+    assert short.faults(reach=0.0) == []
+    down = dataclasses.replace(CLEAN, change=(1.0, 0.0, -0.9), per_unit=-0.95)
+    assert down.faults() == ["moves its trait by no more than +1.00 and -0.90"]
+    assert down.faults(reach=0.9) == []
+    unclean = dataclasses.replace(CLEAN, leak={"b": -0.5, "c": 0.01})
+    assert unclean.faults() == ["moves b by -0.50 of its own trait"]
+    assert unclean.report()["leak"] == {"b": -0.5}
+    assert unclean.report()["clean"] is False
