@@ -7,11 +7,18 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import add_model_arguments, load_inverter
-from hyperstyle.cli.evaluate_text import alignment_text, differences_text, editing_text, reconstruction_text
+from hyperstyle.cli.evaluate_text import (
+    alignment_text,
+    differences_text,
+    editing_text,
+    equal_effect_text,
+    reconstruction_text,
+)
 from hyperstyle.cli.pasting import add_pasting_parser
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.video import add_jitter_parser
@@ -59,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="pictures for the rows that optimise; 0 leaves them out (default: 32)",
     )
     _add_output_arguments(reconstruction)
-    reconstruction.set_defaults(run=run_reconstruction)
+    reconstruction.set_defaults(run=run_reconstruction, equal_effect=None)
 
     editing = kinds.add_parser(
         "editing",
@@ -69,13 +76,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "with the hypernetwork's offsets and without, and prints what the model's judge reads: the edit's trait "
             "and its change (in standard deviations of the population), identity similarity to the unedited inversion "
             "and to the input, the share of pictures whose trait rises at every step, rank correlation, and how much "
-            "the traits of the other edits change with it."
+            "the traits of the other edits change with it. With --optimised or --equal-effect also what each way to "
+            "invert keeps of the person where the edit had the same measured effect."
         ),
     )
     add_model_arguments(editing)
     editing.add_argument("--edits", nargs="+", metavar="NAME", help="which edits (default: all of the model)")
     editing.add_argument(
         "--points", type=int, default=9, metavar="N", help="strengths over each edit's range (default: 9)"
+    )
+    editing.add_argument(
+        "--optimised",
+        type=int,
+        default=0,
+        metavar="N",
+        help="compare at equal effect on the first N pictures, which PTI and W+ optimisation invert too; they take "
+        "minutes per picture (default: 0, without these two)",
+    )
+    editing.add_argument(
+        "--equal-effect", type=Path, metavar="FILE.png", help="also write this comparison's plot (needs matplotlib)"
     )
     _add_output_arguments(editing)
     editing.set_defaults(run=run_editing)
@@ -102,7 +121,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     alignment.add_argument("--photos", type=Path, metavar="FOLDER", help="photos to compare with MTCNN on")
     alignment.add_argument("--mtcnn", type=Path, metavar="FOLDER", help="its published weights")
     _add_result_arguments(alignment)
-    alignment.set_defaults(run=run_alignment, sheet=None, plot=None)
+    alignment.set_defaults(run=run_alignment, sheet=None, plot=None, equal_effect=None)
 
     add_pasting_parser(kinds)
     add_jitter_parser(kinds)
@@ -158,23 +177,45 @@ def run_reconstruction(args: argparse.Namespace) -> int:
 
 
 def run_editing(args: argparse.Namespace) -> int:
-    """Prints the tables of `evaluate_editing` and writes what was asked for."""
-    from hyperstyle.evaluation import evaluate_editing
+    """Prints the tables of `evaluate_editing`, those at equal effect where asked for, and writes what was asked for."""
+    from hyperstyle.evaluation import Optimisation, evaluate_editing
     from hyperstyle.evaluation.editing import measurable_edits
-    from hyperstyle.evaluation.plots import editing_plot
+    from hyperstyle.evaluation.equal_effect import EqualEffect, evaluate_equal_effect
+    from hyperstyle.evaluation.optimised import perceptual_network
+    from hyperstyle.evaluation.plots import editing_plot, equal_effect_plot
     from hyperstyle.evaluation.sheets import editing_sheet
 
     _check_outputs(args)
     if args.points < 2:
         raise ConfigError(f"--points {args.points}: expected 2 or more.")
+    if args.optimised < 0:
+        raise ConfigError(f"--optimised {args.optimised}: expected 0 or more.")
     inverter = load_inverter(args)
     edits = measurable_edits(inverter.model, args.edits)
+    settings = Optimisation(args.optimised) if args.optimised else None
+    if settings is not None:
+        perceptual_network(inverter.model)
     crops = _held_out(inverter, args.count)
     with progress_bar(args.quiet) as show:
         result = evaluate_editing(inverter, crops, edits, points=args.points, on_progress=show)
-    found = {"population_std": dict(result.population_std), "edits": [asdict(curve) for curve in result.curves]}
+        compared: EqualEffect | None = None
+        if settings is not None or args.equal_effect is not None:
+            compared = evaluate_equal_effect(
+                inverter, crops, edits, points=args.points, optimised=settings, on_progress=show
+            )
+    found: dict[str, Any] = {
+        "population_std": dict(result.population_std),
+        "edits": [asdict(curve) for curve in result.curves],
+        "equal_effect": None,
+    }
     print(editing_text(result))
-    _write(args, inverter, found, lambda: editing_sheet(result), lambda: editing_plot(result))
+    if compared is not None:
+        print("\n" + equal_effect_text(compared))
+        found["equal_effect"] = asdict(compared)
+        if settings is not None:
+            found["equal_effect"]["steps"] = {"projection": settings.projection, "tuning": settings.tuning}
+    effect = None if compared is None else partial(equal_effect_plot, compared)
+    _write(args, inverter, found, lambda: editing_sheet(result), lambda: editing_plot(result), effect)
     return 0
 
 
@@ -222,7 +263,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """
     if args.count < 1:
         raise ConfigError(f"--count {args.count}: expected 1 or more.")
-    for path in (args.json, args.sheet, args.plot):
+    for path in (args.json, args.sheet, args.plot, args.equal_effect):
         if path is None:
             continue
         folder = path.resolve().parent
@@ -237,7 +278,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 pass
         except OSError as error:
             raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
-    if args.plot is not None:
+    if args.plot is not None or args.equal_effect is not None:
         from hyperstyle.evaluation.plots import check_matplotlib
 
         check_matplotlib()
@@ -258,6 +299,7 @@ def _write(
     found: dict[str, Any],
     sheet: Callable[[], Image.Image] | None = None,
     plot: Callable[[], bytes] | None = None,
+    effect: Callable[[], bytes] | None = None,
 ) -> None:
     """Writes the files that were asked for, all of them made before the first is written."""
     from hyperstyle.evaluation import HELD_OUT_SEED, machine
@@ -269,12 +311,13 @@ def _write(
     report = {"machine": machine(inverter.model), "pictures": pictures, **found}
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     page = None if args.sheet is None or sheet is None else sheet()
-    curves = None if args.plot is None or plot is None else plot()
+    drawn = ((args.plot, plot), (args.equal_effect, effect))
+    plots = [(path, draw()) for path, draw in drawn if path is not None and draw is not None]
     if args.json is not None:
         with atomic_write(args.json) as temporary:
             temporary.write_text(text, encoding="utf-8")
     if page is not None:
         save_image(page, args.sheet)
-    if curves is not None:
-        with atomic_write(args.plot) as temporary:
-            temporary.write_bytes(curves)
+    for path, png in plots:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(png)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hyperstyle.evaluation import EditCurve, Editing, Optimised, Point, Reconstruction, Row
     from hyperstyle.evaluation.alignment import AlignmentRow, Difference
+    from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect
 
-__all__ = ["alignment_text", "differences_text", "editing_text", "reconstruction_text"]
+__all__ = ["alignment_text", "differences_text", "editing_text", "equal_effect_text", "reconstruction_text"]
 
 _NAMES = {"l2": "L2", "perceptual": "perceptual", "identity": "identity"}
 
@@ -27,6 +28,17 @@ def reconstruction_text(result: Reconstruction) -> str:
 def editing_text(result: Editing) -> str:
     """A table for every edit, with offsets and without."""
     return "\n\n".join(_edit(curve) for curve in result.curves) + f"\n\n{result.images} pictures"
+
+
+def equal_effect_text(result: EqualEffect) -> str:
+    """A table for every edit: identity at measured changes, a column for each method."""
+    by_edit: dict[str, list[EffectCurve]] = {}
+    for curve in result.curves:
+        by_edit.setdefault(curve.edit, []).append(curve)
+    parts = [f"at equal effect, {result.images} pictures: identity similarity to the input"]
+    parts += [_at_equal_effect(edit, curves) for edit, curves in by_edit.items()]
+    parts.append("pictures: those that the edit changes so far with every method; mean: over the changes but 0")
+    return "\n\n".join(parts)
 
 
 def alignment_text(rows: Sequence[AlignmentRow]) -> str:
@@ -142,6 +154,16 @@ def _edit(curve: EditCurve) -> str:
         f"{curve.edit}, {kind}\n{_table(titles, cells)}\n"
         f"monotone {curve.monotone:.3f}   Spearman {curve.spearman:.4f}   leak {leak}"
     )
+
+
+def _at_equal_effect(edit: str, curves: Sequence[EffectCurve]) -> str:
+    titles = (f"change of {curves[0].trait}", *(curve.method for curve in curves), "pictures")
+    rows = [
+        (f"{first.change:+.2f}", *(f"{c.points[i].identity:.4f}" for c in curves), str(first.pictures))
+        for i, first in enumerate(curves[0].points)
+    ]
+    rows.append(("mean", *(_number(curve.mean) for curve in curves), ""))
+    return f"{edit}\n{_table(titles, rows)}"
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hyperstyle.errors import MissingDependencyError
 from hyperstyle.evaluation.editing import Editing
+from hyperstyle.evaluation.equal_effect import EqualEffect
 from hyperstyle.evaluation.figures import Point, Row
 from hyperstyle.evaluation.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["check_matplotlib", "editing_plot", "reconstruction_plot"]
+__all__ = ["check_matplotlib", "editing_plot", "equal_effect_plot", "reconstruction_plot"]
 
 _FIGURES = {"l2": "L2", "perceptual": "perceptual distance", "identity": "identity similarity"}
 
@@ -59,22 +61,34 @@ def reconstruction_plot(result: Reconstruction) -> bytes:
 
 def editing_plot(result: Editing) -> bytes:
     """A PNG with a panel per edit: identity similarity over the measured change, with offsets and without."""
+    kinds = {True: "with offsets", False: "without offsets"}
+    lines = [(c.edit, c.trait, kinds[c.offsets], [(p.change, p.identity) for p in c.points]) for c in result.curves]
+    return _over_change(lines, "identity similarity to unedited")
+
+
+def equal_effect_plot(result: EqualEffect) -> bytes:
+    """A PNG with a panel per edit: identity similarity to the input over the measured change, a curve per method."""
+    lines = [(c.edit, c.trait, c.method, [(p.change, p.identity) for p in c.points]) for c in result.curves]
+    return _over_change(lines, "identity similarity to input")
+
+
+def _over_change(lines: Sequence[tuple[str, str, str, Sequence[tuple[float, float]]]], what: str) -> bytes:
+    """A panel per edit; lines are (edit, trait, label, points of measured change and figure)."""
     check_matplotlib()
     from matplotlib.figure import Figure
 
-    edits = list(dict.fromkeys(curve.edit for curve in result.curves))
+    edits = list(dict.fromkeys(edit for edit, *_ in lines))
     across = min(4, len(edits))
     down = -(-len(edits) // across)
     figure = Figure(figsize=(4.2 * across, 3.6 * down), layout="constrained")
-    for i, edit in enumerate(edits):
-        axes = figure.add_subplot(down, across, i + 1)
-        for curve in result.curves:
-            if curve.edit == edit:
-                label = "with offsets" if curve.offsets else "without offsets"
-                axes.plot([p.change for p in curve.points], [p.identity for p in curve.points], marker=".", label=label)
-                axes.set_xlabel(f"measured change of {curve.trait} (population std)")
+    panels = {edit: figure.add_subplot(down, across, i + 1) for i, edit in enumerate(edits)}
+    for edit, trait, label, points in lines:
+        axes = panels[edit]
+        axes.plot([change for change, _ in points], [value for _, value in points], marker=".", label=label)
+        axes.set_xlabel(f"measured change of {trait} (population std)")
+    for edit, axes in panels.items():
         axes.set_title(edit)
-        axes.set_ylabel("identity similarity to unedited")
+        axes.set_ylabel(what)
         axes.legend()
     return _png(figure)
 

@@ -108,7 +108,8 @@ def test_editing_prints_tables_and_writes_the_same_figures(
     assert main(["evaluate", "editing", *arguments, "--edits", "smile", *files]) == 0
     printed = capsys.readouterr().out
     found = json.loads(Path("edits.json").read_text(encoding="utf-8"))
-    assert set(found) == {"machine", "pictures", "population_std", "edits"}
+    assert set(found) == {"machine", "pictures", "population_std", "edits", "equal_effect"}
+    assert found["equal_effect"] is None
     assert [(curve["edit"], curve["trait"], curve["offsets"]) for curve in found["edits"]] == [
         ("smile", "smile", True),
         ("smile", "smile", False),
@@ -121,6 +122,38 @@ def test_editing_prints_tables_and_writes_the_same_figures(
     assert "smile, with offsets" in printed
     assert "smile, without offsets" in printed
     assert sorted(path.name for path in in_tmp_path.iterdir()) == ["edits.json", "plot.png", "sheet.png"]
+
+
+def test_editing_at_equal_effect_prints_a_column_for_each_method_and_writes_its_plot(
+    judged_model_dir: Path, few_steps: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--json", "edits.json", "--equal-effect", "equal.png"]
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--points", "3", "--quiet"]
+    assert main(["evaluate", "editing", *arguments, "--edits", "smile", "--optimised", "2", *files]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads(Path("edits.json").read_text(encoding="utf-8"))["equal_effect"]
+    assert set(found) == {"curves", "images", "steps"}
+    assert (found["images"], found["steps"]) == (2, {"projection": 2, "tuning": 11})
+    methods = ["hyperstyle", "w-encoder", "pti", "optimize-w+"]
+    assert [curve["method"] for curve in found["curves"]] == methods
+    assert ["change", "of", "smile", *methods, "pictures"] in [line.split() for line in printed.splitlines()]
+    assert "at equal effect, 2 pictures" in printed
+    for curve in found["curves"]:
+        for point in curve["points"]:
+            assert f"{point['identity']:.4f}" in printed
+    with Image.open("equal.png") as image:
+        assert image.format == "PNG"
+
+
+def test_editing_at_equal_effect_without_optimisation_takes_all_pictures(
+    judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--points", "2", "--quiet"]
+    assert main(["evaluate", "editing", *arguments, "--edits", "smile", "--equal-effect", "equal.png"]) == 0
+    printed = capsys.readouterr().out
+    assert "at equal effect, 3 pictures" in printed
+    assert "optimize-w+" not in printed
+    assert [path.name for path in in_tmp_path.iterdir()] == ["equal.png"]
 
 
 def test_progress_is_shown_on_stderr(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,6 +195,7 @@ def test_bad_arguments_are_one_line_before_any_work(
         (["reconstruction", "--curve", "-1"], "--curve -1: expected 0 or more"),
         (["reconstruction", "--optimised", "-1"], "--optimised -1: expected 0 or more"),
         (["editing", "--points", "1"], "--points 1: expected 2 or more"),
+        (["editing", "--optimised", "-1"], "--optimised -1: expected 0 or more"),
     ],
 )
 def test_numbers_out_of_range_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,6 +223,19 @@ def test_what_a_model_lacks_is_said_before_pictures_are_drawn(
     assert "no perceptual network to optimise against" in capsys.readouterr().err
     assert main(["evaluate", "editing", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
     assert "this model has no judge" in capsys.readouterr().err
+
+
+def test_the_plot_at_equal_effect_is_refused_before_any_work_where_it_cannot_be_made(
+    in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)  # nobody calls it
+    assert main(["evaluate", "editing", "--equal-effect", "equal.jpg"]) == 2
+    assert "'equal.jpg' cannot be written: expected a name that ends in .png" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["evaluate", "editing", "--equal-effect", "equal.png"]) == 2
+    assert 'pip install "hyperstyle-inversion[plots]"' in capsys.readouterr().err
+    assert list(in_tmp_path.iterdir()) == []
 
 
 def test_when_the_plot_fails_no_file_is_written(

@@ -1,0 +1,280 @@
+"""What is left of a person at equal effect of an edit, for several ways to invert (paper, Figure 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from hyperstyle import metrics
+from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.evaluation.editing import measurable_edits, population_std, strengths_of
+from hyperstyle.evaluation.figures import Progress, checked
+from hyperstyle.evaluation.optimised import Optimisation, perceptual_network
+from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.named import by_networks
+from hyperstyle.methods.optimization import ImageLoss, Projection, project
+from hyperstyle.methods.pti import PivotalTuning, tune
+from hyperstyle.model import Model
+from hyperstyle.networks.traits import TraitNetwork
+
+__all__ = ["EffectCurve", "EffectPoint", "EqualEffect", "at_changes", "evaluate_equal_effect"]
+
+_STEP = 0.25  # from one compared change to the next, in population standard deviations of the trait
+
+
+@dataclass(frozen=True)
+class EffectPoint:
+    """Where the edit has changed its trait by so much.
+
+    Attributes:
+        change: measured, in standard deviations of the population.
+        identity: cosine similarity to the pictures that were inverted, the mean.
+        pictures: how many it is the mean of: those that the edit changes so far with every method.
+    """
+
+    change: float
+    identity: float
+    pictures: int
+
+
+@dataclass(frozen=True)
+class EffectCurve:
+    """One edit of the inversions of one method.
+
+    Attributes:
+        edit, trait, method: their names.
+        points: by rising change; the same changes and pictures for all methods.
+        mean: identity, the mean over the points but that of no change; None where there are no others.
+        strengths: rising, 0 among them.
+        changes, identities: what the points are made of, a row for each picture, a figure for each strength.
+    """
+
+    edit: str
+    trait: str
+    method: str
+    points: tuple[EffectPoint, ...]
+    mean: float | None
+    strengths: tuple[float, ...]
+    changes: tuple[tuple[float, ...], ...]
+    identities: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class EqualEffect:
+    """What `evaluate_equal_effect` found: for every edit a curve for each method, all on the same pictures."""
+
+    curves: tuple[EffectCurve, ...]
+    images: int
+
+
+def evaluate_equal_effect(
+    inverter: HyperStyleInverter,
+    crops: Tensor,
+    edits: Sequence[str] | None = None,
+    *,
+    points: int = 9,
+    optimised: Optimisation | None = None,
+    on_progress: Progress | None = None,
+) -> EqualEffect:
+    """Edits inversions of every method and compares them where the judge says that the edits did the same.
+
+    The same strength moves the pictures of one method more than those of another, so identities are compared at equal
+    measured change of the trait, trait(edit) - trait(inversion): every picture at the least strength that reaches the
+    change. Changes that fewer than a quarter of the pictures reach with all methods are left out, and so are pictures
+    that do not reach them with all methods. The methods are those of the model and, with `optimised`, two that fit
+    each picture by the model's perceptual network; the judge only measures:
+
+    - `pti`: a generator tuned to the picture at the code of W optimisation. The edit moves that code.
+    - `optimize-w+`: the projector with a row of its own for every layer. The edit moves all rows alike.
+
+    Args:
+        inverter: a model with a judge.
+        crops: [N,3,h,w] in [-1,1] at the domain's input size.
+        edits: names; None is every edit of the model.
+        points: strengths from the low to the high end of an edit's range; 0 comes on top where it is not one of them.
+        optimised: how many pictures, the first ones, and steps: `projection` for both codes, `tuning` for PTI. Every
+            method then inverts these pictures only. None: the methods of the model, on all pictures.
+        on_progress: called while it goes on.
+
+    Raises:
+        MethodError: the model has no judge, or no perceptual network where one is needed.
+        EditError: an unknown edit, or some that do not name a trait that the judge reads.
+        ConfigError: no pictures, or of another size; fewer than 2 points.
+    """
+    model = inverter.model
+    names = measurable_edits(model, edits)
+    if points < 2:
+        raise ConfigError(f"points={points}: expected 2 strengths or more.")
+    crops = checked(model, crops if optimised is None else crops[: optimised.pictures])
+    ways = {method: _by_name(inverter, crops, method, on_progress) for method in by_networks(model)}
+    if optimised is not None:
+        distance = _distance(perceptual_network(model))
+        ways["pti"] = _by_tuning(model, crops, distance, optimised, on_progress)
+        ways["optimize-w+"] = _by_rows(model, crops, distance, optimised, on_progress)
+
+    infos = {name: model.edits[name].info for name in names}
+    traits = {name: info.trait or "" for name, info in infos.items()}
+    spread = population_std(list(traits.values()))
+    strengths = {name: strengths_of(info.low, info.high, points) for name, info in infos.items()}
+    read: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {(n, m): [] for n in names for m in ways}
+    for method, inversions in ways.items():
+        for inversion in inversions:
+            for name in names:
+                read[name, method].append(_read(inversion, name, strengths[name], traits[name]))
+    curves: list[EffectCurve] = []
+    for name in names:
+        joined = {m: tuple(torch.cat(part) for part in zip(*read[name, m], strict=True)) for m in ways}
+        changes = {m: change / spread[traits[name]] for m, (change, _) in joined.items()}
+        curves += _compared(
+            name, traits[name], strengths[name], changes, {m: alike for m, (_, alike) in joined.items()}
+        )
+    return EqualEffect(tuple(curves), len(crops))
+
+
+def at_changes(strengths: Sequence[float], changes: Tensor, values: Tensor, wanted: Sequence[float]) -> Tensor:
+    """Values of every picture at the least strength at which the edit has changed its trait so far.
+
+    Between two strengths both are taken as linear. Strengths above 0 are followed for changes above 0, those below 0
+    for changes below 0.
+
+    Args:
+        strengths: S rising numbers, 0 among them.
+        changes, values: [N,S].
+        wanted: T changes.
+
+    Returns:
+        [N,T] float64, NaN where the change is not reached.
+    """
+    zero = list(strengths).index(0.0)
+    found = torch.full((len(changes), len(wanted)), torch.nan, dtype=torch.float64)
+    for j, goal in enumerate(wanted):
+        if not goal:
+            found[:, j] = values[:, zero]
+            continue
+        sign = 1 if goal > 0 else -1
+        for i, (change, value) in enumerate(zip(changes.tolist(), values.tolist(), strict=True)):
+            way = [(sign * c, v) for c, v in zip(change, value, strict=True)]
+            way = way[zero:] if goal > 0 else way[zero::-1]  # outwards from strength 0
+            for (before, low), (after, high) in pairwise(way):
+                if before < abs(goal) <= after:
+                    found[i, j] = low + (high - low) * (abs(goal) - before) / (after - before)
+                    break
+    return found
+
+
+def _compared(
+    edit: str,
+    trait: str,
+    strengths: Sequence[float],
+    changes: Mapping[str, Tensor],
+    identities: Mapping[str, Tensor],
+) -> Iterator[EffectCurve]:
+    """A curve for every method, from changes and identities [N,S] by method."""
+    reach = math.ceil(max(change.abs().max().item() for change in changes.values()) / _STEP)
+    wanted = [_STEP * k for k in range(-reach, reach + 1)]
+    found = {m: at_changes(strengths, change, identities[m], wanted) for m, change in changes.items()}  # [N,T]
+    reached = torch.stack([values.isfinite() for values in found.values()]).all(0)
+    kept = [j for j in range(len(wanted)) if 4 * int(reached[:, j].sum()) >= len(reached)]
+    for method, values in found.items():
+        points = tuple(
+            EffectPoint(wanted[j], values[reached[:, j], j].mean().item(), int(reached[:, j].sum())) for j in kept
+        )
+        moved = [point.identity for point in points if point.change]
+        mean = sum(moved) / len(moved) if moved else None
+        change, identity = _rows(changes[method]), _rows(identities[method])
+        yield EffectCurve(edit, trait, method, points, mean, tuple(strengths), change, identity)
+
+
+def _rows(table: Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in table.tolist())
+
+
+def _read(inversion: Inversion, edit: str, strengths: Sequence[float], trait: str) -> tuple[Tensor, Tensor]:
+    """Change of the trait and identity similarity to the crop, [B,S] each, as the judge sees them."""
+    judge, domain = inversion.model.judge, inversion.model.domain
+    edited = inversion.edit(edit, strengths)  # every picture at every strength
+    if judge is None or edited.crop is None:
+        raise MethodError("editing is measured by a judge, on inversions of known crops.")
+    column, shape = judge.config.traits.index(trait), (len(inversion), len(strengths))
+    with torch.no_grad():
+        before = judge(domain.to_input(inversion.tensor))[:, column]
+        images = domain.to_input(edited.tensor)
+        change = judge(images)[:, column].view(shape) - before[:, None]
+        alike = metrics.identity(images, edited.crop, judge).view(shape)
+    return change.cpu(), alike.cpu()
+
+
+# ---- the ways to invert, each as inversions that are made when they are asked for ----
+
+
+class _Counter:
+    """Counts steps towards a total and reports them."""
+
+    def __init__(self, what: str, total: int, show: Progress | None) -> None:
+        self.what, self.total, self.show, self.done = what, total, show, 0
+
+    def add(self, amount: int) -> None:
+        self.done += amount
+        if self.show is not None:
+            self.show(self.what, self.done, self.total)
+
+    def steps_of(self, pictures: int) -> Callable[[object], None]:
+        """A callback that counts a step of so many pictures."""
+        return lambda step: self.add(pictures)
+
+
+def _parts(values: Tensor, size: int) -> Iterator[Tensor]:
+    return (values[i : i + size] for i in range(0, len(values), size))
+
+
+def _distance(network: TraitNetwork) -> ImageLoss:
+    return lambda image, target: metrics.perceptual(image.float(), target.float(), network)
+
+
+def _by_name(
+    inverter: HyperStyleInverter, crops: Tensor, method: str, on_progress: Progress | None
+) -> Iterator[Inversion]:
+    counter = _Counter(method, len(crops), on_progress)
+    for batch in _parts(crops, TOGETHER):
+        yield inverter.invert(list(batch), method=method, align=False, batch_size=TOGETHER)
+        counter.add(len(batch))
+
+
+def _by_rows(
+    model: Model, crops: Tensor, distance: ImageLoss, settings: Optimisation, on_progress: Progress | None
+) -> Iterator[Inversion]:
+    counter = _Counter("optimize-w+", len(crops) * settings.projection, on_progress)
+    numbers = Projection(steps=settings.projection, space="w+", optimise_noise=False)
+    for batch in _parts(crops, TOGETHER):
+        w = _codes(model, batch, distance, numbers, counter)
+        yield Inversion(model, w, crop=batch, method="optimize-w+")
+
+
+def _by_tuning(
+    model: Model, crops: Tensor, distance: ImageLoss, settings: Optimisation, on_progress: Progress | None
+) -> Iterator[Inversion]:
+    counter = _Counter("pti", len(crops) * (settings.projection + settings.tuning), on_progress)
+    search = Projection(steps=settings.projection, optimise_noise=False)
+    numbers = PivotalTuning(steps=settings.tuning, threshold=0.0)  # the published threshold belongs to LPIPS
+    for batch in _parts(crops, TOGETHER):
+        pivots = _codes(model, batch, distance, search, counter)
+        for crop, pivot in zip(_parts(batch, 1), _parts(pivots, 1), strict=True):
+            to_input, tick = model.domain.seen, counter.steps_of(1)
+            tuned = tune(crop, pivot, model.generator, distance, numbers, to_input=to_input, callback=tick)
+            yield Inversion(model, pivot, crop=crop, method="pti").transfer(tuned)
+
+
+def _codes(model: Model, batch: Tensor, distance: ImageLoss, numbers: Projection, counter: _Counter) -> Tensor:
+    """The codes [B,L,D] of least L2 + distance."""
+
+    def loss(image: Tensor, target: Tensor) -> Tensor:
+        return metrics.l2(image.float(), target.float()) + distance(image, target)
+
+    tick = counter.steps_of(len(batch))
+    return project(batch, model.generator, loss, numbers, to_input=model.domain.seen, callback=tick).w

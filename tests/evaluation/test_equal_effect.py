@@ -1,0 +1,210 @@
+"""Identity at equal effect: every method on the same pictures, each edited as an inversion, grouped by what changed."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, MethodError, metrics
+from hyperstyle.edits import DirectionEdit
+from hyperstyle.evaluation import Optimisation, held_out_avatars
+from hyperstyle.evaluation.editing import population_std, strengths_of
+from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect, at_changes, evaluate_equal_effect
+from hyperstyle.evaluation.plots import equal_effect_plot
+from hyperstyle.methods.optimization import Projection, project
+from hyperstyle.methods.pti import PivotalTuning, tune
+
+SETTINGS = Optimisation(2, projection=3, tuning=4)
+STEPS = Projection(steps=3, optimise_noise=False)
+
+
+@pytest.fixture(scope="module")
+def crops() -> Tensor:
+    """Eight-bit values, which measuring leaves as they are."""
+    return held_out_avatars(3, 32).add(1).mul(127.5).round().div(255).sub(0.5).div(0.5)
+
+
+@pytest.fixture(scope="module")
+def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
+    """The judged model with directions so long that the random judge sees them, made for its own generator."""
+    model = judged.model
+    edits = {}
+    for name, edit in model.edits.items():
+        assert isinstance(edit, DirectionEdit)
+        info = replace(edit.info, model=model.generator_fingerprint)
+        edits[name] = DirectionEdit(edit.direction * 30, info)
+    return HyperStyleInverter(
+        model.generator,
+        model.encoder,
+        model.hypernetwork,
+        domain=model.domain,
+        edits=edits,
+        judge=model.judge,
+        perceptual=model.perceptual,
+        steps=model.steps,
+    )
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[tuple[str, int, int]]:
+    """What the progress was."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(sensitive: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> EqualEffect:
+    return evaluate_equal_effect(
+        sensitive, crops, ["smile"], points=5, optimised=SETTINGS, on_progress=lambda *now: seen.append(now)
+    )
+
+
+def assert_same(curve: EffectCurve, inversions: list[Inversion]) -> None:
+    """The figures of the curve are those of pictures edited and read one by one."""
+    judge = inversions[0].model.judge
+    assert judge is not None
+    assert curve.strengths == strengths_of(-3, 3, 5)
+    column, spread = judge.config.traits.index("smile"), population_std(["smile"])["smile"]
+    for inversion, change, identity in zip(inversions, curve.changes, curve.identities, strict=True):
+        assert inversion.crop is not None
+        with torch.no_grad():
+            images = [inversion.edit("smile", strength).tensor for strength in curve.strengths]
+            before = judge(inversion.tensor)[0, column]
+            read = [float(judge(image)[0, column] - before) / spread for image in images]
+            person = judge.embedding(inversion.crop)
+            alike = [float(F.cosine_similarity(judge.embedding(image), person)) for image in images]
+        assert change == pytest.approx(read, abs=1e-3)
+        assert identity == pytest.approx(alike, abs=1e-3)
+        assert max(change) - min(change) > 0.02  # the edit does something
+
+
+def test_every_method_is_measured_on_the_same_first_pictures(found: EqualEffect) -> None:
+    assert [(c.edit, c.trait, c.method) for c in found.curves] == [
+        ("smile", "smile", method) for method in ("hyperstyle", "w-encoder", "pti", "optimize-w+")
+    ]
+    assert found.images == 2
+    for curve in found.curves:
+        (still,) = (point for point in curve.points if point.change == 0)
+        assert still.pictures == 2  # strength 0 changes nothing
+        assert still.identity == pytest.approx(sum(row[2] for row in curve.identities) / 2)
+        assert [p.change for p in curve.points] == [p.change for p in found.curves[0].points]
+
+
+def test_the_methods_of_the_model_are_read_as_their_edited_inversions(
+    found: EqualEffect, sensitive: HyperStyleInverter, crops: Tensor
+) -> None:
+    for curve in found.curves[:2]:
+        inversion = sensitive.invert(list(crops[:2]), method=curve.method, align=False)
+        assert_same(curve, list(inversion))
+
+
+def test_pti_edits_its_pivot_in_the_tuned_generator_and_w_plus_its_own_rows(
+    found: EqualEffect, sensitive: HyperStyleInverter, crops: Tensor
+) -> None:
+    model, crops = sensitive.model, crops[:2]
+
+    def distance(image: Tensor, target: Tensor) -> Tensor:
+        assert model.perceptual is not None
+        return metrics.perceptual(image, target, model.perceptual)
+
+    def loss(image: Tensor, target: Tensor) -> Tensor:
+        return metrics.l2(image, target) + distance(image, target)
+
+    pivots = project(crops, model.generator, loss, STEPS).w
+    inversions = []
+    for crop, pivot in zip(crops[:, None], pivots[:, None], strict=True):
+        tuned = tune(crop, pivot, model.generator, distance, PivotalTuning(steps=4, threshold=0.0))
+        inversions.append(Inversion(replace(model, generator=tuned, edits=unbound(model.edits)), pivot, crop=crop))
+    assert_same(found.curves[2], inversions)
+
+    rows = project(crops, model.generator, loss, replace(STEPS, space="w+")).w
+    assert not torch.equal(rows, pivots)
+    assert_same(found.curves[3], list(Inversion(model, rows, crop=crops)))
+
+
+def unbound(edits: object) -> dict[str, DirectionEdit]:
+    """The edits without the fingerprint of the generator that they were made for."""
+    assert isinstance(edits, dict)
+    return {name: replace(edit, info=replace(edit.info, model="")) for name, edit in edits.items()}
+
+
+def test_progress_counts_pictures_and_for_optimisation_their_steps(
+    found: EqualEffect, seen: list[tuple[str, int, int]]
+) -> None:
+    last = {what: (done, total) for what, done, total in seen}
+    assert last == {"hyperstyle": (2, 2), "w-encoder": (2, 2), "pti": (14, 14), "optimize-w+": (6, 6)}
+    assert [done for what, done, _ in seen if what == "optimize-w+"] == [2, 4, 6]
+
+
+def test_without_optimisation_all_pictures_take_part_in_the_methods_of_the_model(
+    judged: HyperStyleInverter, crops: Tensor
+) -> None:
+    found = evaluate_equal_effect(judged, crops, points=2)
+    assert found.images == 3
+    assert [(c.edit, c.method) for c in found.curves] == [
+        (edit, method) for edit in ("age", "smile") for method in ("hyperstyle", "w-encoder")
+    ]
+
+
+def test_a_change_is_taken_at_the_least_strength_that_reaches_it() -> None:
+    strengths = (-2.0, -1.0, 0.0, 1.0, 2.0)
+    changes = torch.tensor([[-2.0, -1.0, 0.0, 1.0, 0.4], [0.5, -0.2, 0.0, 0.0, 0.2], [-1.0, -1.0, 0.0, -1.0, 3.0]])
+    values = torch.tensor([[0.1, 0.5, 1.0, 0.6, 0.2], [0.3, 0.6, 0.9, 0.8, 0.4], [0.1, 0.2, 0.8, 0.7, 0.3]])
+    nan = float("nan")
+    found = at_changes(strengths, changes, values, (-1.5, -0.1, 0.0, 0.5, 1.0))
+    expected = [
+        [0.3, 0.95, 1.0, 0.8, 0.6],  # risen to 1 and fallen again: the first time counts
+        [nan, 0.75, 0.9, nan, nan],  # what a negative strength raises does not count as a rise
+        [nan, 0.74, 0.8, 0.55, 0.5],
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected).double(), atol=1e-6, rtol=0, equal_nan=True)
+
+
+def test_methods_are_compared_on_the_pictures_that_all_of_them_change_so_far(
+    judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread = population_std(["smile"])["smile"]
+    reads = iter(
+        [  # three pictures at the strengths -3, 0, 3, first as hyperstyle inverts them, then as the W encoder does
+            ([[0.0, 0, 0.5], [0.0, 0, 0.5], [0.0, 0, 0.25]], [[0.9, 1.0, 0.8], [0.9, 0.9, 0.6], [0.9, 0.8, 0.7]]),
+            ([[0.0, 0, 1.0], [0.0, 0, 0.3], [0.0, 0, 0.5]], [[0.9, 0.8, 0.4], [0.9, 0.7, 0.1], [0.9, 0.6, 0.2]]),
+        ]
+    )
+
+    def read(*_: object) -> tuple[Tensor, Tensor]:
+        change, identity = next(reads)
+        return torch.tensor(change) * spread, torch.tensor(identity)
+
+    monkeypatch.setattr("hyperstyle.evaluation.equal_effect._read", read)
+    ours, other = evaluate_equal_effect(judged, crops, ["smile"], points=2).curves
+    assert [(p.change, p.pictures) for p in ours.points] == [(0.0, 3), (0.25, 3), (0.5, 1)]
+    assert [p.identity for p in ours.points] == pytest.approx([0.9, (0.9 + 0.75 + 0.7) / 3, 0.8], abs=1e-5)
+    assert [p.identity for p in other.points] == pytest.approx([0.7, (0.7 + 0.2 + 0.4) / 3, 0.6], abs=1e-5)
+    assert ours.mean == pytest.approx((ours.points[1].identity + 0.8) / 2, abs=1e-5)
+
+
+def test_the_plot_has_a_panel_for_each_edit(found: EqualEffect) -> None:
+    twice = replace(found, curves=found.curves + tuple(replace(curve, edit="age") for curve in found.curves))
+    sizes = []
+    for result in (found, twice):
+        with Image.open(io.BytesIO(equal_effect_plot(result))) as image:
+            sizes.append(image.size)
+    assert sizes[1] == (2 * sizes[0][0], sizes[0][1])
+
+
+def test_what_cannot_be_compared_is_refused(judged: HyperStyleInverter, crops: Tensor) -> None:
+    model = judged.model
+    blind = HyperStyleInverter(
+        model.generator, model.encoder, domain=model.domain, edits=model.edits, judge=model.judge
+    )
+    with pytest.raises(MethodError, match="no perceptual network"):
+        evaluate_equal_effect(blind, crops, optimised=SETTINGS)
+    with pytest.raises(EditError, match="Did you mean 'smile'"):
+        evaluate_equal_effect(judged, crops, ["smlie"])
+    with pytest.raises(ConfigError, match="points=1"):
+        evaluate_equal_effect(judged, crops, points=1)
