@@ -1,10 +1,10 @@
-"""Plug in a way to start, and an edit, of your own: any callables of the right form will do."""
+"""Plug in a way to start, a way to refine, and an edit of your own: any callables of the right form will do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from hyperstyle import EditInfo, HyperStyleInverter
+from hyperstyle import EditInfo, HyperStyleInverter, Inversion
 from hyperstyle.avatars.factors import sample_factors
 from hyperstyle.avatars.render import render
 
@@ -15,6 +15,17 @@ crop = render(sample_factors(1, seed=11), inverter.model.domain.size).images
 def average_start(crops: torch.Tensor) -> torch.Tensor:
     """Starts every picture from the average face [B,D] instead of asking the encoder."""
     return inverter.model.generator.latent_avg.expand(len(crops), -1)
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """Pulls codes towards the average face, where edits are steadier: crops and their inversion -> a new inversion."""
+
+    amount: float
+
+    def __call__(self, crop: torch.Tensor, inversion: Inversion, *, steps=None, callback=None) -> Inversion:
+        mean = inversion.model.generator.latent_avg
+        return replace(inversion, w=inversion.w.lerp(mean, self.amount), method="truncated", refinement=self)
 
 
 @dataclass(frozen=True)
@@ -30,5 +41,7 @@ class Towards:
 
 encoded = inverter.invert(crop)
 averaged = inverter.invert(crop, start=average_start)
+truncated = inverter.invert(crop, method=[Truncated(0.3), "hyperstyle", "offset-codes"], steps=10)
+print(f"L2 {encoded.quality['l2'][0]:.4f}, from a truncated code {truncated.quality['l2'][0]:.4f}")
 halfway = encoded.edit(Towards(averaged.w, EditInfo("towards", 0.0, 1.0, "fraction of the way")), 0.5)
 halfway.image.save("halfway.png")

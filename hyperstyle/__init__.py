@@ -22,6 +22,7 @@ __all__ = [
     "Edit",
     "EditError",
     "EditInfo",
+    "EditWarning",
     "Generator",
     "GeneratorConfig",
     "HubError",
@@ -33,34 +34,39 @@ __all__ = [
     "Inversion",
     "InversionError",
     "LandmarkError",
+    "MemoryWarning",
     "MethodError",
     "MissingDependencyError",
     "MissingFileError",
     "ModelNotFoundError",
     "NoFaceError",
     "QualityWarning",
+    "StyleClip",
     "WEncoder",
     "WEncoderConfig",
     "WeightsError",
     "__version__",
     "load_edit",
     "load_image",
+    "optimise_text",
     "refine",
 ]
 
 _HOMES = {
     "hyperstyle.domain": ("Domain",),
-    "hyperstyle.edits": ("DirectionEdit", "Edit", "EditInfo", "load_edit"),
+    "hyperstyle.edits": ("DirectionEdit", "Edit", "EditInfo", "StyleClip", "load_edit"),
     "hyperstyle.errors": (
         "AlignmentError",
         "CheckpointError",
         "ConfigError",
         "EditError",
+        "EditWarning",
         "HubError",
         "HyperStyleError",
         "ImageError",
         "InversionError",
         "LandmarkError",
+        "MemoryWarning",
         "MethodError",
         "MissingDependencyError",
         "MissingFileError",
@@ -73,6 +79,7 @@ _HOMES = {
     "hyperstyle.inversion": ("Inversion",),
     "hyperstyle.inverter": ("HyperStyleInverter",),
     "hyperstyle.methods.hyperstyle": ("refine",),
+    "hyperstyle.methods.text": ("optimise_text",),
     "hyperstyle.networks.encoders": ("WEncoder", "WEncoderConfig"),
     "hyperstyle.networks.generator": ("Generator", "GeneratorConfig"),
     "hyperstyle.networks.hypernetwork": ("Hypernetwork", "HypernetworkConfig"),
@@ -81,17 +88,19 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
     from hyperstyle.domain import Domain
-    from hyperstyle.edits import DirectionEdit, Edit, EditInfo, load_edit
+    from hyperstyle.edits import DirectionEdit, Edit, EditInfo, StyleClip, load_edit
     from hyperstyle.errors import (
         AlignmentError,
         CheckpointError,
         ConfigError,
         EditError,
+        EditWarning,
         HubError,
         HyperStyleError,
         ImageError,
         InversionError,
         LandmarkError,
+        MemoryWarning,
         MethodError,
         MissingDependencyError,
         MissingFileError,
@@ -104,6 +113,7 @@ if TYPE_CHECKING:
     from hyperstyle.inversion import Inversion
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.methods.hyperstyle import refine
+    from hyperstyle.methods.text import optimise_text
     from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
     from hyperstyle.networks.generator import Generator, GeneratorConfig
     from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig

@@ -25,6 +25,8 @@ class Domain:
         aligner: "face" crops by facial landmarks (FFHQ's rule); "none" takes the whole picture.
         similarity: the network that compares identities: "arcface", "moco" or "traits" (the bundled judge).
         description: one sentence for people.
+        sampling: how pictures come to `input_size`: "average" over areas, or "point": brought to the generator's size
+            first, then read bilinearly without antialiasing, as HyperInverter's encoders were trained to see.
 
     Example:
         >>> Domain("plates", size=128, input_size=(96, 128), content_rows=(16, 112)).content_size
@@ -38,6 +40,7 @@ class Domain:
     aligner: Literal["face", "none"] = "none"
     similarity: Literal["arcface", "moco", "traits"] = "moco"
     description: str = ""
+    sampling: Literal["average", "point"] = "average"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
@@ -75,8 +78,12 @@ class Domain:
         return image[:, :, first:end]
 
     def to_input(self, image: Tensor) -> Tensor:
-        """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size] by averaging."""
-        return image if tuple(image.shape[2:]) == self.input_size else F.adaptive_avg_pool2d(image, self.input_size)
+        """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size], by the rule of `sampling`."""
+        if tuple(image.shape[2:]) == self.input_size:
+            return image
+        if self.sampling == "point":
+            return F.interpolate(image, size=self.input_size, mode="bilinear", align_corners=False)
+        return F.adaptive_avg_pool2d(image, self.input_size)
 
     def seen(self, image: Tensor) -> Tensor:
         """A generator's picture [B,3,size,size] as encoder and hypernetwork see it: [B,3,*input_size]."""

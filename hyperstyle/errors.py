@@ -16,6 +16,7 @@
       MethodError             an inversion method is unknown, or the model lacks its weights
       MissingDependencyError  an optional package is not installed (also an ImportError)
     QualityWarning            a crop or a reconstruction looks wrong (a UserWarning)
+    MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
     EditWarning               a strength far outside an edit's range, or an edit of another model (a UserWarning)
 
 Each message says what was given, what was expected and what to do.
@@ -37,6 +38,7 @@ __all__ = [
     "ImageError",
     "InversionError",
     "LandmarkError",
+    "MemoryWarning",
     "MethodError",
     "MissingDependencyError",
     "MissingFileError",
@@ -110,6 +112,10 @@ class MissingDependencyError(HyperStyleError, ImportError):
 
 class QualityWarning(UserWarning):
     """A crop or a reconstruction looks wrong; what was asked for was done all the same."""
+
+
+class MemoryWarning(UserWarning):
+    """A batch was too large for the memory and was split; what was asked for was done all the same."""
 
 
 class EditWarning(UserWarning):

@@ -20,6 +20,7 @@ from hyperstyle.foreign_npy import load_named_arrays, save_arrays, save_named_ar
 from hyperstyle.model import Model
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.generator import Generator, LayerSpec
+from hyperstyle.networks.stylegan1 import StyleGan1
 from hyperstyle.synthesis import lazy_offsets
 
 __all__ = ["DELTAS", "LATENTS", "Exportable", "baked_generator", "export", "official_stem", "save_generator"]
@@ -99,8 +100,11 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
         w: codes [L,D] to keep beside it under "w", which readers of generators pass over.
 
     Raises:
+        ConfigError: a StyleGAN, which that port has no names for.
         HyperStyleError: the file cannot be written.
     """
+    if isinstance(generator, StyleGan1):
+        raise ConfigError("a StyleGAN cannot be written as a StyleGAN2. Save the inversion or its model instead.")
     # Copies: saving a part of a larger storage would save all of it.
     state = {k: v.detach().to("cpu", torch.float32, copy=True) for k, v in generator.state_dict().items()}
     for name in state:

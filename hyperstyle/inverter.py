@@ -26,20 +26,23 @@ from hyperstyle.errors import (
     ConfigError,
     HyperStyleError,
     LandmarkError,
-    MethodError,
     QualityWarning,
 )
 from hyperstyle.images import ImageSource
-from hyperstyle.inversion import TOGETHER, Inversion, Refinement
+from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.methods import named
 from hyperstyle.model import ALIGNER, Model
 from hyperstyle.model_card import model_card
 from hyperstyle.model_folder import check_parts, read_model, write_model
 from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.idinvert import IdInvertEncoder
+from hyperstyle.networks.psp import PyramidEncoder
 from hyperstyle.networks.restyle import RestyleEncoder
 from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.networks.vgg import Vgg16
 
 __all__ = ["USUAL_L2", "USUAL_START_L2", "HyperStyleInverter", "pick_device"]
 
@@ -90,6 +93,9 @@ class HyperStyleInverter:
         restyle: predicts changes of w, for the method "restyle-e4e" (or "restyle-psp").
         info: source, licence and notes, shown by `describe`.
         text: makes edits of descriptions, `Inversion.edit(text=...)`: a `StyleClip`.
+        psp, e4e: further encoders, into W+.
+        hyperinverter: predicts residual weights.
+        idinvert, vgg16: encoder and features of IDInvert, for a `StyleGan1`.
 
     Raises:
         ConfigError: parts that do not fit together, or some parts without the others.
@@ -115,9 +121,15 @@ class HyperStyleInverter:
         restyle: RestyleEncoder | None = None,
         info: Mapping[str, Any] | None = None,
         text: TextEdits | None = None,
+        psp: PyramidEncoder | None = None,
+        e4e: PyramidEncoder | None = None,
+        hyperinverter: HyperInverter | None = None,
+        idinvert: IdInvertEncoder | None = None,
+        vgg16: Vgg16 | None = None,
     ) -> None:
         if generator is None:
             given = [encoder, hypernetwork, domain, edits, judge, perceptual, restyle, info, text]
+            given += [psp, e4e, hyperinverter, idinvert, vgg16]
             if any(part is not None for part in given):
                 raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
             model = read_model(hub.resolve("avatars"), device=pick_device(), dtype=torch.float32)
@@ -138,6 +150,11 @@ class HyperStyleInverter:
                 restyle,
                 info or {},
                 text=text,
+                psp=psp,
+                e4e=e4e,
+                hyperinverter=hyperinverter,
+                idinvert=idinvert,
+                vgg16=vgg16,
             )
             check_parts(model)
             for part in model.networks.values():
@@ -262,9 +279,10 @@ class HyperStyleInverter:
         self,
         image: ImageSource | Sequence[ImageSource],
         *,
-        method: str | Refinement | None = None,
-        start: named.Start | None = None,
-        steps: int | None = None,
+        method: named.Method | None = None,
+        start: named.Start | str | None = None,
+        steps: named.Steps | None = None,
+        seed: int | None = None,
         align: Align = "auto",
         face: Face = "largest",
         landmarks: Landmarks | Sequence[Landmarks | None] | None = None,
@@ -278,10 +296,13 @@ class HyperStyleInverter:
 
         Args:
             image: path, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these.
-            method: "hyperstyle" (default where the model has a hypernetwork), "w-encoder", "restyle-e4e", or a
-                Refinement object.
-            start: crops [B,3,h,w] -> codes [B,L,D], in place of the method's own start.
-            steps: passes of the refinement; None is the model's own number, for ReStyle 5.
+            method: one of `methods`, several joined by "+" (`methods.named` says what each begins with), a Refinement
+                object, or a list of names and objects; None is "hyperstyle" where the model has a hypernetwork.
+            start: a name, as in start="e4e", or a function from crops [B,3,h,w] to codes [B,L,D], in place of the
+                method's own start.
+            steps: of the last part of the method; a mapping gives those of parts by their names, as in
+                {"hyperstyle": 5, "pti": 100}. None is each part's own number.
+            seed: of the noise in "optimize-w" and the samples in "pti"; None is the published one.
             align: "auto" cuts the face out where landmarks are given or found, but takes a square picture as a crop
                 where its face lies in place or none is found (`align.decision.decide`), and notes in
                 `Inversion.sources` what it did; True aligns; False never does.
@@ -290,16 +311,19 @@ class HyperStyleInverter:
             landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of pictures, one for each.
             batch_size: pictures that go through the networks together; None is 8.
             on_error: "skip" leaves out pictures that fail and lists them in `Inversion.failures`.
-            intermediates: keep the reconstructions before and after each pass.
-            callback: called with a `RefineStep` (ReStyle: `RestyleStep`) during refinement.
-            progress: show a progress bar over batches.
+            intermediates: keep the reconstructions before and after each pass of a network.
+            callback: called at every step with a `RefineStep`, or what else the refinement of a method gives; those
+                that optimise have `step`, `steps`, `image` and `loss`.
+            progress: show a progress bar over batches, with step and loss.
 
         Raises:
             ImageError: a picture cannot be read. AlignmentError: it cannot be aligned.
             MethodError: an unknown method, or one whose weights the model lacks.
             ConfigError: wrong arguments.
+            MissingDependencyError: a perceptual loss is needed, and there is neither the model's own nor LPIPS.
 
         Warns:
+            MemoryWarning: a batch did not fit into the memory of an optimising method and was split.
             QualityWarning: once, where crops (`align.prepare`) or reconstructions (`USUAL_L2`, `USUAL_START_L2`) look
                 wrong.
         """
@@ -315,9 +339,7 @@ class HyperStyleInverter:
         if align not in (True, False, "auto"):
             raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
         align = "auto" if align == "auto" else bool(align)  # 0 and NumPy's values are equal to these, not the same
-        begin, refinement = named.find(self.model, method, start, intermediates)
-        if refinement is None and steps:
-            raise MethodError(f"method 'w-encoder' has no refinement steps; steps={steps} was asked for.")
+        way = named.find(self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates)
 
         pictures: list[Prepared] = []
         failures: list[tuple[int, str]] = []
@@ -338,20 +360,20 @@ class HyperStyleInverter:
         if progress:
             from tqdm import tqdm
 
-            starts = tqdm(starts, desc="inverting", unit="batch")
+            starts = bar = tqdm(starts, desc="inverting", unit="batch")
+            callback = _shown(callback, bar.set_postfix_str)
         parts = []
         for first in starts:
             together = pictures[first : first + size]
             batch = torch.stack([one.crop for one in together]).to(self.model.device)
             with torch.no_grad():
-                w = self.model.generator.broadcast(begin(batch.to(self.model.dtype))).contiguous()
+                w = self.model.generator.broadcast(way.start(batch.to(self.model.dtype))).contiguous()
             sources = tuple(one.source for one in together)
-            part = Inversion(self.model, w, crop=batch, sources=sources, method="w-encoder")
-            if refinement is not None:
-                part = refinement(batch, part, steps=steps, callback=callback)
+            part = Inversion(self.model, w, crop=batch, sources=sources, method=way.begins)
+            part = way(batch, part, callback=callback)
             parts.append(part if part.quality else part.measured())
         whole = Inversion.cat(parts)
-        usual = USUAL_START_L2 if refinement is None or steps == 0 else USUAL_L2
+        usual = USUAL_START_L2 if not way.parts or steps == 0 else USUAL_L2
         if doubts := _doubts(pictures, whole.quality, usual):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
             warnings.warn(
@@ -383,6 +405,17 @@ def _aligner(given: LandmarkDetector | None, model: Model) -> LandmarkDetector |
         return DlibDetector()
     detector, predictor = (model.aligner / name for name in ALIGNER)
     return DlibDetector(predictor, detector=detector)
+
+
+def _shown(callback: Callable[..., None] | None, show: Callable[[str], None]) -> Callable[[Any], None]:
+    """The callback, and each step shown in words."""
+
+    def both(step: Any) -> None:
+        show(named.told(step))
+        if callback is not None:
+            callback(step)
+
+    return both
 
 
 def _doubts(pictures: Sequence[Prepared], quality: Mapping[str, tuple[float, ...]], usual: float) -> list[str]:

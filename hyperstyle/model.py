@@ -17,11 +17,13 @@ from hyperstyle.edits import Edit
 from hyperstyle.edits.text import TextEdits
 from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetwork import Hypernetwork
-from hyperstyle.networks.lazy import Expander
+from hyperstyle.networks.idinvert import IdInvertEncoder
 from hyperstyle.networks.psp import PyramidEncoder
 from hyperstyle.networks.restyle import RestyleEncoder
 from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.networks.vgg import Vgg16
 
 __all__ = ["ALIGNER", "HasModel", "Model", "fingerprint"]
 
@@ -46,6 +48,8 @@ class Model:
         hyperinverter: crop and reconstruction -> codes of residuals of the generator's weights.
         text: makes edits of descriptions in words; None where the model has no statistics for them.
         psp, e4e: crop -> w with a code of its own for every row.
+        idinvert: the same, for the StyleGAN of IDInvert.
+        vgg16: features for the loss of IDInvert.
         ancestors: fingerprints of the generators that this one was fine-tuned from; their edits are taken as its own.
         aligner: the folder of the `ALIGNER` files, which find the faces of this domain; None where it has none.
     """
@@ -61,16 +65,30 @@ class Model:
     restyle: RestyleEncoder | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     aligner: Path | None = None
-    hyperinverter: Expander | None = None
+    hyperinverter: HyperInverter | None = None
     text: TextEdits | None = None
     ancestors: tuple[str, ...] = ()
     psp: PyramidEncoder | None = None
     e4e: PyramidEncoder | None = None
+    idinvert: IdInvertEncoder | None = None
+    vgg16: Vgg16 | None = None
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The networks that are there, by the name of their component."""
-        names = ("generator", "encoder", "hypernetwork", "psp", "e4e", "restyle", "judge", "perceptual")
+        names = (
+            "generator",
+            "encoder",
+            "hypernetwork",
+            "psp",
+            "e4e",
+            "restyle",
+            "hyperinverter",
+            "idinvert",
+            "vgg16",
+            "judge",
+            "perceptual",
+        )
         return {name: module for name in names if (module := getattr(self, name)) is not None}
 
     @property
@@ -85,8 +103,8 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any weight of generator or hypernetwork."""
-        return fingerprint(self.generator, self.hypernetwork)
+        """16 hex digits that change with any weight of generator, hypernetwork or HyperInverter."""
+        return fingerprint(self.generator, self.hypernetwork, self.hyperinverter)
 
     @cached_property
     def generator_fingerprint(self) -> str:

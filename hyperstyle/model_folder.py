@@ -25,10 +25,14 @@ from hyperstyle.files import atomic_write, make_folder, sha256
 from hyperstyle.model import ALIGNER, Model, fingerprint
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
 from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.vgg import Vgg16, Vgg16Config
 
 __all__ = ["COMPONENTS", "check_parts", "read_model", "write_model"]
 
@@ -42,6 +46,9 @@ COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
     "psp": (PyramidEncoder, PyramidEncoderConfig),
     "e4e": (PyramidEncoder, PyramidEncoderConfig),
     "restyle": (RestyleEncoder, RestyleEncoderConfig),
+    "hyperinverter": (HyperInverter, HyperInverterConfig),
+    "idinvert": (IdInvertEncoder, IdInvertEncoderConfig),
+    "vgg16": (Vgg16, Vgg16Config),
     "judge": (TraitNetwork, TraitNetworkConfig),
     "perceptual": (TraitNetwork, TraitNetworkConfig),
 }
@@ -132,6 +139,8 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         if name not in COMPONENTS:
             raise ConfigError(f"{where} names a component {name!r}; known: {', '.join(COMPONENTS)}.")
         kind, config = COMPONENTS[name]
+        if name == "generator" and read_json(folder / name / "config.json").get("type") == StyleGan1.__name__:
+            kind, config = StyleGan1, StyleGan1Config
         precision = torch.float32 if kind is TraitNetwork else dtype  # figures are measured in float32, always
         parts[name] = load_component(kind, config, folder / name, device=device, dtype=precision)
         _check_hash(folder / name / "model.safetensors", expected)
@@ -191,20 +200,23 @@ def _is_folder_name(name: object) -> bool:
 
 
 def check_parts(model: Model) -> None:
-    """Raises ConfigError unless generator, encoders, hypernetwork and domain fit together."""
+    """Raises ConfigError unless generator, encoders, hypernetworks and domain fit together."""
     generator, domain = model.generator.config, model.domain
     checks = [
         (model.steps >= 0, f"steps={model.steps}, which is below 0"),
         (generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
     ]
+    if model.idinvert is not None:
+        checks.append((isinstance(model.generator, StyleGan1), "an IDInvert encoder beside a StyleGAN2"))
     for part, pyramid in (("psp", model.psp), ("e4e", model.e4e)):
         if pyramid is not None:
             checks.append((pyramid.config.method == part, f"the encoder of {pyramid.config.method} as that of {part}"))
-    encoders: dict[str, WEncoder | PyramidEncoder | RestyleEncoder | None] = {
+    encoders: dict[str, WEncoder | PyramidEncoder | RestyleEncoder | IdInvertEncoder | None] = {
         "encoder": model.encoder,
         "pSp encoder": model.psp,
         "e4e encoder": model.e4e,
         "ReStyle encoder": model.restyle,
+        "IDInvert encoder": model.idinvert,
     }
     for name, encoder in encoders.items():
         if encoder is not None:
@@ -217,16 +229,19 @@ def check_parts(model: Model) -> None:
                 ),
                 (e.input_size == domain.input_size, f"{name} for {e.input_size} px, domain {domain.input_size}"),
             ]
+    for name, network in (("hypernetwork", model.hypernetwork), ("HyperInverter", model.hyperinverter)):
+        if network is not None:
+            made_for = network.config.generator
+            text = (
+                f"{name} for a generator of {made_for.size} px with channels {made_for.channels}, this one has "
+                f"{generator.size} px and {generator.channels}"
+            )
+            checks.append((made_for == generator, text))
     if model.hypernetwork is not None:
         h = model.hypernetwork.config
-        checks += [
-            (
-                h.generator == generator,
-                f"hypernetwork for a generator of {h.generator.size} px with channels {h.generator.channels}, this one "
-                f"has {generator.size} px and {generator.channels}",
-            ),
-            (h.input_size == domain.input_size, f"hypernetwork for {h.input_size} px, domain {domain.input_size}"),
-        ]
+        checks.append(
+            (h.input_size == domain.input_size, f"hypernetwork for {h.input_size} px, domain {domain.input_size}")
+        )
     for ok, text in checks:
         if not ok:
             raise ConfigError(f"parts do not fit together: {text}. Use parts that were trained together.")

@@ -9,7 +9,15 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["hyperstyle.networks.generator", "hyperstyle.networks.encoders", "hyperstyle.domain"]
+    "module",
+    [
+        "hyperstyle.networks.generator",
+        "hyperstyle.networks.encoders",
+        "hyperstyle.networks.idinvert",
+        "hyperstyle.networks.stylegan1",
+        "hyperstyle.networks.vgg",
+        "hyperstyle.domain",
+    ],
 )
 def test_the_examples_of_a_module_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))

@@ -184,3 +184,10 @@ def test_no_code_asks_for_the_name_of_a_domain() -> None:
             ):
                 asking.append(f"{file.name}:{node.lineno}")
     assert asking == []
+
+
+def test_pictures_are_averaged_down_or_read_at_points() -> None:
+    image = torch.rand(1, 3, 64, 64)
+    average, point = (Domain("d", 64, (16, 16), sampling=s).seen(image) for s in ("average", "point"))
+    torch.testing.assert_close(average[..., 0, 0], image[..., :4, :4].mean((2, 3)))
+    torch.testing.assert_close(point[..., 0, 0], image[..., 1:3, 1:3].mean((2, 3)))

@@ -9,6 +9,8 @@ import pytest
 from hyperstyle import errors
 from hyperstyle.errors import HyperStyleError, did_you_mean
 
+WARNINGS = {"QualityWarning", "EditWarning", "MemoryWarning"}
+
 
 def drawn_parents() -> dict[str, str]:
     """class name -> parent, as the indentation of the module docstring draws it."""
@@ -40,7 +42,8 @@ def errors_alone() -> dict[str, type[BaseException]]:
 
 def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
     drawn = drawn_parents()
-    assert drawn.pop("QualityWarning") == "Exception"  # that it has no parent among the errors
+    for name in WARNINGS:
+        assert drawn.pop(name) == "Exception"  # that it has no parent among the errors
     assert drawn == {name: value.__bases__[0].__name__ for name, value in errors_alone().items()}
 
 
@@ -51,9 +54,9 @@ def test_every_error_is_exported_explained_and_caught_by_the_base() -> None:
     assert all(issubclass(value, HyperStyleError) for value in errors_alone().values())
 
 
-def test_the_warning_is_one_that_is_shown_and_can_be_turned_off_by_its_class() -> None:
-    assert set(classes()) - set(errors_alone()) == {"QualityWarning"}
-    assert issubclass(errors.QualityWarning, UserWarning)
+def test_the_warnings_are_shown_and_can_be_turned_off_by_their_classes() -> None:
+    assert set(classes()) - set(errors_alone()) == WARNINGS
+    assert all(issubclass(classes()[name], UserWarning) for name in WARNINGS)
 
 
 def test_a_missing_optional_package_is_an_import_error_too() -> None:

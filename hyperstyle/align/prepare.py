@@ -88,7 +88,8 @@ def prepare(
             seen, placement = cut.image, Placement(cut.footprint, cut.landmarks, cut.source_size)
             doubt = _doubt(cut, picture, domain, given=landmarks is not None)
         source = Source(name, choice.note, photo, placement)
-        prepared.append(Prepared(to_tensor(resize(seen, domain.input_size)), source, doubt))
+        at = domain.content_size if domain.sampling == "point" else domain.input_size
+        prepared.append(Prepared(domain.to_input(to_tensor(resize(seen, at))[None])[0], source, doubt))
     return prepared
 
 

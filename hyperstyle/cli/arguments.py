@@ -23,6 +23,7 @@ __all__ = [
     "EditRequest",
     "add_face_arguments",
     "add_invert_arguments",
+    "add_method_arguments",
     "add_model_arguments",
     "check_face_arguments",
     "given_invert_flags",
@@ -59,7 +60,8 @@ def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps",
         type=_steps,
         metavar="N",
-        help="refinement steps; 0 stops after the W encoder (default: the model's own number)",
+        help="steps of the method's last part, or of its parts by name, hyperstyle=5,pti=100; 0 stops before it "
+        "(default: each part's own number)",
     )
     parser.add_argument(
         "--align",
@@ -68,6 +70,20 @@ def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
         help="crop the face first: auto decides by the picture, no takes it as it is (default: auto)",
     )
     add_face_arguments(parser)
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--method` and `--seed`."""
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
+        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
+        "the best that the model's networks can do)",
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="of the chance in methods that optimise (default: the published one)"
+    )
 
 
 def given_invert_flags(args: argparse.Namespace) -> list[str]:
@@ -183,12 +199,12 @@ class EditRequest:
 
 
 def parse_edit(text: str) -> EditRequest:
-    """Reads `age=2` or `smile=-2:2:5` (START:STOP:COUNT, both ends included).
+    """Reads `age=2` or `smile=-2:2:5` (START:STOP:COUNT, both ends included); the last = counts.
 
     Raises:
         argparse.ArgumentTypeError: the text is neither.
     """
-    name, equals, value = text.partition("=")
+    name, equals, value = text.rpartition("=")
     name = name.strip()
     fields = value.split(":")
     if not (name and equals) or len(fields) not in (1, 3):
@@ -230,7 +246,13 @@ def _edit_error(text: str) -> argparse.ArgumentTypeError:
     )
 
 
-def _steps(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps: expected 0, 1, 2, ...")
-    return int(text)
+def _steps(text: str) -> int | dict[str, int]:
+    """Reads `100`, or `hyperstyle=5,pti=100`: the name of a part may hold a "+" or "-"."""
+    if text.isdecimal():
+        return int(text)
+    pairs = [part.strip().rpartition("=") for part in text.split(",")]
+    if not all(name and number.isdecimal() for name, _, number in pairs):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of steps: expected 0, 1, 2, ..., or those of parts, hyperstyle=5,pti=100"
+        )
+    return {name: int(number) for name, _, number in pairs}

@@ -39,6 +39,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="W, pSp, e4e or ReStyle encoder for the same generator; may stand once for each kind",
     )
     parser.add_argument(
+        "--vgg",
+        dest="encoders",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="VGG16 with Caffe's preprocessing, for the loss of IDInvert",
+    )
+    parser.add_argument(
         "--generator",
         type=Path,
         metavar="FILE",

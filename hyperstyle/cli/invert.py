@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import (
     ALIGN,
     add_invert_arguments,
+    add_method_arguments,
     add_model_arguments,
     check_face_arguments,
     landmarks_of,
@@ -33,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "invert",
         help="invert pictures: files, folders or globs",
         description=(
-            "For every picture: NAME.png (the reconstruction), NAME_sheet.png (input, W encoder, result) and "
+            "For every picture: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and "
             "NAME.safetensors (to edit later). With --face all they hold every face of the picture. A picture that "
             "fails does not stop the others."
         ),
@@ -48,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add_model_arguments(parser)
     add_invert_arguments(parser)
+    add_method_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no line per picture")
     parser.set_defaults(run=run)
 
@@ -55,6 +57,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Inverts every picture; 1 if any of them failed."""
     from tqdm import tqdm
+
+    from hyperstyle.methods import named
 
     check_face_arguments(args)
     pictures, failures = find_pictures(args.inputs)
@@ -67,14 +71,26 @@ def run(args: argparse.Namespace) -> int:
     if pictures:
         writable_folder(out)
         inverter = load_inverter(args)
+        named.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every picture
     jobs = list(zip(pictures, names, strict=True))
     with tqdm(jobs, unit="picture", disable=args.quiet) as bar:
         for picture, name in bar:
             bar.set_postfix_str(picture.name)
+
+            def show(step: Any, picture: Path = picture) -> None:
+                bar.set_postfix_str(f"{picture.name} {named.told(step)}")
+
             try:
                 points = landmarks_of(picture, args.landmarks)
                 inversion = inverter.invert(
-                    picture, steps=args.steps, align=ALIGN[args.align], face=args.face, landmarks=points
+                    picture,
+                    method=args.method,
+                    steps=args.steps,
+                    seed=args.seed,
+                    align=ALIGN[args.align],
+                    face=args.face,
+                    landmarks=points,
+                    callback=None if args.quiet else show,
                 )
                 _write(inversion, out / name)
             except HyperStyleError as error:
@@ -91,7 +107,8 @@ def _write(inversion: Inversion, stem: Path) -> None:
     # Not with_suffix: a dot within the name would be taken for one.
     image, sheet_path, record = (stem.with_name(stem.name + ending) for ending in _ENDINGS)
     results = inversion.images
-    columns = {"W encoder": inversion.initial.images, "HyperStyle": results}
+    titles = ("W encoder", "HyperStyle") if inversion.method == "hyperstyle" else ("codes alone", inversion.method)
+    columns = dict(zip(titles, (inversion.initial.images, results), strict=True))
     if inversion.crop is not None:
         columns = {"input": to_images(inversion.crop), **columns}
     save_image(results[0] if len(results) == 1 else sheet([results]), image)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hyperstyle.checkpoint import check_finite
 from hyperstyle.convert.filling import fill, length
+from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import load_nvidia
 from hyperstyle.convert.sniff import KINDS, Source, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
@@ -24,16 +25,18 @@ _SAMPLES = 100_000  # as many as the official code averages where a file has no 
 
 
 class FoundGenerator(NamedTuple):
-    """A generator, how many tensors of its file it took, and sentences on what the file did not have."""
+    """A generator, how many tensors of its file it took, sentences on what the file did not have, and the names of
+    tensors that are not needed."""
 
     generator: Generator
     consumed: int
     computed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def read_generator(path: str | Path) -> Generator:
     """The generator of a file: a `g_ema` file or bare tensors, NVIDIA's pickle, or the decoder of a HyperStyle, W
-    encoder or ReStyle file.
+    encoder, pSp, e4e or ReStyle file.
 
     Returns:
         A float32 generator on the CPU, in eval mode, without gradients; its `latent_avg` is computed where the file has
@@ -52,6 +55,9 @@ def find_generator(source: Source) -> FoundGenerator:
     if source.kind == "nvidia":
         generator = load_nvidia(source.path)
         return FoundGenerator(generator, len(generator.state_dict()))
+    if source.kind == "idinvert":
+        network, consumed, unread = idinvert_generator(source.tensors, where=str(source.path))
+        return FoundGenerator(network, consumed, unread=unread)
     if not source.has_generator:
         raise CheckpointError(
             f"{source.path} is a {KINDS[source.kind]} without a generator: give the generator's own file."

@@ -7,18 +7,22 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hyperstyle.checkpoint import read_json
+from hyperstyle.convert import encoders as encoder_files
 from hyperstyle.convert import official
 from hyperstyle.convert.filling import length
 from hyperstyle.convert.folder import check_free, whole_folder
 from hyperstyle.convert.generators import FoundGenerator, find_generator
+from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
+from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
 from hyperstyle.convert.sniff import KINDS, Kind, Source, sniff
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, WeightsError, did_you_mean
@@ -77,7 +81,7 @@ def convert(
     overwrite: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> Conversion:
-    """Makes a model folder from a HyperStyle, W encoder, ReStyle or StyleGAN2 generator file.
+    """Makes a model folder from a file of one of the `sniff.KINDS`: a checkpoint, an encoder or a generator.
 
     Sizes follow from the tensors; domain, steps and the kind of hypernetwork from the options in the file, where it has
     them. Every tensor is used and every place filled, or an error says which was not. `out` appears once it is whole.
@@ -85,9 +89,10 @@ def convert(
     Args:
         source: the file.
         out: the folder to write.
-        encoder: a W encoder or ReStyle file for the same generator, or both.
+        encoder: W encoder, pSp, e4e and ReStyle files for the same generator, at most one of each kind; for IDInvert
+            its encoder and VGG16.
         generator: a generator file to take in place of the generator in `source`, of the same architecture (one that
-            was fine-tuned from it).
+            was fine-tuned from it); beside a HyperInverter file, which holds none, the generator itself.
         domain: name or value; needed where the file does not tell, and stronger than what it tells.
         steps: passes of the hypernetwork by default; None is the number in the file, else 5.
         licence, origin: recorded, and shown by `hyperstyle info`.
@@ -107,38 +112,50 @@ def convert(
     check_free(Path(os.path.realpath(folder)), overwrite=overwrite)
     first = _read(source, say)
     encoders = [_read(path, say) for path in given]
-    found = find_generator(first)
+    holder = first  # of the generator
+    if first.kind == "hyperinverter":
+        check_complete(first, encoder=bool(given), generator=generator is not None)
+        if generator is not None:
+            holder, generator = _read(generator, say), None
+    found = find_generator(holder)
     mine = found.generator.config
     area = _domain(domain, [first, *encoders], mine.size)
 
     consumed = {"generator": found.consumed}
-    unread = {file: list(file.unread) for file in [first, *encoders]}
+    files = [first, *encoders, *([] if holder is first else [holder])]
+    unread = {file: list(file.unread) for file in files}
+    unread[holder] += found.unread
     parts: dict[str, Any] = {"generator": found.generator}
     aliases = 0
     if first.kind == "hyperstyle":
         hyper = official.hypernetwork(first, mine, area.input_size)
         parts["hypernetwork"], consumed["hypernetwork"], aliases = hyper[:3]
         unread[first] += hyper.unread
+    if first.kind == "hyperinverter":
+        area = replace(area, sampling="point")
+        parts["hyperinverter"], consumed["hyperinverter"], left = hyperinverter(first, mine)
+        unread[first] += left
     for file in [first, *encoders]:
         if file.kind not in _ENCODERS:
             if file is not first:
-                raise ConfigError(f"{file.path} is a {KINDS[file.kind]}: expected a W encoder or a ReStyle encoder.")
+                raise ConfigError(
+                    f"{file.path} is a {KINDS[file.kind]}: expected a W encoder, or a pSp, e4e or ReStyle encoder."
+                )
             continue
         name, make = _ENCODERS[file.kind]
         if name in parts:
             raise ConfigError(f"{file.path} is a second {KINDS[file.kind]}: a model has one.")
         if file is not first:
-            _check_served(file, first, mine)
+            _check_served(file, holder, mine)
             unread[file] += _not_taken(file, first)
         parts[name], consumed[name] = make(file, mine, area.input_size, _mean_code(file, first, found))
     computed = found.computed
-    files = [first, *encoders]
     if generator is not None:
         other = _read(generator, say)
         replaced = find_generator(other)
         _check_same(replaced.generator.config, mine, other, first)
-        parts["generator"], consumed["generator"], computed = replaced
-        unread[other] = list(other.unread)
+        parts["generator"], consumed["generator"], computed = replaced[:3]
+        unread[other] = [*other.unread, *replaced.unread]
         unread[first].append(f"its generator ({found.consumed} tensors)")
         files.append(other)
 
@@ -177,8 +194,15 @@ def convert(
 
 # Kind of file -> name of the component, and what reads it.
 _ENCODERS: Mapping[Kind, tuple[str, Callable[..., tuple[Any, int]]]] = {
-    "w-encoder": ("encoder", official.w_encoder),
-    "restyle": ("restyle", official.restyle_encoder),
+    "w-encoder": ("encoder", encoder_files.w_encoder),
+    "psp": ("psp", encoder_files.pyramid_encoder),
+    "e4e": ("e4e", encoder_files.pyramid_encoder),
+    "restyle": ("restyle", encoder_files.restyle_encoder),
+    "idinvert-encoder": (
+        "idinvert",
+        lambda file, g, size, _: idinvert_encoder(file.tensors, g.rows, g.latent_width, size, where=str(file.path)),
+    ),
+    "vgg16": ("vgg16", lambda file, *_: vgg16_features(file.tensors, where=str(file.path))[:2]),
 }
 
 
@@ -235,11 +259,16 @@ def _steps(steps: int | None, first: Source) -> int:
 
 def _mean_code(file: Source, first: Source, found: FoundGenerator) -> Tensor:
     """What is added to the codes of an encoder: HyperStyle's mean code for a W encoder beside it, else its own file's,
-    else the generator's."""
+    else the generator's; zeros for a pSp or e4e encoder that was trained without one, and always the generator's for
+    HyperInverter's W encoder."""
+    if file.kind == "w-encoder" and first.kind == "hyperinverter":
+        return found.generator.latent_avg
+    if file.kind in ("psp", "e4e") and file.opts.get("start_from_latent_avg") is False:
+        return torch.zeros_like(found.generator.latent_avg)
     for source in (first, file) if file.kind == "w-encoder" and first.kind == "hyperstyle" else (file,):
         if source.latent_avg is not None:
             return source.latent_avg
-    if file is not first and file.has_generator and file.kind == "restyle":
+    if file is not first and file.has_generator and file.kind != "w-encoder":
         return find_generator(file).generator.latent_avg
     return found.generator.latent_avg
 
@@ -249,8 +278,11 @@ def _not_taken(encoder: Source, first: Source) -> list[str]:
     entries = []
     if count := len(encoder.part("decoder.")):
         entries.append(f"its generator ({count} tensors)")
-    if encoder.kind == "w-encoder" and first.kind == "hyperstyle" and encoder.latent_avg is not None:
-        entries.append("latent_avg (the HyperStyle checkpoint's is used, as by the official code)")
+    owners = {"hyperstyle": "HyperStyle checkpoint", "hyperinverter": "generator"}
+    if encoder.kind == "w-encoder" and first.kind in owners and encoder.latent_avg is not None:
+        entries.append(f"latent_avg (the {owners[first.kind]}'s is used, as by the official code)")
+    if encoder.kind == "vgg16":
+        entries += vgg16_features(encoder.tensors, where=str(encoder.path))[2]
     return entries
 
 

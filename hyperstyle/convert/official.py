@@ -1,4 +1,4 @@
-"""HyperStyle, W encoder and ReStyle files in the official layout -> the networks of this library."""
+"""HyperStyle files in the official layout -> the hypernetwork, and what the options of such files tell."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.checkpoint import check_finite
 from hyperstyle.convert.filling import fill, length, trunk_config
-from hyperstyle.convert.generators import mean_row
 from hyperstyle.convert.sniff import Source
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import GeneratorConfig, layer_table
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
 
-__all__ = ["FoundHypernetwork", "domain_name", "hypernetwork", "restyle_encoder", "steps_of", "w_encoder"]
+__all__ = ["FoundHypernetwork", "domain_name", "hypernetwork", "steps_of"]
 
 # What the official names of data sets contain, and the domain that each is.
 _DATA_SETS = {"ffhq": "faces", "celeba": "faces", "cars": "cars", "wild": "wild", "afhq": "wild", "church": "churches"}
@@ -28,12 +24,6 @@ _DATA_SETS = {"ffhq": "faces", "celeba": "faces", "cars": "cars", "wild": "wild"
 _HEADS: Mapping[str, Literal["shared", "separable"]] = {
     "SharedWeightsHyperNetResNet": "shared",
     "SharedWeightsHyperNetResNetSeparable": "separable",
-}
-_RESTYLE_TYPES = {
-    "ProgressiveBackboneEncoder": True,
-    "ResNetProgressiveBackboneEncoder": True,
-    "BackboneEncoder": False,
-    "ResNetBackboneEncoder": False,
 }
 
 
@@ -107,66 +97,6 @@ def hypernetwork(source: Source, generator: GeneratorConfig, input_size: tuple[i
         aliases,
         tuple(f"hypernet.{name}" for name in unread),
     )
-
-
-def w_encoder(
-    source: Source, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
-) -> tuple[WEncoder, int]:
-    """The encoder of a W encoder file, and how many tensors it took.
-
-    Args:
-        source: the file.
-        generator: numbers of the generator that it serves.
-        input_size: (height, width) of the crop in pixels; the domain's.
-        latent_avg: [D] or [L,D], added to what it predicts; the official code takes HyperStyle's, not the encoder's.
-
-    Raises:
-        WeightsError: see `fill`.
-    """
-    state = source.part("encoder.")
-    trunk = trunk_config(state, TrunkConfig.irse50(), stem="input_layer.0.weight", last="res_layer.3.weight")
-    config = WEncoderConfig(generator.rows, length(state, "linear.weight", 0), input_size, trunk)
-    with torch.device("meta"):
-        empty = WEncoder(config)
-    filled = {**state, "latent_avg": _rows(latent_avg, generator, str(source.path))}
-    return fill(empty, filled, where=str(source.path), prefix="encoder."), len(state)
-
-
-def restyle_encoder(
-    source: Source, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
-) -> tuple[RestyleEncoder, int]:
-    """The encoder of a ReStyle file, and how many tensors it took; arguments as of `w_encoder`.
-
-    Raises:
-        CheckpointError: the options do not say whether it is ReStyle-e4e or ReStyle-pSp, whose tensors are alike.
-        WeightsError: see `fill`.
-    """
-    kind = source.opts.get("encoder_type")
-    if not isinstance(kind, str) or kind not in _RESTYLE_TYPES:
-        raise CheckpointError(
-            f"{source.path} is a ReStyle encoder with encoder_type {kind!r} in its 'opts': expected one of "
-            f"{', '.join(_RESTYLE_TYPES)}. Its tensors do not show which rule it was trained with."
-        )
-    state = source.part("encoder.")
-    backbone: Literal["irse", "resnet"] = "resnet" if "conv1.weight" in state else "irse"
-    if backbone == "resnet":
-        trunk = trunk_config(state, TrunkConfig.resnet34(), stem="conv1.weight", last="conv2.weight")
-    else:
-        trunk = trunk_config(state, TrunkConfig.irse50(), stem="input_layer.0.weight", last="res_layer.3.weight")
-    width = length(state, "styles.0.linear.weight", 0)
-    config = RestyleEncoderConfig(generator.rows, width, input_size, backbone, trunk, progressive=_RESTYLE_TYPES[kind])
-    with torch.device("meta"):
-        empty = RestyleEncoder(config)
-    filled = {**state, "latent_avg": _rows(latent_avg, generator, str(source.path))}
-    return fill(empty, filled, where=str(source.path), prefix="encoder."), len(state)
-
-
-def _rows(latent_avg: Tensor, generator: GeneratorConfig, where: str) -> Tensor:
-    """[D], [1,D] or [L,D] -> [L,D], with memory of its own. Raises WeightsError for another shape."""
-    check_finite(latent_avg, "latent_avg", where)
-    mean_row(latent_avg, generator, where)
-    rows = latent_avg.detach().to("cpu", torch.float32)
-    return rows.expand(generator.rows, generator.latent_width).contiguous().clone()
 
 
 def _without_aliases(state: dict[str, Tensor], where: str) -> int:

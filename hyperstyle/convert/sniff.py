@@ -17,14 +17,32 @@ from hyperstyle.foreign import load_state
 
 __all__ = ["KINDS", "Kind", "Source", "sniff"]
 
-Kind = Literal["hyperstyle", "w-encoder", "restyle", "generator", "nvidia"]
+Kind = Literal[
+    "hyperstyle",
+    "hyperinverter",
+    "w-encoder",
+    "psp",
+    "e4e",
+    "restyle",
+    "generator",
+    "nvidia",
+    "idinvert",
+    "idinvert-encoder",
+    "vgg16",
+]
 
 KINDS: Mapping[Kind, str] = {
     "hyperstyle": "HyperStyle checkpoint",
+    "hyperinverter": "HyperInverter checkpoint",
     "w-encoder": "W encoder",
+    "psp": "pSp encoder",
+    "e4e": "e4e encoder",
     "restyle": "ReStyle encoder",
     "generator": "StyleGAN2 generator",
     "nvidia": "StyleGAN2 generator in NVIDIA's pickle",
+    "idinvert": "StyleGAN generator of IDInvert",
+    "idinvert-encoder": "encoder of IDInvert",
+    "vgg16": "VGG16",
 }
 
 
@@ -51,7 +69,9 @@ class Source:
     @property
     def has_generator(self) -> bool:
         """Whether a generator is in the file."""
-        return self.kind in ("generator", "nvidia") or any(name.startswith("decoder.") for name in self.tensors)
+        return self.kind in ("generator", "nvidia", "idinvert") or any(
+            name.startswith("decoder.") for name in self.tensors
+        )
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights whose names begin with `prefix`, without it."""
@@ -100,6 +120,8 @@ def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) ->
     for has, kind in _FAMILIES:
         if has(tensors):
             return kind
+    if _any("encoder.styles.")(tensors) and _channels(tensors) == 3:
+        return _pyramid(opts, path)
     for has, family in _REFUSED:
         if has(tensors):
             trained = f" (encoder_type {opts['encoder_type']!r})" if "encoder_type" in opts else ""
@@ -109,6 +131,17 @@ def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) ->
         f"{path} is nothing that is converted: it holds {len(names)} tensors, called {', '.join(map(repr, names[:3]))}"
         f"{', ...' if len(names) > 3 else ''}. Converted are: {_CONVERTED}."
     )
+
+
+def _pyramid(opts: Mapping[str, Any], path: Path) -> Kind:
+    """pSp or e4e, by the options. Raises CheckpointError where they do not say it."""
+    kind = opts.get("encoder_type")
+    if not isinstance(kind, str) or kind not in _PYRAMIDS:
+        raise CheckpointError(
+            f"{path} is a pSp or e4e encoder with encoder_type {kind!r} in its 'opts': expected one of "
+            f"{', '.join(_PYRAMIDS)}. Its tensors do not show which rule it was trained with."
+        )
+    return _PYRAMIDS[kind]
 
 
 def _strange(content: Mapping[str, Any], place: str | None) -> str:
@@ -136,25 +169,38 @@ def _channels(tensors: Mapping[str, Tensor]) -> int:
     return next((tensors[name].shape[1] for name in names if name in tensors and tensors[name].ndim == 4), 0)
 
 
+_INTO_W_PLUS = _any("encoder.output_layer_2.")
 _FAMILIES: tuple[tuple[_Test, Kind], ...] = (
     (_any("hypernet.refinement_blocks."), "hyperstyle"),
+    (_any("hypernet.weight_regressors."), "hyperinverter"),
     (lambda t: _any("encoder.styles.")(t) and _channels(t) == 6, "restyle"),
-    (lambda t: "encoder.linear.weight" in t and "encoder.input_layer.0.weight" in t, "w-encoder"),
+    (lambda t: "encoder.linear.weight" in t and _channels(t) == 3 and not _INTO_W_PLUS(t), "w-encoder"),
     (lambda t: "style.1.weight" in t and "conv1.conv.weight" in t, "generator"),
+    (lambda t: {"synthesis.layer0.const", "mapping.dense0.fc.weight"} <= {*t}, "idinvert"),
+    (lambda t: {"block0.conv.weight", "block1.conv1.weight"} <= {*t}, "idinvert-encoder"),
+    (lambda t: "layer0.weight" in t and "layer28.weight" in t, "vgg16"),
 )
 _PREFIXES: Mapping[Kind, tuple[str, ...]] = {
     "hyperstyle": ("hypernet.", "decoder."),
+    "hyperinverter": ("hypernet.", "w_bar_encoder.", "w_encoder.", "discriminator."),
     "w-encoder": ("encoder.", "decoder."),
+    "psp": ("encoder.", "decoder."),
+    "e4e": ("encoder.", "decoder."),
     "restyle": ("encoder.", "decoder."),
     "generator": ("",),
+    "idinvert": ("mapping.", "truncation.", "synthesis."),
+    "idinvert-encoder": ("block",),
+    "vgg16": ("layer",),
 }
 _REFUSED: tuple[tuple[_Test, str], ...] = (
-    (_any("hypernet.weight_regressors."), "a HyperInverter checkpoint"),
-    (lambda t: "encoder.linear.weight" in t and "encoder.conv1.weight" in t, "a W encoder of HyperInverter's (ResNet)"),
-    (lambda t: _any("encoder.styles.")(t) and _channels(t) == 3, "an e4e or pSp encoder"),
+    (_any("encoder.styles."), "a pSp encoder of sketches or label maps, which are no pictures in colour,"),
+    (_INTO_W_PLUS, "a pSp encoder without a feature pyramid"),
     (_any("encoder."), "an encoder of another family"),
     (_any("synthesis."), "a StyleGAN2 generator in NVIDIA's names or an older StyleGAN, saved as a .pt file"),
 )
+_PYRAMIDS: Mapping[str, Literal["psp", "e4e"]] = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}
 _CONVERTED = (
-    "HyperStyle checkpoints, their W encoders, ReStyle encoders, StyleGAN2 generators (.pt with 'g_ema', NVIDIA's .pkl)"
+    "HyperStyle checkpoints, HyperInverter checkpoints, "
+    "W encoders, pSp, e4e and ReStyle encoders, StyleGAN2 generators (.pt with 'g_ema', "
+    "NVIDIA's .pkl), IDInvert's generator, encoder and VGG16"
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.methods.optimising import draw
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
@@ -44,6 +45,7 @@ def refine(
     *,
     steps: int = 5,
     codes: OffsetCodes | None = None,
+    draw: Callable[[OffsetCodes | None], Tensor] | None = None,
     callback: Callable[[RefineStep], None] | None = None,
 ) -> tuple[OffsetCodes | None, Tensor]:
     """Predicts weight offsets in a loop while the latent code stays fixed (Eq. 4 to 6).
@@ -55,6 +57,7 @@ def refine(
         to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
         steps: passes of the hypernetwork; 0 leaves the codes as they are.
         codes: accumulated codes to continue from.
+        draw: offset codes -> the generator's picture, where it is more than `w` and these.
         callback: called with the state before the first pass and after each.
 
     Returns:
@@ -62,6 +65,8 @@ def refine(
     """
 
     def synthesize() -> Tensor:
+        if draw is not None:
+            return draw(codes)
         out: Tensor = generator(w, None if codes is None else LazyOffsets(hypernetwork, codes))
         return out
 
@@ -126,6 +131,7 @@ class HyperStyleRefinement:
                 model.domain.seen,
                 steps=steps,
                 codes=inversion.offset_codes,
+                draw=(lambda codes: draw(replace(inversion, offset_codes=codes))) if inversion.changes else None,
                 callback=watch,
             )
         made = replace(
@@ -138,4 +144,5 @@ class HyperStyleRefinement:
         )
         picture = model.domain.content(image).float()
         # What made.tensor would be, bit for bit: the same operations on the same batch.
-        return made.measured(picture if len(made) <= TOGETHER and not made.style_offsets else None)
+        same = len(made) <= TOGETHER and not made.style_offsets and not made.changes
+        return made.measured(picture if same else None)

@@ -1,82 +1,307 @@
-"""The methods that `invert` knows by name, and the parts that each needs."""
+"""The methods that `invert` knows by name, their combinations, and the parts that each needs.
+
+A method is a start, which makes the first codes of a crop, and any number of refinements after it. A name stands for a
+part of this; "+" joins parts: `"e4e+hyperstyle+pti"` starts with e4e, lets the hypernetwork predict offsets and tunes
+the generator beneath them. What comes before a refinement whose name stands first:
+
+    w-encoder, e4e, psp         a start, nothing after it
+    restyle-e4e, restyle-psp    begins with the encoder's mean code
+    hyperstyle, hyperinverter   w-encoder
+    optimize-w, optimize-w+     the mean of W
+    pti                         the projector in W with the numbers of PTI; it is the part "optimize-w"
+    offsets                     w-encoder
+    offset-codes                hyperstyle
+    idinvert                    its own encoder
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hyperstyle.errors import MethodError, did_you_mean
-from hyperstyle.inversion import Refinement
+from hyperstyle.inversion import Inversion, Refinement
+from hyperstyle.methods.hyperinverter import HyperInverterRefinement
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement
+from hyperstyle.methods.idinvert import DomainGuidedRefinement
+from hyperstyle.methods.offset_codes import OffsetCodeTuner
+from hyperstyle.methods.offset_optimization import OffsetTuner
+from hyperstyle.methods.optimization import Projection, code_statistics
+from hyperstyle.methods.projector import PIVOT, W_PLUS, Projector
+from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model import Model
+from hyperstyle.networks.stylegan1 import StyleGan1
 
-__all__ = ["NAMES", "Start", "available", "find"]
+__all__ = ["NAMES", "Method", "Start", "Steps", "Way", "available", "by_networks", "find", "told"]
 
 Start = Callable[[Tensor], Tensor]
 """Crops [B,3,h,w] -> codes [B,L,D] or [B,D]."""
 
-NAMES = ("hyperstyle", "w-encoder", "restyle-e4e", "restyle-psp")
+Method = str | Refinement | Sequence[str | Refinement]
+"""Names joined by "+", an object, or a list of both."""
+
+Steps = int | Mapping[str, int]
+"""Of the last part, or of parts by their names."""
+
+_ENCODERS = ("w-encoder", "e4e", "psp")
+_RESTYLE = ("restyle-e4e", "restyle-psp")
+_OPTIMISING = ("optimize-w", "optimize-w+", "pti", "offsets", "offset-codes")
+
+NAMES = ("hyperstyle", "hyperinverter", *_ENCODERS, *_RESTYLE, *_OPTIMISING, "idinvert")
+
+_LACKING = {
+    "hyperstyle": ("a hypernetwork", "hyperstyle convert HYPERSTYLE.pt --encoder W_ENCODER.pt --out FOLDER"),
+    "hyperinverter": (
+        "a HyperInverter",
+        "hyperstyle convert HYPERINVERTER.pt --encoder W_ENCODER.pt --generator GENERATOR.pkl --out FOLDER",
+    ),
+    "idinvert": (
+        "the encoder of IDInvert, and VGG16",
+        "hyperstyle convert GENERATOR.pth --encoder ENCODER.pth --vgg VGG16.pth --out FOLDER",
+    ),
+    "e4e": ("an e4e encoder", "hyperstyle convert FILE --encoder E4E.pt --out FOLDER"),
+    "psp": ("a pSp encoder", "hyperstyle convert FILE --encoder PSP.pt --out FOLDER"),
+    "restyle-e4e": ("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
+    "restyle-psp": ("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A method, ready for crops of one model.
+
+    Attributes:
+        start: crops -> codes.
+        begins: the name of the start; "mean" for a mean code, "start" for a function of the user's own.
+        parts: (name, refinement, steps or None for its own number) in their order.
+        name: of the whole; None where a part has none, and then the last refinement names its result.
+    """
+
+    start: Start
+    begins: str
+    parts: tuple[tuple[str, Refinement, int | None], ...]
+    name: str | None
+
+    def __call__(
+        self,
+        crop: Tensor,
+        inversion: Inversion,
+        *,
+        callback: Callable[..., None] | None = None,
+    ) -> Inversion:
+        """All refinements, one after the other.
+
+        Args:
+            crop: [B,3,h,w] in [-1,1].
+            inversion: of these crops, with the codes of the start.
+            callback: called with what each refinement gives its callback.
+        """
+        for _, refinement, steps in self.parts:
+            # without figures: those of the part before would be taken for those of a refinement that measures nothing
+            inversion = refinement(crop, replace(inversion, quality={}), steps=steps, callback=callback)
+        return inversion if self.name in (None, inversion.method) else replace(inversion, method=self.name)
+
+
+def told(step: Any) -> str:
+    """What a callback sees in a few words: how many steps of how many and, where there is one, the loss."""
+    words = f"{step.step}/{step.steps}" if hasattr(step, "steps") else ""
+    return f"{words} loss {step.loss:.4f}" if hasattr(step, "loss") else words
+
+
+def by_networks(model: Model) -> tuple[str, ...]:
+    """Names of the methods that the networks of this model allow without optimising anything."""
+    there = {
+        "hyperstyle": model.encoder is not None and model.hypernetwork is not None,
+        "hyperinverter": model.encoder is not None and model.hyperinverter is not None,
+        "w-encoder": model.encoder is not None,
+        "e4e": model.e4e is not None,
+        "psp": model.psp is not None,
+    }
+    names = tuple(name for name, is_there in there.items() if is_there)
+    return names if model.restyle is None else (*names, model.restyle.config.method)
 
 
 def available(model: Model) -> tuple[str, ...]:
-    """Names of the methods that the parts of this model allow."""
-    names = []
-    if model.encoder is not None:
-        names = ["w-encoder"] if model.hypernetwork is None else ["hyperstyle", "w-encoder"]
-    if model.restyle is not None:
-        names.append(model.restyle.config.method)
-    return tuple(names)
+    """Names of the methods that the parts of this model allow; they can be joined by "+"."""
+    names = by_networks(model)
+    if isinstance(model.generator, StyleGan1):  # no W of one row, and no place for offsets
+        return (*names, "idinvert") if _has_idinvert(model) else names
+    there = {"offsets": "w-encoder" in names, "offset-codes": "hyperstyle" in names}
+    return (*names, *(name for name in _OPTIMISING if there.get(name, True)))
 
 
 def find(
-    model: Model, method: str | Refinement | None, start: Start | None, keep_intermediates: bool
-) -> tuple[Start, Refinement | None]:
-    """The two halves of a method: what makes the first codes, and what refines them (None for nothing).
+    model: Model,
+    method: Method | None = None,
+    start: Start | str | None = None,
+    *,
+    steps: Steps | None = None,
+    seed: int | None = None,
+    keep_intermediates: bool = False,
+) -> Way:
+    """What a method is for a model.
 
     Args:
         model: the parts.
-        method: a name, a refinement of the user's own, or None for the best that the model has.
-        start: in place of the method's own start.
-        keep_intermediates: passed on to the refinement.
+        method: names joined by "+", a refinement of the user's own, a list of both, or None for the best there is.
+        start: in place of the method's own start: a function, or a name or names that the method is joined to.
+        steps: of the last part, or by the names of parts; None, and what is not named, is each part's own number.
+        seed: of the chance in optimising methods; None is the published one.
+        keep_intermediates: passed on to the refinements that have a network predict.
 
     Raises:
-        MethodError: an unknown name, or the model lacks a part.
+        MethodError: an unknown name, a start that stands behind something, steps of something that takes none, or a
+            model that lacks a part.
     """
-    if method is None:
-        method = "w-encoder" if model.hypernetwork is None else "hyperstyle"
-        if model.restyle is not None and model.encoder is None and model.hypernetwork is None:
-            method = model.restyle.config.method
-    if isinstance(method, str):
-        if method not in NAMES:
-            raise MethodError(f"no method {method!r}. {did_you_mean(method, NAMES)}")
-        if method.startswith("restyle"):
-            mean = _restyle_mean(model, method)
-            return start or (lambda crops: mean.expand(len(crops), -1, -1)), RestyleRefinement(keep_intermediates)
-    begin = start or model.encoder
+    before = _split(start) if isinstance(start, str) else []
+    parts: Sequence[str | Refinement] = [
+        *before,
+        *(_default(model, start is not None) if method is None else _split(method)),
+    ]
+    begin = None if isinstance(start, str) else start
+    named = [part for part in parts if isinstance(part, str)]
+    made: list[tuple[str, Refinement]] = []
+    name = "+".join(named) if named and len(named) == len(parts) else None
+    begins = "start"
     if begin is None:
+        begin, begins, made, parts = _begin(model, parts, seed)
+    elif parts and parts[0] in _ENCODERS:
+        parts = parts[1:]
+    for part in parts:
+        if not isinstance(part, str):
+            made.append((type(part).__name__, part))
+        elif part in _ENCODERS:
+            raise MethodError(f"{part!r} is a start and stands behind something in {name or method!r}: put it first.")
+        else:
+            made.append((part, _refinement(model, part, seed, keep_intermediates)))
+    return Way(begin, begins, _with_steps(made, steps, name or "start"), name)
+
+
+def _split(method: Method) -> list[str | Refinement]:
+    """The parts. A "+" joins where another name follows; "optimize-w+" ends with one of its own."""
+    if isinstance(method, str):
+        names = re.split(r"\+(?=[^+])", method)
+        if unknown := [name for name in names if name not in NAMES]:
+            raise MethodError(f"no method {unknown[0]!r}. {did_you_mean(unknown[0], NAMES)}")
+        return list(names)
+    if isinstance(method, Sequence):
+        return [part for one in method for part in _split(one)]
+    return [method]
+
+
+def _default(model: Model, started: bool) -> list[str | Refinement]:
+    """The best that the model has: of its networks alone, as nobody waits for an optimiser unasked."""
+    if model.hypernetwork is not None:
+        return ["hyperstyle"]
+    if model.hyperinverter is not None:
+        return ["hyperinverter"]
+    if started:
+        return []
+    if _has_idinvert(model):
+        return ["idinvert"]
+    names = by_networks(model)
+    return [names[0] if names else "w-encoder"]
+
+
+def _begin(
+    model: Model, parts: Sequence[str | Refinement], seed: int | None
+) -> tuple[Start, str, list[tuple[str, Refinement]], Sequence[str | Refinement]]:
+    """The start of a method that was given none, its name, what it implies before the first part, and the parts."""
+    if parts and parts[0] == "offset-codes":
+        parts = ["hyperstyle", *parts]
+    first = parts[0] if parts else "w-encoder"
+    made: list[tuple[str, Refinement]] = []
+    if first in _RESTYLE:
+        _refinement(model, str(first), seed, False)  # that it is there
+        encoder = model.restyle
+        if encoder is None:
+            raise TypeError("a model without a ReStyle encoder was refused above")
+        mean = encoder.latent_avg
+        return (lambda crops: mean.expand(len(crops), -1, -1)), "mean", made, parts
+    if first in ("optimize-w", "optimize-w+", "pti"):
+        numbers = {"optimize-w+": W_PLUS, "pti": PIVOT}.get(str(first), Projection())
+        if first == "pti":
+            made.append(("optimize-w", Projector(_seeded(numbers, seed), keep_noise=False)))
+        generator, samples = model.generator, numbers.samples
+        return (lambda crops: code_statistics(generator, samples)[0].expand(len(crops), -1)), "mean", made, parts
+    if first == "idinvert":
+        _refinement(model, "idinvert", seed, False)  # that its parts are there
+    encoder_name = str(first) if first in (*_ENCODERS, "idinvert") else "w-encoder"
+    return _encoder(model, encoder_name), encoder_name, made, parts[1:] if first in _ENCODERS else parts
+
+
+def _encoder(model: Model, name: str) -> Start:
+    encoders: dict[str, nn.Module | None] = {"w-encoder": model.encoder, "e4e": model.e4e, "psp": model.psp}
+    encoders["idinvert"] = model.idinvert
+    found = encoders[name]
+    if found is not None:
+        return found
+    if name == "w-encoder":
+        others = [other for other in ("e4e", "psp") if encoders[other] is not None]
         raise MethodError(
             "this model has no encoder to start from. Convert its file again with one: hyperstyle convert FILE "
-            "--encoder W_ENCODER.pt --out FOLDER. Or pass start=..., a function from crops [B,3,h,w] to codes [B,L,D]."
+            "--encoder W_ENCODER.pt --out FOLDER. Or pass start=..., "
+            + (f"one of {', '.join(map(repr, others))}, or " if others else "")
+            + "a function from crops [B,3,h,w] to codes [B,L,D]."
         )
-    if not isinstance(method, str):
-        return begin, method
-    if method == "w-encoder":
-        return begin, None
-    if model.hypernetwork is None:
-        raise MethodError(
-            f"method {method!r} needs a hypernetwork, which this model lacks. {did_you_mean(method, available(model))}"
-        )
-    return begin, HyperStyleRefinement(keep_intermediates)
+    raise _lacking(model, name)
 
 
-def _restyle_mean(model: Model, method: str) -> Tensor:
-    """[L,D] where ReStyle starts."""
-    if model.restyle is None or model.restyle.config.method != method:
-        raise MethodError(
-            f"method {method!r} needs a ReStyle encoder of that kind, which this model lacks. "
-            f"{did_you_mean(method, available(model))} To add one, convert the model's file again: hyperstyle convert "
-            "FILE --encoder RESTYLE.pt --out FOLDER."
-        )
-    return model.restyle.latent_avg
+def _refinement(model: Model, name: str, seed: int | None, keep: bool) -> Refinement:
+    """The refinement of this name. Raises MethodError where the model lacks its network."""
+    restyle = model.restyle is not None and model.restyle.config.method == name
+    if (name in _RESTYLE and not restyle) or (name == "hyperinverter" and model.hyperinverter is None):
+        raise _lacking(model, name)
+    if name == "idinvert" and not _has_idinvert(model):
+        raise _lacking(model, name)
+    if name in ("hyperstyle", "offset-codes") and model.hypernetwork is None:
+        raise _lacking(model, name)
+    made: dict[str, Callable[[], Refinement]] = {
+        "hyperstyle": lambda: HyperStyleRefinement(keep),
+        "hyperinverter": lambda: HyperInverterRefinement(keep),
+        "restyle-e4e": lambda: RestyleRefinement(keep),
+        "restyle-psp": lambda: RestyleRefinement(keep),
+        "optimize-w": lambda: Projector(_seeded(Projection(), seed)),
+        "optimize-w+": lambda: Projector(_seeded(W_PLUS, seed)),
+        "pti": lambda: PivotalTuner(PivotalTuning() if seed is None else PivotalTuning(seed=seed)),
+        "offsets": OffsetTuner,
+        "offset-codes": OffsetCodeTuner,
+        "idinvert": DomainGuidedRefinement,
+    }
+    return made[name]()
+
+
+def _has_idinvert(model: Model) -> bool:
+    return model.idinvert is not None and model.vgg16 is not None
+
+
+def _seeded(settings: Projection, seed: int | None) -> Projection:
+    return settings if seed is None else replace(settings, seed=seed)
+
+
+def _lacking(model: Model, name: str) -> MethodError:
+    what, command = _LACKING.get(name, _LACKING["hyperstyle"])
+    return MethodError(
+        f"method {name!r} needs {what}, which this model lacks. {did_you_mean(name, available(model))} To add it, "
+        f"convert the model's file again: {command}."
+    )
+
+
+def _with_steps(
+    parts: Sequence[tuple[str, Refinement]], steps: Steps | None, name: str
+) -> tuple[tuple[str, Refinement, int | None], ...]:
+    """The parts with their numbers of steps."""
+    if isinstance(steps, Mapping):
+        known = [part for part, _ in parts]
+        if unknown := [part for part in steps if part not in known]:
+            raise MethodError(f"steps of {unknown[0]!r}, which is no part of it. {did_you_mean(unknown[0], known)}")
+        return tuple((part, refinement, steps.get(part)) for part, refinement in parts)
+    if steps and not parts:
+        raise MethodError(f"method {name!r} has no refinement steps; steps={steps} was asked for.")
+    own = [None] * (len(parts) - 1) + [steps]
+    return tuple((part, refinement, number) for (part, refinement), number in zip(parts, own, strict=False))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.methods.optimization import ImageLoss, identity, measured
+from hyperstyle.inversion import Inversion
+from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
+from hyperstyle.methods.optimization import ImageLoss, check_target, held, identity, measured
+from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hypernetwork import tuned_layers
 
-__all__ = ["OffsetStep", "optimize_offsets"]
+__all__ = ["OffsetStep", "OffsetTuner", "descend", "optimize_offsets"]
 
 
 @dataclass(frozen=True)
 class OffsetStep:
-    """What a callback of `optimize_offsets` sees at each step, before the offsets are changed.
+    """What a callback of `descend` sees at each step, before anything is changed.
 
     Attributes:
         step: how many changes there were before: 0 at first.
@@ -31,8 +35,63 @@ class OffsetStep:
     image: Tensor
     losses: Tensor
 
+    @property
+    def loss(self) -> float:
+        """The mean of `losses`."""
+        return self.losses.mean().item()
+
 
 @torch.enable_grad()
+def descend(
+    variables: Sequence[Tensor],
+    draw: Callable[[], Tensor],
+    target: Tensor,
+    loss: ImageLoss,
+    *,
+    steps: int,
+    rate: float,
+    to_input: Callable[[Tensor], Tensor] = identity,
+    threshold: float | None = None,
+    callback: Callable[[OffsetStep], None] | None = None,
+) -> None:
+    """Moves the variables [B,...], in place, until what is drawn with them is near to the target.
+
+    Adam; the rate falls linearly to zero over the last half of the steps. The pictures of a batch move side by side,
+    each as it would alone.
+
+    Args:
+        variables: what moves; leaves that need gradients.
+        draw: the generator's picture [B,3,size,size] with them.
+        target: [B,3,h,w] in [-1,1].
+        loss: (picture, target) -> [B].
+        steps: at most so many.
+        rate: learning rate of the first half.
+        to_input: the generator's picture -> [B,3,h,w].
+        threshold: a picture stays as it is as soon as its loss is no larger; None takes all steps.
+        callback: called at every step, before the variables are changed, and where it stops early.
+
+    Raises:
+        ImageError: a target that is not finite or of another shape. ConfigError: a loss that cannot be used.
+    """
+    check_target(target)
+    optimizer = torch.optim.Adam(variables, lr=rate)
+    done = torch.zeros(len(target), dtype=torch.bool, device=target.device)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate * min(1.0, 2.0 * (1.0 - step / steps))
+        image = draw()
+        losses = measured(loss, to_input(image), target, step)
+        if callback is not None:
+            callback(OffsetStep(step, steps, image.detach(), losses.detach()))
+        if threshold is not None:
+            done = done | (losses.detach() <= threshold)
+            if done.all():
+                break
+        optimizer.zero_grad()
+        torch.autograd.backward(losses.sum(), inputs=list(variables))
+        with held(variables, done):
+            optimizer.step()
+
+
 def optimize_offsets(
     target: Tensor,
     w: Tensor,
@@ -44,14 +103,15 @@ def optimize_offsets(
     rate: float = 0.02,
     to_input: Callable[[Tensor], Tensor] = identity,
     start: Mapping[str, Tensor] | None = None,
+    threshold: float | None = None,
+    draw: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     callback: Callable[[OffsetStep], None] | None = None,
 ) -> dict[str, Tensor]:
     """Finds Δ = argmin L(G(w; θ (1 + Δ)), x) for each picture, with one value per (out, in) pair of each layer.
 
     A hypernetwork whose heads give one value per pair chooses among the same offsets, so
-    this shows how near to the target such a network could come, as far as gradient descent finds it. Adam; the rate
-    falls linearly to zero over the last half of the steps. The pictures of a batch are optimised side by side, each as
-    it would be alone. The generator stays as it is.
+    this shows how near to the target such a network could come, as far as gradient descent (`descend`) finds it. The
+    pictures of a batch are optimised side by side, each as it would be alone. The generator stays as it is.
 
     Args:
         target: [B,3,h,w] in [-1,1].
@@ -63,6 +123,8 @@ def optimize_offsets(
         rate: learning rate of the first half.
         to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
         start: layer name -> [B,O,I,1,1] to begin with; zeros where it has none.
+        threshold: a picture stays as it is as soon as its loss is no larger; None takes all steps.
+        draw: offsets -> the generator's picture, where it is more than codes and these offsets.
         callback: called at every step, before the offsets are changed.
 
     Returns:
@@ -92,14 +154,82 @@ def optimize_offsets(
             )
         offsets[name].copy_(value.detach())
     variables = [value.requires_grad_() for value in offsets.values()]
-    optimizer = torch.optim.Adam(variables, lr=rate)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * min(1.0, 2.0 * (1.0 - step / steps))
-        image = generator.synthesize(styles, offsets, modulation="activations")
-        losses = measured(loss, to_input(image), target, step)
-        if callback is not None:
-            callback(OffsetStep(step, steps, image.detach(), losses.detach()))
-        optimizer.zero_grad()
-        torch.autograd.backward(losses.sum(), inputs=variables)
-        optimizer.step()
+
+    def drawn() -> Tensor:
+        return generator.synthesize(styles, offsets, modulation="activations") if draw is None else draw(offsets)
+
+    descend(
+        variables,
+        drawn,
+        target,
+        loss,
+        steps=steps,
+        rate=rate,
+        to_input=to_input,
+        threshold=threshold,
+        callback=callback,
+    )
     return {name: value.detach() for name, value in offsets.items()}
+
+
+@dataclass(frozen=True)
+class OffsetTuner:
+    """`optimize_offsets` as a refinement: it adds dense offsets to those that the inversion has.
+
+    Attributes:
+        steps: how many, unless the call says so.
+        rate: learning rate of the first half.
+        layers: that may change; None is those of the model's hypernetwork, or all but toRGB.
+        loss: (picture, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
+        threshold: a picture stays as it is as soon as L2 + loss is no larger; None takes all steps.
+    """
+
+    steps: int = 100
+    rate: float = 0.03
+    layers: tuple[str | int, ...] | None = None
+    loss: ImageLoss | None = None
+    threshold: float | None = None
+
+    def __call__(
+        self,
+        crop: Tensor,
+        inversion: Inversion,
+        *,
+        steps: int | None = None,
+        callback: Callable[..., None] | None = None,
+    ) -> Inversion:
+        """Takes `steps` steps; the callback sees an `OffsetStep` at each.
+
+        Raises:
+            ConfigError: an unknown layer, or steps or a rate that cannot be used.
+            MethodError, MissingDependencyError: no perceptual loss can be had, or a picture is too much for the memory.
+            ImageError: crops that are not finite.
+        """
+        model = inversion.model
+        network, wanted = model.hypernetwork, self.layers
+        if wanted is None and network is not None:
+            wanted = network.config.layers
+        layers = tuned_layers(model.generator.config, wanted)
+        loss = beside_l2(self.loss or perceptual_loss(model))
+
+        def optimise(crops: Tensor, part: Inversion) -> Inversion:
+            def changed(offsets: Mapping[str, Tensor]) -> Inversion:
+                dense = OffsetCodes.of_dense(offsets)
+                return replace(part, offset_codes=dense if part.offset_codes is None else part.offset_codes + dense)
+
+            found = optimize_offsets(
+                crops,
+                part.w,
+                model.generator,
+                layers,
+                loss,
+                steps=self.steps if steps is None else steps,
+                rate=self.rate,
+                to_input=model.domain.seen,
+                threshold=self.threshold,
+                draw=lambda offsets: draw(changed(offsets)),
+                callback=callback,
+            )
+            return changed(found)
+
+        return refined("offsets", self, crop, inversion, optimise)

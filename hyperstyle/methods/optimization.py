@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +21,15 @@ __all__ = [
     "ProjectStep",
     "Projected",
     "Projection",
+    "check_target",
     "code_statistics",
+    "finite",
+    "held",
     "identity",
     "measured",
     "noise_regulariser",
     "project",
+    "ramped",
 ]
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
@@ -50,6 +55,7 @@ class Projection:
         noise_weight: of the term that keeps the noise maps free of patterns.
         samples: of W, for its mean and standard deviation.
         seed: of the noise maps and of what is added to the codes.
+        threshold: a picture stays as it is as soon as its loss is no larger; None takes all steps, as published.
     """
 
     steps: int = 1000
@@ -63,6 +69,7 @@ class Projection:
     noise_weight: float = 1e5
     samples: int = 10_000
     seed: int = 303
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.rate <= 0 or self.samples < 1:
@@ -78,9 +85,7 @@ class Projection:
 
     def rate_at(self, step: int) -> float:
         """The learning rate of step 0 <= `step` < `steps`: 0 at the first, as published."""
-        t = step / self.steps
-        fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / self.rampdown))
-        return self.rate * fall * min(1.0, t / self.rampup)
+        return ramped(step, self.steps, self.rate, rampup=self.rampup, rampdown=self.rampdown)
 
     def noise_at(self, step: int) -> float:
         """What is added to the codes at this step, in standard deviations of W."""
@@ -105,6 +110,11 @@ class ProjectStep:
     image: Tensor
     losses: Tensor
 
+    @property
+    def loss(self) -> float:
+        """The mean of `losses`."""
+        return self.losses.mean().item()
+
 
 @dataclass(frozen=True)
 class Projected:
@@ -113,7 +123,7 @@ class Projected:
     Attributes:
         w: [B,L,D] codes.
         noise: maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None where they were not optimised.
-        losses: [B,steps] of each picture before each step, without the noise term.
+        losses: [B,steps] of each picture before each step that was taken, without the noise term.
     """
 
     w: Tensor
@@ -124,6 +134,35 @@ class Projected:
 def identity(image: Tensor) -> Tensor:
     """The picture as it is: the `to_input` of targets that have the generator's size."""
     return image
+
+
+def ramped(step: int, steps: int, rate: float, *, rampup: float = 0.05, rampdown: float = 0.25) -> float:
+    """The learning rate of step 0 <= `step` < `steps`: it rises linearly from 0 and falls along a cosine at the end.
+
+    `rampup` and `rampdown` are the fractions of the steps in which it does.
+    """
+    t = step / steps
+    fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
+    return rate * fall * min(1.0, t / rampup)
+
+
+def check_target(target: Tensor) -> None:
+    """Raises ImageError for pictures [B,3,h,w] with values that are not finite: better now than as a loss of NaN."""
+    if odd := int((~torch.isfinite(target)).sum()):
+        raise ImageError(
+            f"{odd} of the {target.numel()} values of a target {list(target.shape)} are not finite (NaN or infinite). "
+            "Expected [-1, 1]: check what it was computed from."
+        )
+
+
+@contextmanager
+def held(variables: Sequence[Tensor], done: Tensor) -> Iterator[None]:
+    """Whatever a step does to the variables [B,...], those of the pictures that are `done` [B] stay as they were."""
+    before = [value.detach()[done] for value in variables]
+    yield
+    with torch.no_grad():
+        for value, kept in zip(variables, before, strict=True):
+            value[done] = kept
 
 
 def measured(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> Tensor:
@@ -138,12 +177,16 @@ def measured(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> Tenso
             f"a target of shape {tuple(target.shape)} and a reconstruction of shape {tuple(image.shape)}: expected the "
             "same [B, 3, h, w]. Pass a to_input that brings the reconstruction to the size of the target."
         )
-    values = loss(image, target)
-    if values.shape != target.shape[:1]:
-        raise ConfigError(f"a loss of shape {tuple(values.shape)}: expected one number per picture, [{len(target)}].")
-    if not torch.isfinite(values).all():
+    return finite(loss(image, target), len(target), step)
+
+
+def finite(losses: Tensor, batch: int, step: int) -> Tensor:
+    """The losses [B] of a step. Raises ConfigError where they are not one finite number per picture."""
+    if tuple(losses.shape) != (batch,):
+        raise ConfigError(f"a loss of shape {tuple(losses.shape)}: expected one number per picture, [{batch}].")
+    if not torch.isfinite(losses).all():
         raise ConfigError(f"the loss became NaN or infinite at step {step}. Check the target, or use a lower rate.")
-    return values
+    return losses
 
 
 @torch.no_grad()
@@ -177,6 +220,8 @@ def project(
     *,
     to_input: Callable[[Tensor], Tensor] = identity,
     start: Tensor | None = None,
+    maps: Sequence[Tensor] = (),
+    draw: Callable[[Tensor, Sequence[Tensor]], Tensor] | None = None,
     callback: Callable[[ProjectStep], None] | None = None,
 ) -> Projected:
     """Finds the codes, and noise maps, whose picture is nearest to the target: w = argmin L(G(w, n), x) + c R(n).
@@ -193,46 +238,63 @@ def project(
         settings: None means `Projection()`.
         to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
         start: [B,L,D] or [B,D] codes to begin with in place of the mean code.
+        maps: noise maps [B,1,r,r] to begin with in place of random ones.
+        draw: (codes [B,L,D], noise maps or none) -> the generator's picture, where it is more than codes and noise.
         callback: called at every step, before the codes are changed.
 
     Raises:
-        ImageError: target and reconstruction differ in shape.
+        ImageError: target and reconstruction differ in shape, or the target is not finite.
         ConfigError: a start of another shape, or of different rows for the space "w"; a loss that cannot be used.
     """
     settings = settings or Projection()
+    check_target(target)
     target = target.to(generator.latent_avg)
     batch, rows = target.shape[0], generator.config.rows
     mean, spread = code_statistics(generator, settings.samples)
     w = _first_codes(mean.expand(batch, -1) if start is None else start, generator, settings, batch)
     random = torch.Generator().manual_seed(settings.seed)
 
-    def draw(*shape: int) -> Tensor:  # on the CPU, so that it is the same on every device
+    def chance(*shape: int) -> Tensor:  # on the CPU, so that it is the same on every device
         return torch.randn(shape, generator=random).to(target)
 
-    maps: list[Tensor] = []
+    def plain(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        image: Tensor = generator(codes, noise=noise or "const", modulation="activations")
+        return image
+
+    draw = draw or plain
+    noises: list[Tensor] = []
     if settings.optimise_noise:
-        maps = [draw(*m.shape).repeat(batch, 1, 1, 1).requires_grad_() for m in generator.noises.buffers()]
-    optimizer = torch.optim.Adam([w, *maps], lr=settings.rate)
-    history = target.new_empty(batch, settings.steps)
+        first = [chance(*m.shape).repeat(batch, 1, 1, 1) for m in generator.noises.buffers()]
+        noises = [noise.detach().clone().requires_grad_() for noise in maps or first]
+    variables = [w, *noises]
+    optimizer = torch.optim.Adam(variables, lr=settings.rate)
+    history: list[Tensor] = []
+    done = torch.zeros(batch, dtype=torch.bool, device=target.device)
     for step in range(settings.steps):
         optimizer.param_groups[0]["lr"] = settings.rate_at(step)
-        around = w + draw(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1 or L,D]
-        image = generator(around.expand(-1, rows, -1), noise=maps or "const", modulation="activations")
+        around = w + chance(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1 or L,D]
+        image = draw(around.expand(-1, rows, -1), noises)
         losses = measured(loss, to_input(image), target, step)
-        history[:, step] = losses.detach()
+        history.append(losses.detach())
         if callback is not None:
             codes = w.detach().expand(-1, rows, -1).clone()
             callback(ProjectStep(step, settings.steps, codes, image.detach(), losses.detach()))
-        total = losses + settings.noise_weight * noise_regulariser(maps) if maps else losses
+        if settings.threshold is not None:
+            done = done | (losses.detach() <= settings.threshold)
+            if done.all():
+                break
+        total = losses + settings.noise_weight * noise_regulariser(noises) if noises else losses
         optimizer.zero_grad()
-        torch.autograd.backward(total.sum(), inputs=[w, *maps])
-        optimizer.step()
-        with torch.no_grad():
-            for noise in maps:
-                noise -= noise.mean((2, 3), keepdim=True)
-                noise *= noise.square().mean((2, 3), keepdim=True).rsqrt()
+        torch.autograd.backward(total.sum(), inputs=variables)
+        with held(variables, done):
+            optimizer.step()
+            with torch.no_grad():
+                for noise in noises:
+                    noise -= noise.mean((2, 3), keepdim=True)
+                    noise *= noise.square().mean((2, 3), keepdim=True).rsqrt()
     found = w.detach().expand(-1, rows, -1).contiguous()
-    return Projected(found, tuple(noise.detach() for noise in maps) if maps else None, history)
+    losses = torch.stack(history, 1) if history else target.new_empty(batch, 0)
+    return Projected(found, tuple(noise.detach() for noise in noises) if noises else None, losses)
 
 
 def _first_codes(codes: Tensor, generator: Generator, settings: Projection, batch: int) -> Tensor:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.methods.optimization import ImageLoss, identity, measured
+from hyperstyle.inversion import Inversion
+from hyperstyle.methods.optimising import draw, in_parts, perceptual_loss, refined
+from hyperstyle.methods.optimization import ImageLoss, check_target, identity, measured
 from hyperstyle.metrics import l2
 from hyperstyle.networks.generator import Generator
 
-__all__ = ["PivotalTuning", "TuneStep", "neighbour", "tune"]
+__all__ = ["PivotalTuner", "PivotalTuning", "TuneStep", "neighbour", "tune"]
+
+LPIPS_THRESHOLD = 0.06
+"""The published early stop, which belongs to LPIPS (AlexNet)."""
+
+Draw = Callable[[Generator, Tensor, Literal["const", "none"]], Tensor]
+"""(generator, codes [1,L,D], noise) -> its picture [1,3,size,size]."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,8 @@ class PivotalTuning:
     Attributes:
         steps: at most so many.
         rate: learning rate (Adam).
-        threshold: stop as soon as the perceptual part is no larger. 0.06 is meant for LPIPS (AlexNet).
+        threshold: stop as soon as the perceptual part is no larger. None is `LPIPS_THRESHOLD` in `tune`; in
+            `PivotalTuner` with LPIPS alone, and with any other loss it takes all steps.
         locality: ask that codes around the pivot keep their pictures (the paper's regularisation).
         locality_interval: steps from one such demand to the next.
         locality_weight: of both its parts.
@@ -36,7 +47,7 @@ class PivotalTuning:
 
     steps: int = 350
     rate: float = 3e-4
-    threshold: float = 0.06
+    threshold: float | None = None
     locality: bool = False
     locality_interval: int = 1
     locality_weight: float = 0.1
@@ -81,6 +92,7 @@ def tune(
     settings: PivotalTuning | None = None,
     *,
     to_input: Callable[[Tensor], Tensor] = identity,
+    draw: Draw | None = None,
     callback: Callable[[TuneStep], None] | None = None,
 ) -> Generator:
     """Tunes a copy of the generator until it draws the target at the pivot: θ' = argmin L2 + perceptual of G(w; θ).
@@ -95,13 +107,14 @@ def tune(
         perceptual: (picture, target) -> [1]; LPIPS, as published, or another one with a threshold of its own.
         settings: None means `PivotalTuning()`.
         to_input: the generator's picture [1,3,size,size] -> [1,3,h,w].
+        draw: how a generator draws codes, where more is changed of it than its parameters.
         callback: called at every step, before the weights are changed, and where tuning stops early.
 
     Returns:
         The tuned copy, frozen and in the mode (training or evaluation) of the original.
 
     Raises:
-        ImageError: target and reconstruction differ in shape.
+        ImageError: target and reconstruction differ in shape, or the target is not finite.
         ConfigError: more than one picture or pivot, a pivot of another shape, or a loss that cannot be used.
     """
     settings = settings or PivotalTuning()
@@ -110,6 +123,9 @@ def tune(
             f"{target.shape[0]} picture(s) and {w.shape[0]} pivot(s): a generator is tuned to one picture. Call tune "
             "for each."
         )
+    check_target(target)
+    draw = draw or _drawn
+    threshold = LPIPS_THRESHOLD if settings.threshold is None else settings.threshold
     target, w = target.to(generator.latent_avg), generator.broadcast(w.detach().to(generator.latent_avg))
     tuned = copy.deepcopy(generator).requires_grad_(True)
     tuned.style.requires_grad_(False)  # mapping
@@ -117,7 +133,7 @@ def tune(
     optimizer = torch.optim.Adam(weights, lr=settings.rate)
     random = np.random.RandomState(settings.seed)
     for step in range(settings.steps):
-        image = tuned(w)
+        image = draw(tuned, w, "const")
         seen = to_input(image)
         error, distance = measured(l2, seen, target, step), measured(perceptual, seen, target, step)
         loss = error + distance  # [1]
@@ -125,18 +141,23 @@ def tune(
             z = torch.from_numpy(random.randn(1, generator.config.latent_width)).to(w)
             code = neighbour(w, z, generator, settings)
             with torch.no_grad():
-                before = to_input(generator(code, noise="none"))
-            after = to_input(tuned(code, noise="none"))
+                before = to_input(draw(generator, code, "none"))
+            after = to_input(draw(tuned, code, "none"))
             loss = loss + settings.locality_weight * (l2(after, before) + perceptual(after, before))
         if callback is not None:
             callback(TuneStep(step, settings.steps, image.detach(), error.item(), distance.item(), loss.item()))
-        if distance.item() <= settings.threshold:
+        if distance.item() <= threshold:
             break
         optimizer.zero_grad()
         torch.autograd.backward(loss.sum(), inputs=weights)
         optimizer.step()
     optimizer.zero_grad()
     return tuned.requires_grad_(False)
+
+
+def _drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+    image: Tensor = generator(w, noise=noise)
+    return image
 
 
 @torch.no_grad()
@@ -146,3 +167,58 @@ def neighbour(w: Tensor, z: Tensor, generator: Generator, settings: PivotalTunin
     direction = generator.broadcast(sampled) - w
     code: Tensor = w + settings.locality_radius * direction / direction.norm()
     return code
+
+
+@dataclass(frozen=True)
+class PivotalTuner:
+    """`tune` as a refinement: the inversion's codes are the pivots, and each picture gets parameters of its own.
+
+    Offset codes, residuals and noise maps stay; the weights beneath them move: W_tuned * (1 + Δ). One picture after the
+    other: each has a generator and an optimiser to itself.
+
+    Attributes:
+        settings: the numbers; the published ones by default.
+        loss: (picture, target) -> [1]; None is the model's perceptual network, or LPIPS where it has none.
+    """
+
+    settings: PivotalTuning = field(default_factory=PivotalTuning)
+    loss: ImageLoss | None = None
+
+    def __call__(
+        self,
+        crop: Tensor,
+        inversion: Inversion,
+        *,
+        steps: int | None = None,
+        callback: Callable[..., None] | None = None,
+    ) -> Inversion:
+        """Takes at most `steps` steps for each picture; the callback sees a `TuneStep` at each.
+
+        Raises:
+            ConfigError: a negative number of steps, or a loss that cannot be used.
+            MethodError, MissingDependencyError: no perceptual loss can be had, or a picture is too much for the memory.
+            ImageError: crops that are not finite.
+        """
+        model = inversion.model
+        settings = self.settings if steps is None else replace(self.settings, steps=steps)
+        if settings.threshold is None and (self.loss is not None or model.perceptual is not None):
+            settings = replace(settings, threshold=-math.inf)
+        loss = self.loss or perceptual_loss(model)
+        own = dict(model.generator.named_parameters())
+
+        def tuned(target: Tensor, one: Inversion) -> Inversion:
+            before = one.changes.tuned
+            base = model.generator.with_parameters(before[0]) if before else model.generator
+
+            def drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+                return draw(replace(one, w=w), plain_noise=noise == "none", generator=generator)
+
+            made = tune(target, one.w, base, loss, settings, to_input=model.domain.seen, draw=drawn, callback=callback)
+            moved = {name: value for name, value in made.named_parameters() if not torch.equal(value, own[name])}
+            values = {name: value.detach() for name, value in moved.items()}
+            return replace(one, changes=replace(one.changes, tuned=(values,)))
+
+        def one_by_one(crops: Tensor, whole: Inversion) -> Inversion:
+            return Inversion.cat([in_parts(tuned, crops[i : i + 1], one, "pti") for i, one in enumerate(whole)])
+
+        return refined("pti", self, crop, inversion, one_by_one)

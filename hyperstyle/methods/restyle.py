@@ -93,14 +93,15 @@ class RestyleRefinement:
         """Adds `steps` passes (5 by default) to the inversion's codes.
 
         Raises:
-            MethodError: the model has no ReStyle encoder, or the inversion has offsets, which this method does not see.
+            MethodError: the model has no ReStyle encoder, or the inversion changes the generator, which it does not
+                see.
             ConfigError: a negative number of steps.
         """
         model = inversion.model
         if model.restyle is None:
             raise MethodError("this model has no ReStyle encoder. Use another method, or a model with one.")
-        if inversion.offset_codes is not None or inversion.style_offsets:
-            raise MethodError("ReStyle refines codes without offsets: start from Inversion.initial.")
+        if inversion.offset_codes is not None or inversion.style_offsets or inversion.changes:
+            raise MethodError("ReStyle refines codes of the plain generator: start from Inversion.initial.")
         steps = _STEPS if steps is None else steps
         if steps < 0:
             raise ConfigError(f"steps={steps}: expected 0 or more.")

@@ -108,7 +108,7 @@ def optimise_text(
     if space == "w":
         moves["w"] = w0.new_zeros(len(w0), len(rows), w0.shape[2], dtype=wide)
     else:
-        moves = {s.name: w0.new_zeros(len(w0), s.channels_in, dtype=wide) for s in specs}
+        moves = {s.name: w0.new_zeros(len(w0), s.style_width, dtype=wide) for s in specs}
     variables = [move.requires_grad_() for move in moves.values()]
 
     def codes() -> Tensor:

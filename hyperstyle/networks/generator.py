@@ -24,7 +24,16 @@ from hyperstyle.networks.ops import (
     upsample,
 )
 
-__all__ = ["Generator", "GeneratorConfig", "LayerSpec", "NoiseMaps", "NoiseMode", "Offsets", "layer_table"]
+__all__ = [
+    "Generator",
+    "GeneratorConfig",
+    "LayerSpec",
+    "NoiseMaps",
+    "NoiseMode",
+    "Offsets",
+    "StoredNoise",
+    "layer_table",
+]
 
 NoiseMode = Literal["const", "random", "none"]
 NoiseMaps = Sequence[Tensor]
@@ -126,12 +135,12 @@ class _ToRGB(nn.Module):
         return x if image is None else x + upsample(image, self.upsample.kernel)
 
 
-class _Noises(nn.Module):
-    """The stored noise maps `noise_0`, `noise_1`, ...: one at 4 px, then two per resolution."""
+class StoredNoise(nn.Module):
+    """The stored noise maps `noise_0`, `noise_1`, ..., one for each layer that adds noise, of these sizes in pixels."""
 
-    def __init__(self, resolutions: tuple[int, ...]) -> None:
+    def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
-        for i, size in enumerate([4, *(r for r in resolutions[1:] for _ in range(2))]):
+        for i, size in enumerate(sizes):
             self.register_buffer(f"noise_{i}", normal(1, 1, size, size))
 
     def at(self, i: int) -> Tensor:
@@ -170,7 +179,7 @@ class Generator(nn.Module):
         self.to_rgb1 = _ToRGB(by_index[1], width)
         self.convs = nn.ModuleList(_StyledConv(s, width) for s in self.layers[2:] if not s.torgb)
         self.to_rgbs = nn.ModuleList(_ToRGB(s, width) for s in self.layers[2:] if s.torgb)
-        self.noises = _Noises(config.resolutions)
+        self.noises = StoredNoise([s.resolution for s in self.layers if not s.torgb])
         self.register_buffer("latent_avg", torch.zeros(width))
 
     # ---- names ----

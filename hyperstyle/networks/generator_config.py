@@ -84,6 +84,11 @@ class LayerSpec:
         """Whether this layer writes colours (no demodulation, no noise)."""
         return self.kernel == 1
 
+    @property
+    def style_width(self) -> int:
+        """Values of its style."""
+        return self.channels_in
+
 
 def layer_table(config: GeneratorConfig) -> tuple[LayerSpec, ...]:
     """All convolutions of a generator in the official order (26 at 1024 px); no network is built."""

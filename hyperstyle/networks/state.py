@@ -91,4 +91,4 @@ class State:
 
     def _style(self, name: str, generator: Generator) -> Tensor:
         """[B,I] what is added to the style of this layer, zeros where nothing is."""
-        return self.style_offsets.get(name, self.w.new_zeros(len(self.w), generator.layer(name).channels_in))
+        return self.style_offsets.get(name, self.w.new_zeros(len(self.w), generator.layer(name).style_width))

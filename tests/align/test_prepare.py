@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from hyperstyle.align import crop, ffhq_quad
@@ -163,3 +165,14 @@ def test_what_contradicts_the_domain_or_itself_is_refused(photo: Image.Image) ->
     with pytest.raises(ConfigError, match="with align=False, which takes a picture as it is"):
         one(photo, POINTS, align=False)
     assert one(photo, domain=cars).crop.shape == (3, 192, 256)
+
+
+def test_crops_read_at_points_are_brought_to_the_generators_size_first() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    domain = Domain("d", 64, (16, 16), sampling="point")
+    (found,) = prepare(pixels, domain, aligner=None)
+    large = to_tensor(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR))
+    expected = F.interpolate(large[None], size=(16, 16), mode="bilinear", align_corners=False)[0]
+    assert torch.equal(found.crop, expected)
+    (plain,) = prepare(pixels, replace(domain, sampling="average"), aligner=None)
+    assert not torch.allclose(plain.crop, expected, atol=0.05)

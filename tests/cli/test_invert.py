@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from hyperstyle.cli import main
 from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods import named
 
 Captured = pytest.CaptureFixture[str]
 
@@ -116,3 +118,59 @@ def test_a_model_that_does_not_exist_is_one_line(in_tmp_path: Path, capsys: Capt
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "no_model" in error
+
+
+def test_a_method_its_steps_and_its_seed_are_passed_on(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyperstyle.methods.optimising.lpips_loss", lambda device: l1)
+    picture(in_tmp_path / "me.png")
+    shown: dict[str, list[Tensor]] = {}
+    for seed in ("1", "1", "2"):
+        flags = ("--method", "optimize-w+offsets", "--steps", "optimize-w=3,offsets=2", "--seed", seed)
+        assert invert(tiny_model_dir, "me.png", *flags, "--out", seed) == 0
+        inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+        inversion = Inversion.load(in_tmp_path / seed / "me.safetensors", inverter)
+        assert inversion.method == "optimize-w+offsets"
+        assert inversion.offset_codes is not None
+        shown.setdefault(seed, []).append(inversion.w)
+    assert all((a == b).all() for a, b in [shown["1"]])
+    assert (shown["1"][0] != shown["2"][0]).any()
+    assert "me.png 1/2 loss " in capsys.readouterr().err
+
+
+def test_the_help_names_every_method(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        main(["invert", "--help"])
+    words = capsys.readouterr().out.replace(",", " ").split()
+    assert not set(named.NAMES) - set(words)
+
+
+def l1(image: Tensor, target: Tensor) -> Tensor:
+    return (image - target).abs().mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--method", "ptu"), "Did you mean 'pti'"),
+        (("--method", "hyperinverter"), "hyperstyle convert HYPERINVERTER.pt"),
+        (("--method", "hyperstyle+pti", "--steps", "pto=3"), "no part of it"),
+        (("--steps", "many"), "not a number of steps"),
+        (("--steps", "pti="), "not a number of steps"),
+    ],
+)
+def test_methods_and_steps_that_cannot_be_are_one_line_for_all_pictures(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, flags: tuple[str, ...], message: str
+) -> None:
+    for name in ("a.png", "b.png"):
+        picture(in_tmp_path / name)
+    try:
+        code = invert(tiny_model_dir, "a.png", "b.png", *flags)
+    except SystemExit as ended:  # argparse
+        code = ended.code
+    assert code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count(message) == 1
+    assert not any((in_tmp_path / "inversions").glob("*"))

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.backbones import Backbone, TrunkConfig
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
 from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
 
 State = dict[str, Tensor]
@@ -92,9 +93,12 @@ class OfficialFiles:
         opts = {**self.opts, "dataset_type": "ffhq_encode", "encoder_type": kind}
         return {"state_dict": state, "latent_avg": mean, "opts": opts}
 
-    def w_encoder(self, name: str = "w_encoder.pt", *, with_decoder: bool = True) -> tuple[Path, WEncoder]:
-        width = self.config.latent_width
-        made: WEncoder = _shaken(WEncoder(WEncoderConfig(self.config.rows, width, (256, 256), IRSE)))  # type: ignore[assignment]
+    def w_encoder(
+        self, name: str = "w_encoder.pt", *, with_decoder: bool = True, backbone: Backbone = "irse"
+    ) -> tuple[Path, WEncoder]:
+        width, trunk = self.config.latent_width, IRSE if backbone == "irse" else RESNET
+        config = WEncoderConfig(self.config.rows, width, (256, 256), trunk, backbone=backbone)
+        made: WEncoder = _shaken(WEncoder(config))  # type: ignore[assignment]
         made.latent_avg[:] = torch.randn(width)
         return self.save(name, self.encoder_content(made, "WEncoder", with_decoder=with_decoder)), made
 
@@ -113,6 +117,16 @@ class OfficialFiles:
         made: RestyleEncoder = _shaken(RestyleEncoder(config))  # type: ignore[assignment]
         made.latent_avg[:] = torch.randn(self.config.latent_width)
         return self.save("restyle.pt", self.encoder_content(made, kind)), made
+
+    def pyramid(
+        self, kind: str = "Encoder4Editing", name: str = "pyramid.pt", **numbers: Any
+    ) -> tuple[Path, PyramidEncoder]:
+        trunk = RESNET if numbers.get("backbone") == "resnet" else IRSE
+        numbers = {"rows": self.config.rows, "latent_width": self.config.latent_width, "trunk": trunk, **numbers}
+        config = PyramidEncoderConfig(**numbers, progressive=kind == "Encoder4Editing")
+        made: PyramidEncoder = _shaken(PyramidEncoder(config))  # type: ignore[assignment]
+        made.latent_avg[:] = torch.randn_like(made.latent_avg)  # another for every row
+        return self.save(name, self.encoder_content(made, kind)), made
 
     def bare(self, name: str = "generator.pt", **more: Any) -> Path:
         state, mean = self.decoder()

@@ -21,6 +21,7 @@ from hyperstyle.convert import convert
 from hyperstyle.domain import Domain
 from hyperstyle.errors import CheckpointError, ConfigError, MethodError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.named import by_networks
 
 if TYPE_CHECKING:
     from conftest import OfficialFiles
@@ -108,14 +109,106 @@ def test_a_restyle_file_becomes_a_model_of_that_method(
     convert(path, tmp_path / "m")
     inverter = load(tmp_path / "m")
     assert_same(inverter.model.restyle, encoder)
-    assert inverter.methods == ("restyle-e4e",)
+    assert by_networks(inverter.model) == ("restyle-e4e",)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("GradualStyleEncoder", "psp"), ("Encoder4Editing", "e4e")])
+def test_a_psp_or_e4e_file_becomes_a_model_with_its_own_generator(
+    official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None], kind: str, name: str
+) -> None:
+    path, encoder = official.pyramid(kind, f"{name}.pt")
+    done = convert(path, tmp_path / "m")
+    model = load(tmp_path / "m").model
+    assert_same(getattr(model, name), encoder)
+    assert list(model.networks) == ["generator", name]
+    assert done.kind == name
+    assert done.consumed[name] == len(encoder.state_dict()) - 1
+    assert done.computed == ("the generator's mean code is the mean of the 8 rows of latent_avg",)
+    torch.testing.assert_close(model.generator.latent_avg, encoder.latent_avg.mean(0))
+
+
+def test_psp_and_e4e_beside_a_hyperstyle_file_keep_their_own_mean_codes(
+    official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
+    (psp_path, psp), (e4e_path, e4e) = official.pyramid("GradualStyleEncoder", "psp.pt"), official.pyramid(name="e.pt")
+    done = convert(official.hyperstyle()[0], tmp_path / "m", encoder=[psp_path, official.w_encoder()[0], e4e_path])
+    model = load(tmp_path / "m").model
+    assert_same(model.psp, psp)
+    assert_same(model.e4e, e4e)
+    assert torch.equal(model.generator.latent_avg, official.generator.latent_avg)
+    assert model.encoder is not None
+    assert done.unread["e.pt"] == ("its generator (69 tensors)",)
+    with pytest.raises(ConfigError, match=r"e\.pt is a second e4e encoder: a model has one"):
+        convert(official.hyperstyle()[0], tmp_path / "n", encoder=[e4e_path, e4e_path])
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_psp_that_was_trained_without_a_mean_code_adds_none(
+    official: OfficialFiles, tmp_path: Path, starts: bool
+) -> None:
+    _, encoder = official.pyramid("GradualStyleEncoder")
+    content = official.encoder_content(encoder, "GradualStyleEncoder")
+    content["opts"]["start_from_latent_avg"] = starts
+    convert(official.save("psp.pt", content), tmp_path / "m")
+    assert torch.equal(load(tmp_path / "m").model.psp.latent_avg, encoder.latent_avg * starts)
+
+
+def test_old_options_without_sizes_are_enough(
+    official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
+    _, encoder = official.pyramid()
+    content = official.encoder_content(encoder, "Encoder4Editing")
+    del content["opts"]["output_size"]
+    convert(official.save("e4e.pt", content), tmp_path / "m")
+    assert_same(load(tmp_path / "m").model.e4e, encoder)
+
+
+def test_cars_have_a_wider_input_and_content_rows(
+    official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
+    _, encoder = official.pyramid(input_size=(192, 256))
+    content = official.encoder_content(encoder, "Encoder4Editing")
+    content["opts"]["dataset_type"] = "cars_encode"
+    convert(official.save("e4e.pt", content), tmp_path / "m")
+    model = load(tmp_path / "m").model
+    assert_same(model.e4e, encoder)
+    assert (model.domain.name, model.domain.content_rows) == ("cars", (4, 28))
+
+
+@pytest.mark.parametrize("named", ["stylegan_size", "output_size"])
+@pytest.mark.parametrize("with_decoder", [True, False])
+def test_psp_or_e4e_for_another_generator_is_refused_in_one_sentence(
+    official: OfficialFiles, official_at: Callable[..., OfficialFiles], tmp_path: Path, named: str, with_decoder: bool
+) -> None:
+    other = official_at(size=64)
+    content = other.encoder_content(other.pyramid()[1], "Encoder4Editing", with_decoder=with_decoder)
+    content["opts"][named] = content["opts"].pop("output_size")
+    with pytest.raises(
+        WeightsError, match=r"e4e\.pt was made for a generator of 64 px with latent codes of 16, and that"
+    ):
+        convert(official.hyperstyle()[0], tmp_path / "m", encoder=official.save("e4e.pt", content))
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("part", ["psp", "e4e"])
+def test_one_kind_of_encoder_in_the_folder_of_the_other_is_refused(
+    official: OfficialFiles, tmp_path: Path, part: str
+) -> None:
+    convert(official.pyramid("Encoder4Editing" if part == "e4e" else "GradualStyleEncoder")[0], tmp_path / "m")
+    other = {"psp": "e4e", "e4e": "psp"}[part]
+    (tmp_path / "m" / part).rename(tmp_path / "m" / other)
+    top = json.loads((tmp_path / "m" / "hyperstyle.json").read_text())
+    top["sha256"][other] = top["sha256"].pop(part)
+    (tmp_path / "m" / "hyperstyle.json").write_text(json.dumps(top))
+    with pytest.raises(ConfigError, match=f"parts do not fit together: the encoder of {part} as that of {other}"):
+        load(tmp_path / "m")
 
 
 def test_all_three_files_make_one_model(official: OfficialFiles, tmp_path: Path) -> None:
     restyle_path, restyle = official.restyle()
     done = convert(official.hyperstyle()[0], tmp_path / "m", encoder=[official.w_encoder()[0], restyle_path])
     inverter = load(tmp_path / "m")
-    assert inverter.methods == ("hyperstyle", "w-encoder", "restyle-e4e")
+    assert by_networks(inverter.model) == ("hyperstyle", "w-encoder", "restyle-e4e")
     assert torch.equal(inverter.model.restyle.latent_avg, restyle.latent_avg)
     assert done.unread["restyle.pt"] == ("its generator (69 tensors)",)
 
@@ -230,7 +323,7 @@ def test_a_generator_of_another_architecture_is_refused_in_one_sentence(
 
 def test_what_is_no_encoder_and_a_second_one_are_refused(official: OfficialFiles, tmp_path: Path) -> None:
     path = official.hyperstyle()[0]
-    with pytest.raises(ConfigError, match=r"generator\.pt is a StyleGAN2 generator: expected a W encoder or a ReStyle"):
+    with pytest.raises(ConfigError, match=r"generator\.pt is a StyleGAN2 generator: expected a W encoder, or a pSp"):
         convert(path, tmp_path / "m", encoder=official.bare())
     encoder = official.w_encoder()[0]
     with pytest.raises(ConfigError, match=r"w_encoder\.pt is a second W encoder"):

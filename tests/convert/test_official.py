@@ -1,4 +1,4 @@
-"""HyperStyle, W encoder and ReStyle files: the networks they hold, and what is wrong with those they do not."""
+"""HyperStyle files: the hypernetworks they hold, and what is wrong with those they do not."""
 
 from __future__ import annotations
 
@@ -129,52 +129,6 @@ def test_a_key_too_many_and_a_key_too_few_are_counted_and_named(official: Offici
     expected = r"1 missing \('hypernet.bn1.num_batches_tracked'\), 1 unexpected \('hypernet.body.9.conv1.weight'\)"
     with pytest.raises(WeightsError, match=expected):
         official_files.hypernetwork(source(official, content), official.config, SIZE)
-
-
-# ---- encoders ----
-
-
-def test_a_w_encoder_gives_the_same_codes_around_the_mean_code_it_is_given(
-    official: OfficialFiles, assert_same: Callable[..., None]
-) -> None:
-    path, encoder = official.w_encoder()
-    found, consumed = official_files.w_encoder(sniff(path), official.config, SIZE, encoder.latent_avg)
-    assert_same(found, encoder)
-    assert consumed == len(encoder.state_dict()) - 1
-    crop, mean = torch.rand(2, 3, *SIZE), torch.randn(16)
-    other, _ = official_files.w_encoder(sniff(path), official.config, SIZE, mean)
-    assert torch.allclose(other(crop) - mean, encoder(crop) - encoder.latent_avg, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["ProgressiveBackboneEncoder", "ResNetProgressiveBackboneEncoder", "BackboneEncoder", "ResNetBackboneEncoder"],
-)
-def test_restyle_encoders_of_both_rules_and_both_trunks_come_through(
-    official: OfficialFiles, assert_same: Callable[..., None], kind: str
-) -> None:
-    path, encoder = official.restyle(kind)
-    found, consumed = official_files.restyle_encoder(sniff(path), official.config, SIZE, encoder.latent_avg)
-    assert_same(found, encoder)
-    assert consumed == len(encoder.state_dict()) - 1
-
-
-def test_a_restyle_encoder_whose_rule_is_not_written_is_refused(official: OfficialFiles) -> None:
-    path, encoder = official.restyle("SomeEncoder")
-    with pytest.raises(CheckpointError, match="encoder_type 'SomeEncoder' in its 'opts': expected one of Progressive"):
-        official_files.restyle_encoder(sniff(path), official.config, SIZE, encoder.latent_avg)
-
-
-def test_a_rule_that_is_a_list_is_refused(official: OfficialFiles) -> None:
-    content = official.encoder_content(official.restyle()[1], ["BackboneEncoder"])  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match=r"encoder_type \['BackboneEncoder'\] in its 'opts': expected one of Pro"):
-        official_files.restyle_encoder(source(official, content), official.config, SIZE, torch.zeros(16))
-
-
-def test_a_mean_code_of_another_generator_is_refused(official: OfficialFiles) -> None:
-    path, _ = official.w_encoder()
-    with pytest.raises(WeightsError, match=r"'latent_avg' has the shape \(18, 16\): expected \(16,\) or \(8, 16\)"):
-        official_files.w_encoder(sniff(path), official.config, SIZE, torch.zeros(18, 16))
 
 
 # ---- what the options tell ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.methods.offset_optimization import OffsetStep, optimize_offsets
+from hyperstyle.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.offset_optimization import OffsetStep, OffsetTuner, optimize_offsets
+from hyperstyle.methods.optimising import beside_l2
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 
 LAYERS = ("b16.conv0", "b16.torgb", "b32.conv1")
@@ -146,3 +150,67 @@ def test_a_target_of_another_size_is_refused(parts: Parts) -> None:
     target, w, generator = parts
     with pytest.raises(ImageError, match="to_input"):
         optimize_offsets(target[:, :, ::2, ::2], w, generator, LAYERS, distance)
+
+
+def test_a_picture_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on(parts: Parts) -> None:
+    seen: list[OffsetStep] = []
+    optimize_offsets(*parts, LAYERS, distance, steps=20, callback=seen.append)
+    losses = torch.stack([s.losses for s in seen])  # [20,2]
+    assert (losses[12] < losses[8]).all()
+    first = int(losses[12].argmin())
+    threshold = losses[12, first].item()
+    stopped: list[OffsetStep] = []
+    optimize_offsets(*parts, LAYERS, distance, steps=20, threshold=threshold, callback=stopped.append)
+    assert stopped[0].loss == pytest.approx(losses[0].mean().item())
+    held = [s.losses[first].item() for s in stopped]
+    near = next(i for i, value in enumerate(held) if value <= threshold)
+    assert len(set(held[near:])) == 1
+    assert len({s.losses[1 - first].item() for s in stopped[near:]}) == len(stopped) - near
+
+
+# ---- as a refinement ----
+
+
+@pytest.fixture(scope="module")
+def predicted(able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
+    return able.invert(crops, method="hyperstyle", align=False)
+
+
+def test_dense_offsets_are_added_to_those_of_the_prediction(predicted: Inversion) -> None:
+    assert predicted.crop is not None
+    assert predicted.offset_codes is not None
+    seen: list[OffsetStep] = []
+    found = OffsetTuner(steps=10)(predicted.crop, predicted, callback=seen.append)
+    assert (seen[-1].losses < seen[0].losses).all()
+    torch.testing.assert_close(seen[0].image, predicted.tensor, atol=2e-5, rtol=0)
+    codes = found.offset_codes
+    assert codes is not None
+    assert codes.sums.keys() == predicted.offset_codes.sums.keys()
+    assert all(torch.equal(code, predicted.offset_codes.sums[name]) for name, code in codes.sums.items())
+    assert set(codes.dense) == {"b8.conv1", "b16.conv1", "b32.conv0"}, "the layers of the hypernetwork"
+    assert found.method == "hyperstyle+offsets"
+    more = found.refine(5)
+    assert more.method == "hyperstyle+offsets"
+    assert sum(more.quality["l2"]) < sum(found.quality["l2"])
+
+
+def test_from_the_encoders_code_it_is_optimize_offsets(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    model = able.model
+    found = able.invert(
+        crops, method=OffsetTuner(steps=4, rate=0.1, layers=(0, "b8.conv0"), loss=distance), align=False
+    )
+    assert found.crop is not None
+    options: dict[str, Any] = {"steps": 4, "rate": 0.1, "to_input": model.domain.seen}
+    loss = beside_l2(distance)
+    expected = optimize_offsets(found.crop, found.w, model.generator, (0, "b8.conv0"), loss, **options)
+    assert list(found.offsets) == ["b4.conv1", "b8.conv0"]
+    for name, value in expected.items():
+        torch.testing.assert_close(found.offsets[name], value, atol=1e-5, rtol=0)
+
+
+def test_without_a_hypernetwork_all_layers_but_torgb_may_change(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    begun = able.invert(crops, method="w-encoder", align=False)
+    bare = replace(begun, model=replace(begun.model, hypernetwork=None))
+    assert bare.crop is not None
+    found = OffsetTuner(steps=1)(bare.crop, bare)
+    assert list(found.offsets) == [s.name for s in bare.model.generator.layers if not s.torgb]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -289,7 +290,60 @@ def test_a_loss_that_is_no_number_per_picture_is_refused(parts: tuple[Generator,
     with pytest.raises(ConfigError, match="one number per picture"):
         project(target, generator, torch.nn.functional.mse_loss, QUICK)
     with pytest.raises(ConfigError, match="NaN or infinite at step 0"):
-        project(target * math.nan, generator, distance, QUICK)
+        project(target, generator, lambda image, target: distance(image, target) * math.nan, QUICK)
+
+
+def test_a_target_with_a_value_that_is_not_finite_is_refused_before_the_first_step(
+    parts: tuple[Generator, Tensor],
+) -> None:
+    generator, target = parts
+    broken = target.clone()
+    broken[1, 2, 3, 4] = math.inf
+    seen: list[ProjectStep] = []
+    with pytest.raises(ImageError, match="1 of the 6144 values"):
+        project(broken, generator, distance, QUICK, callback=seen.append)
+    assert not seen
+
+
+@pytest.mark.parametrize("settings", [QUICK, PLUS])
+def test_a_picture_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on(
+    parts: tuple[Generator, Tensor], settings: Projection
+) -> None:
+    generator, target = parts
+    losses = project(target, generator, distance, settings).losses
+    first, second = losses[0, 12].item(), losses[1].min().item()
+    assert first != second
+    threshold = max(first, second) * 1.0001
+    seen: list[ProjectStep] = []
+    stopped = project(target, generator, distance, replace(settings, threshold=threshold), callback=seen.append)
+    for i in range(2):
+        small = (losses[i] <= threshold).nonzero()
+        if len(small):
+            kept = seen[int(small[0])].w[i]
+            assert torch.equal(stopped.w[i], kept)
+    assert seen[0].loss == pytest.approx(losses[:, 0].mean().item())
+    enough = project(target, generator, distance, replace(settings, threshold=math.inf))
+    assert enough.losses.shape == (2, 1)
+
+
+def test_it_goes_on_from_noise_maps_and_draws_what_it_is_told_to(parts: tuple[Generator, Tensor]) -> None:
+    generator, target = parts
+    found = project(target, generator, distance, QUICK)
+    assert found.noise is not None
+    calm = replace(QUICK, steps=1, initial_noise=0.0)
+    offsets = {"b16.conv0": torch.full((2, 8, 8, 1, 1), 0.5, dtype=torch.float64)}
+    seen: list[ProjectStep] = []
+    project(
+        target,
+        generator,
+        distance,
+        calm,
+        start=found.w,
+        maps=found.noise,
+        draw=lambda codes, noise: generator(codes, offsets, noise=noise),
+        callback=seen.append,
+    )
+    torch.testing.assert_close(seen[0].image, generator(found.w, offsets, noise=found.noise))
 
 
 # ---- the published one ----

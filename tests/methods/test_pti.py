@@ -12,7 +12,11 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.methods.pti import PivotalTuning, TuneStep, neighbour, tune
+from hyperstyle.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods import optimising
+from hyperstyle.methods.optimising import perceptual_loss
+from hyperstyle.methods.pti import PivotalTuner, PivotalTuning, TuneStep, neighbour, tune
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
@@ -240,3 +244,92 @@ def _stand_in_for_lpips(drawn: dict[str, Tensor]) -> torch.nn.Module:
             state[key] = drawn[key.replace("lins.", "lin")]
     network.load_state_dict(state)
     return network.requires_grad_(False)
+
+
+# ---- as a refinement ----
+
+
+@pytest.fixture(scope="module")
+def predicted(able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
+    return able.invert(crops, method="hyperstyle", align=False)
+
+
+def crop_of(inversion: Inversion) -> Tensor:
+    assert inversion.crop is not None
+    return inversion.crop
+
+
+def test_every_picture_gets_parameters_of_its_own_beneath_its_offsets(predicted: Inversion) -> None:
+    seen: list[TuneStep] = []
+    found = PivotalTuner(QUICK)(crop_of(predicted), predicted, callback=seen.append)
+    torch.testing.assert_close(seen[0].image, predicted.tensor[:1], atol=2e-5, rtol=0)
+    assert [s.step for s in seen] == [*range(12), *range(12)], "one picture after the other"
+    assert seen[11].loss < seen[0].loss
+    assert seen[23].loss < seen[12].loss
+    assert found.offset_codes is not None
+    assert predicted.offset_codes is not None
+    assert all(torch.equal(c, predicted.offset_codes.sums[n]) for n, c in found.offset_codes.sums.items())
+    assert len(found.changes.tuned) == 2
+    first, second = found.changes.tuned
+    assert not torch.equal(first["conv1.conv.weight"], second["conv1.conv.weight"])
+    assert not any(name.startswith("style.") for name in first), "only what moved"
+    assert not any(value.requires_grad for value in first.values())
+    generator = predicted.model.generator.with_parameters(first)
+    tuned_with_offsets = generator(predicted.w[:1], found[0].offsets)  # W_tuned * (1 + Δ)
+    torch.testing.assert_close(tuned_with_offsets, found.tensor[:1], atol=2e-5, rtol=0)
+
+
+def test_alone_it_is_tune_at_the_pivot(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    found = able.invert(crops[0], method="pti", steps={"optimize-w": 5, "pti": 4}, align=False)
+    model = able.model
+    assert found.changes.noise == ()
+    assert torch.equal(found.w[:, :1].expand_as(found.w), found.w)
+    settings = PivotalTuning(steps=4, threshold=-1.0)
+    loss = perceptual_loss(model)
+    tuned = tune(crop_of(found), found.w, model.generator, loss, settings, to_input=model.domain.seen)
+    torch.testing.assert_close(tuned(found.w), found.tensor, atol=2e-5, rtol=0)
+    own = dict(tuned.named_parameters())
+    for name, value in found.changes.tuned[0].items():
+        torch.testing.assert_close(value, own[name], atol=2e-5, rtol=0)
+
+
+def test_more_steps_go_on_with_the_tuned_parameters(predicted: Inversion) -> None:
+    tuner = PivotalTuner(QUICK)
+    first = tuner(crop_of(predicted), predicted)
+    seen: list[TuneStep] = []
+    second = first.refine(3, callback=seen.append)
+    torch.testing.assert_close(seen[0].image, first.tensor[:1], atol=2e-5, rtol=0)
+    assert second.method == first.method == "hyperstyle+pti"
+    assert sum(second.quality["l2"]) < sum(first.quality["l2"])
+
+
+def test_the_published_early_stop_is_for_lpips_alone(predicted: Inversion, monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps_of(tuner: PivotalTuner, inversion: Inversion = predicted[0]) -> int:
+        seen: list[TuneStep] = []
+        tuner(crop_of(inversion), inversion, callback=seen.append)
+        return len(seen)
+
+    def near(image: Tensor, target: Tensor) -> Tensor:
+        return 0.05 + 0 * distance(image, target)
+
+    assert steps_of(PivotalTuner(PivotalTuning(steps=3), loss=near)) == 3
+    assert steps_of(PivotalTuner(PivotalTuning(steps=3, threshold=0.06), loss=near)) == 1
+    monkeypatch.setattr(optimising, "lpips_loss", lambda device: near)
+    blind = replace(predicted[0], model=replace(predicted.model, perceptual=None))
+    assert steps_of(PivotalTuner(PivotalTuning(steps=3)), blind) == 1
+
+
+def test_what_is_near_enough_at_once_keeps_the_models_parameters(predicted: Inversion) -> None:
+    found = PivotalTuner(PivotalTuning(threshold=100.0))(crop_of(predicted), predicted)
+    assert found.changes.tuned == ({}, {})
+    torch.testing.assert_close(found.tensor, predicted.tensor, atol=2e-5, rtol=0)
+    moved = PivotalTuner(QUICK)(crop_of(predicted), predicted)
+    assert len(Inversion.cat([found, moved])) == 4
+
+
+def test_locality_compares_generators_with_the_same_offsets(predicted: Inversion) -> None:
+    seen: list[TuneStep] = []
+    PivotalTuner(LOCAL, loss=distance)(crop_of(predicted)[:1], predicted[0], steps=3, callback=seen.append)
+    extra = [s.loss - s.l2 - s.perceptual for s in seen]
+    assert extra[0] == pytest.approx(0, abs=1e-6)
+    assert extra[2] > 1e-5

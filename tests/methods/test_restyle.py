@@ -104,7 +104,7 @@ def test_content_rows_are_what_the_encoder_sees(inverter: HyperStyleInverter) ->
 
 
 def test_a_model_with_its_encoder_inverts_by_it(inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
-    assert inverter.methods == ("hyperstyle", "w-encoder", "restyle-e4e")
+    assert inverter.methods[:3] == ("hyperstyle", "w-encoder", "restyle-e4e")
     inversion = inverter.invert(crops, method="restyle-e4e", align=False)
     assert inversion.method == "restyle-e4e"
     assert inversion.offset_codes is None
@@ -138,7 +138,7 @@ def test_a_model_without_other_encoders_uses_it_by_default(
     inverter: HyperStyleInverter, tiny_inverter: HyperStyleInverter, crops: list[Tensor]
 ) -> None:
     alone = carrying(tiny_inverter, encoder=None, hypernetwork=None)
-    assert alone.methods == ("restyle-e4e",)
+    assert alone.methods == ("restyle-e4e", "optimize-w", "optimize-w+", "pti")
     assert alone.invert(crops, align=False).method == "restyle-e4e"
     assert inverter.invert(crops, align=False).method == "hyperstyle"
     with pytest.raises(MethodError, match=r"no encoder to start from.*hyperstyle convert FILE --encoder W_ENCODER"):
@@ -147,7 +147,8 @@ def test_a_model_without_other_encoders_uses_it_by_default(
 
 def test_the_name_says_which_kind_of_encoder_it_is(tiny_inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
     independent = carrying(tiny_inverter, restyle=encoder(tiny_inverter.model, trunk=TRUNK, progressive=False))
-    assert independent.methods[-1] == "restyle-psp"
+    assert "restyle-psp" in independent.methods
+    assert "restyle-e4e" not in independent.methods
     assert independent.invert(crops, method="restyle-psp", align=False, steps=1).method == "restyle-psp"
     for model, name in ((independent, "restyle-e4e"), (tiny_inverter, "restyle-e4e"), (tiny_inverter, "restyle-psp")):
         message = f"'{name}' needs a ReStyle encoder of that kind.*Available: hyperstyle.*--encoder RESTYLE"

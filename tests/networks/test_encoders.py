@@ -90,3 +90,17 @@ def test_the_size_of_the_features_is_the_one_foretold(
 def test_a_trunk_that_cannot_be_built_is_refused(widths: object, blocks: object, norm: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TrunkConfig(widths, blocks, stem_kernel=3, stem_stride=1, first_stride=2, norm=norm)  # type: ignore[arg-type]
+
+
+def test_its_trunk_may_be_a_resnet_under_the_names_of_published_files() -> None:
+    encoder, x = build(backbone="resnet"), torch.randn(2, 3, 16, 24)
+    assert {name.partition(".")[0] for name in encoder.state_dict()} == {
+        "conv1",
+        "bn1",
+        "relu",
+        "body",
+        "linear",
+        "latent_avg",
+    }
+    features = encoder.body(encoder.relu(encoder.bn1(encoder.conv1(x))))
+    assert torch.equal(encoder(x), encoder.linear(features.mean((2, 3)))[:, None] + encoder.latent_avg)

@@ -31,6 +31,9 @@ _RULES = (
     ("_index", 0.0, False),
     ("kept_layers", 0.0, False),
     ("_u8", 1.0, False),  # truncation to bytes may flip by one
+    ("enlarged, of the largest", 3e-4, False),  # IDInvert: its instance normalisation enlarges rounding
+    ("passes, of the largest", 1.5e-5, False),  # ReStyle hands its rounding from pass to pass
+    ("of the largest", 3e-6, False),
     ("delta_stats", 2e-5, True),
     ("full_stats", 1e-4, True),
     ("delta_", 1e-5, False),
@@ -38,7 +41,6 @@ _RULES = (
     ("encoder_out", 1e-5, False),
     ("latents", 1e-5, False),
     ("_feats_", 1e-5, False),
-    ("of the largest", 3e-6, False),
     ("_loss", 1e-5, False),
     ("_improve", 1e-5, False),
     ("", 5e-5, False),  # pictures
@@ -73,10 +75,19 @@ class Parity:
         self.rows.append(Row(recording, array, worst, relative, allowed))
         assert worst <= allowed, f"{recording}: {array} differs by {worst:.3g}, allowed {allowed:.0e}"
 
+    def check_scaled(
+        self, recording: str, array: str, found: Tensor, expected: npt.NDArray[Any], note: str = "of the largest"
+    ) -> None:
+        """`check`, of both divided by the largest magnitude that is expected."""
+        largest = float(np.abs(expected).max())
+        self.check(recording, f"{array}, {note}", found / largest, expected / largest)
+
     def covers(self, recording: str, golden: dict[str, Any]) -> None:
         """Fails unless every array of the recording but the input was compared."""
-        seen = {row.array for row in self.rows if row.recording == recording}
-        assert not (missing := set(golden) - seen - {"input_u8"}), f"{recording}: not compared: {sorted(missing)}"
+        seen = {row.array.partition(",")[0] for row in self.rows if row.recording == recording}
+        assert not (missing := set(golden) - seen - {"input_u8", "input_crop"}), (
+            f"{recording}: not compared: {sorted(missing)}"
+        )
 
     def table(self) -> str:
         """The errors as a Markdown page."""
@@ -86,7 +97,7 @@ class Parity:
             for row in self.rows:
                 if row.recording == recording:
                     kind = " relative" if row.relative else ""
-                    lines.append(f"| {row.array} | {row.error:.2g}{kind} | {row.allowed:.0e} |")
+                    lines.append(f"| {row.array} | {row.error:.2g}{kind} | {row.allowed:g} |")
         return "\n".join(lines) + "\n"
 
 
@@ -125,10 +136,19 @@ def converted(checkpoint_maker: CheckpointMaker, tmp_path: Path) -> Converted:
 
     @contextmanager
     def make(
-        source: str, encoder: str | None = None, *, dtype: torch.dtype | None = None, **opts: Any
+        source: str,
+        encoder: str | None = None,
+        *,
+        family: str = "hyperstyle",
+        dtype: torch.dtype | None = None,
+        **opts: Any,
     ) -> Iterator[hyperstyle.HyperStyleInverter]:
         files = {"source": tmp_path / f"{source}.pt"}
-        checkpoint_maker.write(source, files["source"], **opts)
+        if family == "baselines":
+            manifest = checkpoint_maker.manifest(family, source)
+            checkpoint_maker.script("hyperinverter").make(manifest, 0, files["source"])
+        else:
+            checkpoint_maker.write(source, files["source"], **opts)
         if encoder is not None:
             files["encoder"] = checkpoint_maker.write(encoder, tmp_path / f"{encoder}.pt")
         folder = tmp_path / f"model_{source}"

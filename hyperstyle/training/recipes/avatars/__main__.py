@@ -18,6 +18,7 @@ from hyperstyle.training.recipes.avatars.data import Sets, make_data
 from hyperstyle.training.recipes.avatars.directions import make_directions
 from hyperstyle.training.recipes.avatars.encoder import train_encoder
 from hyperstyle.training.recipes.avatars.generator import train_generator
+from hyperstyle.training.recipes.avatars.hyperinverter import train_hyperinverter
 from hyperstyle.training.recipes.avatars.hypernetwork import train_hypernetwork
 from hyperstyle.training.recipes.avatars.judge import train_judge, train_perceptual
 from hyperstyle.training.recipes.avatars.package import make_package
@@ -31,9 +32,11 @@ STAGES: dict[str, Callable[[Recipe, Sets, Path], None]] = {
     "encoder": train_encoder,
     "hypernetwork": train_hypernetwork,
     "judge": train_judge,
+    "hyperinverter": train_hyperinverter,
     "package": lambda recipe, sets, run: on_first(lambda: make_package(recipe, sets, run)),
     "curves": draw_curves,
 }
+_ON_REQUEST = ("hyperinverter", "curves")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,7 +46,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for data, checkpoints, logs and the model")
     parser.add_argument(
-        "--stages", nargs="+", choices=list(STAGES), default=list(STAGES)[:-1], help="default: all but curves"
+        "--stages",
+        nargs="+",
+        choices=list(STAGES),
+        default=[name for name in STAGES if name not in _ON_REQUEST],
+        help=f"default: all but {' and '.join(_ON_REQUEST)}",
     )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     parser.add_argument("--tiny", action="store_true", help="the one-minute recipe of the tests")

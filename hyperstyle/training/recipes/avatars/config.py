@@ -34,6 +34,9 @@ class Recipe:
         hyper_code: width of its offset codes.
         hyper_widths, hyper_blocks, encoder_widths, perceptual_widths, encoder_blocks: trunks; the judge has the
             encoder's widths.
+        inverter_steps: length of HyperInverter's stage.
+        inverter_widths, inverter_blocks, inverter_hidden, inverter_channels: its trunk, of three stages or more, the
+            width of its codes and the channels of the convolutions that read the features of a layer.
         seed: of everything but the next.
         mapping_seed: of the first weights of the factor mapping (PyTorch's own default seed).
         stem: kernel and stride of the first convolution of encoder, hypernetwork and judges.
@@ -72,6 +75,11 @@ class Recipe:
     encoder_widths: tuple[int, ...] = (32, 64, 96, 128)
     perceptual_widths: tuple[int, ...] = (24, 48, 64, 96)
     encoder_blocks: tuple[int, ...] = (1, 2, 2, 2)
+    inverter_steps: int = 4000
+    inverter_widths: tuple[int, ...] = (48, 96, 128)
+    inverter_blocks: tuple[int, ...] = (1, 2, 2)
+    inverter_hidden: int = 32
+    inverter_channels: int = 32
     seed: int = 1
     mapping_seed: int = 67280421310721
     stem: tuple[int, int] = (5, 2)
@@ -108,6 +116,11 @@ class Recipe:
             encoder_widths=(16, 32),
             perceptual_widths=(16, 24),
             encoder_blocks=(1, 1),
+            inverter_steps=30,
+            inverter_widths=(16, 16, 32),
+            inverter_blocks=(1, 1, 1),
+            inverter_hidden=16,
+            inverter_channels=16,
             people=32,
             judge_steps=20,
             perceptual_steps=20,

@@ -13,11 +13,13 @@ from hyperstyle.edits import load_edits
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model_folder import write_model
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets
 from hyperstyle.training.recipes.avatars.generator import load_generator
 from hyperstyle.training.recipes.avatars.judge import load_trait_network
+from hyperstyle.training.recipes.avatars.start import finished
 
 __all__ = ["make_package"]
 
@@ -30,8 +32,8 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
     generator = load_generator(run)
     inverter = HyperStyleInverter(
         generator,
-        load_component(WEncoder, WEncoderConfig, run / "encoder" / "done", device=CPU),
-        load_component(Hypernetwork, HypernetworkConfig, run / "hypernetwork" / "done", device=CPU),
+        load_component(WEncoder, WEncoderConfig, finished(run / "encoder"), device=CPU),
+        load_component(Hypernetwork, HypernetworkConfig, finished(run / "hypernetwork"), device=CPU),
         domain=replace(DOMAINS["avatars"].at_size(recipe.generator.size), input_size=(recipe.generator.size,) * 2),
         judge=load_trait_network(run / "judge"),
         perceptual=load_trait_network(run / "perceptual"),
@@ -42,10 +44,13 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
         },
     )
     aligner = run / "aligner" if (run / "aligner").is_dir() else None
+    extra = run / "hyperinverter" / "done"
+    network = load_component(HyperInverter, HyperInverterConfig, extra, device=CPU) if extra.exists() else None
     made_for = inverter.model.generator_fingerprint
     edits = {
         name: edit.from_parts(replace(edit.info, model=made_for), *edit.parts())
         for name, edit in load_edits(run / "edits").items()
     }
-    write_model(replace(inverter.model, aligner=aligner, edits=edits), run / "model", dtype=torch.float16)
+    model = replace(inverter.model, aligner=aligner, edits=edits, hyperinverter=network)
+    write_model(model, run / "model", dtype=torch.float16)
     LOG.info("model written to %s", run / "model")

@@ -17,7 +17,7 @@ from hyperstyle.model_folder import read_model
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG
 
-__all__ = ["begin", "unpack"]
+__all__ = ["begin", "finished", "unpack"]
 
 _M = TypeVar("_M", bound=nn.Module)
 
@@ -60,3 +60,9 @@ def begin(kind: type[_M], config: Any, folder: Path) -> _M:
     if not folder.exists():
         return kind(config)
     return load_component(kind, type(config), folder, device=CPU).train().requires_grad_(True)
+
+
+def finished(folder: Path) -> Path:
+    """Where the network of a stage lies: what the stage made, else what `unpack` left, as it was in the model."""
+    done = folder / "done"
+    return done if done.exists() else folder / "start"

@@ -1,0 +1,108 @@
+"""HyperInverter files in the official layout -> the networks of its second phase."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import torch
+
+from hyperstyle.convert.filling import fill, length, trunk_config
+from hyperstyle.convert.sniff import Source
+from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.generator import GeneratorConfig, layer_table
+from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
+
+__all__ = ["FoundHyperInverter", "check_complete", "hyperinverter"]
+
+# What stands in these files beside the networks that are read, and why it is not.
+_LEFT = {
+    "w_encoder.": "its W encoder ({} tensors; the encoder's own file is read, as by the official code)",
+    "discriminator.": "its discriminator ({} tensors)",
+}
+
+
+class FoundHyperInverter(NamedTuple):
+    """A HyperInverter, and what became of the tensors of its file.
+
+    Attributes:
+        network: filled.
+        consumed: tensors that it took.
+        unread: sentences on what was left.
+    """
+
+    network: HyperInverter
+    consumed: int
+    unread: tuple[str, ...]
+
+
+def check_complete(source: Source, *, encoder: bool, generator: bool) -> None:
+    """Raises CheckpointError unless an encoder and a generator were given beside a HyperInverter file."""
+    missing = [name for name, given in (("W encoder", encoder), ("generator", generator)) if not given]
+    if missing:
+        raise CheckpointError(
+            f"{source.path} is a HyperInverter checkpoint, which is of use with its W encoder and its generator alone. "
+            f"Not given: {', '.join(missing)}. Run: hyperstyle convert {source.path.name} --encoder W_ENCODER.pt "
+            "--generator STYLEGAN2.pkl --out FOLDER"
+        )
+
+
+def hyperinverter(source: Source, generator: GeneratorConfig) -> FoundHyperInverter:
+    """The HyperInverter of a file, for a generator with these numbers, which stands in a file of its own.
+
+    Layers, widths and the size at which it looks at pictures follow from the tensors.
+
+    Raises:
+        WeightsError: see `fill`; or it was made for another generator, or predicts more than weights of convolutions.
+    """
+    where = str(source.path)
+    state = source.part("hypernet.")
+    state |= {f"w_bar_encoder.{name}": tensor for name, tensor in source.part("w_bar_encoder.").items()}
+    layers = _layers(state, generator, where)
+    appearance = source.part("w_bar_encoder.")
+    resnet = "conv1.weight" in appearance
+    if resnet:
+        trunk = trunk_config(appearance, TrunkConfig.resnet34(), stem="conv1.weight", last="conv2.weight")
+    else:
+        stem = "input_layer.0.weight"
+        trunk = trunk_config(appearance, TrunkConfig.irse50(), stem=stem, last="res_layer.3.weight")
+    first = f"weight_regressors.{layers[0].replace('.', '_')}_weight."
+    reading = [name for name in state if re.fullmatch(rf"{re.escape(first)}feature_extractor\.\d+\.weight", name)]
+    side = 32 << max(
+        1, len(reading) - 1
+    )  # the trunk divides it by 16; one convolution keeps the size, each other halves
+    config = HyperInverterConfig(
+        generator,
+        layers,
+        (side, side),
+        "resnet" if resnet else "irse",
+        trunk,
+        hidden=length(state, f"{first}w1", 0),
+        channels=length(state, f"{first}feature_extractor.0.weight", 0),
+    )
+    with torch.device("meta"):
+        empty = HyperInverter(config)
+    left = {text: len(source.part(prefix)) for prefix, text in _LEFT.items()}
+    unread = tuple(text.format(count) for text, count in left.items() if count)
+    return FoundHyperInverter(fill(empty, state, where=where), len(state), unread)
+
+
+def _layers(state: dict[str, torch.Tensor], generator: GeneratorConfig, where: str) -> tuple[str, ...]:
+    """Names of the layers that have a regressor. Raises WeightsError for one that is for nothing this generator has."""
+    found = dict.fromkeys(match[1] for name in state if (match := re.match(r"weight_regressors\.(\w+)\.", name)))
+    known = {spec.name.replace(".", "_") + "_weight": spec.name for spec in layer_table(generator)}
+    for name in found:
+        if not re.fullmatch(r"b\d+_(conv[01]|torgb)_weight", name):
+            raise WeightsError(
+                f"{where} predicts {name!r}: only HyperInverters that change the weights of convolutions are converted "
+                "(target_shape_name 'conv_without_bias')."
+            )
+        if name not in known:
+            raise WeightsError(
+                f"{where} predicts {name!r}, which a generator of {generator.size} px does not have. Give the "
+                "generator that it was trained with."
+            )
+    if not found:
+        raise WeightsError(f"{where} has no 'hypernet.weight_regressors', so it predicts nothing.")
+    return tuple(known[name] for name in found)

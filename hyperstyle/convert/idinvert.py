@@ -1,0 +1,151 @@
+"""The files of IDInvert (Zhu et al., ECCV 2020): StyleGAN, encoder and VGG16 -> the networks of this library.
+
+The StyleGAN is stored as it was trained: upsampling layers from 128 px on hold their weights as [k,k,I,O] for a fused
+transposed convolution, which turns them around, and every resolution has an output of its own, of which only the last
+is used once training is over.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hyperstyle.convert.filling import fill, length
+from hyperstyle.errors import WeightsError
+from hyperstyle.networks.idinvert import IdInvertEncoder, IdInvertEncoderConfig
+from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config, blur_filter
+from hyperstyle.networks.vgg import Vgg16, Vgg16Config
+
+__all__ = ["idinvert_encoder", "idinvert_generator", "vgg16_features"]
+
+_EPILOGUES = {
+    "bias": "convs.{n}.bias",
+    "apply_noise.weight": "convs.{n}.noise_strength",
+    "apply_noise.noise": "noises.noise_{n}",
+    "style_mod.dense.fc.weight": "convs.{n}.modulation.weight",
+    "style_mod.dense.wscale.bias": "convs.{n}.modulation.bias",
+}
+_RESIDUAL = {"conv": "shortcut.conv", "conv1": "first.conv", "conv2": "second.conv"}
+_RESIDUAL |= {"wscale1": "first.conv", "wscale2": "second.conv"}
+_RESIDUAL |= {"bn.bn": "shortcut.norm", "bn1.bn": "first.norm", "bn2.bn": "second.norm"}
+
+
+def idinvert_generator(
+    state: Mapping[str, Tensor], *, where: str = "the state"
+) -> tuple[StyleGan1, int, tuple[str, ...]]:
+    """The StyleGAN of a generator file, how many tensors it took, and the names of those that are not needed.
+
+    Its sizes follow from the tensors.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected, of a wrong shape or not finite; it is still growing (its level of
+            detail is not 0), or has another low-pass filter.
+        ConfigError: a size that `StyleGan1Config` refuses.
+    """
+    layers = 1 + max(
+        (int(found[1]) for name in state if (found := re.match(r"synthesis\.layer(\d+)\.", name))), default=0
+    )
+    depth = len([name for name in state if re.fullmatch(r"mapping\.dense\d+\.fc\.weight", name)])
+    last = (layers - 1) // 2
+    bias = "synthesis.layer{}.epilogue.bias"
+    config = StyleGan1Config(
+        size=4 << last,
+        channels=tuple(length(state, bias.format(2 * block), 0) for block in range(last + 1)),
+        latent_width=length(state, "mapping.dense0.fc.weight", 1),
+        mapping_layers=max(depth, 1),
+    )
+    if "synthesis.lod" in state and state["synthesis.lod"].count_nonzero():
+        raise WeightsError(f"{where}: the level of detail is not 0, so it is still growing. Use the final generator.")
+    ours: dict[str, Tensor] = {}
+    unread = [name for name in state if re.match(r"truncation\.truncation$|synthesis\.lod$", name)]
+    for name, tensor in state.items():
+        if found := re.fullmatch(r"synthesis\.output(\d+)\.(conv\.weight|bias)", name):
+            if int(found[1]) == last:
+                ours[f"to_rgb.{found[2].removeprefix('conv.')}"] = tensor
+            else:
+                unread.append(name)
+        elif re.fullmatch(r"synthesis\.layer\d+\.blur\.kernel", name):
+            if not torch.allclose(tensor.float(), blur_filter(), atol=1e-6):
+                raise WeightsError(f"{where}: {name!r} is another filter than [1, 2, 1], which is not converted.")
+            ours["blur"] = blur_filter()
+        elif name not in unread:
+            ours.update([_generator_tensor(name, tensor)])
+    with torch.device("meta"):
+        empty = StyleGan1(config)
+    return fill(empty, ours, where=where), len(state) - len(unread), tuple(unread)
+
+
+def _generator_tensor(name: str, tensor: Tensor) -> tuple[str, Tensor]:
+    """Our name of a tensor and its value; the name itself where there is none, which `fill` refuses."""
+    if found := re.fullmatch(r"mapping\.dense(\d+)\.fc\.weight", name):
+        return f"style.{found[1]}.weight", tensor
+    if found := re.fullmatch(r"mapping\.dense(\d+)\.wscale\.bias", name):
+        return f"style.{found[1]}.bias", tensor / math.sqrt(2)  # here the gain is on weights and biases alike
+    if found := re.fullmatch(r"synthesis\.layer(\d+)\.epilogue\.(.+)", name):
+        return _EPILOGUES.get(found[2], name).format(n=found[1]), tensor
+    if found := re.fullmatch(r"synthesis\.layer(\d+)\.conv\.weight", name):
+        return f"convs.{found[1]}.weight", tensor
+    if (found := re.fullmatch(r"synthesis\.layer(\d+)\.weight", name)) and tensor.ndim == 4:
+        return f"convs.{found[1]}.weight", tensor.permute(3, 2, 0, 1).flip(2, 3)
+    return {"truncation.w_avg": "latent_avg", "synthesis.layer0.const": "constant"}.get(name, name), tensor
+
+
+def idinvert_encoder(
+    state: Mapping[str, Tensor], rows: int, latent_width: int, input_size: tuple[int, int], *, where: str = "the state"
+) -> tuple[IdInvertEncoder, int]:
+    """The encoder of an encoder file, for [L,D] codes and crops of (height, width), and how many tensors it took.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
+        ConfigError: sides of the crop that the encoder cannot halve.
+    """
+    blocks = [int(found[1]) for name in state if (found := re.match(r"block(\d+)\.", name))]
+    last = max(blocks, default=0)
+    widths = [length(state, "block0.conv.weight", 0)]
+    widths += [length(state, f"block{n}.conv2.weight", 0) for n in range(1, last)]
+    config = IdInvertEncoderConfig(rows, latent_width, input_size, tuple(widths))
+    ours = {_encoder_name(name, last): tensor for name, tensor in state.items()}
+    with torch.device("meta"):
+        empty = IdInvertEncoder(config)
+    return fill(empty, ours, where=where), len(state)
+
+
+def _encoder_name(name: str, last: int) -> str:
+    """Our name of a tensor; the name itself where there is none."""
+    found = re.fullmatch(r"block(\d+)\.(.+)\.(\w+)", name)
+    if found is None:
+        return name
+    block, part, rest = int(found[1]), found[2], found[3]
+    if block == 0:
+        ours = {"conv": "stem.conv", "bn.bn": "stem.norm"}.get(part)
+    elif block == last:
+        ours = "norm" if part == "bn.bn" else None
+        if (part, rest) == ("fc", "weight"):
+            return "weight"
+    else:
+        ours = f"blocks.{block - 1}.{_RESIDUAL[part]}" if part in _RESIDUAL else None
+    return name if ours is None else f"{ours}.{rest}"
+
+
+def vgg16_features(state: Mapping[str, Tensor], *, where: str = "the state") -> tuple[Vgg16, int, tuple[str, ...]]:
+    """The features of IDInvert's VGG16, up to `block4_conv3`, how many tensors they took, and what was not needed.
+
+    Torchvision's VGG16, whose tensors are called `features.N.*`, is another: it wants another preprocessing.
+
+    Raises:
+        WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
+    """
+    with torch.device("meta"):
+        empty = Vgg16(Vgg16Config())
+    ours, unread = {"mean": Vgg16(Vgg16Config((1,), (1,))).mean}, []
+    for name, tensor in state.items():
+        found = re.fullmatch(r"layer(\d+)\.(weight|bias)", name)
+        if found and int(found[1]) >= len(empty.features):
+            unread.append(name)
+        else:
+            ours[f"features.{found[1]}.{found[2]}" if found else name] = tensor
+    return fill(empty, ours, where=where), len(state) - len(unread), tuple(unread)

@@ -1,0 +1,176 @@
+"""Domain-guided optimisation (IDInvert: Zhu et al., ECCV 2020, Section 3.2): codes that stay where the encoder goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.inversion import Inversion
+from hyperstyle.methods.optimising import refined
+from hyperstyle.methods.optimization import finite
+from hyperstyle.metrics import l2
+from hyperstyle.networks.generator import Generator
+
+__all__ = ["DomainGuided", "DomainGuidedRefinement", "DomainGuidedStep", "domain_guided"]
+
+
+@dataclass(frozen=True)
+class DomainGuided:
+    """Numbers of the optimisation; the defaults are the published ones.
+
+    Attributes:
+        steps: how many; 0 gives the codes of the start.
+        rate: learning rate (Adam).
+        feature_weight: of the mean squared difference of features, beside that of pixels.
+        code_weight: of the mean squared difference between the codes and what the encoder makes of their picture.
+    """
+
+    steps: int = 100
+    rate: float = 0.01
+    feature_weight: float = 5e-5
+    code_weight: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.rate <= 0:
+            raise ConfigError(f"{self.steps} steps at rate {self.rate}: expected 0 or more steps and a positive rate.")
+
+
+@dataclass(frozen=True)
+class DomainGuidedStep:
+    """What a callback of `domain_guided` sees at each step, before the codes are changed.
+
+    Attributes:
+        step: how many changes there were before: 0 at first.
+        steps: how many there will be.
+        w: [B,L,D] the codes so far.
+        image: [B,3,size,size], their pictures.
+        pixel, feature, code: [B] the three parts of the loss, without their weights.
+        losses: [B] their weighted sum.
+    """
+
+    step: int
+    steps: int
+    w: Tensor
+    image: Tensor
+    pixel: Tensor
+    feature: Tensor
+    code: Tensor
+    losses: Tensor
+
+    @property
+    def loss(self) -> float:
+        """The mean of `losses`."""
+        return self.losses.mean().item()
+
+
+@torch.enable_grad()
+def domain_guided(
+    target: Tensor,
+    w: Tensor,
+    generator: Generator,
+    encoder: nn.Module,
+    features: nn.Module,
+    settings: DomainGuided | None = None,
+    *,
+    to_input: Callable[[Tensor], Tensor],
+    callback: Callable[[DomainGuidedStep], None] | None = None,
+) -> Tensor:
+    """Finds w = argmin |x - G(w)|² + c |F(x) - F(G(w))|² + d |w - E(G(w))|² (Eq. 5).
+
+    The gradient goes through the encoder too. The pictures of a batch are optimised side by side, each as it would be
+    alone. No network changes.
+
+    Args:
+        target: x, [B,3,h,w] in [-1,1].
+        w: [B,L,D] codes to begin with, those of the encoder.
+        generator: on the device where all happens.
+        encoder: [B,3,h,w] -> [B,L,D], in eval mode.
+        features: [B,3,h,w] -> [B,...].
+        settings: None means `DomainGuided()`.
+        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        callback: called at every step.
+
+    Returns:
+        The codes [B,L,D].
+
+    Raises:
+        ConfigError: codes for another number of pictures, or a loss that is not finite.
+    """
+    settings = settings or DomainGuided()
+    if len(w) != len(target):
+        raise ConfigError(f"codes of shape {tuple(w.shape)} for {len(target)} picture(s): expected one code for each.")
+    w = w.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+    with torch.no_grad():
+        wanted = features(target)
+    optimizer = torch.optim.Adam([w], lr=settings.rate)
+    for step in range(settings.steps):
+        image = generator(w)
+        seen = to_input(image)
+        pixel, feature, code = l2(seen, target), _distance(features(seen), wanted), _distance(encoder(seen), w)
+        losses = finite(pixel + settings.feature_weight * feature + settings.code_weight * code, len(target), step)
+        if callback is not None:
+            parts = (part.detach() for part in (image, pixel, feature, code, losses))
+            callback(DomainGuidedStep(step, settings.steps, w.detach().clone(), *parts))
+        optimizer.zero_grad()
+        torch.autograd.backward(losses.sum(), inputs=[w])
+        optimizer.step()
+    return w.detach()
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    """[B] mean squared difference of each picture."""
+    return (a - b).square().flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class DomainGuidedRefinement:
+    """`domain_guided` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
+
+    Attributes:
+        settings: numbers of the optimisation; the `steps` of a call come before theirs.
+        features: pictures [B,3,h,w] -> features, for the loss; None is the model's VGG16.
+    """
+
+    settings: DomainGuided = field(default_factory=DomainGuided)
+    features: nn.Module | None = None
+
+    def __call__(
+        self,
+        crop: Tensor,
+        inversion: Inversion,
+        *,
+        steps: int | None = None,
+        callback: Callable[..., None] | None = None,
+    ) -> Inversion:
+        """Takes `steps` steps (100 by default) from the inversion's codes; the callback sees a `DomainGuidedStep`.
+
+        Raises:
+            MethodError: the model lacks the encoder or the features; the inversion has offsets, style edits or other
+                changes, which this method does not see; or a picture is too much for the memory.
+            ConfigError: a negative number of steps, or a model in half precision.
+            ImageError: crops that are not finite.
+        """
+        model = inversion.model
+        encoder, features = model.idinvert, self.features or model.vgg16
+        if encoder is None or features is None:
+            lacks = "encoder of IDInvert" if encoder is None else "VGG16, whose features are a part of the loss"
+            raise MethodError(
+                f"this model has no {lacks}. Convert its files again: hyperstyle convert GENERATOR.pth --encoder "
+                "ENCODER.pth --vgg VGG16.pth --out FOLDER."
+            )
+        if inversion.offset_codes is not None or inversion.style_offsets or inversion.changes:
+            raise MethodError("IDInvert refines codes without offsets: start from Inversion.initial.")
+        settings = self.settings if steps is None else replace(self.settings, steps=steps)
+
+        def optimise(target: Tensor, one: Inversion) -> Inversion:
+            seen = model.domain.seen
+            w = domain_guided(
+                target, one.w, model.generator, encoder, features, settings, to_input=seen, callback=callback
+            )
+            return replace(one, w=w)
+
+        return refined("idinvert", self, crop, inversion, optimise)

@@ -1,0 +1,184 @@
+"""What the refinements that optimise share: their loss, what they draw, and batches that fit into the memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hyperstyle import metrics
+from hyperstyle.errors import ConfigError, MemoryWarning, MethodError, MissingDependencyError
+from hyperstyle.inversion import Inversion, Refinement
+from hyperstyle.methods.optimization import ImageLoss, check_target
+from hyperstyle.model import Model
+from hyperstyle.networks.generator import Generator
+from hyperstyle.synthesis import generators, lazy_offsets
+
+__all__ = ["beside_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refined"]
+
+
+# ---- losses ----
+
+
+def perceptual_loss(model: Model) -> ImageLoss:
+    """The distance of the model's perceptual network, or LPIPS where it has none. Never that of its judge.
+
+    Raises:
+        MissingDependencyError, MethodError: what `lpips_loss` raises.
+    """
+    network = model.perceptual
+    if network is None:
+        return lpips_loss(model.device)
+    return lambda image, target: metrics.perceptual(image.float(), target.float(), network)
+
+
+def lpips_loss(device: torch.device) -> ImageLoss:
+    """LPIPS (Zhang et al., CVPR 2018) with AlexNet, whose weights torchvision fetches when it is first used.
+
+    Raises:
+        MissingDependencyError: lpips or torchvision is not installed.
+        MethodError: the weights are not there and cannot be fetched.
+    """
+    try:
+        import lpips
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"optimising needs LPIPS for a model without a perceptual network, and a package is missing ({error}). "
+            "Run: pip install lpips torchvision. Or pass loss=..., a function (picture, target) -> [B]."
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lpips builds its trunk with arguments that torchvision calls deprecated
+            network = lpips.LPIPS(net="alex", verbose=False)
+    except (OSError, RuntimeError) as error:
+        raise MethodError(
+            f"LPIPS needs the weights of AlexNet, and torchvision cannot fetch them ({error}). Put "
+            f"alexnet-owt-7be5be79.pth into {torch.hub.get_dir()}/checkpoints, or pass loss=..., a function (picture, "
+            "target) -> [B]."
+        ) from error
+    network = network.to(device).eval().requires_grad_(False)
+
+    def loss(image: Tensor, target: Tensor) -> Tensor:
+        found: Tensor = network(image.float(), target.float())
+        return found.flatten()
+
+    return loss
+
+
+def beside_l2(loss: ImageLoss, weight: float = 1.0) -> ImageLoss:
+    """weight * L2 + the loss."""
+    return lambda image, target: weight * metrics.l2(image.float(), target.float()) + loss(image, target)
+
+
+# ---- pictures ----
+
+
+def draw(inversion: Inversion, *, plain_noise: bool = False, generator: Generator | None = None) -> Tensor:
+    """The generator's pictures [B,3,size,size] of all that the inversion has; gradients flow to whatever needs them.
+
+    Args:
+        inversion: with the codes, offset codes and noise maps to draw.
+        plain_noise: leave noise out.
+        generator: in place of the pictures' own generators.
+    """
+    model, changes, count = inversion.model, inversion.changes, len(inversion)
+    own = [(slice(0, count), generator)] if generator is not None else list(generators(model, changes, count))
+    parts = []
+    for group, one in own:
+        styles = one.styles(inversion.w[group])
+        for name, change in inversion.style_offsets.items():
+            styles[name] = styles[name] + change[group]
+        codes, residuals = (
+            None if c is None else c.apply(lambda t, group=group: t[group])  # type: ignore[misc]
+            for c in (inversion.offset_codes, changes.residuals)
+        )
+        noise = tuple(maps[group] for maps in changes.noise)
+        image = one.synthesize(
+            styles,
+            lazy_offsets(codes, model.hypernetwork),
+            residuals=lazy_offsets(residuals, model.hyperinverter),
+            noise="none" if plain_noise else noise or "const",
+            modulation="activations",
+        )
+        parts.append(image)
+    return torch.cat(parts)
+
+
+# ---- the frame of a refinement ----
+
+
+def refined(
+    name: str,
+    refinement: Refinement,
+    crop: Tensor,
+    inversion: Inversion,
+    optimise: Callable[[Tensor, Inversion], Inversion],
+) -> Inversion:
+    """What `optimise` makes of crops and inversion, checked before and measured after.
+
+    Args:
+        name: of the method; it is added to that of the inversion.
+        refinement: what `Inversion.refine` continues with.
+        crop: [B,3,h,w] in [-1,1].
+        inversion: of these crops.
+        optimise: (crops, inversion) -> inversion; called again with halves where the memory is too small.
+
+    Raises:
+        ImageError: a crop with values that are not finite.
+        ConfigError: a model in half precision.
+        MethodError: not even one picture fits into the memory.
+    """
+    model = inversion.model
+    if torch.finfo(model.dtype).bits < 32:
+        raise ConfigError(
+            f"method {name!r} with a model in {model.dtype}: small steps vanish there. Load it with dtype=None."
+        )
+    check_target(crop)
+    method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
+    found = in_parts(optimise, crop.to(model.device, model.dtype), inversion, name)
+    return replace(found, crop=crop.to(model.device), method=method, quality={}, refinement=refinement).measured()
+
+
+def in_parts(
+    optimise: Callable[[Tensor, Inversion], Inversion], crop: Tensor, inversion: Inversion, name: str
+) -> Inversion:
+    """What `optimise` makes of all pictures together or, where the memory is too small for that, of halves of them.
+
+    Warns:
+        MemoryWarning: at each split.
+
+    Raises:
+        MethodError: the memory is too small for one picture.
+    """
+    try:
+        return optimise(crop, inversion)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        if len(inversion) == 1:
+            raise MethodError(
+                f"method {name!r} ran out of memory with a single picture on {crop.device}. Free some, use another "
+                "device, or a method that needs less."
+            ) from error
+    # Out of the handler: the error's traceback held the tensors that filled the memory.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(inversion) // 2
+    warnings.warn(
+        f"{len(inversion)} pictures of method {name!r} did not fit into the memory of {crop.device} together and start "
+        f"again as {half} and {len(inversion) - half}. A smaller batch_size saves the time of the failed attempt.",
+        MemoryWarning,
+        stacklevel=2,
+    )
+    parts: Sequence[slice] = (slice(None, half), slice(half, None))
+    return Inversion.cat([in_parts(optimise, crop[part], inversion[part], name) for part in parts])
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has a class for it; the CPU's allocator and Apple's GPU only say so."""
+    text = str(error).lower()
+    told = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in told)

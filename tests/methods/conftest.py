@@ -1,0 +1,59 @@
+"""A tiny model that has the networks of every method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from hyperstyle.inverter import HyperStyleInverter
+
+
+@pytest.fixture(scope="session")
+def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
+    """The tiny model with noise that is seen, all encoders, a HyperInverter and a perceptual network."""
+    from hyperstyle.inverter import HyperStyleInverter
+    from hyperstyle.networks.backbones import TrunkConfig
+    from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
+    from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
+    from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+    from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+
+    torch.manual_seed(5)
+    model = tiny_inverter.model
+    rows, size = model.generator.config.rows, model.domain.input_size
+    trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+    three = TrunkConfig((8, 8, 16), (1, 1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+    encoders = {
+        name: PyramidEncoder(PyramidEncoderConfig(rows, 16, size, trunk=three, progressive=name == "e4e"))
+        for name in ("e4e", "psp")
+    }
+    parts = {
+        **encoders,
+        "restyle": RestyleEncoder(RestyleEncoderConfig(rows, 16, size, trunk=trunk)),
+        "hyperinverter": HyperInverter(
+            HyperInverterConfig(model.generator.config, ("b8.conv1", "b16.conv0"), size, trunk=three, hidden=4)
+        ),
+        "perceptual": TraitNetwork(TraitNetworkConfig(("age",), trunk, 32, 8)),
+    }
+    for part in parts.values():
+        part.eval().requires_grad_(False)
+    noisy = {
+        name: torch.full_like(value, 0.3)
+        for name, value in model.generator.named_parameters()
+        if name.endswith("noise.weight")
+    }
+    made = HyperStyleInverter.__new__(HyperStyleInverter)
+    made._model = replace(model, generator=model.generator.with_parameters(noisy), **parts)
+    made.aligner = tiny_inverter.aligner
+    return made
+
+
+@pytest.fixture(scope="session")
+def crops() -> list[Tensor]:
+    """Two pictures."""
+    return list(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(7)) * 2 - 1)

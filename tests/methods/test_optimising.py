@@ -1,0 +1,202 @@
+"""What the optimising refinements share: losses, pictures of whole inversions, batches that do not fit."""
+
+from __future__ import annotations
+
+import math
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle import metrics
+from hyperstyle.errors import ConfigError, ImageError, MemoryWarning, MethodError, MissingDependencyError
+from hyperstyle.inversion import Inversion, Refinement
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods import optimising
+from hyperstyle.methods.offset_codes import OffsetCodeTuner
+from hyperstyle.methods.offset_optimization import OffsetTuner
+from hyperstyle.methods.optimising import draw, lpips_loss, perceptual_loss
+from hyperstyle.methods.optimization import Projection
+from hyperstyle.methods.projector import Projector
+from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
+
+
+def l1(image: Tensor, target: Tensor) -> Tensor:
+    return (image - target).abs().mean((1, 2, 3))
+
+
+TUNERS: dict[str, Callable[..., Refinement]] = {
+    "optimize-w": lambda **options: Projector(Projection(steps=2, samples=50), **options),
+    "pti": lambda **options: PivotalTuner(PivotalTuning(steps=2), **options),
+    "offsets": lambda **options: OffsetTuner(steps=2, **options),
+    "offset-codes": lambda **options: OffsetCodeTuner(steps=2, **options),
+}
+
+
+@pytest.fixture(params=list(TUNERS))
+def tuner(request: pytest.FixtureRequest) -> Callable[..., Refinement]:
+    return TUNERS[request.param]
+
+
+@pytest.fixture(scope="module")
+def begun(able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
+    return able.invert([*crops, crops[0].flip(2)], method="hyperstyle", align=False)
+
+
+def crop_of(inversion: Inversion) -> Tensor:
+    assert inversion.crop is not None
+    return inversion.crop
+
+
+# ---- bad input ----
+
+
+def test_a_crop_that_is_not_finite_is_refused_before_the_first_step(
+    tuner: Callable[..., Refinement], begun: Inversion
+) -> None:
+    broken = crop_of(begun).clone()
+    broken[1, 0, 3, 3] = math.nan
+    seen: list[object] = []
+    with pytest.raises(ImageError, match="1 of the 9216 values"):
+        tuner()(broken, begun, callback=seen.append)
+    assert not seen
+
+
+def test_negative_steps_are_refused(tuner: Callable[..., Refinement], begun: Inversion) -> None:
+    with pytest.raises(ConfigError, match="-1"):
+        tuner()(crop_of(begun), begun, steps=-1)
+
+
+def test_half_precision_is_refused(tuner: Callable[..., Refinement], begun: Inversion) -> None:
+    rough = types.SimpleNamespace(**{**vars(begun.model), "dtype": torch.bfloat16, "device": torch.device("cpu")})
+    with pytest.raises(ConfigError, match=r"bfloat16.*dtype=None"):
+        tuner(loss=l1)(crop_of(begun), replace(begun, model=rough))
+
+
+# ---- losses ----
+
+
+def test_any_loss_can_be_passed_in(tuner: Callable[..., Refinement], begun: Inversion) -> None:
+    sizes: list[int] = []
+
+    def loss(image: Tensor, target: Tensor) -> Tensor:
+        sizes.append(len(image))
+        return l1(image, target)
+
+    blind = replace(begun, model=replace(begun.model, perceptual=None))
+    found = tuner(loss=loss)(crop_of(begun), blind, steps=3)
+    assert sum(sizes) == 9
+    assert found.quality["l2"] != begun.quality["l2"]
+
+
+def test_the_loss_is_the_perceptual_network_and_never_the_judge(begun: Inversion) -> None:
+    network = begun.model.perceptual
+    assert network is not None
+    a, b = crop_of(begun)[:2], crop_of(begun)[1:]
+    assert torch.equal(perceptual_loss(begun.model)(a, b), metrics.perceptual(a, b, network))
+    judged = replace(begun.model, perceptual=None, judge=network)
+    called: list[torch.device] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optimising, "lpips_loss", lambda device: called.append(device) or l1)
+        assert perceptual_loss(judged) is l1
+    assert called == [torch.device("cpu")]
+
+
+class Lpips(torch.nn.Module):
+    """Has the form of lpips.LPIPS."""
+
+    def __init__(self, net: str, verbose: bool) -> None:
+        super().__init__()
+        warnings.warn("an argument is deprecated", UserWarning, stacklevel=2)
+        self.scale = torch.nn.Parameter(torch.tensor({"alex": 2.0}[net]))
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.scale * (a - b).abs().mean((1, 2, 3), keepdim=True)
+
+
+def test_lpips_is_one_number_for_each_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Lpips))
+    a = torch.zeros(3, 3, 8, 8, requires_grad=True)
+    found = lpips_loss(torch.device("cpu"))(a, torch.ones(3, 3, 8, 8))
+    assert found.tolist() == [2.0, 2.0, 2.0]
+    found.sum().backward()
+    assert a.grad is not None
+
+
+def test_without_lpips_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install lpips torchvision.*loss="):
+        lpips_loss(torch.device("cpu"))
+
+
+def test_without_a_network_the_error_says_where_the_weights_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=refuse))
+    with pytest.raises(MethodError, match=r"no route to host.*alexnet-owt-7be5be79\.pth into .*checkpoints.*loss="):
+        lpips_loss(torch.device("cpu"))
+
+
+# ---- pictures ----
+
+
+@pytest.mark.parametrize("method", ["hyperstyle", "hyperinverter", "optimize-w", "e4e+pti", "w-encoder+offsets"])
+def test_what_is_drawn_is_what_the_inversion_shows(able: HyperStyleInverter, crops: list[Tensor], method: str) -> None:
+    steps = 1 if method == "hyperinverter" else 2
+    inversion = able.invert(crops, method=method, steps=steps, align=False).edit("age", 0.5)
+    names = {"b8.conv1": torch.full((2, 16), 0.1)}
+    inversion = replace(inversion, style_offsets=names)
+    torch.testing.assert_close(draw(inversion), inversion.tensor, atol=2e-5, rtol=0)
+
+
+def test_gradients_flow_to_codes(begun: Inversion) -> None:
+    w = begun.w.clone().requires_grad_()
+    draw(replace(begun, w=w)).square().sum().backward()
+    assert w.grad is not None
+    assert (w.grad.flatten(1).abs().sum(1) > 0).all()
+
+
+# ---- memory ----
+
+
+def starved(most: int, error: type[RuntimeError] = torch.cuda.OutOfMemoryError) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss for which more than `most` pictures at once are too many."""
+
+    def loss(image: Tensor, target: Tensor) -> Tensor:
+        if len(image) > most:
+            raise error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return l1(image, target)
+
+    return loss
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("name", ["optimize-w", "offsets", "offset-codes"])
+def test_a_batch_that_does_not_fit_is_split_with_a_note(name: str, begun: Inversion, error: type[RuntimeError]) -> None:
+    with pytest.warns(MemoryWarning, match=rf"of method '{name}' did not fit") as noted:
+        found = TUNERS[name](loss=starved(1, error))(crop_of(begun), begun, steps=3)
+    splits = [str(note.message).partition("start again as ")[2].partition(".")[0] for note in noted]
+    assert splits == ["1 and 2", "1 and 1"]
+    whole = TUNERS[name](loss=l1)(crop_of(begun), begun, steps=3)
+    torch.testing.assert_close(found.tensor, whole.tensor, atol=1e-4, rtol=0)
+    assert found.quality["l2"] == pytest.approx(whole.quality["l2"], abs=1e-4)
+
+
+def test_one_picture_that_does_not_fit_is_an_error_of_ours(tuner: Callable[..., Refinement], begun: Inversion) -> None:
+    with pytest.raises(MethodError, match="ran out of memory with a single picture on cpu"):
+        tuner(loss=starved(0))(crop_of(begun)[:1], begun[0])
+
+
+def test_other_errors_stay_what_they_are(begun: Inversion) -> None:
+    def broken(image: Tensor, target: Tensor) -> Tensor:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        OffsetTuner(loss=broken)(crop_of(begun), begun)

@@ -1,0 +1,100 @@
+"""The projector as a refinement: codes from where they are, noise maps kept or not, other changes drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle import metrics
+from hyperstyle.errors import ConfigError
+from hyperstyle.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss
+from hyperstyle.methods.optimization import Projection, ProjectStep, project
+from hyperstyle.methods.projector import Projector
+
+QUICK = Projection(steps=15, rate=0.05, samples=50)
+PLUS = replace(QUICK, space="w+")
+
+
+@pytest.fixture(scope="module")
+def begun(able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
+    return able.invert(crops, method="w-encoder", align=False)
+
+
+def run(inversion: Inversion, projector: Projector, steps: int | None = None) -> tuple[list[ProjectStep], Inversion]:
+    seen: list[ProjectStep] = []
+    assert inversion.crop is not None
+    return seen, projector(inversion.crop, inversion, steps=steps, callback=seen.append)
+
+
+def test_it_finds_what_project_finds(begun: Inversion) -> None:
+    model, crop = begun.model, begun.crop
+    assert crop is not None
+    loss = beside_l2(perceptual_loss(model))
+    expected = project(crop, model.generator, loss, QUICK, to_input=model.domain.seen, start=begun.w)
+    seen, found = run(begun, Projector(QUICK))
+    assert torch.equal(found.w, expected.w)
+    assert expected.noise is not None
+    assert all(torch.equal(a, b) for a, b in zip(found.changes.noise, expected.noise, strict=True))
+    assert [s.step for s in seen] == list(range(15))
+    assert found.method == "w-encoder+optimize-w"
+
+
+@pytest.mark.parametrize("settings", [QUICK, PLUS])
+def test_the_picture_comes_nearer_to_the_crop(begun: Inversion, settings: Projection) -> None:
+    seen, found = run(begun, Projector(settings, loss=metrics.l2))
+    assert found.crop is not None
+    after = metrics.l2(begun.model.domain.to_input(found.tensor), found.crop)
+    assert (after < seen[0].losses).all()
+    rows_differ = not torch.equal(found.w[:, 0], found.w[:, 1])
+    assert rows_differ == (settings.space == "w+")
+
+
+def test_the_published_loss_stands_alone_and_the_models_own_beside_l2(begun: Inversion) -> None:
+    first = {
+        weight: run(begun, Projector(QUICK, loss=metrics.l1, l2=weight), steps=1)[0][0].losses
+        for weight in (None, 0.0, 1.0)
+    }
+    assert torch.equal(first[None], metrics.l1(*first_pair(begun)))
+    assert torch.equal(first[None], first[0.0])
+    assert (first[1.0] > first[0.0]).all()
+
+
+def first_pair(begun: Inversion) -> tuple[Tensor, Tensor]:
+    seen, _ = run(begun, Projector(QUICK, loss=metrics.l1), steps=1)
+    assert begun.crop is not None
+    return seen[0].image, begun.crop
+
+
+def test_noise_maps_are_kept_where_they_are_wanted_and_seen(
+    begun: Inversion, tiny_inverter: HyperStyleInverter
+) -> None:
+    assert len(run(begun, Projector(QUICK))[1].changes.noise) == 7
+    assert run(begun, Projector(QUICK, keep_noise=False))[1].changes.noise == ()
+    assert run(begun, Projector(replace(QUICK, optimise_noise=False)))[1].changes.noise == ()
+    silent = replace(begun, model=replace(begun.model, generator=tiny_inverter.model.generator))
+    assert run(silent, Projector(QUICK))[1].changes.noise == (), "no layer of this generator adds any noise"
+
+
+def test_it_goes_on_with_the_noise_maps_and_offsets_that_are_there(
+    able: HyperStyleInverter, crops: list[Tensor]
+) -> None:
+    first = able.invert(crops, method="hyperstyle+optimize-w", steps=4, align=False)
+    assert first.changes.noise
+    seen, more = run(first, Projector(replace(QUICK, initial_noise=0.0)), steps=2)
+    torch.testing.assert_close(seen[0].image, draw(first), atol=1e-5, rtol=0)
+    assert more.offset_codes is first.offset_codes
+    plain = run(first, Projector(replace(QUICK, optimise_noise=False)), steps=1)[1]
+    assert plain.changes is not first.changes
+    assert plain.changes.noise == first.changes.noise, "kept though not optimised"
+
+
+def test_codes_of_several_rows_need_the_space_of_several_rows(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    begun = able.invert(crops, method="e4e", align=False)
+    with pytest.raises(ConfigError, match=r"space='w\+'"):
+        run(begun, Projector(QUICK))
+    assert run(begun, Projector(PLUS))[1].method == "e4e+optimize-w+"

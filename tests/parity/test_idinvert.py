@@ -1,0 +1,83 @@
+"""IDInvert with seeded weights against recordings of the official code.
+
+Its codes are some ten times as large as usual with these weights, and the pictures repeat the rounding of the codes
+enlarged. Adam's first steps go by the sign of each gradient, which rounding turns where it is next to nothing, so the
+optimisation is compared in float64: what is left is the rounding of the recording.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.convert.idinvert import idinvert_encoder, idinvert_generator, vgg16_features
+from hyperstyle.images import load_image, to_tensor
+from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedStep, domain_guided
+
+if TYPE_CHECKING:
+    from conftest import CheckpointMaker
+    from parity.conftest import Parity
+
+ENLARGED = "enlarged, of the largest"  # names the tolerance
+
+pytestmark = [pytest.mark.reference, pytest.mark.slow]
+
+
+def test_three_steps_equal_the_recording(checkpoint_maker: CheckpointMaker, parity: Parity) -> None:
+    name = "idinvert_256"
+    reference = checkpoint_maker.reference
+    with np.load(reference / "baselines" / "golden" / f"{name}_seed0.npz") as file:
+        golden = dict(file)
+    del golden["log"]  # the losses once more, in words
+    crop = to_tensor(load_image(reference / "hyperinverter" / "golden" / "face_256.png"))[None]
+    assert torch.equal(crop[0, :, 112:144, 112:144], torch.from_numpy(golden["input_crop"]))
+
+    def state(part: str) -> dict[str, Tensor]:
+        manifest = checkpoint_maker.manifest("baselines", f"idinvert_{part}_256")
+        drawn: dict[str, Tensor] = checkpoint_maker.script("hyperinverter").build(manifest, 0)
+        return drawn
+
+    generator, *_ = idinvert_generator(state("generator"))
+    encoder, _ = idinvert_encoder(state("encoder"), 14, 512, (256, 256))
+    features, *_ = vgg16_features(state("vgg16"))
+    w = encoder(crop)
+    parity.check_scaled(name, "init_code", w[0], golden["init_code"])
+    _check_picture(parity, name, "init", generator(w), golden)
+
+    steps: list[DomainGuidedStep] = []
+    gradients: list[Tensor] = []
+
+    def watch(_: object, codes: tuple[Tensor, ...]) -> None:
+        hook.remove()  # at every step these are the same codes
+        codes[0].register_hook(gradients.append)
+
+    hook = generator.register_forward_pre_hook(watch)
+    found = domain_guided(
+        crop.double(),
+        torch.from_numpy(golden["init_code"])[None].double(),
+        generator.double(),
+        encoder.double(),
+        features.double(),
+        DomainGuided(steps=3),
+        to_input=lambda image: image,
+        callback=steps.append,
+    )
+    norms = torch.stack([gradient[0].norm(dim=1) for gradient in gradients])
+    losses = torch.stack([torch.cat([step.pixel, step.feature, step.code]) for step in steps])
+    for array, values, note in (("losses", losses, "of the largest"), ("grad_norms", norms, ENLARGED)):
+        parity.check(name, f"{array}, {note}", values / torch.from_numpy(golden[array]), np.ones(values.shape))
+    codes = torch.cat([steps[1].w, steps[2].w, found])
+    parity.check_scaled(name, "codes", codes, golden["codes"], ENLARGED)
+    _check_picture(parity, name, "final", generator(found), golden)
+    parity.covers(name, golden)
+
+
+def _check_picture(parity: Parity, name: str, stage: str, image: Tensor, golden: dict[str, np.ndarray]) -> None:
+    pooled, centre = F.adaptive_avg_pool2d(image, 128)[0], image[0, :, 96:160, 96:160]
+    parity.check_scaled(name, f"{stage}_image", pooled, golden[f"{stage}_image"], ENLARGED)
+    parity.check_scaled(name, f"{stage}_crop", centre, golden[f"{stage}_crop"], ENLARGED)
