@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from hyperstyle.edits import Edit
-from hyperstyle.errors import EditError, EditWarning, did_you_mean
+from hyperstyle.edits import Edit, EditInfo
+from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean
 from hyperstyle.model import Model
 from hyperstyle.networks.changes import Changes
+from hyperstyle.networks.generator_config import LayerSpec
 from hyperstyle.synthesis import styles_of
 
 __all__ = ["Strength", "apply_edit", "check_model", "find_edit", "numbers", "text_edit"]
@@ -25,19 +26,27 @@ def find_edit(model: Model, edit: str | Edit) -> Edit:
         if edit not in model.edits:
             raise EditError(f"no edit named {edit!r} in this model. {did_you_mean(edit, model.edits)}")
         return model.edits[edit]
-    if not isinstance(edit, Edit):
-        raise EditError(f"{edit!r} is no edit: expected a name, or an object with `info` that can be called.")
+    if not isinstance(edit, Edit) or not isinstance(edit.info, EditInfo):
+        raise EditError(
+            f"{edit!r} is no edit: expected a name, or an object with an EditInfo as `info` that can be called."
+        )
     return edit
 
 
-def text_edit(model: Model, text: str, *, neutral: str, beta: float) -> Edit:
-    """The edit towards a description. Raises EditError where the model has no statistics for texts."""
+def text_edit(model: Model, text: str | None, neutral: str | None = None, beta: float | None = None) -> Edit:
+    """The edit from `neutral` ("a face") towards a description, of channels above `beta` (0.13).
+
+    Raises:
+        EditError: the model has no statistics for texts, or there is no description.
+    """
+    if text is None:
+        raise EditError("neutral and beta belong to an edit in words: pass text= as well, or leave them out.")
     if model.text is None:
         raise EditError(
             f"edit(text={text!r}): this model has no statistics of its channels to find words by. Make them with "
             "`hyperstyle fit styleclip`, or pass the published ones: HyperStyleInverter(..., text=StyleClip(...))."
         )
-    return model.text(text, neutral=neutral, beta=beta)
+    return model.text(text, neutral="a face" if neutral is None else neutral, beta=0.13 if beta is None else beta)
 
 
 def numbers(edit: Edit, strength: Strength) -> list[float]:
@@ -110,41 +119,69 @@ def apply_edit(
         changes: of the pictures' generators.
 
     Returns:
-        `w` and style offsets after the edit.
+        `w` and style offsets after the edit. An edit that moves none of the layers is an EditWarning.
 
     Raises:
-        EditError: the edit does not fit the codes, or returns something of another shape.
-        ConfigError: a layer that is not there.
+        EditError: the edit does not fit the codes, or returns something of another shape or that is not finite.
+        ConfigError: no layers, or one that is not there.
     """
-    chosen = None if layers is None else [model.generator.layer(layer) for layer in layers]
-    with torch.no_grad():
+    chosen = None if layers is None else _layers(model, layers)
+    with torch.no_grad():  # it is given copies: one of somebody's own may change them
         if edit.info.space == "w":
-            moved = edit(w, strengths)
+            moved = edit(w.clone(), strengths)
             if not isinstance(moved, Tensor) or moved.shape != w.shape:
                 raise EditError(f"edit {edit.info.name!r} returned {_kind(moved)} for codes {tuple(w.shape)}.")
+            moved = _finite(edit, moved.to(w))
             if chosen is not None:
                 rows = sorted({spec.row for spec in chosen})
-                moved, edited = w.clone(), moved
+                edited, moved = moved, w.clone()
                 moved[:, rows] = edited[:, rows]
+                if torch.equal(moved, w) and not torch.equal(edited, w):
+                    _warn_of_nothing(edit, chosen)
             return moved, dict(style_offsets)
         before = styles_of(model, w, changes or Changes())
         before.update({name: before[name] + change for name, change in style_offsets.items()})
-        after = edit(dict(before), strengths)
+        given = {name: style.clone() for name, style in before.items()}
+        after = edit(dict(given), strengths)
     if not isinstance(after, Mapping) or after.keys() != before.keys():
         raise EditError(f"edit {edit.info.name!r} returned {_kind(after)}: expected the styles of all layers by name.")
-    names = list(before) if chosen is None else [spec.name for spec in chosen]
+    moving = [name for name in before if after[name] is not given[name] or not torch.equal(given[name], before[name])]
+    names = moving if chosen is None else [name for name in moving if name in {spec.name for spec in chosen}]
+    if moving and not names and chosen is not None:
+        _warn_of_nothing(edit, chosen)
     offsets = dict(style_offsets)
     for name in names:
-        if after[name] is before[name]:
-            continue
-        if after[name].shape != before[name].shape:
+        style = after[name]
+        if not isinstance(style, Tensor) or style.shape != before[name].shape:
             raise EditError(
-                f"edit {edit.info.name!r} returned {_kind(after[name])} for the style of {name}, which is "
+                f"edit {edit.info.name!r} returned {_kind(style)} for the style of {name}, which is "
                 f"{tuple(before[name].shape)}."
             )
-        change = after[name] - before[name]
+        change = _finite(edit, style.to(before[name])) - before[name]
         offsets[name] = offsets[name] + change if name in offsets else change
     return w, offsets
+
+
+def _layers(model: Model, layers: Sequence[str | int]) -> list[LayerSpec]:
+    """The layers of these names or indexes. Raises ConfigError for none, or one that is not there."""
+    if isinstance(layers, str) or not layers:
+        raise ConfigError(f'layers={layers!r}: expected a list of one or more, ["b8.conv0"], or None for all.')
+    return [model.generator.layer(layer) for layer in layers]
+
+
+def _finite(edit: Edit, codes: Tensor) -> Tensor:
+    if not torch.isfinite(codes).all():
+        raise EditError(f"edit {edit.info.name!r} made codes that are not finite. Give a smaller strength.")
+    return codes
+
+
+def _warn_of_nothing(edit: Edit, layers: Sequence[LayerSpec]) -> None:
+    names = ", ".join(spec.name for spec in layers)
+    warnings.warn(
+        f"edit {edit.info.name!r} moves other layers than {names}: limited to these it changes nothing.",
+        EditWarning,
+        stacklevel=5,
+    )
 
 
 def _kind(value: object) -> str:

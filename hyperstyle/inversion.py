@@ -137,11 +137,12 @@ class Inversion:
             first._same_model(part)
         crops = [p.crop for p in parts if p.crop is not None]
         before = [p.unedited or p for p in parts]
+        measured = [k for k in first.quality if all(k in p.quality for p in parts)]
         return replace(
             first._with(State.cat([p._state for p in parts])),
             crop=torch.cat(crops) if len(crops) == len(parts) else None,
             sources=tuple(s for p in parts for s in p.sources),
-            quality={k: tuple(v for p in parts for v in p.quality[k]) for k in first.quality},
+            quality={k: tuple(v for p in parts for v in p.quality[k]) for k in measured},
             unedited=cls.cat(before) if any(p.unedited for p in parts) else None,
             intermediates=tuple(torch.cat(list(t)) for t in zip(*(p.intermediates for p in parts), strict=True)),
             failures=(),
@@ -199,8 +200,8 @@ class Inversion:
         strength: Strength = 1.0,
         *,
         text: str | None = None,
-        neutral: str = "a face",
-        beta: float = 0.13,
+        neutral: str | None = None,
+        beta: float | None = None,
         layers: Sequence[str | int] | None = None,
         other_model: bool = False,
         **named: Strength,
@@ -213,8 +214,8 @@ class Inversion:
                 strengths of one picture next to each other.
             text: what the picture should look like, instead of an edit (StyleCLIP's global directions, Patashnik et
                 al., ICCV 2021, Section 6); the model needs statistics for it.
-            neutral: what it looks like now, in words that differ from `text` only in what should change.
-            beta: channels of less relevance, 0 to 1, stay as they are.
+            neutral: what it looks like now, in words that differ from `text` only in what should change; "a face".
+            beta: channels of less relevance, 0 to 1, stay as they are; 0.13.
             layers: limits the edit to these; in W to the rows that feed them.
             other_model: apply an edit that was made for another generator all the same, with a warning.
             named: several edits at once, `edit(age=2, smile=1)`.
@@ -225,8 +226,8 @@ class Inversion:
             ConfigError: a layer that is not there.
         """
         wanted: list[tuple[str | Edit, Strength]] = [] if edit is None else [(edit, strength)]
-        if text is not None:
-            wanted.append((editing.text_edit(self.model, text, neutral=neutral, beta=beta), strength))
+        if text is not None or neutral is not None or beta is not None:
+            wanted.append((editing.text_edit(self.model, text, neutral, beta), strength))
         wanted += list(named.items())
         if not wanted:
             raise EditError('no edit was given. Name one, as in edit("age", 2) or edit(age=2).')

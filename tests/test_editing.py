@@ -71,9 +71,66 @@ def test_an_edit_can_be_limited_to_layers(two: Inversion) -> None:
     whole, some = two.edit("age", 2), two.edit("age", 2, layers=["b8.conv1", "b8.torgb"])
     assert torch.equal(some.w[:, 2:4], whole.w[:, 2:4])
     assert torch.equal(some.w[:, [0, 1, *range(4, some.w.shape[1])]], two.w[:, [0, 1, *range(4, some.w.shape[1])]])
-    assert not two.edit(RaiseChannel(), 2, layers=["b8.conv1"]).style_offsets
     with pytest.raises(ConfigError, match="no layer 'b8\\.conv7'"):
         two.edit("age", 2, layers=["b8.conv7"])
+
+
+def test_an_edit_limited_to_layers_that_it_does_not_move_changes_nothing_and_says_so(two: Inversion) -> None:
+    first_row = DirectionEdit(torch.ones(two.w.shape[-1]), EditInfo("first"), (0, 1))
+    for edit in (RaiseChannel(), first_row):
+        with pytest.warns(EditWarning, match=r"moves other layers than b8\.conv1") as told:
+            still = two.edit(edit, 2, layers=["b8.conv1"])
+        assert told[0].filename == __file__
+        assert torch.equal(still.tensor, two.tensor)
+    two.edit(first_row, 0, layers=["b8.conv1"])  # strength 0 is no edit anywhere: no warning
+
+
+@pytest.mark.parametrize("layers", [[], "b8.conv1"])
+def test_layers_are_a_list_of_one_or_more(two: Inversion, layers: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a list of one or more"):
+        two.edit("age", 2, layers=layers)
+
+
+def test_an_edit_that_changes_what_it_is_given_leaves_the_inversion_as_it_was(two: Inversion) -> None:
+    class InPlace(RaiseChannel):
+        def __call__(self, styles: Any, strength: Tensor) -> Any:
+            if self.info.space == "w":
+                return styles.add_(strength[:, None, None])
+            styles[self.layer][:, self.channel] += strength
+            return styles
+
+    in_place: Any = InPlace()
+    everywhere: Any = InPlace(info=EditInfo("all"))
+    before = two.w.clone()
+    moved = two.edit(in_place, 2.5)
+    assert list(moved.style_offsets) == ["b4.conv1"]
+    assert torch.equal(moved.tensor, two.edit(RaiseChannel(), 2.5).tensor)
+    assert torch.equal(two.edit(everywhere, 1).w, before + 1)
+    assert torch.equal(two.w, before)
+
+
+def test_an_edit_may_compute_in_double_precision(two: Inversion) -> None:
+    class Exact:
+        info = EditInfo("exact")
+
+        def __call__(self, codes: Tensor, strength: Tensor) -> Tensor:
+            return codes.double() + strength[:, None, None]
+
+    edited = two.edit(Exact(), 1)
+    assert edited.w.dtype == two.w.dtype
+    assert torch.equal(edited.w, two.w + 1)
+
+
+@pytest.mark.parametrize("space", ["w", "styles"])
+def test_codes_that_are_not_finite_are_refused(two: Inversion, space: Any) -> None:
+    class Wild:
+        info = EditInfo("wild", space=space)
+
+        def __call__(self, codes: Any, strength: Tensor) -> Any:
+            return codes / 0 if space == "w" else {**codes, "b4.conv1": codes["b4.conv1"] / 0}
+
+    with pytest.raises(EditError, match="'wild' made codes that are not finite"):
+        two.edit(Wild(), 1)
 
 
 def test_an_edit_of_another_generator_is_refused_or_warned_of(two: Inversion) -> None:
@@ -139,6 +196,7 @@ def _gives(value: Any) -> Any:
         (lambda s: next(iter(s.values())), "returned a tensor"),
         (lambda s: {"b4.conv1": s["b4.conv1"]}, "the styles of all layers"),
         (lambda s: {**s, "b4.conv1": s["b4.conv1"][:, :2]}, r"for the style of b4\.conv1"),
+        (lambda s: {**s, "b4.conv1": None}, r"a NoneType for the style of b4\.conv1"),
     ],
 )
 def test_an_edit_that_returns_other_styles_is_refused(two: Inversion, value: Any, text: str) -> None:
@@ -151,3 +209,20 @@ def test_what_is_no_edit_is_refused(two: Inversion) -> None:
         two.edit(3.0, 1)  # type: ignore[arg-type]
     with pytest.raises(EditError, match="space 'z'"):
         EditInfo("bad", space="z")  # type: ignore[arg-type]
+
+
+def test_an_edit_without_an_edit_info_is_refused(two: Inversion) -> None:
+    class Named:
+        info = "age"
+
+        def __call__(self, codes: Tensor, strength: Tensor) -> Tensor:
+            return codes
+
+    with pytest.raises(EditError, match="an EditInfo as `info`"):
+        two.edit(Named(), 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 1.0), (2.0, -2.0), (float("nan"), 1.0), (-float("inf"), 1.0)])
+def test_a_range_is_two_finite_numbers(low: float, high: float) -> None:
+    with pytest.raises(EditError, match="expected two finite numbers, low below high"):
+        EditInfo("odd", low, high)

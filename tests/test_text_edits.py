@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle import HyperStyleInverter
+from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.edits import DirectionEdit, EditInfo, StyleClip
 from hyperstyle.errors import CheckpointError, EditError, WeightsError
 from hyperstyle.model_folder import write_model
@@ -59,6 +59,21 @@ def test_a_description_moves_the_picture_and_chains_with_other_edits(worded: Hyp
     assert torch.equal(older.style_offsets["b4.conv1"], bearded.style_offsets["b4.conv1"])
     strip = inversion.edit(text="a face with a beard", strength=[-4, 0, 4], beta=0.1)
     assert len(strip) == 3
+
+
+def test_words_that_belong_to_a_text_are_not_ignored_without_one(worded: HyperStyleInverter) -> None:
+    inversion = worded.invert(picture(worded), align=False)
+    for call in ({"neutral": "a face"}, {"beta": 0.2}):
+        with pytest.raises(EditError, match="pass text="):
+            inversion.edit("age", 1, **call)
+
+
+def test_inversions_with_and_without_words_make_one_batch(worded: HyperStyleInverter) -> None:
+    inversion = worded.invert(picture(worded), align=False)
+    bearded = inversion.edit(text="a face with a beard", neutral="a face", strength=4, beta=0.1)
+    both = Inversion.cat([inversion, bearded])
+    torch.testing.assert_close(both.tensor[:1], inversion.tensor, atol=2e-5, rtol=0)
+    torch.testing.assert_close(both.tensor[1:], bearded.tensor, atol=2e-5, rtol=0)
 
 
 def test_the_statistics_are_part_of_a_model_folder(worded: HyperStyleInverter, tmp_path: Path) -> None:

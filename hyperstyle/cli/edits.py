@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import shutil
 import tempfile
@@ -37,7 +38,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=(
             "Puts an edit into a model folder: a folder that `hyperstyle fit` wrote, or a published file of "
             "InterFaceGAN (.pt, .npy), GANSpace (.pt, .npz, .pkl) or a StyleCLIP mapper (.pt). Nothing of the file is "
-            "executed. Published files do not tell which generator they are for: that it is this one, you must know."
+            "executed. Published files do not tell which generator they are for: that it is this one, you must know, "
+            "and it is noted so."
         ),
     )
     add.add_argument("file", type=Path, metavar="FILE", help="the file, or the folder of a saved edit")
@@ -92,6 +94,8 @@ def run_add(args: argparse.Namespace) -> int:
         unit=args.unit,
     )
     check_model(model, edit, other_model=args.other_model)
+    if not edit.info.model:  # published files do not tell: the user says that it is this one
+        edit = edit.from_parts(dataclasses.replace(edit.info, model=model.generator_fingerprint), *edit.parts())
     codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
     apply_edit(model, edit, codes, {}, torch.tensor([edit.info.high]))  # raises where it does not fit
     _write(edit, args.name, [*model.edits, args.name], folder)
@@ -150,11 +154,23 @@ def _lines(name: str, edit: Edit, model: Model) -> str:
             name,
             f"  space     {'w' if info.space == 'w' else 'styles (StyleSpace)'}",
             f"  range     {info.low:g} to {info.high:g} {info.unit}",
+            *([f"  moves     {moves}"] if (moves := _moved(edit)) else []),
             f"  strength  {'relative: 0 is no edit' if info.relative else 'absolute: sets a coordinate'}",
             f"  source    {info.source or '-'}",
             f"  made for  {made_for}",
         )
     )
+
+
+def _moved(edit: Edit) -> str:
+    """Which rows of the code or layers it moves; "" for edits that do not tell."""
+    from hyperstyle.edits import DirectionEdit, GanspaceEdit, StyleEdit
+
+    if isinstance(edit, StyleEdit):
+        return f"styles of {', '.join(edit.changes) or 'no layer'}"
+    if isinstance(edit, DirectionEdit | GanspaceEdit):
+        return "all rows" if edit.rows is None else f"rows {edit.rows[0]} to {edit.rows[1] - 1}"
+    return ""
 
 
 def _rows(text: str) -> tuple[int, int]:

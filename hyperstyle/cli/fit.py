@@ -95,7 +95,9 @@ def _add_sefa(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     parser.add_argument("--count", type=int, default=10, metavar="N", help="how many directions (default: 10)")
     _add_common(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the codes it is measured on (default: 0)")
+    parser.add_argument(
+        "--seed", type=_seed, metavar="N", default=0, help="of the codes it is measured on (default: 0)"
+    )
     _add_measuring(parser)
     parser.set_defaults(run=run_sefa)
 
@@ -118,7 +120,7 @@ def _add_styleclip(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default=5.0,
         help="how far a channel is moved; 10 but for faces (default: 5)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: 0)")
+    parser.add_argument("--seed", type=_seed, metavar="N", default=0, help="of the sampling (default: 0)")
     parser.add_argument("--clip", type=Path, metavar="FILE", help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
     parser.add_argument(
         "--clip-model", default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip (default: ViT-B-32-quickgelu)"
@@ -138,7 +140,7 @@ def _add_sampling(parser: argparse.ArgumentParser, *, samples: int) -> None:
         "--samples", type=int, default=samples, metavar="N", help=f"random codes (default: {samples:,})"
     )
     parser.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of these (default: 1, none)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: 0)")
+    parser.add_argument("--seed", type=_seed, metavar="N", default=0, help="of the sampling (default: 0)")
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -246,3 +248,9 @@ def _chosen(text: str) -> float | int:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a share like 0.02 nor a number of codes") from None
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: expected 0 to {(1 << 32) - 1}")
+    return int(text)

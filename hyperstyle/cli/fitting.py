@@ -37,6 +37,9 @@ def begin(args: argparse.Namespace) -> tuple[Model, Judge | None, Path]:
     if args.plot is not None:
         check_matplotlib()
     out = writable_folder(args.out)
+    for file in (args.plot, vars(args).get("save_table")):
+        if file is not None:
+            writable_folder(file.parent)
     model = load_inverter(args).model
     judge = None
     if args.pictures > 0 and args.judge is not None:
@@ -91,7 +94,7 @@ def finish(
     from hyperstyle.fitting.matrix import entanglement_plot
 
     for name in edits:
-        if Path(name).name != name or "\\" in name:
+        if Path(name).name != name or name in ("", "..") or {"\\", "\0"} & set(name):
             raise ConfigError(f"an edit of {name!r} cannot be written: its name is no name of a folder.")
     measured: Mapping[str, Measured] = {}
     if judge is not None:
@@ -104,8 +107,9 @@ def finish(
         png = entanglement_plot(measured)
         with atomic_write(args.plot) as temporary:
             temporary.write_bytes(png)
-    print("\n".join(_lines(written, measured)))
-    if not measured:
+    for line in _lines(written, measured):
+        print(line)
+    if judge is None:
         print("not measured: " + ("this model has no judge" if args.pictures > 0 else "--pictures 0"))
     return 0
 

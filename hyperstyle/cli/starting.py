@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,17 +93,16 @@ def sweeps(args: argparse.Namespace, inverter: HyperStyleInverter) -> list[Sweep
     for request in args.edits:
         if request.name in inverter.edits:
             found.append((request.name, request.strengths))
-        elif Path(request.name).exists():
-            found.append((load_edit(request.name), request.strengths))
+        elif os.path.exists(request.name):  # unlike Path's, it is False for any name that cannot be
+            width = inverter.model.generator.config.latent_width
+            found.append((load_edit(request.name, width=width), request.strengths))
         else:
             raise EditError(
                 f"no edit named {request.name!r} in this model, nor a file or folder of that name. "
                 f"{did_you_mean(request.name, inverter.edits)}"
             )
-    neutral = "a face" if args.neutral is None else args.neutral
-    beta = 0.13 if args.beta is None else args.beta
     for request in args.texts:
-        edit = text_edit(inverter.model, request.name, neutral=neutral, beta=beta)
+        edit = text_edit(inverter.model, request.name, args.neutral, args.beta)
         found.append((edit, request.strengths))
     return found
 

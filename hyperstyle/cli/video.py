@@ -67,6 +67,11 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
     out: Path = args.out or Path(f"{source.stem}_edited" + (".mp4" if is_clip else ""))
     edits: dict[str, float] = {}
     for edit in args.edits:
+        if edit.name not in inverter.edits and Path(edit.name).exists():
+            raise EditError(
+                f"{edit.name!r} is a file: frames take edits of the model by name. Put it into the model first: "
+                "hyperstyle edits add FILE --model DIR --name NAME."
+            )
         if edit.name not in inverter.edits:
             raise EditError(f"no edit named {edit.name!r} in this model. {did_you_mean(edit.name, inverter.edits)}")
         if edit.is_strip:

@@ -68,6 +68,10 @@ def fit_boundary(
         raise EditError(
             f"codes {tuple(codes.shape)} and scores {tuple(scores.shape)}: expected finite codes [N, D] and scores [N]."
         )
+    if torch.isinf(scores).any():
+        raise EditError("scores that are infinite: expected numbers, or NaN for a picture that could not be read.")
+    if not 0 <= seed < 1 << 32:
+        raise EditError(f"seed {seed}: expected 0 to {(1 << 32) - 1}.")
     valid = ~torch.isnan(scores)
     x, y = codes[valid].double().cpu().numpy(), scores[valid].double().cpu().numpy()
     count = _count(chosen, len(y))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -98,8 +99,9 @@ def rows_from(value: object, name: str) -> tuple[int, int] | None:
     """(first, end) out of a list of two numbers, as JSON has it. Raises EditError for anything else but None."""
     if value is None:
         return None
-    if isinstance(value, (list, tuple)) and len(value) == 2 and all(type(row) is int for row in value):
-        return value[0], value[1]
+    rows = value if isinstance(value, (list, tuple)) else ()
+    if len(rows) == 2 and all(isinstance(row, Integral) and not isinstance(row, bool) for row in rows):
+        return int(rows[0]), int(rows[1])
     raise EditError(f"edit {name!r}: rows {value!r}; expected two whole numbers (first, end), or nothing.")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -50,7 +52,7 @@ class GanspaceEdit:
                 f"edit {self.info.name!r}: axis {tuple(self.axis.shape)} and mean {tuple(self.mean.shape)}; expected "
                 "[D] both."
             )
-        if not self.std > 0 or not torch.isfinite(torch.stack((self.axis, self.mean))).all():
+        if not 0 < self.std < math.inf or not torch.isfinite(torch.stack((self.axis, self.mean))).all():
             raise EditError(f"edit {self.info.name!r}: expected finite numbers and a deviation above 0.")
         if self.rows is not None and not 0 <= self.rows[0] < self.rows[1]:
             raise EditError(f"edit {self.info.name!r}: rows {self.rows}; expected (first, end) with first < end.")
@@ -133,7 +135,7 @@ class Components:
         names = _LONG_NAMES if "lat_comp" in values else {name: name for name in _LONG_NAMES}
         if missing := [name for name in names.values() if name not in values]:
             raise EditError(f"{where} has no {missing[0]!r}: expected {', '.join(names.values())}.")
-        mean, comp, std = (torch.as_tensor(values[name]).detach().float() for name in names.values())
+        mean, comp, std = (_numbers(values[name], name, where) for name in names.values())
         if comp.ndim == 3 and comp.shape[1] == 1:
             comp = comp[:, 0]
         try:
@@ -165,15 +167,28 @@ class Components:
         Raises:
             EditError: there is no such component, its deviation is 0, or both `relative` and `invert`.
         """
-        if not 0 <= component < len(self.std):
-            raise EditError(f"component {component}: there are {len(self.std)}, expected 0 to {len(self.std) - 1}.")
+        if not isinstance(component, Integral) or not 0 <= component < len(self.std):
+            raise EditError(f"component {component!r}: there are {len(self.std)}, expected 0 to {len(self.std) - 1}.")
         if relative and invert:
             raise EditError(f"edit {name!r}: invert sets a coordinate, relative adds to it. Choose one of the two.")
-        axis, std = self.comp[component], float(self.std[component])
+        axis, std = self.comp[int(component)], float(self.std[int(component)])
+        if not 0 < std < math.inf:
+            raise EditError(f"edit {name!r}: component {component} has a deviation of {std:g}; expected one above 0.")
         if relative:
             return DirectionEdit(std * axis, EditInfo(name, low, high, _UNIT, source), rows)
         info = EditInfo(name, low, high, f"{_UNIT}, from the mean", source, relative=False)
         return GanspaceEdit(axis, self.mean, std, info, rows, invert)
+
+
+def _numbers(value: object, name: str, where: str) -> Tensor:
+    """A plain tensor of float32. Raises EditError for what cannot be one."""
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError):
+        tensor = torch.empty(0, dtype=torch.complex64)
+    if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_meta:
+        raise EditError(f"{where}: {name!r} holds a {type(value).__name__}; expected an array or tensor of numbers.")
+    return tensor.float()
 
 
 def exported_edit(values: Mapping[str, Any], *, where: str, name: str | None = None) -> DirectionEdit:
@@ -191,7 +206,7 @@ def exported_edit(values: Mapping[str, Any], *, where: str, name: str | None = N
     if space != "W" or kind != "latent":
         raise EditError(f"{where} is an edit of type {kind!r} in the space {space!r}; only 'latent' ones in 'W' fit.")
     try:
-        axis = torch.as_tensor(values["lat_comp"]).float().flatten()
+        axis = _numbers(values["lat_comp"], "lat_comp", where).flatten()
         std, reach = float(values["lat_stdev"]), abs(float(values["sigma_range"]))
         rows = rows_from([values["edit_start"], values["edit_end"]], where)
         own = str(values["name"])

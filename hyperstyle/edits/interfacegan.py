@@ -32,6 +32,10 @@ def direction_from(values: Tensor, *, width: int = 512, where: str = "direction"
         EditError: another shape, more rows than generators have, no numbers, not finite, or zero throughout.
     """
     shape = tuple(values.shape)
+    if width < 1:
+        raise EditError(f"width={width}: expected the width of the codes, 512 for published generators.")
+    if values.layout != torch.strided or values.is_meta:
+        raise EditError(f"{where} holds a tensor without its numbers side by side: expected a plain one.")
     fits = len(shape) in (1, 2, 3) and (len(shape) < 3 or shape[0] == 1) and 0 not in shape
     if not fits or not (shape[-1] == width or (shape[-1] % width == 0 and shape[:-1] in ((), (1,)))):
         raise EditError(

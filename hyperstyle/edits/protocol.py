@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -48,6 +49,11 @@ class EditInfo:
     def __post_init__(self) -> None:
         if self.space not in ("w", "styles"):
             raise EditError(f"edit {self.name!r}: space {self.space!r}; expected 'w' or 'styles'.")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise EditError(
+                f"edit {self.name!r}: a range of {self.low:g} to {self.high:g}; expected two finite numbers, low below "
+                "high."
+            )
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -71,7 +72,7 @@ def load_edit(
     """
     path = Path(path)
     ganspace = {"component": component is not None, "relative": relative, "invert": invert}
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's, it is False for any name that cannot be
         _refuse_options(path, "a saved edit", {**ganspace, "halved": halved, "rows": rows is not None})
         return _described(load_folder(path), name, low, high, unit, model)
     content = _content(path)
@@ -104,7 +105,7 @@ def load_edit(
 
 def _content(path: Path) -> Any:
     """What the file holds; a lone array as a tensor."""
-    if not path.exists():
+    if not os.path.exists(path):
         raise MissingFileError(f"{path} is not a folder, nor a file: expected one of an edit. Check the name.")
     kind = file_kind(path)
     if kind == "safetensors":
@@ -143,7 +144,8 @@ def _component_edit(
             asked = f"{name!r} is no published name for it" if name else "say which one"
             raise EditError(
                 f"{file} holds {len(components.std)} components: {asked}. Give component= (and rows=), or one of the "
-                f"published names. {did_you_mean(name or '', known)}"
+                "published names; on the command line: hyperstyle edits add FILE --component K --rows FIRST:END. "
+                f"{did_you_mean(name or '', known)}"
             )
         entry = known[name]
         component, rows = entry.component, rows or entry.rows
@@ -172,8 +174,6 @@ def _described(
     """The edit with those parts of its info that were asked for."""
     given = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
     info = dataclasses.replace(edit.info, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
-    if not info.low < info.high:
-        raise EditError(f"edit {info.name!r}: a range of {info.low:g} to {info.high:g}; expected low below high.")
     return cast(StoredEdit, dataclasses.replace(cast(Any, edit), info=info))
 
 

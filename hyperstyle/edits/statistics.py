@@ -164,7 +164,7 @@ def channel_effects(
             parts.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
         return torch.cat(parts)  # [N,E]
 
-    channels = [(spec.name, channel) for spec in layers for channel in range(spec.channels_in)]
+    channels = [(spec.name, channel) for spec in layers for channel in range(spec.style_width)]
     progress = None if progress_file is None else _ProgressFile(Path(progress_file), settings, layers, seen(styles))
     effects = [] if progress is None else progress.read(len(channels))
     twice = {name: style.repeat(2, 1) for name, style in styles.items()}
@@ -183,7 +183,7 @@ def channel_effects(
     finally:  # Ctrl-C too
         if progress is not None and len(effects) > known:
             progress.write(effects)
-    parts = torch.split(torch.stack(effects), [spec.channels_in for spec in layers])
+    parts = torch.split(torch.stack(effects), [spec.style_width for spec in layers])
     return {spec.name: part for spec, part in zip(layers, parts, strict=True)}
 
 
@@ -253,7 +253,7 @@ class _ProgressFile:
         self.path = path
         self.metadata = {
             "settings": json.dumps(asdict(settings), sort_keys=True),
-            "layers": ",".join(f"{spec.name}:{spec.channels_in}" for spec in layers),
+            "layers": ",".join(f"{spec.name}:{spec.style_width}" for spec in layers),
         }
         self.features = features  # [N,E] of the pictures before anything is moved
 

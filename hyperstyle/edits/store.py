@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,8 @@ def save_edit(edit: Edit, folder: str | Path) -> None:
         raise CheckpointError(f"edit {edit.info.name!r} is a {type(edit).__name__}, which has no form on disk.")
     folder = make_folder(folder)
     tensors, values = edit.parts()
+    with contextlib.suppress(OSError):  # so that another edit's is not taken for that of the new tensors
+        (folder / "config.json").unlink()
     save_tensors(folder / "model.safetensors", {name: tensor.float() for name, tensor in tensors.items()})
     write_json(folder / "config.json", config_to_dict(_Config(edit.kind, edit.info, values)))
 

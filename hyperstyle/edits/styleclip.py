@@ -69,6 +69,8 @@ class StyleClip:
                 raise EditError(f"deviations {tuple(deviation.shape)} of {name}, whose effects are {have}.")
         if not all(torch.isfinite(t).all() for t in (*self.effects.values(), *self.deviations.values())):
             raise EditError("effects or deviations hold NaN or infinite values: make them again.")
+        if any((deviation < 0).any() for deviation in self.deviations.values()):
+            raise EditError("deviations below 0: expected standard deviations; are these the means?")
         if self.templates is not None and not (self.templates and all("{}" in text for text in self.templates)):
             raise EditError("templates: expected one or more sentences with {} where a description goes.")
 
@@ -141,7 +143,7 @@ class StyleClip:
                 f"features of shape {tuple(change.shape)}, and the effects of channels have {width} numbers each: they "
                 "were measured with another text encoder."
             )
-        if not beta >= 0:
+        if not isinstance(beta, (int, float)) or not beta >= 0:
             raise EditError(f"beta {beta!r}: expected 0 or more; 0.08 to 0.3 are usual.")
         reactions = {name: effect.double().cpu() @ change.double().cpu() for name, effect in self.effects.items()}
         kept = {name: torch.where(r.abs() < beta, 0.0, r) for name, r in reactions.items()}
@@ -157,9 +159,13 @@ class StyleClip:
         Where no channel reacts by `beta`, the edit moves nothing, and that is an EditWarning.
 
         Raises:
-            EditError: the texts mean the same to the encoder, or its features are of another width than the effects.
+            EditError: a text without words, texts that mean the same to the encoder, or features of another width than
+                the effects.
             MissingDependencyError: no encoder was given and open_clip is not installed.
         """
+        for text in (target, neutral):
+            if not isinstance(text, str) or not text.strip():
+                raise EditError(f"an edit from {neutral!r} to {target!r}: expected two descriptions in words.")
         change = self.describe(target) - self.describe(neutral)
         if not change.norm() > 1e-6:
             raise EditError(f"{neutral!r} and {target!r} are the same to the text encoder: there is no way between.")

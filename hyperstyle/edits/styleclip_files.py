@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hyperstyle.edits.stylespace import style_vectors
 from hyperstyle.errors import CheckpointError, EditError, MissingDependencyError
+from hyperstyle.foreign import load_numbers
 from hyperstyle.foreign_pickle import load_pickle
 from hyperstyle.networks.generator import LayerSpec
 
@@ -55,12 +56,8 @@ def read_effects(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Ten
     """
     import numpy as np
 
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} cannot be read as a .npy file of numbers: {reason}.") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != 2:
+    array = load_numbers(path)
+    if array.dtype.kind != "f" or array.ndim != 2:
         raise CheckpointError(f"{path} holds no table of numbers [channels, features]. Expected fs3.npy (delta_i_c).")
     return _split(torch.from_numpy(np.ascontiguousarray(array, np.float32)), layers, str(path))
 
@@ -89,10 +86,10 @@ def _split(effects: Tensor, layers: Sequence[LayerSpec], where: str) -> dict[str
     end = 0
     for spec in (spec for spec in layers if not spec.torgb):
         if end < len(effects):
-            found[spec.name] = effects[end : end + spec.channels_in]
-            end += spec.channels_in
+            found[spec.name] = effects[end : end + spec.style_width]
+            end += spec.style_width
     if end != len(effects):
-        total = sum(spec.channels_in for spec in layers if not spec.torgb)
+        total = sum(spec.style_width for spec in layers if not spec.torgb)
         raise EditError(
             f"{where} has {len(effects):,} rows, which do not end with a convolution of this generator; all of them "
             f"have {total:,} channels. It was made for another generator."

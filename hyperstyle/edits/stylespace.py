@@ -108,11 +108,13 @@ def channel_edit(
     """
     chosen = _resolve(layers, list(channels), torgb_counted, name)
     changes: dict[str, Tensor] = {}
-    for spec, channel in chosen:
-        change = changes.setdefault(spec.name, torch.zeros(spec.channels_in))
-        if change[channel]:
+    for i, (spec, channel) in enumerate(chosen):
+        change = changes.setdefault(spec.name, torch.zeros(spec.style_width))
+        if (spec, channel) in chosen[:i]:
             raise EditError(f"edit {name!r} names channel {channel} of {spec.name} twice: once is enough.")
         change[channel] = step * (1.0 if deviations is None else _deviation(deviations, spec, channel, name))
+    if not any(change.any() for change in changes.values()):
+        raise EditError(f"edit {name!r} moves no channel: its step or the deviations are 0. Give a step above 0.")
     what = "units of each channel" if deviations is None else "standard deviations of each channel"
     unit = what if step == 1 else f"{step:g} {what}"
     return StyleEdit(changes, EditInfo(name, low, high, unit, source, model, space="styles"))
@@ -147,7 +149,7 @@ def published_channels(
     plain = name.replace("_", " ")
     if plain not in published.channels:
         raise EditError(f"no published channels {name!r} for {domain}. {did_you_mean(plain, published.channels)}")
-    widths, expected = [spec.channels_in for spec in layers], [spec.channels_in for spec in published.layers]
+    widths, expected = [spec.style_width for spec in layers], [spec.style_width for spec in published.layers]
     if widths != expected:
         raise EditError(
             f"the channels {name!r} are those of the official generator of {published.size} px, and this one has "
@@ -183,9 +185,9 @@ def style_vectors(vectors: Sequence[Tensor], layers: Sequence[LayerSpec], where:
     """
     widths = [tuple(vector.shape) for vector in vectors]
     for chosen in (layers, [spec for spec in layers if not spec.torgb]):
-        if widths == [(spec.channels_in,) for spec in chosen]:
+        if widths == [(spec.style_width,) for spec in chosen]:
             return {spec.name: vector for spec, vector in zip(chosen, vectors, strict=True)}
-    numbers, channels = sum(vector.numel() for vector in vectors), sum(spec.channels_in for spec in layers)
+    numbers, channels = sum(vector.numel() for vector in vectors), sum(spec.style_width for spec in layers)
     raise EditError(
         f"{where} holds {len(vectors)} vectors of {numbers:,} numbers in all: this generator has {len(layers)} layers "
         f"with {channels:,} channels. They are for another one."
@@ -196,8 +198,8 @@ def _resolve(
     layers: Sequence[LayerSpec], channels: list[tuple[str | int, int]], torgb_counted: bool | None, name: str
 ) -> list[tuple[LayerSpec, int]]:
     """Layers and channels that are there. Raises EditError."""
-    if not channels:
-        raise EditError(f"edit {name!r} names no channel: expected pairs (layer, channel).")
+    if not channels or not all(_is_pair(pair) for pair in channels):
+        raise EditError(f"edit {name!r} names {channels or 'no channel'}: expected pairs (layer, channel).")
     by_name: dict[str | int, LayerSpec] = {spec.name: spec for spec in layers}
     convolutions = [spec for spec in layers if not spec.torgb]
     all_layers: dict[str | int, LayerSpec] = {spec.index: spec for spec in layers}
@@ -205,22 +207,28 @@ def _resolve(
     counts = {None: (all_layers, without_torgb), True: (all_layers,), False: (without_torgb,)}[torgb_counted]
     for numbered in counts:
         found = [(by_name.get(layer) or numbered.get(layer), channel) for layer, channel in channels]
-        fits = [(spec, c) for spec, c in found if spec is not None and 0 <= c < spec.channels_in]
+        fits = [(spec, c) for spec, c in found if spec is not None and 0 <= c < spec.style_width]
         if len(fits) == len(channels):
             return fits
     (layer, channel), (spec, _) = next(
         (asked, got)
         for asked, got in zip(channels, found, strict=True)
-        if got[0] is None or not 0 <= got[1] < got[0].channels_in
+        if got[0] is None or not 0 <= got[1] < got[0].style_width
     )
-    have = f"has {spec.channels_in} there" if spec else f"has no layer {layer!r}, but {layers[0].name} to "
+    have = f"has {spec.style_width} there" if spec else f"has no layer {layer!r}, but {layers[0].name} to "
     have += "" if spec else f"{layers[-1].name} and the numbers 0 to {max(int(n) for n in numbered)}"
     raise EditError(f"edit {name!r} moves channel {channel} of layer {layer!r}: this generator {have}.")
 
 
+def _is_pair(pair: object) -> bool:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        return False
+    return isinstance(pair[0], (str, int)) and isinstance(pair[1], int)
+
+
 def _deviation(deviations: Mapping[str, Tensor], spec: LayerSpec, channel: int, name: str) -> float:
     given = deviations.get(spec.name)
-    if given is None or tuple(given.shape) != (spec.channels_in,):
+    if given is None or tuple(given.shape) != (spec.style_width,):
         have = "none" if given is None else tuple(given.shape)
-        raise EditError(f"edit {name!r} needs [{spec.channels_in}] deviations of {spec.name}: {have} given.")
+        raise EditError(f"edit {name!r} needs [{spec.style_width}] deviations of {spec.name}: {have} given.")
     return float(given[channel])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,7 +176,7 @@ def _steps(name: str, low: float, high: float, strengths: Sequence[float] | None
 
 def leading_trait(traits: Sequence[str], steps: Tensor, change: Tensor) -> str:
     """The trait that moves the most with the strength: of its mean change [S,K], the steepest one."""
-    return traits[int((steps[:, None] * change).sum(0).abs().argmax())]
+    return traits[int((steps[:, None] * change).sum(0).abs().nan_to_num(-1.0).argmax())]  # -1: could not be read
 
 
 def _read_all(
@@ -212,6 +213,7 @@ def _measured(
         inner = [zero - 1, zero + 1]
     s = strengths[inner]
     slopes = (s[:, None] * mean[inner]).sum(0) / s.square().sum()  # [K]
+    leaks = dict(zip(traits, (slopes / slopes[own]).tolist(), strict=True))  # NaN: could not be read
     return Measured(
         name,
         tuple(steps),
@@ -220,7 +222,7 @@ def _measured(
         steps[first],
         steps[last],
         slopes[own].item(),
-        {k: (slopes[i] / slopes[own]).item() for i, k in enumerate(traits) if i != own and slopes[own] != 0},
+        {k: leak for k, leak in leaks.items() if k != name and math.isfinite(leak)},
         change.shape[2],
     )
 

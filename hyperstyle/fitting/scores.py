@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,11 +128,11 @@ def load_scores(path: str | Path) -> Scores:
     if not Path(path).is_file():
         raise MissingFileError(f"{path} is not there: expected a table of scores, an .npz file.")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise ValueError("one array alone")
             arrays = {name: torch.from_numpy(stored[name].astype(np.float32)) for name in stored}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise EditError(f"{path} is no table of scores: expected an .npz file of numbers ({error}).") from error
     if _CODES not in arrays:
         raise EditError(f"{path} has no array {_CODES!r}. Found: {', '.join(arrays) or 'nothing'}.")

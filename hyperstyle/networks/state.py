@@ -44,17 +44,19 @@ class State:
 
     @staticmethod
     def cat(parts: Sequence[State]) -> State:
-        """Pictures of all parts in one batch. Raises InversionError where something is changed in some of them only."""
-        first = parts[0]
+        """Pictures of all parts in one batch. Raises InversionError where some of them only have offsets or changes."""
         codes = [part.codes for part in parts if part.codes is not None]
-        if len(codes) not in (0, len(parts)) or any(
-            p.style_offsets.keys() != first.style_offsets.keys() for p in parts
-        ):
+        if len(codes) not in (0, len(parts)):
             raise InversionError("pictures with offsets and pictures without cannot be one batch.")
+        styled = {name: change for part in parts for name, change in part.style_offsets.items()}
+        none = {name: change[:1] * 0 for name, change in styled.items()}
         return State(
             torch.cat([part.w for part in parts]),
             OffsetCodes.cat(codes) if codes else None,
-            {n: torch.cat([part.style_offsets[n] for part in parts]) for n in first.style_offsets},
+            {
+                name: torch.cat([p.style_offsets.get(name, zero.expand(len(p.w), -1)) for p in parts])
+                for name, zero in none.items()
+            },
             Changes.cat([part.changes for part in parts]),
         )
 

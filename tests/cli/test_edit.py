@@ -92,6 +92,15 @@ def test_an_edit_for_another_generator_is_refused_until_asked_for(
         assert shown.tobytes() == expected.image.tobytes()
 
 
+def test_the_file_of_a_direction_is_read_at_the_width_of_the_model(tiny_model_dir: Path, inverted: Path) -> None:
+    torch.save(torch.nn.functional.normalize(torch.ones(1, 16)), "older.pt")
+    assert edit(tiny_model_dir, "me.safetensors", "--edit", "older.pt=4") == 0
+    inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
+    expected = Inversion.load("me.safetensors", inverter).edit(DirectionEdit(torch.ones(16), EditInfo("x")), 1)
+    with Image.open("me_edited.png") as shown:
+        assert shown.tobytes() == expected.image.tobytes()
+
+
 def test_layers_limit_the_edit(tiny_model_dir: Path, inverted: Path) -> None:
     assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--layers", "b16.conv0,b16.conv1") == 0
     inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")

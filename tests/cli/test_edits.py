@@ -76,6 +76,9 @@ def test_a_published_direction_becomes_an_edit_of_the_model(
     torch.testing.assert_close(moved[1:3], vector.expand(2, 16))
     assert not moved[[0, *range(3, 8)]].any()
     assert (edit.info.name, edit.info.unit, edit.info.low) == ("years", "y", -3.0)
+    generator = HyperStyleInverter.from_pretrained(model, device="cpu").model.generator_fingerprint
+    assert edit.info.model == generator  # that it is for this one, the user said
+    assert "moves     rows 1 to 2\n" in listed(model, capsys)["years"]
     assert list(listed(model, capsys)) == ["age", "smile", "years"]
 
 

@@ -99,7 +99,9 @@ class TestInterfacegan:
             (("--scorer", "my_scores:nothing"), "is a int: expected a function"),
             (("--scorer", "my_scores:colours", "--trait", "rde"), "Did you mean 'red'"),
             (("--table", "missing.npz"), "missing.npz is not there"),
-            (("--table", "slash.npz", "--chosen", "0.3"), "no name of a folder"),
+            (("--table", "slash.npz", "--trait", "a/b", "--chosen", "0.3"), "no name of a folder"),
+            (("--table", "slash.npz", "--trait", "..", "--chosen", "0.3"), "no name of a folder"),
+            (("--scorer", "my_scores:colours", "--save-table", "my_scores.py/a.npz"), "cannot write into the folder"),
             (("--plot", "a.png"), "this model has no judge: give --judge"),
             (("--plot", "a.png", "--pictures", "0"), "give --pictures a number above 0"),
         ],
@@ -108,19 +110,23 @@ class TestInterfacegan:
         self, args: tuple[str, ...], message: str, here: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         codes = torch.randn(40, 16)
-        save_scores(Scores(codes, {"a/b": codes[:, 0]}), "slash.npz")
+        save_scores(Scores(codes, {"a/b": codes[:, 0], "..": codes[:, 1]}), "slash.npz")
         assert fit("interfacegan", tiny_model_dir, *args) == 2
         captured = capsys.readouterr()
         assert message in captured.err
         assert captured.out == ""
         assert list((here / "edits").iterdir()) == []
 
-    def test_a_share_that_is_no_number_is_refused_by_the_parser(
+    def test_shares_and_seeds_that_are_none_are_refused_by_the_parser(
         self, here: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with pytest.raises(SystemExit):
             fit("interfacegan", tiny_model_dir, "--chosen", "few")
         assert "neither a share" in capsys.readouterr().err
+        for seed in ("-1", "4294967296", "x"):
+            with pytest.raises(SystemExit):
+                fit("interfacegan", tiny_model_dir, "--seed", seed)
+            assert "is no seed: expected 0 to 4294967295" in capsys.readouterr().err
 
 
 def test_ganspace_writes_components_that_are_read_as_published_ones_are(
@@ -139,6 +145,15 @@ def test_ganspace_writes_components_that_are_read_as_published_ones_are(
     assert written.info.report["trait"] in ("red", "green")
     with np.load(here / "edits" / "components.npz") as stored:
         assert {name: stored[name].shape for name in stored} == {"mean": (1, 16), "comp": (4, 1, 16), "std": (4,)}
+
+
+def test_components_may_be_written_without_edits(
+    here: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ("--samples", "50", "--components", "2", "--edits", "0", "--judge", "my_scores:colours")
+    assert fit("ganspace", tiny_model_dir, *args) == 0
+    assert capsys.readouterr().out == ""
+    assert [path.name for path in (here / "edits").iterdir()] == ["components.npz"]
 
 
 def test_sefa_moves_the_rows_of_its_layers(here: Path, tiny_model_dir: Path) -> None:

@@ -116,6 +116,24 @@ def test_a_relative_edit_cannot_be_inverted(components: Components) -> None:
         components.edit(0, name="pose", relative=True, invert=True)
 
 
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("std", [0.0, -1.0, math.inf, math.nan])
+def test_a_component_without_a_deviation_makes_no_edit(std: float, relative: bool) -> None:
+    components = Components(torch.zeros(4), torch.eye(4)[:1], torch.tensor([std]))
+    with pytest.raises(EditError, match="expected one above 0"):
+        components.edit(0, name="flat", relative=relative)
+
+
+@pytest.mark.parametrize(
+    "value", ["abc", None, {}, [[1.0], [1.0, 2.0]], torch.zeros(8).to_sparse(), torch.zeros(8, dtype=torch.complex64)]
+)
+def test_components_that_are_no_plain_numbers_are_refused(value: Any) -> None:
+    with pytest.raises(EditError, match=r"'mean' holds a .*; expected an array or tensor of numbers"):
+        Components.of({"mean": value, "comp": torch.eye(8)[:2], "std": torch.ones(2)})
+    with pytest.raises(EditError, match="'lat_comp' holds a"):
+        exported_edit({"latent_space": "W", "edit_type": "latent", "lat_comp": value}, where="a.pkl")
+
+
 def test_both_ways_to_name_components_are_read(components: Components) -> None:
     short = {"std": components.std, "comp": components.comp[:, None], "mean": components.mean[None]}
     long = {"lat_" + {"std": "stdev"}.get(name, name): value.numpy() for name, value in short.items()}

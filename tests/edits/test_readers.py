@@ -18,7 +18,7 @@ import torch
 from hyperstyle.edits import DirectionEdit, EditInfo, load_edit, save_edit
 from hyperstyle.edits.catalog import GANSPACE
 from hyperstyle.edits.ganspace import GanspaceEdit
-from hyperstyle.edits.interfacegan import conditional, to_boundary
+from hyperstyle.edits.interfacegan import conditional, direction_from, to_boundary
 from hyperstyle.errors import CheckpointError, EditError, HyperStyleError, MissingFileError
 
 ROW = torch.nn.functional.normalize(torch.arange(1.0, 9.0), dim=0)
@@ -389,3 +389,28 @@ def test_conditional_boundaries_and_distances_equal_the_recording(editing_dir: P
     distances = torch.linspace(-3, 3, 5, dtype=torch.float64)
     _assert_close(to_boundary(w.expand(5, 512), others[3], distances), golden["lerp_w"], 1e-8)
     _assert_close(edits["smile"](w_plus.expand(5, 18, 512), distances), golden["lerp_wp"], 1e-8)
+
+
+def test_tensors_without_plain_numbers_are_no_directions(tmp_path: Path) -> None:
+    torch.save(torch.ones(8, device="meta"), tmp_path / "age.pt")
+    with pytest.raises(EditError, match="expected a plain one"):
+        load_edit(tmp_path / "age.pt", width=8)
+    with pytest.raises(EditError, match="expected a plain one"):
+        direction_from(torch.ones(8).to_sparse(), width=8)
+
+
+def test_a_width_below_one_and_a_name_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    torch.save(ROW, tmp_path / "age.pt")
+    with pytest.raises(EditError, match="width=0"):
+        load_edit(tmp_path / "age.pt", width=0)
+    with pytest.raises(MissingFileError, match="Check the name"):
+        load_edit("x" * 5000)
+
+
+def test_rows_may_be_numbers_of_numpy(tmp_path: Path) -> None:
+    torch.save(ROW, tmp_path / "age.pt")
+    edit = load_edit(tmp_path / "age.pt", width=8, rows=(np.int64(1), np.int64(3)))  # type: ignore[arg-type]
+    assert edit(torch.zeros(1, 4, 8), 1.0).any(2)[0].tolist() == [False, True, True, False]
+    assert json.dumps(edit.parts()[1]) == '{"rows": [1, 3]}'
+    with pytest.raises(EditError, match="two whole numbers"):
+        load_edit(tmp_path / "age.pt", width=8, rows=(True, 3))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hyperstyle.checkpoint import save_tensors
-from hyperstyle.edits import DirectionEdit, EditInfo, load_edit, load_edits, save_edit
+from hyperstyle.edits import DirectionEdit, EditInfo, load_edit, load_edits, save_edit, store
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, MissingFileError, WeightsError
 
 INFO = EditInfo("age", -2.0, 4.0, "years", "a test", "0123", "age")
@@ -77,3 +77,18 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file", encoding="utf-8")
     with pytest.raises(CheckpointError, match="taken"):
         save_edit(DirectionEdit(torch.zeros(5), INFO), tmp_path / "taken")
+
+
+def test_an_edit_that_was_not_written_to_the_end_is_not_taken_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_edit(DirectionEdit(torch.zeros(5), INFO), tmp_path)
+
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "write_json", broken)
+    with pytest.raises(KeyboardInterrupt):
+        save_edit(DirectionEdit(torch.ones(5), INFO), tmp_path)
+    with pytest.raises(MissingFileError, match=r"config\.json"):
+        load_edit(tmp_path)

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,6 +134,14 @@ def test_where_nothing_reacts_the_edit_changes_nothing_and_says_so(clip: StyleCl
 def test_the_same_text_twice_is_no_edit(clip: StyleClip) -> None:
     with pytest.raises(EditError, match="'a face' and 'a face' are the same"):
         clip("a face", neutral="a face", beta=0.1)
+
+
+@pytest.mark.parametrize("text", ["", " ", None, ["a face"]])
+def test_a_text_without_words_is_refused(clip: StyleClip, text: Any) -> None:
+    with pytest.raises(EditError, match="expected two descriptions in words"):
+        clip(text)
+    with pytest.raises(EditError, match="expected two descriptions in words"):
+        clip("a beard", neutral=text)
 
 
 def test_an_encoder_of_another_width_is_refused(clip: StyleClip) -> None:
@@ -268,7 +277,7 @@ def test_statistics_that_would_execute_something_are_refused(tmp_path: Path) -> 
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'"])
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04", b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'"])
 def test_effects_that_cannot_be_read_are_refused(tmp_path: Path, content: bytes) -> None:
     effects, statistics = write_files(tmp_path)
     effects.write_bytes(content)
@@ -298,7 +307,7 @@ def test_templates_are_lines_of_a_file(tmp_path: Path) -> None:
 
 def test_without_open_clip_the_error_says_what_to_install_or_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install open_clip_torch.*templates="):
+    with pytest.raises(MissingDependencyError, match=r"pip install \"hyperstyle-inversion\[clip\]\".*templates="):
         usual_templates()
 
 

@@ -18,6 +18,7 @@ from hyperstyle.edits.stylespace import StyleEdit, channel_edit, published_chann
 from hyperstyle.edits.stylespace_names import CHANNELS
 from hyperstyle.errors import EditError
 from hyperstyle.networks.generator import Generator, GeneratorConfig, layer_table
+from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 
 if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
@@ -133,6 +134,9 @@ def test_a_flag_says_that_numbers_count_only_convolutions() -> None:
         ([(5, 0)], False, "has no layer 5, but .* numbers 0 to 4"),
         ([("b32.conv1", 0)], None, "has no layer 'b32.conv1'"),
         ([(3, 1), ("b8.conv1", 1)], None, "names channel 1 of b8.conv1 twice"),
+        (("b8.conv1", 1), None, "expected pairs"),
+        ([("b8.conv1", "1")], None, "expected pairs"),
+        ([([3], 1)], None, "expected pairs"),
     ],
 )
 def test_channels_that_are_not_there_are_refused(
@@ -140,6 +144,24 @@ def test_channels_that_are_not_there_are_refused(
 ) -> None:
     with pytest.raises(EditError, match=message):
         channel_edit(LAYERS, channels, "x", torgb_counted=flag)
+
+
+def test_an_edit_that_moves_no_channel_is_refused() -> None:
+    with pytest.raises(EditError, match="moves no channel"):
+        channel_edit(LAYERS, [(3, 1)], "x", step=0.0)
+    with pytest.raises(EditError, match="moves no channel"):
+        channel_edit(LAYERS, [(3, 1)], "x", deviations={"b8.conv1": torch.zeros(4)})
+
+
+def test_channels_of_a_stylegan_are_those_of_its_styles() -> None:
+    generator = StyleGan1(StyleGan1Config(16, channels=(8, 8, 4), latent_width=16, mapping_layers=2))
+    styles = generator.styles(torch.randn(1, 6, 16))
+    edit = channel_edit(generator.layers, [("b4.const", 15), ("b16.conv1", 7)], "x")
+    moved = edit(styles, 2.0)
+    assert torch.equal(moved["b4.const"] - styles["b4.const"] > 1, torch.arange(16)[None] == 15)
+    assert torch.equal(moved["b16.conv1"] - styles["b16.conv1"] > 1, torch.arange(8)[None] == 7)
+    widths = [torch.zeros(style.shape[1]) for style in styles.values()]
+    assert list(style_vectors(widths, generator.layers, "a file")) == list(styles)
 
 
 @pytest.mark.parametrize("deviations", [{}, {"b8.conv1": torch.ones(5)}])

@@ -16,6 +16,7 @@ from hyperstyle.errors import EditError
 from hyperstyle.fitting import Judge, Measured, measure_edits
 from hyperstyle.fitting import measure as module
 from hyperstyle.model import Model
+from hyperstyle.synthesis import TOGETHER
 
 WHOLE = (-3, -2, -1, 1, 2, 3)
 CLEAN = Measured("a", (-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (), -1.0, 1.0, 1.0, {"b": 0.2}, 4)
@@ -107,6 +108,17 @@ def test_pictures_that_cannot_be_read_do_not_count(seen: Model) -> None:
     reader = judge(lambda w: {"a": torch.where(w[:, 3] > 0, w[:, 0], torch.nan), "b": w[:, 1]})
     found = measure_edits(seen, {"e": entry(0, trait="a")}, codes(), reader, pictures=16)["e"]
     assert found.change == pytest.approx([s * found.per_unit for s in found.strengths], abs=1e-5)
+
+
+def test_a_trait_that_cannot_be_read_any_more_hides_no_other(seen: Model) -> None:
+    def reader(w: Tensor) -> dict[str, Tensor]:
+        gone = w[:, 2] if len(w) == TOGETHER else torch.full((len(w),), torch.nan)  # of the edited ones, fewer
+        return {"gone": gone, "a": w[:, 0], "b": w[:, 0] + w[:, 1]}
+
+    both = measure_edits(seen, {"e": entry(0), "own": entry(0, trait="a")}, codes(), judge(reader), pictures=2)
+    assert both["e"].trait in ("a", "b")
+    assert list(both["own"].leak) == ["b"]
+    assert any("moves b by" in fault for fault in both["own"].faults())
 
 
 def test_edits_of_styles_are_measured_through_the_generator(tiny_inverter: HyperStyleInverter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,13 @@ def test_objects_in_a_table_are_not_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "scores.npz", codes=np.zeros((1, 4)), age=np.array([{}], dtype=object))
     with pytest.raises(EditError, match="no table of scores"):
         load_scores(tmp_path / "scores.npz")
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "scores.npz"
+    np.savez_compressed(path, codes=np.arange(400.0).reshape(100, 4), age=np.arange(100.0))
+    content = path.read_bytes()
+    for place in range(40, len(content) - 100, 40):
+        path.write_bytes(content[:place] + bytes(8) + content[place + 8 :])
+        with contextlib.suppress(EditError):  # anything else fails the test; a zero over a zero is no damage
+            load_scores(path)

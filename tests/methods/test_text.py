@@ -23,6 +23,7 @@ from hyperstyle.methods.text import TextStep, optimise_text
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 
 
@@ -289,3 +290,13 @@ def test_an_encoder_that_cannot_be_used_is_refused(two: Inversion, encoder: Stan
 def test_numbers_and_words_that_cannot_be_used_are_refused(two: Inversion, options: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         optimise_text(two, encoder=Stand(), **{"text": TEXT, **options})
+
+
+def test_styles_of_a_stylegan_are_optimised_too(two: Inversion) -> None:
+    config = StyleGan1Config(32, channels=(8, 8, 8, 8), latent_width=16, mapping_layers=1)
+    generator = StyleGan1(config).eval().requires_grad_(False)
+    model = dataclasses.replace(two.model, generator=generator, hypernetwork=None, encoder=None)
+    start = Inversion(model, generator.sample(torch.randn(1, 16)))
+    seen, made = run(start, space="styles", rate=0.01)
+    assert made.style_offsets["b4.const"].shape == (1, 16)
+    assert float(distances(made.tensor)) < float(seen[0].distances)
