@@ -25,7 +25,8 @@ LAYERS = (
     {"methods", "model_card", "model_folder", "strips"},
     {"inverter"},
     {"video"},
-    {"convert", "fitting", "training", "evaluation", "avatars"},
+    {"convert"},
+    {"fitting", "training", "evaluation", "avatars"},
     {"cli", "__main__", "__init__"},
 )
 # The only imports within a row.
