@@ -31,16 +31,43 @@ from hyperstyle.cli import (
     import_,
     info,
     invert,
+    train,
 )
+from hyperstyle.cli.config import apply_config
 from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = (demo, align, invert, edit, animate, edits, fit, convert, fetch, export, import_, evaluate, bench, info)
+_COMMANDS = (
+    demo,
+    align,
+    invert,
+    edit,
+    animate,
+    edits,
+    fit,
+    convert,
+    fetch,
+    export,
+    import_,
+    train,
+    evaluate,
+    bench,
+    info,
+)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where the help is, instead of printing the whole usage."""
+    """Says what is wrong in one line, and where the help is, instead of printing the whole usage; reads `--config`."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Arguments as usual, over what the files behind `--config` hold."""
+        arguments = sys.argv[1:] if args is None else list(args)
+        try:
+            apply_config(self, arguments)
+        except HyperStyleError as error:
+            self.error(" ".join(str(error).split()).removesuffix("."))
+        return super().parse_known_args(arguments, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"hyperstyle: error: {message}. Help: {self.prog} --help\n")

@@ -9,8 +9,16 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation import EditCurve, Editing, Optimised, Point, Reconstruction, Row
     from hyperstyle.evaluation.alignment import AlignmentRow, Difference
     from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect
+    from hyperstyle.evaluation.methods import Methods
 
-__all__ = ["alignment_text", "differences_text", "editing_text", "equal_effect_text", "reconstruction_text"]
+__all__ = [
+    "alignment_text",
+    "differences_text",
+    "editing_text",
+    "equal_effect_text",
+    "methods_text",
+    "reconstruction_text",
+]
 
 _NAMES = {"l2": "L2", "perceptual": "perceptual", "identity": "identity"}
 
@@ -23,6 +31,34 @@ def reconstruction_text(result: Reconstruction) -> str:
     if result.optimised is not None:
         parts.append(_optimised(result.optimised))
     return "\n\n".join(parts)
+
+
+def methods_text(result: Methods) -> str:
+    """A line for each method, and what the columns mean."""
+    whole = next((one.row.seconds for one in result.rows if one.row.method == "pti"), None)
+    titles = ("method", "L2", "perceptual", "identity", "MS-SSIM", "edited", "seconds", "quartiles", "/ pti", "kB")
+    cells = []
+    for one in result.rows:
+        row, (low, high) = one.row, one.row.quartiles
+        cells.append(
+            (
+                row.method,
+                f"{row.l2:.4f}",
+                _number(row.perceptual),
+                _number(row.identity),
+                f"{row.ms_ssim:.4f}",
+                _number(one.editability),
+                f"{row.seconds:.2f}",
+                f"{low:.2f}-{high:.2f}",
+                _number(None if whole is None else row.seconds / whole, 3),
+                f"{one.bytes / 1000:.1f}",
+            )
+        )
+    edits = ", ".join(dict.fromkeys(curve.edit for curve in result.curves)) or "none measured"
+    return _table(titles, cells) + (
+        f"\n\n{result.rows[0].row.images} pictures, one at a time. edited: identity to the input at equal measured "
+        f"effect of edits ({edits}), the mean; / pti: seconds over those of pti; kB: of a saved inversion"
+    )
 
 
 def editing_text(result: Editing) -> str:

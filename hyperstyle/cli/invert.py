@@ -17,6 +17,7 @@ from hyperstyle.cli.arguments import (
     load_inverter,
     writable_folder,
 )
+from hyperstyle.cli.config import add_config_argument
 from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, report
 from hyperstyle.errors import ConfigError, HyperStyleError
 
@@ -51,6 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_invert_arguments(parser)
     add_method_arguments(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no line per picture")
+    add_config_argument(parser)
     parser.set_defaults(run=run)
 
 

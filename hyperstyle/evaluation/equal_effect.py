@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,13 +17,10 @@ from hyperstyle.evaluation.figures import Progress, checked
 from hyperstyle.evaluation.optimised import Optimisation, perceptual_network
 from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.named import by_networks
-from hyperstyle.methods.optimization import ImageLoss, Projection, project
-from hyperstyle.methods.pti import PivotalTuning, tune
+from hyperstyle.methods.named import Steps, by_networks
 from hyperstyle.model import Model
-from hyperstyle.networks.traits import TraitNetwork
 
-__all__ = ["EffectCurve", "EffectPoint", "EqualEffect", "at_changes", "evaluate_equal_effect"]
+__all__ = ["EffectCurve", "EffectPoint", "EqualEffect", "at_changes", "compare", "evaluate_equal_effect"]
 
 _STEP = 0.25  # from one compared change to the next, in population standard deviations of the trait
 
@@ -85,10 +82,8 @@ def evaluate_equal_effect(
     """Edits inversions of every method and compares them where the judge says that the edits did the same.
 
     The same strength moves the pictures of one method more than those of another, so identities are compared at equal
-    measured change of the trait, trait(edit) - trait(inversion): every picture at the least strength that reaches the
-    change. Changes that fewer than a quarter of the pictures reach with all methods are left out, and so are pictures
-    that do not reach them with all methods. The methods are those of the model and, with `optimised`, two that fit
-    each picture by the model's perceptual network; the judge only measures:
+    measured change of the trait, trait(edit) - trait(inversion), as `compare` says. The methods are those of the model
+    and, with `optimised`, two that fit each picture by the model's perceptual network; the judge only measures:
 
     - `pti`: a generator tuned to the picture at the code of W optimisation. The edit moves that code.
     - `optimize-w+`: the projector with a row of its own for every layer. The edit moves all rows alike.
@@ -112,29 +107,49 @@ def evaluate_equal_effect(
     if points < 2:
         raise ConfigError(f"points={points}: expected 2 strengths or more.")
     crops = checked(model, crops if optimised is None else crops[: optimised.pictures])
-    ways = {method: _by_name(inverter, crops, method, on_progress) for method in by_networks(model)}
+    methods: dict[str, Steps | None] = dict.fromkeys(by_networks(model))
     if optimised is not None:
-        distance = _distance(perceptual_network(model))
-        ways["pti"] = _by_tuning(model, crops, distance, optimised, on_progress)
-        ways["optimize-w+"] = _by_rows(model, crops, distance, optimised, on_progress)
+        perceptual_network(model)
+        methods["pti"] = {"optimize-w": optimised.projection, "pti": optimised.tuning}
+        methods["optimize-w+"] = optimised.projection
+    ways = {method: _by_name(inverter, crops, method, steps, on_progress) for method, steps in methods.items()}
+    return EqualEffect(compare(model, ways, names, points=points), len(crops))
 
-    infos = {name: model.edits[name].info for name in names}
+
+def compare(
+    model: Model, ways: Mapping[str, Iterable[Inversion]], edits: Sequence[str], *, points: int
+) -> tuple[EffectCurve, ...]:
+    """Edits the inversions of every method, and compares them where the judge says that the edits did the same.
+
+    Every picture is taken at the least strength that reaches a change. Changes that fewer than a quarter of the
+    pictures reach with all methods are left out, and so are pictures that do not reach them with all methods.
+
+    Args:
+        model: with a judge.
+        ways: for each method inversions of the same pictures; each is needed only until the next is asked for.
+        edits: names, of edits whose traits the judge reads.
+        points: strengths from the low to the high end of an edit's range, and 0.
+
+    Returns:
+        For every edit a curve for each method.
+    """
+    infos = {name: model.edits[name].info for name in edits}
     traits = {name: info.trait or "" for name, info in infos.items()}
     spread = population_std(list(traits.values()))
     strengths = {name: strengths_of(info.low, info.high, points) for name, info in infos.items()}
-    read: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {(n, m): [] for n in names for m in ways}
+    read: dict[tuple[str, str], list[tuple[Tensor, Tensor]]] = {(n, m): [] for n in edits for m in ways}
     for method, inversions in ways.items():
         for inversion in inversions:
-            for name in names:
+            for name in edits:
                 read[name, method].append(_read(inversion, name, strengths[name], traits[name]))
     curves: list[EffectCurve] = []
-    for name in names:
+    for name in edits:
         joined = {m: tuple(torch.cat(part) for part in zip(*read[name, m], strict=True)) for m in ways}
         changes = {m: change / spread[traits[name]] for m, (change, _) in joined.items()}
         curves += _compared(
             name, traits[name], strengths[name], changes, {m: alike for m, (_, alike) in joined.items()}
         )
-    return EqualEffect(tuple(curves), len(crops))
+    return tuple(curves)
 
 
 def at_changes(strengths: Sequence[float], changes: Tensor, values: Tensor, wanted: Sequence[float]) -> Tensor:
@@ -210,71 +225,11 @@ def _read(inversion: Inversion, edit: str, strengths: Sequence[float], trait: st
     return change.cpu(), alike.cpu()
 
 
-# ---- the ways to invert, each as inversions that are made when they are asked for ----
-
-
-class _Counter:
-    """Counts steps towards a total and reports them."""
-
-    def __init__(self, what: str, total: int, show: Progress | None) -> None:
-        self.what, self.total, self.show, self.done = what, total, show, 0
-
-    def add(self, amount: int) -> None:
-        self.done += amount
-        if self.show is not None:
-            self.show(self.what, self.done, self.total)
-
-    def steps_of(self, pictures: int) -> Callable[[object], None]:
-        """A callback that counts a step of so many pictures."""
-        return lambda step: self.add(pictures)
-
-
-def _parts(values: Tensor, size: int) -> Iterator[Tensor]:
-    return (values[i : i + size] for i in range(0, len(values), size))
-
-
-def _distance(network: TraitNetwork) -> ImageLoss:
-    return lambda image, target: metrics.perceptual(image.float(), target.float(), network)
-
-
 def _by_name(
-    inverter: HyperStyleInverter, crops: Tensor, method: str, on_progress: Progress | None
+    inverter: HyperStyleInverter, crops: Tensor, method: str, steps: Steps | None, on_progress: Progress | None
 ) -> Iterator[Inversion]:
-    counter = _Counter(method, len(crops), on_progress)
-    for batch in _parts(crops, TOGETHER):
-        yield inverter.invert(list(batch), method=method, align=False, batch_size=TOGETHER)
-        counter.add(len(batch))
-
-
-def _by_rows(
-    model: Model, crops: Tensor, distance: ImageLoss, settings: Optimisation, on_progress: Progress | None
-) -> Iterator[Inversion]:
-    counter = _Counter("optimize-w+", len(crops) * settings.projection, on_progress)
-    numbers = Projection(steps=settings.projection, space="w+", optimise_noise=False)
-    for batch in _parts(crops, TOGETHER):
-        w = _codes(model, batch, distance, numbers, counter)
-        yield Inversion(model, w, crop=batch, method="optimize-w+")
-
-
-def _by_tuning(
-    model: Model, crops: Tensor, distance: ImageLoss, settings: Optimisation, on_progress: Progress | None
-) -> Iterator[Inversion]:
-    counter = _Counter("pti", len(crops) * (settings.projection + settings.tuning), on_progress)
-    search = Projection(steps=settings.projection, optimise_noise=False)
-    numbers = PivotalTuning(steps=settings.tuning, threshold=0.0)  # the published threshold belongs to LPIPS
-    for batch in _parts(crops, TOGETHER):
-        pivots = _codes(model, batch, distance, search, counter)
-        for crop, pivot in zip(_parts(batch, 1), _parts(pivots, 1), strict=True):
-            to_input, tick = model.domain.seen, counter.steps_of(1)
-            tuned = tune(crop, pivot, model.generator, distance, numbers, to_input=to_input, callback=tick)
-            yield Inversion(model, pivot, crop=crop, method="pti").transfer(tuned)
-
-
-def _codes(model: Model, batch: Tensor, distance: ImageLoss, numbers: Projection, counter: _Counter) -> Tensor:
-    """The codes [B,L,D] of least L2 + distance."""
-
-    def loss(image: Tensor, target: Tensor) -> Tensor:
-        return metrics.l2(image.float(), target.float()) + distance(image, target)
-
-    tick = counter.steps_of(len(batch))
-    return project(batch, model.generator, loss, numbers, to_input=model.domain.seen, callback=tick).w
+    for first in range(0, len(crops), TOGETHER):
+        batch = list(crops[first : first + TOGETHER])
+        yield inverter.invert(batch, method=method, steps=steps, align=False, batch_size=TOGETHER)
+        if on_progress is not None:
+            on_progress(method, first + len(batch), len(crops))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hyperstyle.errors import MissingDependencyError
 from hyperstyle.evaluation.editing import Editing
 from hyperstyle.evaluation.equal_effect import EqualEffect
 from hyperstyle.evaluation.figures import Point, Row
+from hyperstyle.evaluation.methods import MethodRow, Methods
 from hyperstyle.evaluation.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["check_matplotlib", "editing_plot", "equal_effect_plot", "reconstruction_plot"]
+__all__ = ["check_matplotlib", "editing_plot", "equal_effect_plot", "methods_plot", "reconstruction_plot"]
 
 _FIGURES = {"l2": "L2", "perceptual": "perceptual distance", "identity": "identity similarity"}
 
@@ -57,6 +59,73 @@ def reconstruction_plot(result: Reconstruction) -> bytes:
             axes.set_xlabel(title)
             axes.set_ylabel(_FIGURES[key])
     return _png(figure)
+
+
+def methods_plot(result: Methods) -> bytes:
+    """A PNG of quality over time: L2, and identity at equal measured effect of edits, over the seconds per picture.
+
+    A method at several numbers of steps is a line, its name in the margin beside its last point. A dotted line is a
+    tenth of PTI's time.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    methods: dict[str, list[MethodRow]] = {}
+    for one in sorted(result.rows, key=lambda one: one.trial.steps or 0):
+        methods.setdefault(one.trial.method, []).append(one)
+    panels = {"L2 (log scale)": {name: [one.row.l2 for one in rows] for name, rows in methods.items()}}
+    if all(one.editability is not None for one in result.rows):
+        edited = {name: [one.editability or 0.0 for one in rows] for name, rows in methods.items()}
+        panels["identity to input at equal effect of edits"] = edited
+    figure = Figure(figsize=(7.2 * len(panels), 4.8), layout="constrained")
+    for i, (what, values) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), i + 1, xscale="log", yscale="linear" if i else "log")
+        ends: dict[str, tuple[float, float]] = {}
+        for name, rows in methods.items():
+            seconds = [one.row.seconds for one in rows]
+            axes.plot(seconds, values[name], marker="o", markersize=4)
+            ends[name] = seconds[-1], values[name][-1]
+        if "pti" in methods:
+            tenth = methods["pti"][-1].row.seconds / 10
+            axes.axvline(tenth, color="gray", linestyle=":", zorder=0)
+            axes.annotate("a tenth of PTI", (tenth, 1.01), xycoords=axes.get_xaxis_transform(), ha="center", fontsize=8)
+        axes.set_xlabel("seconds per picture (log scale)")
+        axes.set_ylabel(what)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.grid(alpha=0.25, which="both")
+        _named(axes, ends)
+    return _png(figure)
+
+
+def _named(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+    """Names of lines: beside their last points in the left half, and in the right margin, without overlaps."""
+    gap = 0.055  # of the height, from one name to the next
+    colors = {name: line.get_color() for name, line in zip(ends, axes.lines, strict=False)}
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # as they are now
+    at = {name: axes.transAxes.inverted().transform(axes.transData.transform(end)) for name, end in ends.items()}
+    margin = sorted((name for name in ends if at[name][0] >= 0.5), key=lambda name: float(at[name][1]))
+    place = -gap
+    heights = []
+    for name in margin:
+        place = max(place + gap, float(at[name][1]))
+        heights.append(place)
+    for k, (name, reached) in enumerate(zip(margin, heights, strict=True)):
+        height = min(reached, 1.0 - gap * (len(margin) - 1 - k))  # room for those above it
+        axes.annotate(
+            name,
+            ends[name],
+            xytext=(1.03, height),
+            textcoords="axes fraction",
+            va="center",
+            color=colors[name],
+            fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": colors[name], "linewidth": 0.6, "alpha": 0.6},
+        )
+    for name in ends:
+        if name not in margin:
+            axes.annotate(name, ends[name], xytext=(6, 4), textcoords="offset points", color=colors[name], fontsize=9)
 
 
 def editing_plot(result: Editing) -> bytes:

@@ -30,7 +30,7 @@ class OffsetCodeTuner:
 
     Attributes:
         steps: how many, unless the call says so.
-        rate: learning rate of the first half; it falls to zero over the second.
+        rate: learning rate, where it is highest: it rises over five steps, and falls to zero over the second half.
         loss: (picture, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
         threshold: a picture stays as it is as soon as L2 + loss is no larger; None takes all steps.
     """

@@ -18,6 +18,8 @@ from hyperstyle.networks.hypernetwork import tuned_layers
 
 __all__ = ["OffsetStep", "OffsetTuner", "descend", "optimize_offsets"]
 
+_RISING = 5  # steps until the rate is whole
+
 
 @dataclass(frozen=True)
 class OffsetStep:
@@ -56,8 +58,9 @@ def descend(
 ) -> None:
     """Moves the variables [B,...], in place, until what is drawn with them is near to the target.
 
-    Adam; the rate falls linearly to zero over the last half of the steps. The pictures of a batch move side by side,
-    each as it would alone.
+    Adam with a short memory, for runs of few steps: betas 0.8 and 0.9. The rate rises over the first five steps, when
+    the gradient's scale is hardly known, and falls linearly to zero over the last half. The pictures of a batch move
+    side by side, each as it would alone.
 
     Args:
         variables: what moves; leaves that need gradients.
@@ -65,7 +68,7 @@ def descend(
         target: [B,3,h,w] in [-1,1].
         loss: (picture, target) -> [B].
         steps: at most so many.
-        rate: learning rate of the first half.
+        rate: learning rate, where it is highest.
         to_input: the generator's picture -> [B,3,h,w].
         threshold: a picture stays as it is as soon as its loss is no larger; None takes all steps.
         callback: called at every step, before the variables are changed, and where it stops early.
@@ -74,10 +77,10 @@ def descend(
         ImageError: a target that is not finite or of another shape. ConfigError: a loss that cannot be used.
     """
     check_target(target)
-    optimizer = torch.optim.Adam(variables, lr=rate)
+    optimizer = torch.optim.Adam(variables, lr=rate, betas=(0.8, 0.9))
     done = torch.zeros(len(target), dtype=torch.bool, device=target.device)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * min(1.0, 2.0 * (1.0 - step / steps))
+        optimizer.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / _RISING, 2.0 * (1.0 - step / steps))
         image = draw()
         losses = measured(loss, to_input(image), target, step)
         if callback is not None:
@@ -120,7 +123,7 @@ def optimize_offsets(
         layers: names or official indexes of the layers that may change.
         loss: (picture, target) -> [B].
         steps: how many; 0 gives the start.
-        rate: learning rate of the first half.
+        rate: learning rate, where it is highest.
         to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
         start: layer name -> [B,O,I,1,1] to begin with; zeros where it has none.
         threshold: a picture stays as it is as soon as its loss is no larger; None takes all steps.
@@ -178,7 +181,7 @@ class OffsetTuner:
 
     Attributes:
         steps: how many, unless the call says so.
-        rate: learning rate of the first half.
+        rate: learning rate, where it is highest.
         layers: that may change; None is those of the model's hypernetwork, or all but toRGB.
         loss: (picture, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
         threshold: a picture stays as it is as soon as L2 + loss is no larger; None takes all steps.

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from hyperstyle import metrics
-from hyperstyle.errors import ConfigError, MemoryWarning, MethodError, MissingDependencyError
+from hyperstyle.errors import ConfigError, MemoryWarning, MethodError
 from hyperstyle.inversion import Inversion, Refinement
 from hyperstyle.methods.optimization import ImageLoss, check_target
 from hyperstyle.model import Model
 from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.lpips_network import load_lpips
 from hyperstyle.synthesis import generators, lazy_offsets
 
 __all__ = ["beside_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refined"]
@@ -27,7 +28,7 @@ def perceptual_loss(model: Model) -> ImageLoss:
     """The distance of the model's perceptual network, or LPIPS where it has none. Never that of its judge.
 
     Raises:
-        MissingDependencyError, MethodError: what `lpips_loss` raises.
+        MissingDependencyError, MethodError: what `load_lpips` raises.
     """
     network = model.perceptual
     if network is None:
@@ -36,30 +37,8 @@ def perceptual_loss(model: Model) -> ImageLoss:
 
 
 def lpips_loss(device: torch.device) -> ImageLoss:
-    """LPIPS (Zhang et al., CVPR 2018) with AlexNet, whose weights torchvision fetches when it is first used.
-
-    Raises:
-        MissingDependencyError: lpips or torchvision is not installed.
-        MethodError: the weights are not there and cannot be fetched.
-    """
-    try:
-        import lpips
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"optimising needs LPIPS for a model without a perceptual network, and a package is missing ({error}). "
-            "Run: pip install lpips torchvision. Or pass loss=..., a function (picture, target) -> [B]."
-        ) from error
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # lpips builds its trunk with arguments that torchvision calls deprecated
-            network = lpips.LPIPS(net="alex", verbose=False)
-    except (OSError, RuntimeError) as error:
-        raise MethodError(
-            f"LPIPS needs the weights of AlexNet, and torchvision cannot fetch them ({error}). Put "
-            f"alexnet-owt-7be5be79.pth into {torch.hub.get_dir()}/checkpoints, or pass loss=..., a function (picture, "
-            "target) -> [B]."
-        ) from error
-    network = network.to(device).eval().requires_grad_(False)
+    """LPIPS with AlexNet, whose weights torchvision fetches when it is first used. Raises as `load_lpips` does."""
+    network = load_lpips(instead="Or pass loss=..., a function (picture, target) -> [B].").to(device)
 
     def loss(image: Tensor, target: Tensor) -> Tensor:
         found: Tensor = network(image.float(), target.float())

@@ -1,9 +1,14 @@
-"""Several processes that train one network (`torchrun`): each takes a share of every batch, gradients are averaged."""
+"""Several processes that train one network (`torchrun`): each takes a share of every batch, gradients are averaged.
+
+What DistributedDataParallel does after each backward call is done here once for each step: a step of HyperStyle has
+several backward calls, whose gradients add up, and networks are called by other methods than `forward`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -11,13 +16,38 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["average_gradients", "gathered", "join", "on_first", "rank", "share", "world"]
+__all__ = [
+    "average",
+    "average_figures",
+    "average_gradients",
+    "gathered",
+    "join",
+    "local_rank",
+    "on_first",
+    "rank",
+    "share",
+    "world",
+]
+
+_BUCKET = 1 << 24  # values that are averaged at a time: 64 MB
+_PATIENCE = timedelta(hours=2)  # while the first process evaluates and writes, the others wait
 
 
-def join() -> None:
-    """Joins the other processes of a `torchrun`; does nothing in a process that was started alone."""
+def join(device: torch.device | None = None) -> None:
+    """Joins the other processes of a `torchrun`; does nothing in a process that was started alone.
+
+    Args:
+        device: where this process computes: CUDA is joined by NCCL, anything else by Gloo. None is CUDA where there is
+            one.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        cuda = torch.cuda.is_available() if device is None else device.type == "cuda"
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+
+
+def local_rank() -> int:
+    """This process's number on its machine, as `torchrun` gives it: its CUDA device."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def rank() -> int:
@@ -43,14 +73,38 @@ def share(index: Tensor) -> Tensor:
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replaces every gradient by its mean over the processes, which is that of the whole batch."""
+    average(p.grad for p in parameters if p.grad is not None)
+
+
+@torch.no_grad()
+def average(tensors: Iterable[Tensor]) -> None:
+    """Replaces every tensor, of one type and device, by its mean over the processes; they have the same ones."""
     if world() == 1:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= world()
-    for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    for bucket in _buckets(tensors):
+        flat = torch.cat([t.flatten() for t in bucket])
+        dist.all_reduce(flat)
+        flat /= world()
+        for tensor, mean in zip(bucket, torch.split(flat, [t.numel() for t in bucket]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+
+def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(t.numel() for t in bucket) + tensor.numel() > _BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
+
+
+def average_figures(figures: Mapping[str, float], device: torch.device) -> dict[str, float]:
+    """The means over the processes, which have figures of the same names."""
+    values = torch.tensor(list(figures.values()), dtype=torch.float32, device=device)  # not every device has float64
+    average([values])
+    return dict(zip(figures, values.tolist(), strict=True)) if world() > 1 else dict(figures)
 
 
 def gathered(part: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""One resumable training loop: calls a step function, keeps a log, writes checkpoints atomically."""
+"""One resumable training loop: calls a step function, keeps a log, writes checkpoints atomically.
+
+The recipe of the bundled model and `training.engine` both run on it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.files import atomic_write
+from hyperstyle.files import atomic_write, make_folder
 from hyperstyle.training.distributed import on_first, rank
 
-__all__ = ["Average", "Schedule", "batch_indices", "fit"]
+__all__ = ["Average", "Schedule", "Stateful", "batch_indices", "fit", "newest_checkpoint"]
+
+_CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
 
 @dataclass(frozen=True)
@@ -62,43 +69,70 @@ def batch_indices(count: int, batch: int, step: int, seed: int) -> Tensor:
     return torch.randint(0, count, (batch,), generator=random)
 
 
+class Stateful(Protocol):
+    """A module, an optimiser, a gradient scaler: whatever has a state for checkpoints."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, of tensors, numbers, texts and containers of them."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Takes a state that `state_dict` gave."""
+        ...
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the highest step, None where there is none."""
+    return max(folder.glob(_CHECKPOINT), default=None)
+
+
 def fit(
     step: Callable[[int], Mapping[str, float]],
     *,
     steps: int,
     folder: Path,
-    modules: Mapping[str, nn.Module],
+    modules: Mapping[str, Stateful],
     optimizers: Mapping[str, Optimizer],
     schedule: Schedule,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
     evaluate_every: int = 500,
     save_every: int = 500,
+    keep: int = 1,
+    log_all: bool = False,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+    on_save: Callable[[int], None] | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> None:
     """Runs `step(i)` for i up to `steps`, from the last checkpoint in `folder` if there is one.
 
     Of several processes (`training.distributed`) the first evaluates, logs and saves. The random state is set from the
-    step number before each call, so an interrupted run continues as it would have.
+    step number before each call, so an interrupted run continues as it would have; rows of the log that are later than
+    the checkpoint are taken out, since they come again.
 
     Args:
         step: performs one optimisation step and returns figures for the log.
         steps: total number.
-        folder: gets `checkpoint.pt` and `log.jsonl`.
+        folder: gets `checkpoint-STEP.pt` and `log.jsonl`.
         modules, optimizers: what a checkpoint holds.
         schedule: learning rate; a parameter group's own `scale`, where it has one, multiplies it.
         evaluate: held-out figures for the log.
         evaluate_every, save_every: in steps; both also happen at the end.
+        keep: checkpoints that stay, the newest ones.
+        log_all: a row for each step, instead of one for each evaluation.
+        on_step: gets the number of steps done and the row of the log.
+        on_save: gets the number of steps done, once their checkpoint is written.
         on_progress: gets one line of text after each evaluation.
 
     Raises:
         ConfigError: a loss became NaN or infinite; the last checkpoint stays as it was.
-        CheckpointError: the checkpoint in `folder` belongs to another set of modules.
+        CheckpointError: the checkpoint in `folder` belongs to another set of modules; or one cannot be written, because
+            the disk is full, say: then those before it stay.
     """
-    on_first(lambda: folder.mkdir(parents=True, exist_ok=True))
-    path = folder / "checkpoint.pt"
-    start = _resume(path, modules, optimizers)
+    on_first(lambda: _prepare(folder))
+    start = _resume(newest_checkpoint(folder), modules, optimizers)
+    on_first(lambda: _shorten(folder / "log.jsonl", start))
     began, seen = time.perf_counter(), start
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+    with (folder / "log.jsonl").open("ab", buffering=0) as log:
         for i in range(start, steps):
             torch.manual_seed(i)
             for optimizer in optimizers.values():
@@ -106,33 +140,89 @@ def fit(
                     group["lr"] = schedule.at(i, steps) * group.get("scale", 1.0)
             figures = dict(step(i))
             if bad := [k for k, v in figures.items() if not math.isfinite(v)]:
+                last_good = newest_checkpoint(folder)
                 raise ConfigError(
-                    f"training stopped at step {i}: {bad[0]} is {figures[bad[0]]}. The last good state is {path}; "
-                    "continue from it with a lower learning rate."
+                    f"training stopped at step {i}: {bad[0]} is {figures[bad[0]]}. "
+                    + (f"The last good state is {last_good}; continue from it" if last_good else "Start again")
+                    + " with a lower learning rate."
                 )
             if rank() != 0:
                 continue
             last = i + 1 == steps
-            if evaluate is not None and ((i + 1) % evaluate_every == 0 or last):
+            row: dict[str, float] = {"step": i + 1, **figures}
+            evaluating = evaluate is not None and ((i + 1) % evaluate_every == 0 or last)
+            if evaluate is not None and evaluating:
                 rate = (i + 1 - seen) / (time.perf_counter() - began)
                 row = {"step": i + 1, "steps_per_second": round(rate, 3), **figures, **evaluate(i + 1)}
-                log.write(json.dumps({k: round(v, 6) for k, v in row.items()}) + "\n")
-                log.flush()
                 if on_progress is not None:
                     text = " ".join(f"{k} {v:.5g}" for k, v in row.items())
                     on_progress(f"{text} | {(steps - i - 1) / rate / 60:.0f} min left")
+            if log_all or evaluating:
+                _write_row(log, folder, row)
+            if on_step is not None:
+                on_step(i + 1, row)
             if (i + 1) % save_every == 0 or last:
-                state = {
-                    "step": i + 1,
-                    "modules": {k: m.state_dict() for k, m in modules.items()},
-                    "optimizers": {k: o.state_dict() for k, o in optimizers.items()},
-                }
-                with atomic_write(path) as temporary:
-                    torch.save(state, temporary)
+                _save(folder, i + 1, modules, optimizers, keep)
+                if on_save is not None:
+                    on_save(i + 1)
 
 
-def _resume(path: Path, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> int:
-    if not path.exists():
+def _write_row(log: FileIO, folder: Path, row: Mapping[str, float]) -> None:
+    """Adds a line to the log, which is read while it grows."""
+    line = json.dumps({k: v if k == "step" else float(f"{v:.7g}") for k, v in row.items()}).encode() + b"\n"
+    try:
+        whole = log.write(line) == len(line)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot write to {folder / 'log.jsonl'}: {error.strerror}. Make room on its disk and start again."
+        ) from error
+    if not whole:
+        raise CheckpointError(f"Cannot write to {folder / 'log.jsonl'}: no room. Make room and start again.")
+
+
+def _prepare(folder: Path) -> None:
+    make_folder(folder)
+    for rest in folder.glob(".tmp-*.pt"):  # of a process that was killed while it wrote
+        rest.unlink(missing_ok=True)
+
+
+def _save(
+    folder: Path, done: int, modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer], keep: int
+) -> None:
+    """Writes the checkpoint of this step, and only then removes the oldest ones."""
+    state = {
+        "step": done,
+        "modules": {k: m.state_dict() for k, m in modules.items()},
+        "optimizers": {k: o.state_dict() for k, o in optimizers.items()},
+    }
+    path = folder / _CHECKPOINT.replace("*", f"{done:08d}")
+    with atomic_write(path, error=CheckpointError) as temporary:
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # how PyTorch's writer says that the file cannot grow
+            raise OSError(str(error).split("\n")[0]) from error
+    for old in sorted(folder.glob(_CHECKPOINT))[:-keep]:
+        old.unlink(missing_ok=True)
+
+
+def _shorten(log: Path, done: int) -> None:
+    """Takes out the rows of steps after `done`, and a row that was cut off."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if line.endswith("\n") and row["step"] <= done:
+            kept.append(line)
+    with atomic_write(log, error=CheckpointError) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def _resume(path: Path | None, modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
+    if path is None:
         return 0
     from hyperstyle.foreign import load_state
 

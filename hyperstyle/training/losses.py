@@ -1,4 +1,4 @@
-"""Pixel losses that need no network."""
+"""Losses of pictures, of a trait network's features, and of latent codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hyperstyle.metrics import perceptual
 from hyperstyle.networks.traits import TraitNetwork
 
-__all__ = ["PerceptualLoss", "pyramid_l1", "pyramid_mse"]
+__all__ = ["PerceptualLoss", "delta_loss", "pyramid_l1", "pyramid_mse", "w_mean_loss"]
 
 
 def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor | None = None, *, levels: int = 4) -> Tensor:
@@ -60,3 +60,26 @@ class PerceptualLoss(nn.Module):
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """No gradient reaches the network."""
         return perceptual(image, target, self.network).mean()
+
+
+def delta_loss(w: Tensor, stage: int | None = None) -> Tensor:
+    """How far the rows of a code are from its first: the sum over rows of the mean length of w_i - w_0.
+
+    It is the delta regularisation of e4e (Tov et al., SIGGRAPH 2021).
+
+    Args:
+        w: [B,L,D].
+        stage: only rows 1 to `stage` count, as in a progressive training; None for all. 0 gives 0.
+    """
+    rows = w[:, 1:] if stage is None else w[:, 1 : stage + 1]
+    lengths: Tensor = (rows - w[:, :1]).norm(dim=2)  # [B,L-1]
+    return lengths.mean(0).sum()
+
+
+def w_mean_loss(w: Tensor, mean: Tensor) -> Tensor:
+    """How far codes [B,L,D] are from the mean of W, [D] or [L,D]: the mean length of the difference over all rows.
+
+    It is the regularisation of pSp (Richardson et al., CVPR 2021).
+    """
+    lengths: Tensor = (w - mean).flatten(1).norm(dim=1)  # [B]
+    return lengths.mean()

@@ -16,9 +16,10 @@ ImageLoss = Callable[[Tensor], Tensor]
 _M = TypeVar("_M", bound=nn.Module)
 
 
-def autocast(enabled: bool, device: torch.device) -> torch.autocast:
-    """bfloat16 convolutions and matrix products where `enabled`."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+def autocast(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    """Convolutions and matrix products in `dtype`; float32 is none at all."""
+    half = dtype != torch.float32
+    return torch.autocast(device.type, dtype=dtype if half else torch.bfloat16, enabled=half)
 
 
 def compiled(module: _M, enabled: bool) -> _M:
@@ -33,10 +34,10 @@ def encoder_step(
     loss: ImageLoss,
     *,
     to_input: Callable[[Tensor], Tensor],
-    bfloat16: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[float, Tensor]:
     """Adds the gradient of loss(G(E(x))) (HyperStyle, Eq. 2); returns the loss and the codes [B,L,D]."""
-    with autocast(bfloat16, crop.device):
+    with autocast(dtype, crop.device):
         w = encoder(crop)
         image = generator(w, modulation="activations")
     value = loss(to_input(image).float())
@@ -54,7 +55,7 @@ def hyperstyle_step(
     to_input: Callable[[Tensor], Tensor],
     steps: int = 5,
     start: Tensor | None = None,
-    bfloat16: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> list[float]:
     """Adds the gradients of one batch: loss and backward at every pass, nothing flows between passes (Section 3.2).
 
@@ -67,16 +68,16 @@ def hyperstyle_step(
         to_input: the generator's picture -> [B,3,h,w].
         steps: T.
         start: G(w) as `to_input` gives it, where it is known.
-        bfloat16: use bfloat16 autocast.
+        dtype: of autocast.
 
     Returns:
         The loss after each pass.
     """
     if start is None:
-        with torch.no_grad(), autocast(bfloat16, crop.device):
+        with torch.no_grad(), autocast(dtype, crop.device):
             start = to_input(generator(w, modulation="activations")).float()
     losses = []
-    for image in passes(crop, w, start, generator, hypernetwork, to_input=to_input, steps=steps, bfloat16=bfloat16):
+    for image in passes(crop, w, start, generator, hypernetwork, to_input=to_input, steps=steps, dtype=dtype):
         value = loss(image)
         value.backward()  # type: ignore[no-untyped-call]
         losses.append(value.item())
@@ -92,17 +93,17 @@ def passes(
     *,
     to_input: Callable[[Tensor], Tensor],
     steps: int,
-    bfloat16: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
     """The reconstruction [B,3,h,w] after each pass, from `start` = G(w); gradients reach back to that pass alone."""
     current = start
     accumulated: Mapping[str, Tensor] = {}
     for _ in range(steps):
-        with autocast(bfloat16, crop.device):
+        with autocast(dtype, crop.device):
             new = hypernetwork.offsets(hypernetwork(crop, current))
             offsets = {k: d + accumulated[k] if k in accumulated else d for k, d in new.items()}
             image = generator(w, offsets, modulation="activations")
-        image = to_input(image).float()
+        image = to_input(image).to(crop.dtype)
         yield image
         current = image.detach()
         accumulated = {k: d.detach() for k, d in offsets.items()}

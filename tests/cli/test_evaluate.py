@@ -14,9 +14,11 @@ from PIL import Image
 
 from hyperstyle import HyperStyleInverter
 from hyperstyle.cli import main
+from hyperstyle.cli.evaluate_text import methods_text
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.errors import HyperStyleError
-from hyperstyle.evaluation import Optimisation
+from hyperstyle.evaluation import Optimisation, Row
+from hyperstyle.evaluation.methods import MethodRow, Methods, Trial
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 
@@ -54,6 +56,12 @@ def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     few = partial(Optimisation, projection=2, tuning=11, offsets=2, timed=1)
     monkeypatch.setattr("hyperstyle.evaluation.Optimisation", few)
+
+
+@pytest.fixture
+def few_steps_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = (Trial("w-encoder"), Trial("hyperstyle+offsets", 2))
+    monkeypatch.setattr("hyperstyle.evaluation.methods.all_trials", lambda model: few)
 
 
 def test_reconstruction_prints_tables_and_writes_the_same_figures(
@@ -98,6 +106,42 @@ def test_without_optimisation_any_model_of_avatars_will_do(
     arguments = ["--model", str(tiny_model_dir), "--count", "2", "--device", "cpu", "--curve", "0", "--quiet"]
     assert main(["evaluate", "reconstruction", *arguments, "--optimised", "0"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["method", "w-encoder", "hyperstyle"]
+
+
+def test_methods_are_a_line_each_with_the_figures_of_the_file(
+    judged_model_dir: Path, few_steps_of_all: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--json", "rows.json", "--sheet", "sheet.png", "--plot", "plot.png"]
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "2", "--quiet", *files]
+    methods = ["pti:1", "all", "hyperstyle+offsets:2", "w-encoder"]
+    assert main(["evaluate", "reconstruction", *arguments, "--methods", *methods]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    found = json.loads(Path("rows.json").read_text(encoding="utf-8"))
+    assert set(found) == {"machine", "pictures", "methods", "equal_effect"}
+    assert [one["row"]["method"] for one in found["methods"]] == ["pti:1", "w-encoder", "hyperstyle+offsets:2"]
+    assert found["methods"][2]["trial"] == {"method": "hyperstyle+offsets", "steps": 2}
+    for one, line in zip(found["methods"], printed[1:], strict=False):
+        assert set(one) == {"trial", "row", "bytes", "editability"}
+        assert set(one["row"]) == ROW
+        row = one["row"]
+        assert line.split()[:3] == [row["method"], f"{row['l2']:.4f}", f"{row['perceptual']:.4f}"]
+        assert line.endswith(f"{one['bytes'] / 1000:.1f}")
+    assert "equal measured effect of edits (age, smile)" in printed[-1]
+    for name in ("sheet.png", "plot.png"):
+        with Image.open(name) as image:
+            assert image.format == "PNG"
+
+
+def test_seconds_are_over_those_of_pti_where_it_is_among_the_methods() -> None:
+    row = Row("pti", 0.1, 0.2, 0.9, 0.9, 8.0, (7.0, 9.0), 1, 1)
+    rows = tuple(
+        MethodRow(Trial(name), replace(row, method=name, seconds=seconds), 1234.0, None)
+        for name, seconds in (("pti", 8.0), ("hyperstyle", 1.0))
+    )
+    lines = methods_text(Methods(rows, (), {})).splitlines()
+    assert lines[1].split() == ["pti", "0.1000", "0.2000", "0.9000", "0.9000", "-", "8.00", "7.00-9.00", "1.000", "1.2"]
+    assert lines[2].split()[6:] == ["1.00", "7.00-9.00", "0.125", "1.2"]
+    assert methods_text(Methods(rows[1:], (), {})).splitlines()[1].split()[-2:] == ["-", "1.2"]
 
 
 def test_editing_prints_tables_and_writes_the_same_figures(
@@ -194,11 +238,15 @@ def test_bad_arguments_are_one_line_before_any_work(
     [
         (["reconstruction", "--curve", "-1"], "--curve -1: expected 0 or more"),
         (["reconstruction", "--optimised", "-1"], "--optimised -1: expected 0 or more"),
+        (["reconstruction", "--methods", "all", "--curve", "0"], "--curve and --methods do not go together"),
+        (["reconstruction", "--methods", "all", "--optimised", "4"], "--optimised and --methods do not go together"),
         (["editing", "--points", "1"], "--points 1: expected 2 or more"),
         (["editing", "--optimised", "-1"], "--optimised -1: expected 0 or more"),
     ],
 )
-def test_numbers_out_of_range_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_out_of_range_and_arguments_that_exclude_each_other_are_refused(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", *words]) == 2
     assert message in capsys.readouterr().err
 

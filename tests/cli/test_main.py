@@ -28,6 +28,7 @@ COMMANDS = (
     "import",
     "info",
     "invert",
+    "train",
 )
 Run = Callable[..., CompletedProcess[str]]
 

@@ -11,17 +11,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, MethodError, metrics
+from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, MethodError
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.evaluation import Optimisation, held_out_avatars
 from hyperstyle.evaluation.editing import population_std, strengths_of
 from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect, at_changes, evaluate_equal_effect
 from hyperstyle.evaluation.plots import equal_effect_plot
-from hyperstyle.methods.optimization import Projection, project
-from hyperstyle.methods.pti import PivotalTuning, tune
 
 SETTINGS = Optimisation(2, projection=3, tuning=4)
-STEPS = Projection(steps=3, optimise_noise=False)
 
 
 @pytest.fixture(scope="module")
@@ -106,39 +103,18 @@ def test_the_methods_of_the_model_are_read_as_their_edited_inversions(
 def test_pti_edits_its_pivot_in_the_tuned_generator_and_w_plus_its_own_rows(
     found: EqualEffect, sensitive: HyperStyleInverter, crops: Tensor
 ) -> None:
-    model, crops = sensitive.model, crops[:2]
+    tuned = sensitive.invert(list(crops[:2]), method="pti", steps={"optimize-w": 3, "pti": 4}, align=False)
+    assert len(tuned.changes.tuned) == 2  # a generator for each
+    assert torch.equal(tuned.w[:, 0], tuned.w[:, -1])
+    assert_same(found.curves[2], list(tuned))
 
-    def distance(image: Tensor, target: Tensor) -> Tensor:
-        assert model.perceptual is not None
-        return metrics.perceptual(image, target, model.perceptual)
-
-    def loss(image: Tensor, target: Tensor) -> Tensor:
-        return metrics.l2(image, target) + distance(image, target)
-
-    pivots = project(crops, model.generator, loss, STEPS).w
-    inversions = []
-    for crop, pivot in zip(crops[:, None], pivots[:, None], strict=True):
-        tuned = tune(crop, pivot, model.generator, distance, PivotalTuning(steps=4, threshold=0.0))
-        inversions.append(Inversion(replace(model, generator=tuned, edits=unbound(model.edits)), pivot, crop=crop))
-    assert_same(found.curves[2], inversions)
-
-    rows = project(crops, model.generator, loss, replace(STEPS, space="w+")).w
-    assert not torch.equal(rows, pivots)
-    assert_same(found.curves[3], list(Inversion(model, rows, crop=crops)))
+    rows = sensitive.invert(list(crops[:2]), method="optimize-w+", steps=3, align=False)
+    assert not torch.equal(rows.w[:, 0], rows.w[:, -1])
+    assert_same(found.curves[3], list(rows))
 
 
-def unbound(edits: object) -> dict[str, DirectionEdit]:
-    """The edits without the fingerprint of the generator that they were made for."""
-    assert isinstance(edits, dict)
-    return {name: replace(edit, info=replace(edit.info, model="")) for name, edit in edits.items()}
-
-
-def test_progress_counts_pictures_and_for_optimisation_their_steps(
-    found: EqualEffect, seen: list[tuple[str, int, int]]
-) -> None:
-    last = {what: (done, total) for what, done, total in seen}
-    assert last == {"hyperstyle": (2, 2), "w-encoder": (2, 2), "pti": (14, 14), "optimize-w+": (6, 6)}
-    assert [done for what, done, _ in seen if what == "optimize-w+"] == [2, 4, 6]
+def test_progress_counts_the_pictures_of_each_method(found: EqualEffect, seen: list[tuple[str, int, int]]) -> None:
+    assert seen == [(method, 2, 2) for method in ("hyperstyle", "w-encoder", "pti", "optimize-w+")]
 
 
 def test_without_optimisation_all_pictures_take_part_in_the_methods_of_the_model(

@@ -99,7 +99,7 @@ def test_official_indexes_name_layers_too(parts: Parts) -> None:
     assert list(optimize_offsets(*parts, [5, "b4.conv1"], distance, steps=1)) == ["b16.conv0", "b4.conv1"]
 
 
-def test_the_rate_is_constant_for_half_of_the_steps_and_then_falls(
+def test_the_rate_rises_for_five_steps_and_falls_over_the_second_half(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []
@@ -110,8 +110,8 @@ def test_the_rate_is_constant_for_half_of_the_steps_and_then_falls(
             return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "Adam", Watched)
-    optimize_offsets(*parts, LAYERS, distance, steps=8, rate=0.4)
-    assert rates == pytest.approx([0.4, 0.4, 0.4, 0.4, 0.4, 0.3, 0.2, 0.1])
+    optimize_offsets(*parts, LAYERS, distance, steps=12, rate=0.6)
+    assert rates == pytest.approx([0.12, 0.24, 0.36, 0.48, 0.6, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
 def test_the_target_may_be_smaller_than_the_generators_picture(parts: Parts) -> None:

@@ -8,6 +8,7 @@ import types
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,12 @@ from hyperstyle.methods.optimising import draw, lpips_loss, perceptual_loss
 from hyperstyle.methods.optimization import Projection
 from hyperstyle.methods.projector import Projector
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
+
+
+@pytest.fixture(autouse=True)
+def _lpips_is_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here fetches anything: the package is replaced wherever it would be used."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:
@@ -141,6 +148,17 @@ def test_without_a_network_the_error_says_where_the_weights_belong(monkeypatch: 
 
     monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=refuse))
     with pytest.raises(MethodError, match=r"no route to host.*alexnet-owt-7be5be79\.pth into .*checkpoints.*loss="):
+        lpips_loss(torch.device("cpu"))
+
+
+def test_offline_nothing_is_asked_for_the_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fetch(**options: Any) -> None:
+        raise AssertionError("it would have been fetched")
+
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=fetch))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(MethodError, match=r"HF_HUB_OFFLINE is set.*alexnet-owt-7be5be79\.pth"):
         lpips_loss(torch.device("cpu"))
 
 

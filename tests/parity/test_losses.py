@@ -1,4 +1,4 @@
-"""Identity, MoCo and CurricularFace vectors, losses and figures, against a recording of the official code."""
+"""Vectors of identity, MoCo and CurricularFace, losses and figures, against a recording of the official code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle import metrics
+from hyperstyle.domain import DOMAINS
 from hyperstyle.networks.similarity import Similarity, load_arcface, load_curricular, load_moco
+from hyperstyle.training.objective import Objective
+from hyperstyle.training.options import LossOptions
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
@@ -28,6 +31,11 @@ CASES: dict[str, tuple[Callable[[Path], Similarity], str, str, str]] = {
     "ir_se50": (load_arcface, "id", "faces", "iter3_pooled"),
     "moco_v2_resnet50": (load_moco, "moco", "cars", "iter2_pooled"),
     "curricular_face": (load_curricular, "curricular", "faces", "iter3_pooled"),
+}
+
+OPTIONS: dict[str, Callable[[str], LossOptions]] = {
+    "id": lambda path: LossOptions(l2=0, lpips=0, identity=0.5, identity_weights=path),
+    "moco": lambda path: LossOptions(l2=0, lpips=0, identity=0, moco=0.5, moco_weights=path),
 }
 
 
@@ -48,16 +56,19 @@ def test_similarities_equal_the_recording(
     load, name, pictures, last = CASES[case]
     path = checkpoint_maker.write(case, tmp_path / f"{case}.pt")
     network = load(path)
-    path.unlink()
     golden, recorded = read(checkpoint_maker, "losses"), read(checkpoint_maker, pictures)
     one = photo(recorded)
-    target = network(torch.stack([one, one.flip(2)]))
-    prediction = network(torch.from_numpy(np.stack([recorded[last], recorded["y0_pooled"]])))
+    crop = torch.stack([one, one.flip(2)])
+    image = torch.from_numpy(np.stack([recorded[last], recorded["y0_pooled"]]))
+    target, prediction = network(crop), network(image)
     arrays = {f"{name}_feats_target": target, f"{name}_feats_pred": prediction}
     if name != "curricular":  # a figure, no loss
         alike = metrics.cosine(prediction, target)
-        arrays[f"{name}_loss"] = (1 - alike).mean()
+        total, parts = Objective(OPTIONS[name](str(path)), DOMAINS[pictures])(image, crop)
+        arrays[f"{name}_loss"] = torch.tensor(parts["identity" if name == "id" else name])
+        assert total.item() == pytest.approx(0.5 * arrays[f"{name}_loss"].item(), rel=1e-6)
         arrays[f"{name}_improve"] = (alike - metrics.cosine(target, target)).mean()  # the input is the target here
+    path.unlink()
     assert arrays.keys() == {key for key in golden if key.startswith(f"{name}_")}
     for key, value in arrays.items():
         parity.check("losses", key, value, golden[key])

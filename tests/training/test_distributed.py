@@ -20,8 +20,12 @@ import sys
 from pathlib import Path
 import torch
 from torch import nn
-from hyperstyle.training.distributed import average_gradients, gathered, join, on_first, rank, share, world
+from hyperstyle.training import distributed
+from hyperstyle.training.distributed import (
+    average_figures, average_gradients, gathered, join, on_first, rank, share, world
+)
 
+distributed._BUCKET = 4  # the weight alone and the bias alone
 join()
 assert world() == 2
 torch.manual_seed(0)
@@ -35,6 +39,7 @@ network.zero_grad()
 for a, p in zip(found, network.parameters()):
     torch.testing.assert_close(a, p.grad)
 assert gathered(torch.tensor([rank(), 10 + rank()])).tolist() == [0, 10, 1, 11]
+assert average_figures({"a": rank(), "b": 3.0}, torch.device("cpu")) == {"a": 0.5, "b": 3.0}
 on_first(lambda: Path(sys.argv[1]).write_text(str(rank())))
 assert Path(sys.argv[1]).read_text() == "0"  # written by the first process before any goes on
 """

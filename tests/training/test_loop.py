@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.training.loop import Average, Schedule, batch_indices, fit
+from hyperstyle.training.loop import Average, Schedule, _write_row, batch_indices, fit
 
 
 def train(folder: Path, steps: int, *, stop_after: int | None = None, seed: int = 0) -> nn.Linear:
@@ -59,9 +59,42 @@ def test_the_log_has_a_row_per_evaluation(tmp_path: Path) -> None:
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
+def test_rows_after_the_checkpoint_are_written_once(tmp_path: Path) -> None:
+    train(tmp_path, 5)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 7, "loss": 1.0}\n{"step": 8, "lo')  # of a process that was killed
+    train(tmp_path, 10)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [5, 10]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_without_room_stops_with_an_error_of_ours(tmp_path: Path) -> None:
+    with (
+        Path("/dev/full").open("ab", buffering=0) as full,
+        pytest.raises(CheckpointError, match=r"Cannot write to .*log.jsonl"),
+    ):
+        _write_row(full, tmp_path, {"step": 1, "loss": 0.5})
+
+
+def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    fit(
+        lambda i: {},
+        steps=9,
+        folder=tmp_path,
+        modules={"model": model},
+        optimizers={},
+        schedule=Schedule(1e-2),
+        save_every=2,
+        keep=3,
+    )
+    assert sorted(p.name for p in tmp_path.glob("*.pt")) == [f"checkpoint-{i:08d}.pt" for i in (6, 8, 9)]
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     train(tmp_path, 5)
-    before = (tmp_path / "checkpoint.pt").read_bytes()
+    before = (tmp_path / "checkpoint-00000005.pt").read_bytes()
     model = nn.Linear(4, 2)
     optimizer = torch.optim.Adam(model.parameters())
     with pytest.raises(ConfigError, match=r"step 5: loss is nan.*lower learning rate"):
@@ -73,7 +106,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
             optimizers={"adam": optimizer},
             schedule=Schedule(1e-2),
         )
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert (tmp_path / "checkpoint-00000005.pt").read_bytes() == before
 
 
 def test_a_checkpoint_of_other_modules_is_refused(tmp_path: Path) -> None:

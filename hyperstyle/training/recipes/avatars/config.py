@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from hyperstyle.networks.generator import GeneratorConfig
 
 __all__ = ["Recipe"]
@@ -85,6 +87,11 @@ class Recipe:
     stem: tuple[int, int] = (5, 2)
     bfloat16: bool = True
     compile: bool = True
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of autocast."""
+        return torch.bfloat16 if self.bfloat16 else torch.float32
 
     def continued(self) -> Recipe:
         """For training a finished model further: towards the pictures only, and at full size."""

@@ -56,7 +56,7 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         if i < regress:  # first towards the codes that made the pictures ...
             with torch.no_grad():
                 target = mapping(torch.cat([encoded(data.clean, clean), encoded(data.detailed, detailed)]))
-            with autocast(recipe.bfloat16, CPU):
+            with autocast(recipe.dtype, CPU):
                 w = encode(crop)[:, 0]
             loss = ((w.float() - target) / spread).square().mean()
             loss.backward()
@@ -70,7 +70,7 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
                 encode,
                 lambda image: image_loss(image, crop, weight),
                 to_input=lambda image: image,
-                bfloat16=recipe.bfloat16,
+                dtype=recipe.dtype,
             )
         average_gradients(encoder.parameters())
         nn.utils.clip_grad_norm_(encoder.parameters(), 2.0)

@@ -95,7 +95,7 @@ def _generator_phase(
     def step(i: int) -> dict[str, float]:
         index = share(batch_indices(len(data.clean), recipe.generator_batch, i, recipe.seed))
         target, weight = shrink(data.clean.images(index)), shrink(data.clean.weights(index))
-        with autocast(recipe.bfloat16, CPU):
+        with autocast(recipe.dtype, CPU):
             image = call(mapping(encoded(data.clean, index)), noise="none", modulation="activations")
         loss = pyramid_l1(image.float(), target, weight, levels=min(4, size.bit_length() - 3))
         optimizer.zero_grad()

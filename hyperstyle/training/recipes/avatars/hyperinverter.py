@@ -61,7 +61,7 @@ def train_hyperinverter(recipe: Recipe, data: Sets, run: Path) -> None:
         if i % 2:  # every other batch is mirrored
             crop, weight = crop.flip(3), weight.flip(3)
         optimizer.zero_grad()
-        with autocast(recipe.bfloat16, CPU):
+        with autocast(recipe.dtype, CPU):
             _, image = _inverted(crop, synthesis, encode, predict)
         loss = image_loss(image.float(), crop, weight)
         loss.backward()  # type: ignore[no-untyped-call]

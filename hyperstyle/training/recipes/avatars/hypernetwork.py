@@ -27,7 +27,7 @@ __all__ = ["train_hypernetwork"]
 
 @torch.no_grad()
 def _initial(
-    data: AvatarSet, synthesis: Generator, encoder: WEncoder, bfloat16: bool, mirror: bool = False
+    data: AvatarSet, synthesis: Generator, encoder: WEncoder, dtype: torch.dtype, mirror: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Codes [N,D] and first reconstructions, uint8 over [-1.5, 1.5], of a whole set."""
     codes, images = [], []
@@ -36,7 +36,7 @@ def _initial(
     for s in torch.split(mine, 100):
         crop = data.images(s)
         w = encoder(crop.flip(3) if mirror else crop)
-        with autocast(bfloat16, CPU):
+        with autocast(dtype, CPU):
             image = synthesis(w, modulation="activations").float()
         codes.append(w[:, 0])
         images.append(((image + 1.5) * 85.0).round().clamp(0, 255).byte())
@@ -61,10 +61,10 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
     start_folder = run / "hypernetwork" / "start"
     hypernetwork = begin(Hypernetwork, config, start_folder).to(memory_format=torch.channels_last)
     LOG.info("hypernetwork: %d parameters", hypernetwork.parameter_count())
-    test_codes, test_starts = _initial(data.detailed_test, generator, encoder, recipe.bfloat16)
+    test_codes, test_starts = _initial(data.detailed_test, generator, encoder, recipe.dtype)
     image_loss = ReconstructionLoss(recipe, run)
     synthesis, predict = compiled(generator, recipe.compile), compiled(hypernetwork, recipe.compile)
-    prepared = [_initial(data.detailed, synthesis, encoder, recipe.bfloat16, mirror) for mirror in (False, True)]
+    prepared = [_initial(data.detailed, synthesis, encoder, recipe.dtype, mirror) for mirror in (False, True)]
     sizes = {size for _, _, size in recipe.hypernetwork_steps}
     syntheses = {s: synthesis if s == size else compiled(Coarse(generator, s), recipe.compile) for s in sizes}
 
@@ -89,7 +89,7 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         t, pixels = phase(i)
         shift = torch.zeros(())  # what the blocks above add to the coarse picture, measured without offsets
         if pixels < size:
-            with torch.no_grad(), autocast(recipe.bfloat16, CPU):
+            with torch.no_grad(), autocast(recipe.dtype, CPU):
                 coarse = syntheses[pixels](codes[index], modulation="activations").float()
             shift = nn.functional.avg_pool2d(start, size // pixels) - coarse
         optimizer.zero_grad()
@@ -102,7 +102,7 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
             to_input=lambda image: image,
             steps=t,
             start=start,
-            bfloat16=recipe.bfloat16,
+            dtype=recipe.dtype,
         )
         average_gradients(hypernetwork.parameters())
         nn.utils.clip_grad_norm_(hypernetwork.parameters(), 1.0)
@@ -125,7 +125,7 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
                 hypernetwork,
                 to_input=lambda image: image,
                 steps=t,
-                bfloat16=recipe.bfloat16,
+                dtype=recipe.dtype,
             )
             for k, image in enumerate([start, *images]):
                 errors[k] += (image - crop).square().mean((1, 2, 3)).sum()

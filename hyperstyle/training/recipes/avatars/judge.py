@@ -112,7 +112,7 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
             image = image.flip(3)
             sided = torch.tensor([n in _SIDED for n in traits])
             target = torch.where(sided, 1.0 - target, target)
-        with autocast(recipe.bfloat16, CPU):
+        with autocast(recipe.dtype, CPU):
             values, embedding = call(image)
         embedding = embedding[len(random) :]
         regression = (values.float() - target).square().mean()

@@ -28,6 +28,6 @@ class ReconstructionLoss:
         factor = crop.shape[2] // image.shape[2]
         if factor > 1:
             return pyramid_mse(image, F.avg_pool2d(crop, factor), F.avg_pool2d(weight, factor))
-        with autocast(self.recipe.bfloat16, CPU):
+        with autocast(self.recipe.dtype, CPU):
             distance: Tensor = self.features(image, crop)
         return pyramid_mse(image, crop, weight) + self.recipe.perceptual * distance

@@ -1,0 +1,164 @@
+"""`hyperstyle evaluate report`: the papers' tables and figures for a model, as one page."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyperstyle.cli.arguments import ALIGN, writable_folder
+from hyperstyle.cli.progress import progress_bar
+from hyperstyle.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hyperstyle.inverter import HyperStyleInverter
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `report` to what `hyperstyle evaluate` measures."""
+    parser = kinds.add_parser(
+        "report",
+        help="the papers' tables and figures, as one page",
+        description=(
+            "Inverts pictures with every method of a model, measures them as the papers do, and writes report.html, "
+            "which carries all its pictures and charts, with the same figures as report.json and a CSV for each table: "
+            "parameters (Table 1), reconstruction (Table 2), switches (Table 3), identity over the measured change of "
+            "every edit (Figure 6), interpolation, pictures out of the domain (Figure 8) and domain adaptation (Figure "
+            "7). Figures of each picture go to rows.jsonl as they are measured: after an interruption the same command "
+            "goes on."
+        ),
+    )
+    parser.add_argument("model", metavar="MODEL", help="bundled model (avatars), folder or Hugging Face repository")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="pictures, with those of the folders in it")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes; it is made")
+    parser.add_argument(
+        "--count",
+        type=int,
+        metavar="N",
+        help="the first N pictures (default: all); without --data, how many held-out avatars to draw (default: 64)",
+    )
+    parser.add_argument(
+        "--align",
+        choices=tuple(ALIGN),
+        default="no",
+        help="cut faces out of --data first (default: no, they are crops)",
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME[:STEPS]",
+        help="which methods (default: all of the model's networks and, with --optimised, W+ optimisation and PTI)",
+    )
+    parser.add_argument(
+        "--optimised",
+        type=int,
+        metavar="N",
+        help="pictures for methods that optimise each on its own, which take minutes (default: 4 where the model has a "
+        "perceptual network for it, else 0)",
+    )
+    parser.add_argument(
+        "--ablation",
+        action="append",
+        default=[],
+        metavar="NAME=MODEL",
+        help="a variant of the model, a row of Table 3; may be repeated",
+    )
+    parser.add_argument(
+        "--edits", nargs="+", metavar="NAME", help="edits of Figure 6 (default: all that can be measured)"
+    )
+    parser.add_argument("--edited", type=int, default=16, metavar="N", help="pictures to edit for it (default: 16)")
+    parser.add_argument(
+        "--points", type=int, default=5, metavar="N", help="strengths over each edit's range (default: 5)"
+    )
+    parser.add_argument("--shown", type=int, default=4, metavar="N", help="pictures on each sheet (default: 4)")
+    parser.add_argument(
+        "--adapt",
+        type=int,
+        default=32,
+        metavar="STEPS",
+        help="tune the generator to a comic for the sheet of domain adaptation; 0 leaves it out (default: 32)",
+    )
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="pictures of your own from outside the domain")
+    parser.add_argument(
+        "--lpips", choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no judge (default)"
+    )
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        metavar="FILE",
+        help="CurricularFace for faces, with --mtcnn; MoCo v2 for other domains",
+    )
+    parser.add_argument("--mtcnn", type=Path, metavar="FOLDER", help="published weights of the face detector")
+    parser.add_argument(
+        "--fid",
+        nargs="?",
+        const="",
+        metavar="FILE.pth",
+        help="FID and KID (needs torch-fidelity), by the Inception weights that it publishes; without a file by the "
+        "features of the model's judge",
+    )
+    parser.add_argument("--title", default="", help="of the page")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes the report and prints where it is."""
+    from hyperstyle.evaluation.methods import Trial
+    from hyperstyle.evaluation.report import ReportOptions, make_report
+    from hyperstyle.evaluation.report.pictures import drawn_pictures, folder_pictures
+    from hyperstyle.inverter import HyperStyleInverter
+
+    if args.count is not None and args.count < 1:
+        raise ConfigError(f"--count {args.count}: expected 1 or more.")
+    variants = [text.partition("=") for text in args.ablation]
+    if wrong := [
+        text for text, (name, equals, path) in zip(args.ablation, variants, strict=True) if not name or not path
+    ]:
+        raise ConfigError(f"--ablation {wrong[0]!r}: expected NAME=MODEL, as in separable=runs/separable/model.")
+    options = ReportOptions(
+        methods=None if args.methods is None else tuple(Trial.of(text) for text in args.methods),
+        optimised=args.optimised,
+        edits=None if args.edits is None else tuple(args.edits),
+        points=args.points,
+        edited=args.edited,
+        shown=args.shown,
+        adapt=args.adapt,
+        lpips={"auto": None, "yes": True, "no": False}[args.lpips],
+        identity=args.identity,
+        mtcnn=args.mtcnn,
+        fid=args.fid is not None,
+        inception=Path(args.fid) if args.fid else None,
+        title=args.title,
+        command=shlex.join(["hyperstyle", *sys.argv[1:]]),
+    )
+
+    def load(name: str) -> HyperStyleInverter:
+        return HyperStyleInverter.from_pretrained(name, device=args.device)
+
+    inverter = load(args.model)
+    if args.data is not None:
+        pictures = folder_pictures(args.data, inverter, align=ALIGN[args.align], count=args.count)
+    else:
+        pictures = drawn_pictures(inverter, 64 if args.count is None else args.count)
+    photos = None if args.photos is None else folder_pictures(args.photos, inverter, align="auto")
+    writable_folder(args.out)
+    with progress_bar(args.quiet) as show:
+        page = make_report(
+            inverter,
+            pictures,
+            args.out,
+            options,
+            ablations={name: load(path) for name, _, path in variants},
+            photos=photos,
+            on_progress=show,
+        )
+    print(page)
+    for name, reason in pictures.failures:
+        print(f"  left out: {name}: {' '.join(reason.split())}", file=sys.stderr)
+    return 1 if pictures.failures else 0

@@ -1,0 +1,110 @@
+"""`hyperstyle train`: networks of your own, from a folder of pictures and a generator."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import MISSING, Field, fields
+from typing import Any, get_args, get_type_hints
+
+from hyperstyle.training.options import TASKS, TaskName, default_of, resolve, tables_of
+
+__all__ = ["add_parser", "run"]
+
+_HELP: dict[TaskName, str] = {
+    "encoder": "pictures -> codes of a generator: w, psp or e4e",
+    "hyperstyle": "the hypernetwork for a generator and its encoder",
+    "hyperinverter": "HyperInverter's second phase, for a generator and its encoder",
+}
+# Options that need no table before their name; so do all of the task's own table.
+_SHORT = {
+    "data.train": "--data",
+    "data.test": "--test",
+    "run.out": "--out",
+    "run.quiet": "--quiet",
+    **{
+        f"optim.{name}": f"--{name}"
+        for name in ("batch", "accumulate", "steps", "rate", "seed", "device", "precision", "threads")
+    },
+}
+_GROUPS = {
+    "data": "pictures",
+    "loss": "losses",
+    "optim": "optimisation",
+    "run": "the run's folder",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train networks of your own",
+        description="Trains one of the networks of a model on pictures of your own. What comes out is a model folder.",
+    )
+    tasks = parser.add_subparsers(title="what to train", metavar="WHAT", required=True)
+    for task in TASKS:
+        _add_task(tasks, task)
+
+
+def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: TaskName) -> None:
+    parser = tasks.add_parser(
+        task,
+        help=_HELP[task],
+        description=(
+            f"{_HELP[task][0].upper()}{_HELP[task][1:]}. Writes checkpoints, log.jsonl, config.json and sheets of "
+            "pictures into --out, and the model folder --out/model; the same command goes on where it was interrupted. "
+            "Under torchrun, every process takes a share of each batch."
+        ),
+    )
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="options as tables in TOML, YAML or JSON, or the name of a ready configuration; later files win, and "
+        "flags over files",
+    )
+    for table, kind in reversed(tables_of(task).items()):  # the task's own first
+        group = parser.add_argument_group(_GROUPS.get(table, f"{task} alone"))
+        hints = get_type_hints(kind)
+        for one in fields(kind):
+            _add_option(group, task, table, one, hints[one.name])
+    parser.set_defaults(run=run, task=task)
+
+
+def _add_option(group: argparse._ArgumentGroup, task: TaskName, table: str, one: Field[Any], hint: Any) -> None:
+    name = f"{table}.{one.name}"
+    short = f"--{one.name.replace('_', '-')}" if table == task else _SHORT.get(name)
+    flags = [flag for flag in (short, f"--{name}") if flag is not None]
+    default = default_of(task, table, one)
+    shown = "required" if default is MISSING else f"default: {str(default).lower()}"
+    text = f"{one.metadata['doc']} ({shown})"
+    if hint is bool:
+        action = argparse.BooleanOptionalAction
+        group.add_argument(*flags, action=action, dest=name, default=argparse.SUPPRESS, help=text)
+        return
+    # Values are checked by `resolve`, those of flags as those of files.
+    metavar = "{" + ",".join(map(str, get_args(hint))) + "}" if _is_choice(hint) else one.name.upper()
+    group.add_argument(*flags, dest=name, metavar=metavar, default=argparse.SUPPRESS, help=text)
+
+
+def _is_choice(hint: Any) -> bool:
+    return bool(get_args(hint)) and all(isinstance(one, str) for one in get_args(hint))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, from the last checkpoint on where there is one.
+
+    Raises:
+        ConfigError: options that are wrong, or a batch that the processes of a torchrun cannot share.
+        HyperStyleError: what `make_task` and `train` raise.
+    """
+    flags = {name: value for name, value in vars(args).items() if "." in name}
+    options = resolve(args.task, args.config, flags)
+    options.optim.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))
+
+    from hyperstyle.training.engine import make_task, train
+
+    train(make_task(options), options)
+    return 0

@@ -1,0 +1,116 @@
+"""FID and KID of pictures and their reconstructions; the only file that needs torch-fidelity, an optional package."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, WeightsError
+from hyperstyle.foreign import load_state
+from hyperstyle.images import to_levels
+from hyperstyle.model import Model
+
+__all__ = ["Distance", "Features", "distance", "features_of"]
+
+Features = Callable[[Tensor], Tensor]
+"""Pictures [B,3,h,w] in [-1,1] -> [B,E] float64 on the CPU."""
+
+_SUBSETS, _SUBSET = 100, 1000  # as published; of fewer pictures all are one subset
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far apart two sets of pictures are.
+
+    Attributes:
+        fid: Frechet distance; it falls as pictures are added, so that only sets of one size compare.
+        kid: kernel distance, unbiased, so that it may be below 0.
+    """
+
+    fid: float
+    kid: float
+
+
+def features_of(model: Model, inception: Path | None) -> tuple[Features, str]:
+    """What FID and KID compare, and its name: Inception's 2048 features, or the judge's identity embedding.
+
+    Args:
+        model: whose judge is used without a file.
+        inception: the weights that torch-fidelity publishes; never fetched, and read without executing anything.
+
+    Raises:
+        MissingDependencyError: torch-fidelity is not installed.
+        MethodError: no file, and no judge.
+        CheckpointError: the file cannot be read. WeightsError: it holds another network.
+    """
+    try:
+        importlib.import_module("torch_fidelity")
+    except ImportError as error:
+        raise MissingDependencyError(
+            'FID and KID need torch-fidelity, which is not installed. Run: pip install "hyperstyle-inversion[fid]".'
+        ) from error
+    if inception is not None:
+        return _inception(inception, model.device), "Inception"
+    judge = model.judge
+    if judge is None:
+        raise MethodError(
+            "FID and KID need a network that sees pictures: name the file of Inception's weights, --fid FILE.pth."
+        )
+
+    def embed(image: Tensor) -> Tensor:
+        with torch.no_grad():
+            return judge.embedding(image).double().cpu()
+
+    return embed, "the judge"
+
+
+def distance(real: Tensor, made: Tensor) -> Distance:
+    """FID and KID of two sets of features [N,E].
+
+    Raises:
+        ConfigError: fewer than 2 pictures in one of them.
+    """
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    if min(len(real), len(made)) < 2:
+        raise ConfigError(f"FID and KID of {len(real)} and {len(made)} pictures: expected 2 or more of each.")
+    statistics = [fid_features_to_statistics(one) for one in (real, made)]
+    fid: dict[str, float] = fid_statistics_to_metric(*statistics, False)
+    size = min(_SUBSET, len(real), len(made))
+    kid: dict[str, float] = kid_features_to_metric(
+        real, made, kid_subsets=_SUBSETS, kid_subset_size=size, rng_seed=2020, verbose=False
+    )
+    return Distance(fid["frechet_inception_distance"], kid["kernel_inception_distance_mean"])
+
+
+def _inception(path: Path, device: torch.device) -> Features:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    state = load_state(path)  # torch-fidelity would execute what is in the file: it is given a copy of the tensors
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "inception.pth"
+        torch.save(state, copy)
+        try:
+            network: Any = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(copy))
+        except (RuntimeError, AttributeError) as error:
+            raise WeightsError(
+                f"{path} does not hold the Inception network of torch-fidelity. Use the file that it publishes, "
+                "weights-inception-2015-12-05-6726825d.pth."
+            ) from error
+    network = network.to(device)
+
+    def embed(image: Tensor) -> Tensor:
+        with torch.no_grad():
+            levels = to_levels(image).round().to(torch.uint8).to(device)
+            features: Tensor = network(levels)[0]
+        return features.double().cpu()
+
+    return embed

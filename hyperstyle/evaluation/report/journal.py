@@ -1,0 +1,84 @@
+"""Figures of single pictures in a file that grows by a line as each is measured, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hyperstyle.errors import ConfigError, HyperStyleError
+
+__all__ = ["Journal", "Record"]
+
+Record = dict[str, Any]
+"""One line: "method" and "picture" name it; the other entries are what was measured."""
+
+
+class Journal:
+    """The lines of a `rows.jsonl`, found and new ones.
+
+    The first line says what all others depend on. A last line without an end, as a killed run leaves it, is dropped.
+
+    Args:
+        path: the file; made where it is not there.
+        about: what the figures depend on, as plain values; a file with another one is refused.
+
+    Raises:
+        ConfigError: the file was made about something else, or holds something else.
+        HyperStyleError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path = path
+        self._rows: dict[tuple[str, str], Record] = {}
+        about = json.loads(json.dumps(about))  # tuples become lists, as in the file
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.splitlines()
+        if not lines:
+            self._write(about, fresh=True)
+            return
+        try:
+            found, *rows = (json.loads(line) for line in lines)
+            self._rows = {(row["method"], row["picture"]): row for row in rows}
+            changed = [key for key in {**found, **about} if found.get(key) != about.get(key)]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path} holds no rows of a report. Choose another --out, or remove the file.") from error
+        if changed:
+            key = changed[0]
+            raise ConfigError(
+                f"{path} was begun with {key} = {_short(found.get(key))}, and this run has {_short(about.get(key))}. "
+                "Choose another --out, or remove the file to measure anew."
+            )
+        if len(whole) < len(content):
+            with self.path.open("r+b") as file:
+                file.truncate(len(whole))
+
+    def get(self, method: str, picture: str) -> Record | None:
+        """What was measured of this picture; None where nothing was."""
+        return self._rows.get((method, picture))
+
+    def add(self, row: Record) -> None:
+        """Writes a line, or a later one that counts instead.
+
+        Raises:
+            HyperStyleError: it cannot be written, as where the disk is full; the lines before it stay.
+        """
+        self._write(row)
+        self._rows[row["method"], row["picture"]] = row
+
+    def _write(self, value: Mapping[str, Any], *, fresh: bool = False) -> None:
+        try:
+            with self.path.open("w" if fresh else "a", encoding="utf-8") as file:
+                file.write(json.dumps(value, allow_nan=False) + "\n")
+        except OSError as error:
+            raise HyperStyleError(
+                f"cannot write {str(self.path)!r}: {error.strerror}. What was measured before is kept: make room "
+                "and run the same command again."
+            ) from error
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,98 @@
+"""The pictures that a report is about: a folder of them, or avatars drawn with a seed that no training set uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from hyperstyle.align.decision import Align
+from hyperstyle.align.prepare import prepare
+from hyperstyle.errors import ConfigError, HyperStyleError
+from hyperstyle.evaluation.figures import held_out_avatars
+from hyperstyle.images import to_pil, to_tensor
+from hyperstyle.inverter import HyperStyleInverter
+
+__all__ = ["TestPictures", "drawn_pictures", "folder_pictures"]
+
+_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class TestPictures:
+    """Pictures as the encoder sees them, each read when it is asked for.
+
+    Attributes:
+        source: where they are from, in words.
+        names: one for each.
+        load: place -> crop [3,h,w] in [-1,1], of 256 levels, on the CPU.
+        failures: (name, reason) of files that are no pictures or cannot be cut.
+    """
+
+    __test__ = False  # no test, whatever pytest makes of the name
+
+    source: str
+    names: tuple[str, ...]
+    load: Callable[[int], Tensor]
+    failures: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def folder_pictures(
+    folder: Path, inverter: HyperStyleInverter, *, align: Align = False, count: int | None = None
+) -> TestPictures:
+    """All pictures below a folder, by name, of any size and mode; what cannot be read is left out and listed.
+
+    Args:
+        folder: searched with the folders in it.
+        inverter: whose crops they become.
+        align: False takes pictures as crops, "auto" and True cut faces out, as in `HyperStyleInverter.invert`.
+        count: the first so many; None is all.
+
+    Raises:
+        ConfigError: no such folder, none in it, or none of them can be read.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"{str(folder)!r} is no folder: expected one with pictures to measure on.")
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES and f.is_file())
+    if not files:
+        raise ConfigError(f"no picture in {str(folder)!r} (looked for {', '.join(sorted(_SUFFIXES))}).")
+    good: list[Path] = []
+    failures: list[tuple[str, str]] = []
+
+    def read(file: Path) -> Tensor:
+        return prepare(file, inverter.model.domain, aligner=inverter.aligner, align=align)[0].crop
+
+    for file in files:
+        try:
+            read(file)
+        except HyperStyleError as error:
+            failures.append((file.relative_to(folder).as_posix(), str(error)))
+        else:
+            good.append(file)
+        if count is not None and len(good) == count:
+            break
+    if not good:
+        raise ConfigError(f"none of the {len(files)} pictures in {str(folder)!r} can be used: {failures[0][1]}")
+    names = tuple(file.relative_to(folder).as_posix() for file in good)
+    return TestPictures(folder.name, names, lambda i: to_tensor(to_pil(read(good[i]))), tuple(failures))
+
+
+def drawn_pictures(inverter: HyperStyleInverter, count: int) -> TestPictures:
+    """Held-out avatars with details, for models of such.
+
+    Raises:
+        ConfigError: a model of another domain, or fewer than 1.
+    """
+    domain = inverter.model.domain
+    if not domain.drawn:
+        raise ConfigError(f"pictures of the domain {domain.name!r} cannot be drawn. Name a folder of them with --data.")
+    if count < 1:
+        raise ConfigError(f"{count} pictures: expected 1 or more.")
+    crops = held_out_avatars(count, domain.input_size[0])
+    names = tuple(f"avatar-{i:04}" for i in range(count))
+    return TestPictures("held-out avatars", names, lambda i: to_tensor(to_pil(crops[i])))

@@ -1,0 +1,203 @@
+"""Every method on every picture: inverted, timed, measured, edited; a line of the journal each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError, QualityWarning
+from hyperstyle.evaluation.equal_effect import compare
+from hyperstyle.evaluation.figures import Progress, now
+from hyperstyle.evaluation.methods import Trial
+from hyperstyle.evaluation.report.journal import Journal, Record
+from hyperstyle.evaluation.report.measures import Measures
+from hyperstyle.evaluation.report.pictures import TestPictures
+from hyperstyle.files import make_folder, peak_memory
+from hyperstyle.images import save_image, to_images
+from hyperstyle.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.named import by_networks, find
+from hyperstyle.model import Model
+
+__all__ = ["Job", "Study", "alone", "invert_one", "jobs_of", "measure_all"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A method on the first `count` pictures, and edits of the first `edited` of these.
+
+    Attributes:
+        label: its name in rows and tables.
+        inverter: whose method; that of the report but for ablations.
+        trial: the method and its steps.
+    """
+
+    label: str
+    inverter: HyperStyleInverter
+    trial: Trial
+    count: int
+    edited: int = 0
+
+    @property
+    def optimises(self) -> bool:
+        """Whether it searches for each picture on its own."""
+        return not alone(self.inverter.model, self.trial)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is measured, on what, and where it is kept.
+
+    Attributes:
+        pictures, measures: on what, and which figures.
+        journal: where the figures are kept.
+        folder: where reconstructions are kept, `folder/LABEL/0000.png`.
+        edits: names of the edits to measure, of traits that the judge reads.
+        points: strengths over the range of each edit.
+    """
+
+    pictures: TestPictures
+    measures: Measures
+    journal: Journal
+    folder: Path
+    edits: tuple[str, ...]
+    points: int
+
+    def reconstruction(self, label: str, i: int) -> Path:
+        """The file of a reconstruction."""
+        return self.folder / label.replace(":", "-") / f"{i:04}.png"
+
+    def rows(self, label: str, count: int) -> list[Record]:
+        """What was measured of the first pictures; for all of them, once `measure_all` is done."""
+        found = [self.journal.get(label, name) for name in self.pictures.names[:count]]
+        return [row for row in found if row is not None]
+
+
+def alone(model: Model, trial: Trial) -> bool:
+    """Whether networks do all of a method."""
+    return all(part in by_networks(model) for part in trial.method.split("+"))
+
+
+def jobs_of(
+    inverter: HyperStyleInverter,
+    trials: Sequence[Trial] | None,
+    ablations: Mapping[str, HyperStyleInverter],
+    *,
+    pictures: int,
+    optimised: int,
+    edited: int,
+) -> list[Job]:
+    """All jobs of a report, checked.
+
+    Args:
+        inverter: the model.
+        trials: methods; None is every one of the model's networks and, with `optimised`, W+ optimisation and PTI.
+        ablations: other models by name, each by its own best method.
+        pictures: how many there are.
+        optimised: how many of them the methods that optimise take.
+        edited: how many of them are edited.
+
+    Raises:
+        ConfigError: a method twice, one that optimises with `optimised` 0, or an ablation with the name of a method.
+        MethodError: an unknown method, or one whose weights the model lacks.
+    """
+    model = inverter.model
+    if trials is None:
+        trials = [Trial(name) for name in by_networks(model)]
+        if optimised:
+            trials += [Trial("optimize-w+", 300), Trial("pti")]
+    names = [str(trial) for trial in trials] + list(ablations)
+    if not trials or len(set(names)) < len(names):
+        raise ConfigError(f"methods and ablations {', '.join(names) or '(none)'}: expected 1 or more, each once.")
+    jobs = []
+    for trial in trials:
+        find(model, trial.method, steps=trial.steps)
+        count = pictures if alone(model, trial) else min(optimised, pictures)
+        if not count:
+            raise ConfigError(
+                f"{trial} optimises each picture on its own: say with --optimised N how many it may take."
+            )
+        jobs.append(Job(str(trial), inverter, trial, count, min(edited, count)))
+    once = Trial("hyperstyle", 1)  # a row of Table 3 that costs next to nothing
+    if "hyperstyle" in names and model.steps > 1 and str(once) not in names:
+        jobs.append(Job(str(once), inverter, once, pictures))
+    for name, other in ablations.items():
+        if other.model.domain.input_size != model.domain.input_size:
+            raise ConfigError(
+                f"ablation {name!r} sees pictures of {other.model.domain.input_size} px, this model "
+                f"{model.domain.input_size}: expected the same."
+            )
+        own = by_networks(other.model)
+        if not own:
+            raise ConfigError(f"ablation {name!r} has no network that inverts. Name a model with an encoder.")
+        jobs.append(Job(name, other, Trial(own[0]), pictures))
+    return jobs
+
+
+def invert_one(inverter: HyperStyleInverter, crop: Tensor, trial: Trial) -> Inversion:
+    """One crop [3,h,w] as anybody would invert it; that it looks wrong is for the report to show."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QualityWarning)
+        return inverter.invert(crop, method=trial.method, steps=trial.steps, align=False)
+
+
+def measure_all(study: Study, jobs: Sequence[Job], on_progress: Progress | None = None) -> None:
+    """Does what the journal does not have yet."""
+    for job in jobs:
+        names = study.pictures.names[: job.count]
+        if not job.optimises and any(not _done(study, job, i) for i in range(job.count)):
+            invert_one(job.inverter, study.pictures.load(0), job.trial)  # not counted: it warms up
+        make_folder(study.reconstruction(job.label, 0).parent)
+        for i, name in enumerate(names):
+            if not _done(study, job, i):
+                row = _measured(study, job, i)
+                study.journal.add({"method": job.label, "picture": name, **row})
+            if on_progress is not None:
+                on_progress(job.label, i + 1, job.count)
+
+
+def _done(study: Study, job: Job, i: int) -> bool:
+    row = study.journal.get(job.label, study.pictures.names[i])
+    if row is None or row["model"] != job.inverter.model.fingerprint or not study.reconstruction(job.label, i).exists():
+        return False
+    return i >= job.edited or not study.edits or "edits" in row
+
+
+def _measured(study: Study, job: Job, i: int) -> dict[str, Any]:
+    """Figures, seconds, memory and edits of a picture; its reconstruction is written."""
+    model, crop = job.inverter.model, study.pictures.load(i)
+    _forget_peak(model.device)
+    began = now(model.device)
+    inversion = invert_one(job.inverter, crop, job.trial)
+    seconds = now(model.device) - began
+    row: dict[str, Any] = {"model": model.fingerprint, "seconds": seconds, "memory": _peak(model.device)}
+    picture = inversion.tensor
+    row["figures"] = study.measures(model, picture, crop[None].to(model.device))
+    if i < job.edited and study.edits:
+        curves = compare(model, {job.label: [inversion]}, study.edits, points=study.points)
+        row["edits"] = {c.edit: {"changes": c.changes[0], "identities": c.identities[0]} for c in curves}
+    save_image(to_images(model.domain.to_input(picture))[0], study.reconstruction(job.label, i))
+    return row
+
+
+def _forget_peak(device: torch.device) -> None:
+    """So that the next peak is that of one inversion."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    counters = Path("/proc/self/clear_refs")  # Linux: 5 sets the process's peak back to what it has now
+    try:
+        counters.write_text("5", encoding="ascii")
+    except OSError:
+        return  # elsewhere the peak is that of the process so far
+
+
+def _peak(device: torch.device) -> int | None:
+    """Bytes: of the device's memory on CUDA, of the whole process otherwise."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()

@@ -1,0 +1,183 @@
+"""Training an encoder, into W or into W+: pSp (Richardson et al., CVPR 2021), e4e (Tov et al., SIGGRAPH 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.metrics import l2
+from hyperstyle.model import Model
+from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
+from hyperstyle.training.adversary import Adversary, picture_adversary
+from hyperstyle.training.distributed import gathered, rank
+from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool, latent_r1
+from hyperstyle.training.losses import delta_loss, w_mean_loss
+from hyperstyle.training.objective import Objective
+from hyperstyle.training.options import EncoderOptions, TrainOptions
+from hyperstyle.training.sources import begin_from, open_generator, training_device, trunk_for
+from hyperstyle.training.steps import autocast, compiled
+from hyperstyle.training.task import Phase, Scale, optimizer_for
+
+__all__ = ["EncoderTask"]
+
+_LATENT_RATE = 0.2  # of the encoder's: 2e-5 as published
+
+
+class EncoderTask:
+    """A `Task`: the encoder learns, the generator is frozen."""
+
+    def __init__(self, options: TrainOptions) -> None:
+        if options.encoder is None:
+            raise ConfigError("training an encoder needs the options 'encoder'.")
+        if options.data.inversions is not None:
+            raise ConfigError("data.inversions: an encoder makes codes of its own. Leave it out.")
+        self.own: EncoderOptions = options.encoder
+        self.loss = options.loss
+        device = training_device(options.optim)
+        self.base = open_generator(self.own.generator, self.own.domain, device)
+        generator, domain = self.base.generator, self.base.domain
+        options.check_generator(generator.config.size)
+        self.objective = Objective(options.loss, domain, perceptual=self.base.perceptual, device=device)
+        self.main = "encoder" if self.own.kind == "w" else self.own.kind
+        trunk = trunk_for("irse", domain.input_size)
+        rows, width = generator.config.rows, generator.config.latent_width
+        self.network: WEncoder | PyramidEncoder
+        if self.own.kind == "w":
+            # Where the trunk leaves few positions, they are kept: an average over them says too little.
+            pool: Literal["average", "flatten"] = "average" if trunk.norm == "batch" else "flatten"
+            self.network = WEncoder(WEncoderConfig(rows, width, domain.input_size, trunk, pool))
+        else:
+            config = PyramidEncoderConfig(
+                rows, width, domain.input_size, trunk=trunk, progressive=self.own.kind == "e4e"
+            )
+            self.network = PyramidEncoder(config)
+            if self.own.progressive_start is not None:
+                for block in list(self.network.styles)[1:]:  # no change of a row until it takes part
+                    nn.init.zeros_(block.get_parameter("linear.weight"))
+        self.network.to(device)
+        self.network.latent_avg.copy_(generator.latent_avg.expand(rows, -1))
+        begin_from(self.own.init, self.network, self.main, device)
+        self.dtype: torch.dtype = getattr(torch, options.optim.precision)
+        self._generate = compiled(generator, options.optim.compile)
+        self._encode = compiled(self.network, options.optim.compile)
+        self.modules: dict[str, nn.Module] = {self.main: self.network}
+        self.optimizers: dict[str, Optimizer] = {self.main: optimizer_for(self.network.parameters(), options.optim)}
+        self.latent: Adversary | None = None
+        self.adversary = picture_adversary(options.loss, self.base)
+        if self.adversary is not None:
+            self._add("discriminator", self.adversary)
+        if options.loss.latent_discriminator > 0:
+            self.latent = Adversary(
+                LatentDiscriminator(width).to(device),
+                options.loss,
+                weight=options.loss.latent_discriminator,
+                rate=_LATENT_RATE,
+                factor=2.0,  # e4e adds the two losses
+                penalty=latent_r1,
+            )
+            self._add("latent_discriminator", self.latent)
+            self.pools = nn.ModuleDict({name: LatentPool(width) for name in ("real", "made")}).to(device)
+            self.modules["pools"] = self.pools
+
+    def _add(self, name: str, adversary: Adversary) -> None:
+        self.modules[name], self.optimizers[name] = adversary.discriminator, adversary.optimizer
+
+    def rows_at(self, step: int) -> int:
+        """How many rows have a code of their own in this step: the first alone, then one more from time to time."""
+        if self.own.kind == "w":
+            return 1
+        rows, start = self.base.generator.config.rows, self.own.progressive_start
+        if self.own.kind == "psp" or start is None:
+            return rows
+        return 1 if step < start else min(rows, 2 + (step - start) // self.own.progressive_every)
+
+    def codes(self, crop: Tensor, rows: int) -> Tensor:
+        """Crops -> codes [B,L,D] of which only the first `rows` rows have a code of their own."""
+        with autocast(self.dtype, crop.device):
+            w = self._encode(crop).to(crop.dtype)
+        return torch.cat([w[:, :rows], w[:, :1].expand(-1, w.shape[1] - rows, -1)], 1)
+
+    def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
+        """loss(G(E(x)), x), and what keeps codes near W (HyperStyle, Eq. 2; e4e, Section 4)."""
+        rows = self.rows_at(step)
+        adversary = self.adversary if self.adversary is not None and self.adversary.takes_part(step) else None
+        w = self.codes(crop, rows)
+        with autocast(self.dtype, crop.device):
+            image = self._generate(w, modulation="activations")
+        image = self.base.domain.seen(image).to(crop.dtype)
+        loss, figures = self.objective(image, crop)
+        if self.own.kind == "e4e" and rows > 1 and self.loss.delta > 0:
+            delta = delta_loss(w, rows - 1)
+            loss, figures["delta"] = loss + self.loss.delta * delta, delta.item()
+        if self.loss.w_mean > 0:
+            pull = w_mean_loss(w, self.base.generator.latent_avg)
+            loss, figures["w_mean"] = loss + self.loss.w_mean * pull, pull.item()
+        if self.latent is not None:
+            loss = loss + self.latent.judged(w[:, :rows])
+        if adversary is not None:
+            loss = loss + adversary.judged(image)
+        scale(loss).backward()  # type: ignore[no-untyped-call]
+        figures = {"loss": loss.item(), "rows": float(rows), **figures}
+        if self.latent is not None:
+            real, made = self._pooled(w[:, :rows].detach(), step)
+            figures |= {f"latent_{name}": value for name, value in self.latent.learn(real, made, scale).items()}
+        if adversary is not None:
+            figures |= adversary.learn(crop, image, scale)
+        return figures
+
+    def _pooled(self, made: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Codes [B,D] of W and predicted ones, from now and before; every process has the pools of all."""
+        mine = slice(rank() * len(made), (rank() + 1) * len(made))
+        everyone = {"real": gathered(self._drawn(len(made))), "made": gathered(made)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(step)  # the same draws in every process
+            pooled = {name: self.pools[name](w) for name, w in everyone.items()}
+        return pooled["real"][mine], pooled["made"][mine]
+
+    @torch.no_grad()
+    def _drawn(self, count: int) -> Tensor:
+        """Codes [count,D] of W."""
+        generator = self.base.generator
+        return generator.mapping(torch.randn(count, generator.config.latent_width).to(generator.latent_avg))
+
+    def phases(self, step: int) -> list[Phase]:
+        """The step, and from time to time R1 of the discriminators."""
+        taking = {"latent_discriminator": self.latent, "discriminator": self.adversary}
+        there = {name: one for name, one in taking.items() if one is not None and one.takes_part(step)}
+        made = [Phase(self.train_step, (self.main, *there))]
+        if self.adversary is not None and self.adversary.regularised(step):
+            made.append(self.adversary.r1_phase("discriminator"))
+        if (latent := self.latent) is not None and latent.regularised(step):
+
+            def of_codes(crop: Tensor, step: int, scale: Scale, codes: Tensor | None) -> Mapping[str, float]:
+                return {"latent_r1": latent.regularise(self._drawn(len(crop)), scale)["r1"]}
+
+            made.append(Phase(of_codes, ("latent_discriminator",)))
+        return made
+
+    def evaluate(self, crop: Tensor) -> Mapping[str, Tensor]:
+        """L2 [B]."""
+        return {"l2": l2(self.sample(crop)["reconstruction"], crop)}
+
+    @torch.no_grad()
+    def sample(self, crop: Tensor) -> dict[str, Tensor]:
+        """Crops and G(E(x))."""
+        with autocast(self.dtype, crop.device):
+            w = self.network(crop)
+            image = self.base.generator(w)
+        return {"picture": crop, "reconstruction": self.base.domain.seen(image).to(crop.dtype)}
+
+    def model(self) -> Model:
+        """The generator with this encoder; a W encoder comes without the networks that refined another one's codes."""
+        if isinstance(self.network, WEncoder):
+            return replace(self.base, encoder=self.network, hypernetwork=None, hyperinverter=None)
+        if self.main == "e4e":
+            return replace(self.base, e4e=self.network)
+        return replace(self.base, psp=self.network)

@@ -1,0 +1,127 @@
+"""Training any task on any pictures: one loop for all.
+
+from hyperstyle.training.engine import make_task, train
+from hyperstyle.training.options import resolve
+
+options = resolve("encoder", flags={"encoder.generator": "g.pt", "data.train": "photos", "run.out": "runs/enc"})
+train(make_task(options), options)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hyperstyle.training.distributed import join, on_first, rank, world
+from hyperstyle.training.encoder_task import EncoderTask
+from hyperstyle.training.hyperinverter_task import HyperInverterTask
+from hyperstyle.training.hyperstyle_task import HyperStyleTask
+from hyperstyle.training.loop import Schedule, fit
+from hyperstyle.training.options import TrainOptions
+from hyperstyle.training.pictures import open_data
+from hyperstyle.training.run_folder import Progress, draw_sheet, list_failures, open_run, write_result
+from hyperstyle.training.sources import aligner_of, codes_of
+from hyperstyle.training.task import Task
+from hyperstyle.training.updates import Updates
+
+__all__ = ["make_task", "train"]
+
+_SHOWN = 6  # pictures of a sheet
+_JUDGED = 1200  # held-out pictures at most, as published
+
+
+def make_task(options: TrainOptions) -> Task:
+    """The task that the options name, on its device, with first weights that the seed decides.
+
+    Raises:
+        ConfigError, CheckpointError, MissingDependencyError: something it needs is missing or does not fit.
+    """
+    join(None if options.optim.device == "auto" else torch.device(options.optim.device))
+    options.optim.micro_batch(world())
+    torch.manual_seed(options.optim.seed)
+    if options.task == "encoder":
+        return EncoderTask(options)
+    return HyperStyleTask(options) if options.task == "hyperstyle" else HyperInverterTask(options)
+
+
+def train(task: Task, options: TrainOptions) -> Path:
+    """Trains to the last step, from where the run in `options.run.out` was interrupted, if it was.
+
+    The folder of the run gets `config.json` (every option), `log.jsonl` (a row for each step), checkpoints, `samples/`,
+    curves for TensorBoard where it is installed, `unreadable.json` where pictures were left out, and `model/`, a model
+    folder that is replaced as a whole with each checkpoint.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        ConfigError: the folder is that of another run; the batch cannot be divided among the processes; a loss became
+            NaN: the last checkpoint and model stay.
+        ImageError: no pictures. HyperStyleError: a file cannot be written: what was there before stays.
+    """
+    optim, run, domain = options.optim, options.run, task.base.domain
+    folder, part = Path(run.out), optim.micro_batch(world())
+    if optim.threads is not None:
+        torch.set_num_threads(optim.threads)
+    aligner = aligner_of(task.base) if options.data.align == "auto" else None
+    pictures, held_out = open_data(options.data, domain.input_size, content=domain.content_rows, aligner=aligner)
+    codes = codes_of(options.data.inversions, pictures.names)
+    flip = options.data.flip if codes is None else 0.0
+    on_first(lambda: open_run(folder, options))
+    updates = Updates(task, optim)
+
+    def step(i: int) -> Mapping[str, float]:
+        batch = pictures.batch(i, optim.batch, optim.seed, flip, part=(rank(), world()))
+        given = None if codes is None else codes(batch.indices).to(updates.device)
+        return updates.step(i, batch.images.to(updates.device), given)
+
+    @torch.no_grad()
+    def evaluate(done: int) -> dict[str, float]:
+        found: dict[str, list[Tensor]] = {}
+        count = min(len(held_out), _JUDGED)
+        with updates.as_written():
+            for first in range(0, count, part):
+                crops, _ = held_out.load(range(first, min(first + part, count)))
+                for name, values in task.evaluate(crops.to(updates.device)).items() if len(crops) else ():
+                    found.setdefault(f"test_{name}", []).append(values.float().cpu())
+        return {name: torch.cat(values).mean().item() for name, values in found.items()}
+
+    def save(done: int) -> None:
+        list_failures(folder, pictures, held_out)
+        with updates.as_written():
+            model = task.model()
+            record = {"task": options.task, "steps": done, "pictures": Path(options.data.train).name}
+            write_result(folder, replace(model, info={**model.info, "training": record}))
+
+    def look(done: int, row: Mapping[str, float]) -> None:
+        progress.show(done, row)
+        if done % run.sample_every == 0 or done == optim.steps:
+            source = held_out if len(held_out) else pictures
+            crops, _ = source.load(range(min(len(source), _SHOWN)))
+            if len(crops):
+                with updates.as_written():
+                    draw_sheet(folder, done, task.sample(crops.to(updates.device)))
+
+    first = rank() == 0
+    with Progress(folder, optim.steps, quiet=run.quiet or not first, tensorboard=run.tensorboard and first) as progress:
+        fit(
+            step,
+            steps=optim.steps,
+            folder=folder,
+            modules=updates.states,
+            optimizers=task.optimizers,
+            schedule=Schedule(optim.rate, warmup=0, decay=0.0),
+            evaluate=evaluate if len(held_out) else None,
+            evaluate_every=run.evaluate_every,
+            save_every=run.save_every,
+            keep=run.keep,
+            log_all=True,
+            on_step=look,
+            on_save=save,
+        )
+    on_first(lambda: None if (folder / "model").exists() else save(optim.steps))  # killed between checkpoint and model
+    return folder / "model"

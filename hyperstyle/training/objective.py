@@ -1,0 +1,162 @@
+"""What training lowers: the weighted sum of distances between a reconstruction and its crop (HyperStyle, Eq. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.domain import Domain
+from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.metrics import cosine
+from hyperstyle.networks.lpips_network import load_lpips
+from hyperstyle.networks.similarity import load_arcface, load_moco
+from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.training.losses import PerceptualLoss
+from hyperstyle.training.options import LossOptions
+
+__all__ = ["Objective"]
+
+
+class Objective:
+    """l2 * MSE + lpips * LPIPS + identity * (1 - cos) + moco * (1 - cos) + perceptual * distance, means over a batch.
+
+    Terms whose weight is 0 need nothing and are not computed. Everything a term needs is loaded, and tried on a grey
+    picture, when the objective is made: no training starts without it.
+
+    Attributes:
+        weights: of the terms that count, by name.
+        terms: by name, (image, target) -> mean over the batch; frozen, and no part of what is trained.
+
+    Args:
+        options: the weights, and the files of the networks.
+        domain: its `input_size` is the size of the pictures that are compared.
+        perceptual: the model's perceptual network, where it has one. In a domain whose identity the traits tell it
+            stands in for ArcFace where no file is given.
+        device: where the pictures will be.
+
+    Raises:
+        ConfigError: no weight is above 0; a file or network that a term needs is not given; the pictures are of a size
+            that a network cannot use.
+        MissingDependencyError, MethodError: LPIPS is asked for, and its package or its trunk is not there.
+        CheckpointError, WeightsError: a file cannot be read, or is another network's.
+
+    Example:
+        >>> objective = Objective(LossOptions(lpips=0, identity=0), Domain("plates", 64, (32, 32)))
+        >>> total, parts = objective(torch.zeros(2, 3, 32, 32), torch.ones(2, 3, 32, 32))
+        >>> parts
+        {'l2': 1.0}
+    """
+
+    def __init__(
+        self,
+        options: LossOptions,
+        domain: Domain,
+        *,
+        perceptual: TraitNetwork | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        weights = {name: getattr(options, name) for name in ("l2", "lpips", "identity", "moco", "perceptual")}
+        if not any(weights.values()):
+            raise ConfigError(f"all weights of the losses {', '.join(weights)} are 0: expected one above it.")
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+        makers: dict[str, Callable[[], nn.Module]] = {
+            "l2": nn.MSELoss,
+            "lpips": lambda: _Lpips(load_lpips(options.lpips_net, instead="Or train without it: --loss.lpips 0.")),
+            "identity": lambda: _identity(options.identity_weights, domain, perceptual),
+            "moco": lambda: _moco(options.moco_weights),
+            "perceptual": lambda: _perceptual(perceptual),
+        }
+        self.terms = nn.ModuleDict({name: makers[name]() for name in self.weights}).to(device).eval()
+        grey = torch.zeros(1, 3, *domain.input_size, device=device)
+        for name, term in self.terms.items():
+            _try(name, term, grey)
+
+    def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Reconstructions and crops [B,3,*input_size] in [-1,1] -> the sum, and every term without its weight.
+
+        Gradients reach `image`, through the sum.
+        """
+        values = {name: term(image, target) for name, term in self.terms.items()}
+        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
+        return total, {name: value.item() for name, value in values.items()}
+
+
+class _Lpips(nn.Module):
+    """The mean of LPIPS over a batch."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        distance: Tensor = self.network(image, target)
+        return distance.mean()
+
+
+class _Unlike(nn.Module):
+    """The mean over a batch of 1 - cos of what a similarity network makes of the pictures."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.requires_grad_(False)
+
+    def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = self.network(target)
+        return (1 - cosine(self.network(image), wanted)).mean()
+
+
+class _Embedding(nn.Module):
+    """The identity part of a trait network, as a similarity network."""
+
+    def __init__(self, network: TraitNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network.embedding(image)
+
+
+def _identity(path: str | None, domain: Domain, perceptual: TraitNetwork | None) -> nn.Module:
+    if path is not None:
+        return _Unlike(load_arcface(path))
+    if domain.drawn and perceptual is not None:
+        return _Unlike(_Embedding(perceptual))
+    other = "" if domain.aligner == "face" else ", with --loss.moco 0.5 --loss.moco_weights FILE as published"
+    raise ConfigError(
+        "the loss identity needs the file of ArcFace (IR-SE-50): --loss.identity_weights FILE. Or train without it: "
+        f"--loss.identity 0{other}."
+    )
+
+
+def _moco(path: str | None) -> nn.Module:
+    if path is None:
+        raise ConfigError(
+            "the loss moco needs the file of MoCo v2 (ResNet-50): --loss.moco_weights FILE. Or train without it: "
+            "--loss.moco 0."
+        )
+    return _Unlike(load_moco(path))
+
+
+def _perceptual(network: TraitNetwork | None) -> nn.Module:
+    if network is None:
+        raise ConfigError(
+            "the loss perceptual needs a model with a perceptual network, such as 'avatars'. For this one train with "
+            "LPIPS: --loss.perceptual 0 --loss.lpips 0.8."
+        )
+    return PerceptualLoss(network)
+
+
+def _try(name: str, term: nn.Module, grey: Tensor) -> None:
+    """Raises ConfigError for a term that cannot compare pictures of this size."""
+    try:
+        with torch.no_grad():
+            term(grey, grey)
+    except (ImageError, RuntimeError) as error:
+        height, width = grey.shape[2:]
+        raise ConfigError(
+            f"the loss {name} cannot compare pictures of {height}x{width} px (height x width), the input size of this "
+            f"domain ({error}). Train without it: --loss.{name} 0."
+        ) from error

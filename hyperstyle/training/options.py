@@ -1,0 +1,308 @@
+"""Every option of `hyperstyle train`: one name in Python, in TOML and YAML tables and on the command line."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from hyperstyle.errors import ConfigError, did_you_mean
+from hyperstyle.training.config_file import converted, expected, find_config, read_tables
+
+__all__ = [
+    "TABLES",
+    "TASKS",
+    "DataOptions",
+    "EncoderOptions",
+    "HyperInverterOptions",
+    "HyperStyleOptions",
+    "LossOptions",
+    "OptimOptions",
+    "RunOptions",
+    "TaskName",
+    "TrainOptions",
+    "default_of",
+    "resolve",
+    "tables_of",
+    "to_dict",
+]
+
+T = TypeVar("T")
+_INIT = "first weights: an ImageNet ResNet-34 or IR-SE-50 file, ORG/NAME/FILE on the Hub, or a model"
+TaskName = Literal["encoder", "hyperstyle", "hyperinverter"]
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+
+
+def _option(default: T, doc: str, *, least: float = -math.inf, most: float = math.inf) -> T:
+    """A field with its line of documentation and the range of its values, both ends allowed."""
+    return field(default=default, metadata={"doc": doc, "least": least, "most": most})
+
+
+def _check_ranges(table: Any) -> None:
+    for one in fields(table):
+        value: object = getattr(table, one.name)
+        least, most = one.metadata.get("least", -math.inf), one.metadata.get("most", math.inf)
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise ConfigError(
+                f"{one.name} is {value}: expected {least:g}{' or more' if most == math.inf else f' to {most:g}'}."
+            )
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The pictures; see `training.pictures.open_pictures` for what `train` and `test` may be."""
+
+    train: str = field(metadata={"doc": "folder, list, .zip or .tar shards of pictures"})
+    test: str | None = _option(None, "held-out pictures; without them a share of the others is held out")
+    test_share: float = _option(0.05, "share that is held out, chosen by the names", least=0, most=0.9)
+    flip: float = _option(0.5, "probability of a mirrored picture; none are with inversions", least=0, most=1)
+    workers: int = _option(2, "threads that read pictures", least=1)
+    align: Literal["no", "auto"] = _option("no", "auto: cut out faces first, where pictures are no crops yet")
+    inversions: str | None = _option(None, "folder of inversions made before, NAME.safetensors, to start from")
+    size: int | None = _option(None, "side of the pictures of the generator this job is for; other ones are refused")
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the terms (HyperStyle, Eq. 7 and Section 4.1; e4e, Section 3), 0 for none, and their networks."""
+
+    l2: float = _option(1.0, "mean squared error", least=0)
+    lpips: float = _option(0.8, "LPIPS", least=0)
+    identity: float = _option(0.1, "identity of faces, 1 - cosine of ArcFace features", least=0)
+    moco: float = _option(0.0, "likeness of other pictures, 1 - cosine of MoCo features", least=0)
+    perceptual: float = _option(0.0, "distance of the model's own perceptual network", least=0)
+    lpips_net: Literal["alex", "vgg", "squeeze"] = _option("alex", "network of LPIPS")
+    identity_weights: str | None = _option(None, "file of the ArcFace network (IR-SE-50)")
+    moco_weights: str | None = _option(None, "file of the MoCo network (ResNet-50)")
+    adversarial: float = _option(0.0, "discriminator's verdict on reconstructions", least=0)
+    adversarial_from: int = _option(0, "step from which the discriminator takes part", least=0)
+    r1: float = _option(10.0, "R1 penalty of the discriminators", least=0)
+    r1_every: int = _option(16, "steps between two R1 penalties, which are multiplied by it", least=1)
+    w_mean: float = _option(0.0, "pull of the codes towards the mean of W", least=0)
+    delta: float = _option(2e-4, "length of the changes of single rows (e4e)", least=0)
+    latent_discriminator: float = _option(0.0, "discriminator's verdict on codes (e4e)", least=0)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+        if self.identity > 0 and self.moco > 0:
+            raise ConfigError(
+                f"identity is {self.identity:g} and moco is {self.moco:g}: one is for faces, the other for everything "
+                "else. Set one of them to 0."
+            )
+
+
+@dataclass(frozen=True)
+class OptimOptions:
+    """How it is trained, and by what."""
+
+    optimizer: Literal["ranger", "adam"] = _option("ranger", "Ranger, or Adam")
+    rate: float = _option(1e-4, "learning rate", least=0)
+    weight_decay: float = _option(0.0, "weight decay", least=0)
+    clip: float = _option(0.0, "longest gradient, all parameters taken together; 0 for any", least=0)
+    batch: int = _option(8, "pictures per step, of all processes together", least=1)
+    accumulate: int = _option(1, "parts that each process takes its pictures of a step in, to save memory", least=1)
+    steps: int = _option(500_000, "steps in all", least=1)
+    precision: Literal["float32", "bfloat16", "float16"] = _option("float32", "of the networks' calls")
+    ema: float = _option(0.0, "decay of a moving average of the weights, such as 0.999; 0 for none", least=0, most=1)
+    compile: bool = _option(False, "call the networks through torch.compile")
+    threads: int | None = _option(None, "threads of PyTorch on the CPU", least=1)
+    device: str = _option("auto", "auto, cpu, cuda, cuda:1, mps")
+    seed: int = _option(0, "of all chance", least=0, most=2**32 - 1)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+        self.micro_batch(1)
+
+    def micro_batch(self, world: int) -> int:
+        """Pictures that each of `world` processes takes at a time.
+
+        Raises:
+            ConfigError: `batch` cannot be divided evenly.
+        """
+        parts = world * self.accumulate
+        if self.batch % parts:
+            raise ConfigError(
+                f"a batch of {self.batch} pictures for {world} processes that each take theirs in {self.accumulate} "
+                f"parts: expected a multiple of {parts}, such as {self.batch + parts - self.batch % parts}."
+            )
+        return self.batch // parts
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The folder of a run, and what is written into it."""
+
+    out: str = field(metadata={"doc": "folder of the run; the same command goes on where it was interrupted"})
+    save_every: int = _option(1000, "steps between two checkpoints", least=1)
+    evaluate_every: int = _option(1000, "steps between two evaluations on the held-out pictures", least=1)
+    sample_every: int = _option(1000, "steps between two sheets of pictures", least=1)
+    keep: int = _option(2, "checkpoints to keep", least=1)
+    tensorboard: bool = _option(True, "write curves for TensorBoard, where it is installed")
+    quiet: bool = _option(False, "show no progress")
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """An encoder for a generator: one code (w), or one for each row (psp; e4e, in stages)."""
+
+    generator: str = field(metadata={"doc": "generator: model folder, .pt (g_ema) or NVIDIA's .pkl"})
+    domain: str | None = _option(None, "kind of pictures: faces, cars, wild, churches, avatars")
+    kind: Literal["w", "psp", "e4e"] = _option("w", "one code for all rows; one for each; one, and small changes")
+    progressive_start: int | None = _option(None, "step at which e4e begins to add rows; all from the start", least=0)
+    progressive_every: int = _option(2000, "steps from one row to the next", least=1)
+    init: str | None = _option(None, _INIT)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class HyperStyleOptions:
+    """A hypernetwork for the generator and encoder of a model (HyperStyle, Section 3)."""
+
+    encoder: str = field(metadata={"doc": "run or model folder with generator and encoder"})
+    passes: int = _option(5, "refinements per picture, each with a loss of its own", least=1)
+    layers: Literal["published", "all", "medium-fine"] | tuple[str, ...] = _option(
+        "published", "layers that are changed: published (all but toRGB), all, medium-fine, or names, by commas"
+    )
+    heads: Literal["shared", "plain", "separable", "compact"] = _option("shared", "form of the refinement heads")
+    init: str | None = _option(None, _INIT)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class HyperInverterOptions:
+    """HyperInverter's second phase for the generator and encoder of a model."""
+
+    encoder: str = field(metadata={"doc": "run or model folder with generator and encoder"})
+    hidden: int = _option(128, "width of the codes that residual weights are made of", least=1)
+    init: str | None = _option(None, _INIT)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """One job; the table of its task is there, those of the others are None."""
+
+    task: TaskName
+    data: DataOptions
+    loss: LossOptions
+    optim: OptimOptions
+    run: RunOptions
+    encoder: EncoderOptions | None = None
+    hyperstyle: HyperStyleOptions | None = None
+    hyperinverter: HyperInverterOptions | None = None
+
+    def check_generator(self, size: int) -> None:
+        """Raises ConfigError where the job is for generators of another size than `size`."""
+        if self.data.size is not None and self.data.size != size:
+            raise ConfigError(
+                f"the generator makes pictures of {size} px, and the configuration is for {self.data.size} px "
+                "(data.size). Choose the other generator, or set data.size."
+            )
+
+
+TABLES: dict[str, type[Any]] = {
+    "data": DataOptions,
+    "loss": LossOptions,
+    "optim": OptimOptions,
+    "run": RunOptions,
+    "encoder": EncoderOptions,
+    "hyperstyle": HyperStyleOptions,
+    "hyperinverter": HyperInverterOptions,
+}
+# Where a paper chose otherwise than HyperStyle's; HyperInverter, supplementary material.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "hyperinverter": {"optim.optimizer": "adam", "loss.adversarial": 0.005, "loss.adversarial_from": 200_000}
+}
+
+
+def tables_of(task: TaskName) -> dict[str, type[Any]]:
+    """The tables of a task's options, its own last."""
+    return {name: kind for name, kind in TABLES.items() if name not in TASKS or name == task}
+
+
+def default_of(task: TaskName, table: str, one: Field[Any]) -> Any:
+    """The value of an option that is not given; `dataclasses.MISSING` where it must be."""
+    return _DEFAULTS.get(task, {}).get(f"{table}.{one.name}", one.default)
+
+
+def resolve(
+    task: TaskName, files: Sequence[str | os.PathLike[str]] = (), flags: Mapping[str, Any] | None = None
+) -> TrainOptions:
+    """The options of a job: defaults, then files in their order, then flags; what comes later wins.
+
+    Args:
+        task: what is trained.
+        files: TOML, YAML or JSON files or names of ready ones: tables of options, `[loss]` and `lpips = 0.8`, and
+            above them `task`, if anything.
+        flags: "loss.lpips" -> value; numbers may be text, names may be joined by commas, "none" is no value.
+
+    Raises:
+        ConfigError: an unknown name, a value of a wrong kind or out of its range, a required one that is missing.
+    """
+    tables = tables_of(task)
+    values: dict[str, dict[str, Any]] = {name: {} for name in tables}
+    for file in files:
+        _take(values, task, read_tables(find_config(file)), f"{os.fspath(file)}: ")
+    nested: dict[str, dict[str, Any]] = {}
+    for name, value in (flags or {}).items():
+        table, _, option = name.partition(".")
+        nested.setdefault(table, {})[option] = value
+    _take(values, task, nested, "")
+    missing = []
+    for name, kind in tables.items():
+        for one in fields(kind):
+            default = default_of(task, name, one)
+            if one.name not in values[name] and default is MISSING:
+                missing.append(f"{name}.{one.name} ({one.metadata['doc']})")
+            elif default is not MISSING:
+                values[name].setdefault(one.name, default)
+    if missing:
+        raise ConfigError(f"training {task} needs {' and '.join(missing)}. Give it as a flag or in a file.")
+    return TrainOptions(task, **{name: _made(name, kind, values[name]) for name, kind in tables.items()})
+
+
+def to_dict(options: TrainOptions) -> dict[str, Any]:
+    """All options as tables, as `resolve` reads them again from a JSON file."""
+    return {name: value for name, value in asdict(options).items() if value is not None}
+
+
+def _made(name: str, kind: type[Any], values: dict[str, Any]) -> Any:
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _take(values: dict[str, dict[str, Any]], task: str, given: Mapping[str, Any], where: str) -> None:
+    """Adds the given tables to `values`, checked and converted."""
+    for name, table in given.items():
+        if name == "task":
+            if table != task:
+                raise ConfigError(f"{where}task is {table!r}, and {task!r} is to be trained. Use another file.")
+            continue
+        if name not in values:
+            raise ConfigError(f"{where}no options {name!r} for training {task}. {did_you_mean(name, values)}")
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{where}{name} is {table!r}: expected a table of options, as [{name}] begins in TOML.")
+        hints = get_type_hints(TABLES[name])
+        for option, value in table.items():
+            if option not in hints:
+                raise ConfigError(f"{where}no option {name}.{option}. {did_you_mean(str(option), hints)}")
+            try:
+                values[name][option] = converted(value, hints[option])
+            except ValueError:
+                raise ConfigError(f"{where}{name}.{option} is {value!r}: expected {expected(hints[option])}.") from None

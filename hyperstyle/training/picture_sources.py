@@ -1,0 +1,170 @@
+"""Where pictures lie: folders, lists, zip files and tar shards, as names with something that reads each."""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+from hyperstyle.errors import ImageError
+from hyperstyle.images import load_image
+from hyperstyle.modes import quiet
+
+__all__ = ["Entry", "find_entries"]
+
+_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+class Entry(NamedTuple):
+    """A picture that has not been read.
+
+    Attributes:
+        name: where it lies within its source, with "/" between folders, so that it stays where the source is moved.
+        read: gives it as plain, upright RGB, or raises ImageError.
+    """
+
+    name: str
+    read: Callable[[], Image.Image]
+
+
+def find_entries(source: str | os.PathLike[str]) -> list[Entry]:
+    """The pictures of a source, in an order that depends on nothing but their names.
+
+    Args:
+        source: a folder, with all folders in it; one that holds tar shards and no pictures stands for the shards. A
+            list (.txt) of files, one in a line, relative to the list's folder; lines that begin with "#" are left out.
+            A .zip. A .tar that is not compressed, as WebDataset has them, or several as "shard-{000..009}.tar".
+
+    Raises:
+        ImageError: there is no such source, it cannot be read, or holds no picture.
+    """
+    path = Path(os.path.expanduser(os.fspath(source)))
+    shown = repr(os.fspath(source))
+    if path.is_dir():
+        entries = _of_folder(path)
+    elif path.suffix.lower() == ".tar" and (shards := _shards(path)):
+        entries = _of_shards(shards, path.parent)
+    elif not path.is_file():
+        raise ImageError(
+            f"There is no {shown}; expected a folder of pictures, a list of them (.txt), a .zip or .tar shards. "
+            f"Check the name; paths start from {os.getcwd()!r}."
+        )
+    elif path.suffix.lower() == ".zip":
+        entries = _of_zip(path)
+    elif path.suffix.lower() == ".txt":
+        entries = _of_list(path)
+    else:
+        raise ImageError(
+            f"{shown} is one file; expected a folder of pictures, a list of them (.txt), a .zip or .tar shards "
+            "(not compressed). Give the folder, or unpack the file."
+        )
+    if not entries:
+        raise ImageError(
+            f"There is no picture in {shown} (looked for {', '.join(sorted(_SUFFIXES))}). Give a source with pictures."
+        )
+    return entries
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    # macOS puts files of its own, "._name", beside the pictures of an archive.
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+
+
+def _of_folder(folder: Path) -> list[Entry]:
+    names, shards = [], []
+    for parent, _, files in os.walk(folder, followlinks=True):
+        within = Path(parent).relative_to(folder)
+        names += [(within / file).as_posix() for file in files if _is_picture(file)]
+        shards += [Path(parent) / file for file in files if file.lower().endswith(".tar")]
+    if not names:
+        return _of_shards(sorted(shards), folder)
+    return [Entry(name, partial(load_image, folder / name)) for name in sorted(names)]
+
+
+def _of_list(path: Path) -> list[Entry]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"Cannot read the list {str(path)!r}: {error}. Expected text in UTF-8, a file in a line."
+        ) from error
+    names = dict.fromkeys(line for line in lines if line and not line.startswith("#"))  # each once
+    return [Entry(name, partial(load_image, path.parent / name)) for name in names]
+
+
+def _of_zip(path: Path) -> list[Entry]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ImageError(f"Cannot read the archive {str(path)!r}: {error}. Get a whole copy of it.") from error
+    names = sorted({name for name in archive.namelist() if _is_picture(name)})
+    return [Entry(name, partial(_of_member, partial(archive.read, name), f"{path.name}/{name}")) for name in names]
+
+
+def _of_shards(shards: Sequence[Path], folder: Path) -> list[Entry]:
+    """The members keep their names; with several shards the shard's, from `folder` on, stands before."""
+    entries = []
+    for shard in shards:
+        before = f"{shard.relative_to(folder).as_posix()}/" if len(shards) > 1 else ""
+        try:
+            with tarfile.open(shard, "r:") as archive:
+                members = [(one.name, one.offset_data, one.size) for one in archive if one.isfile()]
+        except (OSError, tarfile.TarError) as error:
+            raise ImageError(
+                f"Cannot read the shard {str(shard)!r}: {error}. Expected a whole .tar file, not compressed."
+            ) from error
+        for name, offset, size in sorted(set(members)):
+            if _is_picture(name):
+                read = partial(_bytes_at, shard, offset, size)
+                entries.append(Entry(before + name, partial(_of_member, read, f"{shard.name}/{name}")))
+    return entries
+
+
+def _shards(path: Path) -> list[Path]:
+    """The files that a range in braces stands for, or the file itself; those that are there."""
+    found = _RANGE.search(path.name)
+    if found is None:
+        return [path] if path.is_file() else []
+    names = (path.name[: found.start()] + number + path.name[found.end() :] for number in _numbers(*found.groups()))
+    shards = [path.with_name(name) for name in names]
+    missing = [shard for shard in shards if not shard.is_file()]
+    if missing:
+        raise ImageError(
+            f"{len(missing)} of the {len(shards)} shards {str(path)!r} are not there, the first is "
+            f"{str(missing[0])!r}. Correct the range."
+        )
+    return shards
+
+
+def _numbers(first: str, last: str) -> Iterator[str]:
+    for number in range(int(first), int(last) + 1):
+        yield f"{number:0{len(first)}}"
+
+
+def _bytes_at(path: Path, offset: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
+def _of_member(read: Callable[[], bytes], name: str) -> Image.Image:
+    try:
+        with quiet():
+            image = Image.open(BytesIO(read()))
+    except Exception as error:  # of any class: archives and decoders raise what they like where data are damaged
+        raise ImageError(f"The picture {name!r} cannot be opened: {error}. Get a whole copy of it.") from error
+    with image:
+        try:
+            return load_image(image)
+        except ImageError as error:
+            raise ImageError(f"{name!r}: {error}") from error

@@ -1,0 +1,251 @@
+"""Pictures to train on: of any size, mode and source, as batches that depend on seed and step alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from threading import Lock
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hyperstyle.align.crop import crop as cut_out
+from hyperstyle.align.decision import decide
+from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.errors import AlignmentError, ConfigError, ImageError
+from hyperstyle.images import resize, to_tensor
+from hyperstyle.training.options import DataOptions
+from hyperstyle.training.picture_sources import Entry, find_entries
+
+__all__ = ["Batch", "Pictures", "open_data", "open_pictures"]
+
+_MOST_TRIES = 100  # other pictures that are tried in place of one that cannot be read
+Cut = Callable[[Image.Image, str], Image.Image]
+
+
+class Batch(NamedTuple):
+    """What is trained on at once.
+
+    Attributes:
+        images: [B,3,h,w] in [-1,1].
+        indices: of its pictures.
+        flipped: which of them are mirrored.
+    """
+
+    images: Tensor
+    indices: tuple[int, ...]
+    flipped: tuple[bool, ...]
+
+
+class Pictures:
+    """Pictures that are read when they are asked for. Ones that cannot be read are left out, and listed in `failures`.
+
+    Args:
+        entries: the pictures.
+        size: (height, width) that they get, whatever their own size and aspect, as pictures that are inverted do.
+        content: (first, end) rows that hold the content where a picture is a generator's padded square (cars: 64, 448,
+            with a `size` of 3:4): squares are cut to them. Other pictures are taken whole.
+        cut: cuts the part to be used out of a picture; gets picture and name; may raise AlignmentError.
+        workers: threads that read.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        size: tuple[int, int],
+        *,
+        content: tuple[int, int] | None = None,
+        cut: Cut | None = None,
+        workers: int = 1,
+    ) -> None:
+        self._entries, self.size, self._content, self._cut, self._workers = entries, size, content, cut, workers
+        self._failures: dict[str, str] = {}
+        self._pool = ThreadPoolExecutor(workers)
+        self._ahead = ThreadPoolExecutor(1)
+        self._next: tuple[object, Future[Batch]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Where each lies within its source, with "/" between folders."""
+        return tuple(entry.name for entry in self._entries)
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Name -> reason of those that could not be read so far."""
+        return dict(self._failures)
+
+    def split(self, share: float) -> tuple[Pictures, Pictures]:
+        """(the others, about this share of them), by the names alone: more pictures, the same ones held out.
+
+        With a share above 0 neither part is empty, so that a single picture is in both; with 0 the second is empty.
+        """
+        order = sorted(range(len(self)), key=lambda i: _place(self._entries[i].name))
+        held = sum(_place(self._entries[i].name) < share for i in order)
+        if share > 0:
+            held = min(max(held, 1), max(len(self) - 1, 1))
+        chosen = set(order[:held])
+        test = [entry for i, entry in enumerate(self._entries) if i in chosen]
+        train = [entry for i, entry in enumerate(self._entries) if i not in chosen] or test
+        return self._with(train), self._with(test)
+
+    def load(self, indices: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """([B,3,h,w] in [-1,1] of the pictures that can be read, in their order; the indices of those that cannot)."""
+        images = list(self._pool.map(self._image, indices))
+        failed = [index for index, image in zip(indices, images, strict=True) if image is None]
+        good = [image for image in images if image is not None]
+        return torch.stack(good) if good else torch.empty(0, 3, *self.size), failed
+
+    def batch(self, step: int, batch: int, seed: int, flip: float = 0.0, *, part: tuple[int, int] = (0, 1)) -> Batch:
+        """The pictures of a step: every picture once before any comes again, in an order that the seed decides.
+
+        One that cannot be read is replaced by another, and what replaces it depends on the same numbers. While a batch
+        is used, the one of the next step is read.
+
+        Args:
+            step: from 0 on.
+            batch: how many, in all parts together.
+            seed: of order, replacements and mirroring.
+            flip: probability that a picture is mirrored.
+            part: (k, n): only the k-th of n equal parts of the batch, such as one process needs.
+
+        Raises:
+            ImageError: none of very many pictures could be read.
+            ConfigError: the batch cannot be divided into n parts.
+        """
+        key = (batch, seed, flip, part)
+        ready, self._next = self._next, None
+        result = ready[1].result() if ready is not None and ready[0] == (step, key) else self._batch(step, *key)
+        self._next = (step + 1, key), self._ahead.submit(self._batch, step + 1, *key)
+        return result
+
+    def _batch(self, step: int, batch: int, seed: int, flip: float, part: tuple[int, int]) -> Batch:
+        number, parts = part
+        if batch % parts:
+            raise ConfigError(f"a batch of {batch} in {parts} parts: expected a multiple of {parts}.")
+        count = len(self)
+        random = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+        mirrored = (torch.rand(batch, generator=random) < flip).tolist()
+        others = torch.randint(0, count, (batch, _MOST_TRIES), generator=random)
+        slots = range(number, batch, parts)
+        chosen = [_order(count, seed, (step * batch + i) // count)[(step * batch + i) % count] for i in slots]
+        read = self._pool.map(self._first_good, chosen, (others[i].tolist() for i in slots))
+        images, indices = [], []
+        for slot, (image, index) in zip(slots, read, strict=True):
+            images.append(image.flip(-1) if mirrored[slot] else image)
+            indices.append(index)
+        return Batch(torch.stack(images), tuple(indices), tuple(mirrored[i] for i in slots))
+
+    def _first_good(self, index: int, others: list[int]) -> tuple[Tensor, int]:
+        for one in (index, *others):
+            image = self._image(one)
+            if image is not None:
+                return image, one
+        name, reason = next(iter(self.failures.items()))
+        raise ImageError(
+            f"{len(self._failures)} of {len(self)} pictures cannot be read, the first of them {name!r}: {reason}"
+        )
+
+    def _image(self, index: int) -> Tensor | None:
+        """[3,h,w], or None where it cannot be read."""
+        entry = self._entries[index]
+        if entry.name in self._failures:
+            return None
+        try:
+            image = entry.read()
+            if self._cut is not None:
+                image = self._cut(image, entry.name)
+        except (ImageError, AlignmentError) as error:
+            self._failures[entry.name] = str(error)
+            return None
+        if self._content is not None and image.width == image.height:
+            first, end = self._content
+            side = (end - first) * self.size[1] / self.size[0]  # of the padded square, in the unit of `content`
+            rows = round(first * image.height / side), round(end * image.height / side)
+            image = image.crop((0, rows[0], image.width, rows[1]))
+        return to_tensor(resize(image, self.size))
+
+    def _with(self, entries: Sequence[Entry]) -> Pictures:
+        return Pictures(entries, self.size, content=self._content, cut=self._cut, workers=self._workers)
+
+
+def open_pictures(
+    source: str | os.PathLike[str],
+    size: tuple[int, int],
+    *,
+    content: tuple[int, int] | None = None,
+    aligner: LandmarkDetector | None = None,
+    workers: int = 1,
+) -> Pictures:
+    """The pictures of a folder, list, zip or shards (`picture_sources.find_entries`), read when they are asked for.
+
+    Args:
+        source: where they lie.
+        size: (height, width) that they get.
+        content: see `Pictures`.
+        aligner: finds faces, which are cut out of pictures that are no crops yet. This is done at every reading:
+            aligning all pictures once before takes much less time.
+        workers: threads that read.
+
+    Raises:
+        ImageError: there is no such source, or no picture in it.
+    """
+    return Pictures(
+        find_entries(source),
+        size,
+        content=content,
+        cut=None if aligner is None else _face_cutter(aligner, size),
+        workers=workers,
+    )
+
+
+def open_data(
+    options: DataOptions,
+    size: tuple[int, int],
+    *,
+    content: tuple[int, int] | None = None,
+    aligner: LandmarkDetector | None = None,
+) -> tuple[Pictures, Pictures]:
+    """The pictures (to train on, held out) that the options name; the aligner is used with `align="auto"`.
+
+    Raises:
+        ImageError: see `open_pictures`.
+        ConfigError: `align="auto"` without an aligner.
+    """
+    if options.align == "auto" and aligner is None:
+        raise ConfigError('data.align is "auto", and these pictures have no aligner. Use "no", with pictures as crops.')
+    finder = aligner if options.align == "auto" else None
+    pictures = open_pictures(options.train, size, content=content, aligner=finder, workers=options.workers)
+    if options.test is None:
+        return pictures.split(options.test_share)
+    test = open_pictures(options.test, size, content=content, aligner=finder, workers=options.workers)
+    return pictures, test
+
+
+def _place(name: str) -> float:
+    """A number in [0, 1) that the name decides."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:6], "big") / 2**48
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
+    random = torch.Generator().manual_seed((seed * 7_368_787 + epoch) % 2**63)
+    return tuple(torch.randperm(count, generator=random).tolist())
+
+
+def _face_cutter(aligner: LandmarkDetector, size: tuple[int, int]) -> Cut:
+    one_at_a_time = Lock()  # detectors keep what they work on
+
+    def cut(image: Image.Image, name: str) -> Image.Image:
+        with one_at_a_time:
+            [choice] = decide(image, name, aligner=aligner, align="auto", face="largest", landmarks=None)
+        return image if choice.landmarks is None else cut_out(image, choice.landmarks, max(size), max(size)).image
+
+    return cut

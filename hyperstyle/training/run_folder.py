@@ -1,0 +1,141 @@
+"""The folder of a run: options, log, curves, sheets of pictures, and the model that comes out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from hyperstyle.checkpoint import read_json, write_json
+from hyperstyle.convert.folder import whole_folder
+from hyperstyle.errors import ConfigError
+from hyperstyle.files import make_folder
+from hyperstyle.images import save_image, sheet, to_images
+from hyperstyle.model import Model
+from hyperstyle.model_folder import write_model
+from hyperstyle.training.loop import newest_checkpoint
+from hyperstyle.training.options import TrainOptions, to_dict
+from hyperstyle.training.pictures import Pictures
+
+__all__ = ["Progress", "draw_sheet", "list_failures", "open_run", "write_result"]
+
+_MODEL = "model"
+# What may differ when a run goes on: how fast, how long and how carefully it runs, and all of table `run`.
+_FREE = {"data.workers", "optim.steps", "optim.rate", "optim.clip", "optim.device", "optim.threads", "optim.compile"}
+
+
+def open_run(folder: Path, options: TrainOptions) -> None:
+    """Makes the folder and writes `config.json`; clears away what a process that was killed left half-written.
+
+    Raises:
+        ConfigError: the folder has checkpoints of a run with other options.
+        CheckpointError: it cannot be made. HyperStyleError: it cannot be written to.
+    """
+    make_folder(folder)
+    config = folder / "config.json"
+    wanted = to_dict(options)
+    if config.is_file() and newest_checkpoint(folder) is not None:
+        before, now = _flat(read_json(config)), _flat(wanted)
+        names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        if other := [name for name in names if name not in _FREE and not name.startswith("run.")]:
+            raise ConfigError(
+                f"{folder} holds a run with {other[0]} {before.get(other[0])!r}, and now it is {now.get(other[0])!r}: "
+                "go on with the options of its config.json, or choose another folder."
+            )
+    for old in folder.glob(".old-*"):
+        if not (folder / _MODEL).exists():
+            old.rename(folder / _MODEL)
+        shutil.rmtree(old, ignore_errors=True)
+    for rest in folder.glob(".tmp-*"):
+        if rest.is_dir():
+            shutil.rmtree(rest, ignore_errors=True)
+        else:
+            rest.unlink(missing_ok=True)
+    write_json(config, wanted)
+
+
+def _flat(tables: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{before}{name}.")
+        else:
+            flat[before + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def write_result(folder: Path, model: Model) -> Path:
+    """Writes the model folder of a run, which takes the place of the last one as a whole.
+
+    Raises:
+        HyperStyleError: it cannot be written; the last one stays.
+    """
+    path = folder / _MODEL
+    with whole_folder(path, overwrite=True) as temporary:
+        write_model(model, temporary)
+    return path
+
+
+def list_failures(folder: Path, *sources: Pictures) -> None:
+    """Writes `unreadable.json`, name -> reason, where pictures could not be read."""
+    failures = {name: reason for source in sources for name, reason in source.failures.items()}
+    if failures:
+        write_json(folder / "unreadable.json", dict(sorted(failures.items())))
+
+
+def draw_sheet(folder: Path, done: int, columns: Mapping[str, Tensor]) -> None:
+    """Writes `samples/STEP.png`: a row for each picture, a column for each name -> [B,3,h,w]."""
+    pictures = [to_images(column.float().cpu()) for column in columns.values()]
+    page = sheet(list(zip(*pictures, strict=True)), labels=list(columns))
+    save_image(page, make_folder(folder / "samples") / f"{done:08d}.png")
+
+
+class Progress:
+    """A bar with the time left, on the standard error, and curves for TensorBoard where that is installed.
+
+    Args:
+        folder: of the run; curves go to `tensorboard/`.
+        steps: in all.
+        quiet: no bar.
+        tensorboard: write curves, if possible.
+    """
+
+    def __init__(self, folder: Path, steps: int, *, quiet: bool, tensorboard: bool) -> None:
+        self._steps, self._quiet = steps, quiet
+        self._bar: Any = None
+        self._writer: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:  # a wish, no need
+                return
+            self._writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def show(self, done: int, row: Mapping[str, float]) -> None:
+        """After each step, with its row of the log."""
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._steps, initial=done - 1, unit="step", disable=self._quiet)
+        if "loss" in row:
+            self._bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
+        self._bar.update()
+        if self._writer is not None:
+            for name, value in row.items():
+                if name != "step":
+                    self._writer.add_scalar(name, value, done)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,171 @@
+"""What training starts from: a generator, a model, weights to begin with; and the sizes of new networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle import hub
+from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.dlib_detector import DlibDetector
+from hyperstyle.convert import read_generator
+from hyperstyle.domain import DOMAINS, Domain
+from hyperstyle.errors import ConfigError, MissingFileError, WeightsError, did_you_mean
+from hyperstyle.inversion_file import read
+from hyperstyle.inverter import pick_device
+from hyperstyle.model import ALIGNER, Model
+from hyperstyle.model_folder import read_model
+from hyperstyle.networks.backbones import Backbone, TrunkConfig
+from hyperstyle.networks.generator import Generator
+from hyperstyle.training.distributed import local_rank, world
+from hyperstyle.training.options import OptimOptions
+from hyperstyle.training.pretrained import load_trunk, trunk_file
+
+__all__ = [
+    "aligner_of",
+    "begin_from",
+    "codes_of",
+    "open_generator",
+    "open_model",
+    "training_device",
+    "trunk_for",
+]
+
+_INPUT = 256  # what the published encoders see
+
+
+def training_device(options: OptimOptions) -> torch.device:
+    """Where this process computes; of several on one machine each has a CUDA device of its own."""
+    device = pick_device(options.device)
+    if device.type == "cuda" and world() > 1:
+        device = torch.device("cuda", local_rank())
+        torch.cuda.set_device(device)
+    return device
+
+
+def open_model(name: str, device: torch.device) -> Model:
+    """A model by its name or folder, or the one that a run has in its own folder; float32, frozen, in eval mode.
+
+    Raises:
+        ModelNotFoundError: there is none. CheckpointError, ConfigError: its folder cannot be used.
+    """
+    inside = Path(name) / "model"
+    folder = inside if (inside / "hyperstyle.json").is_file() else hub.resolve(name)
+    return _frozen(read_model(folder, device=device, dtype=torch.float32))
+
+
+def open_generator(name: str, domain: str | None, device: torch.device) -> Model:
+    """A generator's file as a model of one part, or the model of a folder or name.
+
+    Pictures of a file whose domain is not given are taken whole, at the generator's size or at 256 px.
+
+    Raises:
+        ConfigError: an unknown domain, or another one than that of the model. ModelNotFoundError, CheckpointError:
+            nothing that can be used has this name.
+    """
+    if domain is not None and domain not in DOMAINS:
+        raise ConfigError(f"no domain {domain!r}. {did_you_mean(domain, DOMAINS)}")
+    if not Path(name).is_file():
+        model = open_model(name, device)
+        if domain is not None and domain != model.domain.name:
+            raise ConfigError(f"{name} is a model for {model.domain.name}, domain is {domain!r}: leave it out.")
+        return model
+    generator = read_generator(name)
+    if not isinstance(generator, Generator):
+        raise ConfigError(f"{name} has a {type(generator).__name__}: expected a StyleGAN2 generator.")
+    size = generator.config.size
+    if domain is None:
+        side = min(size, _INPUT)
+        found = Domain("pictures", size, (side, side), description="Pictures like those the generator was trained on.")
+    else:
+        found = DOMAINS[domain].at_size(size)
+        if found.input_size == (found.input_size[0],) * 2 and found.input_size[0] > size:
+            found = replace(found, input_size=(size, size))
+    return _frozen(Model(generator.to(device), found, info={"source": Path(name).name}))
+
+
+def _frozen(model: Model) -> Model:
+    for network in model.networks.values():
+        network.eval().requires_grad_(False)
+    return model
+
+
+def trunk_for(backbone: Backbone, input_size: tuple[int, int]) -> TrunkConfig:
+    """The published trunk, which makes an input 16 times smaller; for inputs below 128 px a narrow one, 8 times."""
+    if min(input_size) < 128:
+        return TrunkConfig((32, 64, 128), (2, 2, 2), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
+    return TrunkConfig.irse50() if backbone == "irse" else TrunkConfig.resnet34()
+
+
+def begin_from(init: str | None, network: nn.Module, part: str, device: torch.device) -> None:
+    """Gives a new network its first weights: those of its trunk from a file, or all of those of a model's `part`.
+
+    Args:
+        init: an ImageNet or IR-SE-50 file, on disk or on the Hub, or a model's name or folder; None leaves the network as it was made.
+        network: has a `config`.
+        part: the name of the component in a model.
+        device: of the network.
+
+    Raises:
+        ConfigError: the model has no such part. WeightsError: that of the model is of other numbers.
+        What `trunk_file`, `load_trunk` and `open_model` raise.
+    """
+    if init is None:
+        return
+    if (file := trunk_file(init)) is not None:
+        load_trunk(network, file)
+        return
+    other: Any = open_model(init, device).networks.get(part)
+    if other is None:
+        raise ConfigError(f"init {init!r} is a model without {part}: name a file of weights, or another model.")
+    if other.config != network.config:
+        raise WeightsError(
+            f"init {init!r}: its {part} was built from {other.config}, the new one from {network.config}."
+        )
+    network.load_state_dict(other.state_dict())
+
+
+def aligner_of(model: Model) -> LandmarkDetector | None:
+    """What finds the faces of a model's domain; None where its pictures are not aligned."""
+    if model.domain.aligner != "face":
+        return None
+    if model.aligner is None:
+        return DlibDetector()
+    detector, predictor = (model.aligner / name for name in ALIGNER)
+    return DlibDetector(predictor, detector=detector)
+
+
+def codes_of(folder: str | None, names: Sequence[str]) -> Callable[[Sequence[int]], Tensor] | None:
+    """Where inversions lie beside the pictures: indices of pictures -> the codes [B,L,D] that they were given.
+
+    Args:
+        folder: of `NAME.safetensors` for each picture; None gives None.
+        names: of the pictures.
+
+    Raises:
+        MissingFileError: a picture has none. What `inversion_file.read` raises.
+    """
+    if folder is None:
+        return None
+    paths = [_inversion_of(Path(folder), name) for name in names]
+
+    def codes(indices: Sequence[int]) -> Tensor:
+        records = [read(paths[i], torch.device("cpu"), torch.float32) for i in indices]
+        return torch.cat([(r.state if r.unedited is None else r.unedited).w for r in records])
+
+    return codes
+
+
+def _inversion_of(folder: Path, name: str) -> Path:
+    wanted = folder / Path(name).with_suffix(".safetensors")
+    for path in (wanted, folder / wanted.name):
+        if path.is_file():
+            return path
+    raise MissingFileError(
+        f"picture {name} has no inversion {wanted}: invert all pictures of the folder first (hyperstyle invert)."
+    )

@@ -1,0 +1,74 @@
+"""`hyperstyle evaluate report`: from a folder of pictures to a page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from hyperstyle import ConfigError
+from hyperstyle.cli import report
+from hyperstyle.evaluation import held_out_avatars
+from hyperstyle.images import save_image, to_images
+
+
+def run(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    report.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["report", *arguments])
+    code: int = args.run(args)
+    return code
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, image in enumerate(to_images(held_out_avatars(2, 48))):
+        save_image(image, folder / f"{i}.png")
+    return folder
+
+
+QUICK = ("--optimised", "0", "--adapt", "0", "--shown", "1", "--lpips", "no", "--device", "cpu", "--quiet")
+
+
+def test_a_folder_of_pictures_becomes_a_page(
+    photos: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    arguments = (str(tiny_model_dir), "--data", str(photos), "--out", str(out), *QUICK)
+    assert run(*arguments, "--ablation", f"same={tiny_model_dir}", "--photos", str(photos)) == 0
+    assert capsys.readouterr().out == f"{out / 'report.html'}\n"
+    found = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert found["pictures"]["count"] == 2
+    assert "same" in [row["method"] for row in found["tables"]["table3"]]
+    assert {"0.png", "1.png"} <= {row["kind"] for row in found["tables"]["out_of_domain"]}
+
+
+def test_a_broken_picture_is_left_out_named_and_told_by_the_exit_code(
+    photos: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    out = tmp_path / "report"
+    assert run(str(tiny_model_dir), "--data", str(photos), "--out", str(out), *QUICK) == 1
+    assert "left out: broken.jpg" in capsys.readouterr().err
+    assert "broken.jpg" in (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (("--ablation", "nothing"), "expected NAME=MODEL"),
+        (("--count", "0"), "--count 0"),
+        (("--methods", "hyperstyle:many"), "METHOD:STEPS"),
+        (("--data", "nowhere"), "is no folder"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    more: tuple[str, ...], match: str, tiny_model_dir: Path, in_tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=match):
+        run(str(tiny_model_dir), "--out", "report", *QUICK, *more)
+    assert not Path("report").exists()

@@ -1,0 +1,70 @@
+"""Test pictures from a folder: any size and mode, broken files listed, folders without pictures refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from hyperstyle import ConfigError, HyperStyleInverter
+from hyperstyle.evaluation import held_out_avatars
+from hyperstyle.evaluation.report.pictures import drawn_pictures, folder_pictures
+from hyperstyle.images import to_pil
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Pictures of several sizes and modes, one in a folder below, one broken, and a file that is none."""
+    picture = to_pil(held_out_avatars(1, 64)[0])
+    (tmp_path / "below").mkdir()
+    picture.save(tmp_path / "below" / "d.jpg")
+    picture.convert("L").resize((40, 90)).save(tmp_path / "a.png")
+    picture.convert("RGBA").save(tmp_path / "b.webp")
+    picture.convert("P").resize((200, 130)).save(tmp_path / "c.PNG")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    (tmp_path / "notes.txt").write_text("no picture either", encoding="utf-8")
+    return tmp_path
+
+
+def test_every_size_and_mode_becomes_a_crop_and_a_broken_file_is_listed(
+    mixed: Path, tiny_inverter: HyperStyleInverter
+) -> None:
+    pictures = folder_pictures(mixed, tiny_inverter)
+    assert pictures.names == ("a.png", "b.webp", "below/d.jpg", "c.PNG")
+    for i in range(len(pictures)):
+        crop = pictures.load(i)
+        assert (crop.shape, crop.dtype) == ((3, 32, 32), torch.float32)
+        torch.testing.assert_close(crop, crop.add(1).mul(127.5).round().div(127.5).sub(1))  # 256 levels
+    assert [name for name, _ in pictures.failures] == ["broken.png"]
+
+
+def test_only_as_many_as_asked_for_are_taken(mixed: Path, tiny_inverter: HyperStyleInverter) -> None:
+    assert folder_pictures(mixed, tiny_inverter, count=2).names == ("a.png", "b.webp")
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path, tiny_inverter: HyperStyleInverter) -> None:
+    with pytest.raises(ConfigError, match="no picture in"):
+        folder_pictures(tmp_path, tiny_inverter)
+    with pytest.raises(ConfigError, match="is no folder"):
+        folder_pictures(tmp_path / "nowhere", tiny_inverter)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(ConfigError, match="none of the 1 pictures"):
+        folder_pictures(tmp_path, tiny_inverter)
+
+
+def test_a_picture_that_cannot_be_decoded_to_its_end_is_left_out(
+    tmp_path: Path, tiny_inverter: HyperStyleInverter
+) -> None:
+    Image.effect_noise((64, 64), 40).save(tmp_path / "good.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:900])
+    pictures = folder_pictures(tmp_path, tiny_inverter)
+    assert (pictures.names, [name for name, _ in pictures.failures]) == (("good.png",), ["cut.png"])
+
+
+def test_avatars_are_drawn_only_for_models_of_avatars(tiny_inverter: HyperStyleInverter) -> None:
+    pictures = drawn_pictures(tiny_inverter, 2)
+    assert (len(pictures), pictures.load(1).shape) == (2, (3, 32, 32))
+    with pytest.raises(ConfigError, match="0 pictures"):
+        drawn_pictures(tiny_inverter, 0)

@@ -1,0 +1,84 @@
+"""Small jobs: a generator of 32 px, pictures in a folder, options that train in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hyperstyle.domain import Domain
+from hyperstyle.images import save_image, to_pil
+from hyperstyle.model import Model
+from hyperstyle.model_folder import write_model
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.training.engine import make_task, train
+from hyperstyle.training.options import TrainOptions, resolve
+
+Job = Callable[..., TrainOptions]
+
+
+@pytest.fixture(scope="session")
+def generator() -> Generator:
+    """A generator with random weights, whose pictures differ from one another."""
+    torch.manual_seed(5)
+    made = Generator(GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=2)).requires_grad_(False)
+    made.latent_avg.copy_(made.mean_w(200))
+    return made.eval()
+
+
+@pytest.fixture(scope="session")
+def start(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generator as a model folder."""
+    folder = tmp_path_factory.mktemp("start") / "generator"
+    write_model(Model(generator, Domain("plates", 32, (32, 32))), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 pictures of the generator's, lightly changed, of two sizes, and a file that is no picture."""
+    folder = tmp_path_factory.mktemp("photos")
+    torch.manual_seed(6)
+    images = generator(generator.mapping(torch.randn(24, 16)))
+    for i, image in enumerate(images.clamp(-1, 1)):
+        picture = to_pil(image * 0.8 + 0.1)
+        save_image(picture.resize((40, 48)) if i % 2 else picture, folder / f"{i:02d}.png")
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def job(start: Path, photos: Path) -> Job:
+    """(task, out folder, more flags) -> options of a job of a few steps; a hyphen in a flag's name stands for a dot."""
+
+    def options(task: str, out: Path, **flags: Any) -> TrainOptions:
+        own = "generator" if task == "encoder" else "encoder"
+        small = {
+            "data.train": str(photos),
+            "data.test_share": 0.2,
+            "loss.lpips": 0.0,
+            "loss.identity": 0.0,
+            "loss.adversarial": 0.0,
+            "optim.batch": 4,
+            "optim.steps": 4,
+            "optim.rate": 1e-3,
+            "optim.device": "cpu",
+            "run.out": str(out),
+            "run.quiet": True,
+            "run.tensorboard": False,
+            f"{task}.{own}": str(start),
+        }
+        return resolve(task, (), small | {name.replace("__", "."): value for name, value in flags.items()})  # type: ignore[arg-type]
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def encoder_run(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that trained a W encoder."""
+    options = job("encoder", tmp_path_factory.mktemp("runs") / "enc", optim__steps=30, optim__optimizer="adam")
+    train(make_task(options), options)
+    return Path(options.run.out)

@@ -1,0 +1,98 @@
+"""The discriminator of codes, its pool of earlier ones, and its penalty."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.training.adversarial import deceived, told_apart
+from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool, latent_r1
+
+
+def test_it_has_the_published_shape_and_judges_each_row_by_itself() -> None:
+    network = LatentDiscriminator(512)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    hidden = {f"mlp.{i}.weight": (512, 512) for i in (0, 2, 4)} | {f"mlp.{i}.bias": (512,) for i in (0, 2, 4)}
+    assert shapes == hidden | {"mlp.6.weight": (1, 512), "mlp.6.bias": (1,)}
+    w = torch.randn(2, 3, 512)
+    torch.testing.assert_close(network(w)[1, 2], network(w[1, 2]))
+    assert LatentDiscriminator(4, layers=1)(torch.zeros(5, 4)).shape == (5, 1)
+
+
+def test_codes_of_another_width_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"\(2, 8\).*\[\.\.\., 4\]"):
+        LatentDiscriminator(4)(torch.zeros(2, 8))
+    with pytest.raises(ConfigError, match="layers=0"):
+        LatentDiscriminator(4, layers=0)
+
+
+def test_it_learns_to_tell_codes_apart_and_an_encoder_to_deceive_it() -> None:
+    network, pool = LatentDiscriminator(8), LatentPool(8)
+    codes = torch.nn.Parameter(torch.full((4, 3, 8), 2.0))
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for step in range(100):
+        optimizer.zero_grad()
+        loss = 2 * told_apart(network(torch.randn(16, 8)), network(pool(codes)))
+        if step % 4 == 0:
+            loss = loss + latent_r1(network, torch.randn(16, 8), gamma=0.1, every=4)
+        loss.backward()
+        optimizer.step()
+    assert told_apart(network(torch.randn(64, 8)), network(codes)).item() < 0.2
+    assert codes.grad is None  # the discriminator's step leaves the encoder alone
+    mover, before = torch.optim.Adam([codes], 0.1), deceived(network(codes)).item()
+    for _ in range(30):
+        mover.zero_grad()
+        deceived(network(codes)).backward()
+        mover.step()
+    assert deceived(network(codes)).item() < before / 10
+
+
+def test_the_penalty_is_that_of_the_slope() -> None:
+    network = LatentDiscriminator(3, layers=1)
+    with torch.no_grad():
+        network.mlp[0].weight.copy_(torch.tensor([[1.0, 2, 2]]))
+    penalty = latent_r1(network, torch.randn(5, 3), gamma=4.0, every=2)
+    assert penalty.item() == pytest.approx(4 / 2 * 2 * 9)
+    penalty.backward()
+    assert network.mlp[0].weight.grad.flatten().tolist() == pytest.approx([8, 16, 16])
+
+
+def test_a_pool_fills_first_and_then_gives_one_of_two_codes_from_before() -> None:
+    pool = LatentPool(1, size=50)
+    for start in range(0, 50, 10):
+        given = torch.arange(start, start + 10.0)[:, None]
+        assert torch.equal(pool(given), given)
+    given = torch.arange(100.0, 1100)[:, None]
+    got = pool(given)
+    earlier = (got != given).flatten()
+    assert 0.4 < earlier.float().mean() < 0.6
+    assert (got[earlier] < given[earlier]).all()
+    everything = torch.cat([got, pool.codes]).flatten().sort().values
+    assert torch.equal(everything, torch.cat([torch.arange(50.0), torch.arange(100.0, 1100)]))  # nothing gets lost
+
+
+def test_a_pool_takes_a_row_at_random_of_every_code_and_no_gradient() -> None:
+    w = (torch.arange(3.0)[None, :, None] + 10 * torch.arange(200.0)[:, None, None]).requires_grad_(True)
+    got = LatentPool(1, size=300)(w)
+    assert got.shape == (200, 1)
+    assert not got.requires_grad
+    rows = got.flatten() - 10 * torch.arange(200.0)
+    assert sorted(set(rows.tolist())) == [0, 1, 2]
+
+
+def test_a_pool_goes_on_from_a_checkpoint_as_it_would_have() -> None:
+    pool, again = LatentPool(2, size=8), LatentPool(2, size=8)
+    pool(torch.randn(6, 2))
+    again.load_state_dict(pool.state_dict())
+    given = torch.randn(40, 2)
+    torch.manual_seed(7)
+    expected = pool(given)
+    torch.manual_seed(7)
+    assert torch.equal(again(given), expected)
+    assert torch.equal(again.codes, pool.codes)
+
+
+def test_a_pool_without_room_hands_back_what_it_is_given() -> None:
+    w = torch.randn(4, 2)
+    assert torch.equal(LatentPool(2, size=0)(w), w)

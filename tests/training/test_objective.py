@@ -1,0 +1,168 @@
+"""The objective is the weighted sum that was asked for, and what it lacks is said before the first step."""
+
+from __future__ import annotations
+
+import sys
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hyperstyle import metrics
+from hyperstyle.domain import DOMAINS, Domain
+from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, WeightsError
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.identity import FaceNetwork, FaceNetworkConfig
+from hyperstyle.networks.similarity import MocoNetwork
+from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.training import objective as module
+from hyperstyle.training.objective import Objective
+from hyperstyle.training.options import LossOptions
+
+SMALL = Domain("plates", 64, (32, 32))
+AVATARS = Domain("avatars", 32, (32, 32), aligner="face", similarity="traits")
+TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
+
+
+@pytest.fixture(autouse=True)
+def _lpips_is_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here fetches anything: the package is replaced wherever it would be used."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+class Lpips(nn.Module):
+    """Has the form of lpips.LPIPS; like AlexNet it cannot see small pictures."""
+
+    def __init__(self, net: str, verbose: bool) -> None:
+        super().__init__()
+        warnings.warn("an argument is deprecated", UserWarning, stacklevel=2)
+        self.conv = nn.Conv2d(3, {"alex": 4, "vgg": 6}[net], 11)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return (self.conv(a) - self.conv(b)).square().mean((1, 2, 3), keepdim=True)
+
+
+@pytest.fixture
+def lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Lpips))
+
+
+def traits() -> TraitNetwork:
+    return TraitNetwork(TraitNetworkConfig(("yaw",), TRUNK, input_size=16, embedding_width=8))
+
+
+def pictures(height: int = 32, width: int = 32) -> tuple[Tensor, Tensor]:
+    return torch.rand(3, 3, height, width) * 2 - 1, torch.rand(3, 3, height, width) * 2 - 1
+
+
+@pytest.mark.usefixtures("lpips")
+def test_the_total_is_the_weighted_sum_of_the_means_and_has_their_gradient() -> None:
+    network = traits().eval()
+    options = LossOptions(l2=2.0, lpips=0.8, identity=0.5, perceptual=0.25)
+    objective = Objective(options, AVATARS, perceptual=network)
+    image, target = pictures()
+    image.requires_grad_(True)
+    total, parts = objective(image, target)
+    expected = {
+        "l2": metrics.l2(image, target),
+        "lpips": objective.terms["lpips"].network(image, target),
+        "identity": 1 - metrics.identity(image, target, network),
+        "perceptual": metrics.perceptual(image, target, network),
+    }
+    assert parts == pytest.approx({name: value.mean().item() for name, value in expected.items()}, rel=1e-5)
+    assert all(parts.values())
+    sum_of_all = sum(objective.weights[name] * value.mean() for name, value in expected.items())
+    (mine,), (wanted,) = torch.autograd.grad(total, image), torch.autograd.grad(sum_of_all, image)
+    torch.testing.assert_close(mine, wanted)
+    assert objective.weights == {"l2": 2.0, "lpips": 0.8, "identity": 0.5, "perceptual": 0.25}
+
+
+@pytest.mark.usefixtures("lpips")
+def test_no_network_of_it_is_trained() -> None:
+    objective = Objective(LossOptions(perceptual=1.0), AVATARS, perceptual=traits().train())
+    assert not any(parameter.requires_grad for parameter in objective.terms.parameters())
+    assert not any(part.training for part in objective.terms.modules())
+    image, target = pictures()
+    assert objective(image, target)[1]["lpips"] > 0
+    assert objective(target, target)[1] == pytest.approx(dict.fromkeys(objective.weights, 0), abs=1e-6)
+
+
+def test_terms_without_weight_need_nothing() -> None:
+    image, target = pictures(24, 40)
+    total, parts = Objective(LossOptions(lpips=0, identity=0), Domain("x", 40, (24, 40)))(image, target)
+    assert parts == {"l2": total.item()}
+
+
+def test_files_of_arcface_and_moco_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    face = FaceNetwork(FaceNetworkConfig(TRUNK, embedding_width=8)).eval()
+    moco = MocoNetwork((2, 4), (1, 1)).eval()
+    read = []
+    monkeypatch.setattr(module, "load_arcface", lambda path: read.append(path) or face)
+    monkeypatch.setattr(module, "load_moco", lambda path: read.append(path) or moco)
+    image, target = pictures(256, 256)
+    options = LossOptions(lpips=0, identity_weights="face.pth")
+    _, parts = Objective(options, DOMAINS["faces"])(image, target)
+    assert parts["identity"] == pytest.approx((1 - metrics.cosine(face(image), face(target))).mean().item())
+    image, target = pictures(192, 256)
+    options = LossOptions(lpips=0, identity=0, moco=0.5, moco_weights="moco.pth")
+    total, parts = Objective(options, DOMAINS["cars"])(image, target)
+    assert parts["moco"] == pytest.approx((1 - metrics.cosine(moco(image), moco(target))).mean().item())
+    assert total.item() == pytest.approx(parts["l2"] + 0.5 * parts["moco"])
+    assert read == ["face.pth", "moco.pth"]
+
+
+# ---- what is missing ----
+
+
+def test_without_any_weight_nothing_can_be_trained() -> None:
+    with pytest.raises(ConfigError, match="all weights of the losses l2, lpips"):
+        Objective(LossOptions(l2=0, lpips=0, identity=0), SMALL)
+
+
+def test_without_the_package_lpips_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install lpips torchvision.*--loss\.lpips 0"):
+        Objective(LossOptions(identity=0), SMALL)
+
+
+@pytest.mark.parametrize("net", ["alex", "vgg", "squeeze"])
+def test_without_the_trunk_of_lpips_it_says_where_its_file_belongs(monkeypatch: pytest.MonkeyPatch, net: Any) -> None:
+    def refuse(**options: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=refuse))
+    with pytest.raises(MethodError, match=rf"no route to host.*{net}.*\.pth into .*checkpoints.*--loss\.lpips 0"):
+        Objective(LossOptions(identity=0, lpips_net=net), SMALL)
+
+
+def test_without_the_file_of_a_network_it_says_how_to_give_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--loss\.identity_weights FILE.*--loss\.identity 0\.$"):
+        Objective(LossOptions(lpips=0), DOMAINS["faces"])
+    with pytest.raises(ConfigError, match=r"--loss\.identity 0, with --loss\.moco 0\.5 --loss\.moco_weights FILE"):
+        Objective(LossOptions(lpips=0), DOMAINS["cars"])
+    with pytest.raises(
+        ConfigError, match=r"--loss\.identity_weights"
+    ):  # the traits tell identity, but nobody reads them
+        Objective(LossOptions(lpips=0), AVATARS)
+    with pytest.raises(ConfigError, match=r"--loss\.identity_weights"):  # a trait network that knows no cars
+        Objective(LossOptions(lpips=0), DOMAINS["cars"], perceptual=traits())
+    with pytest.raises(ConfigError, match=r"--loss\.moco_weights FILE.*--loss\.moco 0"):
+        Objective(LossOptions(lpips=0, identity=0, moco=0.5), DOMAINS["cars"])
+    with pytest.raises(ConfigError, match=r"perceptual network.*--loss\.lpips 0\.8"):
+        Objective(LossOptions(lpips=0, identity=0, perceptual=1.0), SMALL)
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth"):
+        Objective(LossOptions(lpips=0, identity_weights=str(tmp_path / "other.pth")), DOMAINS["faces"])
+
+
+@pytest.mark.usefixtures("lpips")
+def test_pictures_that_a_network_cannot_use_are_refused_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"lpips cannot compare pictures of 8x8 px.*Kernel.*--loss\.lpips 0"):
+        Objective(LossOptions(identity=0), Domain("stamps", 8, (8, 8)))
+    monkeypatch.setattr(module, "load_arcface", lambda path: FaceNetwork(FaceNetworkConfig(TRUNK)).eval())
+    with pytest.raises(ConfigError, match=r"identity cannot compare pictures of 32x32.*expected 256x256"):
+        Objective(LossOptions(lpips=0, identity_weights="face.pth"), SMALL)

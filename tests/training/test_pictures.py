@@ -1,0 +1,257 @@
+"""Pictures to train on: sources, sizes, modes, damage, splitting and batches."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.training.options import DataOptions
+from hyperstyle.training.pictures import Pictures, open_data, open_pictures
+
+SIZE = (32, 32)
+
+
+def drawn(path: Path, level: int = 128, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((size[1], size[0], 3), level, np.uint8)
+    pixels[:, : size[0] // 2] //= 2  # the left half is darker
+    Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Seven pictures, each of a level of its own, in a folder with folders."""
+    for k in range(7):
+        drawn(tmp_path / "photos" / ("deep/er" if k % 2 else "") / f"{k}.png", 20 + 30 * k)
+    return tmp_path / "photos"
+
+
+def levels(pictures: Pictures) -> dict[str, int]:
+    """Name (the last part) -> level of the right half."""
+    images, failed = pictures.load(range(len(pictures)))
+    assert failed == []
+    shown = ((images[:, 0, 0, -1] + 1) * 127.5).round().int().tolist()
+    return {name.rpartition("/")[2]: level for name, level in zip(pictures.names, shown, strict=True)}
+
+
+EXPECTED = {f"{k}.png": 20 + 30 * k for k in range(7)}
+
+
+class TestSources:
+    def test_a_folder_is_searched_to_its_depth_in_the_order_of_names(self, folder: Path) -> None:
+        (folder / "notes.md").write_text("no picture")
+        (folder / "._0.png").write_text("what macOS leaves behind")
+        pictures = open_pictures(folder, SIZE)
+        assert pictures.names == ("0.png", "2.png", "4.png", "6.png", "deep/er/1.png", "deep/er/3.png", "deep/er/5.png")
+        assert levels(pictures) == EXPECTED
+
+    def test_a_list_names_files_beside_it(self, folder: Path) -> None:
+        lines = "# chosen\n4.png\n\ndeep/er/1.png\n4.png\n"
+        (folder / "list.txt").write_text(lines, encoding="utf-8")
+        pictures = open_pictures(folder / "list.txt", SIZE)
+        assert pictures.names == ("4.png", "deep/er/1.png")
+        assert levels(pictures) == {"4.png": 140, "1.png": 50}
+
+    def test_a_zip_gives_the_names_of_the_folder(self, folder: Path, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(folder.rglob("*.png"), reverse=True):
+                archive.write(file, file.relative_to(folder).as_posix())
+        pictures = open_pictures(tmp_path / "all.zip", SIZE, workers=3)
+        assert pictures.names == open_pictures(folder, SIZE).names
+        assert levels(pictures) == EXPECTED
+
+    @pytest.mark.parametrize("source", ["shards", "shards/part-{00..01}.tar"])
+    def test_tar_shards_are_read_by_folder_or_range(self, source: str, folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "shards").mkdir()
+        files = sorted(folder.rglob("*.png"))
+        for k in range(2):
+            with tarfile.open(tmp_path / "shards" / f"part-0{k}.tar", "w") as archive:
+                for file in files[k::2]:
+                    archive.add(file, file.name)
+                archive.add(__file__, "0.json")  # what else WebDataset keeps of a sample
+        pictures = open_pictures(tmp_path / source, SIZE)
+        assert pictures.names[0] == "part-00.tar/0.png"
+        assert levels(pictures) == EXPECTED
+
+    def test_a_single_tar_is_a_source(self, folder: Path, tmp_path: Path) -> None:
+        with tarfile.open(tmp_path / "one.tar", "w") as archive:
+            archive.add(folder / "0.png", "000.png")
+        assert open_pictures(tmp_path / "one.tar", SIZE).names == ("000.png",)
+
+    def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ImageError, match=r"There is no picture in '.*\(looked for \.bmp, .*Give a source"):
+            open_pictures(tmp_path, SIZE)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("gone", None, r"There is no '.*gone'; expected a folder of pictures"),
+            ("gone.tar", None, r"There is no '.*gone.tar'"),
+            ("part-{0..3}.tar", None, "4 of the 4 shards .* are not there"),
+            ("a.tar.gz", b"x", "is one file; expected a folder"),
+            ("a.zip", b"no archive", "Cannot read the archive"),
+            ("a.tar", b"no archive" * 100, "Cannot read the shard .*not compressed"),
+            ("a.txt", b"\xff\xfe\xff", "Cannot read the list"),
+            ("b.txt", b"# nothing\n", "There is no picture in"),
+        ],
+    )
+    def test_what_is_no_source_is_refused_with_what_would_be(
+        self, name: str, content: bytes | None, message: str, tmp_path: Path
+    ) -> None:
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(ImageError, match=message):
+            open_pictures(tmp_path / name, SIZE)
+
+
+class TestPicturesOfAllKinds:
+    def test_mixed_sizes_and_modes_come_out_alike(self, tmp_path: Path) -> None:
+        for k, (mode, size) in enumerate(
+            [("RGB", (64, 64)), ("L", (17, 40)), ("RGBA", (32, 32)), ("P", (50, 33)), ("1", (33, 50)), ("LA", (16, 16))]
+        ):
+            drawn(tmp_path / f"{k}.png", 255, size, mode)
+        drawn(tmp_path / "7.jpg", 255, (300, 20), "CMYK")
+        images, failed = open_pictures(tmp_path, (24, 32)).load(range(7))
+        assert failed == []
+        assert images.shape == (7, 3, 24, 32)
+        assert images.dtype == torch.float32
+        assert images[..., -1].min() > 0.95
+
+    def test_one_that_cannot_be_decoded_is_left_out_and_listed(self, folder: Path) -> None:
+        whole = (folder / "2.png").read_bytes()
+        (folder / "2.png").write_bytes(whole[: len(whole) // 2])
+        (folder / "4.png").write_text("no picture")
+        pictures = open_pictures(folder, SIZE, workers=2)
+        images, failed = pictures.load([0, 1, 2, 3])
+        assert len(images) == 2
+        assert failed == [1, 2]
+        assert set(pictures.failures) == {"2.png", "4.png"}
+        assert "is not a picture" in pictures.failures["4.png"]
+
+    def test_damaged_members_of_archives_are_listed_too(self, folder: Path, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+            archive.writestr("bad.png", b"no picture")
+            archive.write(folder / "0.png", "good.png")
+        pictures = open_pictures(tmp_path / "all.zip", SIZE)
+        assert pictures.load([0, 1])[1] == [0]
+        assert "all.zip/bad.png" in pictures.failures["bad.png"]
+
+    def test_only_bad_ones_give_an_empty_tensor_and_no_batch(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_text("no picture")
+        pictures = open_pictures(tmp_path, SIZE)
+        assert pictures.load([0])[0].shape == (0, 3, 32, 32)
+        with pytest.raises(ImageError, match=r"1 of 1 pictures cannot be read, the first of them 'a.png'"):
+            pictures.batch(0, 2, 0)
+
+    def test_squares_are_cut_to_their_content_and_others_taken_whole(self, tmp_path: Path) -> None:
+        padded = np.zeros((64, 64, 3), np.uint8)
+        padded[8:56] = 255
+        Image.fromarray(padded).save(tmp_path / "a.png")
+        Image.fromarray(padded[8:56]).save(tmp_path / "b.png")
+        images, _ = open_pictures(tmp_path, (24, 32), content=(64, 448)).load([0, 1])
+        assert images.min() == 1
+
+    def test_faces_are_cut_out_where_an_aligner_is_given(self, tmp_path: Path) -> None:
+        drawn(tmp_path / "a.png", 200, (40, 30))
+        drawn(tmp_path / "b.png", 200, (32, 32))
+        pictures = open_pictures(tmp_path, SIZE, aligner=lambda image: [])
+        images, failed = pictures.load([0, 1])
+        assert (len(images), failed) == (1, [0])
+        assert "no face found in 'a.png'" in pictures.failures["a.png"]
+
+
+class TestSplitting:
+    def names(self, count: int, tmp_path: Path) -> Pictures:
+        lines = "\n".join(f"{k}.png" for k in range(count))
+        (tmp_path / "list.txt").write_text(lines, encoding="utf-8")
+        return open_pictures(tmp_path / "list.txt", SIZE)
+
+    def test_every_picture_is_in_one_part_and_the_share_is_kept(self, tmp_path: Path) -> None:
+        pictures = self.names(1000, tmp_path)
+        train, test = pictures.split(0.1)
+        assert set(train.names) | set(test.names) == set(pictures.names)
+        assert len(train) + len(test) == 1000
+        assert 70 < len(test) < 130
+
+    def test_more_pictures_leave_the_held_out_ones_held_out(self, tmp_path: Path) -> None:
+        few = self.names(100, tmp_path).split(0.1)[1]
+        many = self.names(300, tmp_path).split(0.1)[1]
+        assert set(few.names) < set(many.names)
+
+    @pytest.mark.parametrize(("count", "expected"), [(1, (1, 1)), (2, (1, 1)), (3, (2, 1))])
+    def test_neither_part_of_a_few_pictures_is_empty(
+        self, count: int, expected: tuple[int, int], tmp_path: Path
+    ) -> None:
+        train, test = self.names(count, tmp_path).split(0.01)
+        assert (len(train), len(test)) == expected
+
+    def test_nothing_is_held_out_with_a_share_of_zero(self, tmp_path: Path) -> None:
+        assert [len(part) for part in self.names(5, tmp_path).split(0)] == [5, 0]
+
+    def test_held_out_pictures_of_their_own_replace_the_share(self, folder: Path) -> None:
+        train, test = open_data(DataOptions(str(folder), str(folder / "deep")), SIZE)
+        assert (len(train), len(test)) == (7, 3)
+
+    def test_aligning_needs_an_aligner(self, folder: Path) -> None:
+        with pytest.raises(ConfigError, match=r'data.align is "auto", and these pictures have no aligner'):
+            open_data(DataOptions(str(folder), align="auto"), SIZE)
+
+
+class TestBatches:
+    def test_a_batch_depends_on_seed_and_step_alone(self, folder: Path) -> None:
+        straight = open_pictures(folder, SIZE, workers=3)
+        wanted = [straight.batch(step, 4, 5, 0.5) for step in range(6)]
+        resumed = open_pictures(folder, SIZE)
+        for step in (5, 2, 3):
+            again = resumed.batch(step, 4, 5, 0.5)
+            assert again.images.equal(wanted[step].images)
+            assert again[1:] == wanted[step][1:]
+        assert [resumed.batch(step, 4, 6, 0.5).indices for step in range(6)] != [one.indices for one in wanted]
+
+    def test_every_picture_comes_once_before_any_comes_again(self, folder: Path) -> None:
+        pictures = open_pictures(folder, SIZE)
+        seen = [index for step in range(7) for index in pictures.batch(step, 3, 0).indices]
+        for epoch in range(3):
+            assert sorted(seen[7 * epoch : 7 * epoch + 7]) == list(range(7))
+        assert seen[:7] != seen[7:14]
+
+    def test_the_parts_of_a_batch_are_the_batch(self, folder: Path) -> None:
+        pictures = open_pictures(folder, SIZE)
+        whole = pictures.batch(3, 6, 1, 0.5)
+        parts = [pictures.batch(3, 6, 1, 0.5, part=(k, 3)) for k in range(3)]
+        for k, part in enumerate(parts):
+            assert part.images.equal(whole.images[k::3])
+            assert (part.indices, part.flipped) == (whole.indices[k::3], whole.flipped[k::3])
+
+    def test_a_batch_that_cannot_be_divided_is_refused(self, folder: Path) -> None:
+        with pytest.raises(ConfigError, match="a batch of 4 in 3 parts: expected a multiple of 3"):
+            open_pictures(folder, SIZE).batch(0, 4, 0, part=(0, 3))
+
+    def test_flipped_pictures_are_mirrored_and_said_to_be(self, folder: Path) -> None:
+        pictures = open_pictures(folder, SIZE)
+        plain, mirrored = pictures.batch(0, 4, 0, 0.0), pictures.batch(0, 4, 0, 1.0)
+        assert (plain.flipped, mirrored.flipped) == ((False,) * 4, (True,) * 4)
+        assert mirrored.indices == plain.indices
+        assert mirrored.images.equal(plain.images.flip(-1))
+        assert not mirrored.images.equal(plain.images)
+        some = [flag for step in range(10) for flag in pictures.batch(step, 4, 0, 0.5).flipped]
+        assert 8 < sum(some) < 32
+
+    def test_a_bad_picture_is_replaced_the_same_way_every_time(self, folder: Path) -> None:
+        (folder / "4.png").write_text("no picture")
+        first, second = open_pictures(folder, SIZE), open_pictures(folder, SIZE, workers=2)
+        second.load(range(7))  # knows what is bad before
+        for step in range(5):
+            one, other = first.batch(step, 4, 0), second.batch(step, 4, 0)
+            assert one.indices == other.indices
+            assert 2 not in one.indices
+            assert one.images.equal(other.images)
+        assert set(first.failures) == {"4.png"}

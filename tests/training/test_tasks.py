@@ -1,0 +1,300 @@
+"""What each task adds to the gradients, by finite differences; stages, discriminators, first weights, known codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.domain import Domain
+from hyperstyle.errors import ConfigError, MissingFileError
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.model import Model
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.hypernetwork import HypernetworkConfig, tuned_layers
+from hyperstyle.training.adversary import picture_adversary
+from hyperstyle.training.encoder_task import EncoderTask
+from hyperstyle.training.engine import make_task, train
+from hyperstyle.training.hyperinverter_task import HyperInverterTask
+from hyperstyle.training.hyperstyle_task import HyperStyleTask, chosen_layers
+from hyperstyle.training.options import LossOptions
+from hyperstyle.training.sources import codes_of, open_generator
+
+if TYPE_CHECKING:
+    from training.conftest import Job
+
+CPU = torch.device("cpu")
+TASKS = ("encoder", "hyperstyle", "hyperinverter")
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def doubled(task: Any) -> Any:
+    """The same task in float64, so that finite differences tell."""
+    for module in (task.base.generator, task.base.encoder, task.network, task.objective.terms):
+        if module is not None:
+            module.double()
+    return task
+
+
+def crops(count: int = 2) -> Tensor:
+    return torch.rand(count, 3, 32, 32, dtype=torch.float64) * 2 - 1
+
+
+def slope(network: nn.Module, loss: Callable[[], Tensor], direction: list[Tensor], reach: float = 1e-8) -> float:
+    """(loss a little further along - loss a little behind) / distance, so little that few kinks lie between."""
+    values = []
+    for sign in (1, -2, 1):
+        with torch.no_grad():
+            for parameter, change in zip(network.parameters(), direction, strict=True):
+                parameter.add_(change, alpha=sign * reach)
+            values.append(loss().item())
+    return (values[0] - values[1]) / (2 * reach)
+
+
+def check_gradient(network: nn.Module, loss: Callable[[], Tensor]) -> None:
+    """The gradients that a training step left, against finite differences along random directions."""
+    for _ in range(3):
+        direction = [torch.randn_like(p) * p.std(correction=0).clamp(min=0.01) for p in network.parameters()]
+        found = sum(
+            (p.grad * d).sum().item()
+            for p, d in zip(network.parameters(), direction, strict=True)
+            if p.grad is not None
+        )
+        assert found == pytest.approx(slope(network, loss, direction), rel=1e-4)
+        assert abs(found) > 1e-6
+
+
+@pytest.mark.parametrize("kind", ["w", "psp", "e4e"])
+def test_gradients_of_an_encoder_are_those_of_its_losses(job: Job, tmp_path: Path, kind: str) -> None:
+    flags = {"encoder__kind": kind, "loss__w_mean": 0.1, "loss__delta": 0.1}
+    task = make_task(job("encoder", tmp_path, **flags))
+    assert isinstance(task, EncoderTask)
+    doubled(task)
+    crop = crops()
+    figures = task.train_step(crop, 0, lambda loss: loss)
+
+    def loss() -> Tensor:
+        w = task.network(crop)
+        away = (w - task.base.generator.latent_avg).flatten(1).norm(dim=1).mean()
+        total = (task.base.generator(w) - crop).square().mean() + 0.1 * away
+        return total + (0.1 * (w[:, 1:] - w[:, :1]).norm(dim=2).sum(1).mean() if kind == "e4e" else 0)
+
+    assert figures["loss"] == pytest.approx(loss().item(), rel=1e-6)
+    check_gradient(task.network, loss)
+
+
+@pytest.mark.parametrize("heads", ["shared", "plain", "separable", "compact"])
+def test_gradients_of_a_hypernetwork_are_those_of_all_passes(
+    job: Job, tmp_path: Path, encoder_run: Path, heads: str
+) -> None:
+    flags = {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 3, "hyperstyle__heads": heads}
+    task = make_task(job("hyperstyle", tmp_path, **flags))
+    assert isinstance(task, HyperStyleTask)
+    doubled(task)
+    for parameter in task.network.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.02)  # compact heads begin at zero
+    crop, generator, network = crops(), task.base.generator, task.network
+    task.train_step(crop, 0, lambda loss: loss)
+    with torch.no_grad():  # what each pass saw
+        w = task.encoder(crop)
+        seen: list[tuple[Tensor, dict[str, Tensor]]] = [(generator(w), {})]
+        for _ in range(3):
+            image, before = seen[-1]
+            new = network.offsets(network(crop, image))
+            offsets = {name: new[name] + before.get(name, 0.0) for name in new}
+            seen.append((generator(w, offsets), offsets))
+
+    def loss() -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for image, before in seen[:3]:
+            new = network.offsets(network(crop, image))
+            offsets = {name: new[name] + before.get(name, 0.0) for name in new}
+            total = total + (generator(w, offsets) - crop).square().mean()
+        return total
+
+    check_gradient(network, loss)
+
+
+def test_gradients_of_a_hyperinverter_are_those_of_its_loss(job: Job, tmp_path: Path, encoder_run: Path) -> None:
+    task = make_task(job("hyperinverter", tmp_path, hyperinverter__encoder=str(encoder_run), hyperinverter__hidden=8))
+    assert isinstance(task, HyperInverterTask)
+    doubled(task)
+    crop, generator, network = crops(), task.base.generator, task.network
+    figures = task.train_step(crop, 0, lambda loss: loss)
+
+    def loss() -> Tensor:
+        w = task.encoder(crop)
+        residuals = network.offsets(network(crop, generator(w)))
+        return (generator(w, residuals=residuals) - crop).square().mean()
+
+    assert figures["loss"] == pytest.approx(loss().item(), rel=1e-6)
+    check_gradient(network, loss)
+
+
+def test_rows_join_one_after_another_and_change_nothing_before(job: Job, tmp_path: Path) -> None:
+    flags = {"encoder__kind": "e4e", "encoder__progressive_start": 5, "encoder__progressive_every": 2}
+    task = make_task(job("encoder", tmp_path, **flags))
+    assert isinstance(task, EncoderTask)
+    assert [task.rows_at(step) for step in (0, 4, 5, 6, 7, 9, 11, 1000)] == [1, 1, 2, 2, 3, 4, 5, 8]
+    crop = crops().float()
+    w = task.network(crop)
+    assert torch.equal(w, w[:, :1].expand_as(w))  # in W, and so is the model that is written now
+    task.train_step(crop, 6, lambda loss: loss)
+    moved = [block.get_parameter("linear.weight").grad for block in task.network.styles]  # type: ignore[union-attr]
+    assert [bool(grad is not None and grad.abs().sum() > 0) for grad in moved] == [True, True] + [False] * 6
+
+
+def test_a_discriminator_of_codes_learns_to_tell_them_and_pulls_them(job: Job, tmp_path: Path) -> None:
+    flags = {"encoder__kind": "e4e", "loss__latent_discriminator": 0.5, "loss__r1_every": 4}
+    options = job("encoder", tmp_path / "run", optim__steps=9, **flags)
+    train(make_task(options), options)
+    log = rows(tmp_path / "run")
+    assert {"latent_real", "latent_made", "latent_told_apart", "gradient_latent_discriminator"} <= log[0].keys()
+    assert [row["step"] for row in log if "latent_r1" in row] == [1, 5, 9]
+    state = torch.load(tmp_path / "run" / "checkpoint-00000009.pt", weights_only=True)["modules"]
+    assert state["pools"]["made.filled"] == 36
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_discriminator_takes_part_from_its_step_on(job: Job, tmp_path: Path, encoder_run: Path, task: str) -> None:
+    flags: dict[str, Any] = {"loss__adversarial": 0.05, "loss__adversarial_from": 3, "loss__r1_every": 2}
+    if task != "encoder":
+        flags[f"{task}__encoder"] = str(encoder_run)
+    options = job(task, tmp_path / "run", optim__steps=6, optim__optimizer="adam", **flags)
+    train(make_task(options), options)
+    log = rows(tmp_path / "run")
+    assert [row["step"] for row in log if "told_apart" in row] == [4, 5, 6]
+    assert [row["step"] for row in log if "r1" in row] == [4, 6]
+    assert all("gradient_discriminator" in row for row in log[3:])
+
+
+def test_a_discriminator_learns_to_tell_pictures_apart(job: Job, tmp_path: Path) -> None:
+    task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
+    assert isinstance(task, EncoderTask)
+    assert task.adversary is not None
+    adversary = task.adversary
+    real, made = crops(4).float(), crops(4).float() * 0.5
+    adversary.optimizer.param_groups[0]["lr"] = 0.01  # the loop sets it otherwise
+    apart = []
+    for _ in range(15):
+        adversary.optimizer.zero_grad()
+        apart.append(adversary.learn(real, made, lambda loss: loss)["told_apart"])
+        adversary.optimizer.step()
+    assert apart[-1] < 0.9 * apart[0]
+
+
+def test_a_term_of_the_discriminator_gives_it_no_gradient(job: Job, tmp_path: Path) -> None:
+    task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
+    assert isinstance(task, EncoderTask)
+    assert task.adversary is not None
+    made = crops().float().requires_grad_(True)
+    task.adversary.judged(made).backward()
+    assert made.grad is not None
+    assert made.grad.abs().sum() > 0
+    assert all(p.grad is None for p in task.adversary.discriminator.parameters())
+
+
+def test_a_pull_towards_the_mean_trains_the_encoder_of_a_hypernetwork_too(
+    job: Job, tmp_path: Path, encoder_run: Path
+) -> None:
+    flags = {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 1, "loss__w_mean": 1.0}
+    options = job("hyperstyle", tmp_path / "run", optim__steps=20, optim__optimizer="adam", **flags)
+    train(make_task(options), options)
+    log = rows(tmp_path / "run")
+    assert log[-1]["w_mean"] < 0.8 * log[0]["w_mean"]
+    before, after = (
+        HyperStyleInverter.from_pretrained(folder / "model", device="cpu").model.encoder
+        for folder in (encoder_run, tmp_path / "run")
+    )
+    assert before is not None
+    assert after is not None
+    assert not torch.equal(before.state_dict()["linear.weight"], after.state_dict()["linear.weight"])
+
+
+@pytest.mark.parametrize("kind", ["psp", "e4e"])
+def test_encoders_into_w_plus_become_methods_of_the_model(job: Job, tmp_path: Path, photos: Path, kind: str) -> None:
+    options = job("encoder", tmp_path / kind, encoder__kind=kind)
+    inverter = HyperStyleInverter.from_pretrained(train(make_task(options), options), device="cpu")
+    assert kind in inverter.methods
+    assert inverter.invert(photos / "00.png", align=False, method=kind).w.shape == (1, 8, 16)
+
+
+def test_a_hyperinverter_becomes_a_method_of_the_model(
+    job: Job, tmp_path: Path, photos: Path, encoder_run: Path
+) -> None:
+    options = job("hyperinverter", tmp_path / "run", hyperinverter__encoder=str(encoder_run))
+    inverter = HyperStyleInverter.from_pretrained(train(make_task(options), options), device="cpu")
+    assert inverter.invert(photos / "00.png", align=False, method="hyperinverter").image.size == (32, 32)
+
+
+def test_layers_are_chosen_by_word_name_or_number() -> None:
+    official = GeneratorConfig.official(1024)
+    assert len(chosen_layers(official, "published")) == 17
+    assert chosen_layers(official, "medium-fine") == chosen_layers(official, "published")[3:]
+    assert len(chosen_layers(official, "all")) == 26
+    assert chosen_layers(official, ("3", "b4.conv1")) == ("b4.conv1", "b8.conv1")
+    assert HypernetworkConfig(official, chosen_layers(official, "published")) == HypernetworkConfig.official(1024)
+    with pytest.raises(ConfigError, match=r"no layer 'b2.conv1'"):
+        chosen_layers(official, ("b2.conv1",))
+    assert chosen_layers(official, "published") == tuned_layers(official)
+
+
+def test_codes_made_before_take_the_place_of_the_encoders(
+    job: Job, tmp_path: Path, encoder_run: Path, photos: Path
+) -> None:
+    inverter = HyperStyleInverter.from_pretrained(encoder_run / "model", device="cpu")
+    codes = tmp_path / "codes"
+    codes.mkdir()
+    for photo in sorted(photos.glob("[0-9]*.png")):
+        inverter.invert(photo, align=False).save(codes / f"{photo.stem}.safetensors")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for photo in photos.glob("[0-9]*.png"):
+        (pictures / photo.name).write_bytes(photo.read_bytes())
+    flags = {"hyperstyle__encoder": str(encoder_run), "data__train": str(pictures), "data__flip": 0.0}
+    curves = []
+    for name, inversions in (("anew", None), ("before", str(tmp_path / "codes"))):
+        options = job("hyperstyle", tmp_path / name, data__inversions=inversions, optim__steps=2, **flags)
+        train(make_task(options), options)
+        curves.append([row["loss"] for row in rows(tmp_path / name)])
+    assert curves[0] == pytest.approx(curves[1], rel=1e-3)
+    with pytest.raises(MissingFileError, match=r"99.png has no inversion"):
+        codes_of(str(tmp_path / "codes"), ["00.png", "99.png"])
+
+
+def test_training_goes_on_from_the_network_of_another_model(job: Job, tmp_path: Path, encoder_run: Path) -> None:
+    task = make_task(job("encoder", tmp_path, encoder__init=str(encoder_run)))
+    assert isinstance(task, EncoderTask)
+    trained = HyperStyleInverter.from_pretrained(encoder_run / "model", device="cpu").model.encoder
+    assert trained is not None
+    assert torch.equal(task.network.state_dict()["linear.weight"], trained.state_dict()["linear.weight"])
+    with pytest.raises(ConfigError, match="is a model without e4e"):
+        make_task(job("encoder", tmp_path, encoder__kind="e4e", encoder__init=str(encoder_run)))
+
+
+def test_a_generator_file_without_a_domain_is_for_pictures_of_its_size(tmp_path: Path, generator: Generator) -> None:
+    state = {name: tensor for name, tensor in generator.state_dict().items() if name != "latent_avg"}
+    torch.save({"g_ema": state, "latent_avg": generator.latent_avg}, tmp_path / "g.pt")
+    model = open_generator(str(tmp_path / "g.pt"), None, CPU)
+    assert (model.domain.size, model.domain.input_size, model.domain.aligner) == (32, (32, 32), "none")
+    faces = open_generator(str(tmp_path / "g.pt"), "faces", CPU).domain
+    assert (faces.name, faces.input_size, faces.aligner) == ("faces", (32, 32), "face")
+    with pytest.raises(ConfigError, match="no domain 'face'"):
+        open_generator(str(tmp_path / "g.pt"), "face", CPU)
+
+
+def test_what_a_task_cannot_use_is_refused(job: Job, tmp_path: Path, start: Path, generator: Generator) -> None:
+    with pytest.raises(ConfigError, match="without a W encoder"):
+        make_task(job("hyperstyle", tmp_path, hyperstyle__encoder=str(start)))
+    with pytest.raises(ConfigError, match="makes codes of its own"):
+        make_task(job("encoder", tmp_path, data__inversions=str(tmp_path)))
+    with pytest.raises(ConfigError, match="192x256 px: expected a square"):
+        picture_adversary(LossOptions(adversarial=0.1), Model(generator, Domain("cars", 256, (192, 256), (32, 224))))
