@@ -106,7 +106,8 @@ def begin_from(init: str | None, network: nn.Module, part: str, device: torch.de
     """Gives a new network its first weights: those of its trunk from a file, or all of those of a model's `part`.
 
     Args:
-        init: an ImageNet or IR-SE-50 file, on disk or on the Hub, or a model's name or folder; None leaves the network as it was made.
+        init: an ImageNet or IR-SE-50 file, on disk or on the Hub, or a model's name or folder; None leaves the network
+            as it was made.
         network: has a `config`.
         part: the name of the component in a model.
         device: of the network.
