@@ -158,7 +158,8 @@ def _over_change(lines: Sequence[tuple[str, str, str, Sequence[tuple[float, floa
     for edit, axes in panels.items():
         axes.set_title(edit)
         axes.set_ylabel(what)
-        axes.legend()
+    labels = list(dict.fromkeys(label for _, _, label, _ in lines))
+    figure.legend(*panels[edits[0]].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels))
     return _png(figure)
 
 
