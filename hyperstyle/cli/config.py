@@ -12,7 +12,7 @@ from hyperstyle.training.config_file import read_tables
 __all__ = ["add_config_argument", "apply_config"]
 
 
-class _Files(argparse._StoreAction):
+class _Files(argparse._ExtendAction):
     """Marks the argument that names configuration files."""
 
 
@@ -38,7 +38,7 @@ def apply_config(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> N
     if not any(isinstance(action, _Files) for action in parser._actions):
         return
     only = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    only.add_argument("--config", nargs="+", default=[])
+    only.add_argument("--config", action="extend", nargs="+", default=[])
     try:
         files: list[str] = only.parse_known_args(list(arguments))[0].config
     except argparse.ArgumentError:

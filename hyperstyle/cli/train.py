@@ -59,6 +59,7 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     )
     parser.add_argument(
         "--config",
+        action="extend",
         nargs="+",
         default=[],
         metavar="FILE",
@@ -94,7 +95,7 @@ def _is_choice(hint: Any) -> bool:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, from the last checkpoint on where there is one.
+    """Trains, from the last checkpoint on where there is one, and prints where the model is.
 
     Raises:
         ConfigError: options that are wrong, or a batch that the processes of a torchrun cannot share.
@@ -106,5 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hyperstyle.training.engine import make_task, train
 
-    train(make_task(options), options)
+    model = train(make_task(options), options)
+    if os.environ.get("RANK", "0") == "0":  # one of the processes of a torchrun
+        print(model)
     return 0

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.errors import MethodError
 from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.methods.optimising import draw
+from hyperstyle.methods.optimization import check_whole
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
@@ -104,7 +105,7 @@ class HyperStyleRefinement:
 
         Raises:
             MethodError: the model has no hypernetwork.
-            ConfigError: a negative number of steps.
+            ConfigError: steps that are no number from 0 on.
         """
         model = inversion.model
         if model.hypernetwork is None:
@@ -112,8 +113,7 @@ class HyperStyleRefinement:
                 "this model has no hypernetwork, so it cannot refine. Use method='w-encoder', or a model with one."
             )
         steps = model.steps if steps is None else steps
-        if steps < 0:
-            raise ConfigError(f"steps={steps}: expected 0 or more.")
+        check_whole("steps", steps)
         seen: list[Tensor] = []
 
         def watch(step: RefineStep) -> None:
@@ -138,7 +138,7 @@ class HyperStyleRefinement:
             inversion,
             crop=crop.to(model.device),
             offset_codes=codes,
-            method="hyperstyle",
+            method=inversion.method if inversion.method.endswith("+hyperstyle") else "hyperstyle",
             intermediates=tuple(seen),
             refinement=self,
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion import Inversion
 from hyperstyle.methods.optimising import refined
-from hyperstyle.methods.optimization import finite
+from hyperstyle.methods.optimization import check_whole, finite
 from hyperstyle.metrics import l2
 from hyperstyle.networks.generator import Generator
 
@@ -35,8 +35,9 @@ class DomainGuided:
     code_weight: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.rate <= 0:
-            raise ConfigError(f"{self.steps} steps at rate {self.rate}: expected 0 or more steps and a positive rate.")
+        check_whole("steps", self.steps)
+        if self.rate <= 0:
+            raise ConfigError(f"rate={self.rate}: expected a positive one.")
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,10 @@ class DomainGuidedRefinement:
                 "ENCODER.pth --vgg VGG16.pth --out FOLDER."
             )
         if inversion.offset_codes is not None or inversion.style_offsets or inversion.changes:
-            raise MethodError("IDInvert refines codes without offsets: start from Inversion.initial.")
+            raise MethodError(
+                "IDInvert refines codes without offsets: put it before what changes the generator, or start from "
+                "Inversion.initial."
+            )
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
 
         def optimise(target: Tensor, one: Inversion) -> Inversion:

@@ -23,14 +23,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hyperstyle.errors import MethodError, did_you_mean
+from hyperstyle.errors import ConfigError, MethodError, did_you_mean
 from hyperstyle.inversion import Inversion, Refinement
 from hyperstyle.methods.hyperinverter import HyperInverterRefinement
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement
 from hyperstyle.methods.idinvert import DomainGuidedRefinement
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
 from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimization import Projection, code_statistics
+from hyperstyle.methods.optimization import MOST_SEED, Projection, check_whole, code_statistics
 from hyperstyle.methods.projector import PIVOT, W_PLUS, Projector
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 from hyperstyle.methods.restyle import RestyleRefinement
@@ -70,6 +70,15 @@ _LACKING = {
     "restyle-psp": ("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
 }
 
+_TRAINED = {
+    "hyperstyle": "hyperstyle",
+    "offset-codes": "hyperstyle",
+    "hyperinverter": "hyperinverter",
+    "e4e": "encoder",
+    "psp": "encoder",
+}
+"""What `hyperstyle train` calls the network of a method."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -100,10 +109,18 @@ class Way:
             crop: [B,3,h,w] in [-1,1].
             inversion: of these crops, with the codes of the start.
             callback: called with what each refinement gives its callback.
+
+        Raises:
+            MethodError: a refinement returned something else than an inversion of these pictures.
         """
-        for _, refinement, steps in self.parts:
+        for name, refinement, steps in self.parts:
             # without figures: those of the part before would be taken for those of a refinement that measures nothing
-            inversion = refinement(crop, replace(inversion, quality={}), steps=steps, callback=callback)
+            made = refinement(crop, replace(inversion, quality={}), steps=steps, callback=callback)
+            if not isinstance(made, Inversion) or len(made) != len(inversion):
+                raise MethodError(
+                    f"method {name!r} returned {made!r}: expected an Inversion of {len(inversion)} picture(s)."
+                )
+            inversion = made
         return inversion if self.name in (None, inversion.method) else replace(inversion, method=self.name)
 
 
@@ -156,14 +173,17 @@ def find(
 
     Raises:
         MethodError: an unknown name, a start that stands behind something, steps of something that takes none, or a
-            model that lacks a part.
+            model that lacks a part; a method or start of another kind.
+        ConfigError: steps or a seed that are no whole numbers from 0 on.
     """
+    if seed is not None:
+        check_whole("seed", seed, MOST_SEED)
     before = _split(start) if isinstance(start, str) else []
     parts: Sequence[str | Refinement] = [
         *before,
         *(_default(model, start is not None) if method is None else _split(method)),
     ]
-    begin = None if isinstance(start, str) else start
+    begin = None if start is None or isinstance(start, str) else _own_start(model, start)
     named = [part for part in parts if isinstance(part, str)]
     made: list[tuple[str, Refinement]] = []
     name = "+".join(named) if named and len(named) == len(parts) else None
@@ -191,7 +211,30 @@ def _split(method: Method) -> list[str | Refinement]:
         return list(names)
     if isinstance(method, Sequence):
         return [part for one in method for part in _split(one)]
+    if not callable(method) or isinstance(method, type):
+        raise MethodError(f"method {method!r}: expected a name, an object that can be called, or a list of these.")
     return [method]
+
+
+def _own_start(model: Model, start: Start) -> Start:
+    """The start of a user, whose codes are checked and brought to the type and device of the model."""
+    if not callable(start):
+        raise MethodError(f"start={start!r}: expected a name, or a function from crops [B,3,h,w] to codes [B,L,D].")
+    config = model.generator.config
+
+    def begin(crops: Tensor) -> Tensor:
+        codes, (rows, width) = start(crops), (config.rows, config.latent_width)
+        shapes = [(len(crops), rows, width), (len(crops), width)]
+        if not isinstance(codes, Tensor) or tuple(codes.shape) not in shapes or not codes.isfinite().all():
+            kind = (
+                f"latent codes of shape {tuple(codes.shape)}"
+                if isinstance(codes, Tensor)
+                else f"a {type(codes).__name__}"
+            )
+            raise ConfigError(f"start gave {kind}: expected finite codes of shape {shapes[0]} or {shapes[1]}.")
+        return codes.to(model.device, model.dtype)
+
+    return begin
 
 
 def _default(model: Model, started: bool) -> list[str | Refinement]:
@@ -216,8 +259,9 @@ def _begin(
         parts = ["hyperstyle", *parts]
     first = parts[0] if parts else "w-encoder"
     made: list[tuple[str, Refinement]] = []
+    if isinstance(first, str) and first not in _ENCODERS:
+        _refinement(model, first, seed, False)  # that its parts are there
     if first in _RESTYLE:
-        _refinement(model, str(first), seed, False)  # that it is there
         encoder = model.restyle
         if encoder is None:
             raise TypeError("a model without a ReStyle encoder was refused above")
@@ -229,8 +273,6 @@ def _begin(
             made.append(("optimize-w", Projector(_seeded(numbers, seed), keep_noise=False)))
         generator, samples = model.generator, numbers.samples
         return (lambda crops: code_statistics(generator, samples)[0].expand(len(crops), -1)), "mean", made, parts
-    if first == "idinvert":
-        _refinement(model, "idinvert", seed, False)  # that its parts are there
     encoder_name = str(first) if first in (*_ENCODERS, "idinvert") else "w-encoder"
     return _encoder(model, encoder_name), encoder_name, made, parts[1:] if first in _ENCODERS else parts
 
@@ -288,7 +330,8 @@ def _lacking(model: Model, name: str) -> MethodError:
     what, command = _LACKING.get(name, _LACKING["hyperstyle"])
     return MethodError(
         f"method {name!r} needs {what}, which this model lacks. {did_you_mean(name, available(model))} To add it, "
-        f"convert the model's file again: {command}."
+        f"convert the model's file again, with the encoders that it has: {command}."
+        + (f" Or train it: hyperstyle train {_TRAINED[name]}, whose --help says how." if name in _TRAINED else "")
     )
 
 
@@ -300,8 +343,12 @@ def _with_steps(
         known = [part for part, _ in parts]
         if unknown := [part for part in steps if part not in known]:
             raise MethodError(f"steps of {unknown[0]!r}, which is no part of it. {did_you_mean(unknown[0], known)}")
+        for part, number in steps.items():
+            check_whole(f"steps of {part!r}", number)
         return tuple((part, refinement, steps.get(part)) for part, refinement in parts)
     if steps and not parts:
         raise MethodError(f"method {name!r} has no refinement steps; steps={steps} was asked for.")
+    if steps is not None:
+        check_whole("steps", steps)
     own = [None] * (len(parts) - 1) + [steps]
     return tuple((part, refinement, number) for (part, refinement), number in zip(parts, own, strict=False))

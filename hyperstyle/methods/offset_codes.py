@@ -12,7 +12,7 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion import Inversion
 from hyperstyle.methods.offset_optimization import descend
 from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
-from hyperstyle.methods.optimization import ImageLoss
+from hyperstyle.methods.optimization import ImageLoss, check_whole
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.hypernetwork import Hypernetwork
 
@@ -63,8 +63,9 @@ class OffsetCodeTuner:
                 "with one."
             )
         network, count = model.hypernetwork, self.steps if steps is None else steps
-        if count < 0 or self.rate <= 0:
-            raise ConfigError(f"{count} steps at rate {self.rate}: expected 0 or more steps and a positive rate.")
+        check_whole("steps", count)
+        if self.rate <= 0:
+            raise ConfigError(f"rate={self.rate}: expected a positive one.")
         loss = beside_l2(self.loss or perceptual_loss(model))
 
         def optimise(crops: Tensor, part: Inversion) -> Inversion:

@@ -11,7 +11,7 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError
 from hyperstyle.inversion import Inversion
 from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
-from hyperstyle.methods.optimization import ImageLoss, check_target, held, identity, measured
+from hyperstyle.methods.optimization import ImageLoss, check_target, check_whole, held, identity, measured
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import tuned_layers
@@ -74,9 +74,11 @@ def descend(
         callback: called at every step, before the variables are changed, and where it stops early.
 
     Raises:
-        ImageError: a target that is not finite or of another shape. ConfigError: a loss that cannot be used.
+        ImageError: a target that is not finite or of another shape.
+        ConfigError: a loss or a number of steps that cannot be used.
     """
     check_target(target)
+    check_whole("steps", steps)
     optimizer = torch.optim.Adam(variables, lr=rate, betas=(0.8, 0.9))
     done = torch.zeros(len(target), dtype=torch.bool, device=target.device)
     for step in range(steps):
@@ -139,10 +141,9 @@ def optimize_offsets(
             of pictures, or a loss, number of steps or rate that cannot be used.
     """
     specs = [generator.layer(name) for name in layers]
-    if not specs or steps < 0 or rate <= 0:
+    if not specs or rate <= 0:
         raise ConfigError(
-            f"offsets of {len(specs)} layers in {steps} steps at rate {rate}: expected at least 1 layer, 0 or more "
-            "steps and a positive rate."
+            f"offsets of {len(specs)} layers at rate {rate}: expected at least 1 layer and a positive rate."
         )
     target, batch = target.to(generator.latent_avg), target.shape[0]
     if w.shape[0] != batch:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -17,11 +18,13 @@ from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.networks.generator import Generator
 
 __all__ = [
+    "MOST_SEED",
     "ImageLoss",
     "ProjectStep",
     "Projected",
     "Projection",
     "check_target",
+    "check_whole",
     "code_statistics",
     "finite",
     "held",
@@ -31,6 +34,9 @@ __all__ = [
     "project",
     "ramped",
 ]
+
+MOST_SEED = 2**32 - 1
+"""The largest that NumPy's generator of chance takes."""
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
 """(picture, target) [B,3,h,w] each -> [B]; no picture of a batch changes the number of another."""
@@ -72,10 +78,12 @@ class Projection:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.rate <= 0 or self.samples < 1:
+        check_whole("steps", self.steps)
+        check_whole("seed", self.seed, MOST_SEED)
+        if self.rate <= 0 or self.samples < 1:
             raise ConfigError(
-                f"a projection of {self.steps} steps at rate {self.rate} from {self.samples} samples: expected 0 or "
-                "more steps, a positive rate and at least 1 sample."
+                f"a projection of {self.steps} steps at rate {self.rate} from {self.samples} samples: expected a "
+                "positive rate and at least 1 sample."
             )
         if self.space not in ("w", "w+"):
             raise ConfigError(f"space={self.space!r}: expected 'w' or 'w+'.")
@@ -144,6 +152,14 @@ def ramped(step: int, steps: int, rate: float, *, rampup: float = 0.05, rampdown
     t = step / steps
     fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
     return rate * fall * min(1.0, t / rampup)
+
+
+def check_whole(name: str, value: object, most: float = math.inf) -> None:
+    """Raises ConfigError unless the value is a whole number from 0 to `most`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= most:
+        raise ConfigError(
+            f"{name}={value!r}: expected a whole number, " + ("0 or more." if most == math.inf else f"0 to {most}.")
+        )
 
 
 def check_target(target: Tensor) -> None:
@@ -252,7 +268,7 @@ def project(
     batch, rows = target.shape[0], generator.config.rows
     mean, spread = code_statistics(generator, settings.samples)
     w = _first_codes(mean.expand(batch, -1) if start is None else start, generator, settings, batch)
-    random = torch.Generator().manual_seed(settings.seed)
+    random = torch.Generator().manual_seed(int(settings.seed))
 
     def chance(*shape: int) -> Tensor:  # on the CPU, so that it is the same on every device
         return torch.randn(shape, generator=random).to(target)
@@ -305,6 +321,9 @@ def _first_codes(codes: Tensor, generator: Generator, settings: Projection, batc
         raise ConfigError(f"codes of shape {tuple(codes.shape)} to start from: expected {list(expected)}.")
     if settings.space == "w":
         if not torch.equal(w, w[:, :1].expand_as(w)):
-            raise ConfigError("codes to start from whose rows differ, for one row: pass space='w+', or a W code.")
+            raise ConfigError(
+                "codes to start from whose rows differ, for one row: use method 'optimize-w+' (space='w+'), or start "
+                "with a W code."
+            )
         w = w[:, :1]
     return w.clone(memory_format=torch.contiguous_format).requires_grad_()

@@ -15,7 +15,7 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError
 from hyperstyle.inversion import Inversion
 from hyperstyle.methods.optimising import draw, in_parts, perceptual_loss, refined
-from hyperstyle.methods.optimization import ImageLoss, check_target, identity, measured
+from hyperstyle.methods.optimization import MOST_SEED, ImageLoss, check_target, check_whole, identity, measured
 from hyperstyle.metrics import l2
 from hyperstyle.networks.generator import Generator
 
@@ -56,10 +56,12 @@ class PivotalTuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.rate <= 0 or self.locality_interval < 1:
+        check_whole("steps", self.steps)
+        check_whole("seed", self.seed, MOST_SEED)
+        if self.rate <= 0 or self.locality_interval < 1:
             raise ConfigError(
                 f"pivotal tuning of {self.steps} steps at rate {self.rate}, locality every {self.locality_interval}: "
-                "expected 0 or more steps, a positive rate and an interval of at least 1."
+                "expected a positive rate and an interval of at least 1."
             )
 
 

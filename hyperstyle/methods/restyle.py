@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.errors import MethodError
 from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.methods.optimization import check_whole
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.restyle import RestyleEncoder
 
@@ -95,16 +96,18 @@ class RestyleRefinement:
         Raises:
             MethodError: the model has no ReStyle encoder, or the inversion changes the generator, which it does not
                 see.
-            ConfigError: a negative number of steps.
+            ConfigError: steps that are no number from 0 on.
         """
         model = inversion.model
         if model.restyle is None:
             raise MethodError("this model has no ReStyle encoder. Use another method, or a model with one.")
         if inversion.offset_codes is not None or inversion.style_offsets or inversion.changes:
-            raise MethodError("ReStyle refines codes of the plain generator: start from Inversion.initial.")
+            raise MethodError(
+                "ReStyle refines codes of the plain generator: put it before what changes that, or start from "
+                "Inversion.initial."
+            )
         steps = _STEPS if steps is None else steps
-        if steps < 0:
-            raise ConfigError(f"steps={steps}: expected 0 or more.")
+        check_whole("steps", steps)
         seen: list[Tensor] = []
 
         def watch(step: RestyleStep) -> None:

@@ -112,7 +112,7 @@ class Changes:
         """`mine` with these layers as `theirs` has them: residuals, parameters and noise map."""
         residuals = OffsetCodes.mixed(mine.residuals, theirs.residuals, layers)
         x, y = mine._filled(mine, theirs, generator), theirs._filled(mine, theirs, generator)
-        taken = {name for layer in layers for name in generator.parameters_of(layer)}
+        taken = _parameters(layers, generator)
         count = max(len(x.tuned), len(y.tuned))
         tuned = tuple(
             {name: (b if name in taken else a)[name] for name in a}
@@ -120,12 +120,14 @@ class Changes:
         )
         convs = [spec.name for spec in generator.layers if not spec.torgb]
         maps = zip(convs, x.noise, y.noise, strict=True) if x.noise else ()
-        noise = tuple(b if name in layers else a for name, a, b in maps)
+        chosen = [b if name in layers else a for name, a, b in maps]
+        pictures = max((len(m) for m in (*x.noise, *y.noise)), default=0)  # the generator's own are one map for all
+        noise = tuple(m.expand(pictures, -1, -1, -1) for m in chosen)
         return Changes(residuals, tuned, noise)
 
     def only(self, layers: Sequence[str], generator: Generator) -> Changes:
         """What stands here for these layers alone."""
-        kept = {name for layer in layers for name in generator.parameters_of(layer)}
+        kept = _parameters(layers, generator)
         noise = self.noise
         if noise:
             convs = [spec.name for spec in generator.layers if not spec.torgb]
@@ -144,6 +146,13 @@ class Changes:
         before, now = dict(old.named_parameters()), dict(new.named_parameters())
         tuned = tuple({n: now[n].detach() + (v - before[n].detach()) for n, v in one.items()} for one in self.tuned)
         return replace(self, tuned=tuned)
+
+
+def _parameters(layers: Sequence[str], generator: Generator) -> set[str]:
+    """Names of the parameters of these layers; the constant input is the first layer's."""
+    names = {name for layer in layers for name in generator.parameters_of(layer)}
+    first = generator.layers[0].name in layers
+    return names | {name for name, _ in generator.named_parameters() if first and name.startswith("input.")}
 
 
 def _repeated(tuned: tuple[Tuned, ...], count: int) -> tuple[Tuned, ...]:

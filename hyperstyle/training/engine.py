@@ -9,6 +9,7 @@ train(make_task(options), options)
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,12 @@ def make_task(options: TrainOptions) -> Task:
     """
     join(None if options.optim.device == "auto" else torch.device(options.optim.device))
     options.optim.micro_batch(world())
+    if options.loss.adversarial > 0 and options.loss.adversarial_from >= options.optim.steps and rank() == 0:
+        warnings.warn(
+            f"no discriminator takes part: it would from step {options.loss.adversarial_from} on "
+            f"(loss.adversarial_from), and training ends after {options.optim.steps}.",
+            stacklevel=2,
+        )
     torch.manual_seed(options.optim.seed)
     if options.task == "encoder":
         return EncoderTask(options)

@@ -108,7 +108,9 @@ class OptimOptions:
     accumulate: int = _option(1, "parts that each process takes its pictures of a step in, to save memory", least=1)
     steps: int = _option(500_000, "steps in all", least=1)
     precision: Literal["float32", "bfloat16", "float16"] = _option("float32", "of the networks' calls")
-    ema: float = _option(0.0, "decay of a moving average of the weights, such as 0.999; 0 for none", least=0, most=1)
+    ema: float = _option(
+        0.0, "decay of a moving average of the weights, such as 0.999; 0 for none", least=0, most=0.999999
+    )
     compile: bool = _option(False, "call the networks through torch.compile")
     threads: int | None = _option(None, "threads of PyTorch on the CPU", least=1)
     device: str = _option("auto", "auto, cpu, cuda, cuda:1, mps")
@@ -162,6 +164,11 @@ class EncoderOptions:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
+        if self.progressive_start is not None and self.kind != "e4e":
+            raise ConfigError(
+                f"progressive_start is {self.progressive_start} and kind is {self.kind!r}: only e4e adds rows in "
+                "stages. Leave it out, or set kind to e4e."
+            )
 
 
 @dataclass(frozen=True)
@@ -204,6 +211,15 @@ class TrainOptions:
     encoder: EncoderOptions | None = None
     hyperstyle: HyperStyleOptions | None = None
     hyperinverter: HyperInverterOptions | None = None
+
+    def __post_init__(self) -> None:
+        used = {"latent_discriminator": ("encoder",), "w_mean": ("encoder", "hyperstyle")}
+        for name, tasks in used.items():
+            if (weight := getattr(self.loss, name)) > 0 and self.task not in tasks:
+                raise ConfigError(
+                    f"loss.{name} is {weight:g}: it is for training {' or '.join(tasks)}, and does nothing for "
+                    f"{self.task}. Leave it out."
+                )
 
     def check_generator(self, size: int) -> None:
         """Raises ConfigError where the job is for generators of another size than `size`."""

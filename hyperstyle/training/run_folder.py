@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from os.path import abspath
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -40,7 +41,7 @@ def open_run(folder: Path, options: TrainOptions) -> None:
     wanted = to_dict(options)
     if config.is_file() and newest_checkpoint(folder) is not None:
         before, now = _flat(read_json(config)), _flat(wanted)
-        names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        names = sorted(name for name in before.keys() | now.keys() if not _same(before.get(name), now.get(name)))
         if other := [name for name in names if name not in _FREE and not name.startswith("run.")]:
             raise ConfigError(
                 f"{folder} holds a run with {other[0]} {before.get(other[0])!r}, and now it is {now.get(other[0])!r}: "
@@ -56,6 +57,11 @@ def open_run(folder: Path, options: TrainOptions) -> None:
         else:
             rest.unlink(missing_ok=True)
     write_json(config, wanted)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, or two ways to write one path."""
+    return one == other or (isinstance(one, str) and isinstance(other, str) and abspath(one) == abspath(other))
 
 
 def _flat(tables: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -149,11 +149,19 @@ def codes_of(folder: str | None, names: Sequence[str]) -> Callable[[Sequence[int
         names: of the pictures.
 
     Raises:
-        MissingFileError: a picture has none. What `inversion_file.read` raises.
+        MissingFileError: a picture has none. ConfigError: two pictures have the same one. What `inversion_file.read`
+            raises.
     """
     if folder is None:
         return None
     paths = [_inversion_of(Path(folder), name) for name in names]
+    owners: dict[Path, str] = {}
+    for path, name in zip(paths, names, strict=True):
+        if (other := owners.setdefault(path, name)) != name:
+            raise ConfigError(
+                f"the inversion {path} would be that of {other} and of {name}: expected one for each. Give the "
+                "pictures names of their own and invert them anew."
+            )
 
     def codes(indices: Sequence[int]) -> Tensor:
         records = [read(paths[i], torch.device("cpu"), torch.float32) for i in indices]

@@ -138,6 +138,14 @@ class TestEvaluate:
             assert args.equal_effect == Path("x.png")
 
 
+def test_files_of_several_flags_count_in_their_order(in_tmp_path: Path) -> None:
+    first, second = in_tmp_path / "first.toml", in_tmp_path / "second.toml"
+    first.write_text("count = 4\ncurve = 0\n", encoding="utf-8")
+    second.write_text("count = 5\n", encoding="utf-8")
+    args = parsed("evaluate", "reconstruction", "--config", str(first), "--config", str(second))
+    assert (args.count, args.curve) == (5, 0)
+
+
 def test_commands_without_the_flag_have_no_files(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         parsed("info", "--config", "a.toml")

@@ -21,7 +21,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainOptions]:
     """The options of every training that was asked for; in place of it, nothing happens."""
     seen: list[TrainOptions] = []
     engine = ModuleType("hyperstyle.training.engine")
-    engine.train = lambda task, options: seen.append(options)  # type: ignore[attr-defined]
+
+    def train(task: None, options: TrainOptions) -> Path:
+        seen.append(options)
+        return Path(options.run.out) / "model"
+
+    engine.train = train  # type: ignore[attr-defined]
     engine.make_task = lambda options: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "hyperstyle.training.engine", engine)
     return seen
@@ -56,6 +61,19 @@ def test_flags_win_over_files_wherever_they_stand(trained: list[TrainOptions], i
     [options] = trained
     assert (options.optim.batch, options.optim.steps, options.optim.seed) == (10, 7, 5)
     assert options.run.quiet is False
+
+
+def test_files_may_be_named_one_after_another_and_the_end_says_where_the_model_is(
+    trained: list[TrainOptions], in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    (in_tmp_path / "a.toml").write_text("[optim]\nbatch = 6\n", encoding="utf-8")
+    argv = [*ENCODER, "--config", "a.toml", "--config", "tryout"]
+    assert main([*argv, "--config", "a.toml"]) == 0
+    assert (trained[0].optim.batch, trained[0].optim.steps) == (6, 200)
+    assert capsys.readouterr().out.strip() == str(Path("run/model"))
+    monkeypatch.setenv("RANK", "1")
+    assert main(argv) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_a_file_may_hold_the_whole_job(trained: list[TrainOptions], in_tmp_path: Path) -> None:

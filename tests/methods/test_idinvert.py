@@ -133,9 +133,9 @@ def test_without_steps_the_codes_stay_and_no_network_changes(model: Model, crops
 
 
 def test_wrong_numbers_are_refused(model: Model, crops: Tensor, run: Run) -> None:
-    with pytest.raises(ConfigError, match="-1 steps"):
+    with pytest.raises(ConfigError, match="steps=-1"):
         DomainGuided(steps=-1)
-    with pytest.raises(ConfigError, match="rate 0"):
+    with pytest.raises(ConfigError, match="rate=0"):
         DomainGuided(rate=0)
     networks = (model.generator, model.idinvert, model.vgg16)
     with pytest.raises(ConfigError, match="one code for each"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.domain import Domain
-from hyperstyle.errors import MethodError
+from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import named
@@ -90,6 +90,7 @@ def test_a_start_may_have_a_name(able: HyperStyleInverter, crops: list[Tensor]) 
     assert by_start.method == by_chain.method == "e4e+hyperstyle"
     assert parts_of(able, None, "psp") == ["hyperstyle"]
     assert parts_of(able, "pti", "e4e") == ["pti"], "no pivot is searched where a start is given"
+    assert by_chain.refine(1).method == "e4e+hyperstyle", "more of the same"
     plain = lacking(able, hypernetwork=None, hyperinverter=None)
     assert plain.invert(crops, start="psp", align=False).method == "psp"
 
@@ -160,7 +161,11 @@ def test_a_model_can_do_what_its_parts_allow(able: HyperStyleInverter) -> None:
     [
         ("hyperstyle", {"hypernetwork": None}, r"needs a hypernetwork.*hyperstyle convert HYPERSTYLE\.pt --encoder"),
         ("e4e+offset-codes", {"hypernetwork": None}, "'offset-codes' needs a hypernetwork"),
-        ("hyperinverter", {"hyperinverter": None}, r"needs a HyperInverter.*HYPERINVERTER\.pt .*--generator"),
+        (
+            "hyperinverter",
+            {"hyperinverter": None},
+            r"needs a HyperInverter.*HYPERINVERTER\.pt .*--generator.*hyperstyle train hyperinverter",
+        ),
         ("e4e", {"e4e": None}, r"needs an e4e encoder.*--encoder E4E\.pt --out FOLDER"),
         ("psp+pti", {"psp": None}, r"needs a pSp encoder.*--encoder PSP\.pt --out FOLDER"),
         ("restyle-psp", {}, r"needs a ReStyle encoder of that kind.*--encoder RESTYLE\.pt"),
@@ -192,6 +197,68 @@ def test_chains_that_cannot_be_are_refused(able: HyperStyleInverter, method: Any
 def test_steps_of_a_start_are_refused(able: HyperStyleInverter) -> None:
     with pytest.raises(MethodError, match="'e4e' has no refinement steps; steps=2"):
         named.find(able.model, "e4e", steps=2)
+
+
+@pytest.mark.parametrize("steps", [-1, 1.5, 2.0, "3", [1], float("nan"), True])
+def test_steps_that_are_no_whole_numbers_are_refused_before_anything_is_done(
+    able: HyperStyleInverter, steps: Any
+) -> None:
+    for method in ("hyperstyle", "restyle-e4e", "pti", "offsets", "offset-codes"):
+        with pytest.raises(ConfigError, match=r"steps.*expected a whole number, 0 or more"):
+            named.find(able.model, method, steps=steps)
+    with pytest.raises(ConfigError, match=r"steps of 'pti'.*expected a whole number"):
+        named.find(able.model, "hyperstyle+pti", steps={"hyperstyle": 1, "pti": steps})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "x"])
+def test_a_seed_that_numpy_does_not_take_is_refused(able: HyperStyleInverter, seed: Any) -> None:
+    for method in ("optimize-w", "pti", "hyperstyle"):
+        with pytest.raises(ConfigError, match=r"seed=.*0 to 4294967295"):
+            named.find(able.model, method, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (lambda crops: None, "start gave a NoneType"),
+        (lambda crops: torch.zeros(1, 16), r"codes of shape \(1, 16\).*\(2, 8, 16\) or \(2, 16\)"),
+        (lambda crops: torch.zeros(len(crops), 1, 16), r"codes of shape \(2, 1, 16\)"),
+        (lambda crops: torch.full((len(crops), 16), float("nan")), "finite codes"),
+    ],
+)
+def test_a_start_of_ones_own_is_checked(
+    able: HyperStyleInverter, crops: list[Tensor], start: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        able.invert(crops, start=start, align=False)
+
+
+def test_codes_of_a_start_may_be_of_one_row_and_of_another_type(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    found = [
+        able.invert(crops, start=lambda crops, kind=kind: torch.ones(len(crops), 16, dtype=kind), align=False).tensor
+        for kind in (torch.float32, torch.float64, torch.int64)
+    ]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("method", [5, OffsetTuner, [None], b"pti"])
+def test_a_method_that_is_neither_a_name_nor_can_be_called_is_refused(able: HyperStyleInverter, method: Any) -> None:
+    with pytest.raises(MethodError, match="expected a name, an object that can be called"):
+        named.find(able.model, [method])
+    with pytest.raises(MethodError, match="expected a name, or a function"):
+        named.find(able.model, start=[method])
+
+
+@pytest.mark.parametrize("result", [lambda inversion: None, lambda inversion: inversion[0]])
+def test_a_method_that_returns_something_else_is_named(
+    able: HyperStyleInverter, crops: list[Tensor], result: Callable[[Inversion], Any]
+) -> None:
+    def odd(crop: Tensor, inversion: Inversion, **_: Any) -> Any:
+        return result(inversion)
+
+    with pytest.raises(MethodError, match=r"'function' returned .*expected an Inversion of 2"):
+        able.invert(crops, method=odd, align=False)
 
 
 # ---- a method of one's own ----

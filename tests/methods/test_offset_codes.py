@@ -116,7 +116,7 @@ def test_heads_that_are_not_affine_need_a_prediction_to_begin_with(
 
 
 def test_a_model_without_hypernetwork_and_a_rate_of_zero_are_refused(predicted: Inversion) -> None:
-    with pytest.raises(ConfigError, match="rate 0"):
+    with pytest.raises(ConfigError, match="rate=0"):
         run(predicted, OffsetCodeTuner(rate=0.0))
     bare = replace(predicted.initial, model=replace(predicted.model, hypernetwork=None))
     with pytest.raises(MethodError, match="method='offsets'"):

@@ -130,7 +130,8 @@ def test_the_target_may_be_smaller_than_the_generators_picture(parts: Parts) -> 
     [
         ({"layers": ["b8.conv2"]}, "no layer 'b8.conv2'"),
         ({"layers": []}, "0 layers"),
-        ({"steps": -1}, "-1 steps"),
+        ({"steps": -1}, "steps=-1"),
+        ({"steps": 2.5}, "steps=2.5"),
         ({"rate": 0.0}, "rate 0.0"),
         ({"start": {"b8.conv0": torch.zeros(2, 8, 12, 1, 1)}}, "'b8.conv0'"),
         ({"start": {"b16.conv0": torch.zeros(2, 8, 8, 3, 3)}}, r"\(2, 8, 8, 3, 3\) for 'b16.conv0'"),

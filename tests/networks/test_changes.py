@@ -134,6 +134,26 @@ def test_layers_are_mixed_with_all_that_belongs_to_them(generator: Generator) ->
     assert torch.equal(kept.noise[0], next(iter(generator.noises.buffers())))
 
 
+def test_batches_are_mixed_where_one_side_has_the_generators_own_noise(generator: Generator) -> None:
+    noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
+    own = list(generator.noises.buffers())
+    for mine, theirs in ((Changes(noise=noise), Changes()), (Changes(), Changes(noise=noise))):
+        mixed = Changes.mixed(mine, theirs, ["b4.conv1"], generator).noise
+        assert [len(m) for m in mixed] == [2] * len(own)
+        first, second = (own, noise) if mine.noise else (noise, own)
+        assert torch.equal(mixed[0], first[0].expand_as(mixed[0]))
+        assert torch.equal(mixed[1], second[1].expand_as(mixed[1]))
+
+
+def test_the_constant_input_belongs_to_the_first_layer(generator: Generator) -> None:
+    theirs = Changes(tuned=({"input.input": torch.ones_like(generator.input.input)},))
+    for layer, value in (("b4.conv1", theirs.tuned[0]["input.input"]), ("b8.conv0", generator.input.input)):
+        mixed = Changes.mixed(Changes(), theirs, [layer], generator)
+        assert torch.equal(mixed.tuned[0]["input.input"], value)
+    assert theirs.only(["b4.conv1"], generator).tuned[0].keys() == {"input.input"}
+    assert not theirs.only(["b8.conv0"], generator).tuned[0]
+
+
 def test_tuned_parameters_keep_their_distance_in_another_generator(generator: Generator) -> None:
     torch.manual_seed(1)
     other = Generator(generator.config)

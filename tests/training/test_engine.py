@@ -263,6 +263,19 @@ def test_a_folder_of_another_run_is_refused(job: Job, tmp_path: Path) -> None:
         trained(job("encoder", tmp_path / "run", optim__steps=2, loss__l2=2.0))
 
 
+def test_a_run_goes_on_however_its_pictures_are_named(job: Job, tmp_path: Path, photos: Path) -> None:
+    trained(job("encoder", tmp_path / "run", optim__steps=1))
+    trained(job("encoder", tmp_path / "run", optim__steps=2, data__train=f"{photos}/"))
+    assert rows(tmp_path / "run")[-1]["step"] == 2
+
+
+def test_a_discriminator_that_would_come_after_the_end_is_said_not_to_take_part(job: Job, tmp_path: Path) -> None:
+    flags = {"loss__adversarial": 0.1, "optim__steps": 4}
+    with pytest.warns(UserWarning, match="no discriminator takes part: it would from step 4 on"):
+        make_task(job("encoder", tmp_path / "run", loss__adversarial_from=4, **flags))
+    make_task(job("encoder", tmp_path / "run", loss__adversarial_from=3, **flags))
+
+
 def test_bad_input_is_refused_before_the_first_step(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="empty"):

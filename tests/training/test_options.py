@@ -130,6 +130,7 @@ class TestValues:
             ("optim.threads", "two", "optim.threads is 'two': expected a whole number or none"),
             ("optim.optimizer", "sgd", "optim.optimizer is 'sgd': expected ranger, adam"),
             ("optim.compile", "yes", "optim.compile is 'yes': expected true or false"),
+            ("optim.ema", 1, "optim: ema is 1.0: expected 0 to 0.999999"),
             ("data.flip", 1.5, "data: flip is 1.5: expected 0 to 1"),
             ("data.train", 5, "data.train is 5: expected text"),
             ("hyperstyle.layers", [], "hyperstyle.layers is .*: expected published, all, medium-fine or names"),
@@ -146,6 +147,18 @@ class TestValues:
         with pytest.raises(ConfigError, match=r"loss: identity is 0.1 and moco is 0.5: .* Set one of them to 0"):
             resolved(loss__moco=0.5)
         assert LossOptions(identity=0, moco=0.5).moco == 0.5
+
+    @pytest.mark.parametrize(
+        ("task", "name", "value", "message"),
+        [
+            ("hyperinverter", "loss.w_mean", 0.1, "loss.w_mean is 0.1: it is for training encoder or hyperstyle"),
+            ("hyperstyle", "loss.latent_discriminator", 0.1, "latent_discriminator is 0.1: it is for training encoder"),
+            ("encoder", "encoder.progressive_start", 10, "encoder: progressive_start is 10 and kind is 'w'"),
+        ],
+    )
+    def test_what_a_task_would_not_use_is_refused(self, task: TaskName, name: str, value: Any, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            resolve(task, [], NEEDED[task] | {name: value})
 
     def test_what_is_needed_and_not_given_is_named(self) -> None:
         with pytest.raises(ConfigError, match=r"needs data.train \(.*\) and run.out \(.*\) and encoder.generator \("):

@@ -268,6 +268,8 @@ def test_codes_made_before_take_the_place_of_the_encoders(
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
     with pytest.raises(MissingFileError, match=r"99.png has no inversion"):
         codes_of(str(tmp_path / "codes"), ["00.png", "99.png"])
+    with pytest.raises(ConfigError, match=r"would be that of a/00.png and of b/00.png"):
+        codes_of(str(tmp_path / "codes"), ["a/00.png", "b/00.png"])
 
 
 def test_training_goes_on_from_the_network_of_another_model(job: Job, tmp_path: Path, encoder_run: Path) -> None:

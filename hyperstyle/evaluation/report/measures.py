@@ -15,8 +15,8 @@ from hyperstyle import metrics
 from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.errors import ConfigError
 from hyperstyle.images import to_pil
-from hyperstyle.methods.optimising import lpips_loss
 from hyperstyle.model import Model
+from hyperstyle.networks.lpips_network import load_lpips
 from hyperstyle.networks.similarity import load_curricular, load_moco
 
 __all__ = ["Measure", "Measures", "choose_measures"]
@@ -80,7 +80,7 @@ def choose_measures(
         raise ConfigError("--identity and --mtcnn go together for faces: the network, and the detector it needs.")
     chosen = [Measure("l2", "L2", "low", 4, "mean squared error, pictures in [-1, 1]", metrics.l2)]
     if judge is None if lpips is None else lpips:
-        chosen.append(Measure("lpips", "LPIPS", "low", 3, "AlexNet, at the size the encoder sees", lpips_loss(device)))
+        chosen.append(Measure("lpips", "LPIPS", "low", 3, "AlexNet, at the size the encoder sees", _lpips(device)))
     if judge is not None:
         about = "distance of the judge's features; not LPIPS, whose scale is another"
         chosen.append(
@@ -112,6 +112,16 @@ def _by_file(path: Path, mtcnn: Path | None, faces: bool, device: torch.device) 
         return metrics.published_identity(a, b, network, detector)
 
     return Measure("identity", "identity", "high", 3, about, compared)
+
+
+def _lpips(device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    network = load_lpips(instead="Or leave LPIPS out: --lpips no.").to(device)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        found: Tensor = network(a, b)
+        return found.flatten()
+
+    return distance
 
 
 def _ms_ssim(a: Tensor, b: Tensor) -> Tensor:

@@ -112,9 +112,14 @@ def jobs_of(
         trials = [Trial(name) for name in by_networks(model)]
         if optimised:
             trials += [Trial("optimize-w+", 300), Trial("pti")]
+    if not trials:
+        raise ConfigError(
+            "the model has no network that inverts: train one (hyperstyle train encoder), or say with --methods and "
+            "--optimised which pictures to search for, as in --methods optimize-w+:300 --optimised 4."
+        )
     names = [str(trial) for trial in trials] + list(ablations)
-    if not trials or len(set(names)) < len(names):
-        raise ConfigError(f"methods and ablations {', '.join(names) or '(none)'}: expected 1 or more, each once.")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"methods and ablations {', '.join(names)}: expected each once.")
     jobs = []
     for trial in trials:
         find(model, trial.method, steps=trial.steps)

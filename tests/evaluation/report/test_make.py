@@ -223,6 +223,14 @@ def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
     assert found["effects"] == {}
 
 
+def test_a_model_without_networks_is_told_how_it_can_be_measured(
+    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+) -> None:
+    bare = HyperStyleInverter(sensitive.model.generator, domain=sensitive.model.domain)
+    with pytest.raises(ConfigError, match=r"no network that inverts: .*--methods optimize-w\+:300 --optimised 4"):
+        make_report(bare, pictures, tmp_path / "out", ReportOptions(lpips=False))
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [

@@ -44,7 +44,7 @@ class TestMeasures:
         def stand_in(device: torch.device) -> object:
             return metrics.l1
 
-        monkeypatch.setattr(measures_module, "lpips_loss", stand_in)
+        monkeypatch.setattr(measures_module, "_lpips", stand_in)
         assert [m.key for m in choose_measures(tiny_inverter.model).chosen][:2] == ["l2", "lpips"]
         assert "lpips" in [m.key for m in choose_measures(judged.model, lpips=True).chosen]
         assert "lpips" not in [m.key for m in choose_measures(tiny_inverter.model, lpips=False).chosen]
@@ -52,11 +52,11 @@ class TestMeasures:
     def test_lpips_without_its_network_is_an_error_before_the_first_picture(
         self, tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def offline(device: torch.device) -> object:
-            raise MethodError("LPIPS needs the weights of AlexNet")
+        def offline(*, instead: str) -> object:
+            raise MethodError(f"LPIPS needs the weights of AlexNet. {instead}")
 
-        monkeypatch.setattr(measures_module, "lpips_loss", offline)
-        with pytest.raises(MethodError, match="AlexNet"):
+        monkeypatch.setattr(measures_module, "load_lpips", offline)
+        with pytest.raises(MethodError, match=r"AlexNet.*--lpips no"):
             choose_measures(tiny_inverter.model)
 
     def test_a_figure_that_is_no_number_is_left_open(self, judged: HyperStyleInverter) -> None:
