@@ -19,7 +19,8 @@ from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
 
-pytestmark = pytest.mark.reference
+# Slow, as tests/parity compares the same recording through a converted model in the plain run.
+pytestmark = [pytest.mark.reference, pytest.mark.slow]
 
 # About 15 times the rounding of float32 and far below what any mistake changes.
 IMAGE, CODE = 5e-5, 1e-5
