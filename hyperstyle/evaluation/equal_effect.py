@@ -146,9 +146,10 @@ def compare(
     for name in edits:
         joined = {m: tuple(torch.cat(part) for part in zip(*read[name, m], strict=True)) for m in ways}
         changes = {m: change / spread[traits[name]] for m, (change, _) in joined.items()}
-        curves += _compared(
-            name, traits[name], strengths[name], changes, {m: alike for m, (_, alike) in joined.items()}
-        )
+        alike = {method: identities for method, (_, identities) in joined.items()}
+        for method, (curve, mean) in compared(strengths[name], changes, alike).items():
+            rows = _rows(changes[method]), _rows(alike[method])
+            curves.append(EffectCurve(name, traits[name], method, curve, mean, tuple(strengths[name]), *rows))
     return tuple(curves)
 
 
@@ -183,27 +184,28 @@ def at_changes(strengths: Sequence[float], changes: Tensor, values: Tensor, want
     return found
 
 
-def _compared(
-    edit: str,
-    trait: str,
-    strengths: Sequence[float],
-    changes: Mapping[str, Tensor],
-    identities: Mapping[str, Tensor],
-) -> Iterator[EffectCurve]:
-    """A curve for every method, from changes and identities [N,S] by method."""
+def compared(
+    strengths: Sequence[float], changes: Mapping[str, Tensor], values: Mapping[str, Tensor]
+) -> dict[str, tuple[tuple[EffectPoint, ...], float | None]]:
+    """Method -> its points at the changes that a quarter of the pictures reach with every method, and their mean.
+
+    Args:
+        strengths: S rising numbers, 0 among them.
+        changes, values: method -> [N,S], of the same pictures.
+    """
     reach = math.ceil(max(change.abs().max().item() for change in changes.values()) / _STEP)
     wanted = [_STEP * k for k in range(-reach, reach + 1)]
-    found = {m: at_changes(strengths, change, identities[m], wanted) for m, change in changes.items()}  # [N,T]
-    reached = torch.stack([values.isfinite() for values in found.values()]).all(0)
+    found = {m: at_changes(strengths, change, values[m], wanted) for m, change in changes.items()}  # [N,T]
+    reached = torch.stack([one.isfinite() for one in found.values()]).all(0)
     kept = [j for j in range(len(wanted)) if 4 * int(reached[:, j].sum()) >= len(reached)]
-    for method, values in found.items():
+    result: dict[str, tuple[tuple[EffectPoint, ...], float | None]] = {}
+    for method, one in found.items():
         points = tuple(
-            EffectPoint(wanted[j], values[reached[:, j], j].mean().item(), int(reached[:, j].sum())) for j in kept
+            EffectPoint(wanted[j], one[reached[:, j], j].mean().item(), int(reached[:, j].sum())) for j in kept
         )
         moved = [point.identity for point in points if point.change]
-        mean = sum(moved) / len(moved) if moved else None
-        change, identity = _rows(changes[method]), _rows(identities[method])
-        yield EffectCurve(edit, trait, method, points, mean, tuple(strengths), change, identity)
+        result[method] = points, sum(moved) / len(moved) if moved else None
+    return result
 
 
 def _rows(table: Tensor) -> tuple[tuple[float, ...], ...]:

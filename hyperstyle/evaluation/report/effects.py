@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from hyperstyle.evaluation.editing import strengths_of
-from hyperstyle.evaluation.equal_effect import at_changes
+from hyperstyle.evaluation.equal_effect import compared
 from hyperstyle.evaluation.report.journal import Record
 from hyperstyle.model import Model
 
 __all__ = ["Effect", "effects"]
-
-_STEP = 0.25  # population standard deviations
 
 
 @dataclass(frozen=True)
@@ -62,16 +59,11 @@ def effects(
             )
             for method, those in rows.items()
         }
-        most = max(change.abs().max().item() for change, _ in read.values())
-        wanted = [_STEP * k for k in range(-math.ceil(most / _STEP), math.ceil(most / _STEP) + 1)]
-        values = {m: at_changes(strengths, change, alike, wanted) for m, (change, alike) in read.items()}
-        reached = torch.stack([one.isfinite() for one in values.values()]).all(0)  # [N,T]
-        kept = [j for j in range(len(wanted)) if 4 * int(reached[:, j].sum()) >= len(reached)]
-        for method, one in values.items():
-            curve = tuple((wanted[j], one[reached[:, j], j].mean().item()) for j in kept)
-            moved = [identity for change, identity in curve if change]
-            mean = sum(moved) / len(moved) if moved else None
+        changes = {method: change for method, (change, _) in read.items()}
+        alike = {method: identity for method, (_, identity) in read.items()}
+        for method, (means, mean) in compared(strengths, changes, alike).items():
+            curve = tuple((point.change, point.identity) for point in means)
             ends = read[method][0].mean(0)
             reach = ends.min().item(), ends.max().item()
-            found.append(Effect(edit, info.trait or "", method, curve, mean, reach, len(reached)))
+            found.append(Effect(edit, info.trait or "", method, curve, mean, reach, len(changes[method])))
     return tuple(found)
