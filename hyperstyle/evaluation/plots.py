@@ -83,7 +83,7 @@ def methods_plot(result: Methods) -> bytes:
         ends: dict[str, tuple[float, float]] = {}
         for name, rows in methods.items():
             seconds = [one.row.seconds for one in rows]
-            axes.plot(seconds, values[name], marker="o", markersize=4)
+            axes.plot(seconds, values[name], marker="o", markersize=4, label=name)
             ends[name] = seconds[-1], values[name][-1]
         if "pti" in methods:
             tenth = methods["pti"][-1].row.seconds / 10
@@ -102,7 +102,7 @@ def methods_plot(result: Methods) -> bytes:
 def _named(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
     """Names of lines: beside their last points in the left half, and in the right margin, without overlaps."""
     gap = 0.055  # of the height, from one name to the next
-    colors = {name: line.get_color() for name, line in zip(ends, axes.lines, strict=False)}
+    colors = {line.get_label(): line.get_color() for line in axes.lines}
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # as they are now
     at = {name: axes.transAxes.inverted().transform(axes.transData.transform(end)) for name, end in ends.items()}
     margin = sorted((name for name in ends if at[name][0] >= 0.5), key=lambda name: float(at[name][1]))

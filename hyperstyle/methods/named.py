@@ -350,5 +350,5 @@ def _with_steps(
         raise MethodError(f"method {name!r} has no refinement steps; steps={steps} was asked for.")
     if steps is not None:
         check_whole("steps", steps)
-    own = [None] * (len(parts) - 1) + [steps]
-    return tuple((part, refinement, number) for (part, refinement), number in zip(parts, own, strict=False))
+    last = len(parts) - 1
+    return tuple((part, refinement, steps if i == last else None) for i, (part, refinement) in enumerate(parts))

@@ -23,14 +23,14 @@ def told_apart(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor, *, gamma: float = 10.0, every: int = 16) -> Tensor:
-    """gamma / 2 * |gradient of the logits by real pictures|^2, for a step of its own that comes once in `every`.
+    """gamma / 2 * |gradient of the logits by what is real|^2, for a step of its own that comes once in `every`.
 
     Args:
-        discriminator: pictures -> logits.
-        real: [B,3,h,w].
+        discriminator: pictures or codes -> logits.
+        real: [B,3,h,w] or [B,D].
         gamma: 10 for faces, 100 for churches, as published.
         every: the penalty is as many times as large.
     """
     real = real.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
-    return gamma / 2 * every * gradient.square().sum((1, 2, 3)).mean()
+    return gamma / 2 * every * gradient.square().flatten(1).sum(1).mean()

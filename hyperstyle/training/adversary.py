@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +29,6 @@ class Adversary:
         begin: the first step in which it takes part.
         options: R1 and how often.
         factor: of `told_apart`, which is a mean of two losses.
-        penalty: the form of R1.
     """
 
     def __init__(
@@ -43,9 +40,8 @@ class Adversary:
         rate: float = 1.0,
         begin: int = 0,
         factor: float = 1.0,
-        penalty: Callable[..., Tensor] = r1_penalty,
     ) -> None:
-        self.factor, self.penalty = factor, penalty
+        self.factor = factor
         self.discriminator, self.weight, self.begin = discriminator, weight, begin
         self.gamma, self.every = options.r1, options.r1_every
         group = {"params": list(discriminator.parameters()), "scale": rate}
@@ -79,7 +75,7 @@ class Adversary:
 
     def regularise(self, real: Tensor, scale: Scale) -> dict[str, float]:
         """Adds the gradient of R1 (lazy regularisation) of one batch."""
-        penalty = self.penalty(self.discriminator, real, gamma=self.gamma, every=self.every)
+        penalty = r1_penalty(self.discriminator, real, gamma=self.gamma, every=self.every)
         scale(penalty).backward()  # type: ignore[no-untyped-call]
         return {"r1": penalty.item()}
 

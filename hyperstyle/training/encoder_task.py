@@ -17,7 +17,7 @@ from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
 from hyperstyle.training.adversary import Adversary, picture_adversary
 from hyperstyle.training.distributed import gathered, rank
-from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool, latent_r1
+from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool
 from hyperstyle.training.losses import delta_loss, w_mean_loss
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import EncoderOptions, TrainOptions
@@ -80,7 +80,6 @@ class EncoderTask:
                 weight=options.loss.latent_discriminator,
                 rate=_LATENT_RATE,
                 factor=2.0,  # e4e adds the two losses
-                penalty=latent_r1,
             )
             self._add("latent_discriminator", self.latent)
             self.pools = nn.ModuleDict({name: LatentPool(width) for name in ("real", "made")}).to(device)

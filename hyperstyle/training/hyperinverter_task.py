@@ -17,7 +17,7 @@ from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.training.adversary import picture_adversary
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import HyperInverterOptions, TrainOptions
-from hyperstyle.training.sources import begin_from, open_model, training_device, trunk_for
+from hyperstyle.training.sources import begin_from, open_start, training_device, trunk_for
 from hyperstyle.training.steps import autocast, compiled
 from hyperstyle.training.task import Phase, Scale, optimizer_for
 
@@ -34,12 +34,8 @@ class HyperInverterTask:
             raise ConfigError("training a HyperInverter needs the options 'hyperinverter'.")
         self.own: HyperInverterOptions = options.hyperinverter
         device = training_device(options.optim)
-        self.base = open_model(self.own.encoder, device)
+        self.base, self.encoder = open_start(self.own.encoder, options, device)
         generator, domain = self.base.generator, self.base.domain
-        options.check_generator(generator.config.size)
-        if self.base.encoder is None:
-            raise ConfigError(f"{self.own.encoder} is a model without a W encoder: train one with encoder.kind 'w'.")
-        self.encoder = self.base.encoder
         self.objective = Objective(options.loss, domain, perceptual=self.base.perceptual, device=device)
         backbone = self.encoder.config.backbone
         layers = tuple(spec.name for spec in layer_table(generator.config))

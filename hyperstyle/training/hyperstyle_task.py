@@ -12,14 +12,13 @@ from torch.optim import Optimizer
 from hyperstyle.errors import ConfigError
 from hyperstyle.metrics import l2
 from hyperstyle.model import Model
-from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import GeneratorConfig, layer_table
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig, tuned_layers
 from hyperstyle.training.adversary import picture_adversary
 from hyperstyle.training.losses import w_mean_loss
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import HyperStyleOptions, TrainOptions
-from hyperstyle.training.sources import begin_from, open_model, training_device, trunk_for
+from hyperstyle.training.sources import begin_from, open_start, training_device, trunk_for
 from hyperstyle.training.steps import autocast, compiled, passes
 from hyperstyle.training.task import Phase, Scale, optimizer_for
 
@@ -60,11 +59,8 @@ class HyperStyleTask:
             raise ConfigError("training a hypernetwork needs the options 'hyperstyle'.")
         self.own: HyperStyleOptions = options.hyperstyle
         device = training_device(options.optim)
-        self.base = open_model(self.own.encoder, device)
+        self.base, self.encoder = open_start(self.own.encoder, options, device)
         generator, domain = self.base.generator, self.base.domain
-        options.check_generator(generator.config.size)
-        if self.base.encoder is None:
-            raise ConfigError(f"{self.own.encoder} is a model without a W encoder: train one with encoder.kind 'w'.")
         self.objective = Objective(options.loss, domain, perceptual=self.base.perceptual, device=device)
         trunk = trunk_for("resnet", domain.input_size)
         self.network = Hypernetwork(
@@ -78,7 +74,6 @@ class HyperStyleTask:
             )
         ).to(device)
         begin_from(self.own.init, self.network, "hypernetwork", device)
-        self.encoder: WEncoder = self.base.encoder
         self.pull = options.loss.w_mean
         if self.pull and options.data.inversions is not None:
             raise ConfigError("the loss w_mean trains the encoder, whose codes data.inversions fixes. Use one of them.")

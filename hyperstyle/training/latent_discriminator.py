@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["LatentDiscriminator", "LatentPool", "latent_r1"]
+__all__ = ["LatentDiscriminator", "LatentPool"]
 
 
 class LatentDiscriminator(nn.Module):
@@ -87,10 +87,3 @@ class LatentPool(nn.Module):
                 code.copy_(before)
         self.filled.fill_(filled)
         return out
-
-
-def latent_r1(discriminator: LatentDiscriminator, real: Tensor, *, gamma: float = 10.0, every: int = 16) -> Tensor:
-    """`adversarial.r1_penalty`, of codes [B,D] of W in place of pictures."""
-    real = real.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
-    return gamma / 2 * every * gradient.square().sum(1).mean()

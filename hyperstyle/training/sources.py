@@ -21,9 +21,10 @@ from hyperstyle.inverter import pick_device
 from hyperstyle.model import ALIGNER, Model
 from hyperstyle.model_folder import read_model
 from hyperstyle.networks.backbones import Backbone, TrunkConfig
+from hyperstyle.networks.encoders import WEncoder
 from hyperstyle.networks.generator import Generator
 from hyperstyle.training.distributed import local_rank, world
-from hyperstyle.training.options import OptimOptions
+from hyperstyle.training.options import OptimOptions, TrainOptions
 from hyperstyle.training.pretrained import load_trunk, trunk_file
 
 __all__ = [
@@ -57,6 +58,19 @@ def open_model(name: str, device: torch.device) -> Model:
     inside = Path(name) / "model"
     folder = inside if (inside / "hyperstyle.json").is_file() else hub.resolve(name)
     return _frozen(read_model(folder, device=device, dtype=torch.float32))
+
+
+def open_start(name: str, options: TrainOptions, device: torch.device) -> tuple[Model, WEncoder]:
+    """A model to train a further network for, and its W encoder, which makes the first codes.
+
+    Raises:
+        ConfigError: it has no W encoder, or a generator of another size than the options say. What `open_model` raises.
+    """
+    model = open_model(name, device)
+    options.check_generator(model.generator.config.size)
+    if model.encoder is None:
+        raise ConfigError(f"{name} is a model without a W encoder: train one with encoder.kind 'w'.")
+    return model, model.encoder
 
 
 def open_generator(name: str, domain: str | None, device: torch.device) -> Model:

@@ -40,3 +40,23 @@ def judged(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
         steps=model.steps,
         info=model.info,
     )
+
+
+@pytest.fixture(scope="session")
+def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
+    """The judged model with directions so long that the random judge sees them, made for its own generator."""
+    model = judged.model
+    edits = {}
+    for name, edit in model.edits.items():
+        assert isinstance(edit, DirectionEdit)
+        edits[name] = DirectionEdit(edit.direction * 30, replace(edit.info, model=model.generator_fingerprint))
+    return HyperStyleInverter(
+        model.generator,
+        model.encoder,
+        model.hypernetwork,
+        domain=model.domain,
+        edits=edits,
+        judge=model.judge,
+        perceptual=model.perceptual,
+        steps=model.steps,
+    )

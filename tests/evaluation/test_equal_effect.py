@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, MethodError
-from hyperstyle.edits import DirectionEdit
 from hyperstyle.evaluation import Optimisation, held_out_avatars
 from hyperstyle.evaluation.editing import population_std, strengths_of
 from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect, at_changes, evaluate_equal_effect
@@ -25,27 +24,6 @@ SETTINGS = Optimisation(2, projection=3, tuning=4)
 def crops() -> Tensor:
     """Eight-bit values, which measuring leaves as they are."""
     return held_out_avatars(3, 32).add(1).mul(127.5).round().div(255).sub(0.5).div(0.5)
-
-
-@pytest.fixture(scope="module")
-def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
-    """The judged model with directions so long that the random judge sees them, made for its own generator."""
-    model = judged.model
-    edits = {}
-    for name, edit in model.edits.items():
-        assert isinstance(edit, DirectionEdit)
-        info = replace(edit.info, model=model.generator_fingerprint)
-        edits[name] = DirectionEdit(edit.direction * 30, info)
-    return HyperStyleInverter(
-        model.generator,
-        model.encoder,
-        model.hypernetwork,
-        domain=model.domain,
-        edits=edits,
-        judge=model.judge,
-        perceptual=model.perceptual,
-        steps=model.steps,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError
-from hyperstyle.edits import DirectionEdit
 from hyperstyle.evaluation import held_out_avatars
 from hyperstyle.evaluation.methods import MethodRow, Methods, Trial, all_trials, evaluate_methods
 from hyperstyle.evaluation.plots import methods_plot
@@ -24,26 +23,6 @@ TRIALS = tuple(map(Trial.of, ("w-encoder", "hyperstyle", "hyperstyle+offsets:1",
 def crops() -> Tensor:
     """Eight-bit values, which measuring leaves as they are."""
     return held_out_avatars(3, 32).add(1).mul(127.5).round().div(255).sub(0.5).div(0.5)
-
-
-@pytest.fixture(scope="module")
-def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
-    """The judged model with directions so long that the random judge sees them."""
-    model = judged.model
-    edits = {}
-    for name, edit in model.edits.items():
-        assert isinstance(edit, DirectionEdit)
-        edits[name] = DirectionEdit(edit.direction * 30, replace(edit.info, model=model.generator_fingerprint))
-    return HyperStyleInverter(
-        model.generator,
-        model.encoder,
-        model.hypernetwork,
-        domain=model.domain,
-        edits=edits,
-        judge=model.judge,
-        perceptual=model.perceptual,
-        steps=model.steps,
-    )
 
 
 @pytest.fixture(scope="module")

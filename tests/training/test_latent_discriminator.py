@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.training.adversarial import deceived, told_apart
-from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool, latent_r1
+from hyperstyle.training.adversarial import deceived, r1_penalty, told_apart
+from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool
 
 
 def test_it_has_the_published_shape_and_judges_each_row_by_itself() -> None:
@@ -35,7 +35,7 @@ def test_it_learns_to_tell_codes_apart_and_an_encoder_to_deceive_it() -> None:
         optimizer.zero_grad()
         loss = 2 * told_apart(network(torch.randn(16, 8)), network(pool(codes)))
         if step % 4 == 0:
-            loss = loss + latent_r1(network, torch.randn(16, 8), gamma=0.1, every=4)
+            loss = loss + r1_penalty(network, torch.randn(16, 8), gamma=0.1, every=4)
         loss.backward()
         optimizer.step()
     assert told_apart(network(torch.randn(64, 8)), network(codes)).item() < 0.2
@@ -52,7 +52,7 @@ def test_the_penalty_is_that_of_the_slope() -> None:
     network = LatentDiscriminator(3, layers=1)
     with torch.no_grad():
         network.mlp[0].weight.copy_(torch.tensor([[1.0, 2, 2]]))
-    penalty = latent_r1(network, torch.randn(5, 3), gamma=4.0, every=2)
+    penalty = r1_penalty(network, torch.randn(5, 3), gamma=4.0, every=2)
     assert penalty.item() == pytest.approx(4 / 2 * 2 * 9)
     penalty.backward()
     assert network.mlp[0].weight.grad.flatten().tolist() == pytest.approx([8, 16, 16])

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError
-from hyperstyle.edits import DirectionEdit
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation.equal_effect import compare
 from hyperstyle.evaluation.methods import Trial
@@ -59,26 +58,6 @@ class Balanced(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
-
-
-@pytest.fixture(scope="module")
-def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
-    """The judged model with directions so long that the random judge sees them."""
-    model = judged.model
-    edits = {}
-    for name, edit in model.edits.items():
-        assert isinstance(edit, DirectionEdit)
-        edits[name] = DirectionEdit(edit.direction * 30, replace(edit.info, model=model.generator_fingerprint))
-    return HyperStyleInverter(
-        model.generator,
-        model.encoder,
-        model.hypernetwork,
-        domain=model.domain,
-        edits=edits,
-        judge=model.judge,
-        perceptual=model.perceptual,
-        steps=model.steps,
-    )
 
 
 @pytest.fixture(scope="module")
