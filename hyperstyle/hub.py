@@ -29,7 +29,8 @@ def resolve(
     not fetched again.
 
     Args:
-        name: a bundled model, a folder on disk, or a Hub repository `org/name`.
+        name: a bundled model, a folder on disk (a model's, or that of a training run, which stands for the model in
+            it), or a Hub repository `org/name`.
         revision: branch, tag or commit of the repository; None is its main branch.
         cache_dir, local_files_only: for the Hub, as in huggingface_hub; HF_HUB_OFFLINE is honoured.
 
@@ -46,7 +47,8 @@ def resolve(
             )
         return folder
     if text and (folder := Path(text).expanduser()).is_dir():
-        return folder
+        inside = folder / "model"
+        return inside if (inside / _MANIFEST).is_file() and not (folder / _MANIFEST).is_file() else folder
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(
             f"no model {text!r}: it is neither a folder nor a Hub repository (org/name) nor bundled. "

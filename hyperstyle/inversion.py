@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -68,6 +68,7 @@ class Inversion:
         failures: (place in the list, message) of pictures that were left out (`on_error="skip"`).
         refinement: what made it, for `refine`.
         changes: residual weights, tuned parameters and noise maps, for methods that have them.
+        start: what made the codes: the method of `initial`.
     """
 
     model: Model
@@ -83,6 +84,7 @@ class Inversion:
     failures: tuple[tuple[int, str], ...] = ()
     refinement: Refinement | None = None
     changes: Changes = field(default_factory=Changes)
+    start: str = "w-encoder"
 
     # ---- a batch of pictures ----
 
@@ -125,10 +127,10 @@ class Inversion:
 
     @classmethod
     def cat(cls, parts: Sequence[Inversion]) -> Inversion:
-        """Inversions of one model and method as one batch.
+        """Inversions of one model as one batch; what only some of them have is none in the others.
 
         Raises:
-            InversionError: none, of different models, or changed in different ways (offsets in some of them only).
+            InversionError: none, of different models, types or devices, or with offset codes for different layers.
         """
         if not parts:
             raise InversionError("no inversions to join: expected at least one.")
@@ -138,13 +140,14 @@ class Inversion:
         crops = [p.crop for p in parts if p.crop is not None]
         before = [p.unedited or p for p in parts]
         measured = [k for k in first.quality if all(k in p.quality for p in parts)]
+        steps = [p.intermediates for p in parts] if len({len(p.intermediates) for p in parts}) == 1 else []
         return replace(
-            first._with(State.cat([p._state for p in parts])),
+            first._with(State.cat([p._state for p in parts], first.model.generator)),
             crop=torch.cat(crops) if len(crops) == len(parts) else None,
-            sources=tuple(s for p in parts for s in p.sources),
+            sources=tuple(s for p in parts for s in p.sources) if all(p.sources for p in parts) else (),
             quality={k: tuple(v for p in parts for v in p.quality[k]) for k in measured},
             unedited=cls.cat(before) if any(p.unedited for p in parts) else None,
-            intermediates=tuple(torch.cat(list(t)) for t in zip(*(p.intermediates for p in parts), strict=True)),
+            intermediates=tuple(torch.cat(list(step)) for step in zip(*steps, strict=True)),
             failures=(),
         )
 
@@ -152,10 +155,9 @@ class Inversion:
     def _state(self) -> State:
         return State(self.w, self.offset_codes, self.style_offsets, self.changes)
 
-    def _with(self, state: State) -> Inversion:
+    def _with(self, new: State) -> Inversion:
         """The same with this state; what else belongs to the pictures is up to the caller."""
-        changed = replace(self, w=state.w, offset_codes=state.codes, style_offsets=state.style_offsets)
-        return replace(changed, changes=state.changes)
+        return replace(self, w=new.w, offset_codes=new.codes, style_offsets=new.style_offsets, changes=new.changes)
 
     # ---- pictures ----
 
@@ -190,7 +192,7 @@ class Inversion:
         """The same codes in the model's own generator, without offsets and other changes: plain G(w)."""
         unedited = None if self.unedited is None else self.unedited.initial
         plain = replace(self, offset_codes=None, changes=Changes(), quality={}, unedited=unedited, intermediates=())
-        return replace(plain, method="w-encoder")
+        return replace(plain, method=self.start)
 
     # ---- editing ----
 
@@ -257,14 +259,14 @@ class Inversion:
         """`n` pictures from this one to `other`, both ends included; codes and offsets move together.
 
         Raises:
-            InversionError: a batch, another model, offsets on one side only, or n below 2.
+            InversionError: a batch, another model, offset codes for different layers, or n below 2.
         """
         self._single("interpolation")
         other._single("interpolation")
         if n < 2:
             raise InversionError(f"interpolation in {n} pictures: expected at least 2.")
         self._same_model(other)
-        made = Inversion(self.model, self.w, method=self.method, refinement=self.refinement)
+        made = Inversion(self.model, self.w, method=self.method, start=self.start, refinement=self.refinement)
         return made._with(State.between(self._state, other._state, n, self.model.generator))
 
     def mix(self, other: Inversion, layers: Sequence[str | int]) -> Inversion:
@@ -291,14 +293,15 @@ class Inversion:
             w: other latent codes [B,L,D].
 
         Raises:
-            InversionError: a generator of another configuration, or codes `w` of another shape.
+            InversionError: a generator of another configuration or type, or codes `w` of another shape.
         """
-        if generator.config != self.model.generator.config:
+        own, dtype = self.model.generator, generator.latent_avg.dtype
+        if (generator.config, dtype) != (own.config, self.model.dtype):
             raise InversionError(
-                f"the other generator is {generator.config}, this one {self.model.generator.config}: offsets need "
-                "the same layers."
+                f"the other generator is {generator.config} in {dtype}, this one {own.config} in {self.model.dtype}: "
+                "offsets need the same layers and type."
             )
-        codes, changes = self.offset_codes, self.changes.moved(self.model.generator, generator)
+        codes, changes = self.offset_codes, self.changes.moved(own, generator)
         if layers is not None:
             names = [generator.layer(name).name for name in layers]
             codes = None if codes is None else codes.only(names)
@@ -314,6 +317,9 @@ class Inversion:
     def _same_model(self, other: Inversion) -> None:
         if self.model is not other.model and self.model.fingerprint != other.model.fingerprint:
             raise InversionError("the two inversions belong to different models.")
+        if (self.w.device, self.w.dtype) != (other.w.device, other.w.dtype):
+            mine, theirs = (f"{w.dtype} on {w.device}" for w in (self.w, other.w))
+            raise InversionError(f"one is {mine}, the other {theirs}: load a saved one with the other's model.")
 
     def refine(self, steps: int | None = None, *, callback: Callable[..., None] | None = None) -> Inversion:
         """More steps of the method that made it, from here.
@@ -355,17 +361,9 @@ class Inversion:
         base, quads = photo_of(self.sources, len(self), photo)
         mode = mode or ("replace" if self.unedited is None else "difference")
         before = (self.unedited or self).tensor if mode == "difference" else [None] * len(self)
+        put = partial(paste_back, mode=mode, feather=feather, match_colours=match_colours, remove_ghosts=remove_ghosts)
         for quad, now, reference in zip(quads, self.tensor, before, strict=True):
-            base = paste_back(
-                base,
-                now,
-                quad,
-                reference=reference,
-                mode=mode,
-                feather=feather,
-                match_colours=match_colours,
-                remove_ghosts=remove_ghosts,
-            )
+            base = put(base, now, quad, reference=reference)
         return base
 
     def metrics(self) -> dict[str, tuple[float, ...]]:
@@ -406,17 +404,17 @@ class Inversion:
         Tens of kB for each picture. Imported offsets are stored as they are: 94 MB for each picture of a model of
         1024 px with the published layers.
         """
-        before = self.unedited
-        if before is not None and before.model is not self.model:  # transferred: that picture needs another model
-            before = None
+        before = None  # of what was transferred: that picture needs another model
+        if self.unedited is not None and self.unedited.model is self.model:
+            before = self.unedited._state
         meta = {
             "fingerprint": self.model.fingerprint,
             "domain": self.model.domain.name,
             "method": self.method,
+            "start": self.start,
             "quality": {k: list(v) for k, v in self.quality.items()},
         }
-        unedited = None if before is None else before._state
-        inversion_file.write(Path(path), inversion_file.Record(self._state, unedited, self.sources, meta))
+        inversion_file.write(Path(path), inversion_file.Record(self._state, before, self.sources, meta))
 
     def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
         """Writes it for other programs, a file or, as "official", a folder: see `exports.export`.
@@ -437,13 +435,14 @@ class Inversion:
         """
         model = inverter.model
         record = inversion_file.read(Path(path), model.device, model.dtype)
-        made_with = record.meta["fingerprint"]
-        if made_with != model.fingerprint:
+        meta = record.meta
+        if meta["fingerprint"] != model.fingerprint:
             raise InversionError(
-                f"{path} was made with a {record.meta['domain']!r} model with fingerprint {made_with}; this one is "
+                f"{path} was made with a {meta['domain']!r} model with fingerprint {meta['fingerprint']}; this one is "
                 f"{model.domain.name!r}, {model.fingerprint}. Load the model it was made with."
             )
-        quality = {k: tuple(v) for k, v in record.meta["quality"].items()}
-        bare = cls(model, record.state.w, method=record.meta["method"], sources=record.sources, quality=quality)
+        quality = {k: tuple(v) for k, v in meta["quality"].items()}
+        start, sources = meta.get("start", "w-encoder"), record.sources
+        bare = cls(model, record.state.w, method=meta["method"], start=start, sources=sources, quality=quality)
         before = None if record.unedited is None else bare._with(record.unedited)
         return replace(bare._with(record.state), unedited=before)

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -233,6 +234,14 @@ class HyperStyleInverter:
             module.to(chosen)
         return self
 
+    def compile(self, mode: str | None = None) -> HyperStyleInverter:
+        """Itself, its networks compiled by `torch.compile(mode=mode)` when they are first called, which takes minutes.
+
+        For many pictures of one size; needs a C++ compiler. What it wins is in docs/performance.md.
+        """
+        self.model.compile(mode)
+        return self
+
     @property
     def edits(self) -> Mapping[str, Edit]:
         """The edits that `Inversion.edit` knows by name; each has `info` with its range and unit."""
@@ -297,7 +306,7 @@ class HyperStyleInverter:
         Args:
             image: path, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these.
             method: one of `methods`, several joined by "+" (`methods.named` says what each begins with), a Refinement
-                object, or a list of names and objects; None is "hyperstyle" where the model has a hypernetwork.
+                object, or a list of names and objects; None is the first of `methods` that optimises nothing.
             start: a name, as in start="e4e", or a function from crops [B,3,h,w] to codes [B,L,D], in place of the
                 method's own start.
             steps: of the last part of the method; a mapping gives those of parts by their names, as in
@@ -334,8 +343,8 @@ class HyperStyleInverter:
         points = self._landmarks(landmarks, len(images), many)
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
-        if batch_size is not None and batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}: expected 1 or more.")
+        if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
+            raise ConfigError(f"batch_size={batch_size}: expected a whole number, 1 or more.")
         if align not in (True, False, "auto"):
             raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
         align = "auto" if align == "auto" else bool(align)  # 0 and NumPy's values are equal to these, not the same
@@ -355,7 +364,7 @@ class HyperStyleInverter:
                 f"none of the {len(images)} pictures could be used. The first failed with: {failures[0][1]}"
             )
 
-        size = batch_size or TOGETHER
+        size = int(batch_size or TOGETHER)
         starts = range(0, len(pictures), size)
         if progress:
             from tqdm import tqdm
@@ -369,10 +378,10 @@ class HyperStyleInverter:
             with torch.no_grad():
                 w = self.model.generator.broadcast(way.start(batch.to(self.model.dtype))).contiguous()
             sources = tuple(one.source for one in together)
-            part = Inversion(self.model, w, crop=batch, sources=sources, method=way.begins)
+            part = Inversion(self.model, w, crop=batch, sources=sources, method=way.begins, start=way.begins)
             part = way(batch, part, callback=callback)
             parts.append(part if part.quality else part.measured())
-        whole = Inversion.cat(parts)
+        whole = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # one keeps its picture: it is drawn already
         usual = USUAL_START_L2 if not way.parts or steps == 0 else USUAL_L2
         if doubts := _doubts(pictures, whole.quality, usual):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""

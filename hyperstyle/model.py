@@ -101,6 +101,20 @@ class Model:
         """The type of the generator's tensors."""
         return self.generator.latent_avg.dtype
 
+    def compile(self, mode: str | None = None) -> None:
+        """Lets PyTorch compile, in place, what inverting calls: encoders, trunks and, elsewhere than on a CPU, the
+        generator's layers (on a CPU these are folded, see `networks.fast_synthesis`).
+
+        Args:
+            mode: of `torch.compile`.
+        """
+        encoders = (self.encoder, self.psp, self.e4e, self.restyle, self.hyperinverter, self.idinvert)
+        trunk = None if self.hypernetwork is None else self.hypernetwork.body
+        layers = () if self.device.type == "cpu" else self.generator.blocks
+        for module in (*encoders, trunk, *layers):
+            if module is not None:
+                module.compile(mode=mode)
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change with any weight of generator, hypernetwork or HyperInverter."""

@@ -10,7 +10,9 @@ from torch import Tensor
 from hyperstyle.model import Model
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.fast_offsets import FastOffsets
 from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.hypernetwork import Hypernetwork
 from hyperstyle.networks.lazy import Expander, LazyOffsets
 
 __all__ = ["TOGETHER", "generators", "lazy_offsets", "pictures", "styles_of"]
@@ -18,14 +20,16 @@ __all__ = ["TOGETHER", "generators", "lazy_offsets", "pictures", "styles_of"]
 TOGETHER = 8
 """Pictures that go through the networks at once, unless a batch size is given."""
 
-_LARGE = 256  # pixels
-
 
 def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping[str, Tensor]:
     """What codes stand for by layer name, each made when it is asked for; {} without codes."""
     if codes is None:
         return {}
-    return codes.expanded({}) if network is None else LazyOffsets(network, codes)
+    if network is None:
+        return codes.expanded({})
+    if isinstance(network, Hypernetwork) and not torch.is_grad_enabled():
+        return FastOffsets.of(network, codes)
+    return LazyOffsets(network, codes)
 
 
 def pictures(
@@ -56,16 +60,14 @@ def pictures(
         for group, generator in generators(model, changes, len(w)):
             for run, alike in _runs(model, codes, changes, group):
                 own = _folded(model, generator, codes, changes, run.start) if alike else generator
-                alone = alike and _alone_is_faster(generator)
-                step = 1 if alone else TOGETHER  # maps and offsets of many would fill the memory
-                for first in range(run.start, run.stop, step):
-                    some = slice(first, min(first + step, run.stop))
+                for first in range(run.start, run.stop, TOGETHER):  # what is made for many would fill the memory
+                    some = slice(first, min(first + TOGETHER, run.stop))
                     image = own.synthesize(
                         {name: style[some] for name, style in styles.items()},
                         None if alike else lazy_offsets(_of(codes, some), model.hypernetwork),
                         residuals=None if alike else lazy_offsets(_of(changes.residuals, some), model.hyperinverter),
                         noise=tuple(noise[some] for noise in changes.noise) or "const",
-                        modulation="activations" if alike and not alone else "weights",
+                        modulation="activations" if alike and w.device.type != "cpu" else None,
                     )
                     parts.append(model.domain.content(image).float())
     return torch.cat(parts)
@@ -101,12 +103,6 @@ def _folded(model: Model, generator: Generator, codes: OffsetCodes | None, chang
         name = next(name for name in generator.parameters_of(layer) if name.endswith("conv.weight"))
         weights[name] = weight
     return generator.with_parameters(weights) if weights else generator
-
-
-def _alone_is_faster(generator: Generator) -> bool:
-    """Whether pictures of equal weights are drawn one by one: large maps on a CPU, where shared convolutions do not
-    win back what the styles cost on maps instead of weights."""
-    return generator.config.size >= _LARGE and generator.latent_avg.device.type == "cpu"
 
 
 def _of(codes: OffsetCodes | None, chosen: slice) -> OffsetCodes | None:

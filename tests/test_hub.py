@@ -77,3 +77,11 @@ def test_what_is_in_the_cache_is_used(tmp_path: Path) -> None:
     refs.mkdir()
     (refs / "main").write_text(commit, encoding="utf-8")
     assert hub.resolve("org/name", cache_dir=tmp_path, local_files_only=True) == snapshot
+
+
+def test_the_folder_of_a_run_stands_for_the_model_in_it(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "hyperstyle.json").touch()
+    assert hub.resolve(tmp_path) == tmp_path / "model"
+    (tmp_path / "hyperstyle.json").touch()
+    assert hub.resolve(tmp_path) == tmp_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align import paste_back
+from hyperstyle.checkpoint import load_tensors, save_tensors
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import ConfigError, EditError, InversionError, MissingFileError, WeightsError
 from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
 
 FACE = [(28, 30), (52, 30), (40, 44), (31, 56), (49, 56)]  # eyes, nose, mouth corners in an 80 x 90 photo
@@ -221,8 +224,42 @@ def test_interpolation_that_cannot_be_is_refused(batch: Inversion) -> None:
         batch.interpolate(batch[0])
     with pytest.raises(InversionError, match="at least 2"):
         batch[0].interpolate(batch[1], 1)
-    with pytest.raises(InversionError, match=r"other has none.*initial"):
-        batch[0].interpolate(batch[1].initial)
+
+
+def test_absent_offsets_are_zero_offsets_on_the_way_from_one_picture_to_another(batch: Inversion) -> None:
+    a, b = batch[0], batch[1].initial
+    there, back = a.interpolate(b, 5), b.interpolate(a, 5)
+    same(there.tensor[:1], a.tensor)
+    same(there.tensor[4:], b.tensor)
+    for way, fraction in ((there[1], 0.75), (back[1], 0.25)):
+        for name, offset in a.offsets.items():
+            torch.testing.assert_close(way.offsets[name], fraction * offset)
+    assert a.initial.interpolate(b, 2).offset_codes is None
+
+
+def test_pictures_with_and_without_offsets_are_one_batch(
+    batch: Inversion, tmp_path: Path, tiny_inverter: HyperStyleInverter
+) -> None:
+    dense = {name: offset[..., :1, :1] for name, offset in batch[2].offsets.items() if name != "b8.conv1"}
+    imported = replace(batch[2], offset_codes=OffsetCodes.of_dense(dense))
+    parts = [batch[0].initial, batch[1:], imported, batch[0]]
+    joined = Inversion.cat(parts)
+    expected = torch.cat([part.tensor for part in parts])
+    same(joined.tensor, expected)
+    for i, one in enumerate(joined):
+        same(one.tensor, expected[i : i + 1])
+    joined.save(tmp_path / "joined.safetensors")
+    assert torch.equal(Inversion.load(tmp_path / "joined.safetensors", tiny_inverter).tensor, joined.tensor)
+    same(joined[0].mix(batch[1], ["b16.conv1"]).tensor, batch[0].initial.mix(batch[1], ["b16.conv1"]).tensor)
+    same(batch[1].mix(joined[0], ["b16.conv1"]).tensor, batch[1].mix(batch[0].initial, ["b16.conv1"]).tensor)
+    assert Inversion.cat([batch[0].initial, batch[1].initial]).offset_codes is None
+
+
+def test_codes_without_which_nothing_stands_for_no_offset_are_refused(batch: Inversion) -> None:
+    fewer = batch[0].mix(batch[1].initial, ["b16.conv1"])
+    for combine in (lambda: Inversion.cat([batch[0], fewer]), lambda: batch[0].interpolate(fewer)):
+        with pytest.raises(InversionError, match=r"3 here and 2 there: .* no code stands for no offset"):
+            combine()
 
 
 def test_mixing_takes_rows_and_offsets_of_the_layers_named(batch: Inversion) -> None:
@@ -275,6 +312,25 @@ def test_transfer_uses_codes_and_offsets_in_another_generator(batch: Inversion) 
     same(batch.transfer(other, w=w).tensor, other(w, batch.offsets))
     same(moved.edit("age", 1).tensor, other(batch.edit("age", 1).w, batch.offsets))
     same(batch.transfer(batch.model.generator).tensor, batch.tensor)
+
+
+def test_inversions_of_another_type_or_device_are_not_combined(batch: Inversion, tiny_model_dir: Path) -> None:
+    fine = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu", dtype=torch.float64)
+    other = fine.invert(torch.zeros(3, 32, 32), align=False)
+    for combine in (lambda: Inversion.cat([batch, other]), lambda: batch[0].interpolate(other)):
+        with pytest.raises(InversionError, match=r"is torch\.float32 on cpu, the other torch\.float64 on cpu: load"):
+            combine()
+    with pytest.raises(InversionError, match="the same layers and type"):
+        other.transfer(other_generator(batch))
+
+
+def test_a_batch_has_what_all_of_its_parts_have(batch: Inversion, tiny_inverter: HyperStyleInverter) -> None:
+    assert batch.crop is not None
+    kept = tiny_inverter.invert(list(batch.crop), align=False, intermediates=True)
+    assert len(Inversion.cat([kept[0], kept[1:]]).intermediates) == 3
+    joined = Inversion.cat([kept, batch[0], batch[0].interpolate(batch[1], 2)])
+    assert (joined.intermediates, joined.sources, joined.crop) == ((), (), None)
+    same(joined[5].tensor, batch[1].tensor)
 
 
 def test_transfer_that_cannot_be_is_refused(batch: Inversion) -> None:
@@ -420,6 +476,17 @@ def test_files_that_are_no_inversions_are_refused(tmp_path: Path, tiny_inverter:
         save_file({"w": torch.zeros(1, 1, 16)}, tmp_path / "damaged.safetensors", metadata)
         with pytest.raises(InversionError, match="is a damaged inversion"):
             Inversion.load(tmp_path / "damaged.safetensors", tiny_inverter)
+
+
+def test_a_file_that_does_not_tell_the_start_is_read(
+    batch: Inversion, tmp_path: Path, tiny_inverter: HyperStyleInverter
+) -> None:
+    replace(batch, start="e4e").save(tmp_path / "now.safetensors")
+    assert Inversion.load(tmp_path / "now.safetensors", tiny_inverter).initial.method == "e4e"
+    tensors, metadata = load_tensors(tmp_path / "now.safetensors")
+    record = {name: value for name, value in json.loads(metadata["record"]).items() if name != "start"}
+    save_tensors(tmp_path / "before.safetensors", tensors, {**metadata, "record": json.dumps(record)})
+    assert Inversion.load(tmp_path / "before.safetensors", tiny_inverter).initial.method == "w-encoder"
 
 
 # ---- back to the photo ----

@@ -129,6 +129,7 @@ def test_a_bad_picture_stops_everything_or_is_left_out(
     [
         ({"on_error": "ignore"}, "on_error='ignore'"),
         ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 2.5}, r"batch_size=2\.5"),
         ({"align": "maybe"}, "align='maybe'"),
         ({"steps": -1}, "steps=-1"),
     ],
@@ -504,3 +505,22 @@ def test_moving_a_model_moves_every_part(tiny_model_dir: Path) -> None:
         part.to = lambda device, name=name: moved.append(f"{name} to {device}")
     inverter.to("cpu")
     assert moved == ["generator to cpu", "encoder to cpu", "hypernetwork to cpu"]
+
+
+def test_what_was_drawn_last_in_inverting_is_the_picture(
+    tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    synthesize = Generator.synthesize
+
+    def counted(self: Generator, *args: Any, **options: Any) -> Tensor:
+        drawn.append(1)
+        return synthesize(self, *args, **options)
+
+    monkeypatch.setattr(Generator, "synthesize", counted)
+    inversion = tiny_inverter.invert(torch.rand(3, 32, 32) * 2 - 1, align=False, steps=3)
+    assert len(drawn) == 4
+    picture = inversion.tensor
+    assert len(drawn) == 4
+    monkeypatch.undo()
+    assert torch.equal(picture, replace(inversion).tensor)

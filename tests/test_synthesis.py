@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle import synthesis
 from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.fast_offsets import FastOffsets
 
 STRENGTHS = [k / 4 for k in range(-5, 6)]
 
@@ -26,24 +24,17 @@ def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
     return tiny_inverter.invert(list(torch.rand(3, 3, 32, 32) * 2 - 1), align=False)
 
 
-@pytest.fixture(params=["together", "one by one"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small generators draw a strip together; large ones, on a CPU, one by one."""
-    monkeypatch.setattr(synthesis, "_LARGE", 16 if request.param == "one by one" else 4096)
-
-
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts how often the offset of each layer is made, a batch at a time."""
+    """Counts for how many pictures the offset of each layer is made."""
     counter: Counter[str] = Counter()
-    make = Hypernetwork.offsets
+    make = FastOffsets.__getitem__
 
-    def counted(self: Hypernetwork, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        given = make(self, codes, layers)
-        counter.update({name: len(offset) for name, offset in given.items()})
-        return given
+    def counted(self: FastOffsets, layer: str) -> Tensor:
+        counter[layer] += len(self.codes)
+        return make(self, layer)
 
-    monkeypatch.setattr(Hypernetwork, "offsets", counted)
+    monkeypatch.setattr(FastOffsets, "__getitem__", counted)
     return counter
 
 
@@ -51,7 +42,6 @@ def singly(inversion: Inversion) -> Tensor:
     return torch.cat([one.tensor for one in inversion])
 
 
-@pytest.mark.usefixtures("way")
 def test_a_strip_is_the_same_pictures_and_makes_each_offset_once(batch: Inversion, made: Counter[str]) -> None:
     strip = batch[0].edit("age", STRENGTHS).tensor
     assert set(made.values()) == {1}
@@ -60,7 +50,6 @@ def test_a_strip_is_the_same_pictures_and_makes_each_offset_once(batch: Inversio
     torch.testing.assert_close(strip, expected, rtol=0, atol=2e-5)
 
 
-@pytest.mark.usefixtures("way")
 def test_strips_of_several_pictures_make_each_offset_once_for_each(batch: Inversion, made: Counter[str]) -> None:
     strips = batch.edit("age", STRENGTHS)
     assert strips.tensor.shape[0] == 33
@@ -68,14 +57,12 @@ def test_strips_of_several_pictures_make_each_offset_once_for_each(batch: Invers
     torch.testing.assert_close(strips.tensor, singly(strips), rtol=0, atol=2e-5)
 
 
-@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("order", [[0, 1, 1, 2, 0, 0, 0], [1, 1, 2], [0, 1, 2] * 4, [2] * 3 + [0, 1] * 5])
 def test_alike_and_different_neighbours_mix(batch: Inversion, order: list[int]) -> None:
     mixed = batch._take(order).edit("smile", 0.5)
     torch.testing.assert_close(mixed.tensor, singly(mixed), rtol=0, atol=2e-5)
 
 
-@pytest.mark.usefixtures("way")
 def test_offsets_in_styles_belong_to_their_picture(batch: Inversion) -> None:
     change = torch.linspace(-1, 1, 6)[:, None].expand(6, batch.model.generator.layer("b16.conv1").channels_in)
     strip = replace(batch._take([1] * 6), style_offsets={"b16.conv1": change})
@@ -83,7 +70,6 @@ def test_offsets_in_styles_belong_to_their_picture(batch: Inversion) -> None:
     assert (strip.tensor[0] - strip.tensor[5]).abs().max() > 1e-3
 
 
-@pytest.mark.usefixtures("way")
 def test_codes_without_offsets_are_all_alike(batch: Inversion) -> None:
     torch.testing.assert_close(batch.initial.tensor, singly(batch.initial), rtol=0, atol=2e-5)
 

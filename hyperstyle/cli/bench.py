@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hyperstyle.cli.bench_text import loading_text, scaling_text, speed_text
 from hyperstyle.cli.progress import progress_bar
+from hyperstyle.errors import ConfigError
+from hyperstyle.files import atomic_write
 
 if TYPE_CHECKING:
-    from hyperstyle.evaluation.loading import Loading, Spread
-    from hyperstyle.evaluation.strip import StripCost
+    from hyperstyle.evaluation.cases import Case
 
-__all__ = ["add_parser", "run_loading", "run_strip"]
+__all__ = ["add_parser", "run_loading", "run_scaling", "run_speed"]
+
+_OWN = "speed_"  # before the names of the command's own values, which those of what follows it must not replace
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,9 +29,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "bench",
         help="measure time and memory of a model on this machine",
-        description="Measures what a model costs in time and memory on this machine.",
+        description=(
+            "Inverts pictures and draws strips of edits by the library and by the plain path, which computes as the "
+            "published implementation does, in turn, and prints seconds, their ratios, memory, and how far the two "
+            "agree. Without --model it takes random weights of the published faces configuration, which cost the same."
+        ),
     )
-    kinds = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
+    _add_case_arguments(parser, _OWN)
+    own = parser.add_argument
+    own("--steps", dest=f"{_OWN}steps", type=int, metavar="T", help="passes of the inversion (default: 5)")
+    own("--batch", dest=f"{_OWN}batch", type=int, metavar="B", help="pictures inverted together (default: 1)")
+    own(
+        "--rows",
+        dest=f"{_OWN}rows",
+        nargs="+",
+        metavar="ROW",
+        help="what to measure: float32, bfloat16, float16, batch8, batch8_bfloat16, batch8_float16, edit_strip, "
+        "memory, rates (default: all on a GPU; on a processor memory, float32, bfloat16, batch8 and edit_strip)",
+    )
+    parser.set_defaults(run=run_speed)
+    kinds = parser.add_subparsers(title="what else to measure", metavar="WHAT")
 
     loading = kinds.add_parser(
         "loading",
@@ -48,23 +71,41 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     loading.add_argument("--json", action="store_true", help="as JSON, for programs")
     loading.set_defaults(run=run_loading)
 
-    strip = kinds.add_parser(
-        "strip",
-        help="seconds and memory of many edits of one picture, together and one by one",
+    scaling = kinds.add_parser(
+        "scaling",
+        help="time and memory against passes, batch, size and number of edits",
         description=(
-            "Draws a strip of edits of one picture by the published generator and hypernetwork, with random weights: "
-            "in one call, which makes the offsets and the weights once, and in one call for each picture. Prints the "
-            "seconds of both, in turn in one process, and the peak of resident memory of a process of its own for each."
+            "Inverts and draws strips of edits with more and more of one thing, all else as in one picture and five "
+            "passes, and prints the seconds and the peak of memory of a process of its own."
         ),
     )
-    strip.add_argument("--size", type=int, default=1024, metavar="PX", help="256, 512 or 1024 (default: 1024)")
-    strip.add_argument("--count", type=int, default=11, metavar="N", help="pictures of the strip (default: 11)")
-    strip.add_argument("--repeat", type=int, default=3, metavar="N", help="times to measure (default: 3)")
-    strip.add_argument("--threads", type=int, default=1, metavar="N", help="of the processor (default: 1)")
-    strip.add_argument("--device", default="cpu", help="where the networks are (default: cpu)")
-    strip.add_argument("--json", action="store_true", help="as JSON, for programs")
-    strip.add_argument("--quiet", action="store_true", help="no progress bar")
-    strip.set_defaults(run=run_strip)
+    _add_case_arguments(scaling, "")
+    scaling.add_argument(
+        "--over",
+        nargs="+",
+        choices=("steps", "batch", "size", "edits"),
+        default=["steps", "batch", "edits"],
+        help="what to vary (default: steps batch edits)",
+    )
+    scaling.add_argument("--plain", action="store_true", help="measure the plain path too")
+    scaling.add_argument("--no-memory", action="store_true", help="only time")
+    scaling.add_argument("--plot", type=Path, metavar="FILE.png", help="a plot of it (needs matplotlib)")
+    scaling.set_defaults(run=run_scaling)
+
+
+def _add_case_arguments(parser: argparse.ArgumentParser, prefix: str) -> None:
+    """What is measured and how, for the command itself and for `scaling`; the prefix keeps their values apart."""
+
+    def add(flag: str, **kwargs: Any) -> None:
+        parser.add_argument(f"--{flag}", dest=f"{prefix}{flag}", **kwargs)
+
+    add("model", metavar="MODEL", help="bundled model, folder or Hugging Face repository (default: random weights)")
+    add("size", type=int, metavar="PX", help="of random weights: 256, 512 or 1024 (default: 1024)")
+    add("repeat", type=int, metavar="N", help="times to measure (default: 3)")
+    add("threads", type=int, metavar="N", help="of the processor (default: as many as PyTorch takes)")
+    add("device", help="auto, cpu, cuda, ... (default: cpu)")
+    add("json", type=Path, metavar="FILE", help="write the figures as JSON")
+    add("quiet", action="store_true", help="no progress bar")
 
 
 def run_loading(args: argparse.Namespace) -> int:
@@ -72,75 +113,107 @@ def run_loading(args: argparse.Namespace) -> int:
     from hyperstyle.evaluation.loading import measure_loading
     from hyperstyle.hub import resolve
 
+    _check_own(args, "loading")
     official = [path for path in (args.official, args.encoder) if path is not None]
     found = measure_loading(
         resolve(args.model), official=official, picture=args.picture, steps=args.steps, repeats=args.repeat
     )
-    print(json.dumps(asdict(found), indent=2) if args.json else "\n".join(_lines(found)))
+    print(json.dumps(asdict(found), indent=2) if args.json else loading_text(found))
     return 0
 
 
-def run_strip(args: argparse.Namespace) -> int:
-    """Prints what `measure_strip` finds."""
-    from hyperstyle.evaluation.strip import measure_strip
+def run_speed(args: argparse.Namespace) -> int:
+    """Prints what `measure_speed` finds and writes it; 1 where the library and the plain path differ too much."""
+    from hyperstyle.evaluation.speed import measure_speed
+    from hyperstyle.evaluation.speed_figures import BROKEN
 
+    case = _case(args, _OWN)
+    _check_file(args.speed_json)
+    with progress_bar(args.speed_quiet) as show:
+        found = measure_speed(case, on_progress=show, **_given(args, _OWN, "steps", "batch", "rows"))
+    _write_json(args.speed_json, found.report())
+    print(speed_text(found))
+    for what, value in found.agreement.items():
+        if not value <= BROKEN:  # nor is NaN
+            print(
+                f"hyperstyle: the library is broken on this machine: the {what} differs from the plain path's by "
+                f"{value:.1e} in float32, where rounding makes 2e-5 at most. Its times mean nothing; please report it.",
+                file=sys.stderr,
+            )
+            return 1
+    return 0
+
+
+def run_scaling(args: argparse.Namespace) -> int:
+    """Prints what `measure_scaling` finds and writes it."""
+    from hyperstyle.evaluation.plots import check_matplotlib
+    from hyperstyle.evaluation.scaling import measure_scaling, scaling_plot
+
+    _check_own(args, "scaling")
+    case = _case(args, "")
+    for path in (args.json, args.plot):
+        _check_file(path)
+    if args.plot is not None:
+        if args.plot.suffix.lower() != ".png":
+            raise ConfigError(f"{str(args.plot)!r} cannot be written: expected a name that ends in .png.")
+        check_matplotlib()
     with progress_bar(args.quiet) as show:
-        found = measure_strip(
-            args.size,
-            count=args.count,
-            repeats=args.repeat,
-            threads=args.threads,
-            device=args.device,
-            on_progress=show,
+        found = measure_scaling(
+            case, args.over, plain=args.plain, memory=not args.no_memory, on_progress=show, **_given(args, "")
         )
-    print(json.dumps(asdict(found), indent=2) if args.json else "\n".join(_strip_lines(found)))
+    png = None if args.plot is None else scaling_plot(found)
+    _write_json(args.json, asdict(found))
+    if png is not None:
+        with atomic_write(args.plot) as temporary:
+            temporary.write_bytes(png)
+    print(scaling_text(found))
     return 0
 
 
-def _strip_lines(found: StripCost) -> Iterator[str]:
-    yield (
-        f"{found.count} pictures of {found.size} px, published networks, random weights; medians of {found.repeats}, "
-        "smallest and largest"
-    )
-    one = f"{found.count} single calls"
-    for name, seconds, cpu in (("one call", found.strip, found.cpu[0]), (one, found.singles, found.cpu[1])):
-        yield f"  {name:<34} {_spread(seconds, 1)} s, of processor time {_spread(cpu, 1)} s"
-    gains = f"{found.gain:.2f}, of processor time {found.cpu[1].median / found.cpu[0].median:.2f}"
-    yield f"  {'single calls through one call':<34} {gains}"
-    yield f"  {'largest difference of a value':<34} {found.difference[0]:.1e}, values vary by {found.difference[1]:.2f}"
-    for name, peak in (
-        ("peak memory of the networks alone", found.built),
-        ("peak memory of one call", found.strip_peak),
-        ("peak memory of single calls", found.singles_peak),
-    ):
-        yield f"  {name:<34} " + ("not known on this system" if peak is None else f"{_gib(peak)} GiB")
-    yield "machine: " + ", ".join(f"{name} {value}" for name, value in found.machine.items())
+def _case(args: argparse.Namespace, prefix: str) -> Case:
+    """The model that the arguments name."""
+    from hyperstyle.evaluation.cases import Case
+    from hyperstyle.inverter import pick_device
+
+    given = vars(args)
+    model, size, device = (given[f"{prefix}{name}"] for name in ("model", "size", "device"))
+    if model is not None and size is not None:
+        raise ConfigError(f"--size {size} with --model {model}, which has its own. Leave out one of them.")
+    return Case(1024 if size is None else size, model, str(pick_device("cpu" if device is None else device)))
 
 
-def _lines(found: Loading) -> Iterator[str]:
-    yield f"{found.model}: {_gib(found.weights)} GiB of weights; medians of {found.repeats}, smallest and largest"
-    rows = (
-        ("load the model folder", found.seconds),
-        ("torch.load of the official files", found.official_seconds),
-        ("the same with mmap=True", found.official_mapped_seconds),
-    )
-    for name, seconds in rows:
-        if seconds is not None:
-            yield f"  {name:<34} {_spread(seconds, 1)} s"
-    for name, peak in (
-        ("peak memory of the imports", found.imported),
-        ("peak memory after loading", found.loaded),
-        (f"peak memory after T={found.steps}, one picture", found.inverted),
-    ):
-        yield f"  {name:<34} " + ("not known on this system" if peak is None else f"{_spread(peak, 1 << 30)} GiB")
-    if found.share is not None:
-        yield f"  {'share of the weights in it':<34} {found.share:.0%}"
-    yield "machine: " + ", ".join(f"{name} {value}" for name, value in found.machine.items())
+def _given(args: argparse.Namespace, prefix: str, *names: str) -> dict[str, Any]:
+    """Those of `threads`, `repeat` and what else is named that were given, as the functions that measure call them."""
+    values = {name: vars(args)[f"{prefix}{name}"] for name in ("threads", "repeat", *names)}
+    return {{"repeat": "repeats"}.get(name, name): value for name, value in values.items() if value is not None}
 
 
-def _spread(values: Spread, unit: int) -> str:
-    return f"{values.median / unit:.2f} ({values.low / unit:.2f} to {values.high / unit:.2f})"
+def _check_own(args: argparse.Namespace, kind: str) -> None:
+    """Raises ConfigError for options of `hyperstyle bench` itself before the name of something else to measure."""
+    own = {name.removeprefix(_OWN): value for name, value in vars(args).items() if name.startswith(_OWN)}
+    given = [name for name, value in own.items() if value is not None and value is not False]
+    if given:
+        raise ConfigError(f"--{given[0]} stands before {kind!r}, which has options of its own: write them behind it.")
 
 
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):.2f}"
+def _check_file(path: Path | None) -> None:
+    """Raises ConfigError where the file could not be written, before the minutes of measuring."""
+    if path is None:
+        return
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise ConfigError(f"the folder of {str(path)!r} does not exist. Make it, or choose another file.")
+    if path.is_dir():
+        raise ConfigError(f"{str(path)!r} is a folder: expected the name of a file.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
+
+
+def _write_json(path: Path | None, found: Mapping[str, Any]) -> None:
+    if path is not None:
+        text = json.dumps(found, indent=2, allow_nan=False) + "\n"
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")

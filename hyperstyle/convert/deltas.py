@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,8 +38,8 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
     Raises:
         MissingFileError: `latents.npy`, or the offsets of a picture, are missing.
         CheckpointError, WeightsError: a file cannot be read, or holds anything but arrays of numbers.
-        InversionError: an unknown name, no picture, pictures that share a file of offsets or have them for different
-            layers, or codes or offsets for another generator.
+        InversionError: an unknown name, no picture, pictures that share a file of offsets, or codes or offsets for
+            another generator.
     """
     path, model = Path(path), inverter.model
     file = _latents(path)
@@ -65,12 +66,11 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
     codes = None
     if path.is_dir():
         parts = [_offsets(path / DELTAS / f"{official_stem(name)}.npy", model) for name in chosen]
-        if all(parts):
-            codes = OffsetCodes.cat([OffsetCodes.of_dense(part) for part in parts])
-        elif any(parts):
-            raise InversionError(f"some pictures in {path} have offsets and some have none: read them one by one.")
+        if any(parts):
+            one = OffsetCodes.none(w[:1])
+            codes = OffsetCodes.cat([replace(one, dense=part) for part in parts])
     sources = tuple(Source(name, "imported") for name in chosen)
-    return Inversion(model, w, codes, sources=sources, method="imported")
+    return Inversion(model, w, codes, sources=sources, method="imported", start="imported")
 
 
 def _latents(path: Path) -> Path:

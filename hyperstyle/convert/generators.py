@@ -14,7 +14,7 @@ from hyperstyle.checkpoint import check_finite
 from hyperstyle.convert.filling import fill, length
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import load_nvidia
-from hyperstyle.convert.sniff import KINDS, Source, sniff
+from hyperstyle.convert.sniff import Source, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.ops import fir_kernel
@@ -60,7 +60,7 @@ def find_generator(source: Source) -> FoundGenerator:
         return FoundGenerator(network, consumed, unread=unread)
     if not source.has_generator:
         raise CheckpointError(
-            f"{source.path} is a {KINDS[source.kind]} without a generator: give the generator's own file."
+            f"{source.path} is {a_kind(source.kind)} without a generator: give the generator's own file."
         )
     prefix = "" if source.kind == "generator" else "decoder."
     return generator_from_state(source.part(prefix), source.latent_avg, where=str(source.path), prefix=prefix)

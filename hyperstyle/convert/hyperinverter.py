@@ -42,7 +42,7 @@ def check_complete(source: Source, *, encoder: bool, generator: bool) -> None:
     missing = [name for name, given in (("W encoder", encoder), ("generator", generator)) if not given]
     if missing:
         raise CheckpointError(
-            f"{source.path} is a HyperInverter checkpoint, which is of use with its W encoder and its generator alone. "
+            f"{source.path} is a HyperInverter checkpoint, which needs its W encoder and its generator beside it. "
             f"Not given: {', '.join(missing)}. Run: hyperstyle convert {source.path.name} --encoder W_ENCODER.pt "
             "--generator STYLEGAN2.pkl --out FOLDER"
         )

@@ -23,7 +23,7 @@ from hyperstyle.convert.folder import check_free, whole_folder
 from hyperstyle.convert.generators import FoundGenerator, find_generator
 from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
-from hyperstyle.convert.sniff import KINDS, Kind, Source, sniff
+from hyperstyle.convert.sniff import KINDS, Kind, Source, a_kind, sniff
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, WeightsError, did_you_mean
 from hyperstyle.files import peak_memory, sha256
@@ -139,7 +139,8 @@ def convert(
         if file.kind not in _ENCODERS:
             if file is not first:
                 raise ConfigError(
-                    f"{file.path} is a {KINDS[file.kind]}: expected a W encoder, or a pSp, e4e or ReStyle encoder."
+                    f"{file.path} is {a_kind(file.kind)}: expected a W encoder, or a pSp, e4e or ReStyle encoder; for "
+                    "IDInvert its encoder and VGG16."
                 )
             continue
         name, make = _ENCODERS[file.kind]

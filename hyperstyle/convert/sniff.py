@@ -15,7 +15,7 @@ from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.file_kind import file_kind
 from hyperstyle.foreign import load_state
 
-__all__ = ["KINDS", "Kind", "Source", "sniff"]
+__all__ = ["KINDS", "Kind", "Source", "a_kind", "sniff"]
 
 Kind = Literal[
     "hyperstyle",
@@ -44,6 +44,11 @@ KINDS: Mapping[Kind, str] = {
     "idinvert-encoder": "encoder of IDInvert",
     "vgg16": "VGG16",
 }
+
+
+def a_kind(kind: Kind) -> str:
+    """The words for a kind of file, with their article."""
+    return f"{'an' if KINDS[kind][0] in 'aeiou' else 'a'} {KINDS[kind]}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +106,7 @@ def sniff(path: str | Path) -> Source:
     rest = {} if place is None else {key: value for key, value in content.items() if key != place}
     mean, opts = rest.pop("latent_avg", None), rest.pop("opts", None)
     if mean is not None and not isinstance(mean, Tensor):
-        raise CheckpointError(f"{path}: 'latent_avg' is a {type(mean).__name__}, not a tensor.")
+        raise CheckpointError(f"{path}: 'latent_avg' is of type {type(mean).__name__}: expected a tensor.")
     if place is None and "latent_avg" in tensors:
         mean = tensors.pop("latent_avg")
     for name, tensor in {**tensors, **({} if mean is None else {"latent_avg": mean})}.items():
@@ -110,7 +115,7 @@ def sniff(path: str | Path) -> Source:
     kind = _kind(tensors, opts, path)
     if strays := [name for name in tensors if not name.startswith(_PREFIXES[kind])]:
         raise WeightsError(
-            f"{path}: {len(strays)} of {len(tensors)} tensors have no place in a {KINDS[kind]} (first {strays[0]!r}): "
+            f"{path}: {len(strays)} of {len(tensors)} tensors have no place in {a_kind(kind)} (first {strays[0]!r}): "
             f"expected names that begin with {' or '.join(map(repr, _PREFIXES[kind]))}."
         )
     return Source(path, kind, tensors, mean, opts, tuple(sorted(map(str, rest))))
@@ -149,7 +154,7 @@ def _strange(content: Mapping[str, Any], place: str | None) -> str:
     if place is not None:
         inside = content[place]
         odd = next((key for key, value in inside.items() if not isinstance(value, Tensor)), None)
-        found = "nothing" if odd is None else f"{odd!r}, a {type(inside[odd]).__name__}"
+        found = "nothing" if odd is None else f"{odd!r} of type {type(inside[odd]).__name__}"
         return f"holds {found} under {place!r}: expected tensors by name."
     entries = ", ".join(map(repr, list(content)[:6])) or "nothing"
     only = " Its 'g' alone is the generator in training, not the averaged one." if "g" in content else ""
@@ -193,7 +198,7 @@ _PREFIXES: Mapping[Kind, tuple[str, ...]] = {
     "vgg16": ("layer",),
 }
 _REFUSED: tuple[tuple[_Test, str], ...] = (
-    (_any("encoder.styles."), "a pSp encoder of sketches or label maps, which are no pictures in colour,"),
+    (_any("encoder.styles."), "a pSp encoder of sketches or label maps instead of pictures in colour"),
     (_INTO_W_PLUS, "a pSp encoder without a feature pyramid"),
     (_any("encoder."), "an encoder of another family"),
     (_any("synthesis."), "a StyleGAN2 generator in NVIDIA's names or an older StyleGAN, saved as a .pt file"),

@@ -22,7 +22,7 @@ from hyperstyle.files import peak_memory
 from hyperstyle.foreign import load_state
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["Loading", "Spread", "measure_loading"]
+__all__ = ["Loading", "Spread", "alone", "measure_loading"]
 
 T = TypeVar("T")
 
@@ -93,10 +93,10 @@ def measure_loading(
         raise ConfigError(f"{repeats} repeats: expected 1 or more.")
     runs, read, mapped = [], [], []
     for _ in range(repeats):
-        runs.append(_alone(_run, folder, picture, steps))
+        runs.append(alone(_run, folder, picture, steps))
         if official:
-            read.append(_alone(_read, tuple(official), False))
-            mapped.append(_alone(_read, tuple(official), True))
+            read.append(alone(_read, tuple(official), False))
+            mapped.append(alone(_read, tuple(official), True))
     weights = sum(file.stat().st_size for file in folder.glob("*/model.safetensors"))
 
     def peak(place: int) -> Spread | None:
@@ -127,7 +127,7 @@ class _Run:
     machine: dict[str, Any]
 
 
-def _alone(function: Callable[..., T], *arguments: Any) -> T:
+def alone(function: Callable[..., T], *arguments: Any) -> T:
     """The result of the function in a new process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:

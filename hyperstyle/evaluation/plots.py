@@ -1,4 +1,4 @@
-"""Curves as PNG; the only file that needs matplotlib, an optional package."""
+"""Curves as PNG, by matplotlib, an optional package."""
 
 from __future__ import annotations
 

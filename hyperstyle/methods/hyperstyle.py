@@ -13,9 +13,9 @@ from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.methods.optimising import draw
 from hyperstyle.methods.optimization import check_whole
 from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.fast_offsets import FastOffsets
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
-from hyperstyle.networks.lazy import LazyOffsets
 
 __all__ = ["HyperStyleRefinement", "RefineStep", "refine"]
 
@@ -68,14 +68,14 @@ def refine(
     def synthesize() -> Tensor:
         if draw is not None:
             return draw(codes)
-        out: Tensor = generator(w, None if codes is None else LazyOffsets(hypernetwork, codes))
+        out: Tensor = generator(w, None if codes is None else FastOffsets.of(hypernetwork, codes))
         return out
 
     image = synthesize()
     if callback is not None:
         callback(RefineStep(0, steps, codes, image))
     for step in range(1, steps + 1):
-        new = hypernetwork(crop, to_input(image))  # Eq. 4: H(x, y)
+        new = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y)
         codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
         image = synthesize()  # Eq. 5: weights * (1 + Δ)
         if callback is not None:

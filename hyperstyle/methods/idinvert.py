@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -36,7 +37,7 @@ class DomainGuided:
 
     def __post_init__(self) -> None:
         check_whole("steps", self.steps)
-        if self.rate <= 0:
+        if not 0 < self.rate < math.inf:
             raise ConfigError(f"rate={self.rate}: expected a positive one.")
 
 

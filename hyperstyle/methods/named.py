@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, MethodError, did_you_mean
@@ -50,9 +51,9 @@ Steps = int | Mapping[str, int]
 
 _ENCODERS = ("w-encoder", "e4e", "psp")
 _RESTYLE = ("restyle-e4e", "restyle-psp")
-_OPTIMISING = ("optimize-w", "optimize-w+", "pti", "offsets", "offset-codes")
+_SEARCHING = ("optimize-w", "optimize-w+", "pti")  # their starts are searched for
 
-NAMES = ("hyperstyle", "hyperinverter", *_ENCODERS, *_RESTYLE, *_OPTIMISING, "idinvert")
+NAMES = ("hyperstyle", "hyperinverter", *_ENCODERS, *_RESTYLE, *_SEARCHING, "offsets", "offset-codes", "idinvert")
 
 _LACKING = {
     "hyperstyle": ("a hypernetwork", "hyperstyle convert HYPERSTYLE.pt --encoder W_ENCODER.pt --out FOLDER"),
@@ -110,9 +111,14 @@ class Way:
             inversion: of these crops, with the codes of the start.
             callback: called with what each refinement gives its callback.
 
+        Returns:
+            Their inversion. Its `start` is what made its codes: the start, or what moved them later.
+
         Raises:
-            MethodError: a refinement returned something else than an inversion of these pictures.
+            MethodError: a refinement returned something else than an inversion of these pictures, or codes of another
+                shape, type or device.
         """
+        start = self.begins
         for name, refinement, steps in self.parts:
             # without figures: those of the part before would be taken for those of a refinement that measures nothing
             made = refinement(crop, replace(inversion, quality={}), steps=steps, callback=callback)
@@ -120,8 +126,19 @@ class Way:
                 raise MethodError(
                     f"method {name!r} returned {made!r}: expected an Inversion of {len(inversion)} picture(s)."
                 )
+            if (kind := _kind(made.w)) != _kind(inversion.w):
+                raise MethodError(f"method {name!r} returned codes {kind}: expected {_kind(inversion.w)}.")
+            if not torch.equal(made.w, inversion.w):
+                start = made.method.removeprefix("mean+")
             inversion = made
-        return inversion if self.name in (None, inversion.method) else replace(inversion, method=self.name)
+        method = self.name or inversion.method
+        if (method, start) == (inversion.method, inversion.start):
+            return inversion  # with its picture, which need not be made once more
+        return replace(inversion, method=method, start=start)
+
+
+def _kind(codes: Tensor) -> str:
+    return f"{list(codes.shape)}, {codes.dtype} on {codes.device}"
 
 
 def told(step: Any) -> str:
@@ -131,25 +148,33 @@ def told(step: Any) -> str:
 
 
 def by_networks(model: Model) -> tuple[str, ...]:
-    """Names of the methods that the networks of this model allow without optimising anything."""
-    there = {
-        "hyperstyle": model.encoder is not None and model.hypernetwork is not None,
-        "hyperinverter": model.encoder is not None and model.hyperinverter is not None,
-        "w-encoder": model.encoder is not None,
-        "e4e": model.e4e is not None,
-        "psp": model.psp is not None,
-    }
-    names = tuple(name for name, is_there in there.items() if is_there)
-    return names if model.restyle is None else (*names, model.restyle.config.method)
+    """Names of the methods that the networks of this model allow without optimising anything, the best first.
+
+    Where there is no W encoder, those that begin with one are listed with another start: "e4e+hyperstyle".
+    """
+    there = {"hyperstyle": model.hypernetwork, "hyperinverter": model.hyperinverter}
+    return _from_a_start(model, [name for name, network in there.items() if network is not None]) + _starts(model)
 
 
 def available(model: Model) -> tuple[str, ...]:
-    """Names of the methods that the parts of this model allow; they can be joined by "+"."""
+    """Names of the methods that the parts of this model allow, as `find` takes them; they can be joined by "+"."""
     names = by_networks(model)
     if isinstance(model.generator, StyleGan1):  # no W of one row, and no place for offsets
         return (*names, "idinvert") if _has_idinvert(model) else names
-    there = {"offsets": "w-encoder" in names, "offset-codes": "hyperstyle" in names}
-    return (*names, *(name for name in _OPTIMISING if there.get(name, True)))
+    tuning = ["offsets"] if model.hypernetwork is None else ["offsets", "offset-codes"]
+    return (*names, *_SEARCHING, *_from_a_start(model, tuning))
+
+
+def _starts(model: Model) -> tuple[str, ...]:
+    """Names of the methods that give codes alone."""
+    names = tuple(name for name, network in _encoders(model).items() if name in _ENCODERS and network is not None)
+    return names if model.restyle is None else (*names, model.restyle.config.method)
+
+
+def _from_a_start(model: Model, names: Sequence[str]) -> tuple[str, ...]:
+    """Methods that begin with the W encoder, and with the first other start where there is none."""
+    starts = _starts(model)
+    return tuple(name if model.encoder is not None else f"{starts[0]}+{name}" for name in names if starts)
 
 
 def find(
@@ -190,8 +215,8 @@ def find(
     begins = "start"
     if begin is None:
         begin, begins, made, parts = _begin(model, parts, seed)
-    elif parts and parts[0] in _ENCODERS:
-        parts = parts[1:]
+    elif parts and isinstance(parts[0], str) and parts[0] in _ENCODERS:
+        raise MethodError(f"start={start!r} and {parts[0]!r}, which is a start too: give one of them.")
     for part in parts:
         if not isinstance(part, str):
             made.append((type(part).__name__, part))
@@ -217,38 +242,37 @@ def _split(method: Method) -> list[str | Refinement]:
 
 
 def _own_start(model: Model, start: Start) -> Start:
-    """The start of a user, whose codes are checked and brought to the type and device of the model."""
+    """The start of a user, whose codes are checked and brought to the type and device of the model.
+
+    It gets copies of the crops and gives copies of its codes, which it may change later.
+    """
     if not callable(start):
         raise MethodError(f"start={start!r}: expected a name, or a function from crops [B,3,h,w] to codes [B,L,D].")
     config = model.generator.config
 
     def begin(crops: Tensor) -> Tensor:
-        codes, (rows, width) = start(crops), (config.rows, config.latent_width)
+        codes, (rows, width) = start(crops.clone()), (config.rows, config.latent_width)
         shapes = [(len(crops), rows, width), (len(crops), width)]
         if not isinstance(codes, Tensor) or tuple(codes.shape) not in shapes or not codes.isfinite().all():
             kind = (
                 f"latent codes of shape {tuple(codes.shape)}"
                 if isinstance(codes, Tensor)
-                else f"a {type(codes).__name__}"
+                else f"something of type {type(codes).__name__}"
             )
             raise ConfigError(f"start gave {kind}: expected finite codes of shape {shapes[0]} or {shapes[1]}.")
-        return codes.to(model.device, model.dtype)
+        return codes.detach().to(model.device, model.dtype, copy=True)
 
     return begin
 
 
 def _default(model: Model, started: bool) -> list[str | Refinement]:
     """The best that the model has: of its networks alone, as nobody waits for an optimiser unasked."""
-    if model.hypernetwork is not None:
-        return ["hyperstyle"]
-    if model.hyperinverter is not None:
-        return ["hyperinverter"]
+    there = {"hyperstyle": model.hypernetwork, "hyperinverter": model.hyperinverter}
+    refining: list[str | Refinement] = [name for name, network in there.items() if network is not None]
     if started:
-        return []
-    if _has_idinvert(model):
-        return ["idinvert"]
-    names = by_networks(model)
-    return [names[0] if names else "w-encoder"]
+        return refining[:1]
+    names = ("idinvert",) if _has_idinvert(model) else by_networks(model)
+    return _split(names[0]) if names else refining[:1] or ["w-encoder"]
 
 
 def _begin(
@@ -277,14 +301,16 @@ def _begin(
     return _encoder(model, encoder_name), encoder_name, made, parts[1:] if first in _ENCODERS else parts
 
 
+def _encoders(model: Model) -> dict[str, nn.Module | None]:
+    return {"w-encoder": model.encoder, "e4e": model.e4e, "psp": model.psp, "idinvert": model.idinvert}
+
+
 def _encoder(model: Model, name: str) -> Start:
-    encoders: dict[str, nn.Module | None] = {"w-encoder": model.encoder, "e4e": model.e4e, "psp": model.psp}
-    encoders["idinvert"] = model.idinvert
-    found = encoders[name]
+    found = _encoders(model)[name]
     if found is not None:
         return found
     if name == "w-encoder":
-        others = [other for other in ("e4e", "psp") if encoders[other] is not None]
+        others = [other for other in ("e4e", "psp") if _encoders(model)[other] is not None]
         raise MethodError(
             "this model has no encoder to start from. Convert its file again with one: hyperstyle convert FILE "
             "--encoder W_ENCODER.pt --out FOLDER. Or pass start=..., "

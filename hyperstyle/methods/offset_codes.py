@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -64,7 +65,7 @@ class OffsetCodeTuner:
             )
         network, count = model.hypernetwork, self.steps if steps is None else steps
         check_whole("steps", count)
-        if self.rate <= 0:
+        if not 0 < self.rate < math.inf:
             raise ConfigError(f"rate={self.rate}: expected a positive one.")
         loss = beside_l2(self.loss or perceptual_loss(model))
 
@@ -105,7 +106,7 @@ def _codes(codes: OffsetCodes) -> Mapping[str, Tensor]:
 def _first(network: Hypernetwork, crops: Tensor, inversion: Inversion) -> tuple[OffsetCodes, dict[str, Tensor]]:
     """The codes to begin with, and the root mean square of each layer's code: that of a prediction where it is zero."""
     own = inversion.offset_codes
-    if own is not None and own.coded:
+    if own is not None and own.coded and all(code.any() for code in _codes(own).values()):
         return own, _scales(own)
     predicted = network(crops, inversion.model.domain.seen(draw(inversion)))
     if predicted.terms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -141,7 +142,7 @@ def optimize_offsets(
             of pictures, or a loss, number of steps or rate that cannot be used.
     """
     specs = [generator.layer(name) for name in layers]
-    if not specs or rate <= 0:
+    if not specs or not 0 < rate < math.inf:
         raise ConfigError(
             f"offsets of {len(specs)} layers at rate {rate}: expected at least 1 layer and a positive rate."
         )

@@ -80,7 +80,8 @@ class Projection:
     def __post_init__(self) -> None:
         check_whole("steps", self.steps)
         check_whole("seed", self.seed, MOST_SEED)
-        if self.rate <= 0 or self.samples < 1:
+        check_whole("samples", self.samples)
+        if not 0 < self.rate < math.inf or self.samples < 1:
             raise ConfigError(
                 f"a projection of {self.steps} steps at rate {self.rate} from {self.samples} samples: expected a "
                 "positive rate and at least 1 sample."
@@ -186,18 +187,26 @@ def measured(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> Tenso
 
     Raises:
         ImageError: target and reconstruction differ in shape, or are no pictures [B,3,h,w].
-        ConfigError: the loss is not one finite number per picture.
+        ConfigError: the loss is not one finite number per picture, or has no gradient.
     """
     if image.shape != target.shape or target.ndim != 4:
         raise ImageError(
             f"a target of shape {tuple(target.shape)} and a reconstruction of shape {tuple(image.shape)}: expected the "
             "same [B, 3, h, w]. Pass a to_input that brings the reconstruction to the size of the target."
         )
-    return finite(loss(image, target), len(target), step)
+    losses = finite(loss(image, target), len(target), step)
+    if not losses.requires_grad:
+        raise ConfigError(
+            "no gradient flows from the loss to the picture. Compute it with PyTorch, outside torch.no_grad() and "
+            "torch.inference_mode()."
+        )
+    return losses
 
 
 def finite(losses: Tensor, batch: int, step: int) -> Tensor:
     """The losses [B] of a step. Raises ConfigError where they are not one finite number per picture."""
+    if not isinstance(losses, Tensor):
+        raise ConfigError(f"a loss of type {type(losses).__name__}: expected one number per picture, [{batch}].")
     if tuple(losses.shape) != (batch,):
         raise ConfigError(f"a loss of shape {tuple(losses.shape)}: expected one number per picture, [{batch}].")
     if not torch.isfinite(losses).all():
@@ -254,7 +263,7 @@ def project(
         settings: None means `Projection()`.
         to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
         start: [B,L,D] or [B,D] codes to begin with in place of the mean code.
-        maps: noise maps [B,1,r,r] to begin with in place of random ones.
+        maps: noise maps [1 or B,1,r,r] to begin with in place of random ones.
         draw: (codes [B,L,D], noise maps or none) -> the generator's picture, where it is more than codes and noise.
         callback: called at every step, before the codes are changed.
 
@@ -279,9 +288,9 @@ def project(
 
     draw = draw or plain
     noises: list[Tensor] = []
-    if settings.optimise_noise:
-        first = [chance(*m.shape).repeat(batch, 1, 1, 1) for m in generator.noises.buffers()]
-        noises = [noise.detach().clone().requires_grad_() for noise in maps or first]
+    if settings.optimise_noise and (settings.steps or maps):  # 0 steps leave the generator's own
+        first = [chance(*m.shape) for m in generator.noises.buffers()]
+        noises = [m.detach().expand(batch, -1, -1, -1).clone().requires_grad_() for m in maps or first]
     variables = [w, *noises]
     optimizer = torch.optim.Adam(variables, lr=settings.rate)
     history: list[Tensor] = []
@@ -307,7 +316,8 @@ def project(
             with torch.no_grad():
                 for noise in noises:
                     noise -= noise.mean((2, 3), keepdim=True)
-                    noise *= noise.square().mean((2, 3), keepdim=True).rsqrt()
+                    mean_square = noise.square().mean((2, 3), keepdim=True)
+                    noise *= torch.where(mean_square > 0, mean_square, 1.0).rsqrt()  # a map without noise stays so
     found = w.detach().expand(-1, rows, -1).contiguous()
     losses = torch.stack(history, 1) if history else target.new_empty(batch, 0)
     return Projected(found, tuple(noise.detach() for noise in noises) if noises else None, losses)

@@ -58,7 +58,8 @@ class PivotalTuning:
     def __post_init__(self) -> None:
         check_whole("steps", self.steps)
         check_whole("seed", self.seed, MOST_SEED)
-        if self.rate <= 0 or self.locality_interval < 1:
+        check_whole("locality_interval", self.locality_interval)
+        if not 0 < self.rate < math.inf or self.locality_interval < 1:
             raise ConfigError(
                 f"pivotal tuning of {self.steps} steps at rate {self.rate}, locality every {self.locality_interval}: "
                 "expected a positive rate and an interval of at least 1."
@@ -197,10 +198,12 @@ class PivotalTuner:
         """Takes at most `steps` steps for each picture; the callback sees a `TuneStep` at each.
 
         Raises:
-            ConfigError: a negative number of steps, or a loss that cannot be used.
+            ConfigError: a negative number of steps, another number of crops, or a loss that cannot be used.
             MethodError, MissingDependencyError: no perceptual loss can be had, or a picture is too much for the memory.
             ImageError: crops that are not finite.
         """
+        if len(crop) != len(inversion):
+            raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} picture(s): expected one for each.")
         model = inversion.model
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
         if settings.threshold is None and (self.loss is not None or model.perceptual is not None):

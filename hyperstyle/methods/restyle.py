@@ -66,7 +66,7 @@ def restyle(
     if callback is not None:
         callback(RestyleStep(0, steps, w, image))
     for step in range(1, steps + 1):
-        w = w + encoder(crop, to_input(image))
+        w = w + encoder(crop, to_input(image).to(crop.dtype))
         image = generator(w)
         if callback is not None:
             callback(RestyleStep(step, steps, w, image))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,7 +15,7 @@ from hyperstyle.edits.clip import clip_loss
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion import Inversion
-from hyperstyle.methods.optimization import finite, held, ramped
+from hyperstyle.methods.optimization import check_whole, finite, held, ramped
 from hyperstyle.model import Model
 from hyperstyle.networks.similarity import Similarity
 from hyperstyle.synthesis import generators, lazy_offsets
@@ -158,10 +159,10 @@ def _check(text: str, space: str, steps: int, rate: float, l2: float, identity: 
         raise ConfigError(f"text={text!r}: expected what the picture should show, in words.")
     if space not in ("w", "styles"):
         raise ConfigError(f"space={space!r}: expected 'w' or 'styles'.")
-    if steps < 0 or not rate > 0 or not l2 >= 0 or not identity >= 0:
+    check_whole("steps", steps)
+    if not 0 < rate < math.inf or not 0 <= l2 < math.inf or not 0 <= identity < math.inf:
         raise ConfigError(
-            f"{steps} steps at rate {rate} with l2={l2}, identity={identity}: expected 0 or more steps, a positive "
-            "rate and weights of 0 or more."
+            f"a rate of {rate} with l2={l2}, identity={identity}: expected a positive rate and weights of 0 or more."
         )
 
 

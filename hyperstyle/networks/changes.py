@@ -18,7 +18,7 @@ Tuned = Mapping[str, Tensor]
 """Parameter name -> the value of one picture's own generator."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Changes:
     """Changes of a generator for each of B pictures; absent ones leave it as it is.
 
@@ -56,6 +56,25 @@ class Changes:
             tuple(function(t) for t in self.noise),
         )
 
+    def beside(self, others: Sequence[Changes], w: Tensor, generator: Generator) -> Changes:
+        """The same with nothing in place of what only others have, so that all can be joined by `cat`.
+
+        Nothing is no residuals, no parameters but the generator's own, and its own noise maps.
+
+        Args:
+            others: changes of other pictures.
+            w: [B,L,D], the codes of these pictures.
+            generator: of all of them.
+        """
+        residuals, tuned, noise = self.residuals, self.tuned, self.noise
+        if residuals is None and any(other.residuals is not None for other in others):
+            residuals = OffsetCodes.none(w)
+        if not tuned and any(other.tuned for other in others):
+            tuned = ({},) * len(w)
+        if not noise and any(other.noise for other in others):
+            noise = tuple(own.expand(len(w), -1, -1, -1) for own in generator.noises.buffers())
+        return Changes(residuals, tuned, noise)
+
     @staticmethod
     def cat(parts: Sequence[Changes]) -> Changes:
         """Pictures of all parts in one batch. Raises InversionError where they are changes of different kinds."""
@@ -80,11 +99,8 @@ class Changes:
             return (a, b)[int(t)]._filled(a, b, generator)
         mine, theirs = a._filled(a, b, generator), b._filled(a, b, generator)
         residuals = None
-        if a.residuals is not None and b.residuals is not None:
-            residuals = a.residuals * (1 - t) + b.residuals * t
-        elif a.residuals is not None or b.residuals is not None:
-            only, amount = (a.residuals, 1 - t) if b.residuals is None else (b.residuals, t)
-            residuals = None if only is None else only * amount
+        if mine.residuals is not None and theirs.residuals is not None:
+            residuals = mine.residuals * (1 - t) + theirs.residuals * t
         tuned = tuple(
             {name: torch.lerp(x[name], y[name], t) for name in x} for x, y in zip(mine.tuned, theirs.tuned, strict=True)
         )

@@ -13,7 +13,7 @@ from hyperstyle.errors import InversionError
 __all__ = ["OffsetCodes"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OffsetCodes:
     """A weighted sum of hypernetwork passes, kept as codes instead of dense offsets.
 
@@ -40,6 +40,11 @@ class OffsetCodes:
         """Dense offsets alone, layer -> [B,O,I,k,k], at least one layer."""
         first = next(iter(dense.values()))
         return cls({}, {}, first.new_zeros(first.shape[0], 1), dense)
+
+    @classmethod
+    def none(cls, w: Tensor) -> OffsetCodes:
+        """No offsets, for as many pictures as there are codes `w` [B,...]: zeros beside whatever they are joined to."""
+        return cls({}, {}, w.new_zeros(len(w), 1))
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -106,31 +111,47 @@ class OffsetCodes:
     @staticmethod
     def mixed(mine: OffsetCodes | None, theirs: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
         """`mine` with these layers as `theirs` has them. A layer without a code, and None, mean no offset."""
-        kept = None if mine is None else mine.only([name for name in mine.layers if name not in layers])
-        taken = None if theirs is None else theirs.only(layers)
+        kept = None if mine is None else mine._seen().only([name for name in mine.layers if name not in layers])
+        taken = None if theirs is None else theirs._seen().only(layers)
         parts = [part for part in (kept, taken) if part is not None and part.layers]
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else parts[0].update(parts[1])
 
+    def _seen(self) -> OffsetCodes:
+        """Without codes that make no offset in any picture: zeros of no pass."""
+        seen = self.weights.any() or any(code.any() for code in self.sums.values())
+        return self if seen else OffsetCodes({}, {}, self.weights[:, :1], self.dense)
+
     @staticmethod
     def cat(parts: Sequence[OffsetCodes]) -> OffsetCodes:
-        """Pictures of all parts in one batch."""
-        first = parts[0]
-        for part in parts[1:]:
-            first._check(part)
-            if part.dense.keys() != first.dense.keys():
-                raise InversionError("pictures with dense offsets of different layers cannot be one batch.")
+        """Pictures of all parts in one batch. What only some parts have, codes or dense offsets, is zero in the others.
+
+        Raises:
+            InversionError: parts that have codes, for different layers.
+        """
+        coded = [part for part in parts if part.coded]
+        for part in coded[1:]:
+            coded[0]._check(part)
         width = max(p.weights.shape[1] for p in parts)
 
         def pad(t: Tensor) -> Tensor:  # fewer passes: weight 0
             return torch.nn.functional.pad(t, (0, 0) * (t.ndim - 2) + (0, width - t.shape[1]))
 
+        def joined(groups: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+            made = {}
+            for name, like in {n: t for group in groups for n, t in group.items()}.items():
+                shapes = [group[name].shape[1:] for group in groups if name in group]
+                shape = [max(sizes) for sizes in zip(*shapes, strict=True)]  # equal taps may be stored once
+                rows = [group.get(name, like.new_zeros(())) for group in groups]
+                made[name] = torch.cat([t.expand(len(p), *shape) for t, p in zip(rows, parts, strict=True)])
+            return made
+
         return OffsetCodes(
-            {n: torch.cat([p.sums[n] for p in parts]) for n in first.sums},
-            {n: torch.cat([pad(p.terms[n]) for p in parts]) for n in first.terms},
+            joined([p.sums for p in parts]),
+            joined([{n: pad(t) for n, t in p.terms.items()} for p in parts]),
             torch.cat([pad(p.weights) for p in parts]),
-            {n: torch.cat([p.dense[n] for p in parts]) for n in first.dense},
+            joined([p.dense for p in parts]),
         )
 
     def expanded(self, offsets: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -140,8 +161,9 @@ class OffsetCodes:
     def _check(self, other: OffsetCodes) -> None:
         if set(self.sums) != set(other.sums) or set(self.terms) != set(other.terms):
             raise InversionError(
-                "offset codes of different layers cannot be combined: "
-                f"{len(self.coded)} layers here, {len(other.coded)} there."
+                f"offset codes for different layers cannot be combined, {len(self.coded)} here and {len(other.coded)} "
+                "there: in a layer that one side lacks, no code stands for no offset. Combine inversions whose codes "
+                "are for the same layers."
             )
 
 

@@ -6,14 +6,17 @@ Attribute names follow the widely used PyTorch port (`g_ema` files), so that its
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
+from hyperstyle.networks.fast_synthesis import Block, Folded, draw_block, fold
 from hyperstyle.networks.generator_config import GeneratorConfig, LayerSpec, layer_table
+from hyperstyle.networks.lazy import of_picture
 from hyperstyle.networks.ops import (
     EqualLinear,
     Modulation,
@@ -84,6 +87,20 @@ class _ModulatedConv(nn.Module):
             modulation=modulation,
         )
 
+    def folded(self, style: Tensor, change: _Change, bias: Tensor, noise: Tensor | None) -> Folded:
+        """For one picture: style [I], offset and residual [1,O,I,k,k] or fewer axes."""
+        offset, residual = (t[0] if t is not None and t.ndim == 5 else t for t in change)
+        return fold(
+            self.weight[0],
+            style,
+            bias,
+            offset=offset,
+            residual=residual,
+            noise=noise,
+            torgb=self.spec.torgb,
+            up=self.spec.up,
+        )
+
 
 class _NoiseStrength(nn.Module):
     def __init__(self) -> None:
@@ -117,6 +134,10 @@ class _StyledConv(nn.Module):
             x = x.add_(noise) if in_place else x + noise
         return bias_activation(x, self.activate.bias, in_place=in_place)
 
+    def folded(self, style: Tensor, change: _Change, noise: Tensor | None) -> Folded:
+        noise = None if noise is None else self.noise.weight * noise
+        return self.conv.folded(style, change, self.activate.bias, noise)
+
 
 class _ToRGB(nn.Module):
     """1x1 modulated convolution to colours, added to the upsampled picture so far."""
@@ -133,6 +154,9 @@ class _ToRGB(nn.Module):
     ) -> Tensor:
         x = self.conv(x, style, change, modulation) + self.bias
         return x if image is None else x + upsample(image, self.upsample.kernel)
+
+    def folded(self, style: Tensor, change: _Change, noise: Tensor | None) -> Folded:
+        return self.conv.folded(style, change, self.bias.flatten(), noise)
 
 
 class StoredNoise(nn.Module):
@@ -203,11 +227,16 @@ class Generator(nn.Module):
             raise TypeError("a generator block holds a modulated convolution")
         return conv
 
-    def _block(self, spec: LayerSpec) -> nn.Module:
+    def _block(self, spec: LayerSpec) -> Any:
         if spec.index < 2:
             return self.to_rgb1 if spec.torgb else self.conv1
         block, place = divmod(spec.index - 2, 3)
         return self.to_rgbs[block] if place == 2 else self.convs[2 * block + place]
+
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The module of each layer, in the official order."""
+        return tuple(self._block(spec) for spec in self.layers)
 
     def parameters_of(self, name: str | int) -> tuple[str, ...]:
         """Names of the parameters of a layer: weight, affine map, bias and strength of noise."""
@@ -260,7 +289,7 @@ class Generator(nn.Module):
         *,
         noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
-        modulation: Modulation = "weights",
+        modulation: Modulation | None = None,
         residuals: Offsets | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
@@ -272,7 +301,9 @@ class Generator(nn.Module):
             noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
                 each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
             random: source of the fresh noise.
-            modulation: see `ops.modulated_conv`.
+            modulation: "weights" and "activations": see `ops.modulated_conv`. "folded" is the fastest on a CPU, see
+                `fast_synthesis`: one picture after the other, without gradients, colours in float32 or wider. None is
+                "folded" on a CPU where no gradients are recorded, else "weights".
             residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
 
         Raises:
@@ -281,6 +312,13 @@ class Generator(nn.Module):
         """
         offsets, residuals = offsets or {}, residuals or {}
         batch = self._check(styles, {*offsets, *residuals}, noise)
+        if modulation is None:
+            folds = styles[self.layers[0].name].device.type == "cpu" and not torch.is_grad_enabled()
+            modulation = "folded" if folds else "weights"
+        if modulation == "folded":
+            count = sum(not s.torgb for s in self.layers)
+            maps = [self._noise(noise, i, batch, random) for i in range(count)]
+            return torch.cat([self._picture(i, styles, (offsets, residuals), maps) for i in range(batch)])
         x = self.input.input.expand(batch, -1, -1, -1)
         image: Tensor | None = None
         noise_index = 0
@@ -296,6 +334,29 @@ class Generator(nn.Module):
             raise TypeError("a generator has at least one toRGB layer")
         return image
 
+    @torch.no_grad()
+    def _picture(
+        self, i: int, styles: Mapping[str, Tensor], changes: tuple[Offsets, Offsets], noise: Sequence[Tensor | None]
+    ) -> Tensor:
+        """Picture i of a batch [1,3,size,size], resolution by resolution."""
+        offsets, residuals = (of_picture(change, i) for change in changes)
+        maps: Iterator[Tensor | None] = (None if n is None else n[i : i + 1] if len(n) > 1 else n for n in noise)
+        x: Tensor = self.input.input
+        image: Tensor | None = None
+        for size, group in groupby(self.layers, lambda spec: spec.resolution):
+            specs = list(group)
+            parts = []
+            for spec in specs:
+                change = self._offset(spec, offsets, 1), self._offset(spec, residuals, 1)
+                map_ = None if spec.torgb else next(maps)
+                parts.append(self._block(spec).folded(styles[spec.name][i], change, map_))
+            up, blur = (parts[0], self._conv(specs[0]).blur.kernel) if specs[0].up else (None, None)
+            x, colours = draw_block(x, Block(up, parts[-2], parts[-1], blur), keep=size < self.config.size)
+            image = colours if image is None else colours + upsample(image, self._block(specs[-1]).upsample.kernel)
+        if image is None:
+            raise TypeError("a generator has at least one toRGB layer")
+        return image
+
     def forward(
         self,
         w: Tensor,
@@ -303,7 +364,7 @@ class Generator(nn.Module):
         *,
         noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
-        modulation: Modulation = "weights",
+        modulation: Modulation | None = None,
         residuals: Offsets | None = None,
     ) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""

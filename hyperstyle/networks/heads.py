@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,10 +32,29 @@ class SharedExpander(nn.Module):
 
     def forward(self, code: Tensor, count: Tensor) -> Tensor:
         """Summed code [B,C] of `count` [B] passes -> [B,C,C,3,3]; both biases count once per pass."""
-        rows = code @ self.w2 + count[:, None] * self.b2
-        rows = rows.view(-1, self.width, self.width)  # [B,O,C]
-        delta = rows @ self.w1 + count[:, None, None] * self.b1  # [B,O,I*9]
+        return self.delta(self.rows(code, count), count)
+
+    def rows(self, code: Tensor, count: Tensor) -> Tensor:
+        """[B,C] -> [B,C,C], a row for each output channel; reads nearly all of the map's weights."""
+        bias = (count[:, None] * self.b2).view(-1, self.width, self.width)
+        if _in_parts(code):
+            matrices = self.w2.view(self.width, self.width, self.width).transpose(0, 1)  # [O,C,C]
+            return torch.bmm(code.expand(self.width, -1, -1), matrices).transpose(0, 1) + bias
+        return (code @ self.w2).view_as(bias) + bias
+
+    def delta(self, rows: Tensor, count: Tensor) -> Tensor:
+        """[B,C,C] -> Δ [B,C,C,3,3]."""
+        bias = (count[:, None] * self.b1)[:, None]
+        delta = torch.baddbmm(bias, rows, self.w1.expand(len(rows), -1, -1))  # [B,O,I*9]
         return delta.view(-1, self.width, self.width, 3, 3)
+
+
+def _in_parts(code: Tensor) -> bool:
+    """Whether codes [B,C] are multiplied with a large matrix as with many smaller ones, one for each output channel.
+
+    On CPUs a single product with so few rows uses one thread and a part of what the memory gives; many are shared out.
+    """
+    return code.device.type == "cpu" and code.dtype == torch.float32
 
 
 def _strided(channels: list[int], strides: list[int]) -> nn.Sequential:
@@ -79,7 +99,13 @@ class Head(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define expand()")
 
     def _affine(self, weight: Tensor, bias: Tensor, code: Tensor, count: Tensor) -> Tensor:
-        return code @ weight.flatten(1).T + count[:, None] * bias
+        weight = weight.flatten(1)
+        if _in_parts(code):
+            matrices = weight.view(self.spec.channels_out, -1, code.shape[1])
+            delta = torch.bmm(matrices, code.T.expand(len(matrices), -1, -1)).permute(2, 0, 1).flatten(1).contiguous()
+        else:
+            delta = code @ weight.T
+        return delta + count[:, None] * bias
 
 
 class SharedHead(Head):

@@ -125,23 +125,35 @@ class Hypernetwork(nn.Module):
         Raises:
             ConfigError: a size other than `config.input_size`.
         """
+        return self.codes(self.features(self.joined(crop, reconstruction)))
+
+    def joined(self, crop: Tensor, reconstruction: Tensor) -> Tensor:
+        """What the trunk is given [B,6,h,w]. Raises ConfigError for a size other than `config.input_size`."""
         if crop.shape != reconstruction.shape or tuple(crop.shape[1:]) != (3, *self.config.input_size):
             raise ConfigError(
                 f"hypernetwork given crop {tuple(crop.shape)} and reconstruction {tuple(reconstruction.shape)}: "
                 f"expected both [B, 3, {', '.join(map(str, self.config.input_size))}]."
             )
         second = 3.0 * (crop - reconstruction) if self.config.residual_input else reconstruction
-        features = self.body(self.relu(self.bn1(self.conv1(torch.cat([crop, second], 1)))))
+        return torch.cat([crop, second], 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The trunk: [B,6,h,w] -> [B,F,h',w']."""
+        out: Tensor = self.body(self.relu(self.bn1(self.conv1(x))))
+        return out
+
+    def codes(self, features: Tensor) -> OffsetCodes:
+        """Features of the trunk -> the offset codes of this pass."""
         sums: dict[str, Tensor] = {}
         terms: dict[str, Tensor] = {}
         for spec in self.layers:
-            head = self._block(spec)
+            head = self.head(spec)
             code = head.code(features)  # [B,C]
             if head.affine:
                 sums[spec.name] = code
             else:
                 terms[spec.name] = code[:, None]
-        return OffsetCodes(sums, terms, crop.new_ones(crop.shape[0], 1))
+        return OffsetCodes(sums, terms, features.new_ones(len(features), 1))
 
     def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Offset codes -> dense offsets Δ, layer name -> [B,O,I,k,k] (or [B,O,I,1,1] where all taps are equal).
@@ -160,7 +172,7 @@ class Hypernetwork(nn.Module):
             codes = codes.only(list(layers))
         result: dict[str, Tensor] = {}
         for spec in self.layers:
-            head = self._block(spec)
+            head = self.head(spec)
             if spec.name in codes.sums:
                 result[spec.name] = head.expand(codes.sums[spec.name], codes.count, self.shared_weight_hypernet)
             elif spec.name in codes.terms:
@@ -175,7 +187,8 @@ class Hypernetwork(nn.Module):
                 ).sum(0)
         return codes.expanded(result)
 
-    def _block(self, spec: LayerSpec) -> Head:
+    def head(self, spec: LayerSpec) -> Head:
+        """The head of a tuned layer."""
         head = self.refinement_blocks[str(spec.index)]
         if not isinstance(head, Head):
             raise TypeError("a refinement block is a Head")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyperstyle.networks.codes import OffsetCodes
 
-__all__ = ["Expander", "LazyOffsets"]
+__all__ = ["Expander", "LazyOffsets", "of_picture"]
 
 
 class Expander(Protocol):
@@ -46,3 +46,14 @@ class LazyOffsets(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.codes.layers)
+
+    def picture(self, i: int) -> LazyOffsets:
+        """The offsets of one picture, of shapes [1,...]."""
+        return LazyOffsets(self.hypernetwork, self.codes.apply(lambda t: t[i : i + 1]))
+
+
+def of_picture(offsets: Mapping[str, Tensor], i: int) -> Mapping[str, Tensor]:
+    """Of offsets that broadcast to [B,O,I,k,k] those of one picture, to [1,O,I,k,k]; nothing is made or copied."""
+    if isinstance(offsets, LazyOffsets):
+        return offsets.picture(i)
+    return {name: t[i : i + 1] if t.ndim == 5 and len(t) > 1 else t for name, t in offsets.items()}

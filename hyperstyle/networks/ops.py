@@ -20,11 +20,7 @@ __all__ = [
     "upsample",
 ]
 
-Modulation = Literal["weights", "activations"]
-
-_LARGE = 1 << 16  # positions of a map: from 257 px on, what convolutions copy is what fills the memory
-_BLOCK = 1 << 20  # values of large maps that are filtered at once: few enough for the processor's cache
-_ROWS = 64  # rows of large maps that are convolved at once
+Modulation = Literal["weights", "activations", "folded"]
 
 
 def normal(*shape: int, scale: float = 1.0) -> Tensor:
@@ -60,32 +56,9 @@ def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple
         grid = x.new_zeros(batch, channels, height, up, width, up)
         grid[:, :, :, 0, :, 0] = x
         x = grid.reshape(batch, channels, height * up, width * up)
-    if down == 1 and _without_copies(x):
-        return _sum_of_shifts(x, kernel, pad)
     x = F.pad(x, (pad[0], pad[1], pad[0], pad[1]))
     weight = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, -1, -1)  # [C,1,k,k]
     return F.conv2d(x, weight, stride=down, groups=channels)
-
-
-def _without_copies(x: Tensor) -> bool:
-    """Whether maps are so large that the copies which convolutions make of them matter, and none is for gradients."""
-    wide = x.element_size() >= 4  # half precision would round each of the sums
-    return x.device.type == "cpu" and wide and x.shape[2] * x.shape[3] > _LARGE and not torch.is_grad_enabled()
-
-
-def _sum_of_shifts(x: Tensor, kernel: Tensor, pad: tuple[int, int]) -> Tensor:
-    """The filter tap by tap, a few maps at a time: nothing as large as `x` is made but the result."""
-    batch, channels, height, width = x.shape
-    height_out, width_out = (n + sum(pad) - len(kernel) + 1 for n in (height, width))
-    out = x.new_zeros(batch * channels, height_out, width_out)
-    taps = kernel.flip(0, 1).tolist()
-    count = max(1, _BLOCK // (height * width))
-    for maps, sums in zip(torch.split(x.reshape(-1, height, width), count), torch.split(out, count), strict=True):
-        padded = F.pad(maps, (pad[0], pad[1], pad[0], pad[1]))
-        for i, row in enumerate(taps):
-            for j, tap in enumerate(row):
-                sums.add_(padded[:, i : i + height_out, j : j + width_out], alpha=tap)
-    return out.view(batch, channels, height_out, width_out)
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
@@ -238,23 +211,8 @@ def _modulated_by_activations(
 def _convolve(x: Tensor, weight: Tensor, groups: int, up: bool) -> Tensor:
     """Grouped convolution with padding k // 2, or the transposed one with stride 2 that gives 2H + 1."""
     if not up:
-        half = weight.shape[-1] // 2
-        if _without_copies(x):
-            return _in_strips(x, weight, half, groups)
-        return F.conv2d(x, weight, padding=half, groups=groups)
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
     # conv_transpose2d wants [groups * I, O, k, k]
     size_out, size_in, k, _ = weight.shape
     weight = weight.reshape(groups, size_out // groups, size_in, k, k).transpose(1, 2).flatten(0, 1)
     return F.conv_transpose2d(x, weight, stride=2, groups=groups)
-
-
-def _in_strips(x: Tensor, weight: Tensor, half: int, groups: int) -> Tensor:
-    """The convolution with padding `half`, a few rows at a time, each with the `half` rows around it."""
-    height = x.shape[2]
-    out = x.new_empty(x.shape[0], weight.shape[0], *x.shape[2:])
-    for top in range(0, height, _ROWS):
-        end = min(top + _ROWS, height)
-        first, last = max(0, top - half), min(end + half, height)
-        strip = F.conv2d(x[:, :, first:last], weight, padding=half, groups=groups)
-        out[:, :, top:end] = strip[:, :, top - first : end - first]
-    return out

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import InversionError
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator, LayerSpec
@@ -43,21 +42,23 @@ class State:
         return State(pick(self.w), codes, styles, self.changes.take(index))
 
     @staticmethod
-    def cat(parts: Sequence[State]) -> State:
-        """Pictures of all parts in one batch. Raises InversionError where some of them only have offsets or changes."""
-        codes = [part.codes for part in parts if part.codes is not None]
-        if len(codes) not in (0, len(parts)):
-            raise InversionError("pictures with offsets and pictures without cannot be one batch.")
+    def cat(parts: Sequence[State], generator: Generator) -> State:
+        """Pictures of all parts, which are of this generator, in one batch; absent offsets and changes are none.
+
+        Raises:
+            InversionError: offset codes for different layers.
+        """
+        changes = [part.changes for part in parts]
         styled = {name: change for part in parts for name, change in part.style_offsets.items()}
         none = {name: change[:1] * 0 for name, change in styled.items()}
         return State(
             torch.cat([part.w for part in parts]),
-            OffsetCodes.cat(codes) if codes else None,
+            OffsetCodes.cat([p._offsets for p in parts]) if any(p.codes is not None for p in parts) else None,
             {
                 name: torch.cat([p.style_offsets.get(name, zero.expand(len(p.w), -1)) for p in parts])
                 for name, zero in none.items()
             },
-            Changes.cat([part.changes for part in parts]),
+            Changes.cat([p.changes.beside(changes, p.w, generator) for p in parts]),
         )
 
     @staticmethod
@@ -65,14 +66,12 @@ class State:
         """`n` pictures from single `a` to single `b`, both ends included; all that makes them moves together.
 
         Raises:
-            InversionError: offsets on one side only.
+            InversionError: offset codes for different layers.
         """
-        if (a.codes is None) != (b.codes is None):
-            raise InversionError("one inversion has offsets and the other has none. Use .initial of both, or neither.")
         ticks = torch.linspace(0, 1, n).tolist()
         codes = None
-        if a.codes is not None and b.codes is not None:
-            codes = OffsetCodes.cat([a.codes * (1 - t) + b.codes * t for t in ticks])
+        if a.codes is not None or b.codes is not None:
+            codes = OffsetCodes.cat([a._offsets * (1 - t) + b._offsets * t for t in ticks])
         styles = {
             name: torch.cat([(1 - t) * a._style(name, generator) + t * b._style(name, generator) for t in ticks])
             for name in {**a.style_offsets, **b.style_offsets}
@@ -90,6 +89,11 @@ class State:
         styles |= {n: v for n, v in b.style_offsets.items() if n in names}
         codes = OffsetCodes.mixed(a.codes, b.codes, names)
         return State(w, codes, styles, Changes.mixed(a.changes, b.changes, names, generator))
+
+    @property
+    def _offsets(self) -> OffsetCodes:
+        """The offset codes, or such as make no offsets."""
+        return OffsetCodes.none(self.w) if self.codes is None else self.codes
 
     def _style(self, name: str, generator: Generator) -> Tensor:
         """[B,I] what is added to the style of this layer, zeros where nothing is."""

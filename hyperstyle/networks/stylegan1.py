@@ -177,7 +177,7 @@ class StyleGan1(Generator):
         *,
         noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
-        modulation: Modulation = "weights",
+        modulation: Modulation | None = None,
         residuals: Offsets | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size] in [-1, 1]; arguments as of `Generator.synthesize`.

@@ -1,7 +1,9 @@
 """Several processes that train one network (`torchrun`): each takes a share of every batch, gradients are averaged.
 
-What DistributedDataParallel does after each backward call is done here once for each step: a step of HyperStyle has
-several backward calls, whose gradients add up, and networks are called by other methods than `forward`.
+DistributedDataParallel, which averages in every backward call, gives the same gradients of a hypernetwork, at T times
+the traffic unless each of T passes is told whether it is the last one; but not those of R1, whose penalty leaves the
+last bias of a discriminator without a gradient: with PyTorch 2.15 the next call raises, with `find_unused_parameters`
+too, and with `static_graph` the gradients stay those of one process. So it is done here for all, once for each step.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ __all__ = [
     "average_gradients",
     "gathered",
     "join",
+    "joined",
     "local_rank",
     "on_first",
     "rank",
@@ -114,6 +117,14 @@ def gathered(part: Tensor) -> Tensor:
     parts = [torch.empty_like(part) for _ in range(world())]
     dist.all_gather(parts, part.contiguous())
     return torch.cat(parts)
+
+
+def joined(mine: Mapping[str, str]) -> dict[str, str]:
+    """What each process knows, by name, as all know it together."""
+    parts: list[Mapping[str, str]] = [mine] * world()
+    if world() > 1:
+        dist.all_gather_object(parts, dict(mine))
+    return {name: text for part in parts for name, text in part.items()}
 
 
 def on_first(action: Callable[[], None]) -> None:

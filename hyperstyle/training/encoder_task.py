@@ -1,8 +1,12 @@
-"""Training an encoder, into W or into W+: pSp (Richardson et al., CVPR 2021), e4e (Tov et al., SIGGRAPH 2021)."""
+"""Training an encoder, into W or into W+.
+
+pSp (Richardson et al., CVPR 2021), e4e (Tov et al., SIGGRAPH 2021), and both in the passes of ReStyle (Alaluf et al.,
+ICCV 2021).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -15,6 +19,7 @@ from hyperstyle.metrics import l2
 from hyperstyle.model import Model
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
+from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.training.adversary import Adversary, picture_adversary
 from hyperstyle.training.distributed import gathered, rank
 from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool
@@ -45,24 +50,12 @@ class EncoderTask:
         generator, domain = self.base.generator, self.base.domain
         options.check_generator(generator.config.size)
         self.objective = Objective(options.loss, domain, perceptual=self.base.perceptual, device=device)
-        self.main = "encoder" if self.own.kind == "w" else self.own.kind
-        trunk = trunk_for("irse", domain.input_size)
-        rows, width = generator.config.rows, generator.config.latent_width
-        self.network: WEncoder | PyramidEncoder
-        if self.own.kind == "w":
-            # Where the trunk leaves few positions, they are kept: an average over them says too little.
-            pool: Literal["average", "flatten"] = "average" if trunk.norm == "batch" else "flatten"
-            self.network = WEncoder(WEncoderConfig(rows, width, domain.input_size, trunk, pool))
-        else:
-            config = PyramidEncoderConfig(
-                rows, width, domain.input_size, trunk=trunk, progressive=self.own.kind == "e4e"
-            )
-            self.network = PyramidEncoder(config)
-            if self.own.progressive_start is not None:
-                for block in list(self.network.styles)[1:]:  # no change of a row until it takes part
-                    nn.init.zeros_(block.get_parameter("linear.weight"))
+        self.progressive = self.own.kind.endswith("e4e")
+        self.main = {"w": "encoder", "psp": "psp", "e4e": "e4e"}.get(self.own.kind, "restyle")
+        width = generator.config.latent_width
+        self.network = _new_encoder(self.own, generator.config.rows, width, domain.input_size)
         self.network.to(device)
-        self.network.latent_avg.copy_(generator.latent_avg.expand(rows, -1))
+        self.network.latent_avg.copy_(generator.latent_avg.expand_as(self.network.latent_avg))
         begin_from(self.own.init, self.network, self.main, device)
         self.dtype: torch.dtype = getattr(torch, options.optim.precision)
         self._generate = compiled(generator, options.optim.compile)
@@ -93,43 +86,60 @@ class EncoderTask:
         if self.own.kind == "w":
             return 1
         rows, start = self.base.generator.config.rows, self.own.progressive_start
-        if self.own.kind == "psp" or start is None:
+        if start is None:
             return rows
         return 1 if step < start else min(rows, 2 + (step - start) // self.own.progressive_every)
 
-    def codes(self, crop: Tensor, rows: int) -> Tensor:
-        """Crops -> codes [B,L,D] of which only the first `rows` rows have a code of their own."""
-        with autocast(self.dtype, crop.device):
-            w = self._encode(crop).to(crop.dtype)
-        return torch.cat([w[:, :rows], w[:, :1].expand(-1, w.shape[1] - rows, -1)], 1)
-
     def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
-        """loss(G(E(x)), x), and what keeps codes near W (HyperStyle, Eq. 2; e4e, Section 4)."""
+        """loss(G(w), x), and what keeps codes near W (HyperStyle, Eq. 2; e4e, Section 4); ReStyle: after each pass."""
         rows = self.rows_at(step)
         adversary = self.adversary if self.adversary is not None and self.adversary.takes_part(step) else None
-        w = self.codes(crop, rows)
-        with autocast(self.dtype, crop.device):
-            image = self._generate(w, modulation="activations")
-        image = self.base.domain.seen(image).to(crop.dtype)
-        loss, figures = self.objective(image, crop)
-        if self.own.kind == "e4e" and rows > 1 and self.loss.delta > 0:
-            delta = delta_loss(w, rows - 1)
-            loss, figures["delta"] = loss + self.loss.delta * delta, delta.item()
-        if self.loss.w_mean > 0:
-            pull = w_mean_loss(w, self.base.generator.latent_avg)
-            loss, figures["w_mean"] = loss + self.loss.w_mean * pull, pull.item()
-        if self.latent is not None:
-            loss = loss + self.latent.judged(w[:, :rows])
-        if adversary is not None:
-            loss = loss + adversary.judged(image)
-        scale(loss).backward()  # type: ignore[no-untyped-call]
-        figures = {"loss": loss.item(), "rows": float(rows), **figures}
+        figures: dict[str, float] = {}
+        for w, image in self._passes(crop, rows):
+            loss, parts = self.objective(image, crop)
+            if self.progressive and rows > 1 and self.loss.delta > 0:
+                delta = delta_loss(w, rows - 1)
+                loss, parts["delta"] = loss + self.loss.delta * delta, delta.item()
+            if self.loss.w_mean > 0:
+                pull = w_mean_loss(w, self.base.generator.latent_avg)
+                loss, parts["w_mean"] = loss + self.loss.w_mean * pull, pull.item()
+            if self.latent is not None:
+                loss = loss + self.latent.judged(w[:, :rows])
+            if adversary is not None:
+                loss = loss + adversary.judged(image)
+            scale(loss).backward()  # type: ignore[no-untyped-call]
+            figures = {"loss": loss.item(), "rows": float(rows), **parts}  # of the last pass, in the end
         if self.latent is not None:
             real, made = self._pooled(w[:, :rows].detach(), step)
             figures |= {f"latent_{name}": value for name, value in self.latent.learn(real, made, scale).items()}
         if adversary is not None:
             figures |= adversary.learn(crop, image, scale)
         return figures
+
+    def _passes(self, crop: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Codes w [B,L,D], of which the first `rows` rows are their own, and G(w) as networks see it, after each pass.
+
+        W and W+ encoders have one pass. Those of ReStyle see the picture so far, at first that of the mean of W, and
+        add to its codes; gradients reach back to that pass alone (ReStyle, Section 3).
+        """
+        passes, w, seen = 1, crop.new_zeros(()), [crop]
+        if isinstance(self.network, RestyleEncoder):
+            passes, w = self.own.passes, self.network.latent_avg
+            with torch.no_grad():
+                seen = [crop, self._picture(w[None]).expand_as(crop)]
+        for _ in range(passes):
+            with autocast(self.dtype, crop.device):
+                change = self._encode(*seen).to(crop.dtype)
+            w = w + torch.cat([change[:, :rows], change[:, :1].expand(-1, change.shape[1] - rows, -1)], 1)
+            image = self._picture(w)
+            yield w, image
+            w, seen = w.detach(), [crop, image.detach()]
+
+    def _picture(self, w: Tensor) -> Tensor:
+        """G(w) [B,3,h,w] as networks see it."""
+        with autocast(self.dtype, w.device):
+            image = self._generate(w, modulation="activations")
+        return self.base.domain.seen(image).to(w.dtype)
 
     def _pooled(self, made: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Codes [B,D] of W and predicted ones, from now and before; every process has the pools of all."""
@@ -167,16 +177,38 @@ class EncoderTask:
 
     @torch.no_grad()
     def sample(self, crop: Tensor) -> dict[str, Tensor]:
-        """Crops and G(E(x))."""
-        with autocast(self.dtype, crop.device):
-            w = self.network(crop)
-            image = self.base.generator(w)
-        return {"picture": crop, "reconstruction": self.base.domain.seen(image).to(crop.dtype)}
+        """Crops and G(w); of several passes after the first one too."""
+        images = [image for _, image in self._passes(crop, self.base.generator.config.rows)]
+        before = {"first": images[0]} if len(images) > 1 else {}
+        return {"picture": crop, **before, "reconstruction": images[-1]}
 
     def model(self) -> Model:
         """The generator with this encoder; a W encoder comes without the networks that refined another one's codes."""
         if isinstance(self.network, WEncoder):
             return replace(self.base, encoder=self.network, hypernetwork=None, hyperinverter=None)
+        if isinstance(self.network, RestyleEncoder):
+            return replace(self.base, restyle=self.network)
         if self.main == "e4e":
             return replace(self.base, e4e=self.network)
         return replace(self.base, psp=self.network)
+
+
+def _new_encoder(
+    own: EncoderOptions, rows: int, width: int, input_size: tuple[int, int]
+) -> WEncoder | PyramidEncoder | RestyleEncoder:
+    """The network that the options name; rows that join later change nothing before."""
+    trunk = trunk_for(own.backbone, input_size)
+    if own.kind == "w":
+        # Where the trunk leaves few positions, they are kept: an average over them says too little.
+        pool: Literal["average", "flatten"] = "average" if trunk.norm == "batch" else "flatten"
+        return WEncoder(WEncoderConfig(rows, width, input_size, trunk, pool, own.backbone))
+    numbers = (rows, width, input_size, own.backbone, trunk, own.kind.endswith("e4e"))
+    network: PyramidEncoder | RestyleEncoder
+    if own.kind.startswith("restyle"):
+        network = RestyleEncoder(RestyleEncoderConfig(*numbers))
+    else:
+        network = PyramidEncoder(PyramidEncoderConfig(*numbers))
+    if own.progressive_start is not None:
+        for block in list(network.styles)[1:]:
+            nn.init.zeros_(block.get_parameter("linear.weight"))
+    return network

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperstyle.training.distributed import join, on_first, rank, world
+from hyperstyle.training.distributed import join, joined, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
 from hyperstyle.training.hyperstyle_task import HyperStyleTask
@@ -80,10 +80,13 @@ def train(task: Task, options: TrainOptions) -> Path:
     flip = options.data.flip if codes is None else 0.0
     on_first(lambda: open_run(folder, options))
     updates = Updates(task, optim)
+    unreadable: dict[str, str] = {}
 
     def step(i: int) -> Mapping[str, float]:
         batch = pictures.batch(i, optim.batch, optim.seed, flip, part=(rank(), world()))
         given = None if codes is None else codes(batch.indices).to(updates.device)
+        if (i + 1) % run.save_every == 0 or i + 1 == optim.steps:
+            unreadable.update(joined(pictures.failures))
         return updates.step(i, batch.images.to(updates.device), given)
 
     @torch.no_grad()
@@ -98,7 +101,7 @@ def train(task: Task, options: TrainOptions) -> Path:
         return {name: torch.cat(values).mean().item() for name, values in found.items()}
 
     def save(done: int) -> None:
-        list_failures(folder, pictures, held_out)
+        list_failures(folder, unreadable | dict(held_out.failures))
         with updates.as_written():
             model = task.model()
             record = {"task": options.task, "steps": done, "pictures": Path(options.data.train).name}

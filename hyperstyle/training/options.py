@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+_PASSES = 5  # of HyperStyle and ReStyle, in training and inference
 _INIT = "first weights: an ImageNet ResNet-34 or IR-SE-50 file, ORG/NAME/FILE on the Hub, or a model"
 TaskName = Literal["encoder", "hyperstyle", "hyperinverter"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
@@ -153,21 +154,32 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """An encoder for a generator: one code (w), or one for each row (psp; e4e, in stages)."""
+    """An encoder for a generator: one code (w), or one for each row (psp; e4e, in stages); ReStyle's, in passes."""
 
     generator: str = field(metadata={"doc": "generator: model folder, .pt (g_ema) or NVIDIA's .pkl"})
     domain: str | None = _option(None, "kind of pictures: faces, cars, wild, churches, avatars")
-    kind: Literal["w", "psp", "e4e"] = _option("w", "one code for all rows; one for each; one, and small changes")
+    kind: Literal["w", "psp", "e4e", "restyle-psp", "restyle-e4e"] = _option(
+        "w", "one code for all rows; one for each; one, and small changes; restyle: as psp or e4e, refined in passes"
+    )
+    backbone: Literal["irse", "resnet"] = _option(
+        "irse", "trunk: IR-SE-50; ResNet-34, as published for ReStyle but faces"
+    )
+    passes: int = _option(_PASSES, "ReStyle's passes per picture, each with a loss of its own", least=1)
     progressive_start: int | None = _option(None, "step at which e4e begins to add rows; all from the start", least=0)
     progressive_every: int = _option(2000, "steps from one row to the next", least=1)
     init: str | None = _option(None, _INIT)
 
     def __post_init__(self) -> None:
         _check_ranges(self)
-        if self.progressive_start is not None and self.kind != "e4e":
+        if self.progressive_start is not None and not self.kind.endswith("e4e"):
             raise ConfigError(
                 f"progressive_start is {self.progressive_start} and kind is {self.kind!r}: only e4e adds rows in "
-                "stages. Leave it out, or set kind to e4e."
+                "stages. Leave it out, or set kind to e4e or restyle-e4e."
+            )
+        if self.passes != _PASSES and not self.kind.startswith("restyle"):
+            raise ConfigError(
+                f"passes is {self.passes} and kind is {self.kind!r}: only ReStyle's encoders have several. Leave it "
+                "out, or set kind to restyle-psp or restyle-e4e."
             )
 
 
@@ -176,7 +188,7 @@ class HyperStyleOptions:
     """A hypernetwork for the generator and encoder of a model (HyperStyle, Section 3)."""
 
     encoder: str = field(metadata={"doc": "run or model folder with generator and encoder"})
-    passes: int = _option(5, "refinements per picture, each with a loss of its own", least=1)
+    passes: int = _option(_PASSES, "refinements per picture, each with a loss of its own", least=1)
     layers: Literal["published", "all", "medium-fine"] | tuple[str, ...] = _option(
         "published", "layers that are changed: published (all but toRGB), all, medium-fine, or names, by commas"
     )

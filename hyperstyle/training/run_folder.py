@@ -20,7 +20,6 @@ from hyperstyle.model import Model
 from hyperstyle.model_folder import write_model
 from hyperstyle.training.loop import newest_checkpoint
 from hyperstyle.training.options import TrainOptions, to_dict
-from hyperstyle.training.pictures import Pictures
 
 __all__ = ["Progress", "draw_sheet", "list_failures", "open_run", "write_result"]
 
@@ -86,9 +85,8 @@ def write_result(folder: Path, model: Model) -> Path:
     return path
 
 
-def list_failures(folder: Path, *sources: Pictures) -> None:
+def list_failures(folder: Path, failures: Mapping[str, str]) -> None:
     """Writes `unreadable.json`, name -> reason, where pictures could not be read."""
-    failures = {name: reason for source in sources for name, reason in source.failures.items()}
     if failures:
         write_json(folder / "unreadable.json", dict(sorted(failures.items())))
 

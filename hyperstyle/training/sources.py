@@ -55,9 +55,7 @@ def open_model(name: str, device: torch.device) -> Model:
     Raises:
         ModelNotFoundError: there is none. CheckpointError, ConfigError: its folder cannot be used.
     """
-    inside = Path(name) / "model"
-    folder = inside if (inside / "hyperstyle.json").is_file() else hub.resolve(name)
-    return _frozen(read_model(folder, device=device, dtype=torch.float32))
+    return _frozen(read_model(hub.resolve(name), device=device, dtype=torch.float32))
 
 
 def open_start(name: str, options: TrainOptions, device: torch.device) -> tuple[Model, WEncoder]:

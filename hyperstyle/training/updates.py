@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -92,13 +92,19 @@ class Updates:
 
     @contextmanager
     def as_written(self) -> Iterator[None]:
-        """The task with its networks in eval mode, and with the moving average where there is one."""
+        """The task with its networks in eval mode, and with the moving average where there is one.
+
+        Nothing is compiled for it: batches of other sizes would be compiled anew.
+        """
         modules: Mapping[str, nn.Module] = self.task.modules
+        # From PyTorch 2.6 on.
+        stance = getattr(torch.compiler, "set_stance", nullcontext) if self.options.compile else nullcontext
         for module in modules.values():
             module.eval()
         self._swap()
         try:
-            yield
+            with stance("force_eager"):
+                yield
         finally:
             self._swap()
             for module in modules.values():

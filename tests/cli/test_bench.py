@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hyperstyle.cli import main
-from hyperstyle.evaluation import loading, strip
+from hyperstyle.evaluation import loading, scaling, speed
+from hyperstyle.evaluation.cases import Case
 from hyperstyle.evaluation.loading import Loading, Spread
-from hyperstyle.evaluation.strip import StripCost
+from hyperstyle.evaluation.scaling import Cost, Scaling
+from hyperstyle.evaluation.speed_figures import Error, Memory, Pair, Rate, Speed
 
 FOUND = Loading(
     model="models/faces",
@@ -72,62 +76,156 @@ def test_what_cannot_be_measured_is_one_line(tiny_model_dir: Path, capsys: pytes
     assert capsys.readouterr().err == "hyperstyle: error: 0 repeats: expected 1 or more.\n"
 
 
-def test_the_strip_table_has_a_line_for_each_figure(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked: list[Any] = []
-    seconds = Spread(3.0, 2.0, 4.0)
-    found = StripCost(
-        size=512,
-        count=5,
-        strip=seconds,
-        singles=Spread(6.0, 5.0, 7.0),
-        cpu=(seconds, Spread(4.5, 4.0, 5.0)),
-        gain=2.0,
-        difference=(1e-5, 0.5),
-        built=1 << 30,
-        strip_peak=3 << 29,
-        singles_peak=None,
-        repeats=2,
-        machine={"cpu": "a fast one", "threads": 1},
-    )
+PAIR = Pair(
+    name="batch8",
+    dtype="float32",
+    pictures=8,
+    together=False,
+    ratio=Spread(3.0, 2.5, 3.5),
+    cpu_ratio=Spread(3.25, 3.0, 3.5),
+    fast=Spread(5.0, 4.5, 5.5),
+    plain=Spread(15.0, 14.0, 16.0),
+    fast_cpu=Spread(9.0, 9.0, 9.0),
+    plain_cpu=Spread(29.0, 29.0, 29.0),
+    gflops=222.0,
+    arithmetic_share=0.5,
+    memory_share=0.25,
+)
+MEASURED = Speed(
+    weights="random weights",
+    size=256,
+    steps=2,
+    batch=3,
+    repeats=2,
+    pairs=(PAIR,),
+    agreement={"image": 1e-5},
+    errors={"bfloat16": {"image": Error(0.25, 0.01, 40.0, None), "edit": Error(None, None, None, None)}},
+    memory=Memory(1 << 30, 3 << 29, 1 << 31),
+    rates=(Rate("float32", 8, 4.0, Spread(2.0, 2.0, 2.0), Spread(1.5, 1.5, 1.5)),),
+    ceilings={"float32": 444e9, "memory": 20e9},
+    missing={"bfloat16": "this processor has no bfloat16 instructions"},
+    machine={"cpu": "a fast one", "threads": 1},
+)
 
-    def measure(*args: Any, **kwargs: Any) -> StripCost:
-        asked.append((args, {**kwargs, "on_progress": None}))
+
+def found_by(monkeypatch: pytest.MonkeyPatch, found: Speed) -> list[Any]:
+    asked: list[Any] = []
+
+    def measure(case: Case, **kwargs: Any) -> Speed:
+        asked.append((case, {name: value for name, value in kwargs.items() if name != "on_progress"}))
         return found
 
-    monkeypatch.setattr(strip, "measure_strip", measure)
-    command = ["bench", "strip", "--size", "512", "--count", "5", "--repeat", "2", "--threads", "3", "--quiet"]
-    assert main(command) == 0
-    options = {"count": 5, "repeats": 2, "threads": 3, "device": "cpu", "on_progress": None}
-    assert asked == [((512,), options)]
+    monkeypatch.setattr(speed, "measure_speed", measure)
+    return asked
+
+
+def test_without_more_words_it_compares_the_library_with_the_plain_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = found_by(monkeypatch, MEASURED)
+    file = tmp_path / "speed.json"
+    assert main(["bench", "--quiet", "--json", str(file)]) == 0
+    assert asked == [(Case(1024, None, "cpu"), {})]
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown == [
-        "5 pictures of 512 px, published networks, random weights; medians of 2, smallest and largest",
-        "one call 3.00 (2.00 to 4.00) s, of processor time 3.00 (2.00 to 4.00) s",
-        "5 single calls 6.00 (5.00 to 7.00) s, of processor time 4.50 (4.00 to 5.00) s",
-        "single calls through one call 2.00, of processor time 1.50",
-        "largest difference of a value 1.0e-05, values vary by 0.50",
-        "peak memory of the networks alone 1.00 GiB",
-        "peak memory of one call 1.50 GiB",
-        "peak memory of single calls not known on this system",
+        "256 px, T=2, batch 3, random weights",
+        "seconds for each picture, medians of 2 pairs of runs, smallest and largest",
+        "library plain path times as fast by cpu GFLOP/s share",
+        "batch8 5.00 (4.50 to 5.50) 15.00 (14.00 to 16.00) 3.00 (2.50 to 3.50) 3.25 222 50%",
+        "batch8: the plain path one by one; 8 at once might not fit into memory",
+        "bfloat16: not measured, this processor has no bfloat16 instructions",
+        "largest difference in float32, image 1.0e-05",
+        "error of bfloat16, image at most 0.2500, mean 0.01000, PSNR in dB 40.0",
+        "error of bfloat16, edit not finite",
+        "peak memory in GiB 1.00 built, 1.50 library, 2.00 plain path; above the weights 0.50 of it",
+        "float32, batch 8 4.00 pictures/s, 2000.0 ms a batch, 1500.0 ms of it the networks",
+        "the most here, float32 444 GFLOP/s of a 3x3 convolution",
+        "the most here, memory 20 GB/s of copies",
         "machine: cpu a fast one, threads 1",
     ]
-    assert main([*command, "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == set(StripCost.__dataclass_fields__)
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert {name: report[name] for name in ("ratio_batch8", "ratio_float32", "agreement")} == {
+        "ratio_batch8": 3.0,
+        "ratio_float32": None,
+        "agreement": 1e-5,
+    }
+    assert report["memory_above_weights_ratio"] == 0.5
+
+
+def test_every_option_reaches_the_measuring(
+    monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = found_by(monkeypatch, MEASURED)
+    options = ["--steps", "3", "--batch", "2", "--repeat", "4", "--threads", "1", "--rows", "float32", "memory"]
+    assert main(["bench", "--quiet", "--model", str(tiny_model_dir), "--device", "cpu", *options]) == 0
+    given = {"steps": 3, "batch": 2, "repeats": 4, "threads": 1, "rows": ["float32", "memory"]}
+    assert asked == [(Case(1024, str(tiny_model_dir), "cpu"), given)]
+
+
+@pytest.mark.parametrize("difference", [2e-3, math.nan])
+def test_paths_that_do_not_agree_are_an_error_after_the_table(
+    difference: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found_by(monkeypatch, replace(MEASURED, agreement={"image": 1e-5, "strip": difference}))
+    assert main(["bench", "--quiet"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("256 px")
+    assert len(shown.err.splitlines()) == 1
+    assert f"broken on this machine: the strip differs from the plain path's by {difference:.1e}" in shown.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "100"], "a strip of 100 px: expected 256, 512 or 1024"),
-        (["--count", "1"], "1 pictures, 3 repeats, 1 threads: expected 2, 1 and 1, or more"),
+        (["--size", "100"], "a model of 100 px: expected 256, 512 or 1024"),
+        (["--size", "256", "--model", "avatars"], "--size 256 with --model avatars, which has its own"),
+        (["--model", "no/such/model/here"], "no/such/model/here"),
+        (["--device", "warp"], "device 'warp' is not known"),
+        (["--steps", "0"], "0 steps, batch 1, 3 repeats"),
+        (["--rows", "quick"], "nothing called 'quick' is measured"),
+        (["--json", "no/such/folder/x.json"], "the folder of 'no/such/folder/x.json' does not exist"),
+        (["--json", "."], "'.' is a folder: expected the name of a file"),
+        (["--steps", "0", "loading", "avatars"], "--steps stands before 'loading'"),
+        (["--size", "256", "scaling"], "--size stands before 'scaling', which has options of its own"),
+        (["scaling", "--plot", "plot.jpg"], "'plot.jpg' cannot be written: expected a name that ends in .png"),
+        (["scaling", "--model", "avatars", "--over", "size"], "'avatars' has one size"),
     ],
 )
-def test_a_strip_that_cannot_be_measured_is_one_line(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+def test_what_cannot_be_done_is_one_line_before_a_model_is_built(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert main(["bench", "strip", "--quiet", *arguments]) == 2
+    monkeypatch.setattr(Case, "build", lambda *_: pytest.fail("built"))
+    quiet = [] if "loading" in arguments else ["--quiet"]
+    assert main(["bench", *arguments, *quiet]) == 2
     shown = capsys.readouterr().err
     assert message in shown
     assert len(shown.splitlines()) == 1
+
+
+def test_scaling_prints_and_writes_what_it_found(
+    monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = Spread(1.0, 0.5, 2.0)
+    costs = (
+        Cost("steps", 5, "fast", seconds, seconds, 1 << 30, 1 << 29),
+        Cost("steps", 5, "plain", seconds, seconds, None, 1 << 29),
+    )
+    asked: list[Any] = []
+
+    def measure(*args: Any, **kwargs: Any) -> Scaling:
+        asked.append((args, {name: value for name, value in kwargs.items() if name != "on_progress"}))
+        return Scaling("random weights", 3, costs, {"threads": 1})
+
+    monkeypatch.setattr(scaling, "measure_scaling", measure)
+    command = ["bench", "scaling", "--quiet", "--size", "256", "--over", "steps", "size", "--plain", "--no-memory"]
+    assert main([*command, "--repeat", "2", "--json", "costs.json", "--plot", "costs.png"]) == 0
+    assert asked == [((Case(256), ["steps", "size"]), {"plain": True, "memory": False, "repeats": 2})]
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert shown == [
+        "random weights; seconds, medians of 3, smallest and largest; peak memory",
+        "steps 5 library 1.00 (0.50 to 2.00) s 1.00 GiB",
+        "steps 5 plain 1.00 (0.50 to 2.00) s",
+        "machine: threads 1",
+    ]
+    assert json.loads(Path("costs.json").read_text(encoding="utf-8"))["costs"][0]["peak"] == 1 << 30
+    assert Path("costs.png").read_bytes().startswith(b"\x89PNG")

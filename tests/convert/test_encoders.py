@@ -137,8 +137,13 @@ def test_a_map_block_that_is_too_short_is_refused(official: OfficialFiles) -> No
 def test_an_encoder_of_sketches_or_label_maps_is_refused_by_name(official: OfficialFiles, channels: int) -> None:
     content = official.encoder_content(official.pyramid()[1], "GradualStyleEncoder")
     content["state_dict"]["encoder.input_layer.0.weight"] = torch.zeros(4, channels, 3, 3)
-    with pytest.raises(CheckpointError, match=r"a pSp encoder of sketches or label maps.* is not converted"):
+    kind = r"hs\.pt is a pSp encoder of sketches or label maps instead of pictures in colour"
+    with pytest.raises(
+        CheckpointError, match=rf"{kind} \(encoder_type 'GradualStyleEncoder'\), which is not converted"
+    ):
         source(official, content)
+    with pytest.raises(CheckpointError, match=rf"{kind}, which is not converted"):
+        source(official, {**content, "opts": {}})
 
 
 def test_psp_without_a_pyramid_is_refused_by_name_and_psp_into_w_is_a_w_encoder(official: OfficialFiles) -> None:

@@ -225,5 +225,5 @@ def test_three_files_become_a_model_that_inverts(
 
 def test_an_encoder_without_its_generator_is_refused(published_encoder: State, tmp_path: Path) -> None:
     torch.save(published_encoder, tmp_path / "encoder.pth")
-    with pytest.raises(CheckpointError, match="encoder of IDInvert without a generator"):
+    with pytest.raises(CheckpointError, match="is an encoder of IDInvert without a generator"):
         convert(tmp_path / "encoder.pth", tmp_path / "model", domain="faces")

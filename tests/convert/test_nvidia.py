@@ -264,7 +264,7 @@ def test_a_pickle_without_the_averaged_generator_is_refused(write: Write, tmp_pa
     with pytest.raises(CheckpointError, match=r"holds entries 'training_set_kwargs', 'G', 'D': expected .*'G_ema'"):
         load_nvidia(write(nvidia_state(build()), key="G"))
     (tmp_path / "list.pkl").write_bytes(pickle.dumps([1]))
-    with pytest.raises(CheckpointError, match="holds list"):
+    with pytest.raises(CheckpointError, match="holds something of type list: expected a network"):
         load_nvidia(tmp_path / "list.pkl")
 
 

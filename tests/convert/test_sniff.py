@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from hyperstyle.convert.sniff import sniff
+from hyperstyle.convert.sniff import Kind, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def test_what_is_not_converted_is_refused_by_name_and_with_what_is(
         ({"epoch": 3, "net": {"w": ONE}}, "holds 'epoch', 'net': expected tensors under 'state_dict' or 'g_ema'"),
         ({"g": {"w": ONE}, "d": {"w": ONE}}, "holds 'g', 'd': .* Its 'g' alone is the generator in training"),
         ({"g_ema": {}}, "holds nothing under 'g_ema'"),
-        ({"g_ema": {"w": ONE, "n": 3}}, "holds 'n', a int under 'g_ema': expected tensors by name"),
-        ({"g_ema": {"w": ONE}, "latent_avg": [1.0]}, "'latent_avg' is a list, not a tensor"),
+        ({"g_ema": {"w": ONE, "n": 3}}, "holds 'n' of type int under 'g_ema': expected tensors by name"),
+        ({"g_ema": {"w": ONE}, "latent_avg": [1.0]}, "'latent_avg' is of type list: expected a tensor"),
     ],
 )
 def test_weights_that_are_not_where_they_are_expected_are_described(
@@ -109,6 +109,14 @@ def test_weights_that_are_not_where_they_are_expected_are_described(
 ) -> None:
     with pytest.raises(CheckpointError, match=rf"strange\.pt:? {message}"):
         sniff(official.save("strange.pt", content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("e4e", "an e4e encoder"), ("idinvert-encoder", "an encoder of IDInvert"), ("psp", "a pSp encoder")],
+)
+def test_families_are_spoken_of_with_their_articles(kind: Kind, words: str) -> None:
+    assert a_kind(kind) == words
 
 
 def test_a_tensor_that_belongs_to_no_part_is_named(official: OfficialFiles) -> None:

@@ -114,6 +114,30 @@ def test_pictures_are_joined_again(two: Inversion) -> None:
     assert joined.quality["l2"] == two.quality["l2"][::-1]
 
 
+def test_it_joins_and_leads_to_a_picture_whose_generator_is_as_it_was(
+    two: Inversion, able: HyperStyleInverter, crops: list[Tensor], tmp_path: Path
+) -> None:
+    plain = able.invert(crops[1], method="psp", align=False)
+    for parts in ([two, plain], [plain, two[1]]):
+        joined = Inversion.cat(parts)
+        same(joined.tensor, torch.cat([part.tensor for part in parts]))
+        same(joined[-1].tensor, parts[-1].tensor[-1:])
+        joined.save(tmp_path / "it.safetensors")
+        assert torch.equal(Inversion.load(tmp_path / "it.safetensors", able).tensor, joined.tensor)
+    for a, b in ((two[0], plain), (plain, two[0])):
+        way = a.interpolate(b, 3)
+        same(way.tensor[:1], a.tensor)
+        same(way.tensor[2:], b.tensor)
+
+
+def test_pictures_of_all_methods_are_one_batch(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    parts = [
+        able.invert(crops[0], method=m, steps=1, align=False) for m in ALONE if m not in ("w-encoder", "e4e", "psp")
+    ]
+    joined = Inversion.cat(parts)
+    same(joined.tensor, torch.cat([part.tensor for part in parts]))
+
+
 def test_it_is_pasted_back_into_its_photo(two: Inversion, able: HyperStyleInverter) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (70, 60, 3), dtype=np.uint8)
     photo = Image.fromarray(noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,8 +153,30 @@ def test_the_bar_and_the_callback_see_the_current_loss(
 def test_a_model_can_do_what_its_parts_allow(able: HyperStyleInverter) -> None:
     assert set(able.methods) == set(named.NAMES) - {"restyle-psp", "idinvert"}
     assert named.by_networks(able.model) == ("hyperstyle", "hyperinverter", "w-encoder", "e4e", "psp", "restyle-e4e")
-    bare = replace(able.model, encoder=None, hypernetwork=None)
-    assert set(named.available(bare)) == {"e4e", "psp", "restyle-e4e", "optimize-w", "optimize-w+", "pti"}
+    bare = replace(able.model, encoder=None, hypernetwork=None, hyperinverter=None)
+    always = {"optimize-w", "optimize-w+", "pti"}
+    assert set(named.available(bare)) == {"e4e", "psp", "restyle-e4e", "e4e+offsets", *always}
+
+
+@pytest.mark.parametrize(
+    ("lacks", "before"),
+    [((), "e4e"), (("e4e",), "psp"), (("e4e", "psp"), "restyle-e4e")],
+)
+def test_what_is_listed_without_a_w_encoder_begins_with_what_is_there(
+    able: HyperStyleInverter, crops: list[Tensor], lacks: tuple[str, ...], before: str
+) -> None:
+    model = lacking(able, encoder=None, **dict.fromkeys(lacks))
+    assert model.methods[:2] == (f"{before}+hyperstyle", f"{before}+hyperinverter")
+    assert {f"{before}+offsets", f"{before}+offset-codes"} < set(model.methods)
+    for method in model.methods:
+        steps = {name: 1 for name, _, _ in named.find(model.model, method).parts}
+        assert model.invert(crops[0], method=method, steps=steps, align=False).method == method
+    assert model.invert(crops[0], align=False).method == f"{before}+hyperstyle", "the best there is"
+    assert lacking(model, hypernetwork=None).invert(crops[0], align=False).method == f"{before}+hyperinverter"
+    blind = lacking(able, encoder=None, e4e=None, psp=None, restyle=None)
+    assert set(blind.methods) == {"optimize-w", "optimize-w+", "pti"}
+    with pytest.raises(MethodError, match="no encoder to start from"):
+        blind.invert(crops[0], align=False)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +243,7 @@ def test_a_seed_that_numpy_does_not_take_is_refused(able: HyperStyleInverter, se
 @pytest.mark.parametrize(
     ("start", "message"),
     [
-        (lambda crops: None, "start gave a NoneType"),
+        (lambda crops: None, "start gave something of type NoneType"),
         (lambda crops: torch.zeros(1, 16), r"codes of shape \(1, 16\).*\(2, 8, 16\) or \(2, 16\)"),
         (lambda crops: torch.zeros(len(crops), 1, 16), r"codes of shape \(2, 1, 16\)"),
         (lambda crops: torch.full((len(crops), 16), float("nan")), "finite codes"),
@@ -231,6 +254,36 @@ def test_a_start_of_ones_own_is_checked(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         able.invert(crops, start=start, align=False)
+
+
+def test_a_start_of_ones_own_may_work_on_the_crops_in_place(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    def start(crops: Tensor) -> Tensor:
+        return torch.zeros_like(crops.mul_(0.5).mean((1, 2, 3))[:, None].expand(-1, 16))
+
+    inversion = able.invert(crops, method="offsets", steps=0, start=start, align=False)
+    expected = able.invert(crops, method="w-encoder", align=False)
+    assert inversion.crop is not None
+    assert expected.crop is not None
+    assert torch.equal(inversion.crop, expected.crop)
+
+
+@pytest.mark.parametrize("method", ["w-encoder", "e4e+hyperstyle", ["psp", "offsets"]])
+def test_a_start_of_ones_own_beside_the_name_of_another_is_refused(able: HyperStyleInverter, method: Any) -> None:
+    with pytest.raises(
+        MethodError, match=r"start=.* and '(?:w-encoder|e4e|psp)', which is a start too: give one of them"
+    ):
+        named.find(able.model, method, start=lambda crops: torch.zeros(len(crops), 16))
+
+
+def test_an_inversion_keeps_its_codes_whatever_becomes_of_those_of_the_start(
+    able: HyperStyleInverter, crops: list[Tensor]
+) -> None:
+    codes = torch.ones(2, 8, 16, requires_grad=True)
+    inversion = able.invert(crops, method="offsets", steps=0, start=lambda crops: codes, align=False)
+    assert not inversion.w.requires_grad
+    with torch.no_grad():
+        codes.zero_()
+    assert (inversion.w == 1).all()
 
 
 def test_codes_of_a_start_may_be_of_one_row_and_of_another_type(able: HyperStyleInverter, crops: list[Tensor]) -> None:
@@ -258,6 +311,21 @@ def test_a_method_that_returns_something_else_is_named(
         return result(inversion)
 
     with pytest.raises(MethodError, match=r"'function' returned .*expected an Inversion of 2"):
+        able.invert(crops, method=odd, align=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [(lambda w: w[:, 0], r"\[2, 16\], torch\.float32"), (torch.Tensor.double, "torch.float64")]
+)
+def test_a_method_that_returns_codes_of_another_kind_is_named(
+    able: HyperStyleInverter, crops: list[Tensor], change: Callable[[Tensor], Tensor], told: str
+) -> None:
+    def odd(crop: Tensor, inversion: Inversion, **_: Any) -> Inversion:
+        return replace(inversion, w=change(inversion.w))
+
+    with pytest.raises(
+        MethodError, match=rf"'function' returned codes .*{told}.*expected \[2, 8, 16\], torch\.float32"
+    ):
         able.invert(crops, method=odd, align=False)
 
 
@@ -297,6 +365,47 @@ def test_an_object_is_a_method_alone_and_in_a_chain(able: HyperStyleInverter, cr
     assert own.method == "e4e+pti"
 
 
+# ---- the start that was used ----
+
+
+@pytest.mark.parametrize(
+    ("method", "start"),
+    [
+        ("hyperstyle", "w-encoder"),
+        ("e4e+hyperstyle", "e4e"),
+        ("psp+offsets", "psp"),
+        ("e4e", "e4e"),
+        ("restyle-e4e+hyperstyle", "restyle-e4e"),
+        ("restyle-e4e+offsets", "restyle-e4e"),
+        ("optimize-w++pti", "optimize-w+"),
+        ("pti", "optimize-w"),
+        ("hyperinverter+optimize-w", "hyperinverter+optimize-w"),
+        (["psp", Darker(0.5), "offsets"], "darker"),
+    ],
+)
+def test_without_its_offsets_an_inversion_is_called_what_made_its_codes(
+    able: HyperStyleInverter, crops: list[Tensor], tmp_path: Path, method: Any, start: str
+) -> None:
+    steps = {name: 2 for name, _, _ in named.find(able.model, method).parts}
+    steps |= {"hyperinverter": 1} if "hyperinverter" in steps else {}
+    two = able.invert(crops, method=method, steps=steps, align=False)
+    assert two.initial.method == start
+    edited = two.edit("age", 1)
+    assert edited.initial.unedited is not None
+    edited.save(tmp_path / "it.safetensors")
+    loaded = Inversion.load(tmp_path / "it.safetensors", able)
+    ways = [two[0].interpolate(two[1], 2), Inversion.cat([two[1], two[0]]), two[0].mix(two[1], [3]), edited, loaded]
+    assert [way.initial.method for way in ways] == [start] * 5
+    assert edited.initial.unedited.method == start
+    again = two.initial.refine(1) if two.refinement is not None and method != "hyperinverter" else two
+    assert again.initial.method == start
+
+
+def test_a_start_of_ones_own_has_no_name(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    found = able.invert(crops, start=lambda crops: torch.zeros(len(crops), 16), steps=1, align=False)
+    assert (found.method, found.initial.method) == ("hyperstyle", "start")
+
+
 # ---- the generator of IDInvert ----
 
 
@@ -313,6 +422,7 @@ def test_idinvert_is_what_its_own_model_does(crops: list[Tensor]) -> None:
     found = inverter.invert(crops, steps=2, align=False)
     assert found.method == "idinvert"
     assert found.refinement == DomainGuidedRefinement()
+    assert found.initial.method == "idinvert"
     tuned = inverter.invert(crops, method=["idinvert", PivotalTuner(loss=l1)], steps={"idinvert": 2}, align=False)
     assert tuned.method == "idinvert+pti"
     assert sum(tuned.quality["l2"]) < sum(found.quality["l2"])

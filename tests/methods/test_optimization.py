@@ -272,7 +272,18 @@ def test_a_large_weight_of_the_noise_term_keeps_patterns_out_of_the_maps(parts: 
 
 
 @pytest.mark.parametrize(
-    "values", [{"steps": -1}, {"rate": 0.0}, {"samples": 0}, {"space": "z"}, {"rampup": 0.0}, {"noise_ramp": 1.5}]
+    "values",
+    [
+        {"steps": -1},
+        {"rate": 0.0},
+        {"rate": math.nan},
+        {"rate": math.inf},
+        {"samples": 0},
+        {"samples": 1.5},
+        {"space": "z"},
+        {"rampup": 0.0},
+        {"noise_ramp": 1.5},
+    ],
 )
 def test_settings_that_cannot_work_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=str(next(iter(values.values())))):
@@ -289,8 +300,20 @@ def test_a_loss_that_is_no_number_per_picture_is_refused(parts: tuple[Generator,
     generator, target = parts
     with pytest.raises(ConfigError, match="one number per picture"):
         project(target, generator, torch.nn.functional.mse_loss, QUICK)
+    with pytest.raises(ConfigError, match=r"a loss of type float: expected one number per picture"):
+        project(target, generator, lambda image, target: 0.3, QUICK)  # type: ignore[arg-type,return-value]
     with pytest.raises(ConfigError, match="NaN or infinite at step 0"):
         project(target, generator, lambda image, target: distance(image, target) * math.nan, QUICK)
+
+
+def test_a_loss_through_which_no_gradient_flows_is_refused_at_the_first_step(parts: tuple[Generator, Tensor]) -> None:
+    generator, target = parts
+    seen: list[ProjectStep] = []
+    with pytest.raises(ConfigError, match=r"no gradient flows from the loss .* torch\.no_grad"):
+        project(target, generator, lambda image, to: distance(image.detach(), to), QUICK, callback=seen.append)
+    assert not seen
+    with pytest.raises(ConfigError, match=r"no gradient flows .* torch\.inference_mode"), torch.inference_mode():
+        project(target, generator, distance, QUICK)
 
 
 def test_a_target_with_a_value_that_is_not_finite_is_refused_before_the_first_step(
@@ -344,6 +367,27 @@ def test_it_goes_on_from_noise_maps_and_draws_what_it_is_told_to(parts: tuple[Ge
         callback=seen.append,
     )
     torch.testing.assert_close(seen[0].image, generator(found.w, offsets, noise=found.noise))
+
+
+def test_no_steps_change_no_noise_maps(parts: tuple[Generator, Tensor]) -> None:
+    generator, target = parts
+    none = replace(QUICK, steps=0)
+    assert project(target, generator, distance, none).noise is None
+    maps = [torch.randn(2, *own.shape[1:]).double() for own in generator.noises.buffers()]
+    kept = project(target, generator, distance, none, maps=maps).noise
+    assert kept is not None
+    assert all(torch.equal(a, b) for a, b in zip(kept, maps, strict=True))
+
+
+def test_maps_to_begin_with_may_be_without_noise_and_of_one_picture(parts: tuple[Generator, Tensor]) -> None:
+    generator, target = parts
+    silent = [torch.zeros_like(own) for own in generator.noises.buffers()]
+    found = project(target, generator, distance, QUICK, maps=silent)
+    assert found.noise is not None
+    assert [len(noise) for noise in found.noise] == [2] * 7
+    assert all(noise.isfinite().all() for noise in found.noise)
+    assert (found.losses[:, -1] < found.losses[:, 0]).all()
+    assert not any(own.any() for own in silent)
 
 
 # ---- the published one ----

@@ -93,6 +93,10 @@ def test_it_goes_on_with_the_noise_maps_and_offsets_that_are_there(
     assert plain.changes.noise == first.changes.noise, "kept though not optimised"
 
 
+def test_no_steps_leave_the_picture_as_it_is(begun: Inversion) -> None:
+    assert torch.equal(run(begun, Projector(QUICK), steps=0)[1].tensor, begun.tensor)
+
+
 def test_codes_of_several_rows_need_the_space_of_several_rows(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     begun = able.invert(crops, method="e4e", align=False)
     with pytest.raises(ConfigError, match=r"space='w\+'"):

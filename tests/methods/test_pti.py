@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,17 @@ def test_shapes_that_do_not_fit_are_refused(parts: Parts) -> None:
         tune(target, w, generator, torch.nn.functional.l1_loss, QUICK)
 
 
-@pytest.mark.parametrize("values", [{"steps": -1}, {"rate": -0.5}, {"locality_interval": 0}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": -1},
+        {"rate": -0.5},
+        {"rate": math.nan},
+        {"rate": math.inf},
+        {"locality_interval": 0},
+        {"locality_interval": 1.5},
+    ],
+)
 def test_settings_that_cannot_work_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=str(next(iter(values.values())))):
         PivotalTuning(**values)
@@ -325,6 +336,11 @@ def test_what_is_near_enough_at_once_keeps_the_models_parameters(predicted: Inve
     torch.testing.assert_close(found.tensor, predicted.tensor, atol=2e-5, rtol=0)
     moved = PivotalTuner(QUICK)(crop_of(predicted), predicted)
     assert len(Inversion.cat([found, moved])) == 4
+
+
+def test_crops_and_pictures_of_different_numbers_are_refused(predicted: Inversion) -> None:
+    with pytest.raises(ConfigError, match=r"2 crop\(s\) for 1 picture\(s\)"):
+        PivotalTuner(QUICK)(crop_of(predicted), predicted[0])
 
 
 def test_locality_compares_generators_with_the_same_offsets(predicted: Inversion) -> None:

@@ -94,6 +94,16 @@ def test_pictures_are_taken_and_joined_again(generator: Generator) -> None:
     assert torch.equal(again.noise[0], noise[0][[0, 1, 1]])
     assert again.residuals is not None
     assert torch.equal(again.residuals.dense["b4.conv1"], codes.dense["b4.conv1"][[0, 1, 1]])
+    plain = Changes().beside([both], torch.zeros(2, 6, 12), generator)
+    joined = Changes.cat([both, plain])
+    assert joined.residuals is not None
+    assert torch.equal(joined.residuals.dense["b4.conv1"][:2], codes.dense["b4.conv1"])
+    assert not joined.residuals.dense["b4.conv1"][2:].any()
+    assert joined.tuned == (*both.tuned, {}, {})
+    assert joined.tuned[2] is joined.tuned[3], "they share the model's own generator"
+    own = list(generator.noises.buffers())
+    assert all(torch.equal(m, torch.cat([n, o, o])) for m, n, o in zip(joined.noise, noise, own, strict=True))
+    assert not Changes().beside([Changes()], torch.zeros(2, 6, 12), generator)
     with pytest.raises(InversionError, match="different things"):
         Changes.cat([both, Changes()])
 

@@ -98,9 +98,9 @@ def test_values_counts_the_numbers_of_one_picture() -> None:
 
 def test_codes_of_different_layers_are_not_joined_or_added() -> None:
     x, y = codes(layers=("a", "b")), codes(layers=("a", "c"))
-    with pytest.raises(InversionError, match="different layers"):
+    with pytest.raises(InversionError, match="no code stands for no offset"):
         x + y
-    with pytest.raises(InversionError, match="different layers"):
+    with pytest.raises(InversionError, match="no code stands for no offset"):
         OffsetCodes.cat([x, codes(terms=False)])
 
 
@@ -118,8 +118,45 @@ def test_dense_offsets_are_added_scaled_chosen_and_joined_without_codes() -> Non
     assert x.only(["b"]).layers == ("b",)
     assert torch.equal(x.apply(lambda t: t[:1]).dense["a"], x.dense["a"][:1])
     assert torch.equal(OffsetCodes.cat([x, x]).dense["a"], torch.cat([x.dense["a"]] * 2))
-    with pytest.raises(InversionError, match="different layers cannot be one batch"):
-        OffsetCodes.cat([x, y])
+
+
+def test_what_only_some_pictures_of_a_batch_have_is_zero_in_the_others() -> None:
+    x, y, none = dense("a", "b"), dense("b", "c", batch=1), OffsetCodes.none(torch.zeros(3, 8, 4))
+    large = OffsetCodes.of_dense({"b": torch.randn(1, 3, 4, 3, 3)})
+    joined = OffsetCodes.cat([x, none, y, large])
+    assert joined.layers == ("a", "b", "c")
+    assert torch.equal(joined.dense["a"][:2], x.dense["a"])
+    assert not joined.dense["a"][2:].any()
+    assert torch.equal(joined.dense["b"][5:6], y.dense["b"].expand(1, 3, 4, 3, 3))
+    assert torch.equal(joined.dense["b"][6:], large.dense["b"])
+    coded = codes(passes=2)
+    for parts, places in (([coded, none, x], slice(0, 2)), ([none, x, coded], slice(5, 7))):
+        both = OffsetCodes.cat(parts)
+        assert both.coded == coded.coded
+        assert len(both) == 7
+        assert torch.equal(both.weights[places], coded.weights)
+        assert torch.equal(both.terms["s"][places], coded.terms["s"])
+        assert both.weights.sum() == coded.weights.sum()
+        assert both.sums["a"].abs().sum() == coded.sums["a"].abs().sum()
+    assert (none + coded).weights.tolist() == (coded + none).weights.tolist() == coded.weights.tolist()
+
+
+def test_codes_that_are_zero_take_part_in_no_mixing() -> None:
+    x, zero = codes(passes=3), codes(passes=2) * 0.0
+    mixed = OffsetCodes.mixed(x, zero, ["b", "s"])
+    assert mixed is not None
+    assert mixed.layers == ("a",)
+    assert OffsetCodes.mixed(zero, zero, ["b"]) is None
+    other = OffsetCodes.mixed(zero, x, ["b"])
+    assert other is not None
+    assert other.layers == ("b",)
+    assert torch.equal(other.weights, x.weights)
+
+
+def test_codes_are_compared_by_identity_as_tensors_cannot_be() -> None:
+    x = codes()
+    assert x in (codes(), x)
+    assert len({x, codes(), x}) == 2
 
 
 @pytest.mark.parametrize("terms", [True, False])

@@ -166,7 +166,7 @@ def test_codes_of_another_network_are_refused() -> None:
     other = passes(build("compact", ["b8.conv0", "b16.conv0"]), 1)[0]
     with pytest.raises(ConfigError, match=r"'b16.conv0', which this hypernetwork does not change"):
         network.offsets(other)
-    with pytest.raises(InversionError, match="1 layers here, 2 there"):
+    with pytest.raises(InversionError, match="different layers"):
         passes(network, 1)[0] + other
 
 

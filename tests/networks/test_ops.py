@@ -53,42 +53,6 @@ def test_the_low_pass_filter_sums_to_its_gain() -> None:
     assert fir_kernel(1.0).sum().item() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("up", [False, True])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_large_maps_without_gradients_come_out_as_with_them(up: bool, batch: int) -> None:
-    size = (
-        150 if up else 300
-    )  # 301 x 301 before the filter: more maps than are filtered at once, and a last short strip
-    given = {
-        "x": torch.randn(batch, 7, size, size),
-        "weight": torch.randn(8, 7, 3, 3),
-        "style": torch.randn(batch, 7),
-        "up": up,
-        "kernel": torch.randn(4, 4),
-    }
-    with_gradients = modulated_conv(**given)
-    copy = given["x"].clone()
-    with torch.no_grad():
-        torch.testing.assert_close(modulated_conv(**given), with_gradients, atol=1e-5, rtol=1e-5)
-    assert torch.equal(given["x"], copy)
-
-
-def test_large_maps_are_filtered_and_convolved_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, ...]] = []
-    conv2d = F.conv2d
-
-    def watched(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        seen.append(tuple(x.shape))
-        return conv2d(x, *args, **kwargs)
-
-    monkeypatch.setattr(F, "conv2d", watched)
-    x, weight = torch.randn(1, 2, 300, 300), torch.randn(2, 2, 3, 3)
-    with torch.no_grad():
-        modulated_conv(x, weight, torch.ones(1, 2))
-        upfirdn(x, fir_kernel(), pad=(2, 1))
-    assert [shape[2] for shape in seen] == [65, 66, 66, 66, 45]
-
-
 def test_bias_activation_is_written_out_by_hand() -> None:
     x, bias = torch.tensor([[[[1.0]], [[-3.0]]]]), torch.tensor([0.5, 1.0])
     out = bias_activation(x, bias)

@@ -13,7 +13,7 @@ import torch
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.training import distributed
-from hyperstyle.training.distributed import average_gradients, gathered, join, on_first, rank, share, world
+from hyperstyle.training.distributed import average_gradients, gathered, join, joined, on_first, rank, share, world
 
 _PROGRAM = """
 import sys
@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from hyperstyle.training import distributed
 from hyperstyle.training.distributed import (
-    average_figures, average_gradients, gathered, join, on_first, rank, share, world
+    average_figures, average_gradients, gathered, join, joined, on_first, rank, share, world
 )
 
 distributed._BUCKET = 4  # the weight alone and the bias alone
@@ -40,6 +40,7 @@ for a, p in zip(found, network.parameters()):
     torch.testing.assert_close(a, p.grad)
 assert gathered(torch.tensor([rank(), 10 + rank()])).tolist() == [0, 10, 1, 11]
 assert average_figures({"a": rank(), "b": 3.0}, torch.device("cpu")) == {"a": 0.5, "b": 3.0}
+assert joined({str(rank()): "mine", "both": "same"}) == {"0": "mine", "1": "mine", "both": "same"}
 on_first(lambda: Path(sys.argv[1]).write_text(str(rank())))
 assert Path(sys.argv[1]).read_text() == "0"  # written by the first process before any goes on
 """
@@ -69,6 +70,7 @@ def test_a_process_alone_does_all_the_work() -> None:
     assert (rank(), world()) == (0, 1)
     assert share(torch.arange(3)).tolist() == [0, 1, 2]
     assert gathered(torch.arange(2)).tolist() == [0, 1]
+    assert joined({"a": "b"}) == {"a": "b"}
     done: list[int] = []
     on_first(lambda: done.append(1))
     assert done == [1]

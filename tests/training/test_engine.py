@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -179,8 +180,17 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_the_same_model(
     assert not [name for name in files(Path(broken.run.out)) if name.startswith((".tmp", ".old"))]
 
 
-def test_two_processes_learn_what_one_learns_in_two_parts(job: Job, tmp_path: Path, encoder_run: Path) -> None:
+def test_two_processes_learn_what_one_learns_in_two_parts(
+    job: Job, tmp_path: Path, encoder_run: Path, photos: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(10):
+        (pictures / f"{i}.png").write_bytes((photos / f"{i:02d}.png").read_bytes())
+        if i < 6:  # which process meets which one is chance
+            (pictures / f"broken{i}.png").write_bytes(b"not a picture")
     flags: dict[str, Any] = {"loss__adversarial": 0.1, "loss__r1_every": 2, "optim__optimizer": "adam"}
+    flags["data__train"] = str(pictures)
     flags |= {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 2}
     alone = job("hyperstyle", tmp_path / "alone", optim__accumulate=2, **flags)
     together = job("hyperstyle", tmp_path / "together", **flags)
@@ -200,6 +210,9 @@ def test_two_processes_learn_what_one_learns_in_two_parts(job: Job, tmp_path: Pa
         for name in mine:
             if name != "steps_per_second":
                 assert mine[name] == pytest.approx(theirs[name], rel=2e-4, abs=near), (name, mine["step"])
+    for folder in (alone.run.out, together.run.out):  # every picture has been asked for, the held-out ones too
+        unreadable = json.loads((Path(folder) / "unreadable.json").read_text())
+        assert list(unreadable) == [f"broken{i}.png" for i in range(6)]
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(job: Job, tmp_path: Path) -> None:
@@ -289,6 +302,25 @@ def test_bad_input_is_refused_before_the_first_step(job: Job, tmp_path: Path, mo
     with pytest.raises(ConfigError, match="batch of 4 pictures for 3 processes"):
         make_task(job("encoder", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler")
+# PyTorch's compiler asks every tensor for its gradient; it hides its own warning, unless warnings are errors.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("task", ["encoder", "hyperstyle"])
+def test_compiled_networks_learn_the_same(job: Job, tmp_path: Path, encoder_run: Path, task: str) -> None:
+    from torch._dynamo.utils import counters
+
+    flags: dict[str, Any] = {"optim__steps": 2, "optim__optimizer": "adam"}
+    if task == "hyperstyle":
+        flags |= {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 2}
+    plain = rows(trained(job(task, tmp_path / "plain", **flags)))
+    counters.clear()
+    compiled = rows(trained(job(task, tmp_path / "compiled", optim__compile=True, **flags)))
+    assert counters["frames"]["ok"] >= 2  # it did compile
+    assert [row["loss"] for row in compiled] == pytest.approx([row["loss"] for row in plain], rel=1e-4)
+    assert compiled[-1]["test_l2"] == pytest.approx(plain[-1]["test_l2"], rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

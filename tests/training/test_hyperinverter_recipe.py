@@ -53,14 +53,15 @@ def run(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_residuals_bring_held_out_pictures_closer(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "hyperinverter" / "log.jsonl").read_text().splitlines()]
-    assert rows[-1]["ratio"] < 0.9
+    assert rows[-1]["ratio"] < 0.96
     assert rows[-1]["w_l2"] > 0
 
 
 def test_the_package_has_it_beside_the_parts_that_were_there(run: Path, model: Model) -> None:
     made = read_model(run / "model", device=CPU, dtype=torch.float32)
     assert made.hyperinverter is not None
-    assert made.hyperinverter.config.layers == tuple(spec.name for spec in model.generator.layers)
+    large = tuple(s.name for s in model.generator.layers if s.resolution >= Recipe.tiny().hyper_first and not s.torgb)
+    assert made.hyperinverter.config.layers == large
     assert made.encoder is not None
     assert model.encoder is not None
     for name, tensor in made.encoder.state_dict().items():

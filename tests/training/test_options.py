@@ -154,6 +154,7 @@ class TestValues:
             ("hyperinverter", "loss.w_mean", 0.1, "loss.w_mean is 0.1: it is for training encoder or hyperstyle"),
             ("hyperstyle", "loss.latent_discriminator", 0.1, "latent_discriminator is 0.1: it is for training encoder"),
             ("encoder", "encoder.progressive_start", 10, "encoder: progressive_start is 10 and kind is 'w'"),
+            ("encoder", "encoder.passes", 3, "encoder: passes is 3 and kind is 'w': only ReStyle"),
         ],
     )
     def test_what_a_task_would_not_use_is_refused(self, task: TaskName, name: str, value: Any, message: str) -> None:

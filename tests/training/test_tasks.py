@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MissingFileError
+from hyperstyle.images import to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model import Model
 from hyperstyle.networks.generator import Generator, GeneratorConfig
@@ -89,6 +91,54 @@ def test_gradients_of_an_encoder_are_those_of_its_losses(job: Job, tmp_path: Pat
 
     assert figures["loss"] == pytest.approx(loss().item(), rel=1e-6)
     check_gradient(task.network, loss)
+
+
+@pytest.mark.parametrize("kind", ["restyle-psp", "restyle-e4e"])
+def test_gradients_of_a_restyle_encoder_are_those_of_all_passes(job: Job, tmp_path: Path, kind: str) -> None:
+    flags = {"encoder__kind": kind, "encoder__passes": 3, "loss__w_mean": 0.1, "loss__delta": 0.1}
+    task = make_task(job("encoder", tmp_path, **flags))
+    assert isinstance(task, EncoderTask)
+    doubled(task)
+    crop, generator, network = crops(), task.base.generator, task.network
+    figures = task.train_step(crop, 0, lambda loss: loss)
+    with torch.no_grad():  # what each pass saw
+        w = generator.latent_avg.expand(2, 8, -1)
+        seen = [(w, generator(w))]
+        for _ in range(2):
+            w = w + network(crop, seen[-1][1])
+            seen.append((w, generator(w)))
+
+    def losses() -> list[Tensor]:
+        found = []
+        for before, image in seen:
+            w = before + network(crop, image)
+            away = (w - generator.latent_avg).flatten(1).norm(dim=1).mean()
+            found.append((generator(w) - crop).square().mean() + 0.1 * away)
+            if kind == "restyle-e4e":
+                found[-1] = found[-1] + 0.1 * (w[:, 1:] - w[:, :1]).norm(dim=2).sum(1).mean()
+        return found
+
+    assert figures["loss"] == pytest.approx(losses()[-1].item(), rel=1e-6)
+    check_gradient(network, lambda: torch.stack(losses()).sum())
+
+
+@pytest.mark.parametrize(("kind", "backbone"), [("restyle-psp", "irse"), ("restyle-e4e", "resnet")])
+def test_a_restyle_encoder_learns_to_invert_in_passes(
+    job: Job, tmp_path: Path, photos: Path, kind: str, backbone: str
+) -> None:
+    flags: dict[str, Any] = {"encoder__kind": kind, "encoder__backbone": backbone, "optim__optimizer": "adam"}
+    options = job("encoder", tmp_path / "run", encoder__passes=2, optim__steps=40, **flags)
+    task = make_task(options)
+    inverter = HyperStyleInverter.from_pretrained(train(task, options), device="cpu")
+    losses = [row["loss"] for row in rows(tmp_path / "run")]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    found = [inverter.invert(photos / "00.png", method=kind, steps=steps, align=False) for steps in (0, 1, 2)]
+    assert found[1].quality["l2"] < found[0].quality["l2"]
+    crop = to_tensor(Image.open(photos / "00.png"))[None]
+    pictures = task.sample(crop)
+    assert list(pictures) == ["picture", "first", "reconstruction"]
+    torch.testing.assert_close(pictures["first"], found[1].tensor, atol=1e-4, rtol=0)
+    torch.testing.assert_close(pictures["reconstruction"], found[2].tensor, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("heads", ["shared", "plain", "separable", "compact"])

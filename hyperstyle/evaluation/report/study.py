@@ -81,7 +81,8 @@ class Study:
 
 def alone(model: Model, trial: Trial) -> bool:
     """Whether networks do all of a method."""
-    return all(part in by_networks(model) for part in trial.method.split("+"))
+    known = {part for name in by_networks(model) for part in name.split("+")}
+    return all(part in known for part in trial.method.split("+"))
 
 
 def jobs_of(

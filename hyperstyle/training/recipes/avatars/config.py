@@ -32,11 +32,11 @@ class Recipe:
         perceptual: weight of the perceptual loss of encoder and hypernetwork.
         people: with two pictures each, to learn identity from.
         judge_steps, perceptual_steps: lengths of those stages.
-        hyper_first: the hypernetwork changes layers from this resolution up.
+        hyper_first: hypernetwork and HyperInverter change layers from this resolution up.
         hyper_code: width of its offset codes.
         hyper_widths, hyper_blocks, encoder_widths, perceptual_widths, encoder_blocks: trunks; the judge has the
             encoder's widths.
-        inverter_steps: length of HyperInverter's stage.
+        inverter_steps: (length, size of the pictures compared) of each phase of HyperInverter's stage.
         inverter_widths, inverter_blocks, inverter_hidden, inverter_channels: its trunk, of three stages or more, the
             width of its codes and the channels of the convolutions that read the features of a layer.
         seed: of everything but the next.
@@ -77,7 +77,7 @@ class Recipe:
     encoder_widths: tuple[int, ...] = (32, 64, 96, 128)
     perceptual_widths: tuple[int, ...] = (24, 48, 64, 96)
     encoder_blocks: tuple[int, ...] = (1, 2, 2, 2)
-    inverter_steps: int = 4000
+    inverter_steps: tuple[tuple[int, int], ...] = ((1000, 64), (300, 128))
     inverter_widths: tuple[int, ...] = (48, 96, 128)
     inverter_blocks: tuple[int, ...] = (1, 2, 2)
     inverter_hidden: int = 32
@@ -123,7 +123,7 @@ class Recipe:
             encoder_widths=(16, 32),
             perceptual_widths=(16, 24),
             encoder_blocks=(1, 1),
-            inverter_steps=30,
+            inverter_steps=((20, 16), (10, 32)),
             inverter_widths=(16, 16, 32),
             inverter_blocks=(1, 1, 1),
             inverter_hidden=16,

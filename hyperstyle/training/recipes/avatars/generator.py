@@ -181,7 +181,7 @@ class Coarse(nn.Module):
     """A generator without its blocks above `size`: its coarse picture, at a fraction of the cost.
 
     What the finer blocks add to it depends on the code more than on offsets, so it can be measured once without them.
-    Offsets for the layers that are left out are ignored.
+    Offsets and residuals for the layers that are left out are ignored.
     """
 
     def __init__(self, generator: Generator, size: int) -> None:
@@ -193,12 +193,19 @@ class Coarse(nn.Module):
         small.load_state_dict({name: state[name] for name in small.state_dict()})
         self.generator = small.eval().requires_grad_(False)
 
-    def forward(self, w: Tensor, offsets: Offsets | None = None, *, modulation: Modulation = "weights") -> Tensor:
+    def forward(
+        self,
+        w: Tensor,
+        offsets: Offsets | None = None,
+        *,
+        modulation: Modulation | None = None,
+        residuals: Offsets | None = None,
+    ) -> Tensor:
         """Codes [B,D] or [B,L,D] of the whole generator -> [B,3,size,size]."""
         w = w if w.ndim == 2 else w[:, : self.generator.config.rows]
         names = {s.name for s in self.generator.layers}
-        kept = {k: v for k, v in (offsets or {}).items() if k in names}
-        image: Tensor = self.generator(w, kept, modulation=modulation)
+        kept, added = ({k: v for k, v in (given or {}).items() if k in names} for given in (offsets, residuals))
+        image: Tensor = self.generator(w, kept, modulation=modulation, residuals=added)
         return image
 
 

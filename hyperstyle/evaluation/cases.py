@@ -1,0 +1,213 @@
+"""What `hyperstyle bench` measures: a model, its pictures, and the ways to invert and to draw them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperstyle import hub
+from hyperstyle.align.prepare import prepare
+from hyperstyle.domain import Domain
+from hyperstyle.errors import ConfigError, QualityWarning
+from hyperstyle.evaluation.loading import alone
+from hyperstyle.files import peak_memory
+from hyperstyle.inverter import HyperStyleInverter, pick_device
+from hyperstyle.methods.hyperstyle import refine
+from hyperstyle.networks import plain
+from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.synthesis import pictures
+
+__all__ = ["SIZES", "Case", "Parts", "Way", "Work", "crops_of", "parts_of", "peak_alone", "prepared"]
+
+SIZES = (256, 512, 1024)
+"""Sides of the published faces generators in pixels."""
+
+Way = Literal["fast", "plain", "networks"]
+"""The library's own call; the plain path; the library's networks without reading and measuring pictures."""
+
+Parts = tuple[WEncoder, Generator, Hypernetwork]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model to measure; a value, so that a process of its own can build it too.
+
+    Attributes:
+        size: side in pixels of the published faces configuration with random weights; not used with `model`.
+        model: bundled model, folder or Hub repository; None takes random weights.
+        device: "auto", "cpu", "cuda", ...
+    """
+
+    size: int = 1024
+    model: str | None = None
+    device: str = "cpu"
+
+    def check(self) -> None:
+        """Raises ConfigError for a size that no published generator has and a device that is not there,
+        ModelNotFoundError for a model that is not."""
+        if self.model is not None:
+            hub.resolve(self.model)
+        elif self.size not in SIZES:
+            raise ConfigError(f"a model of {self.size} px: expected 256, 512 or 1024, the published sizes.")
+        pick_device(self.device)
+
+    @property
+    def words(self) -> str:
+        """What the weights are."""
+        return self.model or "random weights of the published faces configuration"
+
+    def build(self, dtype: torch.dtype = torch.float32) -> HyperStyleInverter:
+        """The model, the same at every call but for the type of its numbers.
+
+        Raises:
+            ConfigError: a model without W encoder or hypernetwork. HyperStyleError: it cannot be loaded.
+        """
+        if self.model is not None:
+            inverter = HyperStyleInverter.from_pretrained(self.model, device=self.device, dtype=dtype)
+            parts_of(inverter)
+            return inverter
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            encoder, generator, hypernetwork = _published(self.size)
+            _enliven(encoder, generator, hypernetwork)
+        for network in (encoder, generator, hypernetwork):
+            network.requires_grad_(False).to(pick_device(self.device), dtype)
+        domain = Domain("random", generator.config.size, encoder.config.input_size)
+        return HyperStyleInverter(generator, encoder, hypernetwork, domain=domain)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done: an inversion, or, with `edits`, a strip of so many edits of one picture.
+
+    Attributes:
+        steps: passes of the inversion.
+        batch: pictures that are inverted together.
+        edits: pictures of the strip; 0 is an inversion.
+        together: whether the plain path inverts all pictures at once, or one by one.
+    """
+
+    steps: int = 5
+    batch: int = 1
+    edits: int = 0
+    together: bool = True
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures come out."""
+        return self.edits or self.batch
+
+
+def parts_of(inverter: HyperStyleInverter) -> Parts:
+    """Encoder, generator and hypernetwork. Raises ConfigError where the model lacks one."""
+    model = inverter.model
+    if model.encoder is None or model.hypernetwork is None:
+        raise ConfigError("this model has no W encoder or no hypernetwork: name one that has both, or no --model.")
+    return model.encoder, model.generator, model.hypernetwork
+
+
+def crops_of(inverter: HyperStyleInverter, count: int) -> Tensor:
+    """Smooth random pictures [count,3,h,w] in [-1,1], on the model's device, as `invert` sees them."""
+    domain = inverter.model.domain
+    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
+    drawn = F.interpolate(coarse, size=domain.input_size, mode="bilinear")
+    seen = [prepare(one, domain, aligner=None, align=False)[0].crop for one in drawn]
+    return torch.stack(seen).to(inverter.model.device)
+
+
+def prepared(way: Way, inverter: HyperStyleInverter, work: Work) -> Callable[[], Tensor]:
+    """A function that does this work this way and gives its pictures [N,3,H,W]; only what it does is to be timed.
+
+    A strip of the library begins with offset codes, that of the plain path with dense offsets, which it has at hand
+    after an inversion.
+    """
+    encoder, generator, hypernetwork = parts_of(inverter)
+    model, seen = inverter.model, inverter.model.domain.seen
+    crops = crops_of(inverter, 1 if work.edits else work.batch)
+    given = crops.to(model.dtype)
+
+    if work.edits:
+        with torch.no_grad():
+            strength = torch.linspace(-1.0, 1.0, work.edits, device=given.device, dtype=given.dtype)
+            w = encoder(given) + strength[:, None, None] * _direction(generator)
+            if way == "plain":
+                dense = plain.predict(hypernetwork, given, given)
+            else:
+                codes = hypernetwork(given, given).apply(lambda t: t.expand(work.edits, *t.shape[1:]))
+
+    def fast() -> Tensor:
+        if work.edits:
+            return pictures(model, w, {}, codes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", QualityWarning)  # such pictures are not what a model is made for
+            return inverter.invert(
+                list(crops.cpu()), method="hyperstyle", steps=work.steps, align=False, batch_size=len(crops)
+            ).tensor
+
+    @torch.no_grad()
+    def plainly() -> Tensor:
+        if work.edits:
+            drawn = [plain.synthesize(generator, one[None], dense) for one in w]
+        else:
+            parts = (given,) if work.together else torch.split(given, 1)
+            drawn = [plain.invert(encoder, generator, hypernetwork, seen, part, work.steps)[2] for part in parts]
+        return model.domain.content(torch.cat(drawn)).float()
+
+    @torch.no_grad()
+    def networks() -> Tensor:
+        return refine(given, encoder(given), generator, hypernetwork, seen, steps=work.steps)[1]
+
+    return {"fast": fast, "plain": plainly, "networks": networks}[way]
+
+
+def peak_alone(case: Case, way: Way | None, work: Work, threads: int) -> int | None:
+    """The most bytes that a new process has in memory, that of the GPU where the model is there, for building the model
+    and doing the work, or, without a way, for building it alone; None where the system does not tell.
+
+    Raises:
+        HyperStyleError: the process was ended from outside, and what building and the work raise.
+    """
+    return alone(_peak, case, way, work, threads)
+
+
+def _peak(case: Case, way: Way | None, work: Work, threads: int) -> int | None:
+    torch.set_num_threads(threads)
+    inverter = case.build()
+    if way is not None:
+        prepared(way, inverter, work)()
+    if inverter.model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(inverter.model.device)
+    return peak_memory()
+
+
+def _direction(generator: Generator) -> Tensor:
+    """A random direction [D] in W of length 4, as far as edits go."""
+    width = generator.config.latent_width
+    drawn = torch.randn(width, generator=torch.Generator().manual_seed(2))
+    return 4.0 * F.normalize(drawn, dim=0).to(generator.latent_avg)
+
+
+def _published(size: int) -> Parts:
+    """The networks of the published faces configuration."""
+    config = GeneratorConfig.official(size)
+    return WEncoder(WEncoderConfig(config.rows)), Generator(config), Hypernetwork(HypernetworkConfig.official(size))
+
+
+@torch.no_grad()
+def _enliven(encoder: WEncoder, generator: Generator, hypernetwork: Hypernetwork) -> None:
+    """Gives fresh weights what training gives: a usual code, noise, biases, and offsets that depend on the picture."""
+    encoder.latent_avg.copy_(generator.mapping(torch.randn(1, generator.config.latent_width)))
+    for name, parameter in generator.named_parameters():
+        if name.endswith(("noise.weight", "activate.bias")):
+            parameter.normal_(std=0.1)
+    for head in hypernetwork.refinement_blocks.children():
+        last = [module for module in head.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
+        last[-1].weight.mul_(16.0)  # codes of the size of one

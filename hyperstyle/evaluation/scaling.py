@@ -1,0 +1,169 @@
+"""How time and memory of inversions and edit strips grow with what they are asked for."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.evaluation.cases import SIZES, Case, Way, Work, parts_of, peak_alone, prepared
+from hyperstyle.evaluation.ceilings import plain_fits
+from hyperstyle.evaluation.figures import Progress, machine
+from hyperstyle.evaluation.loading import Spread
+from hyperstyle.evaluation.plots import check_matplotlib
+from hyperstyle.evaluation.speed import threads_set, timed
+from hyperstyle.inverter import HyperStyleInverter
+
+__all__ = ["OVER", "Cost", "Scaling", "measure_scaling", "scaling_plot"]
+
+OVER: Mapping[str, tuple[int, ...]] = {
+    "steps": (0, 1, 2, 3, 5, 10),
+    "batch": (1, 2, 4, 8),
+    "size": SIZES,
+    "edits": (1, 2, 4, 8, 16, 32),
+}
+"""What costs are measured over, and its values. All else is as in one inversion of one picture in five passes; edits
+are drawn of one picture, its offset codes at hand."""
+
+_AXES = {
+    "steps": "passes of the hypernetwork",
+    "batch": "pictures inverted together",
+    "size": "side of the picture, px",
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one piece of work costs.
+
+    Attributes:
+        over, value: what was varied, and how much of it there was.
+        way: "fast", the library, or "plain".
+        seconds, cpu: of all pictures, by the clock and of the processor.
+        peak: bytes that a process of its own has in memory at most; None where it was not measured.
+        built: the same of a process that only builds the model.
+    """
+
+    over: str
+    value: int
+    way: Way
+    seconds: Spread
+    cpu: Spread
+    peak: int | None
+    built: int | None
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What `measure_scaling` found: the costs, and what they depend on."""
+
+    weights: str
+    repeats: int
+    costs: tuple[Cost, ...]
+    machine: Mapping[str, Any]
+
+
+def measure_scaling(
+    case: Case,
+    over: Sequence[str] = tuple(OVER),
+    *,
+    values: Mapping[str, Sequence[int]] = OVER,
+    plain: bool = False,
+    memory: bool = True,
+    repeats: int = 3,
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> Scaling:
+    """Measures each value in turn, after a first run that does not count.
+
+    Args:
+        case: the model; sizes are of published configurations.
+        over: some of `OVER`.
+        values: for each of them.
+        plain: measure the plain path too, where its memory suffices.
+        memory: measure peaks too, each in a process of its own.
+        repeats: times to measure.
+        threads: of the processor; None leaves them as they are.
+        on_progress: see `Progress`.
+
+    Raises:
+        ConfigError: something else to measure over, sizes of a given model, or a number below 1. What building the
+            model and the plain path raise.
+    """
+    case.check()
+    over = tuple(dict.fromkeys(over))
+    if unknown := [name for name in over if name not in OVER]:
+        raise ConfigError(f"costs over {unknown[0]!r} are not measured: expected some of {', '.join(OVER)}.")
+    if "size" in over and case.model is not None:
+        raise ConfigError(f"{case.model!r} has one size: measure it over {', '.join(n for n in OVER if n != 'size')}.")
+    if repeats < 1 or (threads is not None and threads < 1):
+        raise ConfigError(f"{repeats} repeats, {threads} threads: expected 1 or more.")
+    show = on_progress or (lambda *_: None)
+    ways: tuple[Way, ...] = ("fast", "plain") if plain else ("fast",)
+    # Each model is built once: those of other sizes come last.
+    todo = [(name, value) for name in sorted(over, key=lambda name: name == "size") for value in values[name]]
+    built: tuple[Case, HyperStyleInverter, int | None] | None = None
+    costs: list[Cost] = []
+    with threads_set(threads):
+        count = torch.get_num_threads()
+        for done, (name, value) in enumerate(todo):
+            show(f"over {name}", done, len(todo))
+            own = replace(case, size=value) if name == "size" else case
+            work = {
+                "steps": Work(steps=value),
+                "batch": Work(batch=value),
+                "edits": Work(edits=value),
+                "size": Work(),
+            }[name]
+            if built is None or built[0] != own:
+                built = None  # two models would share the memory
+                alone = peak_alone(own, None, work, count) if memory else None
+                built = own, own.build(), alone
+            _, inverter, least = built
+            for way in ways:
+                if way == "plain" and not plain_fits(parts_of(inverter), work.batch):
+                    continue
+                run = prepared(way, inverter, work)
+                run()
+                taken = [timed(run, inverter.model.device)[1:] for _ in range(repeats)]
+                seconds, cpu = (Spread.of([one[k] for one in taken]) for k in (0, 1))
+                peak = peak_alone(own, way, work, count) if memory else None
+                costs.append(Cost(name, value, way, seconds, cpu, peak, least))
+        if built is None:
+            raise ConfigError("nothing to measure: expected values to measure over.")
+        found = machine(built[1].model)
+    return Scaling(case.words, repeats, tuple(costs), found)
+
+
+def scaling_plot(found: Scaling) -> bytes:
+    """A PNG: a column for what was varied, seconds above and, where they were measured, memory below."""
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    costs = found.costs
+    columns = list(dict.fromkeys(cost.over for cost in costs))
+    rows = 2 if any(cost.peak is not None for cost in costs) else 1
+    figure = Figure(figsize=(3.6 * len(columns), 3.0 * rows), layout="constrained")
+    for column, over in enumerate(columns):
+        for row in range(rows):
+            axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1)
+            for way in dict.fromkeys(cost.way for cost in costs):
+                mine = [cost for cost in costs if (cost.over, cost.way) == (over, way)]
+                if row == 0:
+                    points = [(cost.value, cost.seconds.median) for cost in mine]
+                else:
+                    points = [(cost.value, cost.peak / 2**30) for cost in mine if cost.peak is not None]
+                axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel("peak memory, GiB" if row else "seconds")
+            axes.set_xlabel(_AXES.get(over, "edits of one picture"))
+            axes.grid(alpha=0.25)
+            if not row and not column:
+                axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()

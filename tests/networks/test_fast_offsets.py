@@ -1,0 +1,88 @@
+"""Offsets whose matrices are read once are those made layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.fast_offsets import FastOffsets
+from hyperstyle.networks.generator import GeneratorConfig
+from hyperstyle.networks.heads import SharedExpander
+from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig, tuned_layers
+
+GENERATOR = GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=1)
+TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=2, first_stride=2)
+HEADS = ("shared", "plain", "separable", "compact")
+
+
+def network(heads: str, dtype: torch.dtype = torch.float64) -> Hypernetwork:
+    config = HypernetworkConfig(
+        GENERATOR,
+        tuned_layers(GENERATOR),
+        (64, 64),
+        TRUNK,
+        heads=heads,
+        code_width=16,  # type: ignore[arg-type]
+    )
+    made = Hypernetwork(config).eval().requires_grad_(False).to(dtype)
+    for value in made.parameters():
+        value.add_(0.05 * torch.randn_like(value))
+    return made
+
+
+def codes_of(made: Hypernetwork, batch: int) -> OffsetCodes:
+    """Three passes, and a dense offset beside one layer that has a code."""
+    dtype = made.conv1.weight.dtype
+    crop, image = (torch.rand(batch, 3, 64, 64, dtype=dtype) * 2 - 1 for _ in range(2))
+    one = made(crop, image)
+    dense = {"b8.conv1": 0.1 * torch.randn(batch, 16, 16, 3, 3, dtype=dtype)}
+    return one * 2.0 + made(crop, -image) + OffsetCodes.of_dense(dense)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("heads", HEADS)
+def test_they_are_what_the_hypernetwork_makes(heads: str, dtype: torch.dtype) -> None:
+    made = network(heads, dtype)
+    codes = codes_of(made, 2)
+    expected = made.offsets(codes)
+    with torch.no_grad():
+        fast = FastOffsets.of(made, codes)
+        assert set(fast) == set(expected)
+        for name, value in expected.items():
+            torch.testing.assert_close(fast[name], value)
+            for i in range(2):
+                torch.testing.assert_close(fast.picture(i)[name], value[i : i + 1])
+
+
+def test_the_shared_matrix_is_read_once_for_all_layers_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = network("shared")
+    codes = codes_of(made, 2)
+    rows = SharedExpander.rows
+    read: list[int] = []
+
+    def watched(self: SharedExpander, code: Tensor, count: Tensor) -> Tensor:
+        read.append(len(code))
+        return rows(self, code, count)
+
+    monkeypatch.setattr(SharedExpander, "rows", watched)
+    fast = FastOffsets.of(made, codes)
+    one = dict(fast.picture(1))
+    square = [s for s in made.layers if s.channels_in == s.channels_out == 16]
+    assert read == [2 * len(square)]
+    assert len(one) == len(made.layers)
+
+
+def test_gradients_reach_the_codes() -> None:
+    made = network("shared")
+    codes = codes_of(made, 1)
+    leaves: dict[str, Tensor] = {name: t.clone().requires_grad_() for name, t in codes.sums.items()}
+    sums: dict[str, Any] = dict(leaves)
+    torch.stack(
+        [t.square().sum() for t in FastOffsets.of(made, OffsetCodes(sums, {}, codes.weights)).values()]
+    ).sum().backward()
+    assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves.values())

@@ -1,0 +1,144 @@
+"""Folded synthesis draws what the plain form draws, strip by strip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperstyle.networks import fast_synthesis, plain
+from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.lazy import LazyOffsets
+
+CONFIG = GeneratorConfig(64, (16, 12, 8, 8, 4), latent_width=16, mapping_layers=1)
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def generator(request: pytest.FixtureRequest) -> Generator:
+    """With noise, biases and filters that are not those of a new one."""
+    made = Generator(CONFIG)
+    for name, value in [*made.named_parameters(), *made.named_buffers()]:
+        if name.endswith(("bias", "noise.weight", "kernel")):
+            value.data.add_(0.2 * torch.randn_like(value))
+    return made.eval().requires_grad_(False).to(request.param)
+
+
+def given(generator: Generator, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Codes [B,L,D], and offsets of all forms: of each tap, of each pair of channels, of all pictures."""
+    dtype = generator.latent_avg.dtype
+    shapes = {
+        "b4.conv1": (batch, 16, 16, 3, 3),
+        "b8.conv0": (batch, 12, 16, 1, 1),
+        "b16.torgb": (1, 3, 8, 1, 1),
+        "b32.conv1": (8, 8, 3, 3),
+        "b64.conv0": (batch, 4, 8, 3, 3),
+        "b64.conv1": (batch, 4, 4, 3, 3),
+    }
+    offsets = {name: 0.3 * torch.randn(shape, dtype=dtype) for name, shape in shapes.items()}
+    return torch.randn(batch, generator.config.rows, 16, dtype=dtype), offsets
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    tolerance = {torch.float32: 2e-5, torch.float64: 1e-11}[expected.dtype]
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(1.0, float(expected.std())))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("rows", [2, 6, 10, 64])
+def test_it_draws_what_the_plain_path_draws_in_strips_of_any_height(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch, batch: int, rows: int
+) -> None:
+    w, offsets = given(generator, batch)
+    monkeypatch.setattr(fast_synthesis, "_VALUES", rows * 64 * 4)
+    drawn = generator(w, offsets, modulation="folded")
+    close(drawn, plain.synthesize(generator, w, {n: t if t.ndim == 5 else t[None] for n, t in offsets.items()}))
+
+
+@pytest.mark.parametrize("noise", ["none", "random", "maps"])
+def test_noise_and_residuals_are_those_of_the_other_forms(generator: Generator, noise: str) -> None:
+    w, offsets = given(generator, 2)
+    residuals = {name: 0.1 * torch.randn(2, *generator.weight(name).shape).to(w) for name in ("b8.conv0", "b32.conv1")}
+    how: dict[str, Any] = {"noise": noise}
+    if noise == "maps":
+        how["noise"] = [torch.randn(2, 1, s.resolution, s.resolution).to(w) for s in generator.layers if not s.torgb]
+    drawn = []
+    for modulation in ("folded", "weights"):
+        random = torch.Generator().manual_seed(3)
+        drawn.append(
+            generator(w, offsets, residuals=residuals, random=random, modulation=modulation, **how)  # type: ignore[arg-type]
+        )
+    close(*drawn)
+
+
+def test_without_gradients_on_a_cpu_it_is_what_generators_do(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w, _ = given(generator, 1)
+    calls = []
+    drawn = fast_synthesis.draw_block
+    monkeypatch.setattr(
+        "hyperstyle.networks.generator.draw_block",
+        lambda *a, **k: calls.append(1) or drawn(*a, **k),  # type: ignore[func-returns-value]
+    )
+    generator(w)
+    assert not calls
+    with torch.no_grad():
+        generator(w)
+        assert len(calls) == len(CONFIG.resolutions)
+        generator(w, modulation="weights")
+    assert len(calls) == len(CONFIG.resolutions)
+
+
+def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    convolve = F.conv2d
+
+    def watched(x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> Tensor:
+        seen.append((len(weight), x.shape[2]))
+        return convolve(x, weight, *rest, **options)
+
+    monkeypatch.setattr(F, "conv2d", watched)
+    monkeypatch.setattr(fast_synthesis, "_VALUES", 8 * 64 * 4)
+    w, offsets = given(generator, 1)
+    generator(w, offsets, modulation="folded")
+    last = [height for channels, height in seen if channels == CONFIG.channels[-1]]  # of 64 px
+    assert len(last) == 2 * 64 // 8
+    assert max(last) <= 8 + 2 + 2 + 3  # a strip, the rows around it for the second convolution, and for the filter
+
+
+def test_half_precision_is_near_and_its_colours_are_not_rounded() -> None:
+    made = Generator(CONFIG).eval().requires_grad_(False)
+    w, offsets = given(made, 1)
+    exact = made(w, offsets, modulation="folded")
+    half = made.to(torch.bfloat16)(
+        w.bfloat16(), {name: t.bfloat16() for name, t in offsets.items()}, modulation="folded"
+    )
+    assert half.dtype == torch.float32
+    assert (half - exact).square().mean().sqrt() < 0.05 * exact.std()
+
+
+def test_offsets_that_are_made_when_asked_for_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Generator(CONFIG).eval().requires_grad_(False)
+    config = HypernetworkConfig(CONFIG, ("b8.conv0", "b16.conv1"), input_size=(64, 64), heads="compact", code_width=8)
+    network = Hypernetwork(config).eval()
+    nn.init.normal_(network.head(network.layers[0]).output.weight)  # type: ignore[union-attr, arg-type]
+    codes = OffsetCodes({name: torch.randn(2, 8) for name in config.layers}, {}, torch.ones(2, 1))
+    asked: list[tuple[str, int]] = []
+    get = LazyOffsets.__getitem__
+    monkeypatch.setattr(
+        LazyOffsets,
+        "__getitem__",
+        lambda self, name: asked.append((name, len(self.codes))) or get(self, name),  # type: ignore[func-returns-value]
+    )
+    w = torch.randn(2, CONFIG.rows, 16)
+    with torch.no_grad():
+        drawn = made(w, LazyOffsets(network, codes), modulation="folded")
+        assert asked == [("b8.conv0", 1), ("b16.conv1", 1)] * 2
+        close(drawn, made(w, dict(LazyOffsets(network, codes)), modulation="weights"))

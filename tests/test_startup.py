@@ -1,0 +1,83 @@
+"""What starting costs: which modules are loaded, since seconds differ from machine to machine."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from hyperstyle.errors import WeightsError
+from hyperstyle.inverter import HyperStyleInverter
+
+Run = Callable[..., CompletedProcess[str]]
+
+# Packages that are slow to load, and no start needs: each is imported where it is used.
+LATER = (
+    "av",
+    "dlib",
+    "gradio",
+    "huggingface_hub",
+    "lpips",
+    "matplotlib",
+    "open_clip",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "torchvision",
+)
+WITH_PICTURES = ("PIL", "numpy", "torch", "tqdm")
+NEVER_FOR_TEXTS = (*LATER, *WITH_PICTURES, "hyperstyle.inverter", "hyperstyle.images", "hyperstyle.networks")
+REPORT = "print('loaded:', *[name for name in {names!r} if name in sys.modules and name not in before])"
+
+
+def loaded(run: Run, code: str, names: tuple[str, ...]) -> list[str]:
+    """Which of these modules the code loads, in a process of its own."""
+    result = run("-c", f"import sys; before = set()\n{code}\n{REPORT.format(names=names)}")
+    assert result.returncode == 0, result.stderr
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("loaded:")
+    return last.split()[1:]
+
+
+def test_what_is_looked_for_is_found_where_it_is_loaded(run_python: Run) -> None:
+    assert loaded(run_python, "import numpy, PIL", WITH_PICTURES) == ["PIL", "numpy"]
+
+
+def test_importing_the_package_loads_nothing_but_itself(run_python: Run) -> None:
+    names = (*NEVER_FOR_TEXTS, "argparse", "asyncio", "importlib.metadata", "hyperstyle.errors")
+    assert loaded(run_python, "import hyperstyle", names) == []
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["--help"], ["invert", "--help"], ["train", "--help"], ["invret"]])
+def test_a_command_that_only_says_something_loads_no_networks_and_no_pictures(run_python: Run, argv: list[str]) -> None:
+    code = f"from hyperstyle.cli import main\ntry:\n    main({argv!r})\nexcept SystemExit:\n    pass"
+    assert loaded(run_python, code, NEVER_FOR_TEXTS) == []
+
+
+def test_the_inverter_adds_nothing_slow_to_torch(run_python: Run) -> None:
+    code = "import torch; before = set(sys.modules)\nfrom hyperstyle import HyperStyleInverter"
+    names = (*LATER, "PIL", "torch._dynamo", "torch._inductor", "hyperstyle.training", "hyperstyle.evaluation")
+    assert loaded(run_python, code, names) == ["PIL"]
+
+
+def test_loading_a_model_does_not_load_what_only_some_methods_need(run_python: Run, tiny_model_dir: Path) -> None:
+    code = (
+        "from hyperstyle import HyperStyleInverter\n"
+        f"HyperStyleInverter.from_pretrained({str(tiny_model_dir)!r}, device='cpu')"
+    )
+    names = (*(name for name in LATER if name != "safetensors"), "torch._dynamo", "torch._inductor")
+    assert loaded(run_python, code, names) == []
+
+
+def test_the_threads_that_hash_a_model_end_with_its_loading(tiny_model_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, folder)
+    (folder / "hypernetwork" / "model.safetensors").write_bytes(b"cut off")
+    HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")
+    with pytest.raises(WeightsError, match="hypernetwork"):
+        HyperStyleInverter.from_pretrained(folder, device="cpu")
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("sha256")] == []
