@@ -286,7 +286,7 @@ class HyperStyleInverter:
 
     def invert(
         self,
-        image: ImageSource | Sequence[ImageSource],
+        image: ImageSource | Prepared | Sequence[ImageSource | Prepared],
         *,
         method: named.Method | None = None,
         start: named.Start | str | None = None,
@@ -304,7 +304,8 @@ class HyperStyleInverter:
         """Inverts one picture, or a list as one batch.
 
         Args:
-            image: path, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these.
+            image: path, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these; or what
+                `align.prepare.prepare` made of one, for which `align`, `face` and `landmarks` are settled.
             method: one of `methods`, several joined by "+" (`methods.named` says what each begins with), a Refinement
                 object, or a list of names and objects; None is the first of `methods` that optimises nothing.
             start: a name, as in start="e4e", or a function from crops [B,3,h,w] to codes [B,L,D], in place of the
@@ -337,7 +338,7 @@ class HyperStyleInverter:
                 wrong.
         """
         many = isinstance(image, Sequence) and not isinstance(image, str)
-        images: list[ImageSource] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
+        images: list[ImageSource | Prepared] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
         if not images:
             raise ConfigError("an empty list of pictures was given: expected at least one.")
         points = self._landmarks(landmarks, len(images), many)
@@ -353,6 +354,9 @@ class HyperStyleInverter:
         pictures: list[Prepared] = []
         failures: list[tuple[int, str]] = []
         for i, (one, own) in enumerate(zip(images, points, strict=True)):
+            if isinstance(one, Prepared):
+                pictures.append(one)
+                continue
             try:
                 pictures += prepare(one, self.model.domain, aligner=self.aligner, align=align, face=face, landmarks=own)
             except HyperStyleError as error:
@@ -374,7 +378,9 @@ class HyperStyleInverter:
         parts = []
         for first in starts:
             together = pictures[first : first + size]
-            batch = torch.stack([one.crop for one in together]).to(self.model.device)
+            # Only from pinned memory do copies to a GPU run on while the next ones are asked for.
+            crops = [one.crop.to(self.model.device, non_blocking=one.crop.is_pinned()) for one in together]
+            batch = torch.stack(crops)
             with torch.no_grad():
                 w = self.model.generator.broadcast(way.start(batch.to(self.model.dtype))).contiguous()
             sources = tuple(one.source for one in together)

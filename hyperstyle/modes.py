@@ -115,9 +115,12 @@ def to_rgba(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings from Pillow, about metadata it cannot read or large pictures: the limit here is our own."""
+    """No warnings from Pillow, about metadata it cannot read or large pictures: the limit here is our own.
+
+    Pictures are read in threads, and filters hold for all of them: those of other modules stay as they are.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", module="PIL")
         yield
 
 

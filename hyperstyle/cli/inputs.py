@@ -5,13 +5,19 @@ from __future__ import annotations
 import glob
 import itertools
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["Failure", "find_pictures", "keep_inputs", "output_names", "report"]
+__all__ = ["Failure", "find_pictures", "keep_inputs", "output_names", "read_ahead", "report"]
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -78,6 +84,27 @@ def keep_inputs(pictures: Iterable[Path], targets: Iterable[Path]) -> None:
     for target in targets:
         if target.resolve() in inputs:
             raise ConfigError(f"the result {str(target)!r} would replace a picture to read. Choose another --out.")
+
+
+def read_ahead(
+    items: Iterable[Item], read: Callable[[Item], Read], ahead: int
+) -> Generator[tuple[Item, Future[Read]], None, None]:
+    """Each item with what `read` makes of it, in order: one thread reads up to `ahead` more while one is worked on.
+
+    The iterator keeps nothing of an item it has given. What `read` raises is raised by the future's `result()`.
+    Closing it (`contextlib.closing`) drops what is not yet read and waits for the one being read.
+    """
+    waiting: deque[tuple[Item, Future[Read]]] = deque()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(read, item)))
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def report(failures: Sequence[Failure], total: int) -> int:

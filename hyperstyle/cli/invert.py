@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from hyperstyle.cli.arguments import (
     ALIGN,
@@ -18,15 +22,21 @@ from hyperstyle.cli.arguments import (
     writable_folder,
 )
 from hyperstyle.cli.config import add_config_argument
-from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, report
+from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, read_ahead, report
 from hyperstyle.errors import ConfigError, HyperStyleError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+    from tqdm import tqdm
+
+    from hyperstyle.align.prepare import Prepared
     from hyperstyle.inversion import Inversion
+    from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = ["add_parser", "run"]
 
 _ENDINGS = (".png", "_sheet.png", ".safetensors")
+_TOGETHER = 8  # pictures, or faces of one, that go through the networks at once where they may
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,6 +61,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_model_arguments(parser)
     add_invert_arguments(parser)
     add_method_arguments(parser)
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help=f"pictures that go through the networks together (default: {_TOGETHER} on CUDA devices, else 1)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no line per picture")
     add_config_argument(parser)
     parser.set_defaults(run=run)
@@ -63,54 +79,115 @@ def run(args: argparse.Namespace) -> int:
     from hyperstyle.methods import named
 
     check_face_arguments(args)
+    if args.batch is not None and args.batch < 1:
+        raise ConfigError(f"--batch {args.batch}: expected 1 or more pictures.")
     pictures, failures = find_pictures(args.inputs)
     total = len(pictures) + len(failures)
     names = output_names(pictures, _ENDINGS)
     out: Path = args.out
-    keep_inputs(pictures, [out / (name + ending) for name in names for ending in _ENDINGS])
+    keep_inputs(pictures, (out / (name + ending) for name in names for ending in _ENDINGS))
     if len(pictures) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
         raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} pictures: give a folder.")
     if pictures:
         writable_folder(out)
         inverter = load_inverter(args)
         named.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every picture
-    jobs = list(zip(pictures, names, strict=True))
-    with tqdm(jobs, unit="picture", disable=args.quiet) as bar:
-        for picture, name in bar:
-            bar.set_postfix_str(picture.name)
-
-            def show(step: Any, picture: Path = picture) -> None:
-                bar.set_postfix_str(f"{picture.name} {named.told(step)}")
-
-            try:
-                points = landmarks_of(picture, args.landmarks)
-                inversion = inverter.invert(
-                    picture,
-                    method=args.method,
-                    steps=args.steps,
-                    seed=args.seed,
-                    align=ALIGN[args.align],
-                    face=args.face,
-                    landmarks=points,
-                    callback=None if args.quiet else show,
-                )
-                _write(inversion, out / name)
-            except HyperStyleError as error:
-                failures.append(Failure(str(picture), str(error)))
-                continue
-            if not args.quiet:
-                bar.write(f"{picture} -> {out / name}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
+        with tqdm(total=len(pictures), unit="picture", disable=args.quiet) as bar:
+            jobs = map(_Job, pictures, (out / name for name in names))
+            failures += _invert(jobs, inverter, args, bar)
     return report(failures, total)
 
 
-def _write(inversion: Inversion, stem: Path) -> None:
+class _Job(NamedTuple):
+    """A picture, and where its results go: a path without an ending."""
+
+    picture: Path
+    stem: Path
+
+
+def _invert(
+    jobs: Iterable[_Job], inverter: HyperStyleInverter, args: argparse.Namespace, bar: tqdm[NoReturn]
+) -> Iterator[Failure]:
+    """Inverts and writes the pictures, of which a few are in memory at a time, and gives those that failed.
+
+    One thread reads and aligns pictures while the networks work on those before them.
+    """
+    from torch.cuda import OutOfMemoryError
+
+    from hyperstyle.align.prepare import prepare
+
+    model = inverter.model
+    on_gpu = model.device.type == "cuda"
+    batch = args.batch or (_TOGETHER if on_gpu else 1)
+
+    def read(job: _Job) -> list[Prepared]:
+        points = landmarks_of(job.picture, args.landmarks)
+        align, aligner = ALIGN[args.align], inverter.aligner
+        found = prepare(job.picture, model.domain, aligner=aligner, align=align, face=args.face, landmarks=points)
+        return [replace(one, crop=one.crop.pin_memory()) for one in found] if on_gpu else found
+
+    with closing(read_ahead(jobs, read, ahead=2 * batch)) as reading:
+        while together := list(islice(reading, batch)):
+            ready = []
+            for job, future in together:
+                try:
+                    ready.append((job, future.result()))
+                except HyperStyleError as error:
+                    yield Failure(str(job.picture), str(error))
+            groups = [ready] if ready else []
+            while groups:
+                group = groups.pop()
+                try:
+                    lines = _inverted(group, inverter, args, bar)
+                except (HyperStyleError, OutOfMemoryError) as error:
+                    if len(group) > 1:  # then one by one, so that only those fail that have to
+                        groups = [[one] for one in reversed(group)]
+                    elif isinstance(error, HyperStyleError):
+                        yield Failure(str(group[0][0].picture), str(error))
+                    else:
+                        raise
+                    continue
+                if not args.quiet:
+                    bar.write("\n".join(lines), file=sys.stdout)
+            bar.update(len(together))
+
+
+def _inverted(
+    group: Sequence[tuple[_Job, list[Prepared]]],
+    inverter: HyperStyleInverter,
+    args: argparse.Namespace,
+    bar: tqdm[NoReturn],
+) -> list[str]:
+    """Inverts pictures together and writes the results of each; a line about each."""
+    from hyperstyle.methods import named
+
+    shown = group[0][0].picture.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+    bar.set_postfix_str(shown)
+    whole = inverter.invert(
+        [face for _, found in group for face in found],
+        method=args.method,
+        steps=args.steps,
+        seed=args.seed,
+        batch_size=max(len(group), _TOGETHER),
+        callback=None if args.quiet else lambda step: bar.set_postfix_str(f"{shown} {named.told(step)}"),
+    )
+    results, plain, end, lines = whole.images, whole.initial.images, 0, []
+    for job, found in group:
+        own = slice(end, end := end + len(found))
+        inversion = whole[own]
+        _write(inversion, results[own], plain[own], job.stem)
+        lines.append(f"{job.picture} -> {job.stem}.png  {_figures(inversion)}".rstrip())
+    return lines
+
+
+def _write(inversion: Inversion, results: Sequence[Image], plain: Sequence[Image], stem: Path) -> None:
+    """The three files of an inversion, drawn as `results`, and as `plain` from its codes alone."""
     from hyperstyle.images import save_image, sheet, to_images
 
     # Not with_suffix: a dot within the name would be taken for one.
     image, sheet_path, record = (stem.with_name(stem.name + ending) for ending in _ENDINGS)
-    results = inversion.images
     titles = ("W encoder", "HyperStyle") if inversion.method == "hyperstyle" else ("codes alone", inversion.method)
-    columns = dict(zip(titles, (inversion.initial.images, results), strict=True))
+    columns = dict(zip(titles, (plain, results), strict=True))
     if inversion.crop is not None:
         columns = {"input": to_images(inversion.crop), **columns}
     save_image(results[0] if len(results) == 1 else sheet([results]), image)

@@ -208,6 +208,8 @@ def _enliven(encoder: WEncoder, generator: Generator, hypernetwork: Hypernetwork
     for name, parameter in generator.named_parameters():
         if name.endswith(("noise.weight", "activate.bias")):
             parameter.normal_(std=0.1)
+        elif "to_rgb" in name and name.endswith("conv.weight"):
+            parameter.mul_(0.25)  # colours of the range of pictures
     for head in hypernetwork.refinement_blocks.children():
         last = [module for module in head.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
         last[-1].weight.mul_(16.0)  # codes of the size of one
