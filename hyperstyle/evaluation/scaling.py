@@ -158,7 +158,7 @@ def scaling_plot(found: Scaling) -> bytes:
                 else:
                     points = [(cost.value, cost.peak / 2**30) for cost in mine if cost.peak is not None]
                 axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
             axes.set_ylabel("peak memory, GiB" if row else "seconds")
             axes.set_xlabel(_AXES.get(over, "edits of one picture"))
             axes.grid(alpha=0.25)
