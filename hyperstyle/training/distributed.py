@@ -8,6 +8,7 @@ too, and with `static_graph` the gradients stay those of one process. So it is d
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -46,6 +47,12 @@ def join(device: torch.device | None = None) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         cuda = torch.cuda.is_available() if device is None else device.type == "cuda"
         dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
+        atexit.register(_leave)  # threads that are left at the end of a process abort it
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def local_rank() -> int:
