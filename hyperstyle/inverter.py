@@ -67,6 +67,8 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"device {device!r} is not known to PyTorch. Use 'auto', 'cpu' or 'cuda'.") from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise ConfigError(f"device {device!r}: models run on 'cpu', 'cuda' and 'mps'. Use one of these, or 'auto'.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {device!r}: this PyTorch sees no CUDA device. Use 'auto' or 'cpu'.")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
@@ -237,7 +239,7 @@ class HyperStyleInverter:
     def compile(self, mode: str | None = None) -> HyperStyleInverter:
         """Itself, its networks compiled by `torch.compile(mode=mode)` when they are first called, which takes minutes.
 
-        For many pictures of one size; needs a C++ compiler. What it wins is in docs/performance.md.
+        For many pictures of one size; needs a C++ compiler.
         """
         self.model.compile(mode)
         return self

@@ -494,6 +494,8 @@ def test_devices_are_chosen_or_refused(tiny_inverter: HyperStyleInverter, monkey
         pick_device("cuda")
     with pytest.raises(ConfigError, match="'toaster'"):
         pick_device("toaster")
+    with pytest.raises(ConfigError, match="models run on 'cpu', 'cuda' and 'mps'"):
+        pick_device("meta")
     assert tiny_inverter.to("cpu") is tiny_inverter
 
 

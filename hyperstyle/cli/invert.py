@@ -126,7 +126,7 @@ def _invert(
         found = prepare(job.picture, model.domain, aligner=aligner, align=align, face=args.face, landmarks=points)
         return [replace(one, crop=one.crop.pin_memory()) for one in found] if on_gpu else found
 
-    with closing(read_ahead(jobs, read, ahead=2 * batch)) as reading:
+    with closing(read_ahead(jobs, read, ahead=batch)) as reading:
         while together := list(islice(reading, batch)):
             ready = []
             for job, future in together:

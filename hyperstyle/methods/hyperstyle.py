@@ -143,6 +143,6 @@ class HyperStyleRefinement:
             refinement=self,
         )
         picture = model.domain.content(image).float()
-        # What made.tensor would be, bit for bit: the same operations on the same batch.
+        # What made.tensor would be, up to rounding where neighbours are alike: the same operations on the same batch.
         same = len(made) <= TOGETHER and not made.style_offsets and not made.changes
         return made.measured(picture if same else None)

@@ -85,9 +85,9 @@ def fold(
     wide = torch.promote_types(weight.dtype, torch.float32)
     made = _ordered(weight, up).to(wide, copy=True)
     if offset is not None:
-        made = torch.addcmul(made, made, _ordered(offset, up).to(wide))
+        made = torch.addcmul(made, made, _ordered(_spread(offset, weight), up).to(wide))
     if residual is not None:
-        made += _ordered(residual, up)
+        made += _ordered(_spread(residual, weight), up)
     inputs = 0 if up else 2  # their axis
     made *= style.to(wide).view((-1, 1, 1) if up else (1, 1, -1)) / math.sqrt(weight[0].numel())
     gain = 1.0 if torgb else _GAIN
@@ -95,6 +95,14 @@ def fold(
         made *= gain * torch.rsqrt(made.square().sum((1, inputs), keepdim=True) + 1e-8)
     made = made.to(weight.dtype).view(len(made), *weight.shape[2:], -1).permute(0, 3, 1, 2)
     return Folded(made, bias * gain, None if noise is None else noise * gain)
+
+
+def _spread(change: Tensor, weight: Tensor) -> Tensor:
+    """A change that broadcasts to a weight, with four axes, and taps that are one or all."""
+    change = change[(None,) * (4 - change.ndim)]
+    if change.shape[2:] == (1, 1) and change.shape[:2] == weight.shape[:2]:
+        return change
+    return change.expand_as(weight)
 
 
 def _ordered(weight: Tensor, up: bool) -> Tensor:

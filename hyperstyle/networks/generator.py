@@ -297,13 +297,14 @@ class Generator(nn.Module):
         Args:
             styles: layer name -> [B,I], all layers.
             offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the layer's weight becomes weight * (1 + Δ).
-                Absent layers are untouched. Each is asked for once, when its layer is run.
+                Absent layers are untouched. `LazyOffsets` are asked for when a layer is run, others read at once.
             noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
                 each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
             random: source of the fresh noise.
             modulation: "weights" and "activations": see `ops.modulated_conv`. "folded" is the fastest on a CPU, see
                 `fast_synthesis`: one picture after the other, without gradients, colours in float32 or wider. None is
-                "folded" on a CPU where no gradients are recorded, else "weights".
+                "folded" on a CPU where no gradients are recorded, else "weights". Folded layers are not called as
+                modules: to trace, export, transform or hook them, name another form.
             residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
 
         Raises:
@@ -318,7 +319,8 @@ class Generator(nn.Module):
         if modulation == "folded":
             count = sum(not s.torgb for s in self.layers)
             maps = [self._noise(noise, i, batch, random) for i in range(count)]
-            return torch.cat([self._picture(i, styles, (offsets, residuals), maps) for i in range(batch)])
+            drawn = [self._picture(i, styles, (offsets, residuals), maps) for i in range(batch)]
+            return torch.cat(drawn) if drawn else self.input.input.new_zeros(0, 3, self.config.size, self.config.size)
         x = self.input.input.expand(batch, -1, -1, -1)
         image: Tensor | None = None
         noise_index = 0
@@ -339,7 +341,8 @@ class Generator(nn.Module):
         self, i: int, styles: Mapping[str, Tensor], changes: tuple[Offsets, Offsets], noise: Sequence[Tensor | None]
     ) -> Tensor:
         """Picture i of a batch [1,3,size,size], resolution by resolution."""
-        offsets, residuals = (of_picture(change, i) for change in changes)
+        batch = len(styles[self.layers[0].name])
+        offsets, residuals = (of_picture(change, i, batch) for change in changes)
         maps: Iterator[Tensor | None] = (None if n is None else n[i : i + 1] if len(n) > 1 else n for n in noise)
         x: Tensor = self.input.input
         image: Tensor | None = None
@@ -385,6 +388,8 @@ class Generator(nn.Module):
         if unknown := sorted(changed - set(names)):
             raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
         batch = styles[names[0]].shape[0]
+        if odd := next((name for name in names if styles[name].shape[0] != batch), None):
+            raise ConfigError(f"styles of {styles[odd].shape[0]} picture(s) in {odd}, of {batch} in {names[0]}.")
         if not isinstance(noise, str):
             sizes = [s.resolution for s in self.layers if not s.torgb]
             shapes = [tuple(map_.shape) for map_ in noise]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from hyperstyle.errors import ConfigError
 from hyperstyle.networks.codes import OffsetCodes
 
 __all__ = ["Expander", "LazyOffsets", "of_picture"]
@@ -49,11 +50,17 @@ class LazyOffsets(Mapping[str, Tensor]):
 
     def picture(self, i: int) -> LazyOffsets:
         """The offsets of one picture, of shapes [1,...]."""
-        return LazyOffsets(self.hypernetwork, self.codes.apply(lambda t: t[i : i + 1]))
+        return LazyOffsets(self.hypernetwork, self.codes.picture(i))
 
 
-def of_picture(offsets: Mapping[str, Tensor], i: int) -> Mapping[str, Tensor]:
-    """Of offsets that broadcast to [B,O,I,k,k] those of one picture, to [1,O,I,k,k]; nothing is made or copied."""
+def of_picture(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, Tensor]:
+    """Of offsets that broadcast to [B,O,I,k,k] those of one picture, to [1,O,I,k,k]; nothing is made or copied.
+
+    Raises:
+        ConfigError: codes of another number of pictures.
+    """
     if isinstance(offsets, LazyOffsets):
-        return offsets.picture(i)
-    return {name: t[i : i + 1] if t.ndim == 5 and len(t) > 1 else t for name, t in offsets.items()}
+        if len(offsets.codes) not in (1, batch):
+            raise ConfigError(f"offset codes of {len(offsets.codes)} pictures for {batch}: expected 1 or {batch}.")
+        return offsets if len(offsets.codes) == 1 else offsets.picture(i)
+    return {name: t[i : i + 1] if t.ndim == 5 and len(t) == batch else t for name, t in offsets.items()}

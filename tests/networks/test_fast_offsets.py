@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.errors import ConfigError
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.fast_offsets import FastOffsets
-from hyperstyle.networks.generator import GeneratorConfig
+from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.heads import SharedExpander
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig, tuned_layers
+from hyperstyle.networks.lazy import LazyOffsets
 
 GENERATOR = GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=1)
 TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=2, first_stride=2)
@@ -86,3 +89,25 @@ def test_gradients_reach_the_codes() -> None:
         [t.square().sum() for t in FastOffsets.of(made, OffsetCodes(sums, {}, codes.weights)).values()]
     ).sum().backward()
     assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves.values())
+
+
+def test_codes_of_one_picture_serve_all_and_of_another_number_are_refused() -> None:
+    made, generator = network("shared", torch.float32), Generator(GENERATOR).eval().requires_grad_(False)
+    codes, w = codes_of(made, 3), torch.randn(2, GENERATOR.rows, 16)
+    with torch.no_grad():
+        one = codes.picture(1)
+        expected = generator(w, made.offsets(one), modulation="weights")
+        for lazy in (FastOffsets.of(made, one), LazyOffsets(made, one)):
+            torch.testing.assert_close(generator(w, lazy), expected, rtol=0, atol=2e-5)
+        with pytest.raises(ConfigError, match="offset codes of 3 pictures for 2: expected 1 or 2"):
+            generator(w, FastOffsets.of(made, codes))
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3, 3), (1, 16, 16, 3, 3)])
+def test_dense_offsets_that_all_pictures_share_stay_whole(shape: tuple[int, ...]) -> None:
+    made = network("shared")
+    codes = replace(codes_of(made, 3), dense={"b8.conv1": torch.randn(shape, dtype=torch.float64)})
+    expected = made.offsets(codes)["b8.conv1"]
+    for lazy in (FastOffsets.of(made, codes), LazyOffsets(made, codes)):
+        for i in range(3):
+            torch.testing.assert_close(lazy.picture(i)["b8.conv1"], expected[i : i + 1])

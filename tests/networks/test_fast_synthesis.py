@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hyperstyle.errors import ConfigError
 from hyperstyle.networks import fast_synthesis, plain
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator, GeneratorConfig
@@ -142,3 +143,29 @@ def test_offsets_that_are_made_when_asked_for_are_asked_for_once(monkeypatch: py
         drawn = made(w, LazyOffsets(network, codes), modulation="folded")
         assert asked == [("b8.conv0", 1), ("b16.conv1", 1)] * 2
         close(drawn, made(w, dict(LazyOffsets(network, codes)), modulation="weights"))
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (3,), (3, 3), (8, 1, 1), (8, 8, 1, 3), (8, 8, 3, 1), (2, 8, 1, 3, 1), (1, 8, 3, 3)]
+)
+def test_changes_of_any_shape_that_broadcasts_are_those_of_the_other_forms(shape: tuple[int, ...]) -> None:
+    made = Generator(CONFIG).eval().requires_grad_(False).double()
+    w = torch.randn(2, CONFIG.rows, 16, dtype=torch.float64)
+    for layer in ("b16.conv1", "b32.conv0"):  # one that keeps the size and one that doubles it, both of 8 channels
+        change = {layer: 0.3 * torch.randn(shape, dtype=torch.float64)}
+        for kind in ("offsets", "residuals"):
+            close(*(made(w, **{kind: change}, modulation=form) for form in ("folded", "weights")))  # type: ignore[arg-type]
+
+
+def test_changes_and_styles_of_another_number_of_pictures_are_refused() -> None:
+    made = Generator(CONFIG).eval().requires_grad_(False)
+    w = torch.randn(2, CONFIG.rows, 16)
+    for count in (3, 5):
+        for kind in ("offsets", "residuals"):
+            wrong = {"b8.conv0": torch.zeros(count, 12, 16, 3, 3)}
+            with pytest.raises(ConfigError, match=rf"\({count}, 12, 16, 3, 3\)"):
+                made(w, **{kind: wrong}, modulation="folded")  # type: ignore[arg-type]
+    styles = made.styles(w)
+    with pytest.raises(ConfigError, match=r"styles of 1 picture\(s\) in b8.conv0, of 2 in b4.conv1"):
+        made.synthesize({**styles, "b8.conv0": styles["b8.conv0"][:1]}, modulation="folded")
+    assert made(w[:0], modulation="folded").shape == (0, 3, 64, 64)
