@@ -106,7 +106,7 @@ def _folded(model: Model, generator: Generator, codes: OffsetCodes | None, chang
 
 
 def _of(codes: OffsetCodes | None, chosen: slice) -> OffsetCodes | None:
-    return None if codes is None else codes.apply(lambda t: t[chosen])
+    return None if codes is None else codes.pictures(chosen)
 
 
 def _runs(model: Model, codes: OffsetCodes | None, changes: Changes, group: slice) -> Iterator[tuple[slice, bool]]:

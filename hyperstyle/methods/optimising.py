@@ -71,8 +71,7 @@ def draw(inversion: Inversion, *, plain_noise: bool = False, generator: Generato
         for name, change in inversion.style_offsets.items():
             styles[name] = styles[name] + change[group]
         codes, residuals = (
-            None if c is None else c.apply(lambda t, group=group: t[group])  # type: ignore[misc]
-            for c in (inversion.offset_codes, changes.residuals)
+            None if c is None else c.pictures(group) for c in (inversion.offset_codes, changes.residuals)
         )
         noise = tuple(maps[group] for maps in changes.noise)
         image = one.synthesize(

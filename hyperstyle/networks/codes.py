@@ -92,11 +92,11 @@ class OffsetCodes:
         sums, terms, dense = ({n: function(t) for n, t in g.items()} for g in (self.sums, self.terms, self.dense))
         return OffsetCodes(sums, terms, function(self.weights), dense)
 
-    def picture(self, i: int) -> OffsetCodes:
-        """The codes of one picture; dense offsets that all share stay."""
-        one = self.apply(lambda t: t[i : i + 1])
+    def pictures(self, chosen: slice) -> OffsetCodes:
+        """The codes of some of the pictures; dense offsets that all share stay."""
+        some = self.apply(lambda t: t[chosen])
         shared = {name: t for name, t in self.dense.items() if t.ndim < 5 or len(t) == 1}
-        return replace(one, dense={**one.dense, **shared})
+        return replace(some, dense={**some.dense, **shared})
 
     def only(self, layers: Sequence[str]) -> OffsetCodes:
         """What stands here for these layers alone; the other layers are left as they are in the generator."""

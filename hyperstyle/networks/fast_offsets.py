@@ -61,6 +61,6 @@ class FastOffsets(LazyOffsets):
         return self.codes.only([layer]).expanded({layer: made})[layer]
 
     def picture(self, i: int) -> FastOffsets:
-        codes = self.codes.picture(i)
+        codes = self.codes.pictures(slice(i, i + 1))
         rows, deltas = ({name: t[i : i + 1] for name, t in group.items()} for group in (self.rows, self.deltas))
         return FastOffsets(self.hypernetwork, codes, rows, deltas)

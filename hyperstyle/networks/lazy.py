@@ -50,7 +50,7 @@ class LazyOffsets(Mapping[str, Tensor]):
 
     def picture(self, i: int) -> LazyOffsets:
         """The offsets of one picture, of shapes [1,...]."""
-        return LazyOffsets(self.hypernetwork, self.codes.picture(i))
+        return LazyOffsets(self.hypernetwork, self.codes.pictures(slice(i, i + 1)))
 
 
 def of_picture(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, Tensor]:

@@ -60,3 +60,9 @@ def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
         perceptual=model.perceptual,
         steps=model.steps,
     )
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[tuple[str, int, int]]:
+    """What the progress was."""
+    return []

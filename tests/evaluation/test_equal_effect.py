@@ -27,12 +27,6 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def seen() -> list[tuple[str, int, int]]:
-    """What the progress was."""
-    return []
-
-
-@pytest.fixture(scope="module")
 def found(sensitive: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> EqualEffect:
     return evaluate_equal_effect(
         sensitive, crops, ["smile"], points=5, optimised=SETTINGS, on_progress=lambda *now: seen.append(now)

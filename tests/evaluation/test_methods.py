@@ -26,12 +26,6 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def seen() -> list[tuple[str, int, int]]:
-    """What the progress was."""
-    return []
-
-
-@pytest.fixture(scope="module")
 def found(sensitive: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Methods:
     return evaluate_methods(sensitive, crops, TRIALS, points=3, on_progress=lambda *now: seen.append(now))
 

@@ -22,12 +22,6 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def seen() -> list[tuple[str, int, int]]:
-    """What the progress was."""
-    return []
-
-
-@pytest.fixture(scope="module")
 def optimised(judged: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Optimised:
     found = evaluate_reconstruction(
         judged, crops, curve=0, optimised=SETTINGS, timed=2, on_progress=lambda *now: seen.append(now)

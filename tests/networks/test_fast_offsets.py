@@ -95,7 +95,7 @@ def test_codes_of_one_picture_serve_all_and_of_another_number_are_refused() -> N
     made, generator = network("shared", torch.float32), Generator(GENERATOR).eval().requires_grad_(False)
     codes, w = codes_of(made, 3), torch.randn(2, GENERATOR.rows, 16)
     with torch.no_grad():
-        one = codes.picture(1)
+        one = codes.pictures(slice(1, 2))
         expected = generator(w, made.offsets(one), modulation="weights")
         for lazy in (FastOffsets.of(made, one), LazyOffsets(made, one)):
             torch.testing.assert_close(generator(w, lazy), expected, rtol=0, atol=2e-5)
