@@ -135,6 +135,17 @@ class _SqueezeExcite(nn.Module):
         return out
 
 
+class _Subsampling(nn.Module):
+    """Every `stride`-th row and column; the published networks write it as max-pooling of single pixels."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :: self.stride, :: self.stride]
+
+
 class _IRSEBlock(nn.Module):
     """Pre-normalised residual block, with or without squeeze-and-excitation; the second convolution has the stride."""
 
@@ -142,7 +153,7 @@ class _IRSEBlock(nn.Module):
         super().__init__()
         self.shortcut_layer: nn.Module
         if channels_in == channels:
-            self.shortcut_layer = nn.MaxPool2d(1, stride)  # subsampling
+            self.shortcut_layer = _Subsampling(stride)
         else:
             projection = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
             self.shortcut_layer = nn.Sequential(projection, normalization(norm, channels))

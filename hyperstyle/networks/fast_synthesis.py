@@ -9,13 +9,15 @@ maps of the last one is ever made. `plain.synthesize` is the same function step 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Block", "Folded", "draw_block", "fold"]
+__all__ = ["Block", "Folded", "Room", "doubled", "draw_block", "fold"]
 
 _VALUES = 1 << 22
 _GAIN = math.sqrt(2.0)  # of the activation
@@ -54,6 +56,29 @@ class Block:
     blur: Tensor | None = None
 
 
+class Room:
+    """Memory for the folded weights of one block, which every block of every picture uses again.
+
+    Memory that is new to a process costs more than what is computed in it.
+    """
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        """Enough for any of these weights."""
+        largest = max(weights, key=Tensor.numel)
+        wide = torch.promote_types(largest.dtype, torch.float32)
+        self._all = [torch.empty(largest.numel(), dtype=wide, device=largest.device) for _ in range(3)]
+
+    def product(self, weight: Tensor) -> Tensor:
+        """Of the shape of `weight`; free again once its weight is folded."""
+        return self._all[0][: weight.numel()].view(weight.shape)
+
+    def folded(self, weight: Tensor, *, up: bool) -> Tensor:
+        """[O,k * k,I], or [I,k * k,O] where `up`; free again at the next block."""
+        size_out, size_in = weight.shape[:2]
+        shape = (size_in, -1, size_out) if up else (size_out, -1, size_in)
+        return self._all[1 + up][: weight.numel()].view(shape)
+
+
 def fold(
     weight: Tensor,
     style: Tensor,
@@ -64,6 +89,7 @@ def fold(
     noise: Tensor | None = None,
     torgb: bool = False,
     up: bool = False,
+    room: Room | None = None,
 ) -> Folded:
     """Weight, style and offset of one picture -> one convolution.
 
@@ -78,23 +104,37 @@ def fold(
         noise: [1,1,r,r], already times its strength.
         torgb: no demodulation, no activation.
         up: the weight of the transposed convolution.
+        room: where the weight is made; not for `torgb`.
 
     Returns:
         In the type of `weight`; computed in float32 or wider.
     """
-    wide = torch.promote_types(weight.dtype, torch.float32)
-    made = _ordered(weight, up).to(wide, copy=True)
-    if offset is not None:
-        made = torch.addcmul(made, made, _ordered(_spread(offset, weight), up).to(wide))
-    if residual is not None:
-        made += _ordered(_spread(residual, weight), up)
+    room = room if room is not None and not torgb else Room([weight])
+    taps = [None if change is None else _spread(change, weight) for change in (offset, residual)]
+    made = room.folded(weight, up=up)
+    if any(change is not None and change.shape == weight.shape for change in taps):
+        whole = room.product(weight).copy_(weight)
+        _change(whole, *taps)
+        _order(whole, up, made)
+    else:  # changes of pairs of channels: taps are outermost in `made`, where they cost less
+        _order(weight, up, made)
+        _change(made, *(None if c is None else _order(c, up, c.new_empty(_pairs(c, up))) for c in taps))
     inputs = 0 if up else 2  # their axis
-    made *= style.to(wide).view((-1, 1, 1) if up else (1, 1, -1)) / math.sqrt(weight[0].numel())
+    made *= style.to(made.dtype).view((-1, 1, 1) if up else (1, 1, -1)) / math.sqrt(weight[0].numel())
     gain = 1.0 if torgb else _GAIN
     if not torgb:
-        made *= gain * torch.rsqrt(made.square().sum((1, inputs), keepdim=True) + 1e-8)
+        squares = torch.mul(made, made, out=room.product(weight).view(made.shape))
+        made *= gain * torch.rsqrt(squares.sum((1, inputs), keepdim=True) + 1e-8)
     made = made.to(weight.dtype).view(len(made), *weight.shape[2:], -1).permute(0, 3, 1, 2)
     return Folded(made, bias * gain, None if noise is None else noise * gain)
+
+
+def _change(weight: Tensor, offset: Tensor | None, residual: Tensor | None) -> None:
+    """W * (1 + offset) + residual, in place and in the type of `weight`."""
+    if offset is not None:
+        weight.addcmul_(weight, offset)
+    if residual is not None:
+        weight += residual
 
 
 def _spread(change: Tensor, weight: Tensor) -> Tensor:
@@ -105,15 +145,40 @@ def _spread(change: Tensor, weight: Tensor) -> Tensor:
     return change.expand_as(weight)
 
 
-def _ordered(weight: Tensor, up: bool) -> Tensor:
-    """[O,I,k,k] -> [O,k * k,I], the order of channels-last weights; where `up`, [I,k * k,O].
+def _pairs(change: Tensor, up: bool) -> tuple[int, int, int]:
+    size_out, size_in = change.shape[:2]
+    return (size_in, 1, size_out) if up else (size_out, 1, size_in)
 
-    Transposing a matrix is what PyTorch does fast: a fourth of the time that `contiguous(channels_last)` takes.
-    """
-    size_out, size_in = weight.shape[:2]
+
+def _order(weight: Tensor, up: bool, out: Tensor) -> Tensor:
+    """[O,I,k,k] -> [O,k * k,I], the order of channels-last weights; where `up`, [I,k * k,O]."""
     if up:
-        return weight.flatten(1).t().contiguous().view(size_in, -1, size_out)
-    return weight.flatten(2).transpose(1, 2).contiguous()
+        out.view(-1, len(weight)).copy_(weight.flatten(1).t())
+        return out
+    return out.copy_(weight.flatten(2).transpose(1, 2))
+
+
+def doubled(image: Tensor, kernel: Tensor) -> Tensor:
+    """`ops.upsample` of a few channels: each new pixel from the 2x2 taps of the filter that do not meet zeros.
+
+    Args:
+        image: [B,C,H,W].
+        kernel: [4,4].
+
+    Returns:
+        [B,C,2H,2W].
+    """
+    height, width = image.shape[2:]
+    taps = kernel.flip(0, 1).tolist()
+    around = F.pad(image, (1, 1, 1, 1))
+    made = image.new_empty((*image.shape[:2], 2 * height, 2 * width))
+    for row, column in product((0, 1), (0, 1)):
+        part = torch.zeros_like(image)
+        for i, j in product((0, 1), (0, 1)):
+            seen = around[:, :, row + i : row + i + height, column + j : column + j + width]
+            part.add_(seen, alpha=taps[row + 2 * i][column + 2 * j])
+        made[:, :, row::2, column::2] = part
+    return made
 
 
 def draw_block(x: Tensor, block: Block, *, keep: bool = True) -> tuple[Tensor, Tensor]:
@@ -137,10 +202,10 @@ def draw_block(x: Tensor, block: Block, *, keep: bool = True) -> tuple[Tensor, T
         end = min(top + rows, height)
         first, last = max(0, top - 2), min(height, end + 2)  # the rows of the second convolution's input, and even
         y = x[:, :, first:last] if block.up is None else _upsampled(x, block, first, last)
-        y = _window(y, top - 1 - first, end + 1 - first)
-        y = F.conv2d(y, block.conv.weight, block.conv.bias, padding=(0, 1))
+        y = _convolved(y, block.conv.weight, block.conv.bias, top - 1 - first, end + 1 - first)
         y = _activated(y, block.conv.noise, top, end, out=None if maps is None else maps[:, :, top:end])
-        rgb[:, :, top:end] = F.conv2d(y, block.torgb.weight, block.torgb.bias)
+        colours = torch.addmm(block.torgb.bias[:, None], block.torgb.weight.flatten(1), y[0].flatten(1))
+        rgb[0, :, top:end] = colours.view(3, end - top, width)
     return x if maps is None else maps, rgb
 
 
@@ -153,17 +218,22 @@ def _upsampled(x: Tensor, block: Block, first: int, last: int) -> Tensor:
     # Row j of the transposed convolution has its share of rows (j - 2) / 2 to j / 2 of x, and the filter sees j - 1 to
     # j + 2: so that its rows `first - 1` to `last + 1` are whole, x has one row more at either end.
     y = F.conv_transpose2d(x[:, :, top : last // 2 + 1], up.weight, stride=2)
-    y = _window(y, first - 1 - 2 * top, last + 2 - 2 * top)
     taps = blur.flip(0, 1).to(y.dtype).expand(len(up.bias), 1, -1, -1)
-    return _activated(F.conv2d(y, taps, up.bias, padding=(0, 1), groups=len(up.bias)), up.noise, first, last)
+    y = _convolved(y, taps, up.bias, first - 1 - 2 * top, last + 2 - 2 * top, groups=len(up.bias))
+    return _activated(y, up.noise, first, last)
 
 
-def _window(x: Tensor, first: int, last: int) -> Tensor:
-    """Rows `first` to `last` of x [1,C,H,W], zeros where it has none."""
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, first: int, last: int, *, groups: int = 1) -> Tensor:
+    """Rows `first` to `last` of x [1,C,H,W], at most one of zeros at either end, through a convolution.
+
+    A row that is missing at one end only is added at both, and what it makes at the other end is not returned: that is
+    less than a copy of all rows.
+    """
     height = x.shape[2]
     above, below = max(0, -first), max(0, last - height)
-    rows = x[:, :, max(0, first) : min(last, height)]
-    return F.pad(rows, (0, 0, above, below)) if above or below else rows
+    pad = max(above, below)
+    y = F.conv2d(x[:, :, max(0, first) : min(last, height)], weight, bias, padding=(pad, 1), groups=groups)
+    return y[:, :, pad - above : y.shape[2] - (pad - below)]
 
 
 def _activated(x: Tensor, noise: Tensor | None, first: int, last: int, *, out: Tensor | None = None) -> Tensor:

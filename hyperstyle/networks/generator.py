@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.networks.fast_synthesis import Block, Folded, draw_block, fold
+from hyperstyle.networks.fast_synthesis import Block, Folded, Room, doubled, draw_block, fold
 from hyperstyle.networks.generator_config import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.lazy import of_picture
 from hyperstyle.networks.ops import (
@@ -87,7 +87,7 @@ class _ModulatedConv(nn.Module):
             modulation=modulation,
         )
 
-    def folded(self, style: Tensor, change: _Change, bias: Tensor, noise: Tensor | None) -> Folded:
+    def folded(self, style: Tensor, change: _Change, bias: Tensor, noise: Tensor | None, room: Room) -> Folded:
         """For one picture: style [I], offset and residual [1,O,I,k,k] or fewer axes."""
         offset, residual = (t[0] if t is not None and t.ndim == 5 else t for t in change)
         return fold(
@@ -99,6 +99,7 @@ class _ModulatedConv(nn.Module):
             noise=noise,
             torgb=self.spec.torgb,
             up=self.spec.up,
+            room=room,
         )
 
 
@@ -134,9 +135,9 @@ class _StyledConv(nn.Module):
             x = x.add_(noise) if in_place else x + noise
         return bias_activation(x, self.activate.bias, in_place=in_place)
 
-    def folded(self, style: Tensor, change: _Change, noise: Tensor | None) -> Folded:
+    def folded(self, style: Tensor, change: _Change, noise: Tensor | None, room: Room) -> Folded:
         noise = None if noise is None else self.noise.weight * noise
-        return self.conv.folded(style, change, self.activate.bias, noise)
+        return self.conv.folded(style, change, self.activate.bias, noise, room)
 
 
 class _ToRGB(nn.Module):
@@ -155,8 +156,8 @@ class _ToRGB(nn.Module):
         x = self.conv(x, style, change, modulation) + self.bias
         return x if image is None else x + upsample(image, self.upsample.kernel)
 
-    def folded(self, style: Tensor, change: _Change, noise: Tensor | None) -> Folded:
-        return self.conv.folded(style, change, self.bias.flatten(), noise)
+    def folded(self, style: Tensor, change: _Change, noise: Tensor | None, room: Room) -> Folded:
+        return self.conv.folded(style, change, self.bias.flatten(), noise, room)
 
 
 class StoredNoise(nn.Module):
@@ -319,8 +320,11 @@ class Generator(nn.Module):
         if modulation == "folded":
             count = sum(not s.torgb for s in self.layers)
             maps = [self._noise(noise, i, batch, random) for i in range(count)]
-            drawn = [self._picture(i, styles, (offsets, residuals), maps) for i in range(batch)]
-            return torch.cat(drawn) if drawn else self.input.input.new_zeros(0, 3, self.config.size, self.config.size)
+            room = Room(self.weight(s.index) for s in self.layers)
+            drawn = [self._picture(i, styles, (offsets, residuals), maps, room) for i in range(batch)]
+            if not drawn:
+                return self.input.input.new_zeros(0, 3, self.config.size, self.config.size)
+            return drawn[0] if batch == 1 else torch.cat(drawn)
         x = self.input.input.expand(batch, -1, -1, -1)
         image: Tensor | None = None
         noise_index = 0
@@ -338,7 +342,12 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def _picture(
-        self, i: int, styles: Mapping[str, Tensor], changes: tuple[Offsets, Offsets], noise: Sequence[Tensor | None]
+        self,
+        i: int,
+        styles: Mapping[str, Tensor],
+        changes: tuple[Offsets, Offsets],
+        noise: Sequence[Tensor | None],
+        room: Room,
     ) -> Tensor:
         """Picture i of a batch [1,3,size,size], resolution by resolution."""
         batch = len(styles[self.layers[0].name])
@@ -352,10 +361,12 @@ class Generator(nn.Module):
             for spec in specs:
                 change = self._offset(spec, offsets, 1), self._offset(spec, residuals, 1)
                 map_ = None if spec.torgb else next(maps)
-                parts.append(self._block(spec).folded(styles[spec.name][i], change, map_))
+                parts.append(self._block(spec).folded(styles[spec.name][i], change, map_, room))
             up, blur = (parts[0], self._conv(specs[0]).blur.kernel) if specs[0].up else (None, None)
             x, colours = draw_block(x, Block(up, parts[-2], parts[-1], blur), keep=size < self.config.size)
-            image = colours if image is None else colours + upsample(image, self._block(specs[-1]).upsample.kernel)
+            if image is not None:
+                colours += doubled(image, self._block(specs[-1]).upsample.kernel)
+            image = colours
         if image is None:
             raise TypeError("a generator has at least one toRGB layer")
         return image

@@ -14,6 +14,8 @@ from hyperstyle.networks.ops import EqualLinear, normal
 
 __all__ = ["CompactHead", "Head", "PlainHead", "SeparableHead", "SharedExpander", "SharedHead"]
 
+_FEW = 32  # rows of a product with a large matrix
+
 
 class SharedExpander(nn.Module):
     """The one large affine map from a code to a square 3x3 offset that several heads share (paper, Section 3.3).
@@ -37,10 +39,12 @@ class SharedExpander(nn.Module):
     def rows(self, code: Tensor, count: Tensor) -> Tensor:
         """[B,C] -> [B,C,C], a row for each output channel; reads nearly all of the map's weights."""
         bias = (count[:, None] * self.b2).view(-1, self.width, self.width)
-        if _in_parts(code):
-            matrices = self.w2.view(self.width, self.width, self.width).transpose(0, 1)  # [O,C,C]
-            return torch.bmm(code.expand(self.width, -1, -1), matrices).transpose(0, 1) + bias
-        return (code @ self.w2).view_as(bias) + bias
+        if not _in_parts(code):
+            return (code @ self.w2).view_as(bias) + bias
+        if len(code) <= _FEW and not torch.is_grad_enabled():
+            return _few_rows(code, self.w2).view_as(bias).add_(bias)
+        matrices = self.w2.view(self.width, self.width, self.width).transpose(0, 1)  # [O,C,C]
+        return torch.bmm(code.expand(self.width, -1, -1), matrices).transpose(0, 1) + bias
 
     def delta(self, rows: Tensor, count: Tensor) -> Tensor:
         """[B,C,C] -> Δ [B,C,C,3,3]."""
@@ -55,6 +59,19 @@ def _in_parts(code: Tensor) -> bool:
     On CPUs a single product with so few rows uses one thread and a part of what the memory gives; many are shared out.
     """
     return code.device.type == "cpu" and code.dtype == torch.float32
+
+
+def _few_rows(code: Tensor, matrix: Tensor) -> Tensor:
+    """A product [B,C] @ [C,N] -> [B,N] that reads the matrix from its first to its last row.
+
+    Libraries copy parts of a matrix to where they multiply fast, which pays for many rows of `code` only.
+    """
+    count = math.gcd(8, matrix.shape[1])  # of parts, for threads to share
+    parts = matrix.view(len(matrix), count, -1).transpose(0, 1)
+    made = matrix.new_zeros(count, len(code), parts.shape[2])
+    for first in range(0, len(matrix), 16):
+        made.baddbmm_(code[:, first : first + 16].expand(count, -1, -1), parts[:, first : first + 16])
+    return made.transpose(0, 1).reshape(len(code), -1)
 
 
 def _strided(channels: list[int], strides: list[int]) -> nn.Sequential:

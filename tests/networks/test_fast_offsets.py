@@ -111,3 +111,15 @@ def test_dense_offsets_that_all_pictures_share_stay_whole(shape: tuple[int, ...]
     for lazy in (FastOffsets.of(made, codes), LazyOffsets(made, codes)):
         for i in range(3):
             torch.testing.assert_close(lazy.picture(i)["b8.conv1"], expected[i : i + 1])
+
+
+@pytest.mark.parametrize("width", [6, 16, 40])
+@pytest.mark.parametrize("count", [1, 9, 33])
+def test_a_product_read_row_by_row_is_the_product(width: int, count: int) -> None:
+    expander = SharedExpander(width)
+    code, passes = torch.randn(count, width), torch.randint(1, 5, (count,)).float()
+    with torch.no_grad():
+        without = expander.rows(code, passes)
+    expected = code @ expander.w2 + passes[:, None] * expander.b2
+    torch.testing.assert_close(without.flatten(1), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(expander.rows(code, passes).flatten(1), expected, rtol=1e-4, atol=1e-5)

@@ -15,6 +15,7 @@ from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.lazy import LazyOffsets
+from hyperstyle.networks.ops import upsample
 
 CONFIG = GeneratorConfig(64, (16, 12, 8, 8, 4), latent_width=16, mapping_layers=1)
 
@@ -143,6 +144,31 @@ def test_offsets_that_are_made_when_asked_for_are_asked_for_once(monkeypatch: py
         drawn = made(w, LazyOffsets(network, codes), modulation="folded")
         assert asked == [("b8.conv0", 1), ("b16.conv1", 1)] * 2
         close(drawn, made(w, dict(LazyOffsets(network, codes)), modulation="weights"))
+
+
+def test_an_offset_of_every_tap_and_a_residual_of_pairs_go_together_either_way() -> None:
+    made = Generator(CONFIG).eval().requires_grad_(False).double()
+    w = torch.randn(1, CONFIG.rows, 16, dtype=torch.float64)
+    for layer in ("b16.conv1", "b32.conv0"):
+        every, pairs = (0.3 * torch.randn(1, 8, 8, k, k, dtype=torch.float64) for k in (3, 1))
+        for offset, residual in ((every, pairs), (pairs, every)):
+            changes: dict[str, Any] = {"offsets": {layer: offset}, "residuals": {layer: residual}}
+            close(*(made(w, **changes, modulation=form) for form in ("folded", "weights")))  # type: ignore[arg-type]
+
+
+def test_pictures_do_not_see_what_was_folded_for_others() -> None:
+    made = Generator(CONFIG).eval().requires_grad_(False)
+    w, offsets = given(made, 3)
+    each = {name: t if t.ndim == 5 and len(t) == 3 else t.expand(3, *t.shape[-4:]) for name, t in offsets.items()}
+    together = made(w, each, modulation="folded")
+    alone = [made(w[i : i + 1], {n: t[i : i + 1] for n, t in each.items()}, modulation="folded") for i in (2, 0, 1)]
+    close(together[[2, 0, 1]], torch.cat(alone))
+
+
+@pytest.mark.parametrize("size", [(2, 3), (5, 4), (1, 1)])
+def test_colours_are_doubled_as_by_zeros_and_a_filter(size: tuple[int, int]) -> None:
+    image, kernel = torch.randn(2, 3, *size, dtype=torch.float64), torch.randn(4, 4, dtype=torch.float64)
+    torch.testing.assert_close(fast_synthesis.doubled(image, kernel), upsample(image, kernel))
 
 
 @pytest.mark.parametrize(

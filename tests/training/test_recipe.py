@@ -14,7 +14,9 @@ from hyperstyle import HyperStyleInverter
 from hyperstyle.avatars.factors import sample_factors
 from hyperstyle.avatars.render import render
 from hyperstyle.errors import CheckpointError
+from hyperstyle.images import to_images
 from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.training.recipes.avatars.ablations import VARIANTS
 from hyperstyle.training.recipes.avatars.generator import Coarse
 
 
@@ -68,6 +70,37 @@ def test_a_finished_model_is_trained_further(run: Path, tmp_path: Path) -> None:
         json.loads((p / "encoder" / "log.jsonl").read_text().splitlines()[-1])["clean_l2"] for p in (run, tmp_path)
     )
     assert last < first
+
+
+def test_ablations_differ_in_one_switch_and_are_compared_by_the_report(run: Path, tmp_path: Path) -> None:
+    from hyperstyle.cli import main as command
+    from hyperstyle.training.recipes.avatars.__main__ import main
+
+    shutil.copytree(run / "data", tmp_path / "data")
+    main(["--out", str(tmp_path), "--tiny", "--continue-from", str(run / "model"), "--stages", "ablations"])
+    folders = {path.parent.name: path for path in (tmp_path / "ablations").glob("*/model")}
+    assert folders.keys() == VARIANTS.keys()
+    models = {name: HyperStyleInverter.from_pretrained(path, device="cpu").model for name, path in folders.items()}
+    assert len({model.generator_fingerprint for model in models.values()}) == 1
+    assert {name: model.steps for name, model in models.items() if model.steps != 5} == {"one-pass": 1}
+    hypernetworks = {name: model.hypernetwork for name, model in models.items()}
+    heads = {name: network.config.heads for name, network in hypernetworks.items() if network is not None}
+    assert {name for name, form in heads.items() if form != "compact"} == {"shared", "plain", "separable"}
+    layers = {name: len(network.layers) for name, network in hypernetworks.items() if network is not None}
+    assert layers["fine"] < layers["compact"] < layers["coarse-too"]
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i, image in enumerate(to_images(render(sample_factors(2, seed=5), 32).images)):
+        image.save(pictures / f"{i}.png")
+    named = [f"--ablation={name}={folders[name]}" for name in ("separable", "one-pass")]
+    out = tmp_path / "report"
+    assert (
+        command(["evaluate", "report", str(folders["compact"]), "--data", str(pictures), *named, "--out", str(out)])
+        == 0
+    )
+    rows = json.loads((out / "report.json").read_text())["tables"]["table3"]
+    assert [row["heads"] for row in rows if row["method"] in ("separable", "one-pass")] == ["separable", "compact"]
 
 
 def test_an_incomplete_model_is_not_trained_further(run: Path, tmp_path: Path) -> None:

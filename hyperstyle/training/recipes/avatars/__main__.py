@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from hyperstyle.training.distributed import join, on_first
+from hyperstyle.training.recipes.avatars.ablations import train_ablations
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.curves import draw_curves
 from hyperstyle.training.recipes.avatars.data import Sets, make_data
@@ -33,10 +34,11 @@ STAGES: dict[str, Callable[[Recipe, Sets, Path], None]] = {
     "hypernetwork": train_hypernetwork,
     "judge": train_judge,
     "hyperinverter": train_hyperinverter,
+    "ablations": train_ablations,
     "package": lambda recipe, sets, run: on_first(lambda: make_package(recipe, sets, run)),
     "curves": draw_curves,
 }
-_ON_REQUEST = ("hyperinverter", "curves")
+_ON_REQUEST = ("hyperinverter", "ablations", "curves")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         nargs="+",
         choices=list(STAGES),
         default=[name for name in STAGES if name not in _ON_REQUEST],
-        help=f"default: all but {' and '.join(_ON_REQUEST)}",
+        help=f"default: all but {', '.join(_ON_REQUEST)}",
     )
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     parser.add_argument("--tiny", action="store_true", help="the one-minute recipe of the tests")

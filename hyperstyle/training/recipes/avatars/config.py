@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 
@@ -26,6 +27,8 @@ class Recipe:
         mapping_steps: length of that stage.
         encoder_steps: towards the codes, then towards the pictures.
         hypernetwork_steps: (length, passes T, size of the pictures compared) of each phase.
+        ablation_steps, ablation_pictures: phases, as of `hypernetwork_steps`, and pictures of each variant of the stage
+            of ablations.
         further_steps: what a finished model is trained further: steps of the encoder, (length, passes T) of the
             hypernetwork's phases.
         batch: pictures per step of encoder and hypernetwork.
@@ -33,6 +36,7 @@ class Recipe:
         people: with two pictures each, to learn identity from.
         judge_steps, perceptual_steps: lengths of those stages.
         hyper_first: hypernetwork and HyperInverter change layers from this resolution up.
+        hyper_heads: its form of heads, see `HypernetworkConfig.heads`.
         hyper_code: width of its offset codes.
         hyper_widths, hyper_blocks, encoder_widths, perceptual_widths, encoder_blocks: trunks; the judge has the
             encoder's widths.
@@ -65,12 +69,21 @@ class Recipe:
         4500,
         ((700, 1), (400, 2), (300, 3), (200, 6), (100, 10)),
     )
+    ablation_steps: tuple[tuple[int, int, int], ...] = (
+        (500, 1, 64),
+        (100, 1, 128),
+        (60, 2, 128),
+        (40, 3, 128),
+        (20, 5, 128),
+    )
+    ablation_pictures: int = 5000
     perceptual: float = 1.0
     people: int = 2400
     judge_steps: int = 2500
     perceptual_steps: int = 2500
     batch: int = 16
     hyper_first: int = 16
+    hyper_heads: Literal["shared", "plain", "separable", "compact"] = "compact"
     hyper_code: int = 128
     hyper_widths: tuple[int, ...] = (48, 96, 128)
     hyper_blocks: tuple[int, ...] = (1, 2, 2)
@@ -115,6 +128,8 @@ class Recipe:
             mapping_steps=50,
             encoder_steps=(20, 40),
             hypernetwork_steps=((20, 1, 16), (10, 1, 32), (10, 2, 32)),
+            ablation_steps=((10, 1, 16), (6, 2, 32)),
+            ablation_pictures=64,
             further_steps=(80, ((30, 1), (30, 2))),
             hyper_first=8,
             hyper_code=16,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,10 +20,10 @@ from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets, chunks
 from hyperstyle.training.recipes.avatars.generator import Coarse, load_generator
 from hyperstyle.training.recipes.avatars.loss import ReconstructionLoss
-from hyperstyle.training.recipes.avatars.start import begin
+from hyperstyle.training.recipes.avatars.start import begin, finished
 from hyperstyle.training.steps import autocast, compiled, hyperstyle_step, passes
 
-__all__ = ["train_hypernetwork"]
+__all__ = ["Beginnings", "train_hypernetwork"]
 
 
 @torch.no_grad()
@@ -43,28 +44,58 @@ def _initial(
     return gathered(torch.cat(codes))[: len(data)], gathered(torch.cat(images))[: len(data)]
 
 
+@dataclass(frozen=True)
+class Beginnings:
+    """Pictures with what the W encoder makes of them, the same for every hypernetwork of one generator.
+
+    Attributes:
+        generator: frozen.
+        data, test: the pictures to learn from, and those held out.
+        prepared: codes [N,D] and reconstructions [N,3,h,w] (see `_initial`) of `data`, as they are and mirrored.
+        held_out: the same of `test`.
+    """
+
+    generator: Generator
+    data: AvatarSet
+    test: AvatarSet
+    prepared: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+    held_out: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: AvatarSet, test: AvatarSet, run: Path) -> Beginnings:
+        """By the generator and the encoder of a run."""
+        generator = load_generator(run)
+        encoder = load_component(WEncoder, WEncoderConfig, finished(run / "encoder"), device=CPU)
+        held_out = _initial(test, generator, encoder, recipe.dtype)
+        synthesis = compiled(generator, recipe.compile)
+        plain, mirrored = (_initial(data, synthesis, encoder, recipe.dtype, mirror) for mirror in (False, True))
+        return cls(generator, data, test, (plain, mirrored), held_out)
+
+
 def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
-    generator = load_generator(run)
-    encoder = load_component(WEncoder, WEncoderConfig, run / "encoder" / "done", device=CPU)
-    size = recipe.generator.size
+    """The stage of the recipe."""
+    fit_hypernetwork(recipe, Beginnings.of(recipe, data.detailed, data.detailed_test, run), run)
+
+
+def fit_hypernetwork(recipe: Recipe, begun: Beginnings, run: Path, *, name: str = "hypernetwork") -> Path:
+    """Trains a hypernetwork in `run/name`; returns the folder of what is made."""
+    generator, size = begun.generator, recipe.generator.size
+    test_codes, test_starts = begun.held_out
     layers = tuple(s.name for s in generator.layers if s.resolution >= recipe.hyper_first and not s.torgb)
     config = HypernetworkConfig(
         generator.config,
         layers,
         input_size=(size, size),
         trunk=TrunkConfig(recipe.hyper_widths, recipe.hyper_blocks, *recipe.stem, 2, norm="group"),
-        heads="compact",
+        heads=recipe.hyper_heads,
         code_width=recipe.hyper_code,
         residual_input=True,
     )
     torch.manual_seed(recipe.seed)
-    start_folder = run / "hypernetwork" / "start"
-    hypernetwork = begin(Hypernetwork, config, start_folder).to(memory_format=torch.channels_last)
-    LOG.info("hypernetwork: %d parameters", hypernetwork.parameter_count())
-    test_codes, test_starts = _initial(data.detailed_test, generator, encoder, recipe.dtype)
+    hypernetwork = begin(Hypernetwork, config, run / name / "start").to(memory_format=torch.channels_last)
+    LOG.info("%s: %d parameters", name, hypernetwork.parameter_count())
     image_loss = ReconstructionLoss(recipe, run)
     synthesis, predict = compiled(generator, recipe.compile), compiled(hypernetwork, recipe.compile)
-    prepared = [_initial(data.detailed, synthesis, encoder, recipe.dtype, mirror) for mirror in (False, True)]
     sizes = {size for _, _, size in recipe.hypernetwork_steps}
     syntheses = {s: synthesis if s == size else compiled(Coarse(generator, s), recipe.compile) for s in sizes}
 
@@ -80,9 +111,9 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
         return recipe.hypernetwork_steps[-1][1:]
 
     def step(i: int) -> dict[str, float]:
-        index = share(batch_indices(len(data.detailed), recipe.batch, i, recipe.seed))
-        crop, weight = data.detailed.images(index), data.detailed.weights(index)
-        codes, starts = prepared[i % 2]
+        index = share(batch_indices(len(begun.data), recipe.batch, i, recipe.seed))
+        crop, weight = begun.data.images(index), begun.data.weights(index)
+        codes, starts = begun.prepared[i % 2]
         if i % 2:  # every other batch is mirrored
             crop, weight = crop.flip(3), weight.flip(3)
         start = starts[index].float() / 85.0 - 1.5
@@ -111,11 +142,11 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
 
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
-        count = min(128, len(data.detailed_test))
+        count = min(128, len(begun.test))
         t = 1 if i < total // 2 else 10
         errors = torch.zeros(t + 1)
         for s in chunks(count):
-            crop, w = data.detailed_test.images(s), test_codes[s]
+            crop, w = begun.test.images(s), test_codes[s]
             start = test_starts[s].float() / 85.0 - 1.5
             images = passes(
                 crop,
@@ -136,12 +167,14 @@ def train_hypernetwork(recipe: Recipe, data: Sets, run: Path) -> None:
     fit(
         step,
         steps=total,
-        folder=run / "hypernetwork",
+        folder=run / name,
         modules={"hypernetwork": hypernetwork},
         optimizers={"adam": optimizer},
         schedule=Schedule(1e-3, decay=0.35),
         evaluate=evaluate,
         evaluate_every=1000,
-        on_progress=lambda text: LOG.info("hypernetwork: %s", text),
+        on_progress=lambda text: LOG.info("%s: %s", name, text),
     )
-    on_first(lambda: save_component(hypernetwork, hypernetwork.config, run / "hypernetwork" / "done"))
+    done = run / name / "done"
+    on_first(lambda: save_component(hypernetwork, hypernetwork.config, done))
+    return done

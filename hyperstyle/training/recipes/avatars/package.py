@@ -21,19 +21,15 @@ from hyperstyle.training.recipes.avatars.generator import load_generator
 from hyperstyle.training.recipes.avatars.judge import load_trait_network
 from hyperstyle.training.recipes.avatars.start import finished
 
-__all__ = ["make_package"]
+__all__ = ["assemble", "make_package"]
 
 
-def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
-    """Writes `run/model`: half-precision weights, edits, hashes; what is bundled is a copy of it.
-
-    The detector and predictor of `run/aligner`, which `hyperstyle.training.recipes.landmarks` trains, come with it.
-    """
-    generator = load_generator(run)
-    inverter = HyperStyleInverter(
-        generator,
+def assemble(recipe: Recipe, run: Path, hypernetwork: Path) -> HyperStyleInverter:
+    """The networks of a run together, with the hypernetwork in this folder."""
+    return HyperStyleInverter(
+        load_generator(run),
         load_component(WEncoder, WEncoderConfig, finished(run / "encoder"), device=CPU),
-        load_component(Hypernetwork, HypernetworkConfig, finished(run / "hypernetwork"), device=CPU),
+        load_component(Hypernetwork, HypernetworkConfig, hypernetwork, device=CPU),
         domain=replace(DOMAINS["avatars"].at_size(recipe.generator.size), input_size=(recipe.generator.size,) * 2),
         judge=load_trait_network(run / "judge"),
         perceptual=load_trait_network(run / "perceptual"),
@@ -43,6 +39,14 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
             "seed": recipe.seed,
         },
     )
+
+
+def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
+    """Writes `run/model`: half-precision weights, edits, hashes; what is bundled is a copy of it.
+
+    The detector and predictor of `run/aligner`, which `hyperstyle.training.recipes.landmarks` trains, come with it.
+    """
+    inverter = assemble(recipe, run, finished(run / "hypernetwork"))
     aligner = run / "aligner" if (run / "aligner").is_dir() else None
     extra = run / "hyperinverter" / "done"
     network = load_component(HyperInverter, HyperInverterConfig, extra, device=CPU) if extra.exists() else None
