@@ -156,6 +156,8 @@ def run_scaling(args: argparse.Namespace) -> int:
     if args.plot is not None:
         if args.plot.suffix.lower() != ".png":
             raise ConfigError(f"{str(args.plot)!r} cannot be written: expected a name that ends in .png.")
+        if args.json is not None and args.json.resolve() == args.plot.resolve():
+            raise ConfigError(f"--json and --plot both name {str(args.plot)!r}: expected two files.")
         check_matplotlib()
     with progress_bar(args.quiet) as show:
         found = measure_scaling(

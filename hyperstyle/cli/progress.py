@@ -18,15 +18,21 @@ def progress_bar(quiet: bool, unit: str = "it") -> Iterator[Callable[[str, int, 
     """
     from tqdm import tqdm
 
-    with tqdm(unit=unit, disable=quiet) as bar:
-        doing = ""
+    bar: tqdm[None] | None = None
+    doing = ""
 
-        def show(what: str, done: int, total: int | None) -> None:
-            nonlocal doing
-            if what != doing:
-                doing = what
-                bar.reset(total)
-                bar.set_description(what)
-            bar.update(done - bar.n)
+    def show(what: str, done: int, total: int | None) -> None:
+        nonlocal bar, doing
+        if bar is None:  # not before there is something to show: until then the work may be refused
+            bar = tqdm(unit=unit, disable=quiet)
+        if what != doing:
+            doing = what
+            bar.reset(total)
+            bar.set_description(what)
+        bar.update(done - bar.n)
 
+    try:
         yield show
+    finally:
+        if bar is not None:
+            bar.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -270,7 +271,10 @@ def _name(dtype: torch.dtype) -> str:
 
 @contextmanager
 def threads_set(count: int | None) -> Iterator[None]:
+    """So many threads of PyTorch, None as they are. Raises ConfigError for more than there are processors."""
     before = torch.get_num_threads()
+    if count is not None and count > (here := max(before, os.cpu_count() or 1)):
+        raise ConfigError(f"{count} threads: this machine has {here} processors.")
     torch.set_num_threads(before if count is None else count)
     try:
         yield

@@ -106,7 +106,7 @@ def refined(
 
     Raises:
         ImageError: a crop with values that are not finite.
-        ConfigError: a model in half precision.
+        ConfigError: a model in half precision, or another number of crops than of inverted pictures.
         MethodError: not even one picture fits into the memory.
     """
     model = inversion.model
@@ -114,6 +114,8 @@ def refined(
         raise ConfigError(
             f"method {name!r} with a model in {model.dtype}: small steps vanish there. Load it with dtype=None."
         )
+    if len(crop) != len(inversion):
+        raise ConfigError(f"{len(crop)} crop(s) for an inversion of {len(inversion)}: expected one for each.")
     check_target(crop)
     method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
     found = in_parts(optimise, crop.to(model.device, model.dtype), inversion, name)

@@ -182,6 +182,9 @@ def test_paths_that_do_not_agree_are_an_error_after_the_table(
         (["--model", "no/such/model/here"], "no/such/model/here"),
         (["--device", "warp"], "device 'warp' is not known"),
         (["--steps", "0"], "0 steps, batch 1, 3 repeats"),
+        (["--threads", "1000000"], "1000000 threads: this machine has"),
+        (["scaling", "--threads", "1000000"], "1000000 threads: this machine has"),
+        (["scaling", "--plot", "a.png", "--json", "./a.png"], "both name 'a.png': expected two files"),
         (["--rows", "quick"], "nothing called 'quick' is measured"),
         (["--json", "no/such/folder/x.json"], "the folder of 'no/such/folder/x.json' does not exist"),
         (["--json", "."], "'.' is a folder: expected the name of a file"),
@@ -195,8 +198,7 @@ def test_what_cannot_be_done_is_one_line_before_a_model_is_built(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     monkeypatch.setattr(Case, "build", lambda *_: pytest.fail("built"))
-    quiet = [] if "loading" in arguments else ["--quiet"]
-    assert main(["bench", *arguments, *quiet]) == 2
+    assert main(["bench", *arguments]) == 2  # nor is there a progress bar
     shown = capsys.readouterr().err
     assert message in shown
     assert len(shown.splitlines()) == 1

@@ -218,3 +218,8 @@ def test_other_errors_stay_what_they_are(begun: Inversion) -> None:
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
         OffsetTuner(loss=broken)(crop_of(begun), begun)
+
+
+def test_crops_of_other_pictures_are_refused(tuner: Callable[..., Refinement], begun: Inversion) -> None:
+    with pytest.raises(ConfigError, match=rf"1 crop\(s\) for an inversion of {len(begun)}"):
+        tuner()(crop_of(begun)[:1], begun)
