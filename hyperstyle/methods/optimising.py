@@ -115,7 +115,7 @@ def refined(
             f"method {name!r} with a model in {model.dtype}: small steps vanish there. Load it with dtype=None."
         )
     if len(crop) != len(inversion):
-        raise ConfigError(f"{len(crop)} crop(s) for an inversion of {len(inversion)}: expected one for each.")
+        raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} picture(s): expected one for each.")
     check_target(crop)
     method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
     found = in_parts(optimise, crop.to(model.device, model.dtype), inversion, name)

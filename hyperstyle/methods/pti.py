@@ -202,8 +202,6 @@ class PivotalTuner:
             MethodError, MissingDependencyError: no perceptual loss can be had, or a picture is too much for the memory.
             ImageError: crops that are not finite.
         """
-        if len(crop) != len(inversion):
-            raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} picture(s): expected one for each.")
         model = inversion.model
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
         if settings.threshold is None and (self.loss is not None or model.perceptual is not None):

@@ -221,5 +221,5 @@ def test_other_errors_stay_what_they_are(begun: Inversion) -> None:
 
 
 def test_crops_of_other_pictures_are_refused(tuner: Callable[..., Refinement], begun: Inversion) -> None:
-    with pytest.raises(ConfigError, match=rf"1 crop\(s\) for an inversion of {len(begun)}"):
+    with pytest.raises(ConfigError, match=rf"1 crop\(s\) for {len(begun)} picture\(s\)"):
         tuner()(crop_of(begun)[:1], begun)
