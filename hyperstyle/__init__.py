@@ -42,6 +42,7 @@ __all__ = [
     "NoFaceError",
     "QualityWarning",
     "StyleClip",
+    "TrainingWarning",
     "WEncoder",
     "WEncoderConfig",
     "WeightsError",
@@ -73,6 +74,7 @@ _HOMES = {
         "ModelNotFoundError",
         "NoFaceError",
         "QualityWarning",
+        "TrainingWarning",
         "WeightsError",
     ),
     "hyperstyle.images": ("load_image",),
@@ -107,6 +109,7 @@ if TYPE_CHECKING:
         ModelNotFoundError,
         NoFaceError,
         QualityWarning,
+        TrainingWarning,
         WeightsError,
     )
     from hyperstyle.images import load_image

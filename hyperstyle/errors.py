@@ -1,4 +1,4 @@
-"""Every error this library raises on purpose, and its warning.
+"""Every error this library raises on purpose, and its warnings.
 
     HyperStyleError
       ImageError              a picture cannot be read, or has a size or mode that cannot be used
@@ -17,6 +17,7 @@
       MissingDependencyError  an optional package is not installed (also an ImportError)
     QualityWarning            a crop or a reconstruction looks wrong (a UserWarning)
     MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
+    TrainingWarning           training leaves out what was published, for want of a file (a UserWarning)
     EditWarning               a strength far outside an edit's range, or an edit of another model (a UserWarning)
 
 Each message says what was given, what was expected and what to do.
@@ -45,6 +46,7 @@ __all__ = [
     "ModelNotFoundError",
     "NoFaceError",
     "QualityWarning",
+    "TrainingWarning",
     "WeightsError",
     "did_you_mean",
 ]
@@ -116,6 +118,10 @@ class QualityWarning(UserWarning):
 
 class MemoryWarning(UserWarning):
     """A batch was too large for the memory and was split; what was asked for was done all the same."""
+
+
+class TrainingWarning(UserWarning):
+    """Training leaves out something that was published, since what it needs was not given; it goes on all the same."""
 
 
 class EditWarning(UserWarning):

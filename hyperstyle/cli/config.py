@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.training.config_file import read_tables
+from hyperstyle.training.config_file import find_config, read_tables
 
-__all__ = ["add_config_argument", "apply_config"]
+__all__ = ["READY", "add_config_argument", "apply_config"]
+
+READY = Path(__file__).with_name("configs")
+"""Folder of the files that come with the package, each for one command, named before the dash."""
 
 
 class _Files(argparse._ExtendAction):
@@ -23,8 +27,8 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
         action=_Files,
         nargs="+",
         metavar="FILE",
-        help="flags of this command, without their dashes, from TOML, YAML or JSON files; later files win, and flags "
-        f"over files{_positional_help(parser)}",
+        help="flags of this command, without their dashes, from TOML, YAML or JSON files, or ready ones by name; later "
+        f"files win, and flags over files{_positional_help(parser)}",
     )
 
 
@@ -32,7 +36,8 @@ def apply_config(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> N
     """Makes what the files behind `--config` hold the defaults of the parser, where it has this argument.
 
     Raises:
-        ConfigError: a file cannot be read, or holds an unknown name or a value that the flag would not take.
+        ConfigError: a file is not there, cannot be read, or holds an unknown name or a value that the flag would not
+            take.
         MissingDependencyError: see `read_tables`.
     """
     if not any(isinstance(action, _Files) for action in parser._actions):
@@ -45,7 +50,7 @@ def apply_config(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> N
         return  # no file behind --config: the parser itself says so
     known = {name: action for action in parser._actions for name in _names(action)}
     for file in files:
-        for key, value in read_tables(file).items():
+        for key, value in read_tables(find_config(file, READY)).items():
             name = key.replace("_", "-")
             if name not in known:
                 raise ConfigError(f"{file}: no option {key!r}. {did_you_mean(name, known)}")
@@ -81,6 +86,9 @@ def _value(parser: argparse.ArgumentParser, action: argparse.Action, value: Any,
 
 
 def _item(parser: argparse.ArgumentParser, action: argparse.Action, value: Any, where: str) -> Any:
+    if isinstance(value, bool):  # what YAML makes of a word without quotes
+        word = {True: "yes", False: "no"}[value]
+        value = word if action.choices is not None and word in action.choices else value
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise ConfigError(f"{where} is {value!r}: expected text or a number, as behind the flag.")
     try:

@@ -74,11 +74,24 @@ def _few_rows(code: Tensor, matrix: Tensor) -> Tensor:
     return made.transpose(0, 1).reshape(len(code), -1)
 
 
+class _Conv3x3(nn.Conv2d):
+    """A convolution whose stride does not matter to a single pixel.
+
+    With a stride, and in bfloat16 on a CPU, what PyTorch (2.15) gives as the gradient of its weights for a single pixel
+    is left-over memory.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[2:]) == (1, 1):
+            return F.conv2d(x, self.weight, self.bias, 1, self.padding)
+        return super().forward(x)
+
+
 def _strided(channels: list[int], strides: list[int]) -> nn.Sequential:
     """3x3 convolutions, each followed by leaky ReLU 0.01; they stand at the even places."""
     layers: list[nn.Module] = []
     for before, after, stride in zip(channels[:-1], channels[1:], strides, strict=True):
-        layers += [nn.Conv2d(before, after, 3, stride, 1), nn.LeakyReLU(0.01)]
+        layers += [_Conv3x3(before, after, 3, stride, 1), nn.LeakyReLU(0.01)]
     return nn.Sequential(*layers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 from typing import Literal, cast
@@ -32,7 +33,7 @@ def load_lpips(net: Literal["alex", "vgg", "squeeze"] = "alex", *, instead: str)
 
     Raises:
         MissingDependencyError: lpips or torchvision is not installed.
-        MethodError: the trunk's weights are not there and cannot be fetched.
+        MethodError: the trunk's weights are damaged, or not there and cannot be fetched.
     """
     try:
         import lpips
@@ -50,7 +51,12 @@ def load_lpips(net: Literal["alex", "vgg", "squeeze"] = "alex", *, instead: str)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # lpips builds its trunk with arguments that torchvision calls deprecated
             network = cast("nn.Module", lpips.LPIPS(net=net, verbose=False))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        if (file := cache / _TRUNKS[net]).exists():
+            raise MethodError(
+                f"LPIPS needs the weights of its trunk {net!r}, and {file} is damaged ({str(error) or 'it is empty'}). Delete "
+                f"it, to fetch it again. {instead}"
+            ) from error
         raise MethodError(
             f"LPIPS needs the weights of its trunk {net!r}, and torchvision cannot fetch them ({error}). {place}"
         ) from error

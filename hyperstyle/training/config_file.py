@@ -15,14 +15,16 @@ from hyperstyle.errors import ConfigError, MissingDependencyError, did_you_mean
 __all__ = ["converted", "expected", "find_config", "read_tables", "ready_configs"]
 
 
-def ready_configs() -> dict[str, Path]:
-    """Name -> file of the configurations that come with the package."""
-    folder = Path(__file__).with_name("configs")
+_TRAINING = Path(__file__).with_name("configs")
+
+
+def ready_configs(folder: Path = _TRAINING) -> dict[str, Path]:
+    """Name -> file of the configurations that come with the package, by default those for training."""
     return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
 
-def find_config(name: str | os.PathLike[str]) -> Path:
-    """The file of that name, or the ready configuration.
+def find_config(name: str | os.PathLike[str], folder: Path = _TRAINING) -> Path:
+    """The file of that name, or the ready configuration in `folder`.
 
     Raises:
         ConfigError: there is neither.
@@ -30,7 +32,7 @@ def find_config(name: str | os.PathLike[str]) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    ready = ready_configs()
+    ready = ready_configs(folder)
     if os.fspath(name) in ready:
         return ready[os.fspath(name)]
     raise ConfigError(
@@ -116,8 +118,9 @@ def converted(value: Any, hint: Any) -> Any:
                 continue
         raise ValueError
     if get_origin(hint) is Literal:
-        if value in get_args(hint):
-            return value
+        word = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value  # YAML's no without quotes
+        if word in get_args(hint):
+            return word
     elif get_origin(hint) is tuple:
         names = value.split(",") if isinstance(value, str) else value
         if isinstance(names, list | tuple) and names and all(str(one).strip() for one in names):

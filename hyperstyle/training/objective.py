@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.domain import Domain
-from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.errors import ConfigError, ImageError, TrainingWarning
 from hyperstyle.metrics import cosine
 from hyperstyle.networks.lpips_network import load_lpips
 from hyperstyle.networks.similarity import load_arcface, load_moco
@@ -16,14 +18,55 @@ from hyperstyle.networks.traits import TraitNetwork
 from hyperstyle.training.losses import PerceptualLoss
 from hyperstyle.training.options import LossOptions
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "resolved"]
+
+
+def resolved(options: LossOptions, domain: Domain, perceptual: TraitNetwork | None) -> LossOptions:
+    """The options with numbers where the weights of identity and moco are None.
+
+    None is the published weight, 0.1 or 0.5, for the one of the two that is meant for pictures of this domain, where
+    its network is there, and 0 otherwise.
+
+    Raises:
+        ConfigError: a file is given for the one that is not meant for this domain.
+
+    Warns:
+        TrainingWarning: the one that is meant for this domain is left out, since its network is not there, and neither
+            weight was given.
+    """
+    meant = "moco" if domain.similarity == "moco" else "identity"
+    files = {"identity": options.identity_weights, "moco": options.moco_weights}
+    published = {"identity": 0.1, "moco": 0.5}
+    given = {name: weight for name in published if (weight := getattr(options, name)) is not None}
+    weights = {"identity": 0.0, "moco": 0.0, **given}
+    for name, file in files.items():
+        if name != meant and name not in given and file is not None:
+            raise ConfigError(
+                f"{name}_weights is given, but pictures of {domain.name!r} are compared by {meant}. Say --loss.{name} "
+                f"{published[name]:g} to use it all the same, or leave it out."
+            )
+    if meant not in given and not any(given.values()):
+        if files[meant] is not None or (domain.drawn and perceptual is not None):
+            weights[meant] = published[meant]
+        elif not given:
+            warnings.warn(
+                f"trained without the loss {meant}, published with weight {published[meant]:g}: it needs the file of "
+                f"{_NETWORKS[meant]}, --loss.{meant}_weights FILE. (--loss.{meant} 0 leaves it out without this "
+                "warning.)",
+                TrainingWarning,
+                stacklevel=2,
+            )
+    return replace(options, **weights)
+
+
+_NETWORKS = {"identity": "ArcFace (IR-SE-50)", "moco": "MoCo v2 (ResNet-50)"}
 
 
 class Objective:
     """l2 * MSE + lpips * LPIPS + identity * (1 - cos) + moco * (1 - cos) + perceptual * distance, means over a batch.
 
-    Terms whose weight is 0 need nothing and are not computed. Everything a term needs is loaded, and tried on a grey
-    picture, when the objective is made: no training starts without it.
+    Terms whose weight is 0 need nothing and are not computed; see `resolved` for weights of None. Everything a term
+    needs is loaded, and tried on a grey picture, when the objective is made: no training starts without it.
 
     Attributes:
         weights: of the terms that count, by name.
@@ -57,6 +100,7 @@ class Objective:
         perceptual: TraitNetwork | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
+        options = resolved(options, domain, perceptual)
         weights = {name: getattr(options, name) for name in ("l2", "lpips", "identity", "moco", "perceptual")}
         if not any(weights.values()):
             raise ConfigError(f"all weights of the losses {', '.join(weights)} are 0: expected one above it.")
@@ -68,7 +112,9 @@ class Objective:
             "moco": lambda: _moco(options.moco_weights),
             "perceptual": lambda: _perceptual(perceptual),
         }
-        self.terms = nn.ModuleDict({name: makers[name]() for name in self.weights}).to(device).eval()
+        last = "lpips"  # fetches its trunk: files that are not there are said before
+        made = {name: makers[name]() for name in sorted(self.weights, key=lambda name: name == last)}
+        self.terms = nn.ModuleDict({name: made[name] for name in self.weights}).to(device).eval()
         grey = torch.zeros(1, 3, *domain.input_size, device=device)
         for name, term in self.terms.items():
             _try(name, term, grey)
@@ -126,15 +172,15 @@ def _identity(path: str | None, domain: Domain, perceptual: TraitNetwork | None)
         return _Unlike(_Embedding(perceptual))
     other = "" if domain.aligner == "face" else ", with --loss.moco 0.5 --loss.moco_weights FILE as published"
     raise ConfigError(
-        "the loss identity needs the file of ArcFace (IR-SE-50): --loss.identity_weights FILE. Or train without it: "
-        f"--loss.identity 0{other}."
+        f"the loss identity needs the file of {_NETWORKS['identity']}: --loss.identity_weights FILE. Or train without "
+        f"it: --loss.identity 0{other}."
     )
 
 
 def _moco(path: str | None) -> nn.Module:
     if path is None:
         raise ConfigError(
-            "the loss moco needs the file of MoCo v2 (ResNet-50): --loss.moco_weights FILE. Or train without it: "
+            f"the loss moco needs the file of {_NETWORKS['moco']}: --loss.moco_weights FILE. Or train without it: "
             "--loss.moco 0."
         )
     return _Unlike(load_moco(path))

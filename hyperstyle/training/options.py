@@ -74,8 +74,12 @@ class LossOptions:
 
     l2: float = _option(1.0, "mean squared error", least=0)
     lpips: float = _option(0.8, "LPIPS", least=0)
-    identity: float = _option(0.1, "identity of faces, 1 - cosine of ArcFace features", least=0)
-    moco: float = _option(0.0, "likeness of other pictures, 1 - cosine of MoCo features", least=0)
+    identity: float | None = _option(
+        None, "identity of faces, 1 - cosine of ArcFace features; none: 0.1 where its file is given", least=0
+    )
+    moco: float | None = _option(
+        None, "likeness of other pictures, 1 - cosine of MoCo features; none: 0.5 where its file is given", least=0
+    )
     perceptual: float = _option(0.0, "distance of the model's own perceptual network", least=0)
     lpips_net: Literal["alex", "vgg", "squeeze"] = _option("alex", "network of LPIPS")
     identity_weights: str | None = _option(None, "file of the ArcFace network (IR-SE-50)")
@@ -90,7 +94,7 @@ class LossOptions:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
-        if self.identity > 0 and self.moco > 0:
+        if self.identity and self.moco:
             raise ConfigError(
                 f"identity is {self.identity:g} and moco is {self.moco:g}: one is for faces, the other for everything "
                 "else. Set one of them to 0."

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from hyperstyle.cli import build_parser, main
-from hyperstyle.cli.config import add_config_argument, apply_config
+from hyperstyle.cli.config import READY, add_config_argument, apply_config
+from hyperstyle.training.config_file import read_tables, ready_configs
 from hyperstyle.training.options import resolve
 
 Captured = pytest.CaptureFixture[str]
@@ -61,7 +62,10 @@ class TestInvert:
     def test_a_file_that_is_not_there_is_one_line(self, capsys: Captured) -> None:
         with pytest.raises(SystemExit):
             parsed("invert", "a.png", "--config", "gone.toml")
-        assert "cannot read the configuration 'gone.toml': No such file" in capsys.readouterr().err
+        assert (
+            "there is no configuration 'gone.toml': expected a .toml, .yaml or .json file, or the name"
+            in capsys.readouterr().err
+        )
 
     def test_the_files_of_the_documentation_are_understood(self, checkout: Path) -> None:
         page = (checkout / "docs" / "train.md").read_text(encoding="utf-8")
@@ -73,6 +77,25 @@ class TestInvert:
         assert [parsed(*command.split()).out.name for command in commands] == ["inversions", "elsewhere"]
         options = resolve("hyperstyle", ["mine.toml"], {"hyperstyle.encoder": "enc", "run.out": "r"})
         assert (options.data.train, options.loss.lpips, options.optim.batch) == ("photos/", 0.5, 16)
+
+    @pytest.mark.parametrize("name", sorted(ready_configs(READY)))
+    def test_a_ready_file_is_understood_by_its_command_and_says_something(self, name: str) -> None:
+        words = {"invert": ["invert", "a.png"], "report": ["evaluate", "report", "avatars", "--out", "o"]}
+        words_of = words[name.partition("-")[0]]
+        with_it, without = vars(parsed(*words_of, "--config", name)), vars(parsed(*words_of))
+        assert with_it.pop("config") == [name]
+        held = read_tables(READY / f"{name}.toml")
+        assert {key: with_it[key] for key in held} == held
+        assert {key for key in with_it if with_it[key] != without[key]} <= set(held)
+        assert with_it != without
+        page = (READY / f"{name}.toml").read_text(encoding="utf-8")
+        assert f"--config {name} " in page
+
+    def test_a_word_that_yaml_reads_as_false_is_that_word(self, in_tmp_path: Path) -> None:
+        Path("job.yaml").write_text("align: no\n", encoding="utf-8")
+        assert parsed("invert", "a.png", "--config", "job.yaml").align == "no"
+        Path("train.yaml").write_text("data: {align: no, train: a}\nrun: {out: b}\n", encoding="utf-8")
+        assert resolve("hyperstyle", ["train.yaml"], {"hyperstyle.encoder": "e"}).data.align == "no"
 
     def test_a_file_leaves_the_next_command_line_alone(self) -> None:
         parsed("invert", "--config", written('inputs = "a.png"\nsteps = 9\n'))

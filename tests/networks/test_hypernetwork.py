@@ -182,3 +182,19 @@ def test_layers_are_put_into_the_official_order_and_default_to_all_but_torgb() -
     assert tuned_layers(GENERATOR, ["b16.conv0", 0]) == ("b4.conv1", "b16.conv0")
     assert len(tuned_layers(GENERATOR)) == 7
     assert not any("torgb" in name for name in tuned_layers(GENERATOR))
+
+
+@pytest.mark.parametrize("kind", ["plain", "separable"])
+def test_a_pixel_that_is_halved_has_the_gradient_of_float32_in_bfloat16_too(kind: str) -> None:
+    network = build(kind).train().requires_grad_(True)
+    features = torch.randn(2, 16, 2, 2)
+    head = network.head(network.layers[0])  # halves the features to a pixel, and the pixel once more
+    gradients = []
+    for enabled in (False, True):
+        head.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            code = head.code(features)
+        code.float().square().sum().backward()  # type: ignore[no-untyped-call]
+        gradients.append({name: p.grad.clone() for name, p in head.named_parameters() if p.grad is not None})
+    for name, wide in gradients[0].items():
+        assert (gradients[1][name] - wide).abs().max() <= 0.1 * wide.abs().max(), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import types
 import warnings
@@ -14,13 +15,13 @@ from torch import Tensor, nn
 
 from hyperstyle import metrics
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, WeightsError
+from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, TrainingWarning, WeightsError
 from hyperstyle.networks.backbones import TrunkConfig
 from hyperstyle.networks.identity import FaceNetwork, FaceNetworkConfig
 from hyperstyle.networks.similarity import MocoNetwork
 from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 from hyperstyle.training import objective as module
-from hyperstyle.training.objective import Objective
+from hyperstyle.training.objective import Objective, resolved
 from hyperstyle.training.options import LossOptions
 
 SMALL = Domain("plates", 64, (32, 32))
@@ -139,17 +140,64 @@ def test_without_the_trunk_of_lpips_it_says_where_its_file_belongs(monkeypatch: 
         Objective(LossOptions(identity=0, lpips_net=net), SMALL)
 
 
+@pytest.mark.parametrize("error", [EOFError(), pickle.UnpicklingError("no pickle"), RuntimeError("not a zip")])
+def test_a_damaged_trunk_of_lpips_is_to_be_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    def refuse(**options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").touch()
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=refuse))
+    with pytest.raises(MethodError, match=r"alexnet-owt-7be5be79\.pth is damaged \(.+\)\. Delete it"):
+        Objective(LossOptions(identity=0), SMALL)
+
+
+def test_what_compares_people_or_things_is_left_out_with_a_warning_where_its_file_is_not_given() -> None:
+    for domain, missing in ((DOMAINS["faces"], "identity"), (DOMAINS["cars"], "moco"), (AVATARS, "identity")):
+        with pytest.warns(TrainingWarning, match=rf"without the loss {missing}, .*--loss\.{missing}_weights FILE"):
+            assert Objective(LossOptions(lpips=0), domain).weights == {"l2": 1.0}
+    with pytest.warns(TrainingWarning, match="without the loss moco"):  # a trait network that knows no cars
+        Objective(LossOptions(lpips=0), DOMAINS["cars"], perceptual=traits())
+    assert Objective(LossOptions(lpips=0, identity=0), DOMAINS["faces"]).weights == {"l2": 1.0}  # and no warning
+
+
+@pytest.mark.parametrize(
+    ("given", "domain", "weights"),
+    [
+        ({"identity_weights": "a"}, "faces", (0.1, 0)),
+        ({"moco_weights": "a"}, "cars", (0, 0.5)),
+        ({"moco_weights": "a", "identity": 0.0}, "cars", (0, 0.5)),
+        ({"identity_weights": "a", "identity": 0.3}, "cars", (0.3, 0)),
+        ({"moco_weights": "a", "moco": 0.2}, "faces", (0, 0.2)),
+        ({"identity_weights": "a", "identity": 0.0}, "faces", (0, 0)),
+    ],
+)
+def test_weights_that_are_not_given_are_the_published_ones_of_the_domain(
+    given: dict[str, Any], domain: str, weights: tuple[float, float]
+) -> None:
+    found = resolved(LossOptions(**given), DOMAINS[domain], None)
+    assert (found.identity, found.moco) == weights
+
+
+def test_the_file_of_the_network_for_other_pictures_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"identity_weights is given, but .*'cars' are compared by moco"):
+        resolved(LossOptions(identity_weights="a"), DOMAINS["cars"], None)
+
+
+def test_files_are_looked_for_before_lpips_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hyperstyle.training.objective.load_lpips", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(ConfigError, match=r"--loss\.identity_weights FILE"):
+        Objective(LossOptions(identity=0.1), DOMAINS["faces"])
+
+
 def test_without_the_file_of_a_network_it_says_how_to_give_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--loss\.identity_weights FILE.*--loss\.identity 0\.$"):
-        Objective(LossOptions(lpips=0), DOMAINS["faces"])
+        Objective(LossOptions(lpips=0, identity=0.1), DOMAINS["faces"])
     with pytest.raises(ConfigError, match=r"--loss\.identity 0, with --loss\.moco 0\.5 --loss\.moco_weights FILE"):
-        Objective(LossOptions(lpips=0), DOMAINS["cars"])
-    with pytest.raises(
-        ConfigError, match=r"--loss\.identity_weights"
-    ):  # the traits tell identity, but nobody reads them
-        Objective(LossOptions(lpips=0), AVATARS)
-    with pytest.raises(ConfigError, match=r"--loss\.identity_weights"):  # a trait network that knows no cars
-        Objective(LossOptions(lpips=0), DOMAINS["cars"], perceptual=traits())
+        Objective(LossOptions(lpips=0, identity=0.1), DOMAINS["cars"])
     with pytest.raises(ConfigError, match=r"--loss\.moco_weights FILE.*--loss\.moco 0"):
         Objective(LossOptions(lpips=0, identity=0, moco=0.5), DOMAINS["cars"])
     with pytest.raises(ConfigError, match=r"perceptual network.*--loss\.lpips 0\.8"):
@@ -165,4 +213,4 @@ def test_pictures_that_a_network_cannot_use_are_refused_before_the_first(monkeyp
         Objective(LossOptions(identity=0), Domain("stamps", 8, (8, 8)))
     monkeypatch.setattr(module, "load_arcface", lambda path: FaceNetwork(FaceNetworkConfig(TRUNK)).eval())
     with pytest.raises(ConfigError, match=r"identity cannot compare pictures of 32x32.*expected 256x256"):
-        Objective(LossOptions(lpips=0, identity_weights="face.pth"), SMALL)
+        Objective(LossOptions(lpips=0, identity=0.1, identity_weights="face.pth"), SMALL)

@@ -45,7 +45,7 @@ class TestDefaults:
     def test_those_of_hyperstyle_are_the_published_ones(self) -> None:
         options = resolved()
         loss, optim = options.loss, options.optim
-        assert (loss.l2, loss.lpips, loss.identity, loss.moco, loss.lpips_net) == (1.0, 0.8, 0.1, 0.0, "alex")
+        assert (loss.l2, loss.lpips, loss.identity, loss.moco, loss.lpips_net) == (1.0, 0.8, None, None, "alex")
         assert (optim.optimizer, optim.rate, optim.batch, optim.steps) == ("ranger", 1e-4, 8, 500_000)
         assert options.hyperstyle is not None
         assert (options.hyperstyle.passes, options.hyperstyle.layers) == (5, "published")
@@ -145,7 +145,7 @@ class TestValues:
 
     def test_identity_and_moco_exclude_each_other(self) -> None:
         with pytest.raises(ConfigError, match=r"loss: identity is 0.1 and moco is 0.5: .* Set one of them to 0"):
-            resolved(loss__moco=0.5)
+            resolved(loss__identity=0.1, loss__moco=0.5)
         assert LossOptions(identity=0, moco=0.5).moco == 0.5
 
     @pytest.mark.parametrize(
