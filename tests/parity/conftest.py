@@ -116,7 +116,11 @@ HYPERSTYLE_REFERENCE=FOLDER HYPERSTYLE_PARITY_TABLE=docs/parity.md pytest tests/
 where FOLDER has the recordings, with PyTorch {torch} on {machine}, threads: {threads}. It takes 5 to 10
 minutes on two cores; big files are deleted as it goes. Without `-m`, the quick part runs (faces, cars and NVIDIA's
 generator), which is also a part of continuous integration. `tests/test_golden.py` pins small networks of every kind on
-machines that lack the recordings."""
+machines that lack the recordings.
+
+Pictures are drawn as a CPU draws them by default (`networks/fast_synthesis.py`). ReStyle feeds what it drew to its encoder
+again, and with random weights each pass makes the rounding before it five times as large: it is compared in the form of the
+official code too, the rows without "folded"."""
 
 
 @pytest.fixture(scope="session")
