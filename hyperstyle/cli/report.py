@@ -25,11 +25,11 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="the papers' tables and figures, as one page",
         description=(
             "Inverts pictures with every method of a model, measures them as the papers do, and writes report.html, "
-            "which carries all its pictures and charts, with the same figures as report.json and a CSV for each table: "
+            "which carries all its pictures and charts, with the same figures as report.json and as CSV files: "
             "parameters (Table 1), reconstruction (Table 2), switches (Table 3), identity over the measured change of "
             "every edit (Figure 6), interpolation, pictures out of the domain (Figure 8) and domain adaptation (Figure "
-            "7). Figures of each picture go to rows.jsonl as they are measured: after an interruption the same command "
-            "goes on."
+            "7). What cannot be measured is listed with the flag or file that would change it. Figures of each picture "
+            "go to rows.jsonl as they are measured: after an interruption the same command goes on."
         ),
     )
     parser.add_argument("model", metavar="MODEL", help="bundled model (avatars), folder or Hugging Face repository")
@@ -112,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     from hyperstyle.evaluation.methods import Trial
     from hyperstyle.evaluation.report import ReportOptions, make_report
     from hyperstyle.evaluation.report.pictures import drawn_pictures, folder_pictures
+    from hyperstyle.evaluation.report.study import check_ablations
     from hyperstyle.inverter import HyperStyleInverter
 
     if args.count is not None and args.count < 1:
@@ -121,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
         text for text, (name, equals, path) in zip(args.ablation, variants, strict=True) if not name or not path
     ]:
         raise ConfigError(f"--ablation {wrong[0]!r}: expected NAME=MODEL, as in separable=runs/separable/model.")
+    check_ablations([name for name, _, _ in variants])
     options = ReportOptions(
         methods=None if args.methods is None else tuple(Trial.of(text) for text in args.methods),
         optimised=args.optimised,
@@ -159,6 +161,9 @@ def run(args: argparse.Namespace) -> int:
             on_progress=show,
         )
     print(page)
-    for name, reason in pictures.failures:
-        print(f"  left out: {name}: {' '.join(reason.split())}", file=sys.stderr)
-    return 1 if pictures.failures else 0
+    sources = [pictures] if photos is None else [pictures, photos]
+    for source in sources:
+        for what, files in (("left out", source.failures), ("taken as a crop", source.uncut)):
+            for name, reason in files:
+                print(f"  {what}: {name}: {' '.join(reason.split())}", file=sys.stderr)
+    return 1 if any(source.failures for source in sources) else 0

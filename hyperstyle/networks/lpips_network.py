@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from pathlib import Path
 from typing import Literal, cast
@@ -51,7 +50,7 @@ def load_lpips(net: Literal["alex", "vgg", "squeeze"] = "alex", *, instead: str)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # lpips builds its trunk with arguments that torchvision calls deprecated
             network = cast("nn.Module", lpips.LPIPS(net=net, verbose=False))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError) as error:
         if (file := cache / _TRUNKS[net]).exists():
             raise MethodError(
                 f"LPIPS needs the weights of its trunk {net!r}, and {file} is damaged ({str(error) or 'it is empty'}). Delete "

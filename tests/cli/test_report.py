@@ -57,9 +57,29 @@ def test_a_broken_picture_is_left_out_named_and_told_by_the_exit_code(
     assert "broken.jpg" in (out / "report.html").read_text(encoding="utf-8")
 
 
+def test_photos_that_are_left_out_or_in_which_no_face_is_found_are_named(
+    photos: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "data").mkdir()
+    (photos / "0.png").rename(tmp_path / "data" / "0.png")
+    out = tmp_path / "report"
+    arguments = (str(tiny_model_dir), "--data", str(tmp_path / "data"), "--out", str(out), *QUICK)
+    assert run(*arguments, "--photos", str(photos)) == 1
+    told = capsys.readouterr().err
+    assert "left out: broken.jpg: " in told
+    assert "taken as a crop: 1.png: square and taken as an aligned crop: no face" in told
+    found = json.loads((out / "report.json").read_text(encoding="utf-8"))["photos"]
+    assert [name for name, _ in found["failures"]] == ["broken.jpg"]
+    assert [name for name, _ in found["taken_as_crops"]] == ["1.png"]
+    assert "1 file(s) of photos left out. broken.jpg: " in (out / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("more", "match"),
     [
+        (("--ablation", "../../escaped=model"), "expected a name of letters"),
+        (("--ablation", "a=model", "--ablation", "a=other"), "each once"),
         (("--ablation", "nothing"), "expected NAME=MODEL"),
         (("--count", "0"), "--count 0"),
         (("--methods", "hyperstyle:many"), "METHOD:STEPS"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 import types
 import warnings
@@ -140,7 +139,7 @@ def test_without_the_trunk_of_lpips_it_says_where_its_file_belongs(monkeypatch: 
         Objective(LossOptions(identity=0, lpips_net=net), SMALL)
 
 
-@pytest.mark.parametrize("error", [EOFError(), pickle.UnpicklingError("no pickle"), RuntimeError("not a zip")])
+@pytest.mark.parametrize("error", [EOFError(), RuntimeError("not a zip")])
 def test_a_damaged_trunk_of_lpips_is_to_be_deleted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:

@@ -10,9 +10,10 @@ import torch
 from hyperstyle.evaluation.editing import strengths_of
 from hyperstyle.evaluation.equal_effect import compared
 from hyperstyle.evaluation.report.journal import Record
+from hyperstyle.evaluation.report.tables import Column, Table, Value
 from hyperstyle.model import Model
 
-__all__ = ["Effect", "effects"]
+__all__ = ["Effect", "effect_tables", "effects"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,23 @@ def effects(
             reach = ends.min().item(), ends.max().item()
             found.append(Effect(edit, info.trait or "", method, curve, mean, reach, len(changes[method])))
     return tuple(found)
+
+
+def effect_tables(found: Mapping[str, Sequence[Effect]]) -> list[Table]:
+    """Figure 6 as numbers: a table of its points, and one of its means; none where nothing was edited.
+
+    Args:
+        found: effects by the group of methods that are compared.
+    """
+    points: list[dict[str, Value]] = []
+    means: list[dict[str, Value]] = []
+    for group, every in found.items():
+        for one in every:
+            about: dict[str, Value] = {"group": group, "edit": one.edit, "trait": one.trait, "method": one.method}
+            points += [{**about, "change": change, "identity": identity} for change, identity in one.points]
+            low, high = one.reach
+            means.append({**about, "identity": one.mean, "low": low, "high": high, "pictures": one.pictures})
+    tables = {"figure6": points, "figure6_means": means} if means else {}
+    return [
+        Table(key, "Figure 6", "", tuple(Column(k, k) for k in rows[0]), rows) for key, rows in tables.items() if rows
+    ]

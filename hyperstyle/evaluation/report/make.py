@@ -1,32 +1,32 @@
-"""`make_report`: measures, and writes `report.html`, `report.json`, a CSV for each table, and `rows.jsonl`."""
+"""`make_report`: measures, into `rows.jsonl`, and writes the page and its files."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.editing import measurable_edits
-from hyperstyle.evaluation.figures import Progress, machine
+from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.methods import Trial
 from hyperstyle.evaluation.report.distribution import Features, distance, features_of
-from hyperstyle.evaluation.report.effects import Effect, effects
+from hyperstyle.evaluation.report.effects import effects
+from hyperstyle.evaluation.report.findings import Findings, write_report
 from hyperstyle.evaluation.report.journal import Journal
 from hyperstyle.evaluation.report.measures import choose_measures
+from hyperstyle.evaluation.report.missing import not_measured
 from hyperstyle.evaluation.report.options import ReportOptions
-from hyperstyle.evaluation.report.orderings import Ordering, orderings
-from hyperstyle.evaluation.report.page import Section, page
+from hyperstyle.evaluation.report.orderings import orderings
+from hyperstyle.evaluation.report.page import page
 from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.sections import (
     adaptation_section,
     effects_section,
     interpolation_section,
     methods_section,
+    missing_section,
     out_of_domain_section,
     overview,
     parameters_section,
@@ -34,30 +34,19 @@ from hyperstyle.evaluation.report.sections import (
 )
 from hyperstyle.evaluation.report.study import Job, Study, alone, invert_one, jobs_of, measure_all
 from hyperstyle.evaluation.report.tables import (
-    Table,
+    ONCE,
     Value,
     ablation_table,
     method_row,
     methods_table,
     parameter_tables,
-    to_csv,
 )
-from hyperstyle.files import atomic_write, make_folder
+from hyperstyle.files import make_folder
 from hyperstyle.images import load_image, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model import Model, fingerprint
+from hyperstyle.model import Model
 
 __all__ = ["make_report"]
-
-
-@dataclass
-class _Found:
-    """What the files are written from."""
-
-    tables: list[Table] = field(default_factory=list)
-    orderings: list[Ordering] = field(default_factory=list)
-    effects: dict[str, tuple[Effect, ...]] = field(default_factory=dict)
-    sections: list[Section] = field(default_factory=list)
 
 
 def make_report(
@@ -111,8 +100,8 @@ def make_report(
     )
     make_folder(out)
     about = {
-        "report": 1,
-        "model": fingerprint(*model.networks.values()),
+        "report": 2,
+        "model": jobs[0].model,
         "pictures": pictures.source,
         "size": model.domain.input_size,
         "measures": [one.key for one in measures.chosen],
@@ -121,18 +110,29 @@ def make_report(
         "points": options.points,
     }
     journal = Journal(out / "rows.jsonl", about)
-    study = Study(pictures, measures, journal, out / "reconstructions", edits, options.points)
+    study = Study(pictures, measures, journal, out, edits, options.points)
     measure_all(study, jobs, on_progress)
 
-    found = _Found(tables=parameter_tables(model))
+    found = Findings(tables=parameter_tables(model))
     _methods(found, study, jobs, inverter, features, options)
     if edits:
         _effects(found, study, jobs, model)
     found.sections.append(parameters_section(found.tables[:2]))
     _sheets(found, study, inverter, options, photos, on_progress)
-    lead, facts = overview(model, pictures, jobs, found.orderings, options.command)
+    found.missing = not_measured(
+        inverter,
+        options,
+        pictures=len(pictures),
+        optimised=optimised,
+        edits=edits,
+        ablations=bool(ablations),
+        photos=photos is not None,
+    )
+    if found.missing:
+        found.sections.append(missing_section(found.missing))
+    lead, facts = overview(model, pictures, photos, jobs, found.orderings, options.command)
     title = options.title or f"How well {model.domain.name} are inverted"
-    return _write(out, page(title, lead, facts, found.sections), found, model, pictures, options)
+    return write_report(out, page(title, lead, facts, found.sections), found, model, pictures, photos, options)
 
 
 def _edits(model: Model, options: ReportOptions) -> tuple[str, ...]:
@@ -144,7 +144,7 @@ def _edits(model: Model, options: ReportOptions) -> tuple[str, ...]:
 
 
 def _methods(
-    found: _Found,
+    found: Findings,
     study: Study,
     jobs: list[Job],
     inverter: HyperStyleInverter,
@@ -153,7 +153,7 @@ def _methods(
 ) -> None:
     """Tables 2 and 3, and their sections."""
     own = [job for job in jobs if job.inverter is inverter]
-    network = [job for job in own if not job.optimises and str(job.trial) != "hyperstyle:1"]
+    network = [job for job in own if not job.optimises and str(job.trial) != ONCE]
     searched = [job for job in own if job.optimises]
     rows = [_row(study, job, job.count, features) for job in network]
     seen = features[1] if features else ""
@@ -171,17 +171,18 @@ def _methods(
         tables.append(methods_table("table2_optimised", "Table 2b. With optimisation", about, compared, study.measures))
     found.orderings = orderings(rows, compared)
     found.tables += tables
-    labels = [job.label for job in (*network, *searched)]
-    shown = min(options.shown, *(job.count for job in (*network, *searched)))
-    found.sections.append(methods_section(study, tables, compared, found.orderings, labels, shown))
+    methods = [*network, *searched]
+    shown = min(options.shown, *(job.count for job in methods))
+    found.sections.append(methods_section(study, tables, compared, found.orderings, methods, shown))
 
-    variants = [job for job in jobs if job.inverter is not inverter or str(job.trial) == "hyperstyle:1"]
+    variants = [job for job in jobs if job.inverter is not inverter or str(job.trial) == ONCE]
     best = [job for job in network if job.trial.method == inverter.methods[0]]
     if variants:
         every = [*best, *variants]
         passes = [job.trial.steps or job.inverter.model.steps for job in every]
         made = [method_row(job.label, study.rows(job.label, job.count), study.measures) for job in every]
-        table = ablation_table(made, [job.inverter for job in every], passes, study.measures)
+        named = [job.label for job in variants if job.inverter is not inverter]
+        table = ablation_table(made, [job.inverter for job in every], passes, study.measures, named)
         found.tables.append(table)
         found.sections.append(switches_section(table))
 
@@ -191,14 +192,14 @@ def _row(study: Study, job: Job, count: int, features: tuple[Features, str] | No
     if features is not None and count > 1:
         device, see = job.inverter.model.device, features[0]
         real = torch.cat([see(study.pictures.load(i)[None].to(device)) for i in range(count)])
-        files = [study.reconstruction(job.label, i) for i in range(count)]
+        files = [study.reconstruction(job, i) for i in range(count)]
         made = torch.cat([see(to_tensor(load_image(file))[None].to(device)) for file in files])
         apart = distance(real, made)
         row |= {"fid": apart.fid, "kid": apart.kid}
     return row
 
 
-def _effects(found: _Found, study: Study, jobs: list[Job], model: Model) -> None:
+def _effects(found: Findings, study: Study, jobs: list[Job], model: Model) -> None:
     """Figure 6: of the networks on all edited pictures, and of all methods on those that were optimised."""
     edited = [job for job in jobs if job.edited]
     network = [job for job in edited if not job.optimises]
@@ -213,7 +214,7 @@ def _effects(found: _Found, study: Study, jobs: list[Job], model: Model) -> None
 
 
 def _sheets(
-    found: _Found,
+    found: Findings,
     study: Study,
     inverter: HyperStyleInverter,
     options: ReportOptions,
@@ -229,27 +230,8 @@ def _sheets(
     inversions = [invert_one(inverter, crop, best) for crop in crops]
     if count > 1:
         found.sections.append(interpolation_section(inversions))
-    own = {} if photos is None else {name: photos.load(i)[None] for i, name in enumerate(photos.names)}
-    section, table = out_of_domain_section(inverter, study.measures, crops, own)
+    section, table = out_of_domain_section(study, inverter, count, photos)
     found.sections.append(section)
     found.tables.append(table)
     if options.adapt and inverter.model.hypernetwork is not None:
         found.sections.append(adaptation_section(inversions[:3], options.adapt, on_progress))
-
-
-def _write(out: Path, html: str, found: _Found, model: Model, pictures: TestPictures, options: ReportOptions) -> Path:
-    report: dict[str, Any] = {
-        "machine": machine(model),
-        "pictures": {"source": pictures.source, "count": len(pictures), "failures": list(pictures.failures)},
-        "options": {key: str(v) if isinstance(v, Path) else v for key, v in asdict(options).items()},
-        "tables": {table.key: [dict(row) for row in table.rows] for table in found.tables},
-        "orderings": [asdict(one) for one in found.orderings],
-        "effects": {name: [asdict(one) for one in group] for name, group in found.effects.items()},
-    }
-    files = {"report.json": json.dumps(report, indent=1, allow_nan=False) + "\n"}
-    files |= {f"{table.key}.csv": to_csv(table) for table in found.tables}
-    files["report.html"] = html  # last: a page says that all is there
-    for name, text in files.items():
-        with atomic_write(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return out / "report.html"

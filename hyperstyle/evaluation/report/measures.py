@@ -87,7 +87,7 @@ def choose_measures(
             Measure("perceptual", "perceptual", "low", 4, about, lambda a, b: metrics.perceptual(a, b, judge))
         )
     chosen.append(Measure("ms_ssim", "MS-SSIM", "high", 4, "at 256 px, window and range as published", _ms_ssim))
-    about = "the official evaluation's form, whose data range is guessed from each picture"
+    about = "the official evaluation's form, whose data range is guessed from each picture; negative ones are left out"
     chosen.append(Measure("ms_ssim_reference", "MS-SSIM, official form", "high", 4, about, _ms_ssim_reference))
     if identity is not None:
         chosen.append(_by_file(identity, mtcnn, faces, device))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from hyperstyle.evaluation.report.effects import Effect
-from hyperstyle.evaluation.report.tables import Value
+from hyperstyle.evaluation.report.tables import Column, Table, Value
 
-__all__ = ["PAPER", "STANDS_FOR", "Ordering", "effect_verdict", "orderings", "summary"]
+__all__ = ["PAPER", "STANDS_FOR", "Ordering", "effect_verdict", "ordering_tables", "orderings", "summary"]
 
 PAPER: Mapping[str, Mapping[str, float]] = {
     name: dict(zip(("identity", "ms_ssim", "lpips", "l2", "seconds"), figures, strict=True))
@@ -98,6 +98,25 @@ def _ordering(figure: str, a: tuple[str, Mapping[str, Value]], b: tuple[str, Map
     images = int(a[1].get("images") or 0)
     holds = sign * first < sign * second
     return Ordering(better, worse, title, (paper[better], paper[worse]), (first, second), holds, images)
+
+
+def ordering_tables(found: Sequence[Ordering]) -> list[Table]:
+    """All of them as a table; none where there are none."""
+    rows: list[dict[str, Value]] = [
+        {
+            "better": one.better,
+            "worse": one.worse,
+            "figure": one.figure,
+            "paper_better": one.paper[0],
+            "paper_worse": one.paper[1],
+            "here_better": one.here[0],
+            "here_worse": one.here[1],
+            "holds": one.holds,
+            "images": one.images,
+        }
+        for one in found
+    ]
+    return [Table("orderings", "Orderings", "", tuple(Column(k, k) for k in rows[0]), rows)] if rows else []
 
 
 def summary(found: Sequence[Ordering]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +17,10 @@ from hyperstyle.evaluation.figures import held_out_avatars
 from hyperstyle.images import to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["TestPictures", "drawn_pictures", "folder_pictures"]
+__all__ = ["TestPictures", "digest", "drawn_pictures", "folder_pictures"]
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_NO_FACE = re.compile("no face (was found|could be looked for)|no aligner")  # in what `align.decision.decide` notes
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class TestPictures:
         source: where they are from, in words.
         names: one for each.
         load: place -> crop [3,h,w] in [-1,1], of 256 levels, on the CPU.
+        digests: of each crop, see `digest`.
         failures: (name, reason) of files that are no pictures or cannot be cut.
+        uncut: (name, reason) of those in which a face was looked for and not found, so that they are taken as crops.
     """
 
     __test__ = False  # no test, whatever pytest makes of the name
@@ -36,10 +41,19 @@ class TestPictures:
     source: str
     names: tuple[str, ...]
     load: Callable[[int], Tensor]
+    digests: tuple[str, ...]
     failures: tuple[tuple[str, str], ...] = ()
+    uncut: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def digest(crop: Tensor) -> str:
+    """16 hex digits that change with any value of a crop [3,h,w], and with its size."""
+    made = hashlib.sha256(repr(tuple(crop.shape)).encode())
+    made.update(crop.cpu().contiguous().numpy().tobytes())
+    return made.hexdigest()[:16]
 
 
 def folder_pictures(
@@ -61,25 +75,34 @@ def folder_pictures(
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES and f.is_file())
     if not files:
         raise ConfigError(f"no picture in {str(folder)!r} (looked for {', '.join(sorted(_SUFFIXES))}).")
-    good: list[Path] = []
+    good: dict[str, Path] = {}
+    digests: list[str] = []
     failures: list[tuple[str, str]] = []
+    uncut: list[tuple[str, str]] = []
 
-    def read(file: Path) -> Tensor:
-        return prepare(file, inverter.model.domain, aligner=inverter.aligner, align=align)[0].crop
+    def read(file: Path) -> tuple[Tensor, str]:
+        made = prepare(file, inverter.model.domain, aligner=inverter.aligner, align=align)[0]
+        return to_tensor(to_pil(made.crop)), "" if made.source.placement else made.source.note
 
     for file in files:
+        name = file.relative_to(folder).as_posix()
         try:
-            read(file)
+            crop, note = read(file)
         except HyperStyleError as error:
-            failures.append((file.relative_to(folder).as_posix(), str(error)))
+            failures.append((name, str(error)))
         else:
-            good.append(file)
+            good[name] = file
+            digests.append(digest(crop))
+            if _NO_FACE.search(note):
+                uncut.append((name, note))
         if count is not None and len(good) == count:
             break
     if not good:
         raise ConfigError(f"none of the {len(files)} pictures in {str(folder)!r} can be used: {failures[0][1]}")
-    names = tuple(file.relative_to(folder).as_posix() for file in good)
-    return TestPictures(folder.name, names, lambda i: to_tensor(to_pil(read(good[i]))), tuple(failures))
+    names = tuple(good)
+    return TestPictures(
+        folder.name, names, lambda i: read(good[names[i]])[0], tuple(digests), tuple(failures), tuple(uncut)
+    )
 
 
 def drawn_pictures(inverter: HyperStyleInverter, count: int) -> TestPictures:
@@ -93,6 +116,6 @@ def drawn_pictures(inverter: HyperStyleInverter, count: int) -> TestPictures:
         raise ConfigError(f"pictures of the domain {domain.name!r} cannot be drawn. Name a folder of them with --data.")
     if count < 1:
         raise ConfigError(f"{count} pictures: expected 1 or more.")
-    crops = held_out_avatars(count, domain.input_size[0])
+    crops = [to_tensor(to_pil(crop)) for crop in held_out_avatars(count, domain.input_size[0])]
     names = tuple(f"avatar-{i:04}" for i in range(count))
-    return TestPictures("held-out avatars", names, lambda i: to_tensor(to_pil(crops[i])))
+    return TestPictures("held-out avatars", names, lambda i: crops[i], tuple(map(digest, crops)))

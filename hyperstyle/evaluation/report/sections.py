@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
-
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.report import sheets
 from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.effects import Effect
 from hyperstyle.evaluation.report.filters import comic
-from hyperstyle.evaluation.report.measures import Measures
+from hyperstyle.evaluation.report.missing import Missing
 from hyperstyle.evaluation.report.orderings import STANDS_FOR, Ordering, effect_verdict, summary
+from hyperstyle.evaluation.report.out_of_domain import TOLD, out_of_domain
 from hyperstyle.evaluation.report.page import Section, chart_grid, gallery_html, legend, paragraph, table_html
 from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.study import Job, Study
@@ -27,6 +26,7 @@ __all__ = [
     "effects_section",
     "interpolation_section",
     "methods_section",
+    "missing_section",
     "out_of_domain_section",
     "overview",
     "parameters_section",
@@ -35,7 +35,12 @@ __all__ = [
 
 
 def overview(
-    model: Model, pictures: TestPictures, jobs: Sequence[Job], found: Sequence[Ordering], command: str
+    model: Model,
+    pictures: TestPictures,
+    photos: TestPictures | None,
+    jobs: Sequence[Job],
+    found: Sequence[Ordering],
+    command: str,
 ) -> tuple[str, list[str]]:
     """The lead sentence and the facts below it."""
     here = machine(model)
@@ -48,9 +53,11 @@ def overview(
     ]
     if command:
         facts.append(f"Made by: {command}")
-    if pictures.failures:
-        left = "; ".join(f"{name}: {reason}" for name, reason in pictures.failures[:10])
-        facts.append(f"{len(pictures.failures)} file(s) left out. {left}")
+    for source in (pictures, *([] if photos is None else [photos])):
+        for what, files in (("left out", source.failures), ("taken as crops", source.uncut)):
+            if files:
+                named = "; ".join(f"{name}: {reason}" for name, reason in files[:10])
+                facts.append(f"{len(files)} file(s) of {source.source} {what}. {named}")
     lead = (
         f"{len(own)} ways to invert, measured as the papers of HyperStyle and HyperInverter measure. {summary(found)}"
     )
@@ -67,7 +74,7 @@ def methods_section(
     tables: Sequence[Table],
     rows: Sequence[Mapping[str, Value]],
     found: Sequence[Ordering],
-    labels: Sequence[str],
+    jobs: Sequence[Job],
     shown: int,
 ) -> Section:
     """Table 2, quality over time, the order of the paper, and pictures."""
@@ -80,7 +87,7 @@ def methods_section(
     if found:
         section.blocks.append(_orderings_html(found))
     caption = "What the encoder sees, and what each method makes of it."
-    section.blocks.append(gallery_html(sheets.reconstructions(study, labels, shown, caption)))
+    section.blocks.append(gallery_html(sheets.reconstructions(study, jobs, shown, caption)))
     return section
 
 
@@ -140,7 +147,7 @@ def adaptation_section(inversions: Sequence[Inversion], steps: int, on_progress:
 
 
 def out_of_domain_section(
-    inverter: HyperStyleInverter, measures: Measures, crops: Tensor, own: Mapping[str, Tensor]
+    study: Study, inverter: HyperStyleInverter, count: int, photos: TestPictures | None
 ) -> tuple[Section, Table]:
     """Figure 8: pictures that no training set held anything like, with its table."""
     caption = (
@@ -148,12 +155,17 @@ def out_of_domain_section(
         "after it, and edits of it (Figure 8)."
     )
     edits = sheets.shown_edits(inverter.model)
-    made, table = sheets.out_of_domain(inverter, measures, crops, own, edits, caption)
+    made, table = out_of_domain(study, inverter, count, photos, edits, caption)
     words = " ".join(
-        _told_of_refinement(table, one.key, one.title, one.better) for one in measures.chosen if one.key in sheets.TOLD
+        _told_of_refinement(table, one.key, one.title, one.better) for one in study.measures.chosen if one.key in TOLD
     )
     section = Section("Out of domain", "out-of-domain", [paragraph(words), gallery_html(made), table_html(table)])
     return section, table
+
+
+def missing_section(found: Sequence[Missing]) -> Section:
+    """What is not in the report, a line each."""
+    return Section("Not measured", "not-measured", [paragraph(str(one)) for one in found])
 
 
 def _told_of_refinement(table: Table, key: str, title: str, better: str) -> str:

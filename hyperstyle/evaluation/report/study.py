@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ from hyperstyle.images import save_image, to_images
 from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.named import by_networks, find
-from hyperstyle.model import Model
+from hyperstyle.model import Model, fingerprint
 
-__all__ = ["Job", "Study", "alone", "invert_one", "jobs_of", "measure_all"]
+__all__ = ["Job", "Study", "alone", "check_ablations", "identified", "invert_one", "jobs_of", "measure_all"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,21 @@ class Job:
     Attributes:
         label: its name in rows and tables.
         inverter: whose method; that of the report but for ablations.
+        model: what its model is told from others by, see `identified`.
         trial: the method and its steps.
     """
 
     label: str
     inverter: HyperStyleInverter
+    model: str
     trial: Trial
     count: int
     edited: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Of its reconstructions."""
+        return self.label.replace(":", "-")
 
     @property
     def optimises(self) -> bool:
@@ -57,7 +65,7 @@ class Study:
     Attributes:
         pictures, measures: on what, and which figures.
         journal: where the figures are kept.
-        folder: where reconstructions are kept, `folder/LABEL/0000.png`.
+        folder: where pictures are kept, `folder/reconstructions/LABEL/DIGEST.png`.
         edits: names of the edits to measure, of traits that the judge reads.
         points: strengths over the range of each edit.
     """
@@ -69,9 +77,9 @@ class Study:
     edits: tuple[str, ...]
     points: int
 
-    def reconstruction(self, label: str, i: int) -> Path:
+    def reconstruction(self, job: Job, i: int) -> Path:
         """The file of a reconstruction."""
-        return self.folder / label.replace(":", "-") / f"{i:04}.png"
+        return self.folder / "reconstructions" / job.folder / f"{self.pictures.digests[i]}.png"
 
     def rows(self, label: str, count: int) -> list[Record]:
         """What was measured of the first pictures; for all of them, once `measure_all` is done."""
@@ -83,6 +91,27 @@ def alone(model: Model, trial: Trial) -> bool:
     """Whether networks do all of a method."""
     known = {part for name in by_networks(model) for part in name.split("+")}
     return all(part in known for part in trial.method.split("+"))
+
+
+def identified(model: Model) -> str:
+    """What changes with any weight of a model's networks, and with its passes."""
+    return f"{fingerprint(*model.networks.values())} {model.steps}"
+
+
+def check_ablations(names: Sequence[str]) -> None:
+    """Names of ablations become names of folders.
+
+    Raises:
+        ConfigError: one that cannot be such a name, or one twice.
+    """
+    for name in names:
+        if not re.fullmatch(r"[\w-][\w.-]*", name, re.ASCII):
+            raise ConfigError(
+                f"ablation {name!r}: expected a name of letters, digits, '.', '_' and '-' that begins with no '.', as "
+                "in separable=runs/separable/model."
+            )
+    if len(set(names)) < len(names):
+        raise ConfigError(f"ablations {', '.join(names)}: expected each once.")
 
 
 def jobs_of(
@@ -105,7 +134,8 @@ def jobs_of(
         edited: how many of them are edited.
 
     Raises:
-        ConfigError: a method twice, one that optimises with `optimised` 0, or an ablation with the name of a method.
+        ConfigError: a method twice, one that optimises with `optimised` 0, or an ablation whose name is no name of a
+            folder, or that of another method's.
         MethodError: an unknown method, or one whose weights the model lacks.
     """
     model = inverter.model
@@ -118,10 +148,11 @@ def jobs_of(
             "the model has no network that inverts: train one (hyperstyle train encoder), or say with --methods and "
             "--optimised which pictures to search for, as in --methods optimize-w+:300 --optimised 4."
         )
-    names = [str(trial) for trial in trials] + list(ablations)
+    names = [str(trial) for trial in trials]
     if len(set(names)) < len(names):
-        raise ConfigError(f"methods and ablations {', '.join(names)}: expected each once.")
-    jobs = []
+        raise ConfigError(f"methods {', '.join(names)}: expected each once.")
+    check_ablations(list(ablations))
+    jobs, mine = [], identified(model)
     for trial in trials:
         find(model, trial.method, steps=trial.steps)
         count = pictures if alone(model, trial) else min(optimised, pictures)
@@ -129,10 +160,10 @@ def jobs_of(
             raise ConfigError(
                 f"{trial} optimises each picture on its own: say with --optimised N how many it may take."
             )
-        jobs.append(Job(str(trial), inverter, trial, count, min(edited, count)))
+        jobs.append(Job(str(trial), inverter, mine, trial, count, min(edited, count)))
     once = Trial("hyperstyle", 1)  # a row of Table 3 that costs next to nothing
     if "hyperstyle" in names and model.steps > 1 and str(once) not in names:
-        jobs.append(Job(str(once), inverter, once, pictures))
+        jobs.append(Job(str(once), inverter, mine, once, pictures))
     for name, other in ablations.items():
         if other.model.domain.input_size != model.domain.input_size:
             raise ConfigError(
@@ -142,7 +173,12 @@ def jobs_of(
         own = by_networks(other.model)
         if not own:
             raise ConfigError(f"ablation {name!r} has no network that inverts. Name a model with an encoder.")
-        jobs.append(Job(name, other, Trial(own[0]), pictures))
+        job = Job(name, other, identified(other.model), Trial(own[0]), pictures)
+        if taken := [one.label for one in jobs if one.folder.lower() == job.folder.lower()]:
+            raise ConfigError(
+                f"ablation {name!r} would keep its reconstructions in the folder of {taken[0]!r}: choose another name."
+            )
+        jobs.append(job)
     return jobs
 
 
@@ -159,18 +195,20 @@ def measure_all(study: Study, jobs: Sequence[Job], on_progress: Progress | None 
         names = study.pictures.names[: job.count]
         if not job.optimises and any(not _done(study, job, i) for i in range(job.count)):
             invert_one(job.inverter, study.pictures.load(0), job.trial)  # not counted: it warms up
-        make_folder(study.reconstruction(job.label, 0).parent)
+        make_folder(study.reconstruction(job, 0).parent)
         for i, name in enumerate(names):
             if not _done(study, job, i):
                 row = _measured(study, job, i)
-                study.journal.add({"method": job.label, "picture": name, **row})
+                study.journal.add({"method": job.label, "picture": name, "crop": study.pictures.digests[i], **row})
             if on_progress is not None:
                 on_progress(job.label, i + 1, job.count)
 
 
 def _done(study: Study, job: Job, i: int) -> bool:
     row = study.journal.get(job.label, study.pictures.names[i])
-    if row is None or row["model"] != job.inverter.model.fingerprint or not study.reconstruction(job.label, i).exists():
+    if row is None or (row["crop"], row["model"]) != (study.pictures.digests[i], job.model):
+        return False
+    if not study.reconstruction(job, i).exists():
         return False
     return i >= job.edited or not study.edits or "edits" in row
 
@@ -182,13 +220,13 @@ def _measured(study: Study, job: Job, i: int) -> dict[str, Any]:
     began = now(model.device)
     inversion = invert_one(job.inverter, crop, job.trial)
     seconds = now(model.device) - began
-    row: dict[str, Any] = {"model": model.fingerprint, "seconds": seconds, "memory": _peak(model.device)}
+    row: dict[str, Any] = {"model": job.model, "seconds": seconds, "memory": _peak(model.device)}
     picture = inversion.tensor
     row["figures"] = study.measures(model, picture, crop[None].to(model.device))
     if i < job.edited and study.edits:
         curves = compare(model, {job.label: [inversion]}, study.edits, points=study.points)
         row["edits"] = {c.edit: {"changes": c.changes[0], "identities": c.identities[0]} for c in curves}
-    save_image(to_images(model.domain.to_input(picture))[0], study.reconstruction(job.label, i))
+    save_image(to_images(model.domain.to_input(picture))[0], study.reconstruction(job, i))
     return row
 
 

@@ -17,9 +17,23 @@ from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model import Model
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
 
-__all__ = ["Column", "Table", "ablation_table", "method_row", "methods_table", "parameter_tables", "to_csv"]
+__all__ = [
+    "ONCE",
+    "Column",
+    "Table",
+    "Value",
+    "ablation_table",
+    "measure_columns",
+    "method_row",
+    "methods_table",
+    "parameter_tables",
+    "to_csv",
+]
 
 Value = str | float | int | None
+
+ONCE = "hyperstyle:1"
+"""The row of Table 3 that is the model stopped after its first pass."""
 
 _Heads = Literal["plain", "shared", "separable"]
 
@@ -61,12 +75,13 @@ class Table:
 
 
 def to_csv(table: Table) -> str:
-    """The whole table, numbers in full."""
+    """The whole table, numbers in full: its columns, and what its rows have besides."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.key for column in table.columns])
+    keys = dict.fromkeys([*(column.key for column in table.columns), *(key for row in table.rows for key in row)])
+    writer.writerow(keys)
     for row in table.rows:
-        writer.writerow(["" if (value := row.get(column.key)) is None else value for column in table.columns])
+        writer.writerow(["" if (value := row.get(key)) is None else value for key in keys])
     return text.getvalue()
 
 
@@ -111,23 +126,37 @@ def _count(config: HypernetworkConfig) -> int:
 
 
 def method_row(label: str, rows: Sequence[Record], measures: Measures) -> dict[str, Value]:
-    """Means over the pictures, the median of the seconds, the largest memory."""
+    """Means over the pictures, the median of the seconds, the largest memory.
+
+    Where pictures have no number of a figure, `FIGURE_left_out` says how many.
+    """
     row: dict[str, Value] = {"method": label, "images": len(rows)}
     for one in measures.chosen:
         values = [value for each in rows if (value := each["figures"][one.key]) is not None]
         row[one.key] = statistics.fmean(values) if values else None
+        if len(values) < len(rows):
+            row[f"{one.key}_left_out"] = len(rows) - len(values)
     row["seconds"] = statistics.median(each["seconds"] for each in rows)
     peaks = [each["memory"] for each in rows if each["memory"] is not None]
     row["memory"] = max(peaks) / 2**20 if peaks else None
     return row
 
 
+def measure_columns(rows: Sequence[Mapping[str, Value]], measures: Measures) -> list[Column]:
+    """A column for each figure, and one beside it where pictures were left out of its means."""
+    columns = []
+    for one in measures.chosen:
+        columns.append(Column(one.key, one.title, one.digits, one.better))
+        if any(f"{one.key}_left_out" in row for row in rows):
+            columns.append(Column(f"{one.key}_left_out", "left out"))
+    return columns
+
+
 def methods_table(
     key: str, title: str, about: str, rows: Sequence[Mapping[str, Value]], measures: Measures, *, distances: str = ""
 ) -> Table:
     """Table 2; `distances` names the network of FID and KID, "" without."""
-    columns = [Column("method", "method")]
-    columns += [Column(one.key, one.title, one.digits, one.better) for one in measures.chosen]
+    columns = [Column("method", "method"), *measure_columns(rows, measures)]
     if distances:
         columns += [Column("fid", f"FID ({distances})", 4, "low"), Column("kid", f"KID ({distances})", 5, "low")]
     columns += [Column("seconds", "seconds", 2, "low"), Column("memory", "peak MiB", 0, "low")]
@@ -135,9 +164,13 @@ def methods_table(
 
 
 def ablation_table(
-    rows: Sequence[Mapping[str, Value]], models: Sequence[HyperStyleInverter], passes: Sequence[int], measures: Measures
+    rows: Sequence[Mapping[str, Value]],
+    models: Sequence[HyperStyleInverter],
+    passes: Sequence[int],
+    measures: Measures,
+    named: Sequence[str],
 ) -> Table:
-    """Table 3, from rows as `method_row` makes them, the model of each, and its passes."""
+    """Table 3, from rows as `method_row` makes them, the model of each, its passes, and the rows that are ablations."""
     made: list[Mapping[str, Value]] = []
     for row, inverter, count in zip(rows, models, passes, strict=True):
         network = inverter.model.hypernetwork
@@ -151,10 +184,10 @@ def ablation_table(
         made.append({**row, **switches})
     columns = [Column("method", "variant"), Column("heads", "heads"), Column("layers", "layers")]
     columns += [Column("passes", "passes"), Column("parameters", "parameters")]
-    columns += [Column(one.key, one.title, one.digits, one.better) for one in measures.chosen]
-    columns.append(Column("seconds", "seconds", 2, "low"))
-    about = (
-        "Variants of the hypernetwork on the same pictures. One pass is this model stopped early; the paper trains a "
-        "network of its own for that row."
-    )
+    columns += [*measure_columns(rows, measures), Column("seconds", "seconds", 2, "low")]
+    about = "Variants of the hypernetwork on the same pictures."
+    if any(row["method"] == ONCE for row in rows):
+        about += f" {ONCE} is this model stopped after one pass; the paper trains a network of its own for that row."
+    if named:
+        about += f" Models of their own, named with --ablation: {', '.join(named)}."
     return Table("table3", "Table 3. Switches", about, tuple(columns), made)

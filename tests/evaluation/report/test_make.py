@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,11 +19,12 @@ from hyperstyle import ConfigError, HyperStyleInverter, MethodError
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation.equal_effect import compare
 from hyperstyle.evaluation.methods import Trial
-from hyperstyle.evaluation.report import ReportOptions, make_report, study
+from hyperstyle.evaluation.report import ReportOptions, make_report, out_of_domain, study
 from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.effects import effects
 from hyperstyle.evaluation.report.filters import comic
-from hyperstyle.evaluation.report.pictures import TestPictures, drawn_pictures
+from hyperstyle.evaluation.report.missing import not_measured
+from hyperstyle.evaluation.report.pictures import TestPictures, digest, drawn_pictures
 from hyperstyle.inversion import Inversion
 
 OPTIONS = ReportOptions(
@@ -69,9 +73,29 @@ def pictures(sensitive: HyperStyleInverter) -> TestPictures:
 def report(sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole report, with an ablation of one pass less."""
     out = tmp_path_factory.mktemp("reports") / "tiny"
-    other = {"few layers": _with_steps(sensitive, 1)}
+    other = {"few-layers": _with_steps(sensitive, 1)}
     assert make_report(sensitive, pictures, out, OPTIONS, ablations=other) == out / "report.html"
     return out
+
+
+@pytest.fixture
+def one_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer pictures out of the domain: quicker."""
+    monkeypatch.setattr(out_of_domain, "FILTERS", {"comic": comic})
+
+
+def _given(crops: Sequence[Tensor], names: Sequence[str]) -> TestPictures:
+    """Crops under names."""
+    return TestPictures("given", tuple(names), lambda i: crops[i], tuple(map(digest, crops)))
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _found(out: Path) -> Any:
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
 
 
 def _with_steps(inverter: HyperStyleInverter, steps: int) -> HyperStyleInverter:
@@ -96,12 +120,27 @@ def test_every_figure_is_in_json_and_csv_too(report: Path) -> None:
     found = json.loads((report / "report.json").read_text(encoding="utf-8"))
     assert tuple(found["tables"]) == TABLES
     for name in TABLES:
-        lines = (report / f"{name}.csv").read_text(encoding="utf-8").splitlines()
-        assert len(lines) == 1 + len(found["tables"][name])
+        rows = _csv(report / f"{name}.csv")
+        kept = [{key: value for key, value in row.items() if value} for row in rows]
+        assert kept == [{k: str(v) for k, v in row.items() if v is not None} for row in found["tables"][name]]
+    points = [(o["edit"], o["method"], *p) for group in found["effects"].values() for o in group for p in o["points"]]
+    drawn = [(r["edit"], r["method"], float(r["change"]), float(r["identity"])) for r in _csv(report / "figure6.csv")]
+    assert (drawn, len(drawn) > 4) == (points, True)
+    means = [(o["edit"], o["method"], o["mean"], *o["reach"]) for group in found["effects"].values() for o in group]
+    assert means == [
+        (r["edit"], r["method"], float(r["identity"]) if r["identity"] else None, float(r["low"]), float(r["high"]))
+        for r in _csv(report / "figure6_means.csv")
+    ]
+    assert [
+        (o["better"], o["figure"], *map(str, [*o["here"], *o["paper"], o["holds"]])) for o in found["orderings"]
+    ] == [
+        (r["better"], r["figure"], r["here_better"], r["here_worse"], r["paper_better"], r["paper_worse"], r["holds"])
+        for r in _csv(report / "orderings.csv")
+    ]
     methods = [row["method"] for row in found["tables"]["table2"]]
     assert methods == ["hyperstyle", "w-encoder"]
     assert [row["method"] for row in found["tables"]["table2_optimised"]] == [*methods, "optimize-w+:2"]
-    assert [row["method"] for row in found["tables"]["table3"]] == ["hyperstyle", "hyperstyle:1", "few layers"]
+    assert [row["method"] for row in found["tables"]["table3"]] == ["hyperstyle", "hyperstyle:1", "few-layers"]
     assert [row["passes"] for row in found["tables"]["table3"]] == [2, 1, 1]
 
 
@@ -151,11 +190,13 @@ def test_the_same_call_again_measures_nothing_again(
         raise AssertionError("inverted again")
 
     monkeypatch.setattr(study, "invert_one", never)
-    make_report(sensitive, pictures, report, OPTIONS, ablations={"few layers": _with_steps(sensitive, 1)})
+    monkeypatch.setattr(out_of_domain, "invert_one", never)
+    make_report(sensitive, pictures, report, OPTIONS, ablations={"few-layers": _with_steps(sensitive, 1)})
     assert (report / "rows.jsonl").read_bytes() == before
     assert json.loads((report / "report.json").read_text(encoding="utf-8"))["tables"] == tables
 
 
+@pytest.mark.usefixtures("one_filter")
 def test_an_interrupted_run_goes_on_with_the_picture_it_was_at(
     sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,8 +221,102 @@ def test_an_interrupted_run_goes_on_with_the_picture_it_was_at(
     after = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     assert after[: len(rows)] == rows
     assert [(json.loads(r)["method"], json.loads(r)["picture"]) for r in after[1:]] == [
-        ("w-encoder", name) for name in pictures.names
+        *(("w-encoder", name) for name in pictures.names),
+        *((f"out-of-domain:{kind}", name) for kind in ("unfiltered", "comic") for name in pictures.names[:2]),
     ]
+
+
+@pytest.mark.usefixtures("one_filter")
+def test_a_run_interrupted_out_of_the_domain_goes_on_there(
+    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0, edited=0)
+    photos = _given([pictures.load(0).flip(2), pictures.load(1).flip(1)], ["a.png", "b.png"])
+    real, seen = study.invert_one, list[Tensor]()
+
+    def counted(inverter: HyperStyleInverter, crop: Tensor, trial: Trial) -> Inversion:
+        seen.append(crop)
+        if len(seen) == 6:  # two pictures of two kinds, and the first photo
+            raise KeyboardInterrupt
+        return real(inverter, crop, trial)
+
+    monkeypatch.setattr(out_of_domain, "invert_one", counted)
+    with pytest.raises(KeyboardInterrupt):
+        make_report(sensitive, pictures, tmp_path, options, photos=photos)
+    last = json.loads((tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert (last["kind"], last["picture"], set(last["figures"])) == ("a.png", "a.png", {"before", "after"})
+    make_report(sensitive, pictures, tmp_path, options, photos=photos)
+    assert len(seen) == 7
+    assert torch.equal(seen[-1], photos.load(1))
+    make_report(sensitive, pictures, tmp_path / "whole", options, photos=photos)
+    assert _found(tmp_path)["tables"]["out_of_domain"] == _found(tmp_path / "whole")["tables"]["out_of_domain"]
+
+
+@pytest.mark.usefixtures("one_filter")
+def test_other_pictures_of_the_same_names_are_measured_anew(
+    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+) -> None:
+    options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0)
+    first, second = (_given([pictures.load(i), pictures.load(i).flip(2)], ["a", "b"]) for i in range(2))
+    reports = []
+    for given in (first, second, first):
+        make_report(sensitive, given, tmp_path, options)
+        reports.append(_found(tmp_path))
+    for figures in (
+        [[one["tables"]["table2"][0][key] for key in ("l2", "perceptual", "identity")] for one in reports],
+        [[row["l2_after"] for row in one["tables"]["out_of_domain"]] for one in reports],
+        [[effect["mean"] for effect in one["effects"]["networks"]] for one in reports],
+    ):
+        assert figures[0] == figures[2] != figures[1]
+
+
+@pytest.mark.usefixtures("one_filter")
+def test_a_picture_that_comes_before_the_others_does_not_take_their_reconstructions(
+    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+) -> None:
+    options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0)
+    make_report(sensitive, _given([pictures.load(0)], ["b"]), tmp_path, options)
+    (known,) = (tmp_path / "reconstructions" / "w-encoder").iterdir()
+    content = known.read_bytes()
+    make_report(sensitive, _given([pictures.load(1), pictures.load(0)], ["a", "b"]), tmp_path, options)
+    assert known.read_bytes() == content
+    assert len(list(known.parent.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("one_filter")
+def test_an_ablation_of_other_passes_is_measured_anew(
+    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+) -> None:
+    options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0, shown=1)
+    figures = []
+    for steps in (1, 2):
+        make_report(sensitive, pictures, tmp_path, options, ablations={"other": _with_steps(sensitive, steps)})
+        figures.append(_found(tmp_path)["tables"]["table3"][-1]["l2"])
+    assert figures[0] != pytest.approx(figures[1], rel=1e-6)
+
+
+@pytest.mark.usefixtures("one_filter")
+def test_what_is_left_out_and_what_is_taken_as_a_crop_is_told_of_photos_too(
+    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+) -> None:
+    photos = replace(_given([pictures.load(0)], ["a"]), failures=(("b", "broken"),), uncut=(("a", "no face"),))
+    options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0, shown=1)
+    make_report(sensitive, pictures, tmp_path, options, photos=photos)
+    assert _found(tmp_path)["photos"] == {
+        "source": "given",
+        "count": 1,
+        "failures": [["b", "broken"]],
+        "taken_as_crops": [["a", "no face"]],
+    }
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 file(s) of given left out. b: broken" in text
+    assert "1 file(s) of given taken as crops. a: no face" in text
+
+
+def test_the_table_of_switches_says_which_rows_are_models_of_their_own(report: Path) -> None:
+    text = (report / "report.html").read_text(encoding="utf-8")
+    assert "hyperstyle:1 is this model stopped after one pass" in text
+    assert "Models of their own, named with --ablation: few-layers." in text
 
 
 def test_rows_of_another_model_are_not_mixed_in(
@@ -191,6 +326,7 @@ def test_rows_of_another_model_are_not_mixed_in(
         make_report(tiny_inverter, pictures, report, replace(OPTIONS, lpips=False, edits=None))
 
 
+@pytest.mark.usefixtures("one_filter")
 def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
     sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
 ) -> None:
@@ -200,6 +336,52 @@ def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
     found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert set(found["tables"]) == {"table1_parts", "table1_forms", "table2", "out_of_domain"}
     assert found["effects"] == {}
+    lacking = {one["what"]: f"{one['because']}; {one['change']}" for one in found["not_measured"]}
+    assert lacking == {
+        "LPIPS": "--lpips no was given; --lpips yes",
+        "identity": "the model has no judge, and no network of identity was named; --identity FILE",
+        "FID and KID": "they were not asked for; --fid FILE.pth",
+        "W+ optimisation and PTI (Table 2b)": "the model has no perceptual network for them; "
+        "--optimised N, with LPIPS in its place",
+        "identity over edits (Figure 6)": "the model has no judge that reads traits and identity; "
+        "a judge in the model folder",
+        "HyperStyle, its switches and domain adaptation": "the model has no hypernetwork; hyperstyle train hyperstyle",
+        "other forms of the model (Table 3)": "none were named; --ablation NAME=MODEL",
+        "photos out of the domain (Figure 8)": "none were named; --photos FOLDER",
+    }
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(f"<p>{what}: not measured, because " in text for what in lacking)
+    assert not (tmp_path / "figure6.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({}, ["LPIPS", "FID and KID", "other forms", "photos"]),
+        ({"lpips": True, "adapt": 0}, ["FID and KID", "domain adaptation", "other forms", "photos"]),
+        ({"methods": None, "optimised": 0, "fid": True}, ["LPIPS", "W+ optimisation", "other forms", "photos"]),
+        ({"edited": 0}, ["LPIPS", "FID and KID", "identity over edits", "other forms", "photos"]),
+    ],
+)
+def test_a_model_with_all_parts_lacks_what_was_not_asked_for(
+    sensitive: HyperStyleInverter, changes: dict[str, Any], lines: list[str]
+) -> None:
+    options = replace(OPTIONS, **changes)
+    optimised = options.optimised or 0
+    found = not_measured(
+        sensitive, options, pictures=3, optimised=optimised, edits=("age", "smile"), ablations=False, photos=False
+    )
+    assert [str(one).startswith(line) for one, line in zip(found, lines, strict=True)] == [True] * len(lines)
+
+
+def test_edits_that_the_judge_does_not_read_are_named(sensitive: HyperStyleInverter) -> None:
+    options = replace(OPTIONS, lpips=True, fid=True)
+    (line,) = not_measured(sensitive, options, pictures=1, optimised=2, edits=("age",), ablations=True, photos=True)[
+        1:2
+    ]
+    assert str(line).startswith(
+        "identity over edits (Figure 6): not measured, because the judge reads no trait of smile"
+    )
 
 
 def test_a_model_without_networks_is_told_how_it_can_be_measured(
@@ -208,6 +390,25 @@ def test_a_model_without_networks_is_told_how_it_can_be_measured(
     bare = HyperStyleInverter(sensitive.model.generator, domain=sensitive.model.domain)
     with pytest.raises(ConfigError, match=r"no network that inverts: .*--methods optimize-w\+:300 --optimised 4"):
         make_report(bare, pictures, tmp_path / "out", ReportOptions(lpips=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("../../escaped", "expected a name of letters"),
+        (".hidden", "expected a name of letters"),
+        ("", "expected a name of letters"),
+        ("few layers", "expected a name of letters"),
+        ("hyperstyle-1", "in the folder of 'hyperstyle:1'"),
+        ("W-Encoder", "in the folder of 'w-encoder'"),
+    ],
+)
+def test_names_of_ablations_that_make_no_folder_of_their_own_are_refused_before_anything_is_written(
+    name: str, match: str, sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=match):
+        make_report(sensitive, pictures, tmp_path / "out", OPTIONS, ablations={name: _with_steps(sensitive, 1)})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

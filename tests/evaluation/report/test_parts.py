@@ -23,7 +23,16 @@ from hyperstyle.evaluation.report.measures import choose_measures
 from hyperstyle.evaluation.report.orderings import effect_verdict, orderings, summary
 from hyperstyle.evaluation.report.page import Section, gallery_html, page, paragraph, table_html
 from hyperstyle.evaluation.report.svg import Series, chart
-from hyperstyle.evaluation.report.tables import Column, Table, Value, method_row, parameter_tables, to_csv
+from hyperstyle.evaluation.report.tables import (
+    Column,
+    Table,
+    Value,
+    ablation_table,
+    method_row,
+    methods_table,
+    parameter_tables,
+    to_csv,
+)
 
 
 class TestMeasures:
@@ -93,12 +102,33 @@ class TestTables:
         row = method_row("a", rows, chosen)
         assert row["l2"] == pytest.approx(0.2)
         assert (row["method"], row["images"], row["seconds"], row["memory"]) == ("a", 3, 2.0, 3.0)
+        assert {key: value for key, value in row.items() if key.endswith("_left_out")} == {"l2_left_out": 1}
+        columns = methods_table("t", "T", "", [row], chosen).columns
+        assert [column.key for column in columns][:4] == ["method", "l2", "l2_left_out", "perceptual"]
+
+    def test_switches_are_told_by_the_rows_that_there_are(self, judged: HyperStyleInverter) -> None:
+        chosen = choose_measures(judged.model)
+
+        def about(methods: list[str], named: list[str]) -> str:
+            rows: list[dict[str, Value]] = [{"method": method} for method in methods]
+            return ablation_table(rows, [judged] * len(rows), [1] * len(rows), chosen, named).about
+
+        once, models = "hyperstyle:1 is this model stopped after one pass", "named with --ablation: shared, plain."
+        assert once in about(["hyperstyle", "hyperstyle:1"], [])
+        assert "--ablation" not in about(["hyperstyle", "hyperstyle:1"], [])
+        assert models in about(["hyperstyle", "shared", "plain"], ["shared", "plain"])
+        assert once not in about(["hyperstyle", "shared", "plain"], ["shared", "plain"])
 
     def test_a_csv_holds_every_number_in_full(self) -> None:
         table = Table(
-            "t", "T", "", (Column("method", "method"), Column("l2", "L2", 2)), [{"method": "a,b", "l2": 1 / 3}]
+            "t",
+            "T",
+            "",
+            (Column("method", "method"), Column("l2", "L2", 2)),
+            [{"method": "a,b", "l2": 1 / 3}, {"method": "c", "images": 2}],
         )
-        assert list(csv.reader(io.StringIO(to_csv(table)))) == [["method", "l2"], ["a,b", str(1 / 3)]]
+        found = list(csv.reader(io.StringIO(to_csv(table))))
+        assert found == [["method", "l2", "images"], ["a,b", str(1 / 3), ""], ["c", "", "2"]]
 
 
 class TestOrderings:

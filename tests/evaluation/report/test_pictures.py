@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from hyperstyle import ConfigError, HyperStyleInverter
 from hyperstyle.evaluation import held_out_avatars
-from hyperstyle.evaluation.report.pictures import drawn_pictures, folder_pictures
+from hyperstyle.evaluation.report.pictures import digest, drawn_pictures, folder_pictures
 from hyperstyle.images import to_pil
+
+FACE = np.array([(0.385, 0.475), (0.615, 0.475), (0.5, 0.6), (0.42, 0.71), (0.58, 0.71)])  # in place, of the side
 
 
 @pytest.fixture
@@ -68,3 +71,40 @@ def test_avatars_are_drawn_only_for_models_of_avatars(tiny_inverter: HyperStyleI
     assert (len(pictures), pictures.load(1).shape) == (2, (3, 32, 32))
     with pytest.raises(ConfigError, match="0 pictures"):
         drawn_pictures(tiny_inverter, 0)
+
+
+def test_digests_change_with_the_crop_and_with_its_size_only(
+    mixed: Path, tiny_inverter: HyperStyleInverter, tmp_path: Path
+) -> None:
+    pictures = folder_pictures(mixed, tiny_inverter)
+    assert pictures.digests == tuple(digest(pictures.load(i)) for i in range(len(pictures)))
+    assert len(set(pictures.digests)) == len(pictures)
+    assert pictures.digests == folder_pictures(mixed, tiny_inverter).digests
+    crop = pictures.load(0)
+    assert digest(crop) != digest(crop.reshape(3, 16, 64))
+    other = crop.clone()
+    other[0, 0, 0] += 2 / 255
+    assert digest(crop) != digest(other)
+
+
+def test_pictures_in_which_no_face_is_found_are_listed_where_one_was_looked_for(
+    tmp_path: Path, tiny_inverter: HyperStyleInverter
+) -> None:
+    def finder(photo: Image.Image) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
+        return [] if photo.getpixel((0, 0)) == (0, 0, 0) else [FACE * photo.width]
+
+    noise = np.random.default_rng(0).integers(1, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "face.png")
+    Image.new("RGB", (64, 64)).save(tmp_path / "none.png")
+    model = tiny_inverter.model
+    inverter = HyperStyleInverter(
+        model.generator, model.encoder, model.hypernetwork, domain=model.domain, aligner=finder
+    )
+    found = folder_pictures(tmp_path, inverter, align="auto")
+    assert found.names == ("face.png", "none.png")
+    ((name, reason),) = found.uncut
+    assert (name, "no face was found" in reason) == ("none.png", True)
+    assert folder_pictures(tmp_path, inverter).uncut == ()
+    cut = folder_pictures(tmp_path, inverter, align=True)
+    assert (cut.names, [name for name, _ in cut.failures], cut.uncut) == (("face.png",), ["none.png"], ())
+    assert cut.digests != found.digests[:1]

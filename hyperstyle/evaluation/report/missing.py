@@ -1,0 +1,112 @@
+"""What a report does not measure, why, and what would change it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hyperstyle.evaluation.methods import Trial
+from hyperstyle.evaluation.report.options import ReportOptions
+from hyperstyle.evaluation.report.study import alone
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.model import Model
+
+__all__ = ["Missing", "not_measured"]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something that a report can have and this one has not.
+
+    Attributes:
+        what: the figure, table or sheet.
+        because: why, after "because".
+        change: the flag or file that would change it.
+    """
+
+    what: str
+    because: str
+    change: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: not measured, because {self.because} ({self.change})."
+
+
+def not_measured(
+    inverter: HyperStyleInverter,
+    options: ReportOptions,
+    *,
+    pictures: int,
+    optimised: int,
+    edits: Sequence[str],
+    ablations: bool,
+    photos: bool,
+) -> list[Missing]:
+    """All that a report of this model lacks.
+
+    Args:
+        inverter: the model.
+        options: of the report.
+        pictures: how many it is about.
+        optimised: how many of them the methods that optimise take.
+        edits: names of those that are measured.
+        ablations: whether there are any.
+        photos: whether there are pictures from outside the domain.
+    """
+    model = inverter.model
+    found = _figures(model, options, pictures)
+    if options.methods is None and not optimised:
+        why = "--optimised 0 was given" if options.optimised == 0 else "the model has no perceptual network for them"
+        flag = "--optimised N" + ", with LPIPS in its place" * (model.perceptual is None)
+        found.append(Missing("W+ optimisation and PTI (Table 2b)", why, flag))
+    found += _editing(model, options, edits)
+    if model.hypernetwork is None:
+        why = "the model has no hypernetwork"
+        found.append(Missing("HyperStyle, its switches and domain adaptation", why, "hyperstyle train hyperstyle"))
+    elif not options.adapt:
+        found.append(Missing("domain adaptation (Figure 7)", "--adapt 0 was given", "--adapt STEPS"))
+    if not ablations:
+        found.append(Missing("other forms of the model (Table 3)", "none were named", "--ablation NAME=MODEL"))
+    if not alone(model, Trial(inverter.methods[0])):
+        why = "the model has no network that inverts"
+        found.append(Missing("the sheets, and pictures out of the domain", why, "hyperstyle train encoder"))
+    else:
+        if pictures < 2:
+            found.append(Missing("interpolation", "there is one picture", "more pictures"))
+        if not photos:
+            found.append(Missing("photos out of the domain (Figure 8)", "none were named", "--photos FOLDER"))
+    return found
+
+
+def _figures(model: Model, options: ReportOptions, pictures: int) -> list[Missing]:
+    """Of a reconstruction."""
+    found = []
+    if options.lpips is False:
+        found.append(Missing("LPIPS", "--lpips no was given", "--lpips yes"))
+    elif options.lpips is None and model.judge is not None:
+        found.append(Missing("LPIPS", "the distance of the model's judge stands in its place", "--lpips yes"))
+    if model.judge is None and options.identity is None:
+        files = "--identity FILE" + " --mtcnn FOLDER" * (model.domain.similarity == "arcface")
+        found.append(Missing("identity", "the model has no judge, and no network of identity was named", files))
+    if not options.fid:
+        flag = "--fid FILE.pth" if model.judge is None else "--fid"
+        found.append(Missing("FID and KID", "they were not asked for", flag))
+    elif pictures < 2:
+        found.append(Missing("FID and KID", "there is one picture", "more pictures"))
+    return found
+
+
+def _editing(model: Model, options: ReportOptions, edits: Sequence[str]) -> list[Missing]:
+    """Of Figure 6."""
+    what, judge = "identity over edits (Figure 6)", "a judge in the model folder"
+    if model.judge is None:
+        return [Missing(what, "the model has no judge that reads traits and identity", judge)]
+    if not options.edited:
+        return [Missing(what, "--edited 0 was given", "--edited N")]
+    if not model.edits:
+        return [Missing(what, "the model has no edits", "edits in the model folder")]
+    unread = [] if options.edits is not None else [name for name in model.edits if name not in edits]
+    if unread:
+        why = f"the judge reads no trait of {', '.join(unread)}"
+        return [Missing(what, why, "the trait in the edit's info")]
+    return []

@@ -1,0 +1,127 @@
+"""Pictures that no training set held anything like, before and after refinement, and edited (paper, Figure 8)."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from hyperstyle.evaluation.methods import Trial
+from hyperstyle.evaluation.report.filters import FILTERS
+from hyperstyle.evaluation.report.gallery import Gallery, gallery
+from hyperstyle.evaluation.report.journal import Record
+from hyperstyle.evaluation.report.measures import Measures
+from hyperstyle.evaluation.report.pictures import TestPictures, digest
+from hyperstyle.evaluation.report.study import Study, invert_one
+from hyperstyle.evaluation.report.tables import Column, Table, Value
+from hyperstyle.files import make_folder
+from hyperstyle.images import load_image, save_image, to_images
+from hyperstyle.inverter import HyperStyleInverter
+
+__all__ = ["TOLD", "out_of_domain"]
+
+TOLD = ("l2", "lpips", "perceptual", "identity")
+"""Figures of pictures out of the domain that the page has; the files have all."""
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A crop [3,h,w] of a kind of pictures, and whether it is shown."""
+
+    kind: str
+    name: str
+    crop: Tensor
+    shown: bool
+
+
+def out_of_domain(
+    study: Study,
+    inverter: HyperStyleInverter,
+    count: int,
+    photos: TestPictures | None,
+    edits: Mapping[str, float],
+    caption: str,
+) -> tuple[Gallery, Table]:
+    """Inverts filtered pictures, and others, by the model's best method; the journal keeps the figures of each.
+
+    Args:
+        study: its first pictures are filtered, and one of each filter is shown.
+        inverter: the model.
+        count: how many are filtered.
+        photos: others, taken as they are; all are shown.
+        edits: names and strengths.
+        caption: of the gallery.
+    """
+    heads = ["picture", "before", "refined", *(f"{name} {strength:+g}" for name, strength in edits.items())]
+    labels: list[str] = []
+    rows: list[list[Tensor | Image.Image]] = []
+    kinds: dict[str, list[Record]] = {}
+    for picture in _pictures(study, count, photos):
+        row, drawn = _inverted(study, inverter, picture, edits, heads[1:])
+        kinds.setdefault(picture.kind, []).append(row)
+        if picture.shown:
+            labels.append(picture.kind)
+            rows.append([picture.crop, *drawn])
+    return gallery(heads, labels, rows, caption), _table(kinds, study.measures, count)
+
+
+def _pictures(study: Study, count: int, photos: TestPictures | None) -> Iterator[_Picture]:
+    for kind, look in {"unfiltered": None, **FILTERS}.items():
+        for i, name in enumerate(study.pictures.names[:count]):
+            crop = study.pictures.load(i)
+            yield _Picture(kind, name, (crop if look is None else look(crop[None])[0]).clamp(-1, 1), not i)
+    if photos is not None:
+        for i, name in enumerate(photos.names):
+            yield _Picture(name, name, photos.load(i), True)
+
+
+def _inverted(
+    study: Study, inverter: HyperStyleInverter, picture: _Picture, edits: Mapping[str, float], heads: Sequence[str]
+) -> tuple[Record, list[Image.Image]]:
+    """Its row, from the journal where it is there, and what is shown of it."""
+    crop, method, model = digest(picture.crop), f"out-of-domain:{picture.kind}", inverter.model
+    drawn = list(heads) if picture.shown else []
+    files = [study.folder / "out-of-domain" / f"{crop}-{i}.png" for i in range(len(drawn))]
+    row = study.journal.get(method, picture.name)
+    if row is None or row["crop"] != crop or row["drawn"] != drawn or not all(file.exists() for file in files):
+        after = invert_one(inverter, picture.crop, Trial(inverter.methods[0]))
+        figures: dict[str, Any] = {
+            when: study.measures(model, one.tensor, picture.crop[None].to(model.device))
+            for when, one in {"before": after.initial, "after": after}.items()
+        }
+        if picture.shown:
+            make_folder(files[0].parent)
+            made = [after.initial, after, *(after.edit(name, strength) for name, strength in edits.items())]
+            for one, file in zip(made, files, strict=True):
+                save_image(to_images(model.domain.to_input(one.tensor))[0], file)
+        row = {"method": method, "picture": picture.name, "kind": picture.kind, "crop": crop, "drawn": drawn}
+        row["figures"] = figures
+        study.journal.add(row)
+    return row, [load_image(file) for file in files]
+
+
+def _table(kinds: Mapping[str, Sequence[Record]], measures: Measures, count: int) -> Table:
+    """Means over the pictures of each kind that have a figure both before and after refinement."""
+    table: list[dict[str, Value]] = []
+    for kind, rows in kinds.items():
+        line: dict[str, Value] = {"kind": kind, "images": len(rows)}
+        for one in measures.chosen:
+            pairs = [(row["figures"]["before"][one.key], row["figures"]["after"][one.key]) for row in rows]
+            pairs = [pair for pair in pairs if None not in pair]
+            for i, when in enumerate(("before", "after")):
+                line[f"{one.key}_{when}"] = statistics.fmean(pair[i] for pair in pairs) if pairs else None
+            if len(pairs) < len(rows):
+                line[f"{one.key}_left_out"] = len(rows) - len(pairs)
+        table.append(line)
+    columns = [Column("kind", "pictures")]
+    for one in measures.chosen:
+        if one.key in TOLD:
+            columns += [Column(f"{one.key}_{when}", f"{one.title} {when}", one.digits) for when in ("before", "after")]
+            if any(f"{one.key}_left_out" in line for line in table):
+                columns.append(Column(f"{one.key}_left_out", "left out"))
+    about = f"Means over {count} pictures of each filter, before and after refinement."
+    return Table("out_of_domain", "By kind of picture", about, tuple(columns), table)
