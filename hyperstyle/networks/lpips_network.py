@@ -53,8 +53,8 @@ def load_lpips(net: Literal["alex", "vgg", "squeeze"] = "alex", *, instead: str)
     except (OSError, RuntimeError, EOFError) as error:
         if (file := cache / _TRUNKS[net]).exists():
             raise MethodError(
-                f"LPIPS needs the weights of its trunk {net!r}, and {file} is damaged ({str(error) or 'it is empty'}). Delete "
-                f"it, to fetch it again. {instead}"
+                f"LPIPS needs the weights of its trunk {net!r}, and {file} is damaged ({str(error) or 'it is empty'}). "
+                f"Delete it, to fetch it again. {instead}"
             ) from error
         raise MethodError(
             f"LPIPS needs the weights of its trunk {net!r}, and torchvision cannot fetch them ({error}). {place}"

@@ -10,22 +10,23 @@ train(make_task(options), options)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from hyperstyle.model import Model
 from hyperstyle.training.distributed import join, joined, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
 from hyperstyle.training.hyperstyle_task import HyperStyleTask
-from hyperstyle.training.loop import Schedule, fit
+from hyperstyle.training.loop import Schedule, fit, nbytes
 from hyperstyle.training.options import TrainOptions
-from hyperstyle.training.pictures import open_data
+from hyperstyle.training.pictures import Pictures, open_data
 from hyperstyle.training.run_folder import Progress, draw_sheet, list_failures, open_run, write_result
-from hyperstyle.training.sources import aligner_of, codes_of
+from hyperstyle.training.sources import aligner_of, codes_of, inversions_of
 from hyperstyle.training.task import Task
 from hyperstyle.training.updates import Updates
 
@@ -58,9 +59,9 @@ def make_task(options: TrainOptions) -> Task:
 def train(task: Task, options: TrainOptions) -> Path:
     """Trains to the last step, from where the run in `options.run.out` was interrupted, if it was.
 
-    The folder of the run gets `config.json` (every option), `log.jsonl` (a row for each step), checkpoints, `samples/`,
-    curves for TensorBoard where it is installed, `unreadable.json` where pictures were left out, and `model/`, a model
-    folder that is replaced as a whole with each checkpoint.
+    The folder of the run gets `config.json` (every option, device and domain as they were found), `log.jsonl` (a row
+    for each step), checkpoints, `samples/`, curves for TensorBoard where it is installed, `unreadable.json` where
+    pictures were left out, and `model/`, a model folder that is replaced as a whole with each checkpoint.
 
     Returns:
         The model folder.
@@ -68,7 +69,9 @@ def train(task: Task, options: TrainOptions) -> Path:
     Raises:
         ConfigError: the folder is that of another run; the batch cannot be divided among the processes; a loss became
             NaN: the last checkpoint and model stay.
-        ImageError: no pictures. HyperStyleError: a file cannot be written: what was there before stays.
+        CheckpointError: there is no room for checkpoints and model.
+        ImageError: no pictures. MissingFileError, InversionError: no inversions, or of another generator.
+        HyperStyleError: a file cannot be written: what was there before stays.
     """
     optim, run, domain = options.optim, options.run, task.base.domain
     folder, part = Path(run.out), optim.micro_batch(world())
@@ -76,11 +79,12 @@ def train(task: Task, options: TrainOptions) -> Path:
         torch.set_num_threads(optim.threads)
     aligner = aligner_of(task.base) if options.data.align == "auto" else None
     pictures, held_out = open_data(options.data, domain.input_size, content=domain.content_rows, aligner=aligner)
-    codes = codes_of(options.data.inversions, pictures.names)
-    flip = options.data.flip if codes is None else 0.0
-    on_first(lambda: open_run(folder, options))
+    codes, flip, unreadable = None, options.data.flip, dict[str, str]()
+    if options.data.inversions is not None:
+        pictures, codes, unreadable = _with_codes(pictures, options.data.inversions, task.base)
+        flip = 0.0
+    on_first(lambda: open_run(folder, _resolved(options, task)))
     updates = Updates(task, optim)
-    unreadable: dict[str, str] = {}
 
     def step(i: int) -> Mapping[str, float]:
         batch = pictures.batch(i, optim.batch, optim.seed, flip, part=(rank(), world()))
@@ -132,6 +136,30 @@ def train(task: Task, options: TrainOptions) -> Path:
             log_all=True,
             on_step=look,
             on_save=save,
+            room=sum(nbytes(network.state_dict().values()) for network in task.model().networks.values()),
         )
     on_first(lambda: None if (folder / "model").exists() else save(optim.steps))  # killed between checkpoint and model
     return folder / "model"
+
+
+def _with_codes(
+    pictures: Pictures, folder: str, base: Model
+) -> tuple[Pictures, Callable[[Sequence[int]], Tensor], dict[str, str]]:
+    """The pictures that have an inversion in the folder, their codes by index, and why the others are left out."""
+    found = inversions_of(folder, pictures.names)
+    others = {name: f"It has no inversion in {folder!r}." for name in pictures.names if name not in found}
+    if others and rank() == 0:
+        warnings.warn(
+            f"{len(others)} of {len(pictures)} pictures have no inversion in {folder!r} and are left out, the first is "
+            f"{next(iter(others))!r}; unreadable.json will list them.",
+            stacklevel=3,
+        )
+    chosen = pictures.named(found)
+    return chosen, codes_of([found[name] for name in chosen.names], base), others
+
+
+def _resolved(options: TrainOptions, task: Task) -> TrainOptions:
+    """The options with what "auto" and None stand for: where it is trained, for what kind of pictures, the losses."""
+    optim = replace(options.optim, device=str(task.base.device))
+    encoder = None if options.encoder is None else replace(options.encoder, domain=task.base.domain.name)
+    return replace(options, optim=optim, encoder=encoder, loss=task.objective.options)

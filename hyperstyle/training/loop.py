@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -21,8 +22,9 @@ from torch.optim import Optimizer
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.files import atomic_write, make_folder
 from hyperstyle.training.distributed import on_first, rank
+from hyperstyle.training.ranger import Ranger
 
-__all__ = ["Average", "Schedule", "Stateful", "batch_indices", "fit", "newest_checkpoint"]
+__all__ = ["Average", "Schedule", "Stateful", "batch_indices", "fit", "nbytes", "newest_checkpoint"]
 
 _CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
@@ -102,6 +104,7 @@ def fit(
     on_step: Callable[[int, Mapping[str, float]], None] | None = None,
     on_save: Callable[[int], None] | None = None,
     on_progress: Callable[[str], None] | None = None,
+    room: int = 0,
 ) -> None:
     """Runs `step(i)` for i up to `steps`, from the last checkpoint in `folder` if there is one.
 
@@ -122,15 +125,19 @@ def fit(
         on_step: gets the number of steps done and the row of the log.
         on_save: gets the number of steps done, once their checkpoint is written.
         on_progress: gets one line of text after each evaluation.
+        room: bytes that `on_save` writes, in place of what it wrote before.
 
     Raises:
         ConfigError: a loss became NaN or infinite; the last checkpoint stays as it was.
-        CheckpointError: the checkpoint in `folder` belongs to another set of modules; or one cannot be written, because
-            the disk is full, say: then those before it stay.
+        CheckpointError: the checkpoint in `folder` belongs to another set of modules; the disk has no room for those
+            to come; or one cannot be written all the same: then those before it stay.
     """
     on_first(lambda: _prepare(folder))
     start = _resume(newest_checkpoint(folder), modules, optimizers)
     on_first(lambda: _shorten(folder / "log.jsonl", start))
+    if start < steps:
+        saves = math.ceil(steps / save_every) - start // save_every
+        on_first(lambda: _check_room(folder, saves, keep, _expected(modules, optimizers), room))
     began, seen = time.perf_counter(), start
     with (folder / "log.jsonl").open("ab", buffering=0) as log:
         for i in range(start, steps):
@@ -142,7 +149,7 @@ def fit(
             if bad := [k for k, v in figures.items() if not math.isfinite(v)]:
                 last_good = newest_checkpoint(folder)
                 raise ConfigError(
-                    f"training stopped at step {i}: {bad[0]} is {figures[bad[0]]}. "
+                    f"training stopped at step {i + 1}: {bad[0]} is {figures[bad[0]]}. "
                     + (f"The last good state is {last_good}; continue from it" if last_good else "Start again")
                     + " with a lower learning rate."
                 )
@@ -180,6 +187,32 @@ def _write_row(log: FileIO, folder: Path, row: Mapping[str, float]) -> None:
         raise CheckpointError(f"Cannot write to {folder / 'log.jsonl'}: no room. Make room and start again.")
 
 
+def nbytes(state: Iterable[Any]) -> int:
+    """Bytes of the tensors among the values of a state."""
+    return sum(value.numel() * value.element_size() for value in state if isinstance(value, Tensor))
+
+
+def _expected(modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
+    """About the bytes of a checkpoint: every optimiser keeps two tensors as large as each parameter, Ranger three."""
+    size = sum(nbytes(module.state_dict().values()) for module in modules.values())
+    for optimizer in optimizers.values():
+        copies = 3 if isinstance(optimizer, Ranger) else 2
+        size += copies * sum(nbytes(group["params"]) for group in optimizer.param_groups)
+    return size
+
+
+def _check_room(folder: Path, saves: int, keep: int, checkpoint: int, room: int) -> None:
+    """Raises CheckpointError where what is to come does not fit; the new one is written before an old one goes."""
+    there = len(list(folder.glob(_CHECKPOINT)))
+    needed = max(1, min(saves, keep + 1 - there)) * checkpoint + (1 if there else min(saves, 2)) * room
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CheckpointError(
+            f"No room in {str(folder)!r}: checkpoints and model need about {needed / 1e6:,.1f} MB, and "
+            f"{free / 1e6:,.1f} MB are free. Make room on its disk, or choose a folder on another one."
+        )
+
+
 def _prepare(folder: Path) -> None:
     make_folder(folder)
     for rest in folder.glob(".tmp-*.pt"):  # of a process that was killed while it wrote
@@ -196,10 +229,12 @@ def _save(
         "optimizers": {k: o.state_dict() for k, o in optimizers.items()},
     }
     path = folder / _CHECKPOINT.replace("*", f"{done:08d}")
-    with atomic_write(path, error=CheckpointError) as temporary:
+    with atomic_write(path, error=CheckpointError) as temporary, temporary.open("wb") as file:
         try:
-            torch.save(state, temporary)
-        except RuntimeError as error:  # how PyTorch's writer says that the file cannot grow
+            torch.save(state, file)
+        except RuntimeError as error:  # PyTorch's writer fails once more while it gives up a file that cannot grow
+            if isinstance(cause := error.__context__, OSError):
+                raise OSError(cause.errno, cause.strerror) from error
             raise OSError(str(error).split("\n")[0]) from error
     for old in sorted(folder.glob(_CHECKPOINT))[:-keep]:
         old.unlink(missing_ok=True)

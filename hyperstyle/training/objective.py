@@ -69,6 +69,7 @@ class Objective:
     needs is loaded, and tried on a grey picture, when the objective is made: no training starts without it.
 
     Attributes:
+        options: with the numbers that None stood for.
         weights: of the terms that count, by name.
         terms: by name, (image, target) -> mean over the batch; frozen, and no part of what is trained.
 
@@ -100,7 +101,7 @@ class Objective:
         perceptual: TraitNetwork | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        options = resolved(options, domain, perceptual)
+        self.options = options = resolved(options, domain, perceptual)
         weights = {name: getattr(options, name) for name in ("l2", "lpips", "identity", "moco", "perceptual")}
         if not any(weights.values()):
             raise ConfigError(f"all weights of the losses {', '.join(weights)} are 0: expected one above it.")

@@ -40,9 +40,10 @@ def find_entries(source: str | os.PathLike[str]) -> list[Entry]:
     """The pictures of a source, in an order that depends on nothing but their names.
 
     Args:
-        source: a folder, with all folders in it; one that holds tar shards and no pictures stands for the shards. A
-            list (.txt) of files, one in a line, relative to the list's folder; lines that begin with "#" are left out.
-            A .zip. A .tar that is not compressed, as WebDataset has them, or several as "shard-{000..009}.tar".
+        source: a folder, with all folders in it, each once, wherever links lead; one that holds tar shards and no
+            pictures stands for the shards. A list (.txt) of files, one in a line, relative to the list's folder; lines
+            that begin with "#" are left out. A .zip. A .tar that is not compressed, as WebDataset has them, or several
+            as "shard-{000..009}.tar".
 
     Raises:
         ImageError: there is no such source, it cannot be read, or holds no picture.
@@ -82,7 +83,14 @@ def _is_picture(name: str) -> bool:
 
 def _of_folder(folder: Path) -> list[Entry]:
     names, shards = [], []
-    for parent, _, files in os.walk(folder, followlinks=True):
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in seen:  # a link to what lies elsewhere in the folder, or around the link
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()  # which of two ways to a folder gives the names
         within = Path(parent).relative_to(folder)
         names += [(within / file).as_posix() for file in files if _is_picture(file)]
         shards += [Path(parent) / file for file in files if file.lower().endswith(".tar")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.convert import read_generator
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.errors import ConfigError, MissingFileError, WeightsError, did_you_mean
+from hyperstyle.errors import ConfigError, InversionError, MissingFileError, WeightsError, did_you_mean
 from hyperstyle.inversion_file import read
 from hyperstyle.inverter import pick_device
 from hyperstyle.model import ALIGNER, Model
@@ -31,6 +31,7 @@ __all__ = [
     "aligner_of",
     "begin_from",
     "codes_of",
+    "inversions_of",
     "open_generator",
     "open_model",
     "training_device",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 _INPUT = 256  # what the published encoders see
+_PICTURES = "pictures"  # domain of a generator's file where none is given
 
 
 def training_device(options: OptimOptions) -> torch.device:
@@ -80,20 +82,20 @@ def open_generator(name: str, domain: str | None, device: torch.device) -> Model
         ConfigError: an unknown domain, or another one than that of the model. ModelNotFoundError, CheckpointError:
             nothing that can be used has this name.
     """
-    if domain is not None and domain not in DOMAINS:
-        raise ConfigError(f"no domain {domain!r}. {did_you_mean(domain, DOMAINS)}")
     if not Path(name).is_file():
         model = open_model(name, device)
-        if domain is not None and domain != model.domain.name:
+        if domain not in (None, model.domain.name):
             raise ConfigError(f"{name} is a model for {model.domain.name}, domain is {domain!r}: leave it out.")
         return model
+    if domain is not None and domain not in (_PICTURES, *DOMAINS):
+        raise ConfigError(f"no domain {domain!r}. {did_you_mean(domain, DOMAINS)}")
     generator = read_generator(name)
     if not isinstance(generator, Generator):
         raise ConfigError(f"{name} has a {type(generator).__name__}: expected a StyleGAN2 generator.")
     size = generator.config.size
-    if domain is None:
+    if domain is None or domain == _PICTURES:
         side = min(size, _INPUT)
-        found = Domain("pictures", size, (side, side), description="Pictures like those the generator was trained on.")
+        found = Domain(_PICTURES, size, (side, side), description="Pictures like those the generator was trained on.")
     else:
         found = DOMAINS[domain].at_size(size)
         if found.input_size == (found.input_size[0],) * 2 and found.input_size[0] > size:
@@ -153,40 +155,54 @@ def aligner_of(model: Model) -> LandmarkDetector | None:
     return DlibDetector(predictor, detector=detector)
 
 
-def codes_of(folder: str | None, names: Sequence[str]) -> Callable[[Sequence[int]], Tensor] | None:
-    """Where inversions lie beside the pictures: indices of pictures -> the codes [B,L,D] that they were given.
+def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
+    """Where inversions lie beside the pictures: name -> file, of the pictures that have one.
 
     Args:
-        folder: of `NAME.safetensors` for each picture; None gives None.
+        folder: of `NAME.safetensors` for each picture.
         names: of the pictures.
 
     Raises:
-        MissingFileError: a picture has none. ConfigError: two pictures have the same one. What `inversion_file.read`
-            raises.
+        MissingFileError: none has one. ConfigError: two pictures have the same one.
     """
-    if folder is None:
-        return None
-    paths = [_inversion_of(Path(folder), name) for name in names]
+    found: dict[str, Path] = {}
     owners: dict[Path, str] = {}
-    for path, name in zip(paths, names, strict=True):
+    for name in names:
+        wanted = Path(folder) / Path(name).with_suffix(".safetensors")
+        path = next((one for one in (wanted, Path(folder) / wanted.name) if one.is_file()), None)
+        if path is None:
+            continue
+        found[name] = path
         if (other := owners.setdefault(path, name)) != name:
             raise ConfigError(
                 f"the inversion {path} would be that of {other} and of {name}: expected one for each. Give the "
                 "pictures names of their own and invert them anew."
             )
+    if not found:
+        raise MissingFileError(
+            f"no picture has an inversion in {folder!r}: invert all pictures of the folder first (hyperstyle invert)."
+        )
+    return found
 
-    def codes(indices: Sequence[int]) -> Tensor:
-        records = [read(paths[i], torch.device("cpu"), torch.float32) for i in indices]
-        return torch.cat([(r.state if r.unedited is None else r.unedited).w for r in records])
 
-    return codes
+def codes_of(paths: Sequence[Path], model: Model) -> Callable[[Sequence[int]], Tensor]:
+    """Files of inversions, one picture each -> places in `paths` -> the codes [B,L,D] that were given to these.
 
+    Raises:
+        InversionError: the first, or later one that is read, was made with another generator than the model's. What
+            `inversion_file.read` raises.
+    """
 
-def _inversion_of(folder: Path, name: str) -> Path:
-    wanted = folder / Path(name).with_suffix(".safetensors")
-    for path in (wanted, folder / wanted.name):
-        if path.is_file():
-            return path
-    raise MissingFileError(
-        f"picture {name} has no inversion {wanted}: invert all pictures of the folder first (hyperstyle invert)."
-    )
+    def code(path: Path) -> Tensor:
+        record = read(path, torch.device("cpu"), torch.float32)
+        made_with = record.meta["fingerprint"]
+        if made_with not in (model.generator_fingerprint, model.fingerprint):
+            raise InversionError(
+                f"{path} was made with a {record.meta['domain']!r} model with fingerprint {made_with}; training is for "
+                f"the generator {model.generator_fingerprint}. Invert the pictures with the model that training starts "
+                "from."
+            )
+        return (record.state if record.unedited is None else record.unedited).w
+
+    code(paths[0])  # said before the first step
+    return lambda indices: torch.cat([code(paths[i]) for i in indices])

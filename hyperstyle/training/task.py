@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hyperstyle.model import Model
+from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import OptimOptions
 from hyperstyle.training.ranger import Ranger
 
@@ -36,6 +37,7 @@ class Task(Protocol):
 
     Attributes:
         base: what it starts from; its domain says what pictures look like.
+        objective: what it lowers.
         main: the name, in `modules`, of the network that learns, and whose moving average may be kept.
         modules: everything that learns or has a state, by name: what checkpoints hold.
         optimizers: by name, their parameters all from `modules`.
@@ -43,6 +45,11 @@ class Task(Protocol):
 
     @property
     def base(self) -> Model:
+        """See above."""
+        ...
+
+    @property
+    def objective(self) -> Objective:
         """See above."""
         ...
 

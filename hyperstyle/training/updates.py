@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hyperstyle.training.distributed import average, average_figures, average_gradients, rank, world
 from hyperstyle.training.loop import Average, Stateful
@@ -41,6 +42,8 @@ class Updates:
             self.states["average"] = self.mean
         if self.scaler.is_enabled():
             self.states["scaler"] = self.scaler
+        everything = (layer for module in task.modules.values() for layer in module.modules())
+        self._statistics = [b for layer in everything if isinstance(layer, _BatchNorm) for b in layer.buffers()]
         for module in task.modules.values():
             module.train()
 
@@ -75,17 +78,27 @@ class Updates:
         return [p for group in self.task.optimizers[name].param_groups for p in group["params"]]
 
     def _gradients(self, phase: Phase, i: int, crops: Tensor, codes: Tensor | None) -> dict[str, float]:
-        """Gradients of the whole batch: micro-batches one after another, then the mean over processes."""
+        """Gradients of the whole batch: micro-batches one after another, then the mean over processes.
+
+        Running statistics of batch normalisation are treated as gradients are: every micro-batch, whichever process
+        takes it, moves those from before the step, and their mean is what stays.
+        """
         for name in phase.optimizers:
             self.task.optimizers[name].zero_grad()
         parts = self.options.accumulate
         sums: dict[str, float] = {}
+        before = [buffer.clone() for buffer in self._statistics]
+        means = [torch.zeros_like(buffer) for buffer in before]
         for k in range(parts):
+            _put(before, self._statistics)
             # The same chance for this micro-batch, whichever process takes it.
             torch.manual_seed(((self.options.seed * 1_000_003 + i) * 65_537 + rank() + world() * k) % 2**63)
             given = None if codes is None else codes[k::parts]
             found = phase.add(crops[k::parts], i, lambda loss: self.scaler.scale(loss) / parts, given)
             sums = {name: sums.get(name, 0.0) + value / parts for name, value in found.items()}
+            for mean, buffer in zip(means, self._statistics, strict=True):
+                mean.copy_(mean + (buffer - mean) / (k + 1))
+        _put(means, self._statistics)
         for name in phase.optimizers:
             average_gradients(self._parameters(name))
         return average_figures(sums, self.device)
@@ -114,3 +127,8 @@ class Updates:
         if self.mean is not None:
             for mine, averaged in zip(self.main.parameters(), self.mean.parameters(), strict=True):
                 mine.data, averaged.data = averaged.data, mine.data
+
+
+def _put(values: Sequence[Tensor], places: Sequence[Tensor]) -> None:
+    for value, place in zip(values, places, strict=True):
+        place.copy_(value)

@@ -88,7 +88,7 @@ def test_a_file_may_hold_the_whole_job(trained: list[TrainOptions], in_tmp_path:
     [
         (["train", "encoder", "--data", "p", "--out", "r"], "training encoder needs encoder.generator"),
         ([*ENCODER, "--batch", "x"], "optim.batch is 'x': expected a whole number"),
-        ([*ENCODER, "--loss.moco", "0.5"], "loss: identity is 0.1 and moco is 0.5"),
+        ([*ENCODER, "--loss.identity", "0.1", "--loss.moco", "0.5"], "loss: identity is 0.1 and moco is 0.5"),
         ([*ENCODER, "--config", "gone.toml"], "there is no configuration 'gone.toml'"),
         ([*ENCODER, "--config", "hyperstyle-faces"], "task is 'hyperstyle', and 'encoder' is to be trained"),
     ],

@@ -118,9 +118,9 @@ minutes on two cores; big files are deleted as it goes. Without `-m`, the quick 
 generator), which is also a part of continuous integration. `tests/test_golden.py` pins small networks of every kind on
 machines that lack the recordings.
 
-Pictures are drawn as a CPU draws them by default (`networks/fast_synthesis.py`). ReStyle feeds what it drew to its encoder
-again, and with random weights each pass makes the rounding before it five times as large: it is compared in the form of the
-official code too, the rows without "folded"."""
+Pictures are drawn as a CPU draws them by default (`networks/fast_synthesis.py`). ReStyle feeds what it drew to its
+encoder again, and with random weights each pass makes the rounding before it five times as large: it is compared in
+the form of the official code too, the rows without "folded"."""
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,23 @@
-"""Adversarial losses."""
+"""Adversarial losses: their values, their gradients by finite differences, and what they do to a network."""
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.training.adversarial import deceived, r1_penalty, told_apart
+from hyperstyle.training.engine import make_task, train
+from hyperstyle.training.pictures import open_pictures
+
+if TYPE_CHECKING:
+    from training.conftest import Job
 
 
 def test_the_losses_fall_as_logits_move_the_way_they_ask_for() -> None:
@@ -35,3 +44,141 @@ def test_the_penalty_is_the_squared_slope_of_the_logits_and_has_a_gradient_of_it
     assert network.slope.grad is not None
     assert network.slope.grad.item() == pytest.approx(4 / 2 * 2 * 6)
     assert pictures.grad is None
+
+
+def doubled(task: Any) -> Any:
+    """The same task in float64, so that finite differences tell."""
+    parts = (task.base.generator, task.base.encoder, task.network, *task.modules.values(), task.objective.terms)
+    for module in parts:
+        if module is not None:
+            module.double()
+    return task
+
+
+def crops(count: int = 2) -> Tensor:
+    return torch.rand(count, 3, 32, 32, dtype=torch.float64) * 2 - 1
+
+
+def check_gradient(network: nn.Module, loss: Callable[[], Tensor], reach: float = 1e-8) -> None:
+    """The gradients that were left, against finite differences along random directions, so short that few kinks lie
+    between.
+    """
+    for _ in range(3):
+        direction = [torch.randn_like(p) * p.std(correction=0).clamp(min=0.01) for p in network.parameters()]
+        found = sum(
+            (p.grad * d).sum().item()
+            for p, d in zip(network.parameters(), direction, strict=True)
+            if p.grad is not None
+        )
+        values = []
+        for sign in (1, -2, 1):
+            with torch.no_grad():
+                for parameter, change in zip(network.parameters(), direction, strict=True):
+                    parameter.add_(change, alpha=sign * reach)
+            values.append(loss().item())
+        assert found == pytest.approx((values[0] - values[1]) / (2 * reach), rel=1e-4)
+        assert abs(found) > 1e-6
+
+
+@pytest.mark.parametrize("kind", ["encoder", "hyperstyle", "hyperinverter"])
+def test_gradients_of_a_network_and_its_discriminator_are_those_of_the_adversarial_loss(
+    job: Job, tmp_path: Path, encoder_run: Path, kind: str
+) -> None:
+    flags: dict[str, Any] = {"loss__adversarial": 0.5, "loss__adversarial_from": 0}
+    flags |= {} if kind == "encoder" else {f"{kind}__encoder": str(encoder_run)}
+    flags |= {"hyperstyle__passes": 1} if kind == "hyperstyle" else {}
+    task = doubled(make_task(job(kind, tmp_path, **flags)))
+    crop, generator, network, judge = crops(), task.base.generator, task.network, task.adversary.discriminator
+    figures = task.train_step(crop, 0, lambda loss: loss)
+
+    def image() -> Tensor:
+        if kind == "encoder":
+            return generator(network(crop))
+        w = task.encoder(crop)
+        changes = network.offsets(network(crop, generator(w)))
+        return generator(w, changes) if kind == "hyperstyle" else generator(w, residuals=changes)
+
+    def of_network() -> Tensor:
+        return (image() - crop).square().mean() + 0.5 * (1 + (-judge(image())).exp()).log().mean()
+
+    def of_judge() -> Tensor:
+        return ((1 + (-judge(crop)).exp()).log() + (1 + judge(image()).exp()).log()).mean() / 2
+
+    assert figures["loss"] == pytest.approx(of_network().item(), rel=1e-6)
+    assert figures["told_apart"] == pytest.approx(of_judge().item(), rel=1e-6)
+    check_gradient(network, of_network)
+    check_gradient(judge, of_judge)
+
+
+def test_gradients_of_the_penalty_are_those_of_the_slope_by_pixels(job: Job, tmp_path: Path) -> None:
+    task = doubled(make_task(job("encoder", tmp_path, loss__adversarial=0.5, loss__r1=4.0, loss__r1_every=3)))
+    judge, real = task.adversary.discriminator, crops()
+    figures = task.adversary.regularise(real, lambda loss: loss)
+
+    def loss() -> Tensor:
+        pixels = real.clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(judge(pixels).sum(), pixels, create_graph=True)
+        away, near = torch.randn_like(real), 1e-7  # the gradient itself, by finite differences
+        with torch.no_grad():
+            difference = (judge(real + near * away) - judge(real - near * away)).sum() / (2 * near)
+        assert (gradient * away).sum().item() == pytest.approx(difference.item(), rel=1e-4)
+        return 4.0 / 2 * 3 * gradient.square().sum((1, 2, 3)).mean()
+
+    assert figures["r1"] == pytest.approx(loss().item(), rel=1e-6)
+    check_gradient(judge, loss)
+
+
+def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_their_losses(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"encoder__kind": "e4e", "loss__latent_discriminator": 0.5, "loss__delta": 0.0, "loss__r1": 4.0}
+    task = doubled(make_task(job("encoder", tmp_path, **flags)))
+    crop, network, judge = crops(), task.network, task.latent.discriminator
+    real, made = torch.randn(2, 2, 16, dtype=torch.float64).unbind()
+    monkeypatch.setattr(task, "_pooled", lambda w, step: (real, made))
+    monkeypatch.setattr(task, "_drawn", lambda count: real)
+    figures = task.train_step(crop, 0, lambda loss: loss)
+
+    def of_network() -> Tensor:
+        w = network(crop)
+        return (task.base.generator(w) - crop).square().mean() + 0.5 * (1 + (-judge(w)).exp()).log().mean()
+
+    def of_judge() -> Tensor:
+        return (1 + (-judge(real)).exp()).log().mean() + (1 + judge(made).exp()).log().mean()
+
+    def of_penalty() -> Tensor:
+        codes = real.clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(judge(codes).sum(), codes, create_graph=True)
+        return 4.0 / 2 * 16 * gradient.square().sum(1).mean()
+
+    assert figures["loss"] == pytest.approx(of_network().item(), rel=1e-6)
+    assert figures["latent_told_apart"] == pytest.approx(of_judge().item(), rel=1e-6)
+    check_gradient(network, of_network)
+    check_gradient(judge, of_judge)
+    judge.zero_grad()
+    [_, penalty] = task.phases(0)
+    assert penalty.add(crop, 0, lambda loss: loss, None)["latent_r1"] == pytest.approx(of_penalty().item(), rel=1e-6)
+    check_gradient(judge, of_penalty)
+
+
+def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_pictures_past_it(
+    job: Job, tmp_path: Path, encoder_run: Path, photos: Path
+) -> None:
+    real, _ = open_pictures(photos, (32, 32)).load(range(20))
+    flags: dict[str, Any] = {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 1, "optim__steps": 40}
+    flags |= {"optim__optimizer": "adam", "loss__r1": 1.0, "loss__r1_every": 4, "data__test_share": 0.0}
+    judges, pictures = [], []
+    for weight in (1e-12, 1.0):  # with the first the discriminator learns too, and the network does not hear of it
+        options = job("hyperstyle", tmp_path / str(weight), loss__adversarial=weight, **flags)
+        task: Any = make_task(options)
+        before = copy.deepcopy(task.adversary.discriminator)
+        train(task, options)
+        task.network.eval()
+        judges.append(task.adversary.discriminator)
+        pictures.append(task.sample(real)["after"])
+    with torch.no_grad():
+        unheard, heard = pictures
+        apart = [told_apart(judge(real), judge(unheard)).item() for judge in (before, judges[0])]
+        assert apart[1] < apart[0] - 0.01
+        for judge in judges:
+            assert deceived(judge(heard)).item() < deceived(judge(unheard)).item() - 0.02

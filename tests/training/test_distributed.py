@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.training import distributed
 from hyperstyle.training.distributed import average_gradients, gathered, join, joined, on_first, rank, share, world
+from hyperstyle.training.options import OptimOptions
+from hyperstyle.training.task import Phase, Scale
+from hyperstyle.training.updates import Updates
 
 _PROGRAM = """
 import sys
@@ -43,21 +47,58 @@ assert average_figures({"a": rank(), "b": 3.0}, torch.device("cpu")) == {"a": 0.
 assert joined({str(rank()): "mine", "both": "same"}) == {"0": "mine", "1": "mine", "both": "same"}
 on_first(lambda: Path(sys.argv[1]).write_text(str(rank())))
 assert Path(sys.argv[1]).read_text() == "0"  # written by the first process before any goes on
+sys.path.insert(0, sys.argv[2])
+from test_distributed import BATCH, state_after
+torch.save(state_after(BATCH[rank()::2], accumulate=1), f"{sys.argv[1]}-{rank()}.pt")
 """
+BATCH = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
 
 
-def test_two_processes_give_the_gradients_of_the_whole_batch(tmp_path: Path) -> None:
+class Normalised:
+    """A task with batch normalisation, which meets every batch twice, as a network with passes does."""
+
+    main = "network"
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.modules = {"network": nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))}
+        self.optimizers = {"network": torch.optim.SGD(self.modules["network"].parameters(), 0.1)}
+
+    def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
+        for shift in (0, step + 1):
+            loss = self.modules["network"](crop + shift).square().mean()
+            scale(loss).backward()  # type: ignore[no-untyped-call]
+        return {"loss": loss.item()}
+
+    def phases(self, step: int) -> list[Phase]:
+        return [Phase(self.train_step, ("network",))]
+
+
+def state_after(crops: Tensor, *, accumulate: int) -> dict[str, Tensor]:
+    """Weights and running statistics after three steps with this process's part of the batch."""
+    task = Normalised()
+    updates = Updates(task, OptimOptions(batch=8, accumulate=accumulate))  # type: ignore[arg-type]
+    for i in range(3):
+        updates.step(i, crops)
+    return task.modules["network"].state_dict()
+
+
+def test_two_processes_give_the_gradients_of_the_whole_batch_and_the_statistics_of_its_parts(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     processes = []
     for number in ("0", "1"):
         place = {"RANK": number, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "first")]
+        command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "first"), str(Path(__file__).parent)]
         environment = {**os.environ, **place, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
+    alone = state_after(BATCH, accumulate=2)
+    assert alone["1.running_mean"].abs().min() > 1e-3
+    for number in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"first-{number}.pt", weights_only=True), alone)
 
 
 def test_a_process_alone_does_all_the_work() -> None:

@@ -59,7 +59,8 @@ def killed_at(function):
         calls += 1
         if calls == int(number):
             if place == "torch.save":
-                Path(args[1]).write_bytes(b"PK half a checkpoint")
+                args[1].write(b"PK half a checkpoint")
+                args[1].flush()
             if place == "write_model":
                 (args[1] / "generator").mkdir()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -134,7 +135,9 @@ def test_a_run_leaves_options_log_checkpoints_pictures_and_a_model(job: Job, tmp
         "model/hyperstyle.json",
         *(f"model/{part}/{file}" for part in ("generator", "encoder") for file in ("config.json", "model.safetensors")),
     }
-    assert resolve("encoder", [folder / "config.json"]) == options
+    assert options.encoder is not None
+    found = replace(options, encoder=replace(options.encoder, domain="plates"), loss=replace(options.loss, moco=0.0))
+    assert resolve("encoder", [folder / "config.json"]) == found
     log = rows(folder)
     assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6, 7]
     assert [row["step"] for row in log if "test_l2" in row] == [3, 6, 7]
@@ -215,6 +218,27 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
         assert list(unreadable) == [f"broken{i}.png" for i in range(6)]
 
 
+@pytest.mark.slow
+def test_the_command_trains_the_same_under_torchrun(job: Job, tmp_path: Path) -> None:
+    flags = {"optim__optimizer": "adam", "optim__steps": 2, "data__test_share": 0.0}
+    together = job("encoder", tmp_path / "together", **flags)
+    (tmp_path / "job.json").write_text(json.dumps(to_dict(together)))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "hyperstyle", "train", "encoder", "--config", str(tmp_path / "job.json")],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "together" / "model") in done.stdout
+    alone = trained(job("encoder", tmp_path / "alone", optim__accumulate=2, **flags))
+    losses = [[row["loss"] for row in rows(folder)] for folder in (alone, tmp_path / "together")]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-4)
+
+
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(job: Job, tmp_path: Path) -> None:
     lengths = []
     for parts in (1, 4):
@@ -239,7 +263,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint_an
         return (total * math.nan if calls == 6 else total), parts
 
     monkeypatch.setattr(task.objective.__class__, "__call__", breaking)  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=r"stopped at step 5: loss is nan.*checkpoint-00000004.*lower learning rate"):
+    with pytest.raises(ConfigError, match=r"stopped at step 6: loss is nan.*checkpoint-00000004.*lower learning rate"):
         train(task, options)
     folder = Path(options.run.out)
     state = torch.load(folder / "checkpoint-00000004.pt", weights_only=True)
@@ -263,7 +287,7 @@ def test_a_full_disk_stops_with_an_error_of_ours_and_keeps_the_last_good_checkpo
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # the log fits, a checkpoint does not
-        with pytest.raises(CheckpointError, match=r"Cannot write .*checkpoint-00000004"):
+        with pytest.raises(CheckpointError, match=r"Cannot write .*checkpoint-00000004.*: File too large.*with room"):
             train(task, longer)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -283,6 +307,18 @@ def test_a_run_goes_on_however_its_pictures_are_named(job: Job, tmp_path: Path, 
     trained(job("encoder", tmp_path / "run", optim__steps=1))
     trained(job("encoder", tmp_path / "run", optim__steps=2, data__train=f"{photos}/"))
     assert rows(tmp_path / "run")[-1]["step"] == 2
+
+
+def test_a_run_writes_what_stood_for_its_device_and_domain_and_goes_on_with_either(job: Job, tmp_path: Path) -> None:
+    first = job("encoder", tmp_path / "run", optim__device="auto", optim__steps=1)
+    task = make_task(first)
+    train(task, first)
+    config = tmp_path / "run" / "config.json"
+    written = json.loads(config.read_text())
+    assert (written["optim"]["device"], written["encoder"]["domain"]) == (str(task.base.device), "plates")
+    trained(replace(first, optim=replace(first.optim, steps=2)))  # the same command
+    trained(resolve("encoder", [config], {"optim.steps": 3}))
+    assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 3]
 
 
 def test_a_discriminator_that_would_come_after_the_end_is_said_not_to_take_part(job: Job, tmp_path: Path) -> None:

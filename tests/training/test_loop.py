@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.training.loop import Average, Schedule, _write_row, batch_indices, fit
+from hyperstyle.training.ranger import Ranger
 
 
 def train(folder: Path, steps: int, *, stop_after: int | None = None, seed: int = 0) -> nn.Linear:
@@ -77,6 +80,53 @@ def test_a_log_without_room_stops_with_an_error_of_ours(tmp_path: Path) -> None:
         _write_row(full, tmp_path, {"step": 1, "loss": 0.5})
 
 
+@pytest.mark.parametrize("kind", [torch.optim.Adam, Ranger])
+def test_a_disk_without_room_is_said_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[torch.optim.Optimizer]
+) -> None:
+    model = nn.Linear(200, 200)
+    optimizer = kind(model.parameters(), 1e-3)  # type: ignore[call-arg]
+    free, done = 0, list[int]()
+
+    def step(i: int) -> dict[str, float]:
+        done.append(i)
+        model(torch.ones(1, 200)).sum().backward()
+        optimizer.step()
+        return {}
+
+    def run(steps: int, room: int = 0) -> None:
+        schedule = Schedule(1e-3)
+        modules, optimizers = {"model": model}, {"one": optimizer}
+        fit(
+            step,
+            steps=steps,
+            folder=tmp_path,
+            modules=modules,
+            optimizers=optimizers,
+            schedule=schedule,
+            save_every=2,
+            keep=2,
+            room=room,
+        )
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    one = (4 if kind is Ranger else 3) * 4 * (200 * 200 + 200)  # bytes of a checkpoint
+    for steps, room, needed in ((2, 0, one), (4, 0, 2 * one), (9, 0, 3 * one), (9, 1000, 3 * one + 2000)):
+        free = needed - 1
+        with pytest.raises(CheckpointError, match=rf"need about {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are"):
+            run(steps, room)
+    assert done == []
+    free = 3 * one
+    run(6)
+    assert [path.stat().st_size for path in tmp_path.glob("*.pt")] == pytest.approx([one] * 2, rel=0.02)
+    free = one + 999  # two are there already, and a model
+    with pytest.raises(CheckpointError, match="No room in"):
+        run(9, 1000)
+    free = one + 1000
+    run(9, 1000)
+    assert done == list(range(9))
+
+
 def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
     fit(
@@ -97,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     before = (tmp_path / "checkpoint-00000005.pt").read_bytes()
     model = nn.Linear(4, 2)
     optimizer = torch.optim.Adam(model.parameters())
-    with pytest.raises(ConfigError, match=r"step 5: loss is nan.*lower learning rate"):
+    with pytest.raises(ConfigError, match=r"stopped at step 6: loss is nan.*lower learning rate"):
         fit(
             lambda i: {"loss": float("nan")},
             steps=9,

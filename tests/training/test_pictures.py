@@ -53,6 +53,14 @@ class TestSources:
         assert pictures.names == ("0.png", "2.png", "4.png", "6.png", "deep/er/1.png", "deep/er/3.png", "deep/er/5.png")
         assert levels(pictures) == EXPECTED
 
+    def test_a_folder_is_visited_once_whatever_links_lead_to_it(self, folder: Path, tmp_path: Path) -> None:
+        drawn(tmp_path / "elsewhere" / "x.png")
+        names = open_pictures(folder, SIZE).names
+        for place, target in (("here", folder), ("deep/up", folder), ("deep/er/out", tmp_path / "elsewhere")):
+            (folder / place).symlink_to(target, target_is_directory=True)
+        (tmp_path / "elsewhere" / "back").symlink_to(folder, target_is_directory=True)
+        assert open_pictures(folder, SIZE).names == tuple(sorted((*names, "deep/er/out/x.png")))
+
     def test_a_list_names_files_beside_it(self, folder: Path) -> None:
         lines = "# chosen\n4.png\n\ndeep/er/1.png\n4.png\n"
         (folder / "list.txt").write_text(lines, encoding="utf-8")

@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hyperstyle.domain import Domain
-from hyperstyle.errors import ConfigError, MissingFileError
+from hyperstyle.errors import ConfigError, InversionError, MissingFileError
 from hyperstyle.images import to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model import Model
+from hyperstyle.model_folder import write_model
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import HypernetworkConfig, tuned_layers
 from hyperstyle.training.adversary import picture_adversary
@@ -25,7 +26,7 @@ from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
 from hyperstyle.training.hyperstyle_task import HyperStyleTask, chosen_layers
 from hyperstyle.training.options import LossOptions
-from hyperstyle.training.sources import codes_of, open_generator
+from hyperstyle.training.sources import codes_of, inversions_of, open_generator, open_model
 
 if TYPE_CHECKING:
     from training.conftest import Job
@@ -297,29 +298,67 @@ def test_layers_are_chosen_by_word_name_or_number() -> None:
     assert chosen_layers(official, "published") == tuned_layers(official)
 
 
-def test_codes_made_before_take_the_place_of_the_encoders(
-    job: Job, tmp_path: Path, encoder_run: Path, photos: Path
-) -> None:
+@pytest.fixture(scope="module")
+def codes(encoder_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inversions of all pictures but the one that is none."""
+    folder = tmp_path_factory.mktemp("codes")
     inverter = HyperStyleInverter.from_pretrained(encoder_run / "model", device="cpu")
-    codes = tmp_path / "codes"
-    codes.mkdir()
     for photo in sorted(photos.glob("[0-9]*.png")):
-        inverter.invert(photo, align=False).save(codes / f"{photo.stem}.safetensors")
+        inverter.invert(photo, align=False).save(folder / f"{photo.stem}.safetensors")
+    return folder
+
+
+def test_codes_made_before_take_the_place_of_the_encoders(
+    job: Job, tmp_path: Path, encoder_run: Path, photos: Path, codes: Path
+) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for photo in photos.glob("[0-9]*.png"):
         (pictures / photo.name).write_bytes(photo.read_bytes())
     flags = {"hyperstyle__encoder": str(encoder_run), "data__train": str(pictures), "data__flip": 0.0}
     curves = []
-    for name, inversions in (("anew", None), ("before", str(tmp_path / "codes"))):
+    for name, inversions in (("anew", None), ("before", str(codes))):
         options = job("hyperstyle", tmp_path / name, data__inversions=inversions, optim__steps=2, **flags)
         train(make_task(options), options)
         curves.append([row["loss"] for row in rows(tmp_path / name)])
     assert curves[0] == pytest.approx(curves[1], rel=1e-3)
-    with pytest.raises(MissingFileError, match=r"99.png has no inversion"):
-        codes_of(str(tmp_path / "codes"), ["00.png", "99.png"])
     with pytest.raises(ConfigError, match=r"would be that of a/00.png and of b/00.png"):
-        codes_of(str(tmp_path / "codes"), ["a/00.png", "b/00.png"])
+        inversions_of(str(codes), ["a/00.png", "b/00.png"])
+
+
+def test_pictures_without_an_inversion_are_left_out_and_listed(
+    job: Job, tmp_path: Path, encoder_run: Path, codes: Path
+) -> None:
+    (tmp_path / "some").mkdir()
+    for name in ("00", "05"):
+        (tmp_path / "some" / f"{name}.safetensors").write_bytes((codes / f"{name}.safetensors").read_bytes())
+    flags: dict[str, Any] = {"hyperstyle__encoder": str(encoder_run), "data__test_share": 0.0, "optim__steps": 1}
+    options = job("hyperstyle", tmp_path / "run", data__inversions=str(tmp_path / "some"), **flags)
+    with pytest.warns(UserWarning, match=r"23 of 25 pictures have no inversion in .*some' and are left out"):
+        train(make_task(options), options)
+    listed = json.loads((tmp_path / "run" / "unreadable.json").read_text())
+    assert set(listed) == {"broken.png", *(f"{i:02d}.png" for i in range(24))} - {"00.png", "05.png"}
+    assert "no inversion in" in listed["broken.png"]
+    with pytest.raises(MissingFileError, match=r"no picture has an inversion in .*: invert all pictures"):
+        inversions_of(str(codes), ["99.png"])
+
+
+def test_inversions_of_another_generator_are_refused_before_the_first_step(
+    job: Job, tmp_path: Path, encoder_run: Path, codes: Path
+) -> None:
+    model = open_model(str(encoder_run), CPU)
+    assert codes_of([codes / "00.safetensors"], model)([0, 0]).shape == (2, 8, 16)
+    next(model.generator.parameters()).mul_(1.01)
+    write_model(model, tmp_path / "other")
+    flags = {"hyperstyle__encoder": str(tmp_path / "other"), "data__inversions": str(codes)}
+    options = job("hyperstyle", tmp_path / "run", data__test_share=0.0, **flags)
+    task = make_task(options)
+    with (
+        pytest.warns(UserWarning, match="1 of 25"),
+        pytest.raises(InversionError, match=r"00.safetensors was made with"),
+    ):
+        train(task, options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_goes_on_from_the_network_of_another_model(job: Job, tmp_path: Path, encoder_run: Path) -> None:
@@ -337,6 +376,7 @@ def test_a_generator_file_without_a_domain_is_for_pictures_of_its_size(tmp_path:
     torch.save({"g_ema": state, "latent_avg": generator.latent_avg}, tmp_path / "g.pt")
     model = open_generator(str(tmp_path / "g.pt"), None, CPU)
     assert (model.domain.size, model.domain.input_size, model.domain.aligner) == (32, (32, 32), "none")
+    assert open_generator(str(tmp_path / "g.pt"), model.domain.name, CPU).domain == model.domain
     faces = open_generator(str(tmp_path / "g.pt"), "faces", CPU).domain
     assert (faces.name, faces.input_size, faces.aligner) == ("faces", (32, 32), "face")
     with pytest.raises(ConfigError, match="no domain 'face'"):
