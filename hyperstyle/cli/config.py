@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.training.config_file import find_config, read_tables
+from hyperstyle.training.config_file import find_config, read_tables, worded
 
 __all__ = ["READY", "add_config_argument", "apply_config"]
 
@@ -86,9 +86,7 @@ def _value(parser: argparse.ArgumentParser, action: argparse.Action, value: Any,
 
 
 def _item(parser: argparse.ArgumentParser, action: argparse.Action, value: Any, where: str) -> Any:
-    if isinstance(value, bool):  # what YAML makes of a word without quotes
-        word = {True: "yes", False: "no"}[value]
-        value = word if action.choices is not None and word in action.choices else value
+    value = worded(value, tuple(action.choices or ()))
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise ConfigError(f"{where} is {value!r}: expected text or a number, as behind the flag.")
     try:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.networks import winograd
+
 __all__ = ["Block", "Folded", "Room", "doubled", "draw_block", "fold"]
 
 _VALUES = 1 << 22
@@ -193,38 +195,65 @@ def draw_block(x: Tensor, block: Block, *, keep: bool = True) -> tuple[Tensor, T
         [1,O,r,r] (x itself unless `keep`) and [1,3,r,r], float32 or wider.
     """
     height, width = (n * (1 if block.up is None else 2) for n in x.shape[2:])
-    channels = len(block.conv.bias)
-    widest = max(channels, len(block.conv.weight[0]))
-    rows = max(2, min(height, _VALUES // (width * widest) // 2 * 2))
-    maps = x.new_empty((1, height, width, channels)).permute(0, 3, 1, 2) if keep else None
+    channels, widest = len(block.conv.bias), max(block.conv.weight.shape[:2])
+    rows = max(winograd.ROWS, min(height, _VALUES // (width * widest) // winograd.ROWS * winograd.ROWS))
+    quick = winograd.spread(block.conv.weight) if winograd.pays(channels, width, x.dtype) else None
+    maps = _maps(x, channels, height if keep else rows, width)
+    torgb = block.torgb.weight.flatten(1)
     rgb = x.new_empty((1, 3, height, width), dtype=torch.promote_types(x.dtype, torch.float32))
     for top in range(0, height, rows):
         end = min(top + rows, height)
-        first, last = max(0, top - 2), min(height, end + 2)  # the rows of the second convolution's input, and even
-        y = x[:, :, first:last] if block.up is None else _upsampled(x, block, first, last)
-        y = _convolved(y, block.conv.weight, block.conv.bias, top - 1 - first, end + 1 - first)
-        y = _activated(y, block.conv.noise, top, end, out=None if maps is None else maps[:, :, top:end])
-        colours = torch.addmm(block.torgb.bias[:, None], block.torgb.weight.flatten(1), y[0].flatten(1))
-        rgb[0, :, top:end] = colours.view(3, end - top, width)
-    return x if maps is None else maps, rgb
+        y = maps[:, :, top:end] if keep else maps[:, :, : end - top]
+        around = _input(x, block, top, end)
+        if quick is None:
+            made = F.conv2d(around, block.conv.weight, block.conv.bias, padding=(0, 1))
+            _activated(made, block.conv.noise, top, end, out=y)
+        else:
+            winograd.convolved(around, quick, block.conv.bias, y)
+            _activated(y, block.conv.noise, top, end, out=y)
+        colours = torch.baddbmm(block.torgb.bias[:, None], torgb.expand(end - top, -1, -1), y[0].transpose(0, 1))
+        rgb[0, :, top:end] = colours.transpose(0, 1)  # row by row, which takes half as long as all pixels at once
+    return maps if keep else x, rgb
 
 
-def _upsampled(x: Tensor, block: Block, first: int, last: int) -> Tensor:
-    """Rows `first` to `last`, both even, of the upsampling convolution's output [1,O,last - first,2W]."""
+def _maps(x: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """Memory for maps [1,C,H,W], channels-last."""
+    return x.new_empty((1, height, width, channels)).permute(0, 3, 1, 2)
+
+
+def _input(x: Tensor, block: Block, top: int, end: int) -> Tensor:
+    """What the second convolution sees of rows `top` to `end`: they, and one more, or one of zeros, on either end."""
+    height = x.shape[2] * (1 if block.up is None else 2)
+    first, last = max(0, top - 1), min(height, end + 1)
+    y = _maps(x, block.conv.weight.shape[1], end - top + 2, x.shape[3] * height // x.shape[2])
+    inner = y[:, :, first - top + 1 : last - top + 1]
+    if first == top:
+        y[:, :, 0] = 0
+    if last == end:
+        y[:, :, -1] = 0
+    if block.up is None:
+        inner.copy_(x[:, :, first:last])
+    else:
+        _upsample(x, block, first, last, inner)
+    return y
+
+
+def _upsample(x: Tensor, block: Block, first: int, last: int, out: Tensor) -> None:
+    """Rows `first` to `last` of the upsampling convolution's output, into `out` [1,O,last - first,2W]."""
     up, blur = block.up, block.blur
     if up is None or blur is None:
         raise TypeError("a block that doubles the size has a convolution and a filter for it")
     top = max(0, first // 2 - 1)
     # Row j of the transposed convolution has its share of rows (j - 2) / 2 to j / 2 of x, and the filter sees j - 1 to
-    # j + 2: so that its rows `first - 1` to `last + 1` are whole, x has one row more at either end.
-    y = F.conv_transpose2d(x[:, :, top : last // 2 + 1], up.weight, stride=2)
+    # j + 2: so that its rows `first - 1` to `last + 1` are whole, x has a row more at either end.
+    y = F.conv_transpose2d(x[:, :, top : (last + 1) // 2 + 1], up.weight, stride=2)
     taps = blur.flip(0, 1).to(y.dtype).expand(len(up.bias), 1, -1, -1)
-    y = _convolved(y, taps, up.bias, first - 1 - 2 * top, last + 2 - 2 * top, groups=len(up.bias))
-    return _activated(y, up.noise, first, last)
+    y = _filtered(y, taps, up.bias, first - 1 - 2 * top, last + 2 - 2 * top)
+    _activated(y, up.noise, first, last, out=out)
 
 
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor, first: int, last: int, *, groups: int = 1) -> Tensor:
-    """Rows `first` to `last` of x [1,C,H,W], at most one of zeros at either end, through a convolution.
+def _filtered(x: Tensor, taps: Tensor, bias: Tensor, first: int, last: int) -> Tensor:
+    """Rows `first` to `last` of x [1,C,H,W], at most one of zeros at either end, through a filter and its bias.
 
     A row that is missing at one end only is added at both, and what it makes at the other end is not returned: that is
     less than a copy of all rows.
@@ -232,15 +261,14 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor, first: int, last: int, *
     height = x.shape[2]
     above, below = max(0, -first), max(0, last - height)
     pad = max(above, below)
-    y = F.conv2d(x[:, :, max(0, first) : min(last, height)], weight, bias, padding=(pad, 1), groups=groups)
+    y = F.conv2d(x[:, :, max(0, first) : min(last, height)], taps, bias, padding=(pad, 1), groups=len(bias))
     return y[:, :, pad - above : y.shape[2] - (pad - below)]
 
 
-def _activated(x: Tensor, noise: Tensor | None, first: int, last: int, *, out: Tensor | None = None) -> Tensor:
-    """Noise and leaky ReLU, in place or into `out`; the gain is in the weights."""
-    out = x if out is None else out
+def _activated(x: Tensor, noise: Tensor | None, first: int, last: int, *, out: Tensor) -> None:
+    """Noise and leaky ReLU, into `out`, which may be x; the gain is in the weights."""
     if noise is not None:
         torch.add(x, noise[:, :, first:last], out=out)
     elif out is not x:
         out.copy_(x)
-    return F.leaky_relu_(out, _SLOPE)
+    F.leaky_relu_(out, _SLOPE)

@@ -7,12 +7,13 @@ import math
 import os
 import sys
 import types
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from hyperstyle.errors import ConfigError, MissingDependencyError, did_you_mean
 
-__all__ = ["converted", "expected", "find_config", "read_tables", "ready_configs"]
+__all__ = ["converted", "expected", "find_config", "read_tables", "ready_configs", "worded"]
 
 
 _TRAINING = Path(__file__).with_name("configs")
@@ -118,7 +119,7 @@ def converted(value: Any, hint: Any) -> Any:
                 continue
         raise ValueError
     if get_origin(hint) is Literal:
-        word = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value  # YAML's no without quotes
+        word = worded(value, get_args(hint))
         if word in get_args(hint):
             return word
     elif get_origin(hint) is tuple:
@@ -138,6 +139,12 @@ def converted(value: Any, hint: Any) -> Any:
     elif hint is str and isinstance(value, os.PathLike):
         return os.fspath(value)
     raise ValueError
+
+
+def worded(value: Any, choices: Container[Any]) -> Any:
+    """The value; "yes" or "no", where that is a choice, for true and false, which YAML reads it as without quotes."""
+    word = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+    return word if word in choices else value
 
 
 def expected(hint: Any) -> str:

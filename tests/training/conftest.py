@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from hyperstyle.domain import Domain
 from hyperstyle.images import save_image, to_pil
@@ -18,6 +19,9 @@ from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import TrainOptions, resolve
 
 Job = Callable[..., TrainOptions]
+Doubled = Callable[[Any], Any]
+Crops = Callable[..., Tensor]
+CheckGradient = Callable[[nn.Module, Callable[[], Tensor]], None]
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +86,48 @@ def encoder_run(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = job("encoder", tmp_path_factory.mktemp("runs") / "enc", optim__steps=30, optim__optimizer="adam")
     train(make_task(options), options)
     return Path(options.run.out)
+
+
+@pytest.fixture(scope="session")
+def doubled() -> Doubled:
+    """The same task in float64, so that finite differences tell."""
+
+    def of(task: Any) -> Any:
+        parts = (task.base.generator, task.base.encoder, task.network, *task.modules.values(), task.objective.terms)
+        for module in parts:
+            if module is not None:
+                module.double()
+        return task
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def crops() -> Crops:
+    """(how many, 2 if it is not said) -> random pictures of 32 px in float64."""
+    return lambda count=2: torch.rand(count, 3, 32, 32, dtype=torch.float64) * 2 - 1
+
+
+@pytest.fixture(scope="session")
+def check_gradient() -> CheckGradient:
+    """The gradients that a loss left in a network, against finite differences along random directions."""
+
+    def check(network: nn.Module, loss: Callable[[], Tensor]) -> None:
+        reach = 1e-8  # so short that few kinks lie between
+        for _ in range(3):
+            direction = [torch.randn_like(p) * p.std(correction=0).clamp(min=0.01) for p in network.parameters()]
+            found = sum(
+                (p.grad * d).sum().item()
+                for p, d in zip(network.parameters(), direction, strict=True)
+                if p.grad is not None
+            )
+            values = []
+            for sign in (1, -2, 1):
+                with torch.no_grad():
+                    for parameter, change in zip(network.parameters(), direction, strict=True):
+                        parameter.add_(change, alpha=sign * reach)
+                values.append(loss().item())
+            assert found == pytest.approx((values[0] - values[1]) / (2 * reach), rel=1e-4)
+            assert abs(found) > 1e-6
+
+    return check

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.pictures import open_pictures
 
 if TYPE_CHECKING:
-    from training.conftest import Job
+    from training.conftest import CheckGradient, Crops, Doubled, Job
 
 
 def test_the_losses_fall_as_logits_move_the_way_they_ask_for() -> None:
@@ -46,43 +45,15 @@ def test_the_penalty_is_the_squared_slope_of_the_logits_and_has_a_gradient_of_it
     assert pictures.grad is None
 
 
-def doubled(task: Any) -> Any:
-    """The same task in float64, so that finite differences tell."""
-    parts = (task.base.generator, task.base.encoder, task.network, *task.modules.values(), task.objective.terms)
-    for module in parts:
-        if module is not None:
-            module.double()
-    return task
-
-
-def crops(count: int = 2) -> Tensor:
-    return torch.rand(count, 3, 32, 32, dtype=torch.float64) * 2 - 1
-
-
-def check_gradient(network: nn.Module, loss: Callable[[], Tensor], reach: float = 1e-8) -> None:
-    """The gradients that were left, against finite differences along random directions, so short that few kinks lie
-    between.
-    """
-    for _ in range(3):
-        direction = [torch.randn_like(p) * p.std(correction=0).clamp(min=0.01) for p in network.parameters()]
-        found = sum(
-            (p.grad * d).sum().item()
-            for p, d in zip(network.parameters(), direction, strict=True)
-            if p.grad is not None
-        )
-        values = []
-        for sign in (1, -2, 1):
-            with torch.no_grad():
-                for parameter, change in zip(network.parameters(), direction, strict=True):
-                    parameter.add_(change, alpha=sign * reach)
-            values.append(loss().item())
-        assert found == pytest.approx((values[0] - values[1]) / (2 * reach), rel=1e-4)
-        assert abs(found) > 1e-6
-
-
 @pytest.mark.parametrize("kind", ["encoder", "hyperstyle", "hyperinverter"])
 def test_gradients_of_a_network_and_its_discriminator_are_those_of_the_adversarial_loss(
-    job: Job, tmp_path: Path, encoder_run: Path, kind: str
+    job: Job,
+    tmp_path: Path,
+    encoder_run: Path,
+    kind: str,
+    doubled: Doubled,
+    crops: Crops,
+    check_gradient: CheckGradient,
 ) -> None:
     flags: dict[str, Any] = {"loss__adversarial": 0.5, "loss__adversarial_from": 0}
     flags |= {} if kind == "encoder" else {f"{kind}__encoder": str(encoder_run)}
@@ -110,7 +81,9 @@ def test_gradients_of_a_network_and_its_discriminator_are_those_of_the_adversari
     check_gradient(judge, of_judge)
 
 
-def test_gradients_of_the_penalty_are_those_of_the_slope_by_pixels(job: Job, tmp_path: Path) -> None:
+def test_gradients_of_the_penalty_are_those_of_the_slope_by_pixels(
+    job: Job, tmp_path: Path, doubled: Doubled, crops: Crops, check_gradient: CheckGradient
+) -> None:
     task = doubled(make_task(job("encoder", tmp_path, loss__adversarial=0.5, loss__r1=4.0, loss__r1_every=3)))
     judge, real = task.adversary.discriminator, crops()
     figures = task.adversary.regularise(real, lambda loss: loss)
@@ -129,7 +102,12 @@ def test_gradients_of_the_penalty_are_those_of_the_slope_by_pixels(job: Job, tmp
 
 
 def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_their_losses(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    doubled: Doubled,
+    crops: Crops,
+    check_gradient: CheckGradient,
 ) -> None:
     flags = {"encoder__kind": "e4e", "loss__latent_discriminator": 0.5, "loss__delta": 0.0, "loss__r1": 4.0}
     task = doubled(make_task(job("encoder", tmp_path, **flags)))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, InversionError, MissingFileError
@@ -29,7 +28,7 @@ from hyperstyle.training.options import LossOptions
 from hyperstyle.training.sources import codes_of, inversions_of, open_generator, open_model
 
 if TYPE_CHECKING:
-    from training.conftest import Job
+    from training.conftest import CheckGradient, Crops, Doubled, Job
 
 CPU = torch.device("cpu")
 TASKS = ("encoder", "hyperstyle", "hyperinverter")
@@ -39,44 +38,10 @@ def rows(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def doubled(task: Any) -> Any:
-    """The same task in float64, so that finite differences tell."""
-    for module in (task.base.generator, task.base.encoder, task.network, task.objective.terms):
-        if module is not None:
-            module.double()
-    return task
-
-
-def crops(count: int = 2) -> Tensor:
-    return torch.rand(count, 3, 32, 32, dtype=torch.float64) * 2 - 1
-
-
-def slope(network: nn.Module, loss: Callable[[], Tensor], direction: list[Tensor], reach: float = 1e-8) -> float:
-    """(loss a little further along - loss a little behind) / distance, so little that few kinks lie between."""
-    values = []
-    for sign in (1, -2, 1):
-        with torch.no_grad():
-            for parameter, change in zip(network.parameters(), direction, strict=True):
-                parameter.add_(change, alpha=sign * reach)
-            values.append(loss().item())
-    return (values[0] - values[1]) / (2 * reach)
-
-
-def check_gradient(network: nn.Module, loss: Callable[[], Tensor]) -> None:
-    """The gradients that a training step left, against finite differences along random directions."""
-    for _ in range(3):
-        direction = [torch.randn_like(p) * p.std(correction=0).clamp(min=0.01) for p in network.parameters()]
-        found = sum(
-            (p.grad * d).sum().item()
-            for p, d in zip(network.parameters(), direction, strict=True)
-            if p.grad is not None
-        )
-        assert found == pytest.approx(slope(network, loss, direction), rel=1e-4)
-        assert abs(found) > 1e-6
-
-
 @pytest.mark.parametrize("kind", ["w", "psp", "e4e"])
-def test_gradients_of_an_encoder_are_those_of_its_losses(job: Job, tmp_path: Path, kind: str) -> None:
+def test_gradients_of_an_encoder_are_those_of_its_losses(
+    job: Job, tmp_path: Path, kind: str, doubled: Doubled, crops: Crops, check_gradient: CheckGradient
+) -> None:
     flags = {"encoder__kind": kind, "loss__w_mean": 0.1, "loss__delta": 0.1}
     task = make_task(job("encoder", tmp_path, **flags))
     assert isinstance(task, EncoderTask)
@@ -95,7 +60,9 @@ def test_gradients_of_an_encoder_are_those_of_its_losses(job: Job, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["restyle-psp", "restyle-e4e"])
-def test_gradients_of_a_restyle_encoder_are_those_of_all_passes(job: Job, tmp_path: Path, kind: str) -> None:
+def test_gradients_of_a_restyle_encoder_are_those_of_all_passes(
+    job: Job, tmp_path: Path, kind: str, doubled: Doubled, crops: Crops, check_gradient: CheckGradient
+) -> None:
     flags = {"encoder__kind": kind, "encoder__passes": 3, "loss__w_mean": 0.1, "loss__delta": 0.1}
     task = make_task(job("encoder", tmp_path, **flags))
     assert isinstance(task, EncoderTask)
@@ -144,7 +111,13 @@ def test_a_restyle_encoder_learns_to_invert_in_passes(
 
 @pytest.mark.parametrize("heads", ["shared", "plain", "separable", "compact"])
 def test_gradients_of_a_hypernetwork_are_those_of_all_passes(
-    job: Job, tmp_path: Path, encoder_run: Path, heads: str
+    job: Job,
+    tmp_path: Path,
+    encoder_run: Path,
+    heads: str,
+    doubled: Doubled,
+    crops: Crops,
+    check_gradient: CheckGradient,
 ) -> None:
     flags = {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 3, "hyperstyle__heads": heads}
     task = make_task(job("hyperstyle", tmp_path, **flags))
@@ -174,7 +147,9 @@ def test_gradients_of_a_hypernetwork_are_those_of_all_passes(
     check_gradient(network, loss)
 
 
-def test_gradients_of_a_hyperinverter_are_those_of_its_loss(job: Job, tmp_path: Path, encoder_run: Path) -> None:
+def test_gradients_of_a_hyperinverter_are_those_of_its_loss(
+    job: Job, tmp_path: Path, encoder_run: Path, doubled: Doubled, crops: Crops, check_gradient: CheckGradient
+) -> None:
     task = make_task(job("hyperinverter", tmp_path, hyperinverter__encoder=str(encoder_run), hyperinverter__hidden=8))
     assert isinstance(task, HyperInverterTask)
     doubled(task)
@@ -190,7 +165,7 @@ def test_gradients_of_a_hyperinverter_are_those_of_its_loss(job: Job, tmp_path: 
     check_gradient(network, loss)
 
 
-def test_rows_join_one_after_another_and_change_nothing_before(job: Job, tmp_path: Path) -> None:
+def test_rows_join_one_after_another_and_change_nothing_before(job: Job, tmp_path: Path, crops: Crops) -> None:
     flags = {"encoder__kind": "e4e", "encoder__progressive_start": 5, "encoder__progressive_every": 2}
     task = make_task(job("encoder", tmp_path, **flags))
     assert isinstance(task, EncoderTask)
@@ -227,7 +202,7 @@ def test_a_discriminator_takes_part_from_its_step_on(job: Job, tmp_path: Path, e
     assert all("gradient_discriminator" in row for row in log[3:])
 
 
-def test_a_discriminator_learns_to_tell_pictures_apart(job: Job, tmp_path: Path) -> None:
+def test_a_discriminator_learns_to_tell_pictures_apart(job: Job, tmp_path: Path, crops: Crops) -> None:
     task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
     assert isinstance(task, EncoderTask)
     assert task.adversary is not None
@@ -242,7 +217,7 @@ def test_a_discriminator_learns_to_tell_pictures_apart(job: Job, tmp_path: Path)
     assert apart[-1] < 0.9 * apart[0]
 
 
-def test_a_term_of_the_discriminator_gives_it_no_gradient(job: Job, tmp_path: Path) -> None:
+def test_a_term_of_the_discriminator_gives_it_no_gradient(job: Job, tmp_path: Path, crops: Crops) -> None:
     task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
     assert isinstance(task, EncoderTask)
     assert task.adversary is not None

@@ -19,6 +19,7 @@ from hyperstyle.evaluation.methods import Trial
 from hyperstyle.evaluation.report.journal import Journal, Record
 from hyperstyle.evaluation.report.measures import Measures
 from hyperstyle.evaluation.report.pictures import TestPictures
+from hyperstyle.evaluation.report.tables import ONCE
 from hyperstyle.files import make_folder, peak_memory
 from hyperstyle.images import save_image, to_images
 from hyperstyle.inversion import Inversion
@@ -161,9 +162,9 @@ def jobs_of(
                 f"{trial} optimises each picture on its own: say with --optimised N how many it may take."
             )
         jobs.append(Job(str(trial), inverter, mine, trial, count, min(edited, count)))
-    once = Trial("hyperstyle", 1)  # a row of Table 3 that costs next to nothing
-    if "hyperstyle" in names and model.steps > 1 and str(once) not in names:
-        jobs.append(Job(str(once), inverter, mine, once, pictures))
+    once = Trial.of(ONCE)  # a row of Table 3 that costs next to nothing
+    if "hyperstyle" in names and model.steps > 1 and ONCE not in names:
+        jobs.append(Job(ONCE, inverter, mine, once, pictures))
     for name, other in ablations.items():
         if other.model.domain.input_size != model.domain.input_size:
             raise ConfigError(
