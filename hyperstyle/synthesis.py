@@ -60,8 +60,10 @@ def pictures(
         for group, generator in generators(model, changes, len(w)):
             for run, alike in _runs(model, codes, changes, group):
                 own = _folded(model, generator, codes, changes, run.start) if alike else generator
-                for first in range(run.start, run.stop, TOGETHER):  # what is made for many would fill the memory
-                    some = slice(first, min(first + TOGETHER, run.stop))
+                # A CPU draws them one by one; elsewhere what is made for many would fill the memory.
+                count = len(w) if alike and w.device.type == "cpu" else TOGETHER
+                for first in range(run.start, run.stop, count):
+                    some = slice(first, min(first + count, run.stop))
                     image = own.synthesize(
                         {name: style[some] for name, style in styles.items()},
                         None if alike else lazy_offsets(_of(codes, some), model.hypernetwork),
@@ -70,7 +72,7 @@ def pictures(
                         modulation="activations" if alike and w.device.type != "cpu" else None,
                     )
                     parts.append(model.domain.content(image).float())
-    return torch.cat(parts)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def generators(model: Model, changes: Changes, count: int) -> Iterator[tuple[slice, Generator]]:

@@ -14,6 +14,7 @@ from hyperstyle.methods.optimising import draw
 from hyperstyle.methods.optimization import check_whole
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.fast_offsets import FastOffsets
+from hyperstyle.networks.folding import Room
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.hypernetwork import Hypernetwork
 
@@ -65,10 +66,12 @@ def refine(
         The accumulated offset codes (None if there are none) and the reconstruction with them.
     """
 
+    room = Room()
+
     def synthesize() -> Tensor:
         if draw is not None:
             return draw(codes)
-        out: Tensor = generator(w, None if codes is None else FastOffsets.of(hypernetwork, codes))
+        out: Tensor = generator(w, None if codes is None else FastOffsets.of(hypernetwork, codes), room=room)
         return out
 
     image = synthesize()

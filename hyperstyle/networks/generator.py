@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.networks.fast_synthesis import Block, Folded, Room, doubled, draw_block, fold
+from hyperstyle.networks.fast_synthesis import Block, doubled, draw_block
+from hyperstyle.networks.folding import Common, Folded, Room, fold
 from hyperstyle.networks.generator_config import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.lazy import of_picture
 from hyperstyle.networks.ops import (
@@ -102,6 +103,13 @@ class _ModulatedConv(nn.Module):
             room=room,
         )
 
+    def common(self) -> Common | None:
+        """The weight that pictures share, if it pays for this layer."""
+        size_out, width = self.spec.channels_out, self.spec.resolution
+        if self.spec.torgb or not Common.pays(size_out, width, self.weight.dtype):
+            return None
+        return Common.of(self.weight[0], width, up=self.spec.up)
+
 
 class _NoiseStrength(nn.Module):
     def __init__(self) -> None:
@@ -135,8 +143,10 @@ class _StyledConv(nn.Module):
             x = x.add_(noise) if in_place else x + noise
         return bias_activation(x, self.activate.bias, in_place=in_place)
 
-    def folded(self, style: Tensor, change: _Change, noise: Tensor | None, room: Room) -> Folded:
+    def folded(self, style: Tensor, change: _Change, noise: Tensor | None, room: Room, common: Common | None) -> Folded:
         noise = None if noise is None else self.noise.weight * noise
+        if common is not None:
+            return common.folded(style, self.activate.bias, noise)
         return self.conv.folded(style, change, self.activate.bias, noise, room)
 
 
@@ -156,7 +166,7 @@ class _ToRGB(nn.Module):
         x = self.conv(x, style, change, modulation) + self.bias
         return x if image is None else x + upsample(image, self.upsample.kernel)
 
-    def folded(self, style: Tensor, change: _Change, noise: Tensor | None, room: Room) -> Folded:
+    def folded(self, style: Tensor, change: _Change, noise: Tensor | None, room: Room, common: Common | None) -> Folded:
         return self.conv.folded(style, change, self.bias.flatten(), noise, room)
 
 
@@ -292,6 +302,7 @@ class Generator(nn.Module):
         random: torch.Generator | None = None,
         modulation: Modulation | None = None,
         residuals: Offsets | None = None,
+        room: Room | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
 
@@ -307,6 +318,7 @@ class Generator(nn.Module):
                 "folded" on a CPU where no gradients are recorded, else "weights". Folded layers are not called as
                 modules: to trace, export, transform or hook them, name another form.
             residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
+            room: memory for "folded", for who draws again and again; not for two calls at the same time.
 
         Raises:
             ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, an
@@ -320,11 +332,16 @@ class Generator(nn.Module):
         if modulation == "folded":
             count = sum(not s.torgb for s in self.layers)
             maps = [self._noise(noise, i, batch, random) for i in range(count)]
-            room = Room(self.weight(s.index) for s in self.layers)
-            drawn = [self._picture(i, styles, (offsets, residuals), maps, room) for i in range(batch)]
-            if not drawn:
-                return self.input.input.new_zeros(0, 3, self.config.size, self.config.size)
-            return drawn[0] if batch == 1 else torch.cat(drawn)
+            alike = batch > 1 and not offsets and not residuals
+            common = self._common() if alike else {}
+            room = room or Room()
+            if batch == 1:
+                return self._picture(0, styles, (offsets, residuals), maps, common, room)
+            size, wide = self.config.size, torch.promote_types(self.latent_avg.dtype, torch.float32)
+            drawn = self.latent_avg.new_empty((batch, 3, size, size), dtype=wide)
+            for i in range(batch):
+                drawn[i : i + 1] = self._picture(i, styles, (offsets, residuals), maps, common, room)
+            return drawn
         x = self.input.input.expand(batch, -1, -1, -1)
         image: Tensor | None = None
         noise_index = 0
@@ -341,12 +358,19 @@ class Generator(nn.Module):
         return image
 
     @torch.no_grad()
+    def _common(self) -> dict[str, Common]:
+        """Layers whose weights pictures share, where none has changes of its own."""
+        made = {spec.name: self._conv(spec).common() for spec in self.layers}
+        return {name: common for name, common in made.items() if common is not None}
+
+    @torch.no_grad()
     def _picture(
         self,
         i: int,
         styles: Mapping[str, Tensor],
         changes: tuple[Offsets, Offsets],
         noise: Sequence[Tensor | None],
+        common: Mapping[str, Common],
         room: Room,
     ) -> Tensor:
         """Picture i of a batch [1,3,size,size], resolution by resolution."""
@@ -361,9 +385,9 @@ class Generator(nn.Module):
             for spec in specs:
                 change = self._offset(spec, offsets, 1), self._offset(spec, residuals, 1)
                 map_ = None if spec.torgb else next(maps)
-                parts.append(self._block(spec).folded(styles[spec.name][i], change, map_, room))
+                parts.append(self._block(spec).folded(styles[spec.name][i], change, map_, room, common.get(spec.name)))
             up, blur = (parts[0], self._conv(specs[0]).blur.kernel) if specs[0].up else (None, None)
-            x, colours = draw_block(x, Block(up, parts[-2], parts[-1], blur), keep=size < self.config.size)
+            x, colours = draw_block(x, Block(up, parts[-2], parts[-1], blur), room, keep=size < self.config.size)
             if image is not None:
                 colours += doubled(image, self._block(specs[-1]).upsample.kernel)
             image = colours
@@ -380,10 +404,11 @@ class Generator(nn.Module):
         random: torch.Generator | None = None,
         modulation: Modulation | None = None,
         residuals: Offsets | None = None,
+        room: Room | None = None,
     ) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""
         return self.synthesize(
-            self.styles(w), offsets, noise=noise, random=random, modulation=modulation, residuals=residuals
+            self.styles(w), offsets, noise=noise, random=random, modulation=modulation, residuals=residuals, room=room
         )
 
     def _check(self, styles: Mapping[str, Tensor], changed: set[str], noise: str | NoiseMaps) -> int:

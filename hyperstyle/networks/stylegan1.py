@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.networks.folding import Room
 from hyperstyle.networks.generator import Generator, NoiseMaps, NoiseMode, Offsets, StoredNoise
 from hyperstyle.networks.generator_config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.ops import EqualLinear, Modulation, normal, upfirdn
@@ -179,10 +180,11 @@ class StyleGan1(Generator):
         random: torch.Generator | None = None,
         modulation: Modulation | None = None,
         residuals: Offsets | None = None,
+        room: Room | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size] in [-1, 1]; arguments as of `Generator.synthesize`.
 
-        `modulation` is without meaning here: styles never act on weights.
+        `modulation` and `room` are without meaning here: styles never act on weights.
 
         Raises:
             ConfigError: offsets or residuals; styles or noise that do not fit.
