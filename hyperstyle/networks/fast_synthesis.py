@@ -20,7 +20,7 @@ from hyperstyle.networks.folding import Folded, Room
 
 __all__ = ["Block", "doubled", "draw_block"]
 
-_VALUES = 1 << 21  # of maps of a strip: what libraries and systems keep for a process, and do not hand out anew
+_BYTES = 1 << 23  # of the maps of a strip, little enough for a process to keep them where they would be taken again
 _SLOPE = 0.2
 
 
@@ -78,7 +78,9 @@ def draw_block(x: Tensor, block: Block, room: Room, *, keep: bool = True) -> tup
     """
     height, width = (n * (1 if block.up is None else 2) for n in x.shape[2:])
     channels, widest = len(block.conv.bias), max(block.conv.weight.shape[:2])
-    rows = max(winograd.ROWS, min(height, _VALUES // (width * widest) // winograd.ROWS * winograd.ROWS))
+    rows = max(
+        winograd.ROWS, min(height, _BYTES // (width * widest * x.element_size()) // winograd.ROWS * winograd.ROWS)
+    )
     conv, quick = block.conv, block.conv.spread
     if quick is None and winograd.pays(channels, width, x.dtype):
         quick = winograd.spread(conv.weight)

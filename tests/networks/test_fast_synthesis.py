@@ -56,7 +56,7 @@ def test_it_draws_what_the_plain_path_draws_in_strips_of_any_height(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, batch: int, rows: int
 ) -> None:
     w, offsets = given(generator, batch)
-    monkeypatch.setattr(fast_synthesis, "_VALUES", rows * 64 * 4)
+    monkeypatch.setattr(fast_synthesis, "_BYTES", rows * 64 * 4 * generator.latent_avg.element_size())
     drawn = generator(w, offsets, modulation="folded")
     close(drawn, plain.synthesize(generator, w, {n: t if t.ndim == 5 else t[None] for n, t in offsets.items()}))
 
@@ -107,7 +107,7 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
         return convolve(x, weight, *rest, **options)
 
     monkeypatch.setattr(F, "conv2d", watched)
-    monkeypatch.setattr(fast_synthesis, "_VALUES", 8 * 64 * 4)
+    monkeypatch.setattr(fast_synthesis, "_BYTES", 8 * 64 * 4 * generator.latent_avg.element_size())
     w, offsets = given(generator, 1)
     generator(w, offsets, modulation="folded")
     last = [height for channels, height in seen if channels == CONFIG.channels[-1]]  # of 64 px
