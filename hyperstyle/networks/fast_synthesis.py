@@ -107,22 +107,28 @@ def draw_block(x: Tensor, block: Block, room: Room, *, keep: bool = True) -> tup
 
 
 def _input(x: Tensor, block: Block, top: int, end: int, room: Room) -> Tensor:
-    """What the second convolution sees of rows `top` to `end`: they, and one more, or one of zeros, on either end."""
-    height = x.shape[2] * (1 if block.up is None else 2)
-    first, last = max(0, top - 1), min(height, end + 1)
-    shape = (1, end - top + 2, x.shape[3] * height // x.shape[2], block.conv.weight.shape[1])
-    y = room.take("input", x, shape).permute(0, 3, 1, 2)
-    inner = y[:, :, first - top + 1 : last - top + 1]
-    if first == top:
+    """What the second convolution sees of rows `top` to `end`: they, and one more, or one of zeros, on either end.
+
+    Strips come one after the other: the first two rows are the last two of the strip before.
+    """
+    height, width = (n * (1 if block.up is None else 2) for n in x.shape[2:])
+    rows = end - top + 2
+    y = room.take("input", x, (1, rows, width, block.conv.weight.shape[1])).permute(0, 3, 1, 2)
+    first, last = (top + 1 if top else 0), min(height, end + 1)
+    new = y[:, :, 2 if top else 1 : rows - (last == end)]
+    if top:
+        y[:, :, :2] = room.take("border", x, (1, 2, width, y.shape[1])).permute(0, 3, 1, 2)
+    else:
         y[:, :, 0] = 0
     if last == end:
         y[:, :, -1] = 0
     if block.up is None:
-        inner.copy_(x[:, :, first:last])
+        new.copy_(x[:, :, first:last])
     else:
-        _upsample(x, block, first, last, inner)
+        _upsample(x, block, first, last, new)
     if block.conv.style is not None:
-        inner.mul_(block.conv.style[:, None, None])
+        new.mul_(block.conv.style[:, None, None])
+    room.take("border", x, (1, 2, width, y.shape[1])).permute(0, 3, 1, 2).copy_(y[:, :, -2:])
     return y
 
 

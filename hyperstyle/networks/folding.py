@@ -143,8 +143,12 @@ def fold(
     taps = [None if change is None else _spread(change, weight) for change in (offset, residual)]
     made = room.folded(weight, up=up)
     if any(change is not None and change.shape == weight.shape for change in taps):
-        whole = room.product(weight).copy_(weight)
-        _change(whole, *taps)
+        whole = room.product(weight)
+        if taps[0] is not None and whole.dtype == weight.dtype:
+            torch.addcmul(weight, weight, taps[0], out=whole)
+            _change(whole, None, taps[1])
+        else:
+            _change(whole.copy_(weight), *taps)
         _order(whole, up, made)
     else:  # changes of pairs of channels: taps are outermost in `made`, where they cost less
         _order(weight, up, made)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks import fast_synthesis, plain
 from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.folding import Common, Room
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.lazy import LazyOffsets
@@ -163,6 +164,53 @@ def test_pictures_do_not_see_what_was_folded_for_others() -> None:
     together = made(w, each, modulation="folded")
     alone = [made(w[i : i + 1], {n: t[i : i + 1] for n, t in each.items()}, modulation="folded") for i in (2, 0, 1)]
     close(together[[2, 0, 1]], torch.cat(alone))
+
+
+def test_pictures_stay_as_they_are_when_others_are_drawn_in_the_same_memory(generator: Generator) -> None:
+    w, offsets = given(generator, 2)
+    room = Room()
+    drawn = [generator(w[:1], modulation="folded", room=room), generator(w, offsets, modulation="folded", room=room)]
+    before = [picture.clone() for picture in drawn]
+    generator(w.flip(0), offsets, modulation="folded", room=room)
+    assert all(torch.equal(a, b) for a, b in zip(drawn, before, strict=True))
+    assert torch.equal(drawn[1], generator(w, offsets, modulation="folded"))
+
+
+def test_memory_serves_generators_of_other_sizes_and_types() -> None:
+    room = Room()
+    for config, dtype in ((CONFIG, torch.float32), (GeneratorConfig(16, (24, 8, 8), 16, 1), torch.float64)):
+        made = Generator(config).eval().requires_grad_(False).to(dtype)
+        w = torch.randn(1, config.rows, 16, dtype=dtype)
+        assert torch.equal(
+            made(w, modulation="folded", room=room), made(w, modulation="folded")
+        )  # larger, then smaller, and wider numbers
+
+
+@pytest.mark.parametrize("noise", ["const", "none"])
+def test_pictures_without_changes_share_the_weights_of_layers_with_small_maps(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch, noise: Any
+) -> None:
+    w, _ = given(generator, 3)
+    shared, folded = [], Common.folded
+
+    def watched(self: Common, *rest: Any) -> Any:
+        shared.append(tuple(self.power.shape))
+        return folded(self, *rest)
+
+    monkeypatch.setattr(Common, "folded", watched)
+    drawn = generator(w, noise=noise, modulation="folded")
+    close(drawn, generator(w, noise=noise, modulation="weights"))
+    assert shared == [(16, 16), (12, 16), (12, 12)] * 3  # 4 and 8 px
+    shared.clear()
+    generator(w[:1], modulation="folded")  # one picture shares with nobody
+    generator(w, {"b4.conv1": torch.zeros(3, 16, 16, 1, 1).to(w)}, modulation="folded")
+    assert not shared
+
+
+def test_half_precision_shares_no_weights() -> None:
+    assert Common.pays(16, 8, torch.float32)
+    assert not Common.pays(16, 8, torch.bfloat16)
+    assert not Common.pays(16, 16, torch.float32)
 
 
 @pytest.mark.parametrize("size", [(2, 3), (5, 4), (1, 1)])

@@ -77,3 +77,12 @@ def test_a_generator_whose_layers_are_wide_enough_draws_what_the_plain_path_draw
         drawn, plain.synthesize(generator, w, offsets), rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12
     )
     assert seen == [(1, 80, 32, 32), (1, 64, 64, 64)] * 2
+
+
+def test_pictures_that_share_weights_draw_what_the_plain_path_draws() -> None:
+    generator = Generator(GeneratorConfig(32, (32, 32, 32, 128), latent_width=16, mapping_layers=1)).eval()
+    generator.requires_grad_(False)
+    assert generator.weight("b32.conv1").shape[0] * 9 >= 32**2  # shared, and wide enough
+    w = torch.randn(3, generator.config.rows, 16)
+    drawn = generator(w, modulation="folded")
+    torch.testing.assert_close(drawn, plain.synthesize(generator, w, {}), rtol=0, atol=2e-5)
