@@ -15,18 +15,11 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.networks.fast_synthesis import Block, doubled, draw_block
-from hyperstyle.networks.folding import Common, Folded, Room, fold
+from hyperstyle.networks.folding import Common, Room
 from hyperstyle.networks.generator_config import GeneratorConfig, LayerSpec, layer_table
+from hyperstyle.networks.generator_layers import ConstantInput, ModulatedConv, PixelNorm, StoredNoise, StyledConv, ToRGB
 from hyperstyle.networks.lazy import of_picture
-from hyperstyle.networks.ops import (
-    EqualLinear,
-    Modulation,
-    bias_activation,
-    fir_kernel,
-    modulated_conv,
-    normal,
-    upsample,
-)
+from hyperstyle.networks.ops import EqualLinear, Modulation
 
 __all__ = [
     "Generator",
@@ -42,144 +35,6 @@ __all__ = [
 NoiseMode = Literal["const", "random", "none"]
 NoiseMaps = Sequence[Tensor]
 Offsets = Mapping[str, Tensor]
-_Change = tuple[Tensor | None, Tensor | None]  # a layer's offset and residual
-
-
-class _PixelNorm(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
-
-
-class _ConstantInput(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.input = nn.Parameter(normal(1, channels, 4, 4))
-
-
-class _Blur(nn.Module):
-    kernel: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("kernel", fir_kernel())
-
-
-class _ModulatedConv(nn.Module):
-    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
-        super().__init__()
-        self.spec = spec
-        shape = (1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
-        self.weight = nn.Parameter(normal(*shape))
-        self.modulation = EqualLinear(latent_width, spec.channels_in, bias_init=1.0)
-        if spec.up:
-            self.blur = _Blur()
-
-    def forward(self, x: Tensor, style: Tensor, change: _Change, modulation: Modulation) -> Tensor:
-        offset, residual = change
-        return modulated_conv(
-            x,
-            self.weight[0],
-            style,
-            offset=offset,
-            residual=residual,
-            demodulate=not self.spec.torgb,
-            up=self.spec.up,
-            kernel=self.blur.kernel if self.spec.up else None,
-            modulation=modulation,
-        )
-
-    def folded(self, style: Tensor, change: _Change, bias: Tensor, noise: Tensor | None, room: Room) -> Folded:
-        """For one picture: style [I], offset and residual [1,O,I,k,k] or fewer axes."""
-        offset, residual = (t[0] if t is not None and t.ndim == 5 else t for t in change)
-        return fold(
-            self.weight[0],
-            style,
-            bias,
-            offset=offset,
-            residual=residual,
-            noise=noise,
-            torgb=self.spec.torgb,
-            up=self.spec.up,
-            room=room,
-        )
-
-    def common(self) -> Common | None:
-        """The weight that pictures share, if it pays for this layer."""
-        size_out, width = self.spec.channels_out, self.spec.resolution
-        if self.spec.torgb or not Common.pays(size_out, width, self.weight.dtype):
-            return None
-        return Common.of(self.weight[0], width, up=self.spec.up)
-
-
-class _NoiseStrength(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-
-class _Bias(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-
-class _StyledConv(nn.Module):
-    """Modulated convolution, noise, bias and leaky ReLU."""
-
-    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
-        super().__init__()
-        self.conv = _ModulatedConv(spec, latent_width)
-        self.noise = _NoiseStrength()
-        self.activate = _Bias(spec.channels_out)
-
-    def forward(
-        self, x: Tensor, style: Tensor, change: _Change, noise: Tensor | None, modulation: Modulation
-    ) -> Tensor:
-        x = self.conv(x, style, change, modulation)
-        # Nobody else has the convolution's output; under autocast, sums with weights are of the weights' type.
-        in_place = not torch.is_grad_enabled() and x.dtype == self.activate.bias.dtype
-        if noise is not None:
-            noise = self.noise.weight * noise.to(x.dtype)
-            x = x.add_(noise) if in_place else x + noise
-        return bias_activation(x, self.activate.bias, in_place=in_place)
-
-    def folded(self, style: Tensor, change: _Change, noise: Tensor | None, room: Room, common: Common | None) -> Folded:
-        noise = None if noise is None else self.noise.weight * noise
-        if common is not None:
-            return common.folded(style, self.activate.bias, noise)
-        return self.conv.folded(style, change, self.activate.bias, noise, room)
-
-
-class _ToRGB(nn.Module):
-    """1x1 modulated convolution to colours, added to the upsampled picture so far."""
-
-    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
-        super().__init__()
-        if spec.resolution > 4:
-            self.upsample = _Blur()
-        self.conv = _ModulatedConv(spec, latent_width)
-        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
-
-    def forward(
-        self, x: Tensor, style: Tensor, change: _Change, image: Tensor | None, modulation: Modulation
-    ) -> Tensor:
-        x = self.conv(x, style, change, modulation) + self.bias
-        return x if image is None else x + upsample(image, self.upsample.kernel)
-
-    def folded(self, style: Tensor, change: _Change, noise: Tensor | None, room: Room, common: Common | None) -> Folded:
-        return self.conv.folded(style, change, self.bias.flatten(), noise, room)
-
-
-class StoredNoise(nn.Module):
-    """The stored noise maps `noise_0`, `noise_1`, ..., one for each layer that adds noise, of these sizes in pixels."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        super().__init__()
-        for i, size in enumerate(sizes):
-            self.register_buffer(f"noise_{i}", normal(1, 1, size, size))
-
-    def at(self, i: int) -> Tensor:
-        return self.get_buffer(f"noise_{i}")
 
 
 class Generator(nn.Module):
@@ -205,15 +60,15 @@ class Generator(nn.Module):
         self.layers = layer_table(config)
         width = config.latent_width
         self.style = nn.Sequential(
-            _PixelNorm(),
+            PixelNorm(),
             *(EqualLinear(width, width, rate=config.mapping_rate, activate=True) for _ in range(config.mapping_layers)),
         )
-        self.input = _ConstantInput(config.channels[0])
+        self.input = ConstantInput(config.channels[0])
         by_index = {layer.index: layer for layer in self.layers}
-        self.conv1 = _StyledConv(by_index[0], width)
-        self.to_rgb1 = _ToRGB(by_index[1], width)
-        self.convs = nn.ModuleList(_StyledConv(s, width) for s in self.layers[2:] if not s.torgb)
-        self.to_rgbs = nn.ModuleList(_ToRGB(s, width) for s in self.layers[2:] if s.torgb)
+        self.conv1 = StyledConv(by_index[0], width)
+        self.to_rgb1 = ToRGB(by_index[1], width)
+        self.convs = nn.ModuleList(StyledConv(s, width) for s in self.layers[2:] if not s.torgb)
+        self.to_rgbs = nn.ModuleList(ToRGB(s, width) for s in self.layers[2:] if s.torgb)
         self.noises = StoredNoise([s.resolution for s in self.layers if not s.torgb])
         self.register_buffer("latent_avg", torch.zeros(width))
 
@@ -232,9 +87,9 @@ class Generator(nn.Module):
         """The raw weight [O,I,k,k] of a layer."""
         return self._conv(self.layer(name)).weight[0]
 
-    def _conv(self, spec: LayerSpec) -> _ModulatedConv:
+    def _conv(self, spec: LayerSpec) -> ModulatedConv:
         conv = self._block(spec).conv
-        if not isinstance(conv, _ModulatedConv):
+        if not isinstance(conv, ModulatedConv):
             raise TypeError("a generator block holds a modulated convolution")
         return conv
 

@@ -22,10 +22,13 @@ _VALUES = 1 << 21  # of a strip that stays in the cache
 
 
 def pays(channels: int, width: int, dtype: torch.dtype) -> bool:
-    """Whether it is faster than the convolution itself, and as exact: sums of rows take as long as few channels save,
-    weights of small maps take as long as those save, and numbers of half precision lose too much in sums.
+    """Whether it is faster than the convolution itself, and as exact.
+
+    Sums of rows take as long as few channels save, small maps are too little work, weights of the smallest take as long
+    as those save, and numbers of half precision lose too much in sums.
     """
-    return channels >= 64 and width >= 32 and dtype in (torch.float32, torch.float64)
+    worth = channels >= 64 and width >= 32 and channels * width >= 1 << 13
+    return worth and dtype in (torch.float32, torch.float64)
 
 
 def spread(weight: Tensor) -> list[Tensor]:

@@ -51,17 +51,19 @@ def test_its_rounding_is_near_that_of_the_convolution() -> None:
 
 
 def test_half_precision_few_channels_and_small_maps_are_left_alone() -> None:
-    assert winograd.pays(64, 32, torch.float32)
-    assert not winograd.pays(64, 32, torch.bfloat16)
-    assert not winograd.pays(32, 32, torch.float32)
-    assert not winograd.pays(64, 16, torch.float32)
+    assert winograd.pays(64, 512, torch.float32)
+    assert winograd.pays(512, 32, torch.float64)
+    assert not winograd.pays(64, 512, torch.bfloat16)
+    assert not winograd.pays(32, 1024, torch.float32)
+    assert not winograd.pays(512, 16, torch.float32)
+    assert not winograd.pays(64, 64, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_generator_whose_layers_are_wide_enough_draws_what_the_plain_path_draws(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
-    generator = Generator(GeneratorConfig(64, (64, 64, 64, 80, 64), latent_width=16, mapping_layers=1)).to(dtype)
+    generator = Generator(GeneratorConfig(64, (16, 16, 16, 256, 128), latent_width=16, mapping_layers=1)).to(dtype)
     generator.eval().requires_grad_(False)
     seen, convolved = [], winograd.convolved
 
@@ -71,16 +73,16 @@ def test_a_generator_whose_layers_are_wide_enough_draws_what_the_plain_path_draw
 
     monkeypatch.setattr(winograd, "convolved", watched)
     w = torch.randn(2, generator.config.rows, 16, dtype=dtype)
-    offsets = {"b32.conv1": 0.3 * torch.randn(2, 80, 80, 3, 3, dtype=dtype)}
+    offsets = {"b32.conv1": 0.3 * torch.randn(2, 256, 256, 3, 3, dtype=dtype)}
     drawn = generator(w, offsets, modulation="folded")
     torch.testing.assert_close(
         drawn, plain.synthesize(generator, w, offsets), rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12
     )
-    assert seen == [(1, 80, 32, 32), (1, 64, 64, 64)] * 2
+    assert seen == [(1, 256, 32, 32), (1, 128, 64, 64)] * 2
 
 
 def test_pictures_that_share_weights_draw_what_the_plain_path_draws() -> None:
-    generator = Generator(GeneratorConfig(32, (32, 32, 32, 128), latent_width=16, mapping_layers=1)).eval()
+    generator = Generator(GeneratorConfig(32, (32, 32, 32, 256), latent_width=16, mapping_layers=1)).eval()
     generator.requires_grad_(False)
     assert generator.weight("b32.conv1").shape[0] * 9 >= 32**2  # shared, and wide enough
     w = torch.randn(3, generator.config.rows, 16)
