@@ -116,8 +116,9 @@ def _input(x: Tensor, block: Block, top: int, end: int, room: Room) -> Tensor:
     y = room.take("input", x, (1, rows, width, block.conv.weight.shape[1])).permute(0, 3, 1, 2)
     first, last = (top + 1 if top else 0), min(height, end + 1)
     new = y[:, :, 2 if top else 1 : rows - (last == end)]
+    border = room.take("border", x, (1, 2, width, y.shape[1])).permute(0, 3, 1, 2)
     if top:
-        y[:, :, :2] = room.take("border", x, (1, 2, width, y.shape[1])).permute(0, 3, 1, 2)
+        y[:, :, :2] = border
     else:
         y[:, :, 0] = 0
     if last == end:
@@ -128,7 +129,7 @@ def _input(x: Tensor, block: Block, top: int, end: int, room: Room) -> Tensor:
         _upsample(x, block, first, last, new)
     if block.conv.style is not None:
         new.mul_(block.conv.style[:, None, None])
-    room.take("border", x, (1, 2, width, y.shape[1])).permute(0, 3, 1, 2).copy_(y[:, :, -2:])
+    border.copy_(y[:, :, -2:])
     return y
 
 
