@@ -89,14 +89,14 @@ def draw_block(x: Tensor, block: Block, room: Room, *, keep: bool = True) -> tup
         x = x * block.up.style[:, None, None]
     place = room.take(("maps", height.bit_length() % 2), x, (1, height if keep else rows, width, channels))
     maps = place.permute(0, 3, 1, 2)
-    torgb = block.torgb.weight.flatten(1)
+    torgb = block.torgb.weight.flatten(1).t().contiguous()
     rgb = x.new_empty((1, 3, height, width), dtype=torch.promote_types(x.dtype, torch.float32))
     for top in range(0, height, rows):
         end = min(top + rows, height)
         y = maps[:, :, top:end] if keep else maps[:, :, : end - top]
         around = _input(x, block, top, end, room)
         if quick is None:
-            made = F.conv2d(around, conv.weight, bias, padding=(0, 1))
+            made = F.conv_transpose2d(around, conv.weight, bias, padding=(2, 1))  # rows have their neighbours
         else:
             made = y
             winograd.convolved(around, quick, bias, made)
@@ -126,26 +126,43 @@ def _input(x: Tensor, block: Block, top: int, end: int, room: Room) -> Tensor:
     if block.up is None:
         new.copy_(x[:, :, first:last])
     else:
-        _upsample(x, block, first, last, new)
+        _upsample(x, block, first, last, new, room)
     if block.conv.style is not None:
         new.mul_(block.conv.style[:, None, None])
     border.copy_(y[:, :, -2:])
     return y
 
 
-def _upsample(x: Tensor, block: Block, first: int, last: int, out: Tensor) -> None:
-    """Rows `first` to `last` of the upsampling convolution's output, into `out` [1,O,last - first,2W]."""
+def _upsample(x: Tensor, block: Block, first: int, last: int, out: Tensor, room: Room) -> None:
+    """Rows `first` to `last` of the upsampling convolution's output, into `out` [1,O,last - first,2W].
+
+    Strips come one after the other, of four rows or more but for the last. Row j of the transposed convolution has its
+    share of rows (j - 2) / 2 to j / 2 of x, and the filter sees j - 1 to j + 2: each strip takes as many new rows of x
+    as it needs and passes on the last four rows that are whole, and one that lacks the share of the next row.
+    """
     up, blur = block.up, block.blur
     if up is None or blur is None:
         raise TypeError("a block that doubles the size has a convolution and a filter for it")
-    top = max(0, first // 2 - 1)
-    # Row j of the transposed convolution has its share of rows (j - 2) / 2 to j / 2 of x, and the filter sees j - 1 to
-    # j + 2: so that its rows `first - 1` to `last + 1` are whole, x has a row more at either end.
-    y = F.conv_transpose2d(x[:, :, top : (last + 1) // 2 + 1], up.weight, stride=2)
-    taps = blur.flip(0, 1).to(y.dtype).expand(len(up.bias), 1, -1, -1)
+    height, width = x.shape[2:]
+    start, stop = (min(height, (row + 1) // 2 + 1) if row else 0 for row in (first, last))
+    passed = room.take("passed", x, (1, 5, 2 * width + 1, len(up.bias))).permute(0, 3, 1, 2)
+    taps = blur.flip(0, 1).to(x.dtype).expand(len(up.bias), 1, -1, -1)
     taps = taps if up.scale is None else taps * up.scale[:, None, None, None]
-    y = _filtered(y, taps, up.bias, first - 1 - 2 * top, last + 2 - 2 * top)
-    _activated(y, up.noise, first, last, out=out)
+    y = passed[:, :, 4:]
+    if start < stop:
+        y = F.conv_transpose2d(x[:, :, start:stop], up.weight, stride=2)
+    done = 0
+    if first:
+        if start < stop:
+            y[:, :, 0] += passed[:, :, 4]
+        done = min(4, last - first)
+        seam = torch.cat((passed[:, :, :4], y[:, :, :3]), 2)
+        _activated(_filtered(seam, taps, up.bias, 0, done + 3), up.noise, first, first + done, out=out[:, :, :done])
+    if first + done < last:
+        new = _filtered(y, taps, up.bias, first + done - 1 - 2 * start, last + 2 - 2 * start)
+        _activated(new, up.noise, first + done, last, out=out[:, :, done:])
+    if last < 2 * height:
+        passed.copy_(y[:, :, -5:])
 
 
 def _filtered(x: Tensor, taps: Tensor, bias: Tensor, first: int, last: int) -> Tensor:

@@ -20,8 +20,11 @@ _GAIN = math.sqrt(2.0)  # of the activation
 class Folded:
     """The convolution of one picture, and what is added to its output.
 
+    All are written as transposed convolutions, which leaves output channels innermost, where the largest matrices of a
+    hypernetwork are fastest to make; those that keep the size have their taps in reverse for it.
+
     Attributes:
-        weight: [O,I,k,k], or [I,O,k,k] of a transposed convolution, in channels-last order.
+        weight: [I,O,k,k] of a transposed convolution, in channels-last order.
         bias: [O].
         noise: [1,1,r,r], or None.
         style: [I], what the input is multiplied with; None where it is in the weight.
@@ -45,7 +48,7 @@ class Common:
 
     Attributes:
         weight: as in `Folded`.
-        power: [O,I], sums of its squares over the taps.
+        power: [I,O], sums of its squares over the taps.
         spread: as in `Folded`.
     """
 
@@ -56,11 +59,10 @@ class Common:
     @classmethod
     def of(cls, weight: Tensor, width: int, *, up: bool) -> Common:
         """Of the raw weight [O,I,k,k] of a layer whose output has this width."""
-        made = _order(weight, up, Room().folded(weight, up=up)).mul_(1 / math.sqrt(weight[0].numel()))
-        squares = made.square().sum(1)
-        whole = _whole(made, weight)
+        made = _ordered(weight) / math.sqrt(weight[0].numel())
+        whole = _whole(made if up else made.flip(1), weight)
         quick = not up and winograd.pays(len(weight), width, weight.dtype)
-        return cls(whole, squares.t() if up else squares, winograd.spread(whole) if quick else None)
+        return cls(whole, made.square().sum(1), winograd.spread(whole) if quick else None)
 
     @staticmethod
     def pays(channels: int, width: int, dtype: torch.dtype) -> bool:
@@ -69,7 +71,7 @@ class Common:
 
     def folded(self, style: Tensor, bias: Tensor, noise: Tensor | None) -> Folded:
         """Of one picture: style [I], bias [O], noise [1,1,r,r] times its strength."""
-        scale = _GAIN * torch.rsqrt(self.power @ style.square() + 1e-8)
+        scale = _GAIN * torch.rsqrt(style.square() @ self.power + 1e-8)
         noise = None if noise is None else noise * _GAIN
         return Folded(self.weight, bias * _GAIN, noise, style, scale, self.spread)
 
@@ -78,10 +80,16 @@ class Room:
     """Memory that is used again: for folded weights and for maps, by every layer of every picture.
 
     Memory that is new to a process costs more than what is computed in it.
+
+    Args:
+        keeps: whether weights stay in the order in which they are folded, for who draws with the same ones again; as
+            published, 94 MB. They must not change meanwhile.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
         self._slots: dict[object, Tensor] = {}
+        self._keeps = keeps
+        self._kept: dict[Tensor, Tensor] = {}
 
     def take(self, slot: object, like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """A tensor of this shape, of the type (unless `dtype` says another) and device of `like`, with any values.
@@ -94,19 +102,17 @@ class Room:
             self._slots[slot] = kept = like.new_empty(size, dtype=dtype)
         return kept[:size].view(*shape)
 
-    def product(self, weight: Tensor) -> Tensor:
-        """For products of `weight` [O,I,k,k] with something, in float32 or wider."""
-        return self.take("product", weight, weight.shape, _wide(weight))
-
-    def folded(self, weight: Tensor, *, up: bool) -> Tensor:
-        """For `weight` in the order of a convolution [O,k * k,I], or [I,k * k,O] where `up`, in float32 or wider."""
-        size_out, size_in = weight.shape[:2]
-        shape = (size_in, weight[0, 0].numel(), size_out) if up else (size_out, weight[0, 0].numel(), size_in)
-        return self.take(("folded", up), weight, shape, _wide(weight))
-
-
-def _wide(weight: Tensor) -> torch.dtype:
-    return torch.promote_types(weight.dtype, torch.float32)
+    def ordered(self, weight: Tensor) -> Tensor:
+        """The raw weight [1,O,I,k,k] of a layer, the parameter itself, as [I,k * k,O], in float32 or wider."""
+        made = self._kept.get(weight)
+        if made is None:
+            _, size_out, size_in, *taps = weight.shape
+            shape, wide = (size_in, math.prod(taps), size_out), torch.promote_types(weight.dtype, torch.float32)
+            made = weight.new_empty(shape, dtype=wide) if self._keeps else self.take("raw", weight, shape, wide)
+            made.view(-1, size_out).copy_(weight.flatten(0, 1).flatten(1).t())
+            if self._keeps:
+                self._kept[weight] = made
+        return made
 
 
 def fold(
@@ -127,52 +133,53 @@ def fold(
     and, with bias and noise, by the gain sqrt(2) of the activation.
 
     Args:
-        weight: [O,I,k,k].
+        weight: [1,O,I,k,k], the parameter itself, by which `room` knows it.
         style: [I].
         bias: [O].
         offset, residual: broadcastable to [O,I,k,k], or None.
         noise: [1,1,r,r], already times its strength.
         torgb: no demodulation, no activation.
-        up: the weight of the transposed convolution.
+        up: of the convolution that doubles the size.
         room: where the weight is made; not for `torgb`.
 
     Returns:
         In the type of `weight`; computed in float32 or wider.
     """
-    room = room if room is not None and not torgb else Room()
-    taps = [None if change is None else _spread(change, weight) for change in (offset, residual)]
-    made = room.folded(weight, up=up)
-    if any(change is not None and change.shape == weight.shape for change in taps):
-        whole = room.product(weight)
-        if taps[0] is not None and whole.dtype == weight.dtype:
-            torch.addcmul(weight, weight, taps[0], out=whole)
-            _change(whole, None, taps[1])
-        else:
-            _change(whole.copy_(weight), *taps)
-        _order(whole, up, made)
-    else:  # changes of pairs of channels: taps are outermost in `made`, where they cost less
-        _order(weight, up, made)
-        _change(made, *(None if c is None else _order(c, up, c.new_empty(_pairs(c, up))) for c in taps))
-    inputs = 0 if up else 2  # their axis
-    made *= style.to(made.dtype).view((-1, 1, 1) if up else (1, 1, -1)) / math.sqrt(weight[0].numel())
+    room = room if room is not None and not torgb else Room(keeps=False)
+    raw = room.ordered(weight)
+    made = room.take("up" if up else "work", raw, raw.shape)
+    offset, residual = (None if t is None else _ordered(_spread(t, weight[0])).to(raw) for t in (offset, residual))
+    changed = raw if offset is None else torch.addcmul(raw, raw, offset, out=made)
+    if residual is not None:
+        changed = torch.add(changed, residual, out=made)
+    scale = style.to(made) / math.sqrt(weight[0, 0].numel())
+    torch.mul(changed, scale[:, None, None], out=made)
     gain = 1.0 if torgb else _GAIN
     if not torgb:
-        squares = torch.mul(made, made, out=room.product(weight).view(made.shape))
-        made *= gain * torch.rsqrt(squares.sum((1, inputs), keepdim=True) + 1e-8)
-    return Folded(_whole(made.to(weight.dtype), weight), bias * gain, None if noise is None else noise * gain)
+        other = room.take("work" if up else "same", raw, raw.shape)
+        norms = torch.rsqrt(torch.mul(made, made, out=other).sum((0, 1)) + 1e-8)
+        made = _scaled(made, gain * norms, made if up else other)
+    return Folded(_whole(made.to(weight.dtype), weight[0]), bias * gain, None if noise is None else noise * gain)
+
+
+def _scaled(made: Tensor, scale: Tensor, out: Tensor) -> Tensor:
+    """Weights [I,k * k,O] times `scale` [O]; where `out` is other memory, with their taps in reverse."""
+    if out is made:
+        return made.mul_(scale)
+    taps = made.shape[1]
+    for tap in range(taps):
+        torch.mul(made[:, tap], scale, out=out[:, taps - 1 - tap])
+    return out
+
+
+def _ordered(weight: Tensor) -> Tensor:
+    """[O,I,k,k] -> [I,k * k,O], which is a view of what `SharedExpander.turned` helped to make."""
+    return weight.flatten(1).t().contiguous().view(weight.shape[1], -1, len(weight))
 
 
 def _whole(ordered: Tensor, weight: Tensor) -> Tensor:
-    """What `_order` made, as a weight of four axes in channels-last order."""
+    """[I,k * k,O] as the weight [I,O,k,k] of a transposed convolution, in channels-last order."""
     return ordered.view(len(ordered), *weight.shape[2:], -1).permute(0, 3, 1, 2)
-
-
-def _change(weight: Tensor, offset: Tensor | None, residual: Tensor | None) -> None:
-    """W * (1 + offset) + residual, in place and in the type of `weight`."""
-    if offset is not None:
-        weight.addcmul_(weight, offset)
-    if residual is not None:
-        weight += residual
 
 
 def _spread(change: Tensor, weight: Tensor) -> Tensor:
@@ -181,16 +188,3 @@ def _spread(change: Tensor, weight: Tensor) -> Tensor:
     if change.shape[2:] == (1, 1) and change.shape[:2] == weight.shape[:2]:
         return change
     return change.expand_as(weight)
-
-
-def _pairs(change: Tensor, up: bool) -> tuple[int, int, int]:
-    size_out, size_in = change.shape[:2]
-    return (size_in, 1, size_out) if up else (size_out, 1, size_in)
-
-
-def _order(weight: Tensor, up: bool, out: Tensor) -> Tensor:
-    """[O,I,k,k] -> [O,k * k,I], the order of channels-last weights; where `up`, [I,k * k,O]."""
-    if up:
-        out.view(-1, len(weight)).copy_(weight.flatten(1).t())
-        return out
-    return out.copy_(weight.flatten(2).transpose(1, 2))

@@ -189,7 +189,7 @@ class Generator(nn.Module):
             maps = [self._noise(noise, i, batch, random) for i in range(count)]
             alike = batch > 1 and not offsets and not residuals
             common = self._common() if alike else {}
-            room = room or Room()
+            room = room or Room(keeps=batch > 1)
             if batch == 1:
                 return self._picture(0, styles, (offsets, residuals), maps, common, room)
             size, wide = self.config.size, torch.promote_types(self.latent_avg.dtype, torch.float32)

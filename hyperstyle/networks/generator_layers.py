@@ -78,7 +78,7 @@ class ModulatedConv(nn.Module):
         """For one picture: style [I], offset and residual [1,O,I,k,k] or fewer axes."""
         offset, residual = (t[0] if t is not None and t.ndim == 5 else t for t in change)
         return fold(
-            self.weight[0],
+            self.weight,
             style,
             bias,
             offset=offset,

@@ -32,8 +32,15 @@ def pays(channels: int, width: int, dtype: torch.dtype) -> bool:
 
 
 def spread(weight: Tensor) -> list[Tensor]:
-    """The weight [O,I,3,3], channels-last, at the six points: weights [O,I,1,3] of six convolutions."""
-    top, middle, bottom = (weight[:, :, i : i + 1] for i in range(3))
+    """The weight at the six points.
+
+    Args:
+        weight: [I,O,3,3], of a transposed convolution, as `Folded` has it; channels-last.
+
+    Returns:
+        Weights [I,O,1,3] of six transposed convolutions.
+    """
+    bottom, middle, top = (weight[:, :, i : i + 1] for i in range(3))
     made = [top]
     for point, other in ((_NEAR, _FAR), (_FAR, _NEAR)):
         scale = 1 / (2 * point**2 * (point**2 - other**2))
@@ -72,7 +79,7 @@ def _strip(x: Tensor, weights: list[Tensor], bias: Tensor, out: Tensor) -> None:
     half, skew = 1 / (2 * _NEAR**2), 1 / (2 * _NEAR)
     parts = (1 - 2 * half, half + skew, half - skew, None, None, 1 - _NEAR**2)
     biases = [None if part is None else bias * part for part in parts]
-    made = [F.conv2d(s, w, b, padding=(0, 1)) for s, w, b in zip(seen, weights, biases, strict=True)]
+    made = [F.conv_transpose2d(s, w, b, padding=(0, 1)) for s, w, b in zip(seen, weights, biases, strict=True)]
     near, near_odd = made[1] + made[2], made[1].sub_(made[2])
     far, far_odd = made[3] + made[4], made[3].sub_(made[4])
     to = [out[:, :, i::ROWS] for i in range(ROWS)]

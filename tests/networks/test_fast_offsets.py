@@ -123,3 +123,26 @@ def test_a_product_read_row_by_row_is_the_product(width: int, count: int) -> Non
     expected = code @ expander.w2 + passes[:, None] * expander.b2
     torch.testing.assert_close(without.flatten(1), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(expander.rows(code, passes).flatten(1), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_offsets_of_one_picture_are_made_in_the_order_in_which_weights_are_folded(dtype: torch.dtype) -> None:
+    made = network("shared", dtype)
+    codes = codes_of(made, 2)
+    with torch.no_grad():
+        expected = made.offsets(codes)["b16.conv1"]
+        every, one = FastOffsets.of(made, codes), FastOffsets.of(made, codes).picture(1)
+        torch.testing.assert_close(every["b16.conv1"], expected)
+        found = one["b16.conv1"]
+    torch.testing.assert_close(found, expected[1:])
+    assert found[0].flatten(1).t().is_contiguous()  # output channels innermost: nothing is left to be copied
+    assert one.turned is every.turned or torch.equal(one.turned, every.turned)  # type: ignore[arg-type]
+
+
+def test_gradients_go_through_offsets_of_one_picture() -> None:
+    made = network("shared")
+    codes = codes_of(made, 1).apply(lambda t: t.requires_grad_(t.is_floating_point()))
+    FastOffsets.of(made, codes)["b16.conv1"].sum().backward()  # type: ignore[no-untyped-call]
+    grad = codes.sums["b16.conv1"].grad
+    assert grad is not None
+    assert grad.abs().sum() > 0

@@ -101,19 +101,23 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    convolve = F.conv2d
 
-    def watched(x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> Tensor:
-        seen.append((len(weight), x.shape[2]))
-        return convolve(x, weight, *rest, **options)
+    def watched(convolve: Any) -> Any:
+        def watching(x: Tensor, *rest: Any, **options: Any) -> Tensor:
+            made: Tensor = convolve(x, *rest, **options)
+            seen.append((made.shape[1], x.shape[2], options.get("stride")))
+            return made
 
-    monkeypatch.setattr(F, "conv2d", watched)
+        return watching
+
+    for name in ("conv2d", "conv_transpose2d"):
+        monkeypatch.setattr(F, name, watched(getattr(F, name)))
     monkeypatch.setattr(fast_synthesis, "_BYTES", 8 * 64 * 4 * generator.latent_avg.element_size())
     w, offsets = given(generator, 1)
     generator(w, offsets, modulation="folded")
-    last = [height for channels, height in seen if channels == CONFIG.channels[-1]]  # of 64 px
-    assert len(last) == 2 * 64 // 8
-    assert max(last) <= 8 + 2 + 2 + 3  # a strip, the rows around it for the second convolution, and for the filter
+    last = [(height, stride) for channels, height, stride in seen if channels == CONFIG.channels[-1]]  # of 64 px
+    assert max(height for height, _ in last) <= 8 + 3  # a strip, and the rows around it for the filter
+    assert sum(height for height, stride in last if stride == 2) == 32  # each row is upsampled once
 
 
 def test_half_precision_is_near_and_its_colours_are_not_rounded() -> None:
@@ -186,6 +190,21 @@ def test_memory_serves_generators_of_other_sizes_and_types() -> None:
         )  # larger, then smaller, and wider numbers
 
 
+def test_weights_are_ordered_once_for_who_draws_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Generator(CONFIG).eval().requires_grad_(False)
+    w, offsets = given(made, 1)
+    convs = [p for name, p in made.named_parameters() if name.endswith("conv.weight") and p.shape[1] != 3]
+    kept, passing = Room(), Room(keeps=False)
+    first = [kept.ordered(p) for p in convs]
+    drawn = [made(w, offsets, modulation="folded", room=room) for room in (kept, kept, passing)]
+    assert all(kept.ordered(p) is t for p, t in zip(convs, first, strict=True))
+    assert passing.ordered(convs[0]) is not passing.ordered(convs[0])
+    assert torch.equal(*drawn[:2])
+    assert torch.equal(*drawn[1:])
+    for p, t in zip(convs, first, strict=True):
+        assert torch.equal(t.view(t.shape[0], p.shape[3], p.shape[4], -1).permute(3, 0, 1, 2), p[0])
+
+
 @pytest.mark.parametrize("noise", ["const", "none"])
 def test_pictures_without_changes_share_the_weights_of_layers_with_small_maps(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, noise: Any
@@ -200,7 +219,7 @@ def test_pictures_without_changes_share_the_weights_of_layers_with_small_maps(
     monkeypatch.setattr(Common, "folded", watched)
     drawn = generator(w, noise=noise, modulation="folded")
     close(drawn, generator(w, noise=noise, modulation="weights"))
-    assert shared == [(16, 16), (12, 16), (12, 12)] * 3  # 4 and 8 px
+    assert shared == [(16, 16), (16, 12), (12, 12)] * 3  # 4 and 8 px
     shared.clear()
     generator(w[:1], modulation="folded")  # one picture shares with nobody
     generator(w, {"b4.conv1": torch.zeros(3, 16, 16, 1, 1).to(w)}, modulation="folded")

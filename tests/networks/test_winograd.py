@@ -17,7 +17,8 @@ def last(t: Tensor) -> Tensor:
 
 def through(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     out = x.new_empty(1, x.shape[2] - 2, x.shape[3], len(bias)).permute(0, 3, 1, 2)
-    winograd.convolved(last(x), winograd.spread(last(weight)), bias, out)
+    transposed = weight.flip(2, 3).transpose(0, 1)  # that of the transposed convolution that is the same
+    winograd.convolved(last(x), winograd.spread(last(transposed)), bias, out)
     return out
 
 
@@ -34,9 +35,9 @@ def test_it_is_the_convolution_with_its_bias_strip_by_strip(
 
 
 def test_what_it_is_given_stays_as_it_was() -> None:
-    x, weight, bias = last(torch.randn(1, 5, 6, 7)), last(torch.randn(6, 5, 3, 3)), torch.randn(6)
+    x, weight, bias = last(torch.randn(1, 5, 6, 7)), last(torch.randn(5, 6, 3, 3)), torch.randn(6)
     before = [t.clone() for t in (x, weight, bias)]
-    through(x, weight, bias)
+    winograd.convolved(x, winograd.spread(weight), bias, last(torch.empty(1, 6, 4, 7)))
     assert all(torch.equal(a, b) for a, b in zip((x, weight, bias), before, strict=True))
 
 
