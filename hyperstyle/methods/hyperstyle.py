@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -66,23 +67,22 @@ def refine(
         The accumulated offset codes (None if there are none) and the reconstruction with them.
     """
 
-    room = Room()
-
-    def synthesize() -> Tensor:
+    def synthesize(room: Room | None) -> Tensor:
         if draw is not None:
             return draw(codes)
         out: Tensor = generator(w, None if codes is None else FastOffsets.of(hypernetwork, codes), room=room)
         return out
 
-    image = synthesize()
-    if callback is not None:
-        callback(RefineStep(0, steps, codes, image))
-    for step in range(1, steps + 1):
-        new = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y)
-        codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
-        image = synthesize()  # Eq. 5: weights * (1 + Δ)
+    with Room.lent() if draw is None else nullcontext() as room:
+        image = synthesize(room)
         if callback is not None:
-            callback(RefineStep(step, steps, codes, image))
+            callback(RefineStep(0, steps, codes, image))
+        for step in range(1, steps + 1):
+            new = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y)
+            codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
+            image = synthesize(room)  # Eq. 5: weights * (1 + Δ)
+            if callback is not None:
+                callback(RefineStep(step, steps, codes, image))
     return codes, image
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 from typing import Any, Literal
 
@@ -187,16 +188,8 @@ class Generator(nn.Module):
         if modulation == "folded":
             count = sum(not s.torgb for s in self.layers)
             maps = [self._noise(noise, i, batch, random) for i in range(count)]
-            alike = batch > 1 and not offsets and not residuals
-            common = self._common() if alike else {}
-            room = room or Room(keeps=batch > 1)
-            if batch == 1:
-                return self._picture(0, styles, (offsets, residuals), maps, common, room)
-            size, wide = self.config.size, torch.promote_types(self.latent_avg.dtype, torch.float32)
-            drawn = self.latent_avg.new_empty((batch, 3, size, size), dtype=wide)
-            for i in range(batch):
-                drawn[i : i + 1] = self._picture(i, styles, (offsets, residuals), maps, common, room)
-            return drawn
+            with Room.lent(keeps=batch > 1) if room is None else nullcontext(room) as place:
+                return self._pictures(styles, (offsets, residuals), maps, place)
         x = self.input.input.expand(batch, -1, -1, -1)
         image: Tensor | None = None
         noise_index = 0
@@ -219,6 +212,20 @@ class Generator(nn.Module):
         return {name: common for name, common in made.items() if common is not None}
 
     @torch.no_grad()
+    def _pictures(
+        self, styles: Mapping[str, Tensor], changes: tuple[Offsets, Offsets], noise: Sequence[Tensor | None], room: Room
+    ) -> Tensor:
+        """All pictures of a batch [B,3,size,size], one after the other."""
+        batch = len(styles[self.layers[0].name])
+        common = self._common() if batch > 1 and not any(changes) else {}
+        if batch == 1:
+            return self._picture(0, styles, changes, noise, common, room)
+        size, wide = self.config.size, torch.promote_types(self.latent_avg.dtype, torch.float32)
+        drawn = self.latent_avg.new_empty((batch, 3, size, size), dtype=wide)
+        for i in range(batch):
+            drawn[i : i + 1] = self._picture(i, styles, changes, noise, common, room)
+        return drawn
+
     def _picture(
         self,
         i: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -52,7 +53,7 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("rows", [2, 6, 10, 64])
+@pytest.mark.parametrize("rows", [2, 6, 10, 14, 64])
 def test_it_draws_what_the_plain_path_draws_in_strips_of_any_height(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, batch: int, rows: int
 ) -> None:
@@ -203,6 +204,39 @@ def test_weights_are_ordered_once_for_who_draws_again(monkeypatch: pytest.Monkey
     assert torch.equal(*drawn[1:])
     for p, t in zip(convs, first, strict=True):
         assert torch.equal(t.view(t.shape[0], p.shape[3], p.shape[4], -1).permute(3, 0, 1, 2), p[0])
+
+
+def test_memory_goes_on_to_the_next_and_what_is_in_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Room, "_idle", [])
+    like = torch.zeros(1)
+    with Room.lent() as room, Room.lent() as other:
+        place, elsewhere = (r.take("maps", like, (8,)).data_ptr() for r in (room, other))
+        assert place != elsewhere
+    with contextlib.suppress(KeyboardInterrupt), Room.lent() as room:
+        assert room.take("maps", like, (8,)).data_ptr() in (place, elsewhere)
+        raise KeyboardInterrupt
+    assert len(Room._idle) == 1
+    with Room.lent() as room:
+        assert room.take("maps", like, (8,)).data_ptr() in (place, elsewhere)
+
+    made = Generator(CONFIG).eval().requires_grad_(False)
+    w, offsets = given(made, 2)
+    for _ in range(2):
+        for p in made.parameters():
+            p.data.mul_(1.1)
+        close(made(w, offsets, modulation="folded"), made(w, offsets, modulation="weights"))
+
+
+def test_memory_that_was_made_in_inference_mode_serves_outside_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Room, "_idle", [])
+    made = Generator(CONFIG).eval()
+    w, offsets = given(made, 1)
+    with torch.inference_mode():
+        inside = made(w, offsets)
+    with torch.no_grad():
+        assert torch.equal(made(w, offsets), inside)
+    with torch.inference_mode():
+        assert torch.equal(made(w, offsets), inside)
 
 
 @pytest.mark.parametrize("noise", ["const", "none"])
