@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ _GAIN = math.sqrt(2.0)  # of the activation
 class Folded:
     """The convolution of one picture, and what is added to its output.
 
-    All are written as transposed convolutions, which leaves output channels innermost, where the largest matrices of a
-    hypernetwork are fastest to make; those that keep the size have their taps in reverse for it.
+    All are written as transposed convolutions, whose weights have output channels innermost, as the fastest way to make
+    offsets leaves them; those that keep the size have their taps in reverse for it.
 
     Attributes:
         weight: [I,O,k,k] of a transposed convolution, in channels-last order.
@@ -89,7 +90,7 @@ class Room:
             published, 94 MB. They must not change meanwhile.
     """
 
-    _idle: ClassVar[list[dict[object, Tensor]]] = []
+    _idle: ClassVar[deque[dict[object, Tensor]]] = deque(maxlen=1)
 
     def __init__(self, *, keeps: bool = True) -> None:
         self._slots: dict[object, Tensor] = {}
@@ -109,7 +110,7 @@ class Room:
         try:
             yield room
         finally:
-            if not cls._idle and all(slot.device.type == "cpu" for slot in room._slots.values()):
+            if all(slot.device.type == "cpu" for slot in room._slots.values()):
                 cls._idle.append(room._slots)
 
     def take(self, slot: object, like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
@@ -131,7 +132,7 @@ class Room:
             _, size_out, size_in, *taps = weight.shape
             shape, wide = (size_in, math.prod(taps), size_out), torch.promote_types(weight.dtype, torch.float32)
             made = self.take(("kept", len(self._kept)) if self._keeps else "raw", weight, shape, wide)
-            made.view(-1, size_out).copy_(weight.flatten(0, 1).flatten(1).t())
+            made.view(-1, size_out).copy_(weight[0].flatten(1).t())
             if self._keeps:
                 self._kept[weight] = made
         return made
@@ -180,18 +181,13 @@ def fold(
     if not torgb:
         other = room.take("work" if up else "same", raw, raw.shape)
         norms = torch.rsqrt(torch.mul(made, made, out=other).sum((0, 1)) + 1e-8)
-        made = _scaled(made, gain * norms, made if up else other)
+        if up:
+            made *= gain * norms
+        else:
+            for tap, opposite in zip(made.unbind(1), reversed(other.unbind(1)), strict=True):
+                torch.mul(tap, gain * norms, out=opposite)
+            made = other
     return Folded(_whole(made.to(weight.dtype), weight[0]), bias * gain, None if noise is None else noise * gain)
-
-
-def _scaled(made: Tensor, scale: Tensor, out: Tensor) -> Tensor:
-    """Weights [I,k * k,O] times `scale` [O]; where `out` is other memory, with their taps in reverse."""
-    if out is made:
-        return made.mul_(scale)
-    taps = made.shape[1]
-    for tap in range(taps):
-        torch.mul(made[:, tap], scale, out=out[:, taps - 1 - tap])
-    return out
 
 
 def _ordered(weight: Tensor) -> Tensor:

@@ -205,7 +205,6 @@ class Generator(nn.Module):
             raise TypeError("a generator has at least one toRGB layer")
         return image
 
-    @torch.no_grad()
     def _common(self) -> dict[str, Common]:
         """Layers whose weights pictures share, where none has changes of its own."""
         made = {spec.name: self._conv(spec).common() for spec in self.layers}

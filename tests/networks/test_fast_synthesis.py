@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from typing import Any
 
 import pytest
@@ -117,6 +118,8 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
     w, offsets = given(generator, 1)
     generator(w, offsets, modulation="folded")
     last = [(height, stride) for channels, height, stride in seen if channels == CONFIG.channels[-1]]  # of 64 px
+    # upsampled, filtered without and, but for the first, with rows of the strip before, convolved
+    assert len(last) == 4 * 64 // 8 - 1
     assert max(height for height, _ in last) <= 8 + 3  # a strip, and the rows around it for the filter
     assert sum(height for height, stride in last if stride == 2) == 32  # each row is upsampled once
 
@@ -191,7 +194,7 @@ def test_memory_serves_generators_of_other_sizes_and_types() -> None:
         )  # larger, then smaller, and wider numbers
 
 
-def test_weights_are_ordered_once_for_who_draws_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_ordered_once_for_who_draws_again() -> None:
     made = Generator(CONFIG).eval().requires_grad_(False)
     w, offsets = given(made, 1)
     convs = [p for name, p in made.named_parameters() if name.endswith("conv.weight") and p.shape[1] != 3]
@@ -207,7 +210,7 @@ def test_weights_are_ordered_once_for_who_draws_again(monkeypatch: pytest.Monkey
 
 
 def test_memory_goes_on_to_the_next_and_what_is_in_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room, "_idle", [])
+    monkeypatch.setattr(Room, "_idle", deque(maxlen=1))
     like = torch.zeros(1)
     with Room.lent() as room, Room.lent() as other:
         place, elsewhere = (r.take("maps", like, (8,)).data_ptr() for r in (room, other))
@@ -228,7 +231,7 @@ def test_memory_goes_on_to_the_next_and_what_is_in_it_does_not(monkeypatch: pyte
 
 
 def test_memory_that_was_made_in_inference_mode_serves_outside_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room, "_idle", [])
+    monkeypatch.setattr(Room, "_idle", deque(maxlen=1))
     made = Generator(CONFIG).eval()
     w, offsets = given(made, 1)
     with torch.inference_mode():
