@@ -18,6 +18,7 @@
     QualityWarning            a crop or a reconstruction looks wrong (a UserWarning)
     MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
     TrainingWarning           training leaves out what was published, for want of a file (a UserWarning)
+    ConversionWarning         a converted model cannot do what it might, for want of a file (a UserWarning)
     EditWarning               a strength far outside an edit's range, or an edit of another model (a UserWarning)
 
 Each message says what was given, what was expected and what to do.
@@ -32,6 +33,7 @@ __all__ = [
     "AlignmentError",
     "CheckpointError",
     "ConfigError",
+    "ConversionWarning",
     "EditError",
     "EditWarning",
     "HubError",
@@ -122,6 +124,10 @@ class MemoryWarning(UserWarning):
 
 class TrainingWarning(UserWarning):
     """Training leaves out something that was published, since what it needs was not given; it goes on all the same."""
+
+
+class ConversionWarning(UserWarning):
+    """A model was converted without a part that its methods need; what was given was converted all the same."""
 
 
 class EditWarning(UserWarning):

@@ -16,8 +16,9 @@ from hyperstyle.file_kind import file_kind, reading, refusal
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from torch import Tensor
 
-__all__ = ["load_content", "load_npz", "load_numbers", "load_points", "load_state"]
+__all__ = ["as_tensor", "load_content", "load_npz", "load_numbers", "load_points", "load_state"]
 
 
 def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
@@ -32,7 +33,9 @@ def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
 
 
 def load_content(path: str | Path, *, mmap: bool = False) -> Any:
-    """Reads a `.pt` file of tensors, numbers, strings and containers of these onto the CPU.
+    """Reads a `.pt` file of tensors, numbers, strings, NumPy arrays and containers of these onto the CPU.
+
+    NumPy arrays are rebuilt by `foreign_pickle`, which compares them with their shapes first; that needs PyTorch 2.6.
 
     Args:
         path: the file.
@@ -48,7 +51,7 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
     if kind not in ("PyTorch", "old PyTorch"):
         raise refusal(path, kind, "PyTorch file")
     try:
-        with _namespaces_allowed():
+        with _plain_objects_allowed():
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]*\w)", str(error))
@@ -56,19 +59,52 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
         raise CheckpointError(
             f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
         ) from error
+    except WeightsError as error:  # of a NumPy array
+        raise CheckpointError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
     except Exception as error:  # of any class: readers raise what they like where data are damaged
         raise CheckpointError(
             f"{path} is cut off or damaged: it ends too early or its contents cannot be read. Fetch it again."
         ) from error
 
 
-def _namespaces_allowed() -> AbstractContextManager[object]:
-    """Lets `torch.load` make namespaces, which hold values and run nothing, and only as long as this lasts."""
+def _plain_objects_allowed() -> AbstractContextManager[object]:
+    """Lets `torch.load` make namespaces, which hold values and run nothing, and NumPy arrays of numbers, by functions
+    of our own in place of NumPy's; only as long as this lasts."""
     import torch
 
-    # PyTorch before 2.5 has no such context: a file with a namespace is then refused.
+    # PyTorch before 2.5 has no such context, and before 2.6 none for stand-ins: a file with such objects is refused.
     allowed = getattr(torch.serialization, "safe_globals", None)
-    return nullcontext() if allowed is None else allowed([argparse.Namespace])
+    if allowed is None:
+        return nullcontext()
+    objects: list[Any] = [argparse.Namespace]
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6):
+        from hyperstyle.foreign_pickle import numpy_stand_ins
+
+        objects += [(stand_in, name) for name, stand_in in numpy_stand_ins().items()]
+    context: AbstractContextManager[object] = allowed(objects)
+    return context
+
+
+def as_tensor(value: object) -> Tensor | None:
+    """A tensor as it is, a NumPy array or (nested) list of numbers as a tensor; None for anything else."""
+    import numpy as np
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, list | tuple):
+        try:
+            value = np.array(value)
+        except ValueError:  # rows of different lengths
+            return None
+        value = value.astype(np.float32) if value.dtype == np.float64 else value
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf" or not value.size:
+        return None
+    array = np.array(value, value.dtype.newbyteorder("="), order="C", subok=False)
+    try:
+        return torch.from_numpy(array)
+    except TypeError:  # a type of numbers that PyTorch does not have
+        return torch.from_numpy(array.astype(np.float64))
 
 
 def load_numbers(path: str | Path) -> npt.NDArray[Any]:

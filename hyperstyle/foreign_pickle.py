@@ -23,7 +23,7 @@ from torch import Tensor
 from hyperstyle.errors import WeightsError
 from hyperstyle.file_kind import check_numbers, file_kind, reading, refusal
 
-__all__ = ["PickledObject", "load_pickle"]
+__all__ = ["PickledObject", "load_pickle", "numpy_stand_ins"]
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -250,6 +250,13 @@ _STAND_INS: Mapping[str, Any] = {
     "torch.storage._load_from_bytes": _Function(_storage),
     "torch_utils.persistence._reconstruct_persistent_obj": _Function(_persistent_object),
 }
+
+
+def numpy_stand_ins() -> dict[str, Any]:
+    """What rebuilds NumPy arrays of numbers here, by the names that pickles ask for; the types of what it makes too."""
+    found = {name: stand_in for name, stand_in in _STAND_INS.items() if name.startswith("numpy.")}
+    newer = {name.replace("numpy.core.", "numpy._core."): stand_in for name, stand_in in found.items()}
+    return {**found, **newer, "_Array": _Array, "_DType": _DType}  # the last two no file can name: they have no module
 
 
 class _Reader(pickle.Unpickler):

@@ -255,7 +255,7 @@ class HyperStyleInverter:
         return named.available(self.model)
 
     def describe(self) -> dict[str, Any]:
-        """Domain, sizes, parts, edits, source, licence and hashes, as plain values."""
+        """Domain, sizes, parts, methods and why others are missing, edits, source, licence, hashes, as plain values."""
         model = self.model
         parts = {n: sum(p.numel() for p in m.parameters()) for n, m in model.networks.items()}
         return {
@@ -271,6 +271,7 @@ class HyperStyleInverter:
             "tuned_layers": list(model.hypernetwork.config.layers) if model.hypernetwork else [],
             "parameters": parts,
             "methods": list(self.methods),
+            "missing_methods": named.missing(model),
             "edits": {
                 n: {"low": e.info.low, "high": e.info.high, "unit": e.info.unit, "source": e.info.source}
                 for n, e in model.edits.items()

@@ -9,7 +9,7 @@ import pytest
 from hyperstyle import errors
 from hyperstyle.errors import HyperStyleError, did_you_mean
 
-WARNINGS = {"QualityWarning", "EditWarning", "MemoryWarning", "TrainingWarning"}
+WARNINGS = {"QualityWarning", "EditWarning", "MemoryWarning", "ConversionWarning", "TrainingWarning"}
 
 
 def drawn_parents() -> dict[str, str]:

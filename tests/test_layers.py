@@ -31,6 +31,7 @@ LAYERS = (
 )
 # The only imports within a row.
 WITHIN_A_ROW = {
+    ("foreign", "foreign_pickle"),  # which rebuilds NumPy arrays
     ("training", "avatars"),
     ("evaluation", "avatars"),
     ("__main__", "cli"),

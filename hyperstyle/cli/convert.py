@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hyperstyle.errors import ConversionWarning
 
 if TYPE_CHECKING:
     from hyperstyle.convert import Conversion
@@ -20,8 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "convert",
         help="make a model folder from checkpoints made by others",
         description=(
-            "Reads a HyperStyle checkpoint, a W, pSp, e4e or ReStyle encoder or a StyleGAN2 generator (.pt with g_ema, "
-            "NVIDIA's .pkl), tells by itself which it is, and writes a model folder. Nothing in the files is executed."
+            "Reads a HyperStyle checkpoint, a W, pSp, e4e or ReStyle encoder or a StyleGAN2 generator (.pt or "
+            "safetensors with g_ema, NVIDIA's .pkl), tells by itself which it is, and writes a model folder. Nothing "
+            "in the files is executed."
         ),
         epilog=(
             "Example: hyperstyle convert hyperstyle_ffhq.pt --encoder faces_w_encoder.pt --domain faces --out "
@@ -53,6 +57,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="generator to take in place of the one in the checkpoint, fine-tuned from it",
     )
     parser.add_argument(
+        "--use",
+        choices=("g_ema", "g"),
+        help="of a training checkpoint of a generator: the averaged one (default), or g, the one in training",
+    )
+    parser.add_argument(
         "--domain", metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not tell"
     )
     parser.add_argument("--steps", type=int, metavar="N", help="passes by default (default: as in the file, else 5)")
@@ -67,19 +76,24 @@ def run(args: argparse.Namespace) -> int:
     """Converts, and says what was found and what became of it."""
     from hyperstyle.convert import convert
 
-    done = convert(
-        args.file,
-        args.out,
-        encoder=args.encoders,
-        generator=args.generator,
-        domain=args.domain,
-        steps=args.steps,
-        licence=args.licence,
-        origin=args.origin,
-        overwrite=args.force,
-        on_progress=lambda text: print(text, file=sys.stderr),
-    )
-    print("\n".join(_lines(done)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConversionWarning)  # it is the last note, printed below
+        done = convert(
+            args.file,
+            args.out,
+            encoder=args.encoders,
+            generator=args.generator,
+            use=args.use,
+            domain=args.domain,
+            steps=args.steps,
+            licence=args.licence,
+            origin=args.origin,
+            overwrite=args.force,
+            on_progress=lambda text: print(text, file=sys.stderr),
+        )
+    print("\n".join(_lines(done)), flush=True)
+    for note in done.notes:
+        print(f"hyperstyle: note: {note}", file=sys.stderr)
     return 0
 
 

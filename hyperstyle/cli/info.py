@@ -17,8 +17,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Adds the command to the parser."""
     parser = subparsers.add_parser(
         "info",
-        help="show a model: domain, sizes, edits and their ranges, source, licence",
-        description="Shows what a model is made of and what it can do.",
+        help="show a model: domain, sizes, methods, edits and their ranges, source, licence",
+        description="Shows what a model is made of, which methods it can do, and why it cannot do the others.",
     )
     add_model_arguments(parser)
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(description, indent=2))
         return 0
     ranges = {name: _range(edit) for name, edit in description["edits"].items()}
-    print("\n".join(_lines({**description, "edits": ranges or "none"})))
+    missing = description["missing_methods"] or "none"
+    print("\n".join(_lines({**description, "missing_methods": missing, "edits": ranges or "none"})))
     return 0
 
 

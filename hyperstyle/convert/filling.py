@@ -9,9 +9,10 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from hyperstyle.checkpoint import check_tensors
+from hyperstyle.errors import WeightsError
 from hyperstyle.networks.backbones import TrunkConfig
 
-__all__ = ["fill", "length", "trunk_config"]
+__all__ = ["check_rgb", "check_unconditional", "fill", "length", "trunk_config"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -67,3 +68,22 @@ def trunk_config(tensors: Mapping[str, Tensor], published: TrunkConfig, *, stem:
     if not count:
         return published
     return replace(published, widths=tuple(widths), blocks=tuple(blocks), stem_kernel=length(tensors, stem, 3))
+
+
+def check_rgb(channels: int, where: str) -> None:
+    """Raises WeightsError where a generator makes images of another number of channels than 3."""
+    if channels != 3:
+        kinds = {1: "a generator of grey images", 4: "a generator of RGBA images", 12: "a SWAGAN generator"}
+        kind = kinds.get(channels, "a generator of other images than RGB")
+        raise WeightsError(
+            f"{where} is {kind}, with {channels} channel(s): expected 3, as only generators of RGB images convert."
+        )
+
+
+def check_unconditional(classes: int | None, where: str) -> None:
+    """Raises WeightsError for a generator with classes."""
+    if classes is not None:
+        raise WeightsError(
+            f"{where} is a class-conditional generator with {classes} class labels: only unconditional "
+            "ones are converted."
+        )

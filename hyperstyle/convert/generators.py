@@ -7,21 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hyperstyle.checkpoint import check_finite
-from hyperstyle.convert.filling import fill, length
+from hyperstyle.convert.contents import Use
+from hyperstyle.convert.filling import check_rgb, check_unconditional, fill, length
 from hyperstyle.convert.idinvert import idinvert_generator
-from hyperstyle.convert.nvidia import load_nvidia
+from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import Source, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.generator import Generator, GeneratorConfig, layer_table
 from hyperstyle.networks.ops import fir_kernel
 
-__all__ = ["FoundGenerator", "find_generator", "generator_from_state", "mean_row", "read_generator"]
+__all__ = ["FoundGenerator", "find_generator", "generator_from_state", "mean_row", "noise_maps", "read_generator"]
 
 _SAMPLES = 100_000  # as many as the official code averages where a file has no mean code
+_NOISE_SEED = 0
+_CLASSES = re.compile(r"(?:.*\.)?(?:\w*embed(?:ding)?s?|\w*emb|embed_\w+|label_\w+|class_\w+)\.weight")
 
 
 class FoundGenerator(NamedTuple):
@@ -34,20 +38,27 @@ class FoundGenerator(NamedTuple):
     unread: tuple[str, ...] = ()
 
 
-def read_generator(path: str | Path) -> Generator:
-    """The generator of a file: a `g_ema` file or bare tensors, NVIDIA's pickle, or the decoder of a HyperStyle, W
-    encoder, pSp, e4e or ReStyle file.
+def read_generator(path: str | Path, *, use: Use | None = None) -> Generator:
+    """The generator of a file: a `g_ema` file or bare tensors (`.pt` or safetensors), NVIDIA's pickle, or the decoder
+    of a HyperStyle, W encoder, pSp, e4e or ReStyle file.
+
+    Args:
+        path: the file.
+        use: "g" takes the generator in training where the file is a training checkpoint; None is `g_ema`, and refuses
+            a file that has only `g`.
 
     Returns:
-        A float32 generator on the CPU, in eval mode, without gradients; its `latent_avg` is computed where the file has
-        none. The tensors of `.pt` files lie in the file, which must stay as it is while they are used.
+        A float32 generator on the CPU, in eval mode, without gradients; its `latent_avg` is computed and its noise maps
+        are sampled where the file has none. The tensors of `.pt` and safetensors files lie in the file, which must stay
+        as it is while they are used.
 
     Raises:
-        CheckpointError: the file cannot be read, has no generator, or is of a family that is not converted.
+        CheckpointError: the file cannot be read, has no generator, or is of a family that is not converted, or has
+            only `g` and `use` does not ask for it.
         WeightsError: see `generator_from_state` and `load_nvidia`.
-        ConfigError: a size that `GeneratorConfig` refuses.
+        ConfigError: a size that `GeneratorConfig` refuses, or an unknown `use`.
     """
-    return find_generator(sniff(path)).generator
+    return find_generator(sniff(path, use)).generator
 
 
 def find_generator(source: Source) -> FoundGenerator:
@@ -55,6 +66,10 @@ def find_generator(source: Source) -> FoundGenerator:
     if source.kind == "nvidia":
         generator = load_nvidia(source.path)
         return FoundGenerator(generator, len(generator.state_dict()))
+    if source.kind == "nvidia-state":
+        generator = generator_from_nvidia(source.tensors, where=str(source.path))
+        assumed = f"the learning-rate multiplier of the mapping network, 0.01: {source.path.name} does not tell it"
+        return FoundGenerator(generator, len(source.tensors), (assumed,))
     if source.kind == "idinvert":
         network, consumed, unread = idinvert_generator(source.tensors, where=str(source.path))
         return FoundGenerator(network, consumed, unread=unread)
@@ -72,16 +87,18 @@ def generator_from_state(
     """A generator from the tensors of the PyTorch port, all of them used; its sizes follow from their shapes.
 
     Args:
-        state: `style.*`, `input.*`, `convs.*`, ... by name; float32 tensors are not copied.
+        state: `style.*`, `input.*`, `convs.*`, ... by name; float32 tensors are not copied. Without any `noises.*`
+            (files from before they were saved), the maps are sampled, see `noise_maps`.
         latent_avg: mean code, [D], [1,D] or [L,D]; None computes it.
         where: what error messages call the source.
         prefix: what stands before the names in the source, for messages.
 
     Raises:
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite, a low-pass filter is another one,
-            or the mean code has no fitting shape.
+            the mean code has no fitting shape, or it makes images of other colors or of classes.
         ConfigError: a size that `GeneratorConfig` refuses.
     """
+    _check_kind(state, where)
     config = _config(state, where, prefix)
     for name, tensor in state.items():
         if name.endswith(".kernel") and not _is_our_filter(tensor):
@@ -98,11 +115,46 @@ def generator_from_state(
             computed = (f"the generator's mean code is the mean of the {latent_avg.shape[0]} rows of latent_avg",)
     with torch.device("meta"):
         generator = Generator(config)
-    fill(generator, {**state, "latent_avg": mean}, where=where, prefix=prefix)
+    maps = {} if any(name.startswith("noises.") for name in state) else noise_maps(config)
+    fill(generator, {**state, **maps, "latent_avg": mean}, where=where, prefix=prefix)
     if latent_avg is None:
         generator.latent_avg = generator.mean_w(_SAMPLES)
         computed = (f"the mean code, from {_SAMPLES:,} samples: {Path(where).name} has none",)
+    if maps:
+        sampled = f"the noise maps, {len(maps)} of standard normal noise with seed {_NOISE_SEED}"
+        computed += (f"{sampled}: {Path(where).name} has none",)
     return FoundGenerator(generator, len(state) + (latent_avg is not None), computed)
+
+
+def noise_maps(config: GeneratorConfig) -> dict[str, Tensor]:
+    """Noise maps `noises.noise_N` [1,1,r,r] for a generator whose file has none.
+
+    Such a generator was trained, and used, with fresh normal noise in every call. A fixed sample of it keeps the
+    statistics of its features and gives the same image every time; zeros would give smoother images than it was trained
+    to make. NumPy's legacy stream is the same in all versions, so equal files give equal models everywhere.
+    """
+    random = np.random.RandomState(_NOISE_SEED)
+    sides = [spec.resolution for spec in layer_table(config) if not spec.torgb]
+    return {
+        f"noises.noise_{n}": torch.from_numpy(random.standard_normal((1, 1, side, side)).astype(np.float32))
+        for n, side in enumerate(sides)
+    }
+
+
+def _check_kind(state: Mapping[str, Tensor], where: str) -> None:
+    """Raises WeightsError for a generator with classes, or of images that are not RGB."""
+    if "to_rgb1.conv.weight" in state:
+        check_rgb(length(state, "to_rgb1.conv.weight", 1), where)
+    for name, tensor in state.items():
+        if _CLASSES.fullmatch(name) and tensor.ndim == 2:  # a linear layer is [out, classes], a table [classes, out]
+            linear = name.removesuffix("weight") + "bias" in state
+            check_unconditional(tensor.shape[1 if linear else 0], where)
+    into, width = length(state, "style.1.weight", 1), length(state, "style.1.weight", 0)
+    if into != width and "style.1.weight" in state:
+        raise WeightsError(
+            f"{where}: the mapping network takes {into} numbers and gives {width}, as those of class-conditional "
+            "generators: only unconditional ones are converted."
+        )
 
 
 def mean_row(latent_avg: Tensor, config: GeneratorConfig, where: str) -> Tensor:

@@ -6,6 +6,7 @@ import datetime
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -18,6 +19,7 @@ from torch import Tensor
 from hyperstyle.checkpoint import read_json
 from hyperstyle.convert import encoders as encoder_files
 from hyperstyle.convert import official
+from hyperstyle.convert.contents import Use
 from hyperstyle.convert.filling import length
 from hyperstyle.convert.folder import check_free, whole_folder
 from hyperstyle.convert.generators import FoundGenerator, find_generator
@@ -25,8 +27,9 @@ from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
 from hyperstyle.convert.sniff import KINDS, Kind, Source, a_kind, sniff
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.errors import ConfigError, WeightsError, did_you_mean
+from hyperstyle.errors import ConfigError, ConversionWarning, WeightsError, did_you_mean
 from hyperstyle.files import peak_memory, sha256
+from hyperstyle.methods.named import available, by_networks, missing
 from hyperstyle.model import Model
 from hyperstyle.model_folder import check_parts, write_model
 from hyperstyle.networks.generator import GeneratorConfig
@@ -48,6 +51,7 @@ class Conversion:
         aliases: tensors that were others once more (the shared hypernetwork, which official files list per block).
         unread: by file name, what was not needed.
         computed: sentences on what no file had.
+        notes: sentences on what was taken that is not the usual, and on what the model cannot do; in the model's info.
         source_sha256: by file name.
         sha256: of the written weights, by component.
         seconds: time taken.
@@ -62,6 +66,7 @@ class Conversion:
     aliases: int
     unread: Mapping[str, tuple[str, ...]]
     computed: tuple[str, ...]
+    notes: tuple[str, ...]
     source_sha256: Mapping[str, str]
     sha256: Mapping[str, str]
     seconds: float
@@ -74,6 +79,7 @@ def convert(
     *,
     encoder: PathLike | Sequence[PathLike] | None = None,
     generator: PathLike | None = None,
+    use: Use | None = None,
     domain: str | Domain | None = None,
     steps: int | None = None,
     licence: str | None = None,
@@ -93,11 +99,16 @@ def convert(
             its encoder and VGG16.
         generator: a generator file to take in place of the generator in `source`, of the same architecture (one that
             was fine-tuned from it); beside a HyperInverter file, which holds none, the generator itself.
+        use: "g" takes the generator in training of the file that gives the generator, where that is a training
+            checkpoint; None is its average, `g_ema`, and refuses a file that has only `g`.
         domain: name or value; needed where the file does not tell, and stronger than what it tells.
         steps: passes of the hypernetwork by default; None is the number in the file, else 5.
         licence, origin: recorded, and shown by `hyperstyle info`.
         overwrite: replace the model in `out`.
         on_progress: called with a line of text for each stage.
+
+    Warns:
+        ConversionWarning: the model has no encoder, so that most methods cannot start from an image.
 
     Raises:
         CheckpointError: a file cannot be read or is not converted; the folder is taken or cannot be written.
@@ -110,13 +121,13 @@ def convert(
     given = [encoder] if isinstance(encoder, str | os.PathLike) else list(encoder or ())
     _check_outside([source, *given, *([] if generator is None else [generator])], folder)
     check_free(Path(os.path.realpath(folder)), overwrite=overwrite)
-    first = _read(source, say)
+    first = _read(source, say, use if generator is None else None)
     encoders = [_read(path, say) for path in given]
     holder = first  # of the generator
     if first.kind == "hyperinverter":
         check_complete(first, encoder=bool(given), generator=generator is not None)
         if generator is not None:
-            holder, generator = _read(generator, say), None
+            holder, generator = _read(generator, say, use), None
     found = find_generator(holder)
     mine = found.generator.config
     area = _domain(domain, [first, *encoders], mine.size)
@@ -152,7 +163,7 @@ def convert(
         parts[name], consumed[name] = make(file, mine, area.input_size, _mean_code(file, first, found))
     computed = found.computed
     if generator is not None:
-        other = _read(generator, say)
+        other = _read(generator, say, use)
         replaced = find_generator(other)
         _check_same(replaced.generator.config, mine, other, first)
         parts["generator"], consumed["generator"], computed = replaced[:3]
@@ -162,6 +173,8 @@ def convert(
 
     model = Model(domain=area, steps=_steps(steps, first), info={}, **parts)
     check_parts(model)
+    lacking = _without_start(model)
+    notes = (*(note for file in files for note in file.notes), *([] if lacking is None else [lacking]))
     names = _names(files)
     say(f"reading {', '.join(names.values())} once more, for the sha256")
     hashes = {names[file]: sha256(file.path) for file in files}
@@ -173,11 +186,14 @@ def convert(
         "converted_by": f"hyperstyle {_version()}",
         "converted_on": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "computed": list(computed),
+        "notes": list(notes),
     }
     say(f"writing {', '.join(parts)} into {folder}")
     with whole_folder(folder, overwrite=overwrite) as temporary:
         write_model(Model(domain=area, steps=model.steps, info=info, **parts), temporary)
         written = read_json(temporary / "hyperstyle.json")["sha256"]
+    if lacking is not None:
+        warnings.warn(f"{folder}: {lacking}", ConversionWarning, stacklevel=2)
     return Conversion(
         folder=folder,
         kind=first.kind,
@@ -186,6 +202,7 @@ def convert(
         aliases=aliases,
         unread={names[file]: tuple(entries) for file, entries in unread.items() if entries},
         computed=computed,
+        notes=notes,
         source_sha256=hashes,
         sha256=written,
         seconds=time.perf_counter() - began,
@@ -218,8 +235,8 @@ def _check_outside(files: Sequence[PathLike], folder: Path) -> None:
             )
 
 
-def _read(path: PathLike, say: Callable[[str], None]) -> Source:
-    found = sniff(os.fspath(path))
+def _read(path: PathLike, say: Callable[[str], None], use: Use | None = None) -> Source:
+    found = sniff(os.fspath(path), use)
     count = f", {len(found.tensors)} tensors" if found.tensors else ""
     say(f"{found.path.name}: {KINDS[found.kind]}{count}")
     return found
@@ -256,6 +273,18 @@ def _steps(steps: int | None, first: Source) -> int:
     if steps is not None:
         return steps
     return (official.steps_of(first) if first.kind == "hyperstyle" else None) or 5
+
+
+def _without_start(model: Model) -> str | None:
+    """What a model without any encoder cannot do; None where it has one."""
+    methods, lost = available(model), missing(model)
+    if by_networks(model) or "idinvert" in methods:
+        return None
+    left = f"only {', '.join(methods)} work, which search for a code" if methods else "no method works"
+    return (
+        f"the model has no encoder to start from an image: {left}; {', '.join(lost)} do not. Give an encoder that "
+        "belongs to this generator with --encoder (in Python encoder=...)."
+    )
 
 
 def _mean_code(file: Source, first: Source, found: FoundGenerator) -> Tensor:

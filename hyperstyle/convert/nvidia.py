@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.checkpoint import check_finite
+from hyperstyle.convert.filling import check_rgb, check_unconditional, length
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.foreign_pickle import PickledObject, load_pickle
 from hyperstyle.networks.generator import Generator, GeneratorConfig
@@ -107,26 +108,21 @@ def nvidia_state(generator: Generator) -> dict[str, Tensor]:
 def _config(state: Mapping[str, Tensor], mapping_rate: float, where: str) -> GeneratorConfig:
     """The numbers of the generator. A tensor that is not there counts as 1; `_check_names` misses it."""
 
-    def length(name: str, axis: int) -> int:
-        return state[name].shape[axis] if name in state and state[name].ndim > axis else 1
-
     if any(name.startswith("synthesis.input.") for name in state):
         raise WeightsError(f"{where} is a StyleGAN3 generator: only StyleGAN2 is converted.")
     if any(name.startswith("mapping.embed.") for name in state):
-        classes = length("mapping.embed.weight", 1)
-        raise WeightsError(f"{where} is conditional, with {classes} class labels: only unconditional ones convert.")
+        check_unconditional(length(state, "mapping.embed.weight", 1), where)
     sizes = {int(found[1]) for name in state if (found := re.match(r"synthesis\.b(\d{1,5})\.", name))}
     if not sizes:
         raise WeightsError(f"{where} is no StyleGAN2 generator: no tensor is called 'synthesis.b4...'.")
-    colours = length("synthesis.b4.torgb.weight", 0)
-    if "synthesis.b4.torgb.weight" in state and colours != 3:
-        raise WeightsError(f"{where} makes pictures of {colours} channel(s): expected 3 colours.")
+    if "synthesis.b4.torgb.weight" in state:
+        check_rgb(length(state, "synthesis.b4.torgb.weight", 0), where)
     depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state)
     resolutions = [2**n for n in range(2, max(sizes).bit_length())]
     return GeneratorConfig(
         size=max(sizes),
-        channels=tuple(length(f"synthesis.b{r}.conv1.weight", 0) for r in resolutions),
-        latent_width=length("mapping.w_avg", 0),
+        channels=tuple(length(state, f"synthesis.b{r}.conv1.weight", 0) for r in resolutions),
+        latent_width=length(state, "mapping.w_avg", 0),
         mapping_layers=max(depth, 1),
         mapping_rate=mapping_rate,
     )

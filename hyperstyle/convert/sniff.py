@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from hyperstyle.checkpoint import check_dense
+from hyperstyle.convert.contents import Use, check_use, read_contents
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.file_kind import file_kind
-from hyperstyle.foreign import load_state
 
 __all__ = ["KINDS", "Kind", "Source", "a_kind", "sniff"]
 
@@ -26,6 +25,7 @@ Kind = Literal[
     "restyle",
     "generator",
     "nvidia",
+    "nvidia-state",
     "idinvert",
     "idinvert-encoder",
     "vgg16",
@@ -40,6 +40,7 @@ KINDS: Mapping[Kind, str] = {
     "restyle": "ReStyle encoder",
     "generator": "StyleGAN2 generator",
     "nvidia": "StyleGAN2 generator in NVIDIA's pickle",
+    "nvidia-state": "StyleGAN2 generator in NVIDIA's names",
     "idinvert": "StyleGAN generator of IDInvert",
     "idinvert-encoder": "encoder of IDInvert",
     "vgg16": "VGG16",
@@ -58,10 +59,12 @@ class Source:
     Attributes:
         path: where it is.
         kind: its family.
-        tensors: the weights by name, without the prefix that training on several GPUs leaves; empty for "nvidia".
-        latent_avg: mean code, [D] or [L,D], where the file has one.
+        tensors: the weights by name, without what compiling and training on several GPUs put before it; empty for
+            "nvidia".
+        latent_avg: mean code, [D], [1,D] or [L,D], where the file has one.
         opts: the options it was trained with, where it has them.
         unread: other entries of the file, which are not needed (optimizers, step counts).
+        notes: sentences on what was taken that is not the usual (a generator in training).
     """
 
     path: Path
@@ -70,11 +73,12 @@ class Source:
     latent_avg: Tensor | None = None
     opts: Mapping[str, Any] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def has_generator(self) -> bool:
         """Whether a generator is in the file."""
-        return self.kind in ("generator", "nvidia", "idinvert") or any(
+        return self.kind in ("generator", "nvidia", "nvidia-state", "idinvert") or any(
             name.startswith("decoder.") for name in self.tensors
         )
 
@@ -83,42 +87,36 @@ class Source:
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
-def sniff(path: str | Path) -> Source:
-    """Reads a file and tells what it is. The numbers of `.pt` files stay on disk until they are used.
+def sniff(path: str | Path, use: Use | None = None) -> Source:
+    """Reads a file and tells what it is. The numbers of `.pt` and safetensors files stay on disk until they are used.
+
+    Args:
+        path: the file.
+        use: "g" takes the generator in training of a training checkpoint instead of `g_ema`.
 
     Raises:
+        ConfigError: an unknown `use`.
         CheckpointError: the file cannot be read, or is of a family that is not converted; the message says which, or
             what was found in it.
         WeightsError: it holds tensors that do not belong into such a file, or tensors that are not dense.
     """
     path = Path(path)
+    check_use(use)
     if os.path.isdir(path):  # pathlib's raises where the folder above is closed to us
         raise CheckpointError(f"{path} is a folder: give the file to convert. A model folder needs no conversion.")
     if file_kind(path) == "pickle":
+        if use == "g":
+            raise CheckpointError(f"{path} is a pickle, of which only 'G_ema' is read: leave use (--use) out.")
         return Source(path, "nvidia")
-    content = load_state(path, mmap=True)
-    place = next((name for name in ("g_ema", "state_dict") if isinstance(content.get(name), dict)), None)
-    weights = content if place is None else content[place]
-    if not weights or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()):
-        raise CheckpointError(f"{path} {_strange(content, place)}")
-    prefix = "module." if all(key.startswith("module.") for key in weights) else ""
-    tensors = {key.removeprefix(prefix): value for key, value in weights.items()}
-    rest = {} if place is None else {key: value for key, value in content.items() if key != place}
-    mean, opts = rest.pop("latent_avg", None), rest.pop("opts", None)
-    if mean is not None and not isinstance(mean, Tensor):
-        raise CheckpointError(f"{path}: 'latent_avg' is of type {type(mean).__name__}: expected a tensor.")
-    if place is None and "latent_avg" in tensors:
-        mean = tensors.pop("latent_avg")
-    for name, tensor in {**tensors, **({} if mean is None else {"latent_avg": mean})}.items():
-        check_dense(tensor, name, path)
-    opts = opts if isinstance(opts, dict) else {}
+    found = read_contents(path, use)
+    tensors, opts = found.tensors, found.opts
     kind = _kind(tensors, opts, path)
     if strays := [name for name in tensors if not name.startswith(_PREFIXES[kind])]:
         raise WeightsError(
             f"{path}: {len(strays)} of {len(tensors)} tensors have no place in {a_kind(kind)} (first {strays[0]!r}): "
             f"expected names that begin with {' or '.join(map(repr, _PREFIXES[kind]))}."
         )
-    return Source(path, kind, tensors, mean, opts, tuple(sorted(map(str, rest))))
+    return Source(path, kind, tensors, found.latent_avg, opts, found.unread, found.notes)
 
 
 def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) -> Kind:
@@ -149,18 +147,6 @@ def _pyramid(opts: Mapping[str, Any], path: Path) -> Kind:
     return _PYRAMIDS[kind]
 
 
-def _strange(content: Mapping[str, Any], place: str | None) -> str:
-    """What is said of a file whose weights are not where they are expected."""
-    if place is not None:
-        inside = content[place]
-        odd = next((key for key, value in inside.items() if not isinstance(value, Tensor)), None)
-        found = "nothing" if odd is None else f"{odd!r} of type {type(inside[odd]).__name__}"
-        return f"holds {found} under {place!r}: expected tensors by name."
-    entries = ", ".join(map(repr, list(content)[:6])) or "nothing"
-    only = " Its 'g' alone is the generator in training, not the averaged one." if "g" in content else ""
-    return f"holds {entries}: expected tensors under 'state_dict' or 'g_ema', or nothing but tensors.{only}"
-
-
 _Test = Callable[[Mapping[str, Tensor]], bool]
 
 
@@ -181,6 +167,7 @@ _FAMILIES: tuple[tuple[_Test, Kind], ...] = (
     (lambda t: _any("encoder.styles.")(t) and _channels(t) == 6, "restyle"),
     (lambda t: "encoder.linear.weight" in t and _channels(t) == 3 and not _INTO_W_PLUS(t), "w-encoder"),
     (lambda t: "style.1.weight" in t and "conv1.conv.weight" in t, "generator"),
+    (lambda t: "synthesis.b4.conv1.weight" in t and not _any("synthesis.input.")(t), "nvidia-state"),
     (lambda t: {"synthesis.layer0.const", "mapping.dense0.fc.weight"} <= {*t}, "idinvert"),
     (lambda t: {"block0.conv.weight", "block1.conv1.weight"} <= {*t}, "idinvert-encoder"),
     (lambda t: "layer0.weight" in t and "layer28.weight" in t, "vgg16"),
@@ -193,14 +180,24 @@ _PREFIXES: Mapping[Kind, tuple[str, ...]] = {
     "e4e": ("encoder.", "decoder."),
     "restyle": ("encoder.", "decoder."),
     "generator": ("",),
+    "nvidia-state": ("mapping.", "synthesis."),
     "idinvert": ("mapping.", "truncation.", "synthesis."),
     "idinvert-encoder": ("block",),
     "vgg16": ("layer",),
 }
+_DISCRIMINATOR = "a discriminator, which makes no images,"
 _REFUSED: tuple[tuple[_Test, str], ...] = (
     (_any("encoder.styles."), "a pSp encoder of sketches or label maps instead of pictures in colour"),
     (_INTO_W_PLUS, "a pSp encoder without a feature pyramid"),
     (_any("encoder."), "an encoder of another family"),
+    (_any("synthesis.superres."), "a StyleGAN-XL generator"),
+    (lambda t: "mapping.embed_proj.weight" in t and _any("synthesis.input.")(t), "a StyleGAN-XL generator"),
+    (_any("synthesis.input."), "a StyleGAN3 generator"),
+    (_any("layers.0.blocks.0."), "a StyleSwin generator"),
+    (_any("generator.progression."), "a StyleGAN generator of the first version"),
+    (_any("progression."), "a network of the first StyleGAN"),
+    (lambda t: {"convs.0.0.weight", "final_conv.0.weight"} <= {*t}, _DISCRIMINATOR),
+    (lambda t: "b4.fc.weight" in t and "b4.conv.weight" in t, _DISCRIMINATOR),
     (_any("synthesis."), "a StyleGAN2 generator in NVIDIA's names or an older StyleGAN, saved as a .pt file"),
 )
 _PYRAMIDS: Mapping[str, Literal["psp", "e4e"]] = {"GradualStyleEncoder": "psp", "Encoder4Editing": "e4e"}

@@ -19,12 +19,13 @@ from hyperstyle.edits.protocol import StoredEdit
 from hyperstyle.edits.store import load_folder
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
 from hyperstyle.file_kind import file_kind, refusal
-from hyperstyle.foreign import load_content, load_npz, load_numbers
+from hyperstyle.foreign import as_tensor, load_content, load_npz, load_numbers
 from hyperstyle.foreign_pickle import load_pickle
 
 __all__ = ["load_edit"]
 
 _ARRAYS = ("mean", "comp", "std", "lat_mean", "lat_comp", "lat_stdev")  # what is read of a .npz
+_UNNAMED = ("direction", "boundary", "edit_direction", "latent_direction", "w")  # keys that say nothing of the edit
 
 
 def load_edit(
@@ -48,13 +49,15 @@ def load_edit(
     |---|---|
     | folder | the edit as it was saved |
     | InterFaceGAN, `.pt` or `.npy`: [1,D], [D], [L,D], [1,L,D], [1,L*D] | a `DirectionEdit` |
+    | a dictionary of such directions, `.pt` or `.pkl` | the `DirectionEdit` of `name`, or the only one |
     | GANSpace components, `.pt`, `.npz` or `.pkl` | a `GanspaceEdit`; with `relative` a `DirectionEdit` |
     | an edit that GANSpace's tool exported, `.pkl` | a `DirectionEdit` |
     | StyleCLIP latent mapper, `.pt` | a mapper edit |
 
     Args:
         path: the folder or file.
-        name: what to call it. For GANSpace components without `component`: a published name, "cube".
+        name: what to call it. For GANSpace components without `component`: a published name, "cube". For a dictionary
+            of several directions: which one.
         component: of GANSpace components, which one, from 0 on.
         rows: (first, end) rows of the code that it moves; None is all, or what a published name says.
         relative: for GANSpace components, add deviations instead of setting the coordinate.
@@ -79,10 +82,11 @@ def load_edit(
     if rows is not None:
         rows = rows_from(rows, name or path.name)
     edit: StoredEdit
+    content, key = _direction(content, name, width, path)
     if isinstance(content, Tensor):
         _refuse_options(path, "a direction", ganspace)
-        direction = direction_from(content, width=width, where=str(path))
-        own = name or path.stem.removesuffix("_boundary")
+        direction = direction_from(content, width=width, where=str(path) if key is None else f"{path}: {key!r}")
+        own = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
         edit = direction_edit(direction, name=own, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
     elif _is_mapper(content):
         from hyperstyle.edits.mapper import load_mapper
@@ -122,6 +126,32 @@ def _content(path: Path) -> Any:
             raise EditError(f"{path} holds numbers of type {array.dtype}: expected floating-point numbers.")
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
     raise refusal(path, kind, "file of an edit (a folder, .pt, .npy, .npz or .pkl)")
+
+
+def _direction(content: Any, name: str | None, width: int, path: Path) -> tuple[Any, str | None]:
+    """The direction in a dictionary of directions, and its name there; other content as it is, arrays as tensors.
+
+    Raises:
+        EditError: there are several, and `name` is none of them.
+    """
+    if isinstance(content, Mapping):
+        if _is_mapper(content) or {"edit_start", "comp", "lat_comp"} & content.keys():
+            return content, None
+        tensors = {str(key): tensor for key, value in content.items() if (tensor := as_tensor(value)) is not None}
+        fit = {k: t for k, t in tensors.items() if t.ndim and t.shape[-1] % width == 0 and t.is_floating_point()}
+        found = fit or {key: tensor for key, tensor in tensors.items() if tensor.ndim}
+        if not found:
+            return content, None
+        key = name if name in found else next(iter(found)) if len(found) == 1 else None
+        if key is None:
+            asked = f"{name!r} is none of them" if name else "say which one by name="
+            raise EditError(
+                f"{path} holds {len(found)} directions, and {asked} (--name on the command line). "
+                f"{did_you_mean(name or '', found)}"
+            )
+        return found[key], key
+    tensor = None if isinstance(content, list | tuple) else as_tensor(content)
+    return (content if tensor is None else tensor), None
 
 
 def _is_mapper(content: object) -> bool:
@@ -195,5 +225,8 @@ def _found(content: object) -> str:
         return "two lists, as StyleCLIP's S_mean_std; load it with `StyleClip.from_files`."
     if isinstance(content, Mapping):
         names = ", ".join(map(str, list(content)[:5])) or "none of the entries of GANSpace components"
-        return f"found {names}; expected mean, comp and std, or lat_mean, lat_comp and lat_stdev."
+        return (
+            f"found {names}; expected mean, comp and std, or lat_mean, lat_comp and lat_stdev of GANSpace, or "
+            "directions by name."
+        )
     return f"found a {type(content).__name__}; expected a direction, GANSpace components or a latent mapper."

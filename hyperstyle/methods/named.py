@@ -38,7 +38,19 @@ from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model import Model
 from hyperstyle.networks.stylegan1 import StyleGan1
 
-__all__ = ["NAMES", "Method", "Start", "Steps", "Way", "available", "by_networks", "find", "told"]
+__all__ = [
+    "NAMES",
+    "Method",
+    "Start",
+    "Steps",
+    "Way",
+    "available",
+    "by_networks",
+    "find",
+    "missing",
+    "told",
+    "why_missing",
+]
 
 Start = Callable[[Tensor], Tensor]
 """Crops [B,3,h,w] -> codes [B,L,D] or [B,D]."""
@@ -52,6 +64,32 @@ Steps = int | Mapping[str, int]
 _ENCODERS = ("w-encoder", "e4e", "psp")
 _RESTYLE = ("restyle-e4e", "restyle-psp")
 _SEARCHING = ("optimize-w", "optimize-w+", "pti")  # their starts are searched for
+
+_NETWORKS = {
+    "hyperstyle": ("hypernetwork",),
+    "offset-codes": ("hypernetwork",),
+    "hyperinverter": ("hyperinverter",),
+    "w-encoder": ("encoder",),
+    "e4e": ("e4e",),
+    "psp": ("psp",),
+    "restyle-e4e": ("restyle",),
+    "restyle-psp": ("restyle",),
+    "idinvert": ("idinvert", "vgg16"),
+}
+"""Parts of the model that each method needs besides its start."""
+
+_PARTS = {
+    "hypernetwork": "hypernetwork",
+    "hyperinverter": "HyperInverter network",
+    "encoder": "W encoder",
+    "e4e": "e4e encoder",
+    "psp": "pSp encoder",
+    "restyle": "ReStyle encoder",
+    "idinvert": "encoder of IDInvert",
+    "vgg16": "VGG16",
+}
+
+_BEGINS_WITH_W = ("hyperstyle", "hyperinverter", "offsets", "offset-codes")
 
 NAMES = ("hyperstyle", "hyperinverter", *_ENCODERS, *_RESTYLE, *_SEARCHING, "offsets", "offset-codes", "idinvert")
 
@@ -70,6 +108,8 @@ _LACKING = {
     "restyle-e4e": ("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
     "restyle-psp": ("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
 }
+
+_LACKING["offset-codes"] = _LACKING["hyperstyle"]
 
 _TRAINED = {
     "hyperstyle": "hyperstyle",
@@ -163,6 +203,34 @@ def available(model: Model) -> tuple[str, ...]:
         return (*names, "idinvert") if _has_idinvert(model) else names
     tuning = ["offsets"] if model.hypernetwork is None else ["offsets", "offset-codes"]
     return (*names, *_SEARCHING, *_from_a_start(model, tuning))
+
+
+def missing(model: Model) -> dict[str, str]:
+    """The `NAMES` that the parts of this model do not allow, each with the reason."""
+    reasons = {name: why_missing(model, name) for name in NAMES}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def why_missing(model: Model, name: str) -> str | None:
+    """Why a model cannot do the method of this name, without a capital and a full stop; None where it can."""
+    if (reason := _unfit(model, name)) is not None:
+        return reason
+    if name in _BEGINS_WITH_W and model.encoder is None:
+        others = _starts(model)
+        return "the model has no W encoder to start from" + (f"; use {others[0]}+{name}" if others else "")
+    return None
+
+
+def _unfit(model: Model, name: str) -> str | None:
+    """Why a model cannot do a method whatever it starts from: a network is not there, or the generator is another."""
+    for part in _NETWORKS.get(name, ()):
+        if getattr(model, part) is None:
+            return f"the model has no {_PARTS[part]}"
+    if name in _RESTYLE and model.restyle is not None and model.restyle.config.method != name:
+        return f"the model's ReStyle encoder is for {model.restyle.config.method!r}"
+    if name in (*_SEARCHING, "offsets") and isinstance(model.generator, StyleGan1):
+        return "the model's generator is a StyleGAN of the first version, and the method is for StyleGAN2"
+    return None
 
 
 def _starts(model: Model) -> tuple[str, ...]:
@@ -298,22 +366,24 @@ def _begin(
         generator, samples = model.generator, numbers.samples
         return (lambda crops: code_statistics(generator, samples)[0].expand(len(crops), -1)), "mean", made, parts
     encoder_name = str(first) if first in (*_ENCODERS, "idinvert") else "w-encoder"
-    return _encoder(model, encoder_name), encoder_name, made, parts[1:] if first in _ENCODERS else parts
+    method = first if isinstance(first, str) else "w-encoder"
+    return _encoder(model, encoder_name, method), encoder_name, made, parts[1:] if first in _ENCODERS else parts
 
 
 def _encoders(model: Model) -> dict[str, nn.Module | None]:
     return {"w-encoder": model.encoder, "e4e": model.e4e, "psp": model.psp, "idinvert": model.idinvert}
 
 
-def _encoder(model: Model, name: str) -> Start:
+def _encoder(model: Model, name: str, method: str) -> Start:
+    """The encoder of this name, with which a method begins. Raises MethodError where the model lacks it."""
     found = _encoders(model)[name]
     if found is not None:
         return found
     if name == "w-encoder":
         others = [other for other in ("e4e", "psp") if _encoders(model)[other] is not None]
         raise MethodError(
-            "this model has no encoder to start from. Convert its file again with one: hyperstyle convert FILE "
-            "--encoder W_ENCODER.pt --out FOLDER. Or pass start=..., "
+            f"method {method!r} has no encoder to start from: {why_missing(model, method)}. Convert the model's file "
+            "again with one: hyperstyle convert FILE --encoder W_ENCODER.pt --out FOLDER. Or pass start=..., "
             + (f"one of {', '.join(map(repr, others))}, or " if others else "")
             + "a function from crops [B,3,h,w] to codes [B,L,D]."
         )
@@ -322,12 +392,7 @@ def _encoder(model: Model, name: str) -> Start:
 
 def _refinement(model: Model, name: str, seed: int | None, keep: bool) -> Refinement:
     """The refinement of this name. Raises MethodError where the model lacks its network."""
-    restyle = model.restyle is not None and model.restyle.config.method == name
-    if (name in _RESTYLE and not restyle) or (name == "hyperinverter" and model.hyperinverter is None):
-        raise _lacking(model, name)
-    if name == "idinvert" and not _has_idinvert(model):
-        raise _lacking(model, name)
-    if name in ("hyperstyle", "offset-codes") and model.hypernetwork is None:
+    if _unfit(model, name) is not None:
         raise _lacking(model, name)
     made: dict[str, Callable[[], Refinement]] = {
         "hyperstyle": lambda: HyperStyleRefinement(keep),
@@ -353,10 +418,13 @@ def _seeded(settings: Projection, seed: int | None) -> Projection:
 
 
 def _lacking(model: Model, name: str) -> MethodError:
-    what, command = _LACKING.get(name, _LACKING["hyperstyle"])
+    reason, instead = why_missing(model, name), did_you_mean(name, available(model))
+    if name not in _LACKING:
+        return MethodError(f"method {name!r} cannot be used: {reason}. {instead}")
+    what, command = _LACKING[name]
     return MethodError(
-        f"method {name!r} needs {what}, which this model lacks. {did_you_mean(name, available(model))} To add it, "
-        f"convert the model's file again, with the encoders that it has: {command}."
+        f"method {name!r} needs {what}, and {reason}. {instead} To add it, convert the model's file again, "
+        f"with the encoders that it has: {command}."
         + (f" Or train it: hyperstyle train {_TRAINED[name]}, whose --help says how." if name in _TRAINED else "")
     )
 

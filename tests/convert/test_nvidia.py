@@ -136,6 +136,7 @@ def test_a_generator_survives_the_way_through_a_pickle_bit_for_bit(
     assert {parameter.device.type for parameter in found.parameters()} == {"cpu"}
 
 
+@pytest.mark.filterwarnings("ignore::hyperstyle.errors.ConversionWarning")
 def test_a_pickle_becomes_a_model_folder(write: Write, tmp_path: Path) -> None:
     generator = build()
     path = write(nvidia_state(generator))

@@ -98,10 +98,12 @@ def test_what_is_not_converted_is_refused_by_name_and_with_what_is(
     [
         ({}, "holds nothing: expected tensors under"),
         ({"epoch": 3, "net": {"w": ONE}}, "holds 'epoch', 'net': expected tensors under 'state_dict' or 'g_ema'"),
-        ({"g": {"w": ONE}, "d": {"w": ONE}}, "holds 'g', 'd': .* Its 'g' alone is the generator in training"),
+        ({"d": {"w": ONE}}, "holds 'd': .* Its 'd' is a discriminator, which makes no images"),
+        ({"g": {"w": ONE}, "d": {"w": ONE}}, "has only 'g', the generator in training.*--use g"),
         ({"g_ema": {}}, "holds nothing under 'g_ema'"),
         ({"g_ema": {"w": ONE, "n": 3}}, "holds 'n' of type int under 'g_ema': expected tensors by name"),
-        ({"g_ema": {"w": ONE}, "latent_avg": [1.0]}, "'latent_avg' is of type list: expected a tensor"),
+        ({"g_ema": {"w": ONE}, "latent_avg": "far"}, "'latent_avg' is of type str: expected a tensor"),
+        ({"g_ema": {"w": ONE}, "latent_avg": [[1.0], [1.0, 2.0]]}, "'latent_avg' is of type list: expected a tensor"),
     ],
 )
 def test_weights_that_are_not_where_they_are_expected_are_described(

@@ -1,0 +1,213 @@
+"""Where the weights stand in a file made by others, and their names without what training put before them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from hyperstyle.checkpoint import check_dense, load_tensors
+from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
+from hyperstyle.file_kind import file_kind
+from hyperstyle.foreign import as_tensor, load_state
+
+__all__ = ["Contents", "Use", "check_use", "plain_name", "read_contents"]
+
+Use = Literal["g_ema", "g"]
+"""Which generator of a training checkpoint: the running average, or the one in training."""
+
+_PLACES = ("g_ema", "G_ema", "state_dict")
+_WRAPPERS = ("model.", "net.", "network.")  # attributes in which training frameworks keep the whole network
+_LEFT_BY_TRAINING = ("_orig_mod", "module")  # torch.compile; DataParallel, DistributedDataParallel and AveragedModel
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What stands in a file.
+
+    Attributes:
+        tensors: the weights by name, without `_orig_mod.`, `module.` and the like.
+        latent_avg: mean code, [D], [1,D] or [L,D], where the file has one.
+        opts: the options it was trained with, where it has them; of a safetensors file its metadata.
+        unread: other entries of the file, which are not needed.
+        notes: sentences on what was taken that is not the usual.
+    """
+
+    tensors: dict[str, Tensor]
+    latent_avg: Tensor | None
+    opts: Mapping[str, Any]
+    unread: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def plain_name(name: str) -> str:
+    """The name of a tensor without what `torch.compile` and training on several GPUs put into it, at any depth."""
+    return ".".join(part for part in name.split(".") if part not in _LEFT_BY_TRAINING)
+
+
+def check_use(use: object) -> None:
+    """Raises ConfigError for a `use` that is none."""
+    if use not in (None, "g_ema", "g"):
+        raise ConfigError(f"use={use!r}: expected 'g_ema', the averaged generator, or 'g', the one in training.")
+
+
+def read_contents(path: Path, use: Use | None = None) -> Contents:
+    """Reads a `.pt` or safetensors file of weights by name; the numbers stay on disk until they are used.
+
+    Args:
+        path: the file.
+        use: "g" takes the generator in training where the file is a training checkpoint; else it is `g_ema`.
+
+    Raises:
+        ConfigError: an unknown `use`.
+        CheckpointError: the file cannot be read, or holds no weights by name, or not those that `use` asks for.
+        WeightsError: two tensors have one name, or one is not dense.
+    """
+    check_use(use)
+    opts: Mapping[str, Any] = {}
+    content: dict[str, Any]
+    if file_kind(path) == "safetensors":
+        tensors, opts = load_tensors(path)
+        content = dict(tensors)
+    else:
+        content = load_state(path, mmap=True)
+    place, notes = _place(content, use, path)
+    weights = content if place is None else content[place]
+    rest = {} if place is None else {key: value for key, value in content.items() if key != place}
+    if place is None:
+        for name in ("latent_avg", "opts"):
+            if name in weights and not (name == "opts" and isinstance(weights[name], Tensor)):
+                rest[name] = weights[name]
+        weights = {name: value for name, value in weights.items() if name not in rest}
+    mean = _mean(rest.pop("latent_avg", None), path)
+    stored = rest.pop("opts", None)
+    found = _tensors(weights, content, place, path)
+    unread = sorted(map(str, rest))
+    if "n_averaged" in found:  # the counter of PyTorch's AveragedModel
+        unread.append("n_averaged")
+        del found["n_averaged"]
+    while wrapper := next((w for w in _WRAPPERS if found and all(name.startswith(w) for name in found)), None):
+        found = {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
+    if (prefix := _generator_prefix(found, use, path)) is not None:
+        unread += _counted(name for name in found if not name.startswith(prefix))
+        found = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+        if prefix.split(".")[-2] == "g":
+            notes = (_in_training(path),)
+    elif use == "g" and not notes:
+        raise CheckpointError(
+            f"{path} has no generator under 'g', which was asked for: leave use (--use) out, or give a training "
+            "checkpoint."
+        )
+    if mean is None and "latent_avg" in found and "conv1.conv.weight" in found:
+        mean = _mean(found.pop("latent_avg"), path)
+    for name, tensor in found.items():
+        check_dense(tensor, name, path)
+    return Contents(found, mean, stored if isinstance(stored, dict) else opts, tuple(unread), notes)
+
+
+def _in_training(path: Path) -> str:
+    return f"the generator of {path.name} is 'g', the one in training, not the averaged 'g_ema': its images are worse"
+
+
+def _place(content: Mapping[str, Any], use: Use | None, path: Path) -> tuple[str | None, tuple[str, ...]]:
+    """The entry with the weights, None where they stand at the top; and what is to be said of it."""
+    if use == "g":
+        return ("g", (_in_training(path),)) if isinstance(content.get("g"), dict) else (_first(content), ())
+    place = _first(content)
+    if place is None and isinstance(content.get("g"), dict):
+        raise _only_g(path)
+    return place, ()
+
+
+def _only_g(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} has only 'g', the generator in training, and no 'g_ema', the averaged one, whose images are better: "
+        "give a file with 'g_ema', or read this one with --use g (in Python use='g')."
+    )
+
+
+def _first(content: Mapping[str, Any]) -> str | None:
+    return next((name for name in _PLACES if isinstance(content.get(name), dict)), None)
+
+
+def _tensors(weights: object, content: Mapping[str, Any], place: str | None, path: Path) -> dict[str, Tensor]:
+    """The weights by their plain names."""
+    found: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    if not isinstance(weights, dict) or not weights:
+        raise CheckpointError(f"{path} {_strange(content, place)}")
+    for key, value in weights.items():
+        tensor = None if isinstance(value, list | tuple) else as_tensor(value)
+        if not isinstance(key, str) or tensor is None:
+            raise CheckpointError(f"{path} {_strange(content, place)}")
+        name = plain_name(key)
+        if name in found:
+            raise WeightsError(f"{path}: {origin[name]!r} and {key!r} are one name. Write the weights once.")
+        found[name], origin[name] = tensor, key
+    return found
+
+
+def _mean(value: object, path: Path) -> Tensor | None:
+    """The mean code as a tensor of at most two axes."""
+    if value is None:
+        return None
+    tensor = as_tensor(value)
+    if tensor is None:
+        kind = type(value).__name__.strip("_")
+        raise CheckpointError(
+            f"{path}: 'latent_avg' is of type {kind}: expected a tensor, an array or a list of numbers."
+        )
+    check_dense(tensor, "latent_avg", path)
+    tensor = tensor if tensor.is_floating_point() else tensor.float()
+    while tensor.ndim > 2 and tensor.shape[0] == 1:
+        tensor = tensor[0]
+    return tensor
+
+
+def _generator_prefix(tensors: Mapping[str, Tensor], use: Use | None, path: Path) -> str | None:
+    """What stands before the names of a generator that is kept below another name (`g_ema.`, `generator.`), or None.
+
+    The decoder of an encoder's or hypernetwork's file is none.
+    """
+    if any(name.startswith(("encoder.", "hypernet.")) for name in tensors):
+        return None
+    end = "style.1.weight"
+    prefixes = [name.removesuffix(end) for name in tensors if name.endswith("." + end)]
+    prefixes = [prefix for prefix in prefixes if f"{prefix}conv1.conv.weight" in tensors]
+    if not prefixes:
+        return None
+    training = [prefix for prefix in prefixes if prefix.split(".")[-2] == "g"]
+    averaged = [prefix for prefix in prefixes if "ema" in re.split(r"[._]", prefix.lower())]
+    others = [prefix for prefix in prefixes if prefix not in (*training, *averaged)]
+    choice = training if use == "g" else averaged or others
+    if use != "g" and not choice:
+        raise _only_g(path)
+    if len(choice) > 1:
+        names = ", ".join(repr(prefix.removesuffix(".")) for prefix in choice)
+        raise CheckpointError(f"{path} holds several generators ({names}): save the one that is meant alone.")
+    return choice[0] if choice else None
+
+
+def _counted(names: Iterable[str]) -> list[str]:
+    """First parts of names, with how many tensors each has."""
+    counts: dict[str, int] = {}
+    for name in names:
+        first = name.partition(".")[0]
+        counts[first] = counts.get(first, 0) + 1
+    return [f"{first} ({count} tensors)" for first, count in sorted(counts.items())]
+
+
+def _strange(content: Mapping[str, Any], place: str | None) -> str:
+    """What is said of a file whose weights are not where they are expected."""
+    if place is not None:
+        inside = content[place]
+        odd = next((key for key, value in inside.items() if not isinstance(value, Tensor)), None)
+        held = "nothing" if odd is None else f"{odd!r} of type {type(inside[odd]).__name__.strip('_')}"
+        return f"holds {held} under {place!r}: expected tensors by name."
+    entries = ", ".join(map(repr, list(content)[:6])) or "nothing"
+    only = " Its 'd' is a discriminator, which makes no images." if isinstance(content.get("d"), dict) else ""
+    return f"holds {entries}: expected tensors under 'state_dict' or 'g_ema', or nothing but tensors.{only}"
