@@ -256,7 +256,9 @@ def numpy_stand_ins() -> dict[str, Any]:
     """What rebuilds NumPy arrays of numbers here, by the names that pickles ask for; the types of what it makes too."""
     found = {name: stand_in for name, stand_in in _STAND_INS.items() if name.startswith("numpy.")}
     newer = {name.replace("numpy.core.", "numpy._core."): stand_in for name, stand_in in found.items()}
-    return {**found, **newer, "_Array": _Array, "_DType": _DType}  # the last two no file can name: they have no module
+    empty = _Function(lambda: b"")  # as protocol 2 writes the content of an array without numbers
+    kinds = {"_Array": _Array, "_DType": _DType}  # names without a module: no file can ask for them
+    return {**found, **newer, "builtins.bytes": empty, "__builtin__.bytes": empty, **kinds}
 
 
 class _Reader(pickle.Unpickler):

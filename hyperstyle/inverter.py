@@ -31,7 +31,7 @@ from hyperstyle.errors import (
 )
 from hyperstyle.images import ImageSource
 from hyperstyle.inversion import TOGETHER, Inversion
-from hyperstyle.methods import named
+from hyperstyle.methods import missing, named
 from hyperstyle.model import ALIGNER, Model
 from hyperstyle.model_card import model_card
 from hyperstyle.model_folder import check_parts, read_model, write_model
@@ -271,7 +271,7 @@ class HyperStyleInverter:
             "tuned_layers": list(model.hypernetwork.config.layers) if model.hypernetwork else [],
             "parameters": parts,
             "methods": list(self.methods),
-            "missing_methods": named.missing(model),
+            "missing_methods": missing.missing(model),
             "edits": {
                 n: {"low": e.info.low, "high": e.info.high, "unit": e.info.unit, "source": e.info.source}
                 for n, e in model.edits.items()

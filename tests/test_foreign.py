@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
-from hyperstyle.foreign import load_content, load_npz, load_numbers, load_state
+from hyperstyle.foreign import as_tensor, load_content, load_npz, load_numbers, load_state
 
 CUT_OFF = r"is cut off or damaged: it ends too early or its contents cannot be read\. Fetch it again\."
 
@@ -87,6 +87,72 @@ def test_a_namespace_is_no_way_in_for_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nothing of it was executed"):
         load_state(tmp_path / "bad.pt")
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_arrays_of_numbers_are_read_and_nothing_of_numpy_is_called_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    arrays = {
+        "float32": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "big-endian": np.arange(3, dtype=">f8"),
+        "columns": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "empty": np.zeros((0, 4), np.float16),
+    }
+    content = {**arrays, "scalar": np.float64(1.5), "number": np.int64(7)}
+    torch.save(content, tmp_path / "good.pt", _use_new_zipfile_serialization=zipped)
+    monkeypatch.setattr(np._core.multiarray, "_reconstruct", lambda *_: pytest.fail("NumPy's own function was called"))
+    loaded = load_state(tmp_path / "good.pt")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded[name], array)
+        assert loaded[name].dtype == array.dtype.newbyteorder("=")
+    assert (loaded["scalar"], loaded["number"]) == (1.5, 7)
+    with pytest.raises(pickle.UnpicklingError):  # allowed meanwhile, and no longer
+        torch.load(tmp_path / "good.pt", weights_only=True)
+
+
+class _Reduced:
+    """Pickles as a call of something on arguments."""
+
+    def __init__(self, *call: Any) -> None:
+        self.call = call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call
+
+
+def test_arrays_are_no_way_in_for_what_they_hold(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    rebuild = np.zeros(1).__reduce__()[0]
+    kind = np.dtype("f4")
+    for bad in (
+        np.array([_WritesAFile(trace)], dtype=object),
+        np.array(["text"]),
+        np.zeros(2, [("a", "f4"), ("b", "O")]),
+        np.ma.masked_array([1.0]),
+        _Reduced(rebuild, (np.ndarray, (0,), b"b"), (1, (1000,), kind, False, b"1234")),  # too little data
+        _Reduced(rebuild, (np.ndarray, (0,), b"b"), (1, (-1,), kind, False, b"1234")),
+        _Reduced(rebuild, (np.ndarray, (0,), b"b"), (1, (1,), kind, False, [_WritesAFile(trace)])),
+    ):
+        torch.save({"latent_avg": bad}, tmp_path / "bad.pt")
+        with pytest.raises(CheckpointError, match=r"bad\.pt was not loaded, and nothing of it was executed"):
+            load_state(tmp_path / "bad.pt")
+    assert not trace.exists()
+
+
+def test_what_can_be_a_tensor_becomes_one() -> None:
+    tensor = torch.ones(2)
+    assert as_tensor(tensor) is tensor
+    for value in ([1.0, 2.0], (1, 2), np.array([1.0, 2.0], ">f4"), np.array([1, 2], np.uint16), [np.float32(1), 2]):
+        found = as_tensor(value)
+        assert found is not None
+        assert found.tolist() == [1, 2]
+    assert as_tensor([1.0]).dtype == torch.float32  # type: ignore[union-attr]
+    array = np.zeros(2, np.float32)
+    as_tensor(array).fill_(1)  # type: ignore[union-attr]
+    assert not array.any()  # memory of its own
+    for value in ("text", None, 3, [], ["a"], [[1.0], [1.0, 2.0]], [None], {}, np.array(["a"])):
+        assert as_tensor(value) is None
 
 
 def test_objects_of_other_classes_are_refused(tmp_path: Path) -> None:

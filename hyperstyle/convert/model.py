@@ -29,7 +29,8 @@ from hyperstyle.convert.sniff import KINDS, Kind, Source, a_kind, sniff
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, ConversionWarning, WeightsError, did_you_mean
 from hyperstyle.files import peak_memory, sha256
-from hyperstyle.methods.named import available, by_networks, missing
+from hyperstyle.methods.missing import missing
+from hyperstyle.methods.named import available, by_networks
 from hyperstyle.model import Model
 from hyperstyle.model_folder import check_parts, write_model
 from hyperstyle.networks.generator import GeneratorConfig

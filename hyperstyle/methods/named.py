@@ -22,13 +22,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError, did_you_mean
 from hyperstyle.inversion import Inversion, Refinement
 from hyperstyle.methods.hyperinverter import HyperInverterRefinement
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement
 from hyperstyle.methods.idinvert import DomainGuidedRefinement
+from hyperstyle.methods.missing import (
+    ENCODERS,
+    NAMES,
+    RESTYLE,
+    SEARCHING,
+    encoders,
+    lacking,
+    starts,
+    unfit,
+    why_missing,
+)
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
 from hyperstyle.methods.offset_optimization import OffsetTuner
 from hyperstyle.methods.optimization import MOST_SEED, Projection, check_whole, code_statistics
@@ -38,19 +49,7 @@ from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model import Model
 from hyperstyle.networks.stylegan1 import StyleGan1
 
-__all__ = [
-    "NAMES",
-    "Method",
-    "Start",
-    "Steps",
-    "Way",
-    "available",
-    "by_networks",
-    "find",
-    "missing",
-    "told",
-    "why_missing",
-]
+__all__ = ["NAMES", "Method", "Start", "Steps", "Way", "available", "by_networks", "find", "told"]
 
 Start = Callable[[Tensor], Tensor]
 """Crops [B,3,h,w] -> codes [B,L,D] or [B,D]."""
@@ -60,65 +59,6 @@ Method = str | Refinement | Sequence[str | Refinement]
 
 Steps = int | Mapping[str, int]
 """Of the last part, or of parts by their names."""
-
-_ENCODERS = ("w-encoder", "e4e", "psp")
-_RESTYLE = ("restyle-e4e", "restyle-psp")
-_SEARCHING = ("optimize-w", "optimize-w+", "pti")  # their starts are searched for
-
-_NETWORKS = {
-    "hyperstyle": ("hypernetwork",),
-    "offset-codes": ("hypernetwork",),
-    "hyperinverter": ("hyperinverter",),
-    "w-encoder": ("encoder",),
-    "e4e": ("e4e",),
-    "psp": ("psp",),
-    "restyle-e4e": ("restyle",),
-    "restyle-psp": ("restyle",),
-    "idinvert": ("idinvert", "vgg16"),
-}
-"""Parts of the model that each method needs besides its start."""
-
-_PARTS = {
-    "hypernetwork": "hypernetwork",
-    "hyperinverter": "HyperInverter network",
-    "encoder": "W encoder",
-    "e4e": "e4e encoder",
-    "psp": "pSp encoder",
-    "restyle": "ReStyle encoder",
-    "idinvert": "encoder of IDInvert",
-    "vgg16": "VGG16",
-}
-
-_BEGINS_WITH_W = ("hyperstyle", "hyperinverter", "offsets", "offset-codes")
-
-NAMES = ("hyperstyle", "hyperinverter", *_ENCODERS, *_RESTYLE, *_SEARCHING, "offsets", "offset-codes", "idinvert")
-
-_LACKING = {
-    "hyperstyle": ("a hypernetwork", "hyperstyle convert HYPERSTYLE.pt --encoder W_ENCODER.pt --out FOLDER"),
-    "hyperinverter": (
-        "a HyperInverter",
-        "hyperstyle convert HYPERINVERTER.pt --encoder W_ENCODER.pt --generator GENERATOR.pkl --out FOLDER",
-    ),
-    "idinvert": (
-        "the encoder of IDInvert, and VGG16",
-        "hyperstyle convert GENERATOR.pth --encoder ENCODER.pth --vgg VGG16.pth --out FOLDER",
-    ),
-    "e4e": ("an e4e encoder", "hyperstyle convert FILE --encoder E4E.pt --out FOLDER"),
-    "psp": ("a pSp encoder", "hyperstyle convert FILE --encoder PSP.pt --out FOLDER"),
-    "restyle-e4e": ("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
-    "restyle-psp": ("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
-}
-
-_LACKING["offset-codes"] = _LACKING["hyperstyle"]
-
-_TRAINED = {
-    "hyperstyle": "hyperstyle",
-    "offset-codes": "hyperstyle",
-    "hyperinverter": "hyperinverter",
-    "e4e": "encoder",
-    "psp": "encoder",
-}
-"""What `hyperstyle train` calls the network of a method."""
 
 
 @dataclass(frozen=True)
@@ -193,56 +133,22 @@ def by_networks(model: Model) -> tuple[str, ...]:
     Where there is no W encoder, those that begin with one are listed with another start: "e4e+hyperstyle".
     """
     there = {"hyperstyle": model.hypernetwork, "hyperinverter": model.hyperinverter}
-    return _from_a_start(model, [name for name, network in there.items() if network is not None]) + _starts(model)
+    return _from_a_start(model, [name for name, network in there.items() if network is not None]) + starts(model)
 
 
 def available(model: Model) -> tuple[str, ...]:
     """Names of the methods that the parts of this model allow, as `find` takes them; they can be joined by "+"."""
     names = by_networks(model)
     if isinstance(model.generator, StyleGan1):  # no W of one row, and no place for offsets
-        return (*names, "idinvert") if _has_idinvert(model) else names
+        return (*names, "idinvert") if unfit(model, "idinvert") is None else names
     tuning = ["offsets"] if model.hypernetwork is None else ["offsets", "offset-codes"]
-    return (*names, *_SEARCHING, *_from_a_start(model, tuning))
-
-
-def missing(model: Model) -> dict[str, str]:
-    """The `NAMES` that the parts of this model do not allow, each with the reason."""
-    reasons = {name: why_missing(model, name) for name in NAMES}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
-
-
-def why_missing(model: Model, name: str) -> str | None:
-    """Why a model cannot do the method of this name, without a capital and a full stop; None where it can."""
-    if (reason := _unfit(model, name)) is not None:
-        return reason
-    if name in _BEGINS_WITH_W and model.encoder is None:
-        others = _starts(model)
-        return "the model has no W encoder to start from" + (f"; use {others[0]}+{name}" if others else "")
-    return None
-
-
-def _unfit(model: Model, name: str) -> str | None:
-    """Why a model cannot do a method whatever it starts from: a network is not there, or the generator is another."""
-    for part in _NETWORKS.get(name, ()):
-        if getattr(model, part) is None:
-            return f"the model has no {_PARTS[part]}"
-    if name in _RESTYLE and model.restyle is not None and model.restyle.config.method != name:
-        return f"the model's ReStyle encoder is for {model.restyle.config.method!r}"
-    if name in (*_SEARCHING, "offsets") and isinstance(model.generator, StyleGan1):
-        return "the model's generator is a StyleGAN of the first version, and the method is for StyleGAN2"
-    return None
-
-
-def _starts(model: Model) -> tuple[str, ...]:
-    """Names of the methods that give codes alone."""
-    names = tuple(name for name, network in _encoders(model).items() if name in _ENCODERS and network is not None)
-    return names if model.restyle is None else (*names, model.restyle.config.method)
+    return (*names, *SEARCHING, *_from_a_start(model, tuning))
 
 
 def _from_a_start(model: Model, names: Sequence[str]) -> tuple[str, ...]:
     """Methods that begin with the W encoder, and with the first other start where there is none."""
-    starts = _starts(model)
-    return tuple(name if model.encoder is not None else f"{starts[0]}+{name}" for name in names if starts)
+    first = starts(model)[:1]
+    return tuple(name if model.encoder is not None else f"{first[0]}+{name}" for name in names if first)
 
 
 def find(
@@ -283,12 +189,12 @@ def find(
     begins = "start"
     if begin is None:
         begin, begins, made, parts = _begin(model, parts, seed)
-    elif parts and isinstance(parts[0], str) and parts[0] in _ENCODERS:
+    elif parts and isinstance(parts[0], str) and parts[0] in ENCODERS:
         raise MethodError(f"start={start!r} and {parts[0]!r}, which is a start too: give one of them.")
     for part in parts:
         if not isinstance(part, str):
             made.append((type(part).__name__, part))
-        elif part in _ENCODERS:
+        elif part in ENCODERS:
             raise MethodError(f"{part!r} is a start and stands behind something in {name or method!r}: put it first.")
         else:
             made.append((part, _refinement(model, part, seed, keep_intermediates)))
@@ -339,7 +245,7 @@ def _default(model: Model, started: bool) -> list[str | Refinement]:
     refining: list[str | Refinement] = [name for name, network in there.items() if network is not None]
     if started:
         return refining[:1]
-    names = ("idinvert",) if _has_idinvert(model) else by_networks(model)
+    names = ("idinvert",) if unfit(model, "idinvert") is None else by_networks(model)
     return _split(names[0]) if names else refining[:1] or ["w-encoder"]
 
 
@@ -351,9 +257,9 @@ def _begin(
         parts = ["hyperstyle", *parts]
     first = parts[0] if parts else "w-encoder"
     made: list[tuple[str, Refinement]] = []
-    if isinstance(first, str) and first not in _ENCODERS:
+    if isinstance(first, str) and first not in ENCODERS:
         _refinement(model, first, seed, False)  # that its parts are there
-    if first in _RESTYLE:
+    if first in RESTYLE:
         encoder = model.restyle
         if encoder is None:
             raise TypeError("a model without a ReStyle encoder was refused above")
@@ -365,35 +271,31 @@ def _begin(
             made.append(("optimize-w", Projector(_seeded(numbers, seed), keep_noise=False)))
         generator, samples = model.generator, numbers.samples
         return (lambda crops: code_statistics(generator, samples)[0].expand(len(crops), -1)), "mean", made, parts
-    encoder_name = str(first) if first in (*_ENCODERS, "idinvert") else "w-encoder"
+    encoder_name = str(first) if first in (*ENCODERS, "idinvert") else "w-encoder"
     method = first if isinstance(first, str) else "w-encoder"
-    return _encoder(model, encoder_name, method), encoder_name, made, parts[1:] if first in _ENCODERS else parts
-
-
-def _encoders(model: Model) -> dict[str, nn.Module | None]:
-    return {"w-encoder": model.encoder, "e4e": model.e4e, "psp": model.psp, "idinvert": model.idinvert}
+    return _encoder(model, encoder_name, method), encoder_name, made, parts[1:] if first in ENCODERS else parts
 
 
 def _encoder(model: Model, name: str, method: str) -> Start:
     """The encoder of this name, with which a method begins. Raises MethodError where the model lacks it."""
-    found = _encoders(model)[name]
+    found = encoders(model)[name]
     if found is not None:
         return found
     if name == "w-encoder":
-        others = [other for other in ("e4e", "psp") if _encoders(model)[other] is not None]
+        others = [other for other in ("e4e", "psp") if encoders(model)[other] is not None]
         raise MethodError(
             f"method {method!r} has no encoder to start from: {why_missing(model, method)}. Convert the model's file "
             "again with one: hyperstyle convert FILE --encoder W_ENCODER.pt --out FOLDER. Or pass start=..., "
             + (f"one of {', '.join(map(repr, others))}, or " if others else "")
             + "a function from crops [B,3,h,w] to codes [B,L,D]."
         )
-    raise _lacking(model, name)
+    raise lacking(model, name, available(model))
 
 
 def _refinement(model: Model, name: str, seed: int | None, keep: bool) -> Refinement:
     """The refinement of this name. Raises MethodError where the model lacks its network."""
-    if _unfit(model, name) is not None:
-        raise _lacking(model, name)
+    if unfit(model, name) is not None:
+        raise lacking(model, name, available(model))
     made: dict[str, Callable[[], Refinement]] = {
         "hyperstyle": lambda: HyperStyleRefinement(keep),
         "hyperinverter": lambda: HyperInverterRefinement(keep),
@@ -409,24 +311,8 @@ def _refinement(model: Model, name: str, seed: int | None, keep: bool) -> Refine
     return made[name]()
 
 
-def _has_idinvert(model: Model) -> bool:
-    return model.idinvert is not None and model.vgg16 is not None
-
-
 def _seeded(settings: Projection, seed: int | None) -> Projection:
     return settings if seed is None else replace(settings, seed=seed)
-
-
-def _lacking(model: Model, name: str) -> MethodError:
-    reason, instead = why_missing(model, name), did_you_mean(name, available(model))
-    if name not in _LACKING:
-        return MethodError(f"method {name!r} cannot be used: {reason}. {instead}")
-    what, command = _LACKING[name]
-    return MethodError(
-        f"method {name!r} needs {what}, and {reason}. {instead} To add it, convert the model's file again, "
-        f"with the encoders that it has: {command}."
-        + (f" Or train it: hyperstyle train {_TRAINED[name]}, whose --help says how." if name in _TRAINED else "")
-    )
 
 
 def _with_steps(

@@ -46,6 +46,33 @@ def test_it_says_what_was_found_and_what_became_of_it(
     assert lines[-1] == f"wrote         {out}"
 
 
+def test_it_ends_with_what_a_model_without_an_encoder_cannot_do_and_info_says_why(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "m")
+    assert main(["convert", str(checkpoint), "--domain", "faces", "--out", out]) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("hyperstyle: note: the model has no encoder to start from an image: only optimize-w, ")
+    assert last.endswith("--encoder (in Python encoder=...).")
+    assert main(["info", "--model", out, "--device", "cpu"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["hyperinverter", "the model has no HyperInverter network"] in lines
+    assert ["offsets", "the model has no W encoder to start from"] in lines
+
+
+def test_the_generator_in_training_is_taken_with_use(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({"g": content["g_ema"], "d": {}}, tmp_path / "training.pt")
+    command = ["convert", str(tmp_path / "training.pt"), "--domain", "faces", "--out", str(tmp_path / "m")]
+    assert main(command) == 2
+    assert "training.pt has only 'g'" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+    assert main([*command, "--use", "g"]) == 0
+    assert "hyperstyle: note: the generator of training.pt is 'g'" in capsys.readouterr().err
+
+
 def test_the_model_can_be_shown_and_names_its_source(
     checkpoint: Path, generator: Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from hyperstyle.convert import read_generator
+from hyperstyle.convert import convert, read_generator
 from hyperstyle.convert.generators import find_generator, generator_from_state
 from hyperstyle.convert.sniff import sniff
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
@@ -87,6 +87,97 @@ def test_a_mean_code_that_is_missing_is_computed_and_that_is_said(official: Offi
     assert torch.equal(found.generator.latent_avg, official.generator.mean_w(100_000))
     assert found.computed == ("the mean code, from 100,000 samples: toonify.pt has none",)
     assert found.consumed == len(state)
+
+
+def test_noise_maps_that_are_missing_are_sampled_and_that_is_said(
+    official: OfficialFiles, assert_same: Callable[..., None]
+) -> None:
+    state, mean = official.decoder()
+    bare = {name: tensor for name, tensor in state.items() if not name.startswith("noises.")}
+    path = official.save("550000.pt", {"g_ema": bare, "latent_avg": mean})
+    found = find_generator(sniff(path))
+    assert found.computed == ("the noise maps, 7 of standard normal noise with seed 0: 550000.pt has none",)
+    assert found.consumed == len(bare) + 1
+    maps = found.generator.noises.state_dict()
+    assert_same(read_generator(path), found.generator)  # the same ones every time
+    for name, tensor in maps.items():
+        assert tensor.shape == state[f"noises.{name}"].shape
+    everything = torch.cat([tensor.flatten() for tensor in maps.values()])
+    assert abs(everything.mean().item()) < 0.1
+    assert abs(everything.std().item() - 1) < 0.1
+    torch.testing.assert_close(maps["noise_0"].flatten()[:3], torch.tensor([1.7640524, 0.4001572, 0.9787380]))
+    for name, tensor in bare.items():
+        assert torch.equal(found.generator.state_dict()[name], tensor)
+
+
+def test_a_decoder_without_noise_maps_is_read_too(official: OfficialFiles, tmp_path: Path) -> None:
+    content = official.hyperstyle_content(official.hypernetwork())
+    state = {name: t for name, t in content["state_dict"].items() if not name.startswith("decoder.noises.")}
+    found = find_generator(sniff(official.save("hs.pt", {**content, "state_dict": state})))
+    assert found.computed == ("the noise maps, 7 of standard normal noise with seed 0: hs.pt has none",)
+
+
+def test_some_noise_maps_without_the_others_are_a_damaged_file(official: OfficialFiles) -> None:
+    state, mean = official.decoder()
+    for index in range(1, 7):
+        del state[f"noises.noise_{index}"]
+    with pytest.raises(WeightsError, match=r"6 missing \(first 'noises.noise_1', 'noises.noise_2'\)"):
+        generator_from_state(state, mean)
+
+
+def _grey(state: dict[str, Any]) -> None:
+    _channels(state, 1)
+
+
+def _rgba(state: dict[str, Any]) -> None:
+    _channels(state, 4)
+
+
+def _wavelets(state: dict[str, Any]) -> None:
+    _channels(state, 12)
+
+
+def _channels(state: dict[str, Any], count: int) -> None:
+    for name in [name for name in state if name.startswith("to_rgb") and not name.endswith(".kernel")]:
+        if name.endswith((".bias", "conv.weight")) and "modulation" not in name:
+            shape = list(state[name].shape)
+            state[name] = torch.zeros([1, count, *shape[2:]])
+
+
+def _class_table(state: dict[str, Any]) -> None:
+    state["embed.weight"] = torch.zeros(10, 16)
+
+
+def _class_layer(state: dict[str, Any]) -> None:
+    state["style.embedding.weight"], state["style.embedding.bias"] = torch.zeros(16, 10), torch.zeros(16)
+
+
+def _wide_mapping(state: dict[str, Any]) -> None:
+    state["style.1.weight"] = torch.zeros(16, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_grey, r"is a generator of grey images, with 1 channel\(s\): expected 3"),
+        (_rgba, r"is a generator of RGBA images, with 4 channel\(s\): expected 3"),
+        (_wavelets, r"is a SWAGAN generator, with 12 channel\(s\): expected 3"),
+        (_class_table, "is a class-conditional generator with 10 class labels: only unconditional ones"),
+        (_class_layer, "is a class-conditional generator with 10 class labels: only unconditional ones"),
+        (_wide_mapping, "the mapping network takes 32 numbers and gives 16, as those of class-conditional"),
+    ],
+)
+def test_generators_of_another_kind_are_refused_by_what_they_are(
+    official: OfficialFiles, tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    state, mean = official.decoder()
+    change(state)
+    path = official.save("other.pt", {"g_ema": state, "latent_avg": mean})
+    with pytest.raises(WeightsError, match=rf"other\.pt:? {message}"):
+        read_generator(path)
+    with pytest.raises(WeightsError, match=message):
+        convert(path, tmp_path / "m", domain="faces")
+    assert not (tmp_path / "m").exists()
 
 
 def test_rows_that_differ_are_averaged_and_that_is_said(official: OfficialFiles) -> None:

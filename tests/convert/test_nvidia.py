@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from hyperstyle.convert import convert, read_generator
+from hyperstyle.convert.generators import find_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia, nvidia_state
+from hyperstyle.convert.sniff import sniff
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.generator import Generator, GeneratorConfig
@@ -146,6 +148,32 @@ def test_a_pickle_becomes_a_model_folder(write: Write, tmp_path: Path) -> None:
     model = HyperStyleInverter.from_pretrained(tmp_path / "m", device="cpu").model
     assert_equal(model.generator, generator)
     assert model.info["source"] == "network.pkl (StyleGAN2 generator in NVIDIA's pickle)"
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"G_ema": state}, lambda state: {"g_ema": state}])
+def test_its_state_dict_in_a_pt_file_is_read(wrap: Callable[[State], Any], tmp_path: Path) -> None:
+    generator = build()
+    torch.save(wrap(nvidia_state(generator)), tmp_path / "ada.pt")
+    source = sniff(tmp_path / "ada.pt")
+    assert source.kind == "nvidia-state"
+    found = find_generator(source)
+    assert_equal(found.generator, generator)
+    (assumed,) = found.computed
+    assert assumed == "the learning-rate multiplier of the mapping network, 0.01: ada.pt does not tell it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mapping.embed.weight": torch.zeros(16, 10)}, "is a class-conditional generator with 10 class labels"),
+        ({"synthesis.b4.torgb.weight": torch.zeros(1, 12, 1, 1)}, "is a generator of grey images"),
+        ({"synthesis.b4.torgb.weight": torch.zeros(4, 12, 1, 1)}, "is a generator of RGBA images"),
+    ],
+)
+def test_a_state_dict_of_another_kind_is_refused_by_what_it_is(changes: State, message: str, tmp_path: Path) -> None:
+    torch.save({**nvidia_state(build()), **changes}, tmp_path / "ada.pt")
+    with pytest.raises(WeightsError, match=rf"ada\.pt {message}"):
+        read_generator(tmp_path / "ada.pt")
 
 
 def test_a_generator_of_the_published_size_has_the_published_names_and_shapes() -> None:

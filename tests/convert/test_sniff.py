@@ -78,6 +78,12 @@ def test_a_pickle_is_taken_for_nvidias(tmp_path: Path) -> None:
         ({"encoder.linear.weight": ONE, "encoder.conv1.weight": ONE}, {}, "an encoder of another family"),
         ({"encoder.other.weight": ONE}, {}, "an encoder of another family"),
         ({"synthesis.b4.const": ONE}, {}, "in NVIDIA's names"),
+        ({"synthesis.input.freqs": ONE, "synthesis.b4.conv1.weight": ONE}, {}, "a StyleGAN3 generator"),
+        ({"synthesis.input.freqs": ONE, "mapping.embed_proj.weight": ONE}, {}, "a StyleGAN-XL generator"),
+        ({"layers.0.blocks.0.attn.0.weight": ONE, "style.1.weight": ONE}, {}, "a StyleSwin generator"),
+        ({"generator.progression.0.conv1.weight": ONE}, {}, "a StyleGAN generator of the first version"),
+        ({"convs.0.0.weight": ONE, "final_conv.0.weight": ONE}, {}, "a discriminator, which makes no images"),
+        ({"b4.fc.weight": ONE, "b4.conv.weight": ONE}, {}, "a discriminator, which makes no images"),
         (
             {"layer1.weight": ONE, "layer2.weight": ONE, "a": ONE, "b": ONE},
             {},

@@ -78,6 +78,50 @@ def test_options_name_limit_halve_and_describe_a_direction(tmp_path: Path) -> No
     assert not moved[[0, 3]].any()
 
 
+# ---- dictionaries of directions ----
+
+
+def save(path: Path, content: dict[str, Any]) -> Path:
+    if path.suffix == ".pt":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps({k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in content.items()}))
+    return path
+
+
+@pytest.mark.parametrize("form", [lambda t: t, lambda t: t[None], lambda t: t.numpy(), lambda t: t.tolist()])
+@pytest.mark.parametrize("key", ["direction", "boundary", "age"])
+def test_a_dictionary_with_one_direction_is_that_one(tmp_path: Path, key: str, form: Any) -> None:
+    path = save(tmp_path / "age_boundary.pt", {key: form(ROW), "layers": [0, 7], "rank": 3, "text": "older"})
+    edit, w = load_edit(path, width=8), torch.randn(1, 6, 8)
+    torch.testing.assert_close(edit(w, 2.0), w + 2 * ROW)
+    assert edit.info.name == "age"
+    assert load_edit(path, name="older", width=8).info.name == "older"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pkl"])
+def test_one_of_several_directions_is_chosen_by_its_name(tmp_path: Path, suffix: str) -> None:
+    path = save(tmp_path / f"all{suffix}", {"age": ROW, "smile": ROW.flip(0), "pose": ROW.expand(6, 8).clone()})
+    edit, w = load_edit(path, name="smile", width=8), torch.randn(1, 6, 8)
+    torch.testing.assert_close(edit(w, 1.0), w + ROW.flip(0))
+    assert edit.info.name == "smile"
+    for name, message in ((None, "say which one by name="), ("smlie", "'smlie' is none of them")):
+        with pytest.raises(EditError, match=rf"all{suffix} holds 3 directions, and {message}.*age, pose, smile"):
+            load_edit(path, name=name, width=8)
+    with pytest.raises(EditError, match="component does not go with"):
+        load_edit(path, name="smile", component=1, width=8)
+
+
+def test_a_direction_in_a_dictionary_is_checked_as_any_other(tmp_path: Path) -> None:
+    for content, message in (
+        ({"age": torch.ones(12)}, r"d\.pt: 'age' holds numbers of shape \(12,\): expected a direction"),
+        ({"age": torch.zeros(8)}, r"d\.pt: 'age' holds no direction"),
+        ({"age": torch.full((8,), math.nan)}, r"d\.pt: 'age' holds no direction"),
+    ):
+        with pytest.raises(EditError, match=message):
+            load_edit(save(tmp_path / "d.pt", content), width=8)
+
+
 # ---- GANSpace ----
 
 

@@ -227,6 +227,14 @@ def test_what_it_lacks_or_cannot_refine_is_said(inverter: HyperStyleInverter, cr
         QUICK(crops.where(crops < 0.9, torch.nan), inversion)
 
 
+def test_methods_for_a_stylegan2_are_refused_with_the_reason(inverter: HyperStyleInverter, crops: Tensor) -> None:
+    lost = inverter.describe()["missing_methods"]
+    for name in ("optimize-w", "optimize-w+", "pti", "offsets"):
+        assert "StyleGAN of the first version" in lost[name]
+        with pytest.raises(MethodError, match=f"method '{name.replace('+', '.')}' cannot be used: {lost[name]}"):
+            inverter.invert(list(crops), method=name, align=False)
+
+
 def test_a_stylegan_is_not_written_as_a_stylegan2(inverter: HyperStyleInverter, crops: Tensor, tmp_path: Path) -> None:
     inversion = inverted(inverter, crops[:1])
     with pytest.raises(ConfigError, match="cannot be written as a StyleGAN2"):

@@ -1,0 +1,49 @@
+"""What a model cannot do has one reason, wherever it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hyperstyle.errors import MethodError
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods import named
+from hyperstyle.methods.missing import missing, why_missing
+
+NETWORKS = ("encoder", "hypernetwork", "psp", "e4e", "restyle", "hyperinverter", "idinvert", "vgg16")
+
+
+def without(inverter: HyperStyleInverter, *parts: str) -> HyperStyleInverter:
+    made = HyperStyleInverter.__new__(HyperStyleInverter)
+    made._model = replace(inverter.model, **dict.fromkeys(parts))
+    made.aligner = None
+    return made
+
+
+@pytest.mark.parametrize("kept", [(), *((name,) for name in NETWORKS[:-2]), ("encoder", "hypernetwork")])
+def test_what_is_missing_and_what_is_listed_are_all_methods_and_inverting_names_the_same_reason(
+    able: HyperStyleInverter, kept: tuple[str, ...]
+) -> None:
+    inverter = without(able, *(name for name in NETWORKS if name not in kept))
+    lost = missing(inverter.model)
+    assert lost.keys().isdisjoint(inverter.methods)
+    assert {*lost, *inverter.methods} >= set(named.NAMES)
+    assert inverter.describe()["missing_methods"] == lost
+    crop = torch.zeros(3, *inverter.model.domain.input_size)
+    for name, reason in lost.items():
+        reason = why_missing(inverter.model, "hyperstyle") if name == "offset-codes" else reason
+        with pytest.raises(MethodError) as caught:
+            inverter.invert(crop, method=name, align=False)
+        assert str(reason).partition("; use ")[0] in str(caught.value)
+
+
+def test_reasons_say_which_network_is_not_there(able: HyperStyleInverter) -> None:
+    bare = missing(without(able, *NETWORKS).model)
+    assert bare["hyperinverter"] == "the model has no HyperInverter network"
+    assert bare["psp"] == "the model has no pSp encoder"
+    assert bare["idinvert"] == "the model has no encoder of IDInvert"
+    assert bare["offsets"] == "the model has no W encoder to start from"
+    assert set(named.NAMES) - set(bare) == {"optimize-w", "optimize-w+", "pti"}
+    assert why_missing(able.model, "hyperstyle") is None
