@@ -88,7 +88,8 @@ def generator_from_state(
 
     Args:
         state: `style.*`, `input.*`, `convs.*`, ... by name; float32 tensors are not copied. Without any `noises.*`
-            (files from before they were saved), the maps are sampled, see `noise_maps`.
+            (files from before they were saved), the maps are sampled, see `noise_maps`; without any filter, the
+            published one is taken.
         latent_avg: mean code, [D], [1,D] or [L,D]; None computes it.
         where: what error messages call the source.
         prefix: what stands before the names in the source, for messages.
@@ -116,13 +117,18 @@ def generator_from_state(
     with torch.device("meta"):
         generator = Generator(config)
     maps = {} if any(name.startswith("noises.") for name in state) else noise_maps(config)
-    fill(generator, {**state, **maps, "latent_avg": mean}, where=where, prefix=prefix)
+    filters: dict[str, Tensor] = {}
+    if not any(name.endswith(".kernel") for name in state):
+        filters = {name: fir_kernel() for name in generator.state_dict() if name.endswith(".kernel")}
+    fill(generator, {**state, **maps, **filters, "latent_avg": mean}, where=where, prefix=prefix)
     if latent_avg is None:
         generator.latent_avg = generator.mean_w(_SAMPLES)
         computed = (f"the mean code, from {_SAMPLES:,} samples: {Path(where).name} has none",)
     if maps:
         sampled = f"the noise maps, {len(maps)} of standard normal noise with seed {_NOISE_SEED}"
         computed += (f"{sampled}: {Path(where).name} has none",)
+    if filters:
+        computed += (f"the low-pass filters, [1, 3, 3, 1] as published: {Path(where).name} has none",)
     return FoundGenerator(generator, len(state) + (latent_avg is not None), computed)
 
 

@@ -110,6 +110,19 @@ def test_noise_maps_that_are_missing_are_sampled_and_that_is_said(
         assert torch.equal(found.generator.state_dict()[name], tensor)
 
 
+def test_low_pass_filters_that_are_missing_are_the_published_one_and_that_is_said(
+    official: OfficialFiles, assert_same: Callable[..., None]
+) -> None:
+    state, mean = official.decoder()
+    bare = {name: tensor for name, tensor in state.items() if not name.endswith(".kernel")}
+    found = find_generator(sniff(official.save("g.pt", {"g_ema": bare, "latent_avg": mean})))
+    assert_same(found.generator, official.generator)
+    assert found.computed == ("the low-pass filters, [1, 3, 3, 1] as published: g.pt has none",)
+    del state["convs.0.conv.blur.kernel"]
+    with pytest.raises(WeightsError, match=r"1 missing \('convs.0.conv.blur.kernel'\)"):
+        generator_from_state(state, mean)
+
+
 def test_a_decoder_without_noise_maps_is_read_too(official: OfficialFiles, tmp_path: Path) -> None:
     content = official.hyperstyle_content(official.hypernetwork())
     state = {name: t for name, t in content["state_dict"].items() if not name.startswith("decoder.noises.")}
