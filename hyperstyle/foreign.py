@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hyperstyle.errors import CheckpointError, LandmarkError, WeightsError
 from hyperstyle.file_kind import file_kind, reading, refusal
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-__all__ = ["as_tensor", "load_content", "load_npz", "load_numbers", "load_points", "load_state"]
+__all__ = ["as_tensor", "load_content", "load_npz", "load_numbers", "load_points", "load_state", "plain_names"]
+
+V = TypeVar("V")
+
+_LEFT_BY_TRAINING = ("_orig_mod", "module")  # torch.compile; DataParallel, DistributedDataParallel, AveragedModel
 
 
 def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
@@ -105,6 +109,29 @@ def as_tensor(value: object) -> Tensor | None:
         return torch.from_numpy(array)
     except TypeError:  # a type of numbers that PyTorch does not have
         return torch.from_numpy(array.astype(np.float64))
+
+
+def plain_names(tensors: Mapping[Any, V], path: str | Path) -> dict[Any, V]:
+    """Weights by their names without `_orig_mod.` and `module.`, which `torch.compile` and training on several GPUs
+    leave at any depth.
+
+    Args:
+        tensors: by name; keys that are no names stay as they are.
+        path: names the file in the error.
+
+    Raises:
+        WeightsError: two of them would have one name.
+    """
+    found: dict[Any, V] = {}
+    origin: dict[Any, Any] = {}
+    for key, value in tensors.items():
+        name = key
+        if isinstance(key, str):
+            name = ".".join(part for part in key.split(".") if part not in _LEFT_BY_TRAINING)
+        if name in found:
+            raise WeightsError(f"{path}: {origin[name]!r} and {key!r} are one name. Write the weights once.")
+        found[name], origin[name] = value, key
+    return found
 
 
 def load_numbers(path: str | Path) -> npt.NDArray[Any]:

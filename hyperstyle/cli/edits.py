@@ -37,9 +37,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="put an edit into a model folder",
         description=(
             "Puts an edit into a model folder: a folder that `hyperstyle fit` wrote, or a published file of "
-            "InterFaceGAN (.pt, .npy; of several directions in one file the one called NAME), GANSpace (.pt, .npz, .pkl) "
-            "or a StyleCLIP mapper (.pt). Nothing of the file is executed. Published files do not tell which generator they are for: that it is this one, you must know, "
-            "and it is noted so."
+            "InterFaceGAN (.pt, .npy; of several directions in one file the one called NAME), GANSpace (.pt, .npz, "
+            ".pkl) or a StyleCLIP mapper (.pt). Nothing of the file is executed. Published files do not tell which "
+            "generator they are for: that it is this one, you must know, and it is noted so."
         ),
     )
     add.add_argument("file", type=Path, metavar="FILE", help="the file, or the folder of a saved edit")

@@ -11,18 +11,17 @@ from typing import Any, Literal
 from torch import Tensor
 
 from hyperstyle.checkpoint import check_dense, load_tensors
-from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
+from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.file_kind import file_kind
-from hyperstyle.foreign import as_tensor, load_state
+from hyperstyle.foreign import as_tensor, load_state, plain_names
 
-__all__ = ["Contents", "Use", "check_use", "plain_name", "read_contents"]
+__all__ = ["Contents", "Use", "check_use", "read_contents"]
 
 Use = Literal["g_ema", "g"]
 """Which generator of a training checkpoint: the running average, or the one in training."""
 
 _PLACES = ("g_ema", "G_ema", "state_dict")
 _WRAPPERS = ("model.", "net.", "network.")  # attributes in which training frameworks keep the whole network
-_LEFT_BY_TRAINING = ("_orig_mod", "module")  # torch.compile; DataParallel, DistributedDataParallel and AveragedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +41,6 @@ class Contents:
     opts: Mapping[str, Any]
     unread: tuple[str, ...]
     notes: tuple[str, ...] = ()
-
-
-def plain_name(name: str) -> str:
-    """The name of a tensor without what `torch.compile` and training on several GPUs put into it, at any depth."""
-    return ".".join(part for part in name.split(".") if part not in _LEFT_BY_TRAINING)
 
 
 def check_use(use: object) -> None:
@@ -137,18 +131,14 @@ def _first(content: Mapping[str, Any]) -> str | None:
 def _tensors(weights: object, content: Mapping[str, Any], place: str | None, path: Path) -> dict[str, Tensor]:
     """The weights by their plain names."""
     found: dict[str, Tensor] = {}
-    origin: dict[str, str] = {}
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(f"{path} {_strange(content, place)}")
     for key, value in weights.items():
         tensor = None if isinstance(value, list | tuple) else as_tensor(value)
         if not isinstance(key, str) or tensor is None:
             raise CheckpointError(f"{path} {_strange(content, place)}")
-        name = plain_name(key)
-        if name in found:
-            raise WeightsError(f"{path}: {origin[name]!r} and {key!r} are one name. Write the weights once.")
-        found[name], origin[name] = tensor, key
-    return found
+        found[key] = tensor
+    return plain_names(found, path)
 
 
 def _mean(value: object, path: Path) -> Tensor | None:

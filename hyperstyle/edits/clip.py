@@ -26,7 +26,7 @@ from hyperstyle.errors import (
 )
 from hyperstyle.file_kind import file_kind
 from hyperstyle.files import sha256
-from hyperstyle.foreign import load_state
+from hyperstyle.foreign import load_state, plain_names
 from hyperstyle.hub import explain
 
 __all__ = ["VARIABLE", "OpenClip", "Preparation", "clip_loss", "prepare_averaged", "prepare_bicubic"]
@@ -217,8 +217,7 @@ def _read(open_clip: Any, path: Path, model: str) -> dict[str, Tensor]:
         state = state.get("state_dict", state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds no plain tensors by name. Expected {_wanted(open_clip, model)}")
-    named = {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
-    return {name: tensor for name, tensor in named.items() if name not in _NOT_WEIGHTS}
+    return {str(name): tensor for name, tensor in plain_names(state, path).items() if name not in _NOT_WEIGHTS}
 
 
 def _is_program(path: Path) -> bool:

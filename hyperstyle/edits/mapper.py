@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hyperstyle.checkpoint import check_tensors
 from hyperstyle.edits.protocol import EditInfo, amounts
 from hyperstyle.errors import EditError, WeightsError
-from hyperstyle.foreign import load_state
+from hyperstyle.foreign import load_state, plain_names
 from hyperstyle.networks.ops import EqualLinear
 
 __all__ = ["LatentMapper", "MapperEdit", "StyleMapper", "load_mapper"]
@@ -197,7 +197,7 @@ def load_mapper(
     # Copies: the file may go, and the generator in it need not stay mapped.
     tensors = {
         key.removeprefix("mapper."): value.float().clone() if isinstance(value, Tensor) else value
-        for key, value in state.items()
+        for key, value in plain_names(state, path).items()
         if isinstance(key, str) and key.startswith("mapper.")
     }
     network = _network(tensors, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from hyperstyle.foreign_pickle import load_pickle
 __all__ = ["load_edit"]
 
 _ARRAYS = ("mean", "comp", "std", "lat_mean", "lat_comp", "lat_stdev")  # what is read of a .npz
+_MAPPER = re.compile(r"(_orig_mod\.|module\.)*mapper\.")
 _UNNAMED = ("direction", "boundary", "edit_direction", "latent_direction", "w")  # keys that say nothing of the edit
 
 
@@ -156,7 +158,7 @@ def _direction(content: Any, name: str | None, width: int, path: Path) -> tuple[
 
 def _is_mapper(content: object) -> bool:
     state = content.get("state_dict") if isinstance(content, dict) else None
-    return isinstance(state, dict) and any(str(key).startswith("mapper.") for key in state)
+    return isinstance(state, dict) and any(_MAPPER.match(str(key)) for key in state)
 
 
 def _component_edit(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hyperstyle.checkpoint import check_tensors
 from hyperstyle.errors import ImageError, WeightsError
-from hyperstyle.foreign import load_state
+from hyperstyle.foreign import load_state, plain_names
 from hyperstyle.networks.identity import FaceNetwork, FaceNetworkConfig
 
 __all__ = ["MocoNetwork", "Similarity", "load_arcface", "load_curricular", "load_moco"]
@@ -94,7 +94,7 @@ def load_arcface(path: str | Path) -> FaceNetwork:
     """
     with torch.device("meta"):
         network = FaceNetwork(FaceNetworkConfig.arcface())
-    return _filled(network, load_state(path), Path(path))
+    return _filled(network, plain_names(load_state(path), path), Path(path))
 
 
 def load_curricular(path: str | Path) -> FaceNetwork:
@@ -105,7 +105,7 @@ def load_curricular(path: str | Path) -> FaceNetwork:
     """
     with torch.device("meta"):
         network = FaceNetwork(FaceNetworkConfig.curricular())
-    return _filled(network, load_state(path), Path(path))
+    return _filled(network, plain_names(load_state(path), path), Path(path))
 
 
 def load_moco(path: str | Path) -> MocoNetwork:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hyperstyle.checkpoint import check_tensors, load_tensors
 from hyperstyle.errors import ConfigError, HubError, WeightsError
 from hyperstyle.file_kind import file_kind
-from hyperstyle.foreign import load_state
+from hyperstyle.foreign import load_state, plain_names
 from hyperstyle.hub import explain
 
 __all__ = ["LoadedTrunk", "load_trunk", "trunk_file"]
@@ -109,6 +109,7 @@ def load_trunk(network: nn.Module, path: str | Path) -> LoadedTrunk:
 
 def _read(path: Path) -> dict[str, Tensor]:
     found: Mapping[str, object] = load_tensors(path)[0] if file_kind(path) == "safetensors" else load_state(path)
+    found = plain_names(found, path)
     tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
     if len(tensors) < len(found):
         odd = next(name for name in found if name not in tensors)

@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from hyperstyle.convert import convert, read_generator
-from hyperstyle.convert.contents import plain_name, read_contents
+from hyperstyle.convert.contents import read_contents
 from hyperstyle.convert.sniff import sniff
 from hyperstyle.errors import CheckpointError, ConfigError, ConversionWarning, WeightsError
+from hyperstyle.foreign import plain_names
 from hyperstyle.inverter import HyperStyleInverter
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ PREFIXES = ("module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.")
 
 def test_marks_of_compiling_and_parallel_training_are_taken_off_at_any_depth() -> None:
     for name in ("_orig_mod.a.b", "module._orig_mod.a.b", "a._orig_mod.b", "_orig_mod.module.a.module.b", "a.b"):
-        assert plain_name(name) == "a.b"
-    assert plain_name("modules.0.submodule.weight") == "modules.0.submodule.weight"
+        assert plain_names({name: 1}, "f.pt") == {"a.b": 1}
+    assert plain_names({"modules.0.submodule.weight": 1, 3: 2}, "f.pt") == {"modules.0.submodule.weight": 1, 3: 2}
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

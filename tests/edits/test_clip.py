@@ -142,7 +142,8 @@ def test_weights_are_read_from_the_files_of_open_clip(
     expected = OpenClip(tiny_file, model="tiny-for-tests").encode_text(["a face"])
     torch.save(tiny, tmp_path / "plain.pt")
     torch.save({"state_dict": {f"module.{k}": v for k, v in tiny.items()}, "epoch": 3}, tmp_path / "trained.pt")
-    for name in ("plain.pt", "trained.pt"):
+    torch.save({f"_orig_mod.{k}": v for k, v in tiny.items()}, tmp_path / "compiled.pt")
+    for name in ("plain.pt", "trained.pt", "compiled.pt"):
         found = OpenClip(tmp_path / name, model="tiny-for-tests").encode_text(["a face"])
         assert torch.equal(found, expected)
     monkeypatch.setenv(clip.VARIABLE, str(tiny_file))

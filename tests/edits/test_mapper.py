@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.edits import Edit, EditInfo, StoredEdit, mapper
+from hyperstyle.edits import Edit, EditInfo, StoredEdit, load_edit, mapper
 from hyperstyle.edits.mapper import LatentMapper, MapperEdit, StyleMapper, load_mapper
 from hyperstyle.errors import CheckpointError, EditError, WeightsError
 from hyperstyle.networks.generator import Generator, GeneratorConfig, layer_table
@@ -53,6 +53,17 @@ def test_a_mapper_adds_its_output_times_the_strength_of_each_picture(tmp_path: P
     assert torch.equal(edit(w, 0), w)
     assert (edit.info.name, edit.info.space, edit.info.relative) == ("afro", "w", True)
     assert edit.info.low <= 0.1 <= edit.info.high
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_a_mapper_is_read_with_the_prefixes_of_training(tmp_path: Path, prefix: str) -> None:
+    path = checkpoint(tmp_path / "afro.pt", tensors_of("mapping", 6))
+    plain = load_mapper(path)
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "state_dict": {prefix + k: v for k, v in content["state_dict"].items()}}, path)
+    w = torch.randn(1, 18, 6)
+    for found in (load_mapper(path), load_edit(path, width=6)):
+        assert torch.equal(found(w, 0.1), plain(w, 0.1))
 
 
 def test_levels_that_are_absent_leave_their_rows_as_they_are(tmp_path: Path) -> None:

@@ -171,6 +171,13 @@ def test_a_file_that_was_read_by_the_caller_too_keeps_its_tensors(
 
 
 @pytest.mark.usefixtures("small")
+def test_prefixes_of_training_are_taken_off(pictures: Tensor, tmp_path: Path) -> None:
+    network = settled(FaceNetwork(CROP))
+    state = {f"module._orig_mod.{name}": tensor for name, tensor in network.state_dict().items()}
+    assert torch.equal(load_arcface(written(state, tmp_path))(pictures), network(pictures))
+
+
+@pytest.mark.usefixtures("small")
 def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
     state = FaceNetwork(CROP).state_dict()
     with pytest.raises(WeightsError, match=r"file\.pt.* unexpected \(first 'body\.0\.res_layer\.5"):

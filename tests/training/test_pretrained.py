@@ -121,6 +121,10 @@ def test_files_without_counters_and_safetensors_are_read_too(tmp_path: Path) -> 
     save_file(tensors, path)
     assert set(load_trunk(one, path).filled) == set(load_trunk(other, written(tmp_path, tensors)).filled)
     assert torch.equal(one.get_submodule("body.5.conv2").weight, tensors["layer3.2.conv2.weight"])
+    named = {f"module._orig_mod.{name}": tensor for name, tensor in tensors.items()}  # of training on several GPUs
+    (_, third) = networks()["hypernetwork"]
+    load_trunk(third, written(tmp_path, named))
+    assert torch.equal(third.get_submodule("body.5.conv2").weight, tensors["layer3.2.conv2.weight"])
 
 
 @pytest.mark.parametrize("backbone", ["resnet", "irse"])
