@@ -120,7 +120,7 @@ def _place(content: Mapping[str, Any], use: Use | None, path: Path) -> tuple[str
 def _only_g(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} has only 'g', the generator in training, and no 'g_ema', the averaged one, whose images are better: "
-        "give a file with 'g_ema', or read this one with --use g (in Python use='g')."
+        "give a file with 'g_ema', or take this one by hyperstyle convert --use g (in Python use='g')."
     )
 
 
