@@ -137,12 +137,13 @@ def _direction(content: Any, name: str | None, width: int, path: Path) -> tuple[
         EditError: there are several, and `name` is none of them.
     """
     if isinstance(content, Mapping):
-        if _is_mapper(content) or {"edit_start", "comp", "lat_comp"} & content.keys():
+        if _is_mapper(content) or {"edit_start", *_ARRAYS} & content.keys():
             return content, None
         tensors = {str(key): tensor for key, value in content.items() if (tensor := as_tensor(value)) is not None}
         fit = {k: t for k, t in tensors.items() if t.ndim and t.shape[-1] % width == 0 and t.is_floating_point()}
         found = fit or {key: tensor for key, tensor in tensors.items() if tensor.ndim}
-        if not found:
+        others = [k for k in tensors if k not in fit and not isinstance(content.get(k), list | tuple)]
+        if not found or (others and len(tensors) > 1):  # the weights of a network, say
             return content, None
         key = name if name in found else next(iter(found)) if len(found) == 1 else None
         if key is None:

@@ -249,6 +249,8 @@ def _pytorch_file(values: Any) -> bytes:
         ("cut.npy", _numpy_file(np.ones((1, 8)))[:-9], "damaged"),
         ("text.npy", b"0.1 0.2", "begins with"),
         ("stats", pickle.dumps([[np.ones(3)], [np.ones(3)]]), "S_mean_std"),
+        ("stats.pt", _pytorch_file({"mean": torch.ones(1, 8), "std": torch.ones(3)}), "found mean, std; expected mean"),
+        ("net.pt", _pytorch_file({"b": torch.ones(8), "w": torch.ones(8, 8, 3, 3)}), "found b, w; expected mean"),
         ("other.pkl", pickle.dumps({"a": 1, "b": 2}), "found a, b; expected mean"),
         ("number.pkl", pickle.dumps(3), "found a int"),
         ("cut.pkl", pickle.dumps({"a": np.ones(9)})[:-9], "damaged"),
