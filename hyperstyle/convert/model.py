@@ -19,7 +19,7 @@ from hyperstyle.checkpoint import read_json
 from hyperstyle.convert import encoders as encoder_files
 from hyperstyle.convert import official
 from hyperstyle.convert.filling import length
-from hyperstyle.convert.folder import check_free, whole_folder
+from hyperstyle.convert.folder import check_free
 from hyperstyle.convert.generators import FoundGenerator, find_generator
 from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
@@ -175,9 +175,8 @@ def convert(
         "computed": list(computed),
     }
     say(f"writing {', '.join(parts)} into {folder}")
-    with whole_folder(folder, overwrite=overwrite) as temporary:
-        write_model(Model(domain=area, steps=model.steps, info=info, **parts), temporary)
-        written = read_json(temporary / "hyperstyle.json")["sha256"]
+    check_free(Path(os.path.realpath(folder)), overwrite=overwrite)  # still
+    write_model(replace(model, info=info), folder, keep_others=False)
     return Conversion(
         folder=folder,
         kind=first.kind,
@@ -187,7 +186,7 @@ def convert(
         unread={names[file]: tuple(entries) for file, entries in unread.items() if entries},
         computed=computed,
         source_sha256=hashes,
-        sha256=written,
+        sha256=read_json(folder / "hyperstyle.json")["sha256"],
         seconds=time.perf_counter() - began,
         peak_bytes=peak_memory(),
     )
