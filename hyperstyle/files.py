@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from hyperstyle.errors import CheckpointError, HyperStyleError
@@ -53,8 +54,9 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] =
     in the folder of `path` (a rename is atomic only within one file system) and has its suffix, so writers that choose
     a format by the suffix work on it. It is on the disk before it gets its name (fsync), so that a power cut leaves
     the old file or the new one too. Whatever ends the body early, Ctrl-C included, the temporary file is removed and an
-    existing file at `path` stays as it was; `sweep` removes what a killed process leaves. A symbolic link is followed:
-    the file it points at is replaced. The body should do nothing but write.
+    existing file at `path` stays as it was. What a killed process left in the folder is removed by the first of these
+    writes (`sweep`). A symbolic link is followed: the file it points at is replaced. The body should do nothing but
+    write.
 
     Args:
         path: the file to write; its folder must exist.
@@ -67,6 +69,8 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] =
     try:
         if target.exists() and not target.is_file():  # a rename would put a file in the place of /dev/null
             raise OSError(f"it is a {'folder' if target.is_dir() else 'device'}, and a file name was expected")
+        if not _is_flushed_later(target):
+            _sweep_once(target.parent)
         temporary, descriptor = new_temporary(target.parent, target.suffix)
         try:
             yield temporary
@@ -121,12 +125,13 @@ def append_line(path: str | os.PathLike[str], line: str, *, error: type[HyperSty
                 if file.write(content) != len(content):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except BaseException:
-                file.truncate(before)
+                with suppress(OSError):  # a device has no length
+                    file.truncate(before)
                 raise
     except OSError as failure:
         raise error(
             f"Cannot write to {os.fspath(path)!r}: {failure.strerror or failure}. What it holds stays: make room on "
-            "its disk and run the same again."
+            "its disk and run the same command again."
         ) from failure
 
 
@@ -225,6 +230,12 @@ def make_folder(path: str | Path) -> Path:
         ) from error
     sweep(folder)
     return folder
+
+
+@lru_cache(maxsize=256)
+def _sweep_once(folder: Path) -> None:
+    """Once in a process: to look through a folder before each of its thousand files would take long."""
+    sweep(folder)
 
 
 def _is_flushed_later(path: Path) -> bool:

@@ -203,10 +203,7 @@ class HyperStyleInverter:
         return made
 
     def save_pretrained(self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
-        """Writes the model as a folder that `from_pretrained` reads: all of it, or what was there stays; see docs/hub.md.
-
-        Raises HyperStyleError. Files in the folder that are no part of the model stay.
-        """
+        """Writes the model as a folder for `from_pretrained`, all of it or nothing. Raises HyperStyleError."""
         write_model(self.model, Path(path), dtype=dtype)
 
     def push_to_hub(

@@ -186,9 +186,8 @@ def signal_handlers(module: str, tree: ast.Module) -> Iterator[int]:
     if room(module) == "cli":
         return
     for node in ast.walk(tree):
-        if (isinstance(node, ast.Import) and any(alias.name == "signal" for alias in node.names)) or (
-            isinstance(node, ast.ImportFrom) and node.module == "signal"
-        ):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if "signal" in names or (isinstance(node, ast.ImportFrom) and node.module == "signal"):
             yield node.lineno
 
 

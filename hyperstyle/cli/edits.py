@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,9 @@ def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
     from hyperstyle.files import replace_folder
 
     top = read_json(folder / _FILE)
+    leftover = folder / "edits" / name  # of an older model of this folder: no name leads to it
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
     with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:
         save_edit(edit, temporary / "edits" / name)
         write_json(temporary / _FILE, {**top, "edits": sorted(names)})
