@@ -36,7 +36,7 @@ _SUFFIXES = {  # of files that the library or its users have, by what they promi
     "NumPy": ".npy .npz",
     "pickle": ".pkl .pickle",
     "JSON": ".json .jsonl",
-    "table or text": ".csv .tsv .txt .md .html .yaml .yml .toml .py",
+    "text": ".csv .tsv .txt .md .html .yaml .yml .toml .py",
     "archive": ".zip .tar .gz .tgz",
 }
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
@@ -61,9 +61,12 @@ def check_suffix(
     kind = _KINDS.get(suffix)
     if kind is None or kind in own or not (own or kind in ("image", "video")):
         return
-    what = f"a {own[0]} file" if own else "a folder"
-    article = "an" if kind[0] in "aeio" else "a"
-    raise error(f"Cannot write {what} to {os.fspath(path)!r}, the name of {article} {kind} file. {advice}")
+    what = _a_file(own[0]) if own else "a folder"
+    raise error(f"Cannot write {what} to {os.fspath(path)!r}, the name of {_a_file(kind)}. {advice}")
+
+
+def _a_file(kind: str) -> str:
+    return f"{'an' if kind[0] in 'ai' else 'a'} {kind} file"
 
 
 def file_kind(path: str | Path) -> FileKind:

@@ -86,7 +86,7 @@ def main(source: Path, root: Path) -> dict[str, Any]:
     cpu = torch.device("cpu")
     target = root / "m"
     inverter = HyperStyleInverter.from_pretrained(source, device="cpu")
-    small = replace(inverter.model, encoder=None, hypernetwork=None, edits=dict(list(inverter.model.edits.items())[:1]))
+    small = replace(inverter.model, encoder=None, hypernetwork=None, edits={})
     write_model(small, root.with_name("old"))
 
     def model_before() -> None:

@@ -198,13 +198,17 @@ def check_output_files(args: argparse.Namespace, **kinds: str) -> None:
         kinds: option -> what is written, "PNG" or a kind of `check_suffix`; a plot's name must end in .png.
 
     Raises:
-        ConfigError: a folder that is not there or cannot be written to, a folder in the place of the file, or a name
-            that promises another kind of file.
+        ConfigError: a folder that is not there or cannot be written to, a folder in the place of the file, a name that
+            promises another kind of file, or one that is given twice.
     """
-    for option, kind in kinds.items():
-        path: Path | None = vars(args).get(option)
-        if path is None:
-            continue
+    asked: dict[str, Path] = {name: path for name in kinds if (path := vars(args).get(name)) is not None}
+    flags: dict[Path, str] = {}
+    for name, path in asked.items():
+        flag = f"--{name.replace('_', '-')}"
+        if (other := flags.setdefault(path.resolve(), flag)) != flag:
+            raise ConfigError(f"{other} and {flag} both name {str(path)!r}: expected two files.")
+    for name, path in asked.items():
+        kind = kinds[name]
         folder = path.resolve().parent
         if not folder.is_dir():
             raise ConfigError(f"the folder of {str(path)!r} does not exist. Make it, or choose another file.")

@@ -153,8 +153,6 @@ def run_scaling(args: argparse.Namespace) -> int:
     case = _case(args, "")
     check_output_files(args, json="JSON", plot="PNG")
     if args.plot is not None:
-        if args.json is not None and args.json.resolve() == args.plot.resolve():
-            raise ConfigError(f"--json and --plot both name {str(args.plot)!r}: expected two files.")
         check_matplotlib()
     with progress_bar(args.quiet) as show:
         found = measure_scaling(
