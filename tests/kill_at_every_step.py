@@ -22,6 +22,7 @@ import torch
 
 from hyperstyle.checkpoint import load_tensors
 from hyperstyle.edits import DirectionEdit, EditInfo, load_folder, save_edit
+from hyperstyle.errors import HyperStyleError
 from hyperstyle.files import _sweep_once
 from hyperstyle.foreign import load_state
 from hyperstyle.inversion import Inversion
@@ -71,7 +72,10 @@ def run(
         folder.mkdir()
         before()
         killed = killed_at(step, write)
-        found[read()] += 1
+        try:
+            found[read()] += 1
+        except HyperStyleError as error:
+            found[f"neither: {error}"] += 1
         if step % (5 * every) == 0:
             killed_at(NEVER, write)
             found["new at last"] += read() == "new"
@@ -97,6 +101,7 @@ def main(source: Path, root: Path) -> dict[str, Any]:
     def write(keep: bool) -> Callable[[], None]:
         def over_its_own_files() -> None:
             model = read_model(target, device=cpu, dtype=torch.float32)  # mapped, from what is replaced
+            model.generator.latent_avg += 1  # so that old and new weights differ
             write_model(replace(model, steps=9), target, keep_others=keep)
 
         return over_its_own_files
