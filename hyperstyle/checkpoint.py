@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError, MissingFileError, WeightsError
+from hyperstyle.errors import ConfigError, HyperStyleError, MissingFileError, WeightsError
 from hyperstyle.file_kind import file_kind, refusal
-from hyperstyle.files import atomic_write, make_folder
+from hyperstyle.files import atomic_write, replace_folder, restore_folder, write_text
 
 __all__ = [
     "check_dense",
@@ -29,6 +30,7 @@ __all__ = [
     "read_json",
     "save_component",
     "save_tensors",
+    "save_torch",
     "write_json",
 ]
 
@@ -138,8 +140,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes readable JSON atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -217,11 +218,28 @@ def _little_endian(tensor: Tensor) -> memoryview:
     return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).data.cast("B")
 
 
+def save_torch(
+    path: str | os.PathLike[str], content: object, *, error: type[HyperStyleError] = HyperStyleError
+) -> None:
+    """Writes a PyTorch file (`torch.save`) atomically.
+
+    Raises:
+        HyperStyleError: (or the class given) the file cannot be written, as where the disk is full.
+    """
+    with atomic_write(path, error=error) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as failure:  # PyTorch's writer fails once more while it gives up a file that cannot grow
+            if isinstance(cause := failure.__context__, OSError):
+                raise OSError(cause.errno, cause.strerror) from failure
+            raise OSError(str(failure).split("\n")[0]) from failure
+
+
 def save_component(module: nn.Module, config: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Writes `config.json` and `model.safetensors` (floating-point tensors as `dtype`) into `folder`."""
-    make_folder(folder)
-    save_tensors(folder / WEIGHTS, module.state_dict(), dtype=dtype)
-    write_json(folder / CONFIG, {"type": type(module).__name__, **config_to_dict(config)})
+    """Puts `config.json` and `model.safetensors` (floating-point tensors as `dtype`) into `folder`, both or neither."""
+    with replace_folder(folder, keep_others=True) as temporary:
+        save_tensors(temporary / WEIGHTS, module.state_dict(), dtype=dtype)
+        write_json(temporary / CONFIG, {"type": type(module).__name__, **config_to_dict(config)})
 
 
 def load_component(
@@ -236,6 +254,7 @@ def load_component(
         ConfigError: the config is for another type, or cannot be used.
         WeightsError: tensors are missing, unexpected, of another shape, or not finite.
     """
+    restore_folder(folder)
     path = folder / CONFIG
     values = read_json(path)
     written = values.pop("type", None)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.align.source import Source
-from hyperstyle.checkpoint import save_tensors
+from hyperstyle.checkpoint import save_tensors, save_torch
 from hyperstyle.errors import ConfigError, InversionError
-from hyperstyle.files import atomic_write, make_folder
+from hyperstyle.file_kind import check_suffix
+from hyperstyle.files import make_folder
 from hyperstyle.foreign_npy import load_named_arrays, save_arrays, save_named_arrays
 from hyperstyle.model import Model
 from hyperstyle.networks.changes import Changes
@@ -23,7 +24,16 @@ from hyperstyle.networks.generator import Generator, LayerSpec
 from hyperstyle.networks.stylegan1 import StyleGan1
 from hyperstyle.synthesis import lazy_offsets
 
-__all__ = ["DELTAS", "LATENTS", "Exportable", "baked_generator", "export", "official_stem", "save_generator"]
+__all__ = [
+    "DELTAS",
+    "LATENTS",
+    "Exportable",
+    "baked_generator",
+    "check_export",
+    "export",
+    "official_stem",
+    "save_generator",
+]
 
 LATENTS = "latents.npy"
 DELTAS = "weight_deltas"
@@ -70,8 +80,9 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
         InversionError: a batch as a generator; StyleSpace edits, which no form can hold; other changes than relative
             offsets, which a generator alone can hold; pictures of the same NAME; a folder of another generator.
         CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
-        HyperStyleError: a file cannot be written.
+        HyperStyleError: a file cannot be written, or its name is that of an image or another kind of file.
     """
+    check_export(path, form)
     _check_styles(inversion)
     if form != "generator" and inversion.changes:
         raise InversionError(
@@ -89,6 +100,16 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
         raise ConfigError(f"form={form!r}: expected 'generator', 'official' or 'offsets'.")
 
 
+def check_export(path: str | Path, form: str) -> None:
+    """Raises HyperStyleError where `export` would refuse the name: better before the work than after."""
+    if form == "official":
+        check_suffix(path, advice="This form is a folder: give it another name.")
+    elif form == "generator":
+        check_suffix(path, "PyTorch", advice="Give a generator a name that ends in .pt.")
+    elif form == "offsets":
+        check_suffix(path, "safetensors", advice="Give offsets a name that ends in .safetensors.")
+
+
 def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None = None) -> None:
     """Writes a generator as the common PyTorch port does: a `.pt` file {"g_ema": tensors by name, "latent_avg": [D]}.
 
@@ -101,8 +122,9 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
 
     Raises:
         ConfigError: a StyleGAN, which that port has no names for.
-        HyperStyleError: the file cannot be written.
+        HyperStyleError: the file cannot be written, or its name is that of an image or another kind of file.
     """
+    check_export(path, "generator")
     if isinstance(generator, StyleGan1):
         raise ConfigError("a StyleGAN cannot be written as a StyleGAN2. Save the inversion or its model instead.")
     # Copies: saving a part of a larger storage would save all of it.
@@ -113,8 +135,7 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
     content: dict[str, object] = {"latent_avg": state.pop("latent_avg"), "g_ema": state}
     if w is not None:
         content["w"] = w.detach().to("cpu", torch.float32, copy=True)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+    save_torch(path, content)
 
 
 def baked_generator(inversion: Exportable) -> Generator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Literal
 
 from hyperstyle.errors import HubError
 from hyperstyle.file_kind import file_kind
-from hyperstyle.files import make_folder, sha256
+from hyperstyle.files import make_folder, move_file, sha256, temporary_folder
 from hyperstyle.hub import explain
 
 __all__ = ["COLLECTIONS", "Collection", "PublishedFile", "fetch"]
@@ -189,10 +188,10 @@ def fetch(
         if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
             return target
         # In the same folder, since a rename does not cross file systems; gone whatever happens.
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
-            place = _download(file, folder=Path(temporary))
+        with temporary_folder(folder) as temporary:
+            place = _download(file, folder=temporary)
             _check(file, place)
-            os.replace(place, target)
+            move_file(place, target)
     except OSError as error:
         raise HubError(
             f"{file.name} cannot be read or written in the folder {folder}: {error.strerror or error}. Choose a folder "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import pickletools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
+from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, WeightsError
 
-__all__ = ["FileKind", "check_numbers", "file_kind", "reading", "refusal"]
+__all__ = ["FileKind", "check_numbers", "check_suffix", "file_kind", "reading", "refusal"]
 
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
@@ -26,6 +27,46 @@ _REFUSALS = {
     "old PyTorch": "is a PyTorch file (.pt) and no {expected}: read it with `foreign.load_state`.",
     "pickle": "was not loaded: it is a plain pickle and no {expected}. Only networks of NVIDIA's are read from those.",
 }
+
+_SUFFIXES = {  # of files that the library or its users have, by what they promise
+    "image": ".png .apng .jpg .jpeg .jpe .jfif .jp2 .webp .gif .bmp .tif .tiff .ppm .pgm .pnm .avif .heic .heif .ico",
+    "video": ".mp4 .m4v .mov .mkv .webm .avi",
+    "safetensors": ".safetensors",
+    "PyTorch": ".pt .pth .ckpt",
+    "NumPy": ".npy .npz",
+    "pickle": ".pkl .pickle",
+    "JSON": ".json .jsonl",
+    "text": ".csv .tsv .txt .md .html .yaml .yml .toml .py",
+    "archive": ".zip .tar .gz .tgz",
+}
+_KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+
+
+def check_suffix(
+    path: str | os.PathLike[str], *own: str, advice: str, error: type[HyperStyleError] = HyperStyleError
+) -> None:
+    """Refuses to write what a program finds under a name that promises another kind of file; unknown suffixes may be.
+
+    Args:
+        path: what is to be written; nothing need be there.
+        own: the kinds, keys of `_SUFFIXES`, that are written; none of them for a folder, for which only names of images
+            and videos are refused.
+        advice: the end of the message: what to do.
+        error: its class.
+
+    Raises:
+        HyperStyleError: (or the class given) the suffix is that of another kind.
+    """
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    kind = _KINDS.get(suffix)
+    if kind is None or kind in own or not (own or kind in ("image", "video")):
+        return
+    what = _a_file(own[0]) if own else "a folder"
+    raise error(f"Cannot write {what} to {os.fspath(path)!r}, the name of {_a_file(kind)}. {advice}")
+
+
+def _a_file(kind: str) -> str:
+    return f"{'an' if kind[0] in 'ai' else 'a'} {kind} file"
 
 
 def file_kind(path: str | Path) -> FileKind:

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from hyperstyle.errors import CheckpointError, HyperStyleError
-
-try:
-    import fcntl
-except ImportError:  # Windows, which does not remove files that are open: there that is protection enough
-    fcntl = None  # type: ignore[assignment]
+from hyperstyle.temporary import (
+    flush_folder_to_disk,
+    flush_to_disk,
+    is_temporary,
+    locked,
+    new_temporary,
+    sweep,
+    temporary_folder,
+)
 
 __all__ = [
+    "append_line",
     "atomic_write",
     "make_folder",
+    "move_file",
     "peak_memory",
     "replace_folder",
     "restore_folder",
     "sha256",
     "sweep",
+    "temporary_folder",
     "write_bytes",
     "write_text",
 ]
 
-_TEMPORARY = ".tmp-"
-_ANY_RIGHTS = 0o666  # what the umask leaves of it
+_COMPLETE = ".replacing"  # a folder with all that is new, in the folder that gets it
+_REMOVED = ".removed.json"  # in there: the names of what is old and goes
+
+
+# ---- files ----
 
 
 @contextmanager
@@ -42,8 +54,9 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] =
     in the folder of `path` (a rename is atomic only within one file system) and has its suffix, so writers that choose
     a format by the suffix work on it. It is on the disk before it gets its name (fsync), so that a power cut leaves
     the old file or the new one too. Whatever ends the body early, Ctrl-C included, the temporary file is removed and an
-    existing file at `path` stays as it was; `sweep` removes what a killed process leaves. A symbolic link is followed:
-    the file it points at is replaced. The body should do nothing but write.
+    existing file at `path` stays as it was. What a killed process left in the folder is removed by the first of these
+    writes (`sweep`). A symbolic link is followed: the file it points at is replaced. The body should do nothing but
+    write.
 
     Args:
         path: the file to write; its folder must exist.
@@ -54,14 +67,14 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] =
     """
     target = Path(os.path.realpath(path))
     try:
-        if target.is_dir():
-            raise IsADirectoryError("it is a folder, and a file name was expected")
-        temporary, descriptor = _new_temporary_file(target)
+        if target.exists() and not target.is_file():  # a rename would put a file in the place of /dev/null
+            raise OSError(f"it is a {'folder' if target.is_dir() else 'device'}, and a file name was expected")
+        if not _is_flushed_later(target):
+            _sweep_once(target.parent)
+        temporary, descriptor = new_temporary(target.parent, target.suffix)
         try:
             yield temporary
-            _flush_to_disk(temporary)
-            os.replace(temporary, target)
-            _flush_to_disk(target.parent)
+            move_file(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -90,35 +103,88 @@ def write_text(path: str | os.PathLike[str], text: str, *, error: type[HyperStyl
     write_bytes(path, text.encode("utf-8"), error=error)
 
 
-@contextmanager
-def replace_folder(path: str | os.PathLike[str], *, error: type[HyperStyleError] = CheckpointError) -> Iterator[Path]:
-    """Give the body an empty temporary folder to fill, and put it in the place of `path` once the body has ended well.
+def append_line(path: str | os.PathLike[str], line: str, *, error: type[HyperStyleError] = HyperStyleError) -> None:
+    """Add a line to a UTF-8 text file that grows, such as a log; the file is made where it is not there.
 
-    An existing folder is moved aside to `.NAME.old`, the new one takes its name, and the old one is removed. A
-    process killed between these two renames leaves the old folder aside; `restore_folder`, which this function and
-    every reader call first, moves it back. Whatever else ends the body early, what was at `path` stays.
+    The line is one write to the system. Where it does not fit on the disk, none of it stays. Only a system that fails
+    meanwhile can leave a part of the line, without an end: readers of such files pass over that.
 
     Args:
-        path: the folder; the folders above it are made where they are missing.
+        path: the file; its folder must exist.
+        line: without its end.
+        error: class of the exception that replaces an `OSError`.
+
+    Raises:
+        HyperStyleError: (or the class given) the line cannot be written; the lines before it stay.
+    """
+    content = line.encode("utf-8") + b"\n"
+    try:
+        with Path(path).open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                if file.write(content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except BaseException:
+                with suppress(OSError):  # a device has no length
+                    file.truncate(before)
+                raise
+    except OSError as failure:
+        raise error(
+            f"Cannot write to {os.fspath(path)!r}: {failure.strerror or failure}. What it holds stays: make room on "
+            "its disk and run the same command again."
+        ) from failure
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Give a file another name on the same file system, in the place of the file that has it, once it is on the disk.
+
+    Raises:
+        OSError: it cannot be moved; what was at `target` stays.
+    """
+    later = _is_flushed_later(target)
+    if not later:
+        flush_to_disk(source)
+    os.replace(source, target)
+    if not later:
+        flush_to_disk(target.parent)
+
+
+# ---- folders ----
+
+
+@contextmanager
+def replace_folder(
+    path: str | os.PathLike[str], *, keep_others: bool = False, error: type[HyperStyleError] = CheckpointError
+) -> Iterator[Path]:
+    """Give the body an empty temporary folder to fill, whose files appear at `path` once the body has ended well.
+
+    A new folder gets its name by one rename. Into a folder that is there the files are moved, so that it stays the
+    same folder: it may be the current one, a mount point or a symbolic link, and lie where nothing else may be written.
+    All that is new lies in it, complete, and gets one name in it before the first old file is touched. A process
+    killed before that leaves the old content, and one killed later what `restore_folder` completes, which this function
+    and every reader call first. Whatever else ends the body early, what was at `path` stays.
+
+    Args:
+        path: the folder; the folders above it are made where they are missing. Links in it are not followed.
+        keep_others: files that no new one replaces stay; else they go.
         error: class of the exception that replaces an `OSError`.
 
     Raises:
         HyperStyleError: (or the class given) the folder cannot be written; the message names path and reason.
     """
     target = Path(os.path.realpath(path))
-    restore_folder(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(6)}")
-        temporary.mkdir()
-        try:
-            with _locked(temporary):
-                yield temporary
-                _flush_folder_to_disk(temporary)
-                _exchange(temporary, target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError("a file has that name")
+        restore_folder(target, error=error)
+        home = target if target.is_dir() else target.parent
+        home.mkdir(parents=True, exist_ok=True)
+        sweep(home)
+        with temporary_folder(home) as temporary:
+            yield temporary
+            if not _is_flushed_later(target):
+                flush_folder_to_disk(temporary)
+            _put_in_place(temporary, target, keep_others=keep_others)
     except OSError as failure:
         raise error(
             f"Cannot write the folder {os.fspath(path)!r}: {failure.strerror or failure}. Choose a place that you may "
@@ -126,56 +192,34 @@ def replace_folder(path: str | os.PathLike[str], *, error: type[HyperStyleError]
         ) from failure
 
 
-def _exchange(temporary: Path, target: Path) -> None:
-    """Gives the folder `temporary` the name `target`, and removes the folder that had it; or changes nothing."""
-    if not target.exists():
-        temporary.rename(target)
-        _flush_to_disk(target.parent)
-        return
-    old = _aside(target)
-    with _locked(target, wait=True):  # nobody restores the old folder while it is replaced
-        target.rename(old)
-        try:
-            temporary.rename(target)
-        except BaseException:
-            old.rename(target)
-            raise
-        _flush_to_disk(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+def restore_folder(path: str | os.PathLike[str], *, error: type[HyperStyleError] = CheckpointError) -> None:
+    """Complete what a process that was killed, or is at it, has begun to put into a folder by `replace_folder`.
 
+    Readers of such folders call it first; where there is nothing to complete, it only looks. Whatever lies in the
+    folder, nothing outside of it is touched: it may be somebody else's.
 
-def restore_folder(path: str | os.PathLike[str]) -> None:
-    """Moves the old folder back where a process was killed while `replace_folder` put a new one in its place.
+    Args:
+        path: the folder, which need not exist.
+        error: class of the exception that replaces an `OSError`.
 
-    Where `path` is there, removes what is left of the old folder. Where this process may not rename, does nothing.
+    Raises:
+        HyperStyleError: (or the class given) it cannot be completed, as on a disk that is read-only.
     """
-    target = Path(os.path.realpath(path))
-    old = _aside(target)
-    if not old.is_dir():
-        return
-    with suppress(OSError), _locked(old, wait=True):  # another process was quicker, or the disk is read-only
-        if not target.exists():
-            old.rename(target)
-        elif old.exists():
-            shutil.rmtree(old, ignore_errors=True)
-
-
-def sweep(folder: Path) -> None:
-    """Removes the temporary files and folders in `folder` that killed processes left; those being written stay.
-
-    A process that writes one holds its lock, which ends with the process. Without locks nothing is removed.
-    """
-    with suppress(OSError):
-        for path in [path for path in folder.iterdir() if path.name.startswith(_TEMPORARY)]:
-            with suppress(OSError), _locked(path) as is_dead:
-                if is_dead and path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                elif is_dead:
-                    path.unlink()
+    complete = Path(os.path.realpath(path), _COMPLETE)
+    try:
+        while os.path.isdir(complete) and not complete.is_symlink():  # whoever holds the lock is at it
+            with suppress(FileNotFoundError), locked(complete, wait=True) as descriptor:
+                if descriptor is None or os.path.samestat(os.fstat(descriptor), complete.stat()):
+                    _move_into_place(complete)
+    except OSError as failure:
+        raise error(
+            f"The folder {os.fspath(path)!r} was being replaced when a process was killed, and this cannot be "
+            f"completed: {failure.strerror or failure}. Read or write it once as somebody who may write there."
+        ) from failure
 
 
 def make_folder(path: str | Path) -> Path:
-    """The folder, made where it is not there. Raises CheckpointError where it cannot be made."""
+    """The folder, made where it is not there, and swept. Raises CheckpointError where it cannot be made."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,7 +228,121 @@ def make_folder(path: str | Path) -> Path:
             f"Cannot make the folder {str(folder)!r}: {error.strerror}. Choose a place that you may write to and where "
             "no file has that name."
         ) from error
+    sweep(folder)
     return folder
+
+
+@lru_cache(maxsize=256)
+def _sweep_once(folder: Path) -> None:
+    """Once in a process: to look through a folder before each of its thousand files would take long."""
+    sweep(folder)
+
+
+def _is_flushed_later(path: Path) -> bool:
+    """Whether it lies in a temporary folder, which is flushed as a whole: a thousand flushes of its files take long."""
+    return any(is_temporary(folder) for folder in path.parents)
+
+
+def _put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
+    """Gives the files of a folder that is on the disk their places at `target`."""
+    if not target.exists():
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process made it meanwhile
+                raise
+        else:
+            flush_to_disk(target.parent)
+            return
+    _check_places(temporary, target, keep_others=keep_others)  # better now than half-way
+    removed = [] if keep_others else list(_unmatched(target, temporary))
+    (temporary / _REMOVED).write_text(json.dumps(removed), encoding="utf-8")
+    flush_to_disk(temporary / _REMOVED)
+    flush_to_disk(temporary)
+    while True:
+        restore_folder(target)
+        try:
+            temporary.rename(target / _COMPLETE)  # from here on it is the new one
+            break
+        except OSError:
+            if not (target / _COMPLETE).exists():  # else another process was quicker: it goes first
+                raise
+    flush_to_disk(target)
+    _move_into_place(target / _COMPLETE)
+
+
+def _check_places(temporary: Path, target: Path, *, keep_others: bool) -> None:
+    """Raises OSError where files of one folder could not be moved into the other, or would replace another kind."""
+    device = target.stat().st_dev
+    for folder, _, names in os.walk(temporary):
+        place = target / Path(folder).relative_to(temporary)
+        if keep_others and place.exists() and not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file, and a folder has to be there")
+        if place.is_symlink() or not place.is_dir():
+            continue
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)}: {place}")
+        if place.stat().st_dev != device:
+            raise OSError(errno.EXDEV, f"{place} lies on another file system")
+        if keep_others and (taken := [place / name for name in names if (place / name).is_dir()]):
+            raise IsADirectoryError(errno.EISDIR, f"{taken[0]} is a folder, and a file has to be there")
+
+
+def _move_into_place(complete: Path) -> None:
+    """Moves the files of the folder to where they belong, the folder above; it may be stopped and begun again."""
+    target = complete.parent
+    with suppress(FileNotFoundError):
+        for name in json.loads((complete / _REMOVED).read_text(encoding="utf-8")):
+            if _lies_in(target, target / name):
+                _remove(target / name)
+    # From the bottom up: what lies in the folder itself, such as the file that names the others, comes last.
+    for folder, _, names in os.walk(complete, topdown=False):
+        below = Path(folder).relative_to(complete)
+        for place in (target / part for part in (*reversed(below.parents), below) if part != Path()):
+            if place.is_symlink() or not place.is_dir():
+                _remove(place)
+                place.mkdir()
+        for name in names:
+            source, place = Path(folder, name), target / below / name
+            if source == complete / _REMOVED:
+                continue
+            if place.is_dir():
+                _remove(place)
+            try:
+                os.replace(source, place)
+            except FileNotFoundError:  # without locks two processes may be at it
+                if os.path.lexists(source):
+                    raise
+        flush_to_disk(target / below)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(complete)
+    flush_to_disk(target)
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Whether the path leads to something in the folder, at any depth, through folders alone."""
+    in_parents = folder in path.parents and path.name != ".."
+    return in_parents and Path(os.path.realpath(path.parent)) == path.parent
+
+
+def _unmatched(old: Path, new: Path) -> Iterator[str]:
+    """Names of what is in one folder and not in the other; of what is in both folders, with the folder before it."""
+    for path in old.iterdir():
+        if path.name == _COMPLETE or is_temporary(path):
+            continue
+        other = new / path.name
+        if not other.exists():
+            yield path.name
+        elif path.is_dir() and not path.is_symlink() and other.is_dir():
+            yield from (f"{path.name}/{name}" for name in _unmatched(path, other))
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link or a folder, where it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
@@ -209,75 +367,3 @@ def peak_memory() -> int | None:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return None
-
-
-def _new_temporary_file(target: Path) -> tuple[Path, int | None]:
-    """An empty file beside `target`, locked for as long as the descriptor is open (None: this system has no locks)."""
-    while True:
-        path = target.with_name(f"{_TEMPORARY}{secrets.token_hex(6)}{target.suffix}")
-        # Not tempfile: its files are private to the user (0600), and the rename would keep that.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _ANY_RIGHTS))
-        with suppress(BlockingIOError, FileNotFoundError):  # a sweep came between the two lines: another name
-            descriptor = _lock(path)
-            if path.exists():
-                return path, descriptor
-            if descriptor is not None:
-                os.close(descriptor)
-
-
-def _lock(path: Path, *, wait: bool = False) -> int | None:
-    """A descriptor that holds the lock of a file or folder for as long as it is open; None where there are no locks.
-
-    Raises:
-        BlockingIOError: another process, or another descriptor of this one, holds it, and not `wait`.
-        OSError: there is no such file, or it cannot be opened.
-    """
-    if fcntl is None:
-        return None
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    except OSError:  # some network disks have no locks
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-@contextmanager
-def _locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Holds the lock of `path` while the body runs, which gets False where there are none. Raises what `_lock` does."""
-    descriptor = _lock(path, wait=wait)
-    try:
-        yield descriptor is not None
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _flush_to_disk(path: Path) -> None:
-    """Returns when the disk has the file, or the names in the folder."""
-    is_folder = path.is_dir()
-    if is_folder and os.name == "nt":  # Windows opens no folders
-        return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        if not is_folder:  # some network disks do not flush folders
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _flush_folder_to_disk(folder: Path) -> None:
-    for path, _, files in os.walk(folder):
-        for name in files:
-            _flush_to_disk(Path(path, name))
-        _flush_to_disk(Path(path))
-
-
-def _aside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")

@@ -73,6 +73,12 @@ def save_arrays(path: str | Path, arrays: Sequence[npt.NDArray[Any] | None]) -> 
         file.write(b"e" + _END)
 
 
+def save_npz(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Writes an `.npz` file of arrays of numbers, atomically. Raises HyperStyleError."""
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
 def _floats(value: object, where: str) -> Floats:
     if not isinstance(value, _Array) or not isinstance(value.content, np.ndarray):
         kind = "an array of objects" if isinstance(value, _Array) else type(value).__name__

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean
+from hyperstyle.files import restore_folder
 
 __all__ = ["BUNDLED", "explain", "resolve", "upload"]
 
@@ -48,6 +49,8 @@ def resolve(
         return folder
     if text and (folder := Path(text).expanduser()).is_dir():
         inside = folder / "model"
+        for place in (folder, inside):
+            restore_folder(place, error=ModelNotFoundError)
         return inside if (inside / _MANIFEST).is_file() and not (folder / _MANIFEST).is_file() else folder
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(

@@ -402,7 +402,8 @@ class Inversion:
         """Writes codes, offset codes and figures; pictures are made again, exactly, by the same model.
 
         Tens of kB for each picture. Imported offsets are stored as they are: 94 MB for each picture of a model of
-        1024 px with the published layers.
+        1024 px with the published layers. Raises InversionError for the name of an image: `inversion.image.save(...)`
+        writes that; HyperStyleError where it cannot be written.
         """
         before = None  # of what was transferred: that picture needs another model
         if self.unedited is not None and self.unedited.model is self.model:

@@ -15,6 +15,7 @@ from torch import Tensor
 from hyperstyle.align.source import Placement, Source
 from hyperstyle.checkpoint import load_tensors, save_tensors
 from hyperstyle.errors import InversionError
+from hyperstyle.file_kind import check_suffix
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.state import State
@@ -71,7 +72,14 @@ def _tensors(state: State) -> tuple[dict[str, Tensor], list[int]]:
 
 
 def write(path: Path, record: Record) -> None:
-    """Writes atomically. Raises HyperStyleError where the file cannot be written."""
+    """Writes atomically.
+
+    Raises:
+        InversionError: the name is that of an image or another kind of file.
+        HyperStyleError: the file cannot be written.
+    """
+    advice = "Save the image itself by inversion.image.save(...), and the inversion as NAME.safetensors."
+    check_suffix(path, "safetensors", "PyTorch", advice=advice, error=InversionError)
     tensors, tuned = _tensors(record.state)
     before, before_tuned = ({}, []) if record.unedited is None else _tensors(record.unedited)
     # What an edit left as it was, most of all the offset codes, is not stored again.

@@ -29,6 +29,7 @@ from hyperstyle.errors import (
     LandmarkError,
     QualityWarning,
 )
+from hyperstyle.files import write_text
 from hyperstyle.images import ImageSource
 from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.methods import missing, named
@@ -203,7 +204,7 @@ class HyperStyleInverter:
         return made
 
     def save_pretrained(self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
-        """Writes the model as a folder that `from_pretrained` reads."""
+        """Writes the model as a folder for `from_pretrained`, all of it or nothing. Raises HyperStyleError."""
         write_model(self.model, Path(path), dtype=dtype)
 
     def push_to_hub(
@@ -226,7 +227,7 @@ class HyperStyleInverter:
             folder = Path(name)
             self.save_pretrained(folder)
             card = model_card(self.model, repo, sha256=read_json(folder / "hyperstyle.json")["sha256"])
-            (folder / "README.md").write_text(card, encoding="utf-8")
+            write_text(folder / "README.md", card)
             return hub.upload(folder, repo, private=private, token=token, revision=revision, message=commit_message)
 
     def to(self, device: str | torch.device) -> HyperStyleInverter:

@@ -25,7 +25,8 @@ from hyperstyle.checkpoint import (
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
-from hyperstyle.files import atomic_write, make_folder, sha256
+from hyperstyle.file_kind import check_suffix
+from hyperstyle.files import make_folder, replace_folder, restore_folder, sha256, write_bytes
 from hyperstyle.model import ALIGNER, Model, fingerprint
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
@@ -61,13 +62,22 @@ _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
 _TEXT = "styleclip"
 
 
-def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Writes the model; `hyperstyle.json` comes last, so that a folder that was interrupted is not taken for a model.
+def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32, keep_others: bool = True) -> None:
+    """Writes the model. Where the folder holds one, a reader sees that or the whole new one, whenever the process ends.
+
+    Args:
+        model: may have been read from this very folder.
+        folder: made where it is not there.
+        dtype: of the weights on disk.
+        keep_others: what else lies in the folder stays; else it goes.
 
     Raises:
         HyperStyleError: a file cannot be written. MissingFileError: one of the aligner's cannot be read.
         CheckpointError: an edit, or edits of texts, that have no form on disk.
     """
+    check_suffix(
+        folder, advice="A model is a folder: give it another name. Images are saved by inversion.image.save(...)."
+    )
     for name, edit in model.edits.items():
         if not isinstance(edit, StoredEdit):
             raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
@@ -75,11 +85,12 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
             raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
     if model.text is not None and not isinstance(model.text, StyleClip):
         raise CheckpointError(f"edits of texts by a {type(model.text).__name__}: only StyleClip has a form on disk.")
-    make_folder(folder)
-    try:
-        (folder / FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"Cannot replace {folder / FILE}: {error.strerror}. Choose another folder.") from error
+    with replace_folder(folder, keep_others=keep_others) as temporary:
+        _write_files(model, model.text, temporary, dtype)
+
+
+def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torch.dtype) -> None:
+    """Writes all files of a model into a folder that is empty."""
     hashes: dict[str, str] = {}
     for name, module in model.networks.items():
         save_component(module, module.config, folder / name, dtype=dtype)
@@ -87,7 +98,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
     if model.aligner is not None:
         for name in ALIGNER:
             hashes[f"aligner/{name}"] = _copied(model.aligner / name, folder / "aligner" / name)
-    text, edits = model.text, dict(model.edits)
+    edits = dict(model.edits)
     if dtype != torch.float32:  # what was made for this generator is for the rounded one from now on
         mine, rounded = model.generator_fingerprint, fingerprint(model.generator, dtype=dtype)
         edits = {n: _made_for(e, rounded) if e.info.model == mine else e for n, e in edits.items()}
@@ -117,6 +128,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         MissingFileError: `hyperstyle.json` or a file of a component is missing.
         ConfigError, WeightsError: a file is malformed, a hash differs, or parts do not fit together.
     """
+    restore_folder(folder)
     top = read_json(folder / FILE)
     where = str(folder / FILE)
     if top.get("format") != 1:
@@ -199,8 +211,7 @@ def _copied(source: Path, target: Path) -> str:
     except OSError as error:
         raise MissingFileError(f"{source}, a file of the aligner, cannot be read: {error.strerror}.") from error
     make_folder(target.parent)
-    with atomic_write(target) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(target, content)
     return sha256(target)
 
 

@@ -361,6 +361,35 @@ def test_a_second_model_in_the_same_folder_replaces_the_first(
     loaded.invert(square).edit("older", 1)
 
 
+def test_a_model_is_saved_over_its_own_files_and_works_on_and_what_else_is_there_stays(
+    square: Image.Image, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {"README.md": "mine", ".git/HEAD": "ref", "generator/notes.txt": "mine", "edits/own/config.json": "{}"}
+    for name, text in mine.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(folder)
+    inverter = load(Path())
+    before = inverter.invert(square).tensor
+    composed(inverter, steps=1).save_pretrained(".")
+    assert torch.equal(inverter.invert(square).tensor, before)
+    assert load(Path()).model.steps == load(folder).model.steps == 1
+    assert {name: (folder / name).read_text(encoding="utf-8") for name in mine} == mine
+    assert [path.name for path in folder.glob(".*")] == [".git"]
+
+
+def test_a_save_that_was_killed_half_way_is_completed_by_whoever_reads_the_model(
+    tiny_inverter: HyperStyleInverter, folder: Path
+) -> None:
+    composed(tiny_inverter, hypernetwork=None, steps=1).save_pretrained(folder.with_name("new"))
+    shutil.move(folder.with_name("new"), folder / ".replacing")
+    (folder / "generator" / "model.safetensors").unlink()  # as it was moved away
+    shutil.move(folder / ".replacing" / "generator" / "model.safetensors", folder / "generator")
+    assert load(folder).model.steps == 1
+    assert "hypernetwork" not in load(folder).model.networks
+    assert not list(folder.glob(".*"))
+
+
 def test_a_folder_that_does_not_name_its_edits_has_those_that_are_there(folder: Path) -> None:
     top = json.loads((folder / "hyperstyle.json").read_text(encoding="utf-8"))
     del top["edits"]

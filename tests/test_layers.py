@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 
 # From the ground up. A file imports only from rows below its own, or from its own package.
 LAYERS = (
-    {"errors"},
-    {"files", "modes", "file_kind", "hub"},
+    {"errors", "temporary"},
+    {"files", "modes", "file_kind"},
+    {"hub"},
     {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch"},
     {"networks", "frames"},
     {"align"},
@@ -182,6 +183,15 @@ def unpickling(module: str, tree: ast.Module) -> Iterator[int]:
             yield node.lineno
 
 
+def signal_handlers(module: str, tree: ast.Module) -> Iterator[int]:
+    if room(module) == "cli":
+        return
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if "signal" in names or (isinstance(node, ast.ImportFrom) and node.module == "signal"):
+            yield node.lineno
+
+
 def prints(module: str, tree: ast.Module) -> Iterator[int]:
     if room(module) in {"cli", "__main__"}:
         return
@@ -222,7 +232,7 @@ def test_no_modules_import_each_other_in_a_circle(graph: Graph) -> None:
     assert cycles(graph) == []
 
 
-@pytest.mark.parametrize("rule", [loose_loads, unpickling, prints])
+@pytest.mark.parametrize("rule", [loose_loads, unpickling, signal_handlers, prints])
 def test_no_file_does_what_only_its_own_place_may_do(
     rule: Callable[[str, ast.Module], Iterator[int]], trees: dict[str, ast.Module]
 ) -> None:
@@ -315,6 +325,7 @@ class TestTheRulesThemselves:
             (unpickling, "from torch import load"),
             (unpickling, "state = torch.load(path, weights_only=True)"),
             (unpickling, "rows = numpy.load(path, allow_pickle=flag)"),
+            (signal_handlers, "import signal"),
             (prints, "print('done')"),
         ],
     )
@@ -329,6 +340,7 @@ class TestTheRulesThemselves:
             (loose_loads, "hyperstyle.hub", "zip(a, b, strict=False)"),
             (unpickling, "hyperstyle.foreign", "state = torch.load(path, weights_only=True)"),
             (unpickling, "hyperstyle.hub", "rows = numpy.load(path, allow_pickle=False)"),
+            (signal_handlers, "hyperstyle.cli.__init__", "import signal"),
             (prints, "hyperstyle.cli.info", "print('done')"),
         ],
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.file_kind import check_suffix
+from hyperstyle.files import sweep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +28,7 @@ __all__ = [
     "add_method_arguments",
     "add_model_arguments",
     "check_face_arguments",
+    "check_output_files",
     "given_invert_flags",
     "landmarks_of",
     "load_inverter",
@@ -37,6 +40,7 @@ __all__ = [
 ALIGN: dict[str, Literal["auto"] | bool] = {"auto": "auto", "yes": True, "no": False}
 
 _MOST_STRENGTHS = 99
+_ENDINGS = {"JSON": ".json", "NumPy": ".npz", "image": ".png"}
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -182,7 +186,43 @@ def writable_folder(folder: Path) -> Path:
         raise ConfigError(
             f"cannot write into the folder {str(folder)!r}: {error.strerror}. Choose another one with --out."
         ) from error
+    sweep(folder)
     return folder
+
+
+def check_output_files(args: argparse.Namespace, **kinds: str) -> None:
+    """Tries out where files are to be written: better now than after minutes of work.
+
+    Args:
+        args: with a path, or None, for each option that is named.
+        kinds: option -> what is written, "PNG" or a kind of `check_suffix`; a plot's name must end in .png.
+
+    Raises:
+        ConfigError: a folder that is not there or cannot be written to, a folder in the place of the file, a name that
+            promises another kind of file, or one that is given twice.
+    """
+    asked: dict[str, Path] = {name: path for name in kinds if (path := vars(args).get(name)) is not None}
+    flags: dict[Path, str] = {}
+    for name, path in asked.items():
+        flag = f"--{name.replace('_', '-')}"
+        if (other := flags.setdefault(path.resolve(), flag)) != flag:
+            raise ConfigError(f"{other} and {flag} both name {str(path)!r}: expected two files.")
+    for name, path in asked.items():
+        kind = kinds[name]
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            raise ConfigError(f"the folder of {str(path)!r} does not exist. Make it, or choose another file.")
+        if path.is_dir():
+            raise ConfigError(f"{str(path)!r} is a folder: expected the name of a file.")
+        if kind == "PNG" and path.suffix.lower() != ".png":
+            raise ConfigError(f"{str(path)!r} cannot be written: expected a name that ends in .png.")
+        if kind != "PNG":
+            check_suffix(path, kind, advice=f"Give it a name that ends in {_ENDINGS[kind]}.", error=ConfigError)
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hyperstyle.cli.arguments import check_output_files
 from hyperstyle.cli.bench_text import loading_text, scaling_text, speed_text
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
-from hyperstyle.files import atomic_write
+from hyperstyle.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from hyperstyle.evaluation.cases import Case
@@ -128,7 +128,7 @@ def run_speed(args: argparse.Namespace) -> int:
     from hyperstyle.evaluation.speed_figures import BROKEN
 
     case = _case(args, _OWN)
-    _check_file(args.speed_json)
+    check_output_files(args, speed_json="JSON")
     with progress_bar(args.speed_quiet) as show:
         found = measure_speed(case, on_progress=show, **_given(args, _OWN, "steps", "batch", "rows"))
     _write_json(args.speed_json, found.report())
@@ -151,13 +151,8 @@ def run_scaling(args: argparse.Namespace) -> int:
 
     _check_own(args, "scaling")
     case = _case(args, "")
-    for path in (args.json, args.plot):
-        _check_file(path)
+    check_output_files(args, json="JSON", plot="PNG")
     if args.plot is not None:
-        if args.plot.suffix.lower() != ".png":
-            raise ConfigError(f"{str(args.plot)!r} cannot be written: expected a name that ends in .png.")
-        if args.json is not None and args.json.resolve() == args.plot.resolve():
-            raise ConfigError(f"--json and --plot both name {str(args.plot)!r}: expected two files.")
         check_matplotlib()
     with progress_bar(args.quiet) as show:
         found = measure_scaling(
@@ -166,8 +161,7 @@ def run_scaling(args: argparse.Namespace) -> int:
     png = None if args.plot is None else scaling_plot(found)
     _write_json(args.json, asdict(found))
     if png is not None:
-        with atomic_write(args.plot) as temporary:
-            temporary.write_bytes(png)
+        write_bytes(args.plot, png)
     print(scaling_text(found))
     return 0
 
@@ -198,24 +192,6 @@ def _check_own(args: argparse.Namespace, kind: str) -> None:
         raise ConfigError(f"--{given[0]} stands before {kind!r}, which has options of its own: write them behind it.")
 
 
-def _check_file(path: Path | None) -> None:
-    """Raises ConfigError where the file could not be written, before the minutes of measuring."""
-    if path is None:
-        return
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise ConfigError(f"the folder of {str(path)!r} does not exist. Make it, or choose another file.")
-    if path.is_dir():
-        raise ConfigError(f"{str(path)!r} is a folder: expected the name of a file.")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
-
-
 def _write_json(path: Path | None, found: Mapping[str, Any]) -> None:
     if path is not None:
-        text = json.dumps(found, indent=2, allow_nan=False) + "\n"
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, json.dumps(found, indent=2, allow_nan=False) + "\n")

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,6 +104,7 @@ def run_add(args: argparse.Namespace) -> int:
 
 def _own_folder(folder: Path) -> Path:
     """Raises ConfigError or MissingFileError unless the folder holds a model that is the user's own."""
+    from hyperstyle.files import restore_folder
     from hyperstyle.hub import BUNDLED
 
     if str(folder) in BUNDLED or folder.resolve() in {bundled.resolve() for bundled in BUNDLED.values()}:
@@ -112,32 +112,25 @@ def _own_folder(folder: Path) -> Path:
             f"--model {str(folder)!r} is the bundled model, which stays as it is. Save a copy of it with "
             "`HyperStyleInverter().save_pretrained(DIR)` and add the edit there."
         )
+    restore_folder(folder)
     if not (folder / _FILE).is_file():
         raise MissingFileError(f"--model {str(folder)!r} is no folder of a model: it has no {_FILE}.")
     return folder
 
 
 def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
-    """The edit's folder whole, then its name: before that a reader of the model does not look at it."""
+    """The edit's folder and its name, both or neither."""
     from hyperstyle.checkpoint import read_json, write_json
     from hyperstyle.edits import save_edit
-    from hyperstyle.files import make_folder
+    from hyperstyle.files import replace_folder
 
-    target = make_folder(folder / "edits") / name
     top = read_json(folder / _FILE)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
-            save_edit(edit, Path(temporary) / name)
-            if target.exists():  # left there by an older model of this folder, which no name leads to
-                shutil.rmtree(target)
-            (Path(temporary) / name).rename(target)
-        try:
-            write_json(folder / _FILE, {**top, "edits": sorted(names)})
-        except BaseException:
-            shutil.rmtree(target)
-            raise
-    except OSError as error:
-        raise ConfigError(f"cannot write into {str(folder)!r}: {error.strerror}.") from error
+    leftover = folder / "edits" / name  # of an older model of this folder: no name leads to it
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
+    with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:
+        save_edit(edit, temporary / "edits" / name)
+        write_json(temporary / _FILE, {**top, "edits": sorted(names)})
 
 
 def _lines(name: str, edit: Edit, model: Model) -> str:

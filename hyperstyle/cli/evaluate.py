@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter
+from hyperstyle.cli.arguments import add_model_arguments, check_output_files, load_inverter
 from hyperstyle.cli.config import add_config_argument
 from hyperstyle.cli.evaluate_text import (
     alignment_text,
@@ -311,21 +310,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """
     if args.count < 1:
         raise ConfigError(f"--count {args.count}: expected 1 or more.")
-    for path in (args.json, args.sheet, args.plot, args.equal_effect):
-        if path is None:
-            continue
-        folder = path.resolve().parent
-        if not folder.is_dir():
-            raise ConfigError(f"the folder of {str(path)!r} does not exist. Make it, or choose another file.")
-        if path.is_dir():
-            raise ConfigError(f"{str(path)!r} is a folder: expected the name of a file.")
-        if path is not args.json and path.suffix.lower() != ".png":
-            raise ConfigError(f"{str(path)!r} cannot be written: expected a name that ends in .png.")
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
+    check_output_files(args, json="JSON", sheet="PNG", plot="PNG", equal_effect="PNG")
     if args.plot is not None or args.equal_effect is not None:
         from hyperstyle.evaluation.plots import check_matplotlib
 
@@ -351,7 +336,7 @@ def _write(
 ) -> None:
     """Writes the files that were asked for, all of them made before the first is written."""
     from hyperstyle.evaluation import HELD_OUT_SEED, machine
-    from hyperstyle.files import atomic_write
+    from hyperstyle.files import write_bytes, write_text
     from hyperstyle.images import save_image
 
     domain = inverter.model.domain
@@ -362,10 +347,8 @@ def _write(
     drawn = ((args.plot, plot), (args.equal_effect, effect))
     plots = [(path, draw()) for path, draw in drawn if path is not None and draw is not None]
     if args.json is not None:
-        with atomic_write(args.json) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(args.json, text)
     if page is not None:
         save_image(page, args.sheet)
     for path, png in plots:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(png)
+        write_bytes(path, png)

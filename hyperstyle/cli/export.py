@@ -38,6 +38,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Exports and says where."""
+    from hyperstyle.exports import check_export
+
     out: Path = args.out
     source: Path | None = args.input
     if source is None and args.form != "generator":
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
     if model := next((str(at) for at in (out, *out.resolve().parents) if os.path.exists(at / "hyperstyle.json")), None):
         raise ConfigError(f"the result {str(out)!r} would lie in the model {model!r}. Choose another --out.")
+    check_export(out, args.form)
     writable_folder(out if args.form == "official" else out.parent)
     inverter = load_inverter(args)
     if source is None:

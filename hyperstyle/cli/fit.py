@@ -178,19 +178,17 @@ def run_interfacegan(args: argparse.Namespace) -> int:
 
 def run_ganspace(args: argparse.Namespace) -> int:
     """Writes principal components, and the first of them as edits."""
-    import numpy as np
-
     from hyperstyle.edits import DirectionEdit
-    from hyperstyle.files import atomic_write
     from hyperstyle.fitting import fit_components
+    from hyperstyle.foreign_npy import save_npz
 
     model, judge, out = begin(args)
     with progress_bar(args.quiet) as show:
         components = fit_components(
             model, args.components, samples=args.samples, seed=args.seed, truncation=args.truncation, on_progress=show
         )
-        with atomic_write(out / "components.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, mean=components.mean[None], comp=components.comp[:, None], std=components.std)
+        arrays = {"mean": components.mean[None], "comp": components.comp[:, None], "std": components.std}
+        save_npz(out / "components.npz", {name: array.numpy() for name, array in arrays.items()})
         edits: dict[str, DirectionEdit] = {}
         for i in range(min(args.edits, args.components)):
             source = f"GANSpace: component {i} of {args.samples} codes"

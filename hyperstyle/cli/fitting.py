@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hyperstyle.cli.arguments import load_inverter, writable_folder
+from hyperstyle.cli.arguments import check_output_files, load_inverter, writable_folder
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def begin(args: argparse.Namespace) -> tuple[Model, Judge | None, Path]:
     for file in (args.plot, vars(args).get("save_table")):
         if file is not None:
             writable_folder(file.parent)
+    check_output_files(args, plot="image", save_table="NumPy")
     model = load_inverter(args).model
     judge = None
     if args.pictures > 0 and args.judge is not None:
@@ -89,7 +90,7 @@ def finish(
     import torch
 
     from hyperstyle.edits import save_edit
-    from hyperstyle.files import atomic_write
+    from hyperstyle.files import write_bytes
     from hyperstyle.fitting import measure_edits, sample_w, with_report
     from hyperstyle.fitting.matrix import entanglement_plot
 
@@ -104,9 +105,7 @@ def finish(
     for name, edit in written.items():
         save_edit(edit, out / name)
     if args.plot is not None:
-        png = entanglement_plot(measured)
-        with atomic_write(args.plot) as temporary:
-            temporary.write_bytes(png)
+        write_bytes(args.plot, entanglement_plot(measured))
     for line in _lines(written, measured):
         print(line)
     if judge is None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter
+from hyperstyle.cli.arguments import add_model_arguments, check_output_files, load_inverter
 
 __all__ = ["add_pasting_parser", "run_pasting"]
 
@@ -39,9 +38,10 @@ def run_pasting(args: argparse.Namespace) -> int:
     """Prints what `evaluate_pasting` finds."""
     from tqdm import tqdm
 
+    from hyperstyle.checkpoint import write_json
     from hyperstyle.evaluation.pasting import evaluate_pasting, pasting_text
-    from hyperstyle.files import atomic_write
 
+    check_output_files(args, json="JSON")
     inverter = load_inverter(args)
     with tqdm(total=args.count, unit="photo", disable=args.quiet) as bar:
 
@@ -58,6 +58,5 @@ def run_pasting(args: argparse.Namespace) -> int:
         )
     print(pasting_text(found))
     if args.json is not None:
-        with atomic_write(args.json) as temporary:
-            temporary.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, asdict(found))
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
+from hyperstyle.cli.arguments import add_model_arguments, check_output_files, load_inverter, writable_folder
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
 
@@ -145,9 +144,10 @@ def add_jitter_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run_jitter(args: argparse.Namespace) -> int:
     """Prints what `evaluate_jitter` finds."""
+    from hyperstyle.checkpoint import write_json
     from hyperstyle.evaluation.jitter import evaluate_jitter
-    from hyperstyle.files import atomic_write
 
+    check_output_files(args, json="JSON")
     detector = None if args.noise is not None else load_inverter(args).aligner
     if detector is None and args.noise is None:
         raise ConfigError(f"the model {args.model!r} has no detector. Give --noise, such as --noise 1.")
@@ -164,8 +164,7 @@ def run_jitter(args: argparse.Namespace) -> int:
         print(f"{name:10}{jitter:10.3f}{error:10.3f}")
     print(f"{found.frames} frames, {found.missed} of them without a face")
     if args.json is not None:
-        with atomic_write(args.json) as temporary:
-            temporary.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, asdict(found))
     return 0
 
 

@@ -21,7 +21,7 @@ from hyperstyle.convert import encoders as encoder_files
 from hyperstyle.convert import official
 from hyperstyle.convert.contents import Use
 from hyperstyle.convert.filling import length
-from hyperstyle.convert.folder import check_free, whole_folder
+from hyperstyle.convert.folder import check_free
 from hyperstyle.convert.generators import FoundGenerator, find_generator
 from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
@@ -190,9 +190,8 @@ def convert(
         "notes": list(notes),
     }
     say(f"writing {', '.join(parts)} into {folder}")
-    with whole_folder(folder, overwrite=overwrite) as temporary:
-        write_model(Model(domain=area, steps=model.steps, info=info, **parts), temporary)
-        written = read_json(temporary / "hyperstyle.json")["sha256"]
+    check_free(Path(os.path.realpath(folder)), overwrite=overwrite)  # still
+    write_model(replace(model, info=info), folder, keep_others=False)
     if lacking is not None:
         warnings.warn(f"{folder}: {lacking}", ConversionWarning, stacklevel=2)
     return Conversion(
@@ -205,7 +204,7 @@ def convert(
         computed=computed,
         notes=notes,
         source_sha256=hashes,
-        sha256=written,
+        sha256=read_json(folder / "hyperstyle.json")["sha256"],
         seconds=time.perf_counter() - began,
         peak_bytes=peak_memory(),
     )

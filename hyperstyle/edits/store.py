@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,8 @@ from hyperstyle.edits.mapper import MapperEdit
 from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.errors import CheckpointError, EditError, MissingFileError
-from hyperstyle.files import make_folder
+from hyperstyle.file_kind import check_suffix
+from hyperstyle.files import replace_folder, restore_folder
 
 __all__ = ["KINDS", "load_edits", "load_folder", "save_edit"]
 
@@ -40,19 +40,19 @@ class _Config:
 
 
 def save_edit(edit: Edit, folder: str | Path) -> None:
-    """Writes the edit into this folder.
+    """Writes the edit into this folder, where it takes the place of another one as a whole.
 
     Raises:
         CheckpointError: an edit that has no form on disk (one of `KINDS`), or the folder cannot be written.
+        HyperStyleError: a file cannot be written.
     """
     if not isinstance(edit, StoredEdit) or type(edit) not in KINDS.values():
         raise CheckpointError(f"edit {edit.info.name!r} is a {type(edit).__name__}, which has no form on disk.")
-    folder = make_folder(folder)
+    check_suffix(folder, advice="An edit is a folder: give it another name.", error=CheckpointError)
     tensors, values = edit.parts()
-    with contextlib.suppress(OSError):  # so that another edit's is not taken for that of the new tensors
-        (folder / "config.json").unlink()
-    save_tensors(folder / "model.safetensors", {name: tensor.float() for name, tensor in tensors.items()})
-    write_json(folder / "config.json", config_to_dict(_Config(edit.kind, edit.info, values)))
+    with replace_folder(folder, keep_others=True) as temporary:
+        save_tensors(temporary / "model.safetensors", {name: tensor.float() for name, tensor in tensors.items()})
+        write_json(temporary / "config.json", config_to_dict(_Config(edit.kind, edit.info, values)))
 
 
 def load_folder(folder: str | Path) -> StoredEdit:
@@ -65,6 +65,7 @@ def load_folder(folder: str | Path) -> StoredEdit:
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(f"{folder} is not a folder. An edit is a folder with config.json and model.safetensors.")
+    restore_folder(folder)
     config = config_from_dict(_Config, read_json(folder / "config.json"), str(folder / "config.json"))
     if config.type not in KINDS:
         raise EditError(f"{folder} describes an edit of type {config.type!r}: expected one of {', '.join(KINDS)}.")
@@ -76,4 +77,4 @@ def load_edits(folder: Path) -> dict[str, StoredEdit]:
     """All edits below a folder, by the names of their folders; none if there is no such folder."""
     if not folder.is_dir():
         return {}
-    return {path.name: load_folder(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+    return {path.name: load_folder(path) for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}

@@ -16,8 +16,9 @@ from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.edits.styleclip_files import read_deviations, read_effects, read_templates, usual_templates
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.edits.text import TextImageEncoder
-from hyperstyle.errors import ConfigError, EditError, EditWarning
-from hyperstyle.files import make_folder
+from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning
+from hyperstyle.file_kind import check_suffix
+from hyperstyle.files import replace_folder, restore_folder
 from hyperstyle.networks.generator import LayerSpec
 
 __all__ = ["StyleClip"]
@@ -192,17 +193,23 @@ class StyleClip:
     # ---- on disk ----
 
     def save(self, folder: str | Path) -> None:
-        """Writes `config.json` and `model.safetensors`; the encoder is not part of it. Raises CheckpointError."""
-        folder = make_folder(folder)
+        """Writes `config.json` and `model.safetensors`, both or neither; the encoder is not part of it.
+
+        Raises:
+            CheckpointError: the folder cannot be written. HyperStyleError: a file cannot.
+        """
+        check_suffix(folder, advice="Give the folder another name.", error=CheckpointError)
         tensors = {f"effects/{name}": effect.float() for name, effect in self.effects.items()}
         tensors |= {f"deviations/{name}": deviation.float() for name, deviation in self.deviations.items()}
-        save_tensors(folder / "model.safetensors", tensors)
         templates = None if self.templates is None else tuple(self.templates)
-        write_json(folder / "config.json", config_to_dict(_Config(type(self).__name__, templates, self.model)))
+        with replace_folder(folder, keep_others=True) as temporary:
+            save_tensors(temporary / "model.safetensors", tensors)
+            write_json(temporary / "config.json", config_to_dict(_Config(type(self).__name__, templates, self.model)))
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextImageEncoder | None = None) -> StyleClip:
         """What `save` wrote. Raises MissingFileError, ConfigError, WeightsError or EditError."""
+        restore_folder(folder)
         path = Path(folder) / "config.json"
         config = config_from_dict(_Config, read_json(path), str(path))
         if config.type != cls.__name__:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
-from hyperstyle.files import atomic_write
+from hyperstyle.foreign_npy import save_npz
 from hyperstyle.model import Model
 from hyperstyle.networks.traits import TraitNetwork
 from hyperstyle.synthesis import TOGETHER, pictures
@@ -114,8 +114,7 @@ def save_scores(scores: Scores, path: str | Path) -> None:
     if _CODES in scores.values:
         raise EditError(f"a trait cannot be called {_CODES!r} in a table, which has its codes there.")
     arrays = {_CODES: scores.codes, **scores.values}
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{name: tensor.numpy() for name, tensor in arrays.items()})
+    save_npz(path, {name: tensor.numpy() for name, tensor in arrays.items()})
 
 
 def load_scores(path: str | Path) -> Scores:

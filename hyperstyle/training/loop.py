@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hyperstyle.checkpoint import save_torch
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.files import atomic_write, make_folder
+from hyperstyle.files import append_line, make_folder, write_text
 from hyperstyle.training.distributed import on_first, rank
 from hyperstyle.training.ranger import Ranger
 
@@ -139,52 +139,48 @@ def fit(
         saves = math.ceil(steps / save_every) - start // save_every
         on_first(lambda: _check_room(folder, saves, keep, _expected(modules, optimizers), room))
     began, seen = time.perf_counter(), start
-    with (folder / "log.jsonl").open("ab", buffering=0) as log:
-        for i in range(start, steps):
-            torch.manual_seed(i)
-            for optimizer in optimizers.values():
-                for group in optimizer.param_groups:
-                    group["lr"] = schedule.at(i, steps) * group.get("scale", 1.0)
-            figures = dict(step(i))
-            if bad := [k for k, v in figures.items() if not math.isfinite(v)]:
-                last_good = newest_checkpoint(folder)
-                raise ConfigError(
-                    f"training stopped at step {i + 1}: {bad[0]} is {figures[bad[0]]}. "
-                    + (f"The last good state is {last_good}; continue from it" if last_good else "Start again")
-                    + " with a lower learning rate."
-                )
-            if rank() != 0:
-                continue
-            last = i + 1 == steps
-            row: dict[str, float] = {"step": i + 1, **figures}
-            evaluating = evaluate is not None and ((i + 1) % evaluate_every == 0 or last)
-            if evaluate is not None and evaluating:
-                rate = (i + 1 - seen) / (time.perf_counter() - began)
-                row = {"step": i + 1, "steps_per_second": round(rate, 3), **figures, **evaluate(i + 1)}
-                if on_progress is not None:
-                    text = " ".join(f"{k} {v:.5g}" for k, v in row.items())
-                    on_progress(f"{text} | {(steps - i - 1) / rate / 60:.0f} min left")
-            if log_all or evaluating:
-                _write_row(log, folder, row)
-            if on_step is not None:
-                on_step(i + 1, row)
-            if (i + 1) % save_every == 0 or last:
-                _save(folder, i + 1, modules, optimizers, keep)
-                if on_save is not None:
-                    on_save(i + 1)
+    for i in range(start, steps):
+        torch.manual_seed(i)
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.at(i, steps) * group.get("scale", 1.0)
+        figures = dict(step(i))
+        if bad := [k for k, v in figures.items() if not math.isfinite(v)]:
+            last_good = newest_checkpoint(folder)
+            raise ConfigError(
+                f"training stopped at step {i + 1}: {bad[0]} is {figures[bad[0]]}. "
+                + (f"The last good state is {last_good}; continue from it" if last_good else "Start again")
+                + " with a lower learning rate."
+            )
+        if rank() != 0:
+            continue
+        last = i + 1 == steps
+        row: dict[str, float] = {"step": i + 1, **figures}
+        evaluating = evaluate is not None and ((i + 1) % evaluate_every == 0 or last)
+        if evaluate is not None and evaluating:
+            rate = (i + 1 - seen) / (time.perf_counter() - began)
+            row = {"step": i + 1, "steps_per_second": round(rate, 3), **figures, **evaluate(i + 1)}
+            if on_progress is not None:
+                text = " ".join(f"{k} {v:.5g}" for k, v in row.items())
+                on_progress(f"{text} | {(steps - i - 1) / rate / 60:.0f} min left")
+        if log_all or evaluating:
+            _write_row(folder / "log.jsonl", row)
+        if on_step is not None:
+            on_step(i + 1, row)
+        if (i + 1) % save_every == 0 or last:
+            _save(folder, i + 1, modules, optimizers, keep)
+            if on_save is not None:
+                on_save(i + 1)
 
 
-def _write_row(log: FileIO, folder: Path, row: Mapping[str, float]) -> None:
+def _write_row(log: Path, row: Mapping[str, float]) -> None:
     """Adds a line to the log, which is read while it grows."""
-    line = json.dumps({k: v if k == "step" else float(f"{v:.7g}") for k, v in row.items()}).encode() + b"\n"
-    try:
-        whole = log.write(line) == len(line)
-    except OSError as error:
-        raise CheckpointError(
-            f"Cannot write to {folder / 'log.jsonl'}: {error.strerror}. Make room on its disk and start again."
-        ) from error
-    if not whole:
-        raise CheckpointError(f"Cannot write to {folder / 'log.jsonl'}: no room. Make room and start again.")
+    line = json.dumps({k: v if k == "step" else float(f"{v:.7g}") for k, v in row.items()})
+    append_line(log, line, error=CheckpointError)
+
+
+def _prepare(folder: Path) -> None:
+    make_folder(folder)
 
 
 def nbytes(state: Iterable[Any]) -> int:
@@ -213,12 +209,6 @@ def _check_room(folder: Path, saves: int, keep: int, checkpoint: int, room: int)
         )
 
 
-def _prepare(folder: Path) -> None:
-    make_folder(folder)
-    for rest in folder.glob(".tmp-*.pt"):  # of a process that was killed while it wrote
-        rest.unlink(missing_ok=True)
-
-
 def _save(
     folder: Path, done: int, modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer], keep: int
 ) -> None:
@@ -228,32 +218,22 @@ def _save(
         "modules": {k: m.state_dict() for k, m in modules.items()},
         "optimizers": {k: o.state_dict() for k, o in optimizers.items()},
     }
-    path = folder / _CHECKPOINT.replace("*", f"{done:08d}")
-    with atomic_write(path, error=CheckpointError) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:  # PyTorch's writer fails once more while it gives up a file that cannot grow
-            if isinstance(cause := error.__context__, OSError):
-                raise OSError(cause.errno, cause.strerror) from error
-            raise OSError(str(error).split("\n")[0]) from error
+    save_torch(folder / _CHECKPOINT.replace("*", f"{done:08d}"), state, error=CheckpointError)
     for old in sorted(folder.glob(_CHECKPOINT))[:-keep]:
         old.unlink(missing_ok=True)
 
 
 def _shorten(log: Path, done: int) -> None:
     """Takes out the rows of steps after `done`, and a row that was cut off."""
-    if not log.exists():
-        return
     kept = []
-    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in (log.read_text(encoding="utf-8") if log.exists() else "").splitlines(keepends=True):
         try:
             row = json.loads(line)
         except ValueError:
             continue
         if line.endswith("\n") and row["step"] <= done:
             kept.append(line)
-    with atomic_write(log, error=CheckpointError) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+    write_text(log, "".join(kept), error=CheckpointError)
 
 
 def _resume(path: Path | None, modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from os.path import abspath
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from hyperstyle.checkpoint import read_json, write_json
-from hyperstyle.convert.folder import whole_folder
 from hyperstyle.errors import ConfigError
 from hyperstyle.files import make_folder
 from hyperstyle.images import save_image, sheet, to_images
@@ -46,15 +44,6 @@ def open_run(folder: Path, options: TrainOptions) -> None:
                 f"{folder} holds a run with {other[0]} {before.get(other[0])!r}, and now it is {now.get(other[0])!r}: "
                 "go on with the options of its config.json, or choose another folder."
             )
-    for old in folder.glob(".old-*"):
-        if not (folder / _MODEL).exists():
-            old.rename(folder / _MODEL)
-        shutil.rmtree(old, ignore_errors=True)
-    for rest in folder.glob(".tmp-*"):
-        if rest.is_dir():
-            shutil.rmtree(rest, ignore_errors=True)
-        else:
-            rest.unlink(missing_ok=True)
     write_json(config, wanted)
 
 
@@ -80,8 +69,7 @@ def write_result(folder: Path, model: Model) -> Path:
         HyperStyleError: it cannot be written; the last one stays.
     """
     path = folder / _MODEL
-    with whole_folder(path, overwrite=True) as temporary:
-        write_model(model, temporary)
+    write_model(model, path, keep_others=False)
     return path
 
 

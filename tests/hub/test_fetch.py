@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +208,14 @@ def test_converting_at_once_makes_a_model_that_records_where_it_came_from(
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*args: Any, **kwargs: Any) -> None:
-        raise PermissionError(13, "Permission denied")
+    make = Path.mkdir
 
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
+    def refused(self: Path, *args: Any, **kwargs: Any) -> None:
+        if self.parent == tmp_path:
+            raise PermissionError(13, "Permission denied")
+        make(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
     file = next(file for collection in COLLECTIONS.values() for file in collection.files)
     with pytest.raises(
         HubError, match=rf"^{file.name} cannot be .* the folder .*: Permission denied\. Choose a folder"

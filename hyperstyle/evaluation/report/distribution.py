@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hyperstyle.checkpoint import save_torch
 from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, WeightsError
 from hyperstyle.foreign import load_state
 from hyperstyle.images import to_levels
@@ -97,7 +98,7 @@ def _inception(path: Path, device: torch.device) -> Features:
     state = load_state(path)  # torch-fidelity would execute what is in the file: it is given a copy of the tensors
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "inception.pth"
-        torch.save(state, copy)
+        save_torch(copy, state)
         try:
             network: Any = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(copy))
         except (RuntimeError, AttributeError) as error:

@@ -15,7 +15,7 @@ from hyperstyle.evaluation.report.orderings import Ordering, ordering_tables
 from hyperstyle.evaluation.report.page import Section
 from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.tables import Table, to_csv
-from hyperstyle.files import atomic_write
+from hyperstyle.files import write_text
 from hyperstyle.model import Model
 
 __all__ = ["Findings", "write_report"]
@@ -69,8 +69,7 @@ def write_report(
     files |= {f"{table.key}.csv": to_csv(table) for table in tables}
     files["report.html"] = html  # last: a page says that all is there
     for name, text in files.items():
-        with atomic_write(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(out / name, text)
     return out / "report.html"
 
 

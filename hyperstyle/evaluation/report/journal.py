@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperstyle.errors import ConfigError, HyperStyleError
+from hyperstyle.errors import ConfigError
+from hyperstyle.files import append_line, write_text
 
 __all__ = ["Journal", "Record"]
 
@@ -69,14 +70,11 @@ class Journal:
         self._rows[row["method"], row["picture"]] = row
 
     def _write(self, value: Mapping[str, Any], *, fresh: bool = False) -> None:
-        try:
-            with self.path.open("w" if fresh else "a", encoding="utf-8") as file:
-                file.write(json.dumps(value, allow_nan=False) + "\n")
-        except OSError as error:
-            raise HyperStyleError(
-                f"cannot write {str(self.path)!r}: {error.strerror}. What was measured before is kept: make room "
-                "and run the same command again."
-            ) from error
+        line = json.dumps(value, allow_nan=False)
+        if fresh:
+            write_text(self.path, line + "\n")
+        else:
+            append_line(self.path, line)
 
 
 def _short(value: object) -> str:

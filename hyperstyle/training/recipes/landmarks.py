@@ -173,6 +173,10 @@ def main(argv: list[str] | None = None) -> None:
 def _save(trained: Any, path: Path) -> None:
     with atomic_write(path) as temporary:
         trained.save(str(temporary))
+        try:
+            type(trained)(str(temporary))  # its writer does not say that the disk is full
+        except RuntimeError as error:
+            raise OSError(f"what was written cannot be read ({error})") from error
     LOG.info("%s written: %d bytes", path, path.stat().st_size)
 
 

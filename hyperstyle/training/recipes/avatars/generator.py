@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.avatars.encoding import encoding_width, factors_from_normal, trait_encoding
-from hyperstyle.checkpoint import load_component, save_component
+from hyperstyle.checkpoint import load_component, save_component, save_torch
+from hyperstyle.files import replace_folder
 from hyperstyle.foreign import load_state
 from hyperstyle.networks.generator import Generator, GeneratorConfig, Offsets
 from hyperstyle.networks.ops import EqualLinear, Modulation
@@ -67,8 +68,9 @@ def train_generator(recipe: Recipe, data: Sets, folder: Path) -> None:
     made = smaller
 
     def save() -> None:
-        save_component(made, made.config, folder / "done" / "generator")
-        torch.save(mapping.state_dict(), folder / "done" / "factor_mapping.pt")
+        with replace_folder(folder / "done") as done:
+            save_component(made, made.config, done / "generator")
+            save_torch(done / "factor_mapping.pt", mapping.state_dict())
 
     on_first(save)
 

@@ -13,6 +13,7 @@ from hyperstyle import hub
 from hyperstyle.checkpoint import load_component, save_component
 from hyperstyle.edits import save_edit
 from hyperstyle.errors import CheckpointError
+from hyperstyle.files import replace_folder
 from hyperstyle.model_folder import read_model
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG
@@ -51,7 +52,8 @@ def unpack(recipe: Recipe, name: str, run: Path) -> None:
         if not (run / "edits" / edit_name).exists():
             save_edit(edit, run / "edits" / edit_name)
     if model.aligner is not None and not (run / "aligner").exists():
-        shutil.copytree(model.aligner, run / "aligner")
+        with replace_folder(run / "aligner") as copy:
+            shutil.copytree(model.aligner, copy, dirs_exist_ok=True)
     LOG.info("going on from %s", name)
 
 
