@@ -96,12 +96,12 @@ def test_two_detectors_are_compared_face_by_face(tmp_path: Path, truth: list[Poi
     def other(_: Image.Image) -> list[Points]:
         return [first, first + np.array([500, 0]), second]
 
-    found = compare_detectors(one, other, photos_of(tmp_path))
+    found = compare_detectors(one, other, photos_of(tmp_path).images)
     assert [(d.photo, d.size, d.faces) for d in found] == [("a.png", (80, 64), (2, 3)), ("b.png", (80, 64), (2, 3))]
     assert found[0].corners == pytest.approx((0, 5))
     sides = [np.hypot(*(quad[1] - quad[0])) for quad in map(ffhq_quad, (first, second))]
     assert found[0].sides == pytest.approx(sides)
-    assert compare_detectors(one, lambda _: [], photos_of(tmp_path))[0].corners == ()
+    assert compare_detectors(one, lambda _: [], photos_of(tmp_path).images)[0].corners == ()
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:

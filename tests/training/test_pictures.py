@@ -95,7 +95,7 @@ class TestSources:
         assert open_pictures(tmp_path / "one.tar", SIZE).names == ("000.png",)
 
     def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ImageError, match=r"There is no picture in '.*\(looked for \.bmp, .*Give a source"):
+        with pytest.raises(ImageError, match=r"There is no picture in '.*\(looked at names.*Give a source"):
             open_pictures(tmp_path, SIZE)
 
     @pytest.mark.parametrize(

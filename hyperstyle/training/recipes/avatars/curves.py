@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 from hyperstyle.errors import MissingDependencyError, MissingFileError
-from hyperstyle.files import atomic_write
+from hyperstyle.files import write_bytes
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import LOG, Sets
 
@@ -47,8 +48,9 @@ def draw_curves(recipe: Recipe, data: Sets, run: Path) -> None:
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.legend(fontsize="small")
-    with atomic_write(run / "curves.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png", dpi=100)
+    write_bytes(run / "curves.png", encoded.getbuffer())
     LOG.info("curves drawn in %s", run / "curves.png")
 
 
