@@ -99,7 +99,7 @@ _SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, place, 
     ("DjVu", 0, (b"AT&TFORM",)),
 )
 _PPM = re.compile(rb"P[1-6]\s(\s*#[^\n]*\n)*\s*\d+\s+\d+\s")
-_SVG = re.compile(rb"\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE svg[^>]*>|\s)*<svg[\s>]", re.DOTALL)
+_SVG = re.compile(rb"(?:\s|<\?xml[^>]*>|<!--(?:(?!-->).)*-->|<!DOCTYPE svg[^>]*>)*<svg[\s/>]", re.DOTALL)
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # lengths of the header that follows the first 14 bytes
 _HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs".split())
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
