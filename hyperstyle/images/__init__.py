@@ -3,7 +3,7 @@
 Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
 """
 
-from hyperstyle.images.formats import FORMATS, HEAD, MAX_PIXELS, open_image, read_head, sort_file
+from hyperstyle.images.formats import FORMATS, HEAD, MAX_PIXELS, check_opened, open_image, read_head, sort_file
 from hyperstyle.images.grid import sheet
 from hyperstyle.images.listing import Listing, list_images
 from hyperstyle.images.load import (
@@ -29,6 +29,7 @@ __all__ = [
     "BinaryFile",
     "ImageSource",
     "Listing",
+    "check_opened",
     "flatten",
     "list_images",
     "load_image",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from PIL import Image, ImageFile, UnidentifiedImageError, features
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, features
 
 from hyperstyle.errors import ImageError, MissingDependencyError
 from hyperstyle.modes import quiet
@@ -53,10 +53,13 @@ _RAW_SUFFIXES = frozenset(_words(".3fr .arw .cr2 .cr3 .crw .dng .nef .nrw .orf .
 _OTHER_SUFFIXES = _RAW_SUFFIXES | frozenset(  # names of images too, but what is in the file decides
     _words(".ai .avif .dcm .djvu .emf .eps .exr .fit .fits .hdr .heic .heif .hif .jxl .jxr .svg .svgz .wmf .xcf")
 )
+_NO_IMAGES = frozenset(  # not opened: there may be as many as images, beside them in a folder or in shards
+    _words(".avi .cls .csv .htm .html .json .jsonl .log .m4v .md .mkv .mov .mp4 .npy .npz .pickle .pkl .pt .pth .py")
+    + _words(".safetensors .tar .toml .txt .webm .xml .yaml .yml .zip")
+)
 _CONVERT = "Convert it to PNG or JPEG first."
 _RAW = "the raw file of a camera"
-# What is said of kinds that are not read; they are not looked for by name where a page of text is as likely.
-_UNREAD = {
+_UNREAD = {  # kinds that are not read, and what is said of them
     "EPS": "an EPS file",
     "PostScript": "a PostScript file",
     "PDF": "a PDF file",
@@ -73,7 +76,7 @@ _UNREAD = {
     "DjVu": "a DjVu file",
     "raw": _RAW,
 }
-_DOCUMENTS = ("PostScript", "PDF")
+_DOCUMENTS = ("PostScript", "PDF")  # pages of text, unless a name says something else
 _SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, place, what stands there
     ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
     ("JPEG", 0, (b"\xff\xd8\xff",)),
@@ -103,7 +106,8 @@ _SVG = re.compile(rb"(?:\s|<\?xml[^>]*>|<!--(?:(?!-->).)*-->|<!DOCTYPE svg[^>]*>
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # lengths of the header that follows the first 14 bytes
 _HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs".split())
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
-_DNG_VERSION = 50706  # TIFF tag
+_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706  # TIFF tags
+_REDUCED = 1  # bit of the subfile type: a smaller version of another image in the file
 
 
 def image_kind(head: bytes) -> str:
@@ -152,7 +156,7 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
     try:
         with quiet():
             image = _open_heic(file) if kind == "HEIC" else Image.open(file, formats=_formats())
-            is_preview = image.format == "TIFF" and _DNG_VERSION in image.tag_v2  # type: ignore[attr-defined]
+            is_preview = isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image)
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"{name} is too large: {error} Expected at most {MAX_PIXELS:,} pixels; reduce or cut it first."
@@ -167,7 +171,7 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} cannot be opened: {error}. Check that it is whole and readable.") from error
     if is_preview:  # Pillow would give the small image that such a file begins with
         image.close()
-        raise ImageError(f"{name} is {_RAW} (DNG), which is not read. {_CONVERT}")
+        raise ImageError(f"{name} is {_RAW}, which is not read. {_CONVERT}")
     return image
 
 
@@ -177,17 +181,17 @@ def check_opened(image: Image.Image, name: str) -> None:
     if waits and image.format not in FORMATS:
         kind = _UNREAD.get(image.format or "", f"of the format {image.format}")
         raise ImageError(
-            f"{name} is {kind} that is not decoded yet, and "
-            "decoding such files may start other programs. If you trust it, call its load() first, or convert it."
+            f"{name} is {kind} that is not decoded yet, and decoding such files may start other programs. If you trust "
+            "it, call its load() first, or convert it."
         )
 
 
 def sort_file(name: str, head: Callable[[], bytes]) -> bool | str:
     """Whether a file that lies among others is an image: True, False, or why it looks like one and cannot be read.
 
-    Hidden files, and those in hidden folders, are none. A name that ends in `IMAGE_SUFFIXES` is enough; of others the
-    first bytes are looked at, so that images of any name are found, and text, landmarks, videos and documents are not
-    taken for any.
+    Hidden files, and those in hidden folders, are none. A name that ends in `IMAGE_SUFFIXES` is enough, and one that
+    ends like text, landmarks or a video is none; of others the first bytes are looked at, so that images of any name
+    are found. Documents (PDF, PostScript) are none.
 
     Args:
         name: of the file; folders that stand before it, with "/" between them, count where they are hidden.
@@ -195,7 +199,7 @@ def sort_file(name: str, head: Callable[[], bytes]) -> bool | str:
     """
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
-    if any(part.startswith(".") and part != ".." for part in path.parts):
+    if suffix in _NO_IMAGES or any(part.startswith(".") and part != ".." for part in path.parts):
         return False
     if suffix in IMAGE_SUFFIXES:
         return True
@@ -243,6 +247,12 @@ def _formats() -> list[str]:
     """Those of `FORMATS` that this Pillow opens; MPO files it opens as JPEG."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether the first image of a TIFF file is the preview of a raw one (DNG, NEF, ARW)."""
+    tags = image.tag_v2
+    return _DNG_VERSION in tags or (_SUB_IFDS in tags and bool(tags.get(_SUBFILE_TYPE, 0) & _REDUCED))
 
 
 def _open_heic(file: str | BinaryIO) -> Image.Image:

@@ -227,7 +227,6 @@ def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.
             f"{name} has {width} x {height} = {width * height:,} pixels; expected at most {MAX_PIXELS:,}. "
             "Reduce or cut it first."
         )
-    more = _further_frames(image)
     try:
         with quiet():
             image.load()
@@ -235,23 +234,25 @@ def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.
         raise ImageError(
             f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
         ) from error
-    if more:
-        warnings.warn(f"{name} has {more}; the first is taken.", QualityWarning, stacklevel=2)
+    is_first = image.tell() == 0  # a later one was chosen by the caller
     try:
-        return finish(image)
+        finished = finish(image)
     except ImageError as error:
         raise ImageError(f"{name} cannot be used. {error}") from error
+    if is_first and (more := _further_frames(image)):
+        warnings.warn(f"{name} has {more}; the first is taken.", QualityWarning, stacklevel=2)
+    return finished
 
 
 def _further_frames(image: Image.Image) -> str:
-    """How many frames or pages the image has, in words, where there are several and none was chosen yet."""
-    if image.format not in _MOVING or image.tell() != 0:
+    """How many frames or pages the image has, in words, where there are several. Its decoded pixels may change."""
+    if image.format not in _MOVING:
         return ""
     try:
         with quiet():
             count = int(getattr(image, "n_frames", 1))
-    except Exception:  # of any class: what is damaged behind the first frame does not concern it
-        return "several frames"
+    except Exception:  # of any class: the file is closed, or damaged behind the first frame, which was read
+        return ""
     return "" if count < 2 else f"{count} pages" if image.format == "TIFF" else f"{count} frames"
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+import torch
+from PIL import EpsImagePlugin, Image, TiffImagePlugin
 
+from hyperstyle.align import paste_back
 from hyperstyle.errors import HyperStyleError, ImageError, MissingDependencyError, QualityWarning
 from hyperstyle.images import FORMATS, HEAD, list_images, load_image, load_photo, sort_file
 from hyperstyle.images.formats import image_kind
@@ -78,8 +80,10 @@ def test_an_eps_file_called_png_starts_no_ghostscript_wherever_it_is_read(
         pictures = open_pictures(data, (16, 16))
         assert pictures.load([0])[1] == [0]
         assert "is an EPS file" in next(iter(pictures.failures.values()))
-    with Image.open(path) as opened, pytest.raises(ImageError, match=r"is an EPS file that is not decoded yet"):
-        load_image(opened)
+    with Image.open(path) as opened:
+        for read in (load_image, lambda photo: paste_back(photo, torch.zeros(3, 16, 16), np.zeros((4, 2)))):
+            with pytest.raises(ImageError, match=r"is an EPS file that is not decoded yet"):
+                read(opened)
     assert not started()
 
 
@@ -116,7 +120,10 @@ def test_a_raw_file_is_not_taken_for_the_small_preview_in_it(tmp_path: Path) -> 
     preview = Image.new("RGB", (32, 32))
     preview.save(tmp_path / "a.dng", "TIFF")
     preview.save(tmp_path / "b.tif", tiffinfo={50706: b"\x01\x04\0\0"})  # the tag DNGVersion
-    for name in ("a.dng", "b.tif"):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254], tags[330], tags.tagtype[330] = 1, 8, 4  # a reduced image; the full one stands elsewhere
+    preview.save(tmp_path / "c.tif", tiffinfo=tags)
+    for name in ("a.dng", "b.tif", "c.tif"):
         with pytest.raises(ImageError, match=rf"{name}' is the raw file of a camera.*Convert it"):
             load_image(tmp_path / name)
 
@@ -290,6 +297,22 @@ def test_a_frame_that_the_caller_chose_is_taken_without_a_word() -> None:
     with Image.open(io.BytesIO(animation("GIF", 3))) as image:
         image.seek(2)
         assert load_image(image).getpixel((5, 5)) == (120, 0, 0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_an_image_that_was_read_and_closed_is_taken_without_a_word(kind: str) -> None:
+    with Image.open(io.BytesIO(animation(kind, 1))) as image:
+        image.load()
+    assert load_image(image).size == (32, 32)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+@pytest.mark.parametrize("kept", [0.6, 0.8, 0.9])
+def test_what_is_damaged_behind_the_first_frame_does_not_change_it(kind: str, kept: float) -> None:
+    whole = animation(kind, 3)
+    image = load_image(whole[: int(len(whole) * kept)])
+    assert image.getpixel((5, 5)) == (0, 0, 0)
 
 
 def test_an_image_of_another_format_is_taken_once_the_caller_decoded_it() -> None:
