@@ -48,9 +48,9 @@ def draw_curves(recipe: Recipe, data: Sets, run: Path) -> None:
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.legend(fontsize="small")
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format="png", dpi=100)
-    write_bytes(run / "curves.png", encoded.getbuffer())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    write_bytes(run / "curves.png", buffer.getvalue())
     LOG.info("curves drawn in %s", run / "curves.png")
 
 
