@@ -15,9 +15,9 @@
       InversionError          an inversion is asked for something it does not carry
       MethodError             an inversion method is unknown, or the model lacks its weights
       MissingDependencyError  an optional package is not installed (also an ImportError)
-    QualityWarning            a crop or a reconstruction looks wrong (a UserWarning)
+    QualityWarning            an input, a crop or a reconstruction looks wrong (a UserWarning)
     MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
-    TrainingWarning           training leaves out what was published, for want of a file (a UserWarning)
+    TrainingWarning           training leaves out images, or what was published, for want of a file (a UserWarning)
     ConversionWarning         a converted model cannot do what it might, for want of a file (a UserWarning)
     EditWarning               a strength far outside an edit's range, or an edit of another model (a UserWarning)
 
@@ -115,7 +115,7 @@ class MissingDependencyError(HyperStyleError, ImportError):
 
 
 class QualityWarning(UserWarning):
-    """A crop or a reconstruction looks wrong; what was asked for was done all the same."""
+    """An input, a crop or a reconstruction may not be what was meant; what was asked for was done all the same."""
 
 
 class MemoryWarning(UserWarning):
@@ -123,7 +123,7 @@ class MemoryWarning(UserWarning):
 
 
 class TrainingWarning(UserWarning):
-    """Training leaves out something that was published, since what it needs was not given; it goes on all the same."""
+    """Training leaves out images that cannot be read, or what was published and lacks a file; it goes on."""
 
 
 class ConversionWarning(UserWarning):

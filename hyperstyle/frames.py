@@ -17,7 +17,7 @@ from PIL import Image
 
 from hyperstyle.errors import ConfigError, ImageError, MissingDependencyError
 from hyperstyle.files import atomic_write
-from hyperstyle.images import load_image, save_image
+from hyperstyle.images import list_images, load_image, save_image
 
 __all__ = [
     "CLIP_SUFFIXES",
@@ -34,7 +34,6 @@ __all__ = [
 CLIP_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 """How the names of video files end that `open_frames` reads."""
 
-_PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _USUAL_RATE = Fraction(25)  # for files that do not say
 _SLOWEST = 0.001  # frames per second; rates are written as fractions of small numbers
 _BT709 = 1  # the number of ITU-R BT.709 in H.264's tables of colour spaces, primaries and transfer functions
@@ -47,10 +46,16 @@ class FrameFolder:
     """The pictures of a folder, in the order of their names, numbers within them by value: 2.png before 10.png.
 
     Every iteration reads them anew, one at a time: upright RGB pictures. An ImageError names a file that is none.
+
+    Attributes:
+        path: the folder.
+        files: the pictures.
+        left_out: (file, why) of those that look like pictures and cannot be read (`images.list_images`).
     """
 
     path: Path
     files: tuple[Path, ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -116,10 +121,11 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
     """
     path = Path(path)
     if path.is_dir():
-        files = [file for file in path.iterdir() if _is_picture(file)]
-        if not files:
-            raise ImageError(f"The folder {str(path)!r} holds no pictures; looked for {', '.join(_PICTURES)}.")
-        return FrameFolder(path, tuple(sorted(files, key=_natural)))
+        found = list_images(sorted(path.iterdir(), key=_natural))
+        if not found.images:
+            left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
+            raise ImageError(f"The folder {str(path)!r} holds no pictures (looked at names and contents).{left}")
+        return FrameFolder(path, found.images, found.left_out)
     if not path.exists():
         raise ImageError(f"There is no {str(path)!r}; expected a folder of frames or a video file.")
     check_pyav()
@@ -259,10 +265,6 @@ def _even(picture: Image.Image) -> Image.Image:
     for left, top in ((1, 1), (0, 1), (1, 0), (0, 0)):
         wide.paste(picture, (left * (width % 2), top * (height % 2)))
     return wide
-
-
-def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in _PICTURES and not file.name.startswith(".") and file.is_file()
 
 
 def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:

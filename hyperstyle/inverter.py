@@ -308,8 +308,8 @@ class HyperStyleInverter:
         """Inverts one picture, or a list as one batch.
 
         Args:
-            image: path, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these; or what
-                `align.prepare.prepare` made of one, for which `align`, `face` and `landmarks` are settled.
+            image: path, bytes, open file, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these;
+                or what `align.prepare.prepare` made of one, for which `align`, `face` and `landmarks` are settled.
             method: one of `methods`, several joined by "+" (`methods.named` says what each begins with), a Refinement
                 object, or a list of names and objects; None is the first of `methods` that optimises nothing.
             start: a name, as in start="e4e", or a function from crops [B,3,h,w] to codes [B,L,D], in place of the
@@ -341,7 +341,7 @@ class HyperStyleInverter:
             QualityWarning: once, where crops (`align.prepare`) or reconstructions (`USUAL_L2`, `USUAL_START_L2`) look
                 wrong.
         """
-        many = isinstance(image, Sequence) and not isinstance(image, str)
+        many = isinstance(image, Sequence) and not isinstance(image, str | bytes | bytearray | memoryview)
         images: list[ImageSource | Prepared] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
         if not images:
             raise ConfigError("an empty list of pictures was given: expected at least one.")

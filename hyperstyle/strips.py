@@ -14,8 +14,7 @@ from hyperstyle.align import paste_back as paste
 from hyperstyle.align.source import photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.files import atomic_write
-from hyperstyle.images import ImageSource, sheet
+from hyperstyle.images import ImageSource, sheet, write_encoded
 from hyperstyle.inversion import Inversion
 from hyperstyle.modes import flatten
 
@@ -174,16 +173,8 @@ def animate(
         images = _with_one_palette(images)
     if back:
         images += images[-2:0:-1]
-    with atomic_write(path, error=ImageError) as temporary:
-        images[0].save(
-            temporary,
-            format=kind,
-            save_all=True,
-            append_images=images[1:],
-            duration=round(1000 / rate),
-            loop=0,
-            **options,
-        )
+    more = {"save_all": True, "append_images": images[1:], "duration": round(1000 / rate), "loop": 0}
+    write_encoded(images[0], path, kind, **more, **options)
 
 
 def _reduced(image: Image.Image, longest: int | None) -> Image.Image:

@@ -50,6 +50,16 @@ class TestFolders:
             assert isinstance(frames, FrameFolder)
             assert [file.name for file in frames.files] == ["F1.png", "f01.png", "f1.png"]
 
+    def test_the_frames_are_judged_by_what_they_hold_and_what_is_left_out_is_kept(self, tmp_path: Path) -> None:
+        for name in ("10.gif", "2", ".1.png"):
+            Image.new("RGB", (32, 32)).save(tmp_path / name, "GIF")
+        (tmp_path / "3.svg").write_bytes(b"<svg/>")
+        (tmp_path / "2.npy").write_bytes(b"\x93NUMPY")
+        frames = open_frames(tmp_path)
+        assert isinstance(frames, FrameFolder)
+        assert [file.name for file in frames.files] == ["2", "10.gif"]
+        assert [file.name for file, why in frames.left_out if why.startswith("is an SVG file")] == ["3.svg"]
+
     def test_a_picture_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         write_folder(ramps(), tmp_path / "in", "abcde")
         (tmp_path / "in" / "c.png").write_bytes((tmp_path / "in" / "c.png").read_bytes()[:60])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -66,8 +67,12 @@ def test_every_kind_of_picture_gives_the_same_result(
     tensor = to_tensor(square)
     expected = tiny_inverter.invert(square).tensor
     sources: list[ImageSource] = [str(tmp_path / "x.png"), tmp_path / "x.png", np.asarray(square), tensor, tensor[None]]
+    content = (tmp_path / "x.png").read_bytes()
+    sources += [content, bytearray(content), memoryview(content), io.BytesIO(content)]
     for source in sources:
         assert torch.equal(tiny_inverter.invert(source).tensor, expected)
+    with (tmp_path / "x.png").open("rb") as file:
+        same(tiny_inverter.invert([file, content]).tensor, expected.repeat(2, 1, 1, 1))
 
 
 def test_a_list_is_a_batch_of_what_each_picture_gives(

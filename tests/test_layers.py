@@ -192,6 +192,21 @@ def signal_handlers(module: str, tree: ast.Module) -> Iterator[int]:
             yield node.lineno
 
 
+def opened_images(module: str, tree: ast.Module) -> Iterator[int]:
+    """Pillow starts other programs for some formats, unless it is told which ones it may take a file for."""
+    if module == "hyperstyle.images.formats":
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            found = ("open" in names and node.module == "PIL.Image") or "imread" in names
+            found = found or node.module in ("torchvision.datasets", "torchvision.io")
+        else:
+            found = isinstance(node, ast.Attribute) and dotted(node) in {"Image.open", "PIL.Image.open", "plt.imread"}
+        if found:
+            yield node.lineno
+
+
 def prints(module: str, tree: ast.Module) -> Iterator[int]:
     if room(module) in {"cli", "__main__"}:
         return
@@ -232,7 +247,7 @@ def test_no_modules_import_each_other_in_a_circle(graph: Graph) -> None:
     assert cycles(graph) == []
 
 
-@pytest.mark.parametrize("rule", [loose_loads, unpickling, signal_handlers, prints])
+@pytest.mark.parametrize("rule", [loose_loads, unpickling, signal_handlers, opened_images, prints])
 def test_no_file_does_what_only_its_own_place_may_do(
     rule: Callable[[str, ast.Module], Iterator[int]], trees: dict[str, ast.Module]
 ) -> None:
@@ -326,6 +341,8 @@ class TestTheRulesThemselves:
             (unpickling, "state = torch.load(path, weights_only=True)"),
             (unpickling, "rows = numpy.load(path, allow_pickle=flag)"),
             (signal_handlers, "import signal"),
+            (opened_images, "image = Image.open(path, formats=formats)"),
+            (opened_images, "from torchvision.datasets import ImageFolder"),
             (prints, "print('done')"),
         ],
     )
@@ -341,6 +358,7 @@ class TestTheRulesThemselves:
             (unpickling, "hyperstyle.foreign", "state = torch.load(path, weights_only=True)"),
             (unpickling, "hyperstyle.hub", "rows = numpy.load(path, allow_pickle=False)"),
             (signal_handlers, "hyperstyle.cli.__init__", "import signal"),
+            (opened_images, "hyperstyle.images.formats", "image = Image.open(path, formats=formats)"),
             (prints, "hyperstyle.cli.info", "print('done')"),
         ],
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hyperstyle.align.seam import colour_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
-from hyperstyle.images import to_levels, to_tensor
+from hyperstyle.images import check_opened, to_levels, to_tensor
 from hyperstyle.modes import as_photo
 
 __all__ = ["paste_back"]
@@ -68,7 +68,8 @@ def paste_back(
         ConfigError: an unknown mode, a feather out of range, or a reference missing or given in vain.
         AlignmentError: a quad of a wrong shape, not finite, without area, no parallelogram, or outside the
             photo.
-        ImageError: crops of wrong or different shapes, or not finite.
+        ImageError: crops of wrong or different shapes, or not finite; a photo of a format that is not read
+            (`images.FORMATS`) and not decoded yet.
     """
     if mode not in ("difference", "replace"):
         raise ConfigError(f"Unknown mode {mode!r}. Use 'difference' or 'replace'.")
@@ -76,6 +77,7 @@ def paste_back(
         raise ConfigError(f"feather is {feather!r}, a fraction of the quad's side; give a number from 0 to 0.5.")
     if not isinstance(photo, Image.Image):
         raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
+    check_opened(photo, "The photo")
     picture, unedited = _crops(edited, reference, mode)
     upright = as_photo(photo)
     base = np.array(upright.convert("RGB"))  # [H,W,3]; leaves the colours of RGBA as they are

@@ -20,6 +20,7 @@ from hyperstyle.cli.evaluate_text import (
     methods_text,
     reconstruction_text,
 )
+from hyperstyle.cli.inputs import report_left_out
 from hyperstyle.cli.pasting import add_pasting_parser
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.report import add_parser as add_report_parser
@@ -271,11 +272,12 @@ def run_alignment(args: argparse.Namespace) -> int:
     from hyperstyle.align.dlib_detector import DlibDetector
     from hyperstyle.evaluation import HELD_OUT_SEED
     from hyperstyle.evaluation.alignment import compare_detectors, evaluate_alignment, photos_of
+    from hyperstyle.images import Listing
 
     _check_outputs(args)
     if (args.photos is None) != (args.mtcnn is None):
         raise ConfigError("--photos and --mtcnn go together: photos, and the weights of the detector to compare with.")
-    photos = [] if args.photos is None else photos_of(args.photos)
+    photos = Listing(()) if args.photos is None else photos_of(args.photos)
     inverter = load_inverter(args)
     detector = inverter.aligner if args.aligner == "model" else DlibDetector()
     if detector is None:
@@ -284,10 +286,10 @@ def run_alignment(args: argparse.Namespace) -> int:
     with progress_bar(args.quiet) as show:
         rows = evaluate_alignment(detector, count=args.count, size=args.size, crop_size=crop_size, on_progress=show)
         apart: tuple[Difference, ...] = ()
-        if photos:
+        if photos.images:
             from hyperstyle.align.mtcnn import MtcnnDetector
 
-            apart = compare_detectors(detector, MtcnnDetector(args.mtcnn), photos, on_progress=show)
+            apart = compare_detectors(detector, MtcnnDetector(args.mtcnn), photos.images, on_progress=show)
     print(alignment_text(rows))
     if apart:
         print("\n" + differences_text(apart))
@@ -298,7 +300,7 @@ def run_alignment(args: argparse.Namespace) -> int:
         "differences": [asdict(one) for one in apart],
     }
     _write(args, inverter, found)
-    return 0
+    return report_left_out(photos)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

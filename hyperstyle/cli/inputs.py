@@ -10,16 +10,17 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["Failure", "find_pictures", "keep_inputs", "output_names", "read_ahead", "report"]
+if TYPE_CHECKING:
+    from hyperstyle.images import Listing
+
+__all__ = ["Failure", "find_pictures", "keep_inputs", "output_names", "read_ahead", "report", "report_left_out"]
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
-
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
@@ -31,30 +32,39 @@ class Failure:
 
 
 def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
-    """The picture files that `inputs` name, each once, in the order typed (sorted within a folder or glob).
+    """The images that `inputs` name, each once, in the order typed (sorted within a folder or glob).
 
-    A folder stands for the pictures directly in it. A file typed by name is taken whatever its suffix:
-    reading it decides whether it is a picture. What names nothing is returned as a failure.
+    A folder stands for the images directly in it, a glob for those among the files it matches, as
+    `images.list_images` finds them; a file typed by name is taken as it is: reading it decides whether it is an image.
+    What names nothing, and what looks like an image in a folder and cannot be read, is returned as a failure.
     """
+    from hyperstyle.images import Listing, list_images
+
     pictures: dict[Path, Path] = {}
+    left_out: dict[Path, Failure] = {}
     failures = []
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found = _pictures_in(path)
-            reason = "no picture in this folder (looked for " + ", ".join(sorted(_SUFFIXES)) + ")"
+            found, reason = (
+                list_images(sorted(path.iterdir())),
+                "no picture in this folder (looked at names and contents)",
+            )
         elif path.exists():
-            found, reason = [path], ""
+            found, reason = Listing((path,)), ""
         elif glob.has_magic(text):
             # Shells expand globs themselves, except on Windows and inside quotes.
-            found = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
-            reason = "no file matches this pattern"
+            files = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
+            found, reason = list_images(files), f"no {'picture' if files else 'file'} matches this pattern"
         else:
-            found, reason = [], "no such file or folder"
-        if not found:
+            found, reason = Listing(()), "no such file or folder"
+        if not found.images and not found.left_out:
             failures.append(Failure(text, reason))
-        for file in found:
+        for file in found.images:
             pictures.setdefault(file.resolve(), file)
+        for file, why in found.left_out:
+            left_out.setdefault(file.resolve(), Failure(str(file), why))
+    failures += [failure for file, failure in left_out.items() if file not in pictures]
     return list(pictures.values()), failures
 
 
@@ -117,8 +127,10 @@ def report(failures: Sequence[Failure], total: int) -> int:
     return 1
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES and file.is_file())
+def report_left_out(found: Listing) -> int:
+    """`report` of what looks like an image in a folder and cannot be read."""
+    failures = [Failure(str(file), why) for file, why in found.left_out]
+    return report(failures, len(found.images) + len(failures))
 
 
 def _files(name: str, endings: Sequence[str]) -> set[str]:

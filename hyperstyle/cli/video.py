@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import add_model_arguments, check_output_files, load_inverter, writable_folder
+from hyperstyle.cli.inputs import report_left_out
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
 
@@ -58,6 +59,7 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
     Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
     """
     from hyperstyle.frames import Clip, FrameFolder, check_clip, check_folder, open_frames, write_clip, write_folder
+    from hyperstyle.images import Listing
     from hyperstyle.video import edit_frames
 
     source: Path = args.input
@@ -112,7 +114,7 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
         else:
             write_folder(edited, out, _names(frames))
     print(out)
-    return 0
+    return report_left_out(Listing(frames.files, frames.left_out)) if isinstance(frames, FrameFolder) else 0
 
 
 def add_jitter_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -18,7 +18,7 @@ from hyperstyle.avatars.render import render
 from hyperstyle.avatars.snapshots import snapshots
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.figures import HELD_OUT_SEED, Progress
-from hyperstyle.images import load_image, to_pil
+from hyperstyle.images import Listing, list_images, load_image, to_pil
 
 __all__ = ["AlignmentRow", "Difference", "compare_detectors", "evaluate_alignment", "photos_of"]
 
@@ -144,17 +144,19 @@ def compare_detectors(
     return tuple(found)
 
 
-def photos_of(folder: Path) -> list[Path]:
-    """The pictures of a folder, by name.
+def photos_of(folder: Path) -> Listing:
+    """The pictures of a folder, by name, and what looks like one there and cannot be read.
 
     Raises:
-        ConfigError: no such folder, or none in it.
+        ConfigError: no such folder, or no picture in it.
     """
-    known = set(Image.registered_extensions())
-    photos = sorted(path for path in folder.glob("*") if path.suffix.lower() in known)
-    if not photos:
-        raise ConfigError(f"there are no pictures in {str(folder)!r}. Give a folder of photos, such as JPEG or PNG.")
-    return photos
+    found = list_images(sorted(folder.glob("*")))
+    if not found.images:
+        left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
+        raise ConfigError(
+            f"there are no pictures in {str(folder)!r}. Give a folder of photos, such as JPEG or PNG.{left}"
+        )
+    return found
 
 
 def _photos(count: int, size: int, seed: int) -> Iterator[tuple[Image.Image, Points]]:

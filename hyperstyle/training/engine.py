@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hyperstyle.errors import TrainingWarning
 from hyperstyle.model import Model
 from hyperstyle.training.distributed import join, joined, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
@@ -79,6 +80,14 @@ def train(task: Task, options: TrainOptions) -> Path:
         torch.set_num_threads(optim.threads)
     aligner = aligner_of(task.base) if options.data.align == "auto" else None
     pictures, held_out = open_data(options.data, domain.input_size, content=domain.content_rows, aligner=aligner)
+    if rank() == 0 and (left := {**held_out.failures, **pictures.failures}):  # nothing was read yet
+        name, why = next(iter(left.items()))
+        warnings.warn(
+            f"{len(left)} file(s) that look like images cannot be read and are left out. The first, {name!r}, {why} "
+            "All are in unreadable.json.",
+            TrainingWarning,
+            stacklevel=2,
+        )
     codes, flip, unreadable = None, options.data.flip, dict[str, str]()
     if options.data.inversions is not None:
         pictures, codes, unreadable = _with_codes(pictures, options.data.inversions, task.base)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
 from hyperstyle.errors import ImageError
-from hyperstyle.images import load_image
-from hyperstyle.modes import quiet
+from hyperstyle.images import HEAD, load_image, read_head, sort_file
 
-__all__ = ["Entry", "find_entries"]
+__all__ = ["Entries", "Entry", "find_entries"]
 
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -36,7 +34,27 @@ class Entry(NamedTuple):
     read: Callable[[], Image.Image]
 
 
-def find_entries(source: str | os.PathLike[str]) -> list[Entry]:
+class Entries(NamedTuple):
+    """What a source holds.
+
+    Attributes:
+        pictures: in the order of their names, or that of the list or the shards.
+        left_out: name -> why, of those that look like pictures and cannot be read (`images.sort_file`).
+    """
+
+    pictures: list[Entry]
+    left_out: dict[str, str]
+
+
+class _File(NamedTuple):
+    """A file in a source: its name there, its first bytes, and what reads it as a picture."""
+
+    name: str
+    head: Callable[[], bytes]
+    read: Callable[[], Image.Image]
+
+
+def find_entries(source: str | os.PathLike[str]) -> Entries:
     """The pictures of a source, in an order that depends on nothing but their names.
 
     Args:
@@ -68,20 +86,27 @@ def find_entries(source: str | os.PathLike[str]) -> list[Entry]:
             f"{shown} is one file; expected a folder of pictures, a list of them (.txt), a .zip or .tar shards "
             "(not compressed). Give the folder, or unpack the file."
         )
-    if not entries:
+    if not entries.pictures:
+        left = "".join(f" {name!r} {why}" for name, why in list(entries.left_out.items())[:1])
         raise ImageError(
-            f"There is no picture in {shown} (looked for {', '.join(sorted(_SUFFIXES))}). Give a source with pictures."
+            f"There is no picture in {shown} (looked at names and contents). Give a source with pictures.{left}"
         )
     return entries
 
 
-def _is_picture(name: str) -> bool:
-    path = PurePosixPath(name)
-    # macOS puts files of its own, "._name", beside the pictures of an archive.
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+def _sorted_out(files: Iterable[_File]) -> Entries:
+    """The pictures among the files."""
+    entries = Entries([], {})
+    for file in files:
+        verdict = sort_file(file.name, file.head)
+        if isinstance(verdict, str):
+            entries.left_out[file.name] = verdict
+        elif verdict:
+            entries.pictures.append(Entry(file.name, file.read))
+    return entries
 
 
-def _of_folder(folder: Path) -> list[Entry]:
+def _of_folder(folder: Path) -> Entries:
     names, shards = [], []
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -92,14 +117,17 @@ def _of_folder(folder: Path) -> list[Entry]:
         seen.add(place)
         folders.sort()  # which of two ways to a folder gives the names
         within = Path(parent).relative_to(folder)
-        names += [(within / file).as_posix() for file in files if _is_picture(file)]
+        names += [(within / file).as_posix() for file in files]
         shards += [Path(parent) / file for file in files if file.lower().endswith(".tar")]
-    if not names:
-        return _of_shards(sorted(shards), folder)
-    return [Entry(name, partial(load_image, folder / name)) for name in sorted(names)]
+    found = _sorted_out(
+        _File(name, partial(read_head, folder / name), partial(load_image, folder / name))
+        for name in sorted(names)
+        if (folder / name).is_file()
+    )
+    return found if found.pictures or not shards else _of_shards(sorted(shards), folder)
 
 
-def _of_list(path: Path) -> list[Entry]:
+def _of_list(path: Path) -> Entries:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
@@ -107,21 +135,32 @@ def _of_list(path: Path) -> list[Entry]:
             f"Cannot read the list {str(path)!r}: {error}. Expected text in UTF-8, a file in a line."
         ) from error
     names = dict.fromkeys(line for line in lines if line and not line.startswith("#"))  # each once
-    return [Entry(name, partial(load_image, path.parent / name)) for name in names]
+    return Entries([Entry(name, partial(load_image, path.parent / name)) for name in names], {})
 
 
-def _of_zip(path: Path) -> list[Entry]:
+def _of_zip(path: Path) -> Entries:
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise ImageError(f"Cannot read the archive {str(path)!r}: {error}. Get a whole copy of it.") from error
-    names = sorted({name for name in archive.namelist() if _is_picture(name)})
-    return [Entry(name, partial(_of_member, partial(archive.read, name), f"{path.name}/{name}")) for name in names]
+
+    def head(name: str) -> bytes:
+        try:
+            with archive.open(name) as file:
+                return file.read(HEAD)
+        except Exception as error:  # of any class: damaged, encrypted, packed in a way that Python does not know
+            raise OSError(errno.EIO, str(error)) from error
+
+    names = sorted({name for name in archive.namelist() if not name.endswith("/")})
+    return _sorted_out(
+        _File(name, partial(head, name), partial(_of_member, partial(archive.read, name), f"{path.name}/{name}"))
+        for name in names
+    )
 
 
-def _of_shards(shards: Sequence[Path], folder: Path) -> list[Entry]:
+def _of_shards(shards: Sequence[Path], folder: Path) -> Entries:
     """The members keep their names; with several shards the shard's, from `folder` on, stands before."""
-    entries = []
+    files = []
     for shard in shards:
         before = f"{shard.relative_to(folder).as_posix()}/" if len(shards) > 1 else ""
         try:
@@ -132,10 +171,9 @@ def _of_shards(shards: Sequence[Path], folder: Path) -> list[Entry]:
                 f"Cannot read the shard {str(shard)!r}: {error}. Expected a whole .tar file, not compressed."
             ) from error
         for name, offset, size in sorted(set(members)):
-            if _is_picture(name):
-                read = partial(_bytes_at, shard, offset, size)
-                entries.append(Entry(before + name, partial(_of_member, read, f"{shard.name}/{name}")))
-    return entries
+            head, read = (partial(_bytes_at, shard, offset, count) for count in (min(size, HEAD), size))
+            files.append(_File(before + name, head, partial(_of_member, read, f"{shard.name}/{name}")))
+    return _sorted_out(files)
 
 
 def _shards(path: Path) -> list[Path]:
@@ -167,12 +205,10 @@ def _bytes_at(path: Path, offset: int, size: int) -> bytes:
 
 def _of_member(read: Callable[[], bytes], name: str) -> Image.Image:
     try:
-        with quiet():
-            image = Image.open(BytesIO(read()))
-    except Exception as error:  # of any class: archives and decoders raise what they like where data are damaged
+        content = read()
+    except Exception as error:  # of any class: archives raise what they like where data are damaged
         raise ImageError(f"The picture {name!r} cannot be opened: {error}. Get a whole copy of it.") from error
-    with image:
-        try:
-            return load_image(image)
-        except ImageError as error:
-            raise ImageError(f"{name!r}: {error}") from error
+    try:
+        return load_image(content)
+    except ImageError as error:
+        raise ImageError(f"{name!r}: {error}") from error

@@ -17,7 +17,7 @@ from torch import Tensor
 from hyperstyle.align.crop import crop as cut_out
 from hyperstyle.align.decision import decide
 from hyperstyle.align.detector import LandmarkDetector
-from hyperstyle.errors import AlignmentError, ConfigError, ImageError
+from hyperstyle.errors import AlignmentError, ConfigError, ImageError, MissingDependencyError
 from hyperstyle.images import resize, to_tensor
 from hyperstyle.training.options import DataOptions
 from hyperstyle.training.picture_sources import Entry, find_entries
@@ -47,6 +47,7 @@ class Pictures:
 
     Args:
         entries: the pictures.
+        left_out: name -> why, of files beside them that look like pictures and cannot be read.
         size: (height, width) that they get, whatever their own size and aspect, as pictures that are inverted do.
         content: (first, end) rows that hold the content where a picture is a generator's padded square (cars: 64, 448,
             with a `size` of 3:4): squares are cut to them. Other pictures are taken whole.
@@ -62,7 +63,9 @@ class Pictures:
         content: tuple[int, int] | None = None,
         cut: Cut | None = None,
         workers: int = 1,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
+        self._left_out = dict(left_out or {})
         self._entries, self.size, self._content, self._cut, self._workers = entries, size, content, cut, workers
         self._failures: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(workers)
@@ -79,8 +82,8 @@ class Pictures:
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """Name -> reason of those that could not be read so far."""
-        return dict(self._failures)
+        """Name -> reason of those that could not be read so far, and of what was left out from the start."""
+        return self._left_out | self._failures
 
     def named(self, names: Collection[str]) -> Pictures:
         """Those of these names, in the same order."""
@@ -152,7 +155,7 @@ class Pictures:
             image = self._image(one)
             if image is not None:
                 return image, one
-        name, reason = next(iter(self.failures.items()))
+        name, reason = next(iter(self._failures.items()))
         raise ImageError(
             f"{len(self._failures)} of {len(self)} pictures cannot be read, the first of them {name!r}: {reason}"
         )
@@ -166,7 +169,7 @@ class Pictures:
             image = entry.read()
             if self._cut is not None:
                 image = self._cut(image, entry.name)
-        except (ImageError, AlignmentError) as error:
+        except (ImageError, AlignmentError, MissingDependencyError) as error:
             self._failures[entry.name] = str(error)
             return None
         if self._content is not None and image.width == image.height:
@@ -177,7 +180,9 @@ class Pictures:
         return to_tensor(resize(image, self.size))
 
     def _with(self, entries: Sequence[Entry]) -> Pictures:
-        return Pictures(entries, self.size, content=self._content, cut=self._cut, workers=self._workers)
+        return Pictures(
+            entries, self.size, content=self._content, cut=self._cut, workers=self._workers, left_out=self._left_out
+        )
 
 
 def open_pictures(
@@ -201,12 +206,14 @@ def open_pictures(
     Raises:
         ImageError: there is no such source, or no picture in it.
     """
+    found = find_entries(source)
     return Pictures(
-        find_entries(source),
+        found.pictures,
         size,
         content=content,
         cut=None if aligner is None else _face_cutter(aligner, size),
         workers=workers,
+        left_out=found.left_out,
     )
 
 

@@ -101,6 +101,19 @@ def test_the_file_of_a_direction_is_read_at_the_width_of_the_model(tiny_model_di
         assert shown.tobytes() == expected.image.tobytes()
 
 
+@pytest.mark.filterwarnings("default::hyperstyle.errors.QualityWarning")  # the command shows it
+def test_the_first_frame_of_an_animation_is_edited_which_is_said_once(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    frames = [Image.linear_gradient("L").resize((32, 32)).rotate(90 * i) for i in range(3)]
+    frames[0].save("anim.gif", save_all=True, append_images=frames[1:])
+    frames[0].save("still.gif")
+    for name in ("anim", "still"):
+        assert edit(tiny_model_dir, f"{name}.gif", "--edit", "age=2", "--align", "no") == 0
+    assert Path("anim_edited.png").read_bytes() == Path("still_edited.png").read_bytes()
+    assert capsys.readouterr().err.count("anim.gif' has 3 frames; the first is taken.") == 1
+
+
 def test_layers_limit_the_edit(tiny_model_dir: Path, inverted: Path) -> None:
     assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--layers", "b16.conv0,b16.conv1") == 0
     inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hyperstyle.cli.inputs import find_pictures, output_names
 
@@ -21,6 +22,30 @@ def touch(folder: Path, *names: str) -> None:
 def test_a_folder_stands_for_the_pictures_directly_in_it(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/b.JPG", "faces/a.png", "faces/notes.txt", "faces/more/c.png")
     assert find_pictures(["faces"]) == ([Path("faces/a.png"), Path("faces/b.JPG")], [])
+
+
+def test_a_folder_is_judged_by_what_its_files_hold_and_what_is_left_out_is_returned(in_tmp_path: Path) -> None:
+    folder = in_tmp_path / "faces"
+    folder.mkdir()
+    image = Image.new("RGB", (32, 32))
+    for name, kind in (("a.jfif", "JPEG"), ("b.gif", "GIF"), ("c.bmp", "BMP"), ("d", "PNG"), ("e.dat", "WEBP")):
+        image.save(folder / name, kind)
+        image.save(folder / f".tmp-{name}", kind)  # what a killed process left
+    touch(folder, "Thumbs.db", ".DS_Store", "notes.txt", "clip.mp4")
+    (folder / "drawing.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
+    (folder / "IMG_1.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0")
+    for text in ("faces", "faces/*"):
+        found, failures = find_pictures([text, text])
+        assert [file.name for file in found] == ["a.jfif", "b.gif", "c.bmp", "d", "e.dat"]
+        assert [(Path(failure.source).name, failure.reason.partition(",")[0]) for failure in failures] == [
+            ("IMG_1.CR2", "is the raw file of a camera"),
+            ("drawing.eps", "is an EPS file"),
+        ]
+
+
+def test_what_is_left_out_of_a_folder_is_tried_where_it_is_named_too(in_tmp_path: Path) -> None:
+    touch(in_tmp_path, "faces/a.svg")
+    assert find_pictures(["faces", "faces/a.svg"]) == ([Path("faces/a.svg")], [])
 
 
 def test_a_glob_that_no_shell_expanded_is_expanded(in_tmp_path: Path) -> None:
@@ -42,10 +67,16 @@ def test_a_picture_named_twice_is_inverted_once(in_tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("gone.png", "no such file"), ("*.gone", "no file matches"), ("empty", "no picture in this folder")],
+    [
+        ("gone.png", "no such file"),
+        ("*.gone", "no file matches"),
+        ("empty", "no picture in this folder"),
+        ("*.txt", "no picture matches"),
+    ],
 )
 def test_what_names_no_picture_is_a_failure_with_its_reason(in_tmp_path: Path, text: str, reason: str) -> None:
     (in_tmp_path / "empty").mkdir()
+    touch(in_tmp_path, "notes.txt")
     pictures, failures = find_pictures([text])
     assert pictures == []
     assert [failure.source for failure in failures] == [text]

@@ -61,6 +61,20 @@ def test_the_number_of_steps_is_passed_on(tiny_model_dir: Path, in_tmp_path: Pat
     assert shown["0"] != shown["2"]
 
 
+def test_what_looks_like_an_image_in_a_folder_and_cannot_be_read_is_listed_and_counts(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    picture(in_tmp_path / "faces" / "me.png")
+    (in_tmp_path / "faces" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    assert invert(tiny_model_dir, "faces", "--out", "out") == 0
+    (in_tmp_path / "faces" / "you.svg").write_bytes(b"<svg/>")
+    assert invert(tiny_model_dir, "faces", "--out", "again", "--quiet") == 1
+    lines = capsys.readouterr().err.splitlines()[-2:]
+    assert lines[0] == "hyperstyle: 1 of 2 failed:"
+    assert lines[1].startswith(f"  {Path('faces/you.svg')}: is an SVG file, which is not read.")
+    assert files(in_tmp_path / "again") == {"me.png", "me_sheet.png", "me.safetensors"}
+
+
 def test_a_bad_picture_does_not_stop_the_others_and_is_listed_at_the_end(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:

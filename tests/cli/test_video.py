@@ -52,6 +52,19 @@ def test_a_folder_of_frames_becomes_a_folder_of_the_same_names(
             assert made.tobytes() != frame.tobytes()
 
 
+def test_a_frame_that_cannot_be_read_by_its_format_is_listed_and_counts(
+    tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    shutil.copytree(material / "turn", "turn")
+    shutil.copytree(material / "points", "points")
+    Path("turn", "000004.svg").write_bytes(b"<svg/>")
+    assert edit(tiny_model_dir, Path("turn"), "--edit", "age=3", "--quiet") == 1
+    assert sorted(file.stem for file in Path("turn_edited").iterdir()) == NAMES
+    lines = capsys.readouterr().err.splitlines()[-2:]
+    assert lines[0] == "hyperstyle: 1 of 5 failed:"
+    assert lines[1].startswith(f"  {Path('turn/000004.svg')}: is an SVG file")
+
+
 def test_without_paste_back_they_are_the_edited_crops(tiny_model_dir: Path, material: Path, in_tmp_path: Path) -> None:
     assert edit(tiny_model_dir, material / "turn", "--edit", "age=3", "--out", "crops", "--quiet") == 0
     assert [frame.size for frame in open_frames("crops")] == [(32, 32)] * 4

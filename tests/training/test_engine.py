@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.errors import CheckpointError, ConfigError, ImageError
+from hyperstyle.errors import CheckpointError, ConfigError, ImageError, TrainingWarning
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import TrainOptions, resolve, to_dict
@@ -326,6 +326,18 @@ def test_a_discriminator_that_would_come_after_the_end_is_said_not_to_take_part(
     with pytest.warns(UserWarning, match="no discriminator takes part: it would from step 4 on"):
         make_task(job("encoder", tmp_path / "run", loss__adversarial_from=4, **flags))
     make_task(job("encoder", tmp_path / "run", loss__adversarial_from=3, **flags))
+
+
+def test_images_that_cannot_be_read_are_said_before_the_first_step_and_listed(
+    job: Job, tmp_path: Path, photos: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos" / "drawing.svg").write_bytes(b"<svg/>")
+    options = job("encoder", tmp_path / "run", data__train=str(tmp_path / "photos"), optim__steps=1)
+    with pytest.warns(TrainingWarning, match=r"1 file.* left out\. The first, 'drawing\.svg', is an SVG file"):
+        train(make_task(options), options)
+    listed = json.loads((tmp_path / "run" / "unreadable.json").read_text(encoding="utf-8"))
+    assert list(listed) == ["drawing.svg"]
 
 
 def test_bad_input_is_refused_before_the_first_step(job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

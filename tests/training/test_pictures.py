@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -94,8 +95,31 @@ class TestSources:
             archive.add(folder / "0.png", "000.png")
         assert open_pictures(tmp_path / "one.tar", SIZE).names == ("000.png",)
 
+    def test_files_are_judged_by_what_they_hold_wherever_they_lie(self, folder: Path, tmp_path: Path) -> None:
+        more = tmp_path / "more"
+        shutil.copytree(folder, more)
+        for name in ("5.jfif", "6", ".tmp-1/7.png", ".8.png"):
+            (more / name).parent.mkdir(exist_ok=True)
+            shutil.copy(folder / "4.png", more / name)
+        for name, content in (("0.npy", b"\x93NUMPY"), ("0.txt", b"a face"), ("9.svg", b"<svg/>")):
+            (more / name).write_bytes(content)
+        files = sorted(file for file in more.rglob("*") if file.is_file())
+        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+            for file in files:
+                archive.write(file, file.relative_to(more).as_posix())
+        with tarfile.open(tmp_path / "all.tar", "w") as tar:
+            for file in files:
+                tar.add(file, file.relative_to(more).as_posix())
+        expected = {*open_pictures(folder, SIZE).names, "5.jfif", "6"}
+        for source in (more, tmp_path / "all.zip", tmp_path / "all.tar"):
+            pictures = open_pictures(source, SIZE)
+            assert set(pictures.names) == expected
+            assert [name for name, why in pictures.failures.items() if why.startswith("is an SVG file")] == ["9.svg"]
+            assert all(part.failures == pictures.failures for part in pictures.split(0.5))
+            assert pictures.load(range(len(pictures)))[1] == []
+
     def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ImageError, match=r"There is no picture in '.*\(looked for \.bmp, .*Give a source"):
+        with pytest.raises(ImageError, match=r"There is no picture in '.*\(looked at names.*Give a source"):
             open_pictures(tmp_path, SIZE)
 
     @pytest.mark.parametrize(

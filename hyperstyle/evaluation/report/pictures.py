@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,11 @@ from hyperstyle.align.decision import Align
 from hyperstyle.align.prepare import prepare
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.evaluation.figures import held_out_avatars
-from hyperstyle.images import to_pil, to_tensor
+from hyperstyle.images import list_images, to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = ["TestPictures", "digest", "drawn_pictures", "folder_pictures"]
 
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _NO_FACE = re.compile("no face (was found|could be looked for)|no aligner")  # in what `align.decision.decide` notes
 
 
@@ -72,12 +71,13 @@ def folder_pictures(
     """
     if not folder.is_dir():
         raise ConfigError(f"{str(folder)!r} is no folder: expected one with pictures to measure on.")
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in _SUFFIXES and f.is_file())
+    found = list_images(sorted(folder.rglob("*")), within=folder)
+    files = found.images
+    failures = [(file.relative_to(folder).as_posix(), why) for file, why in found.left_out]
     if not files:
-        raise ConfigError(f"no picture in {str(folder)!r} (looked for {', '.join(sorted(_SUFFIXES))}).")
+        raise ConfigError(f"no picture in {str(folder)!r} (looked at names and contents).{_first(failures)}")
     good: dict[str, Path] = {}
     digests: list[str] = []
-    failures: list[tuple[str, str]] = []
     uncut: list[tuple[str, str]] = []
 
     def read(file: Path) -> tuple[Tensor, str]:
@@ -98,11 +98,15 @@ def folder_pictures(
         if count is not None and len(good) == count:
             break
     if not good:
-        raise ConfigError(f"none of the {len(files)} pictures in {str(folder)!r} can be used: {failures[0][1]}")
+        raise ConfigError(f"none of the {len(files)} pictures in {str(folder)!r} can be used.{_first(failures)}")
     names = tuple(good)
     return TestPictures(
         folder.name, names, lambda i: read(good[names[i]])[0], tuple(digests), tuple(failures), tuple(uncut)
     )
+
+
+def _first(failures: Sequence[tuple[str, str]]) -> str:
+    return f" The first is {failures[0][0]!r}: {failures[0][1]}" if failures else ""
 
 
 def drawn_pictures(inverter: HyperStyleInverter, count: int) -> TestPictures:

@@ -10,6 +10,7 @@ from torch import Tensor
 from hyperstyle.evaluation.methods import EDITS
 from hyperstyle.evaluation.report.gallery import Gallery, gallery
 from hyperstyle.evaluation.report.study import Job, Study
+from hyperstyle.images import load_image
 from hyperstyle.inversion import Inversion
 from hyperstyle.model import Model
 from hyperstyle.networks.generator import Generator
@@ -31,8 +32,7 @@ def reconstructions(study: Study, jobs: Sequence[Job], count: int, caption: str)
     for i in range(count):
         row: list[Tensor | Image.Image] = [study.pictures.load(i)]
         for job in jobs:
-            with Image.open(study.reconstruction(job, i)) as image:
-                row.append(image.convert("RGB"))
+            row.append(load_image(study.reconstruction(job, i)))
         rows.append(row)
     return gallery(["input", *(job.label for job in jobs)], [""] * count, rows, caption)
 

@@ -41,6 +41,13 @@ def test_every_size_and_mode_becomes_a_crop_and_a_broken_file_is_listed(
         assert (crop.shape, crop.dtype) == ((3, 32, 32), torch.float32)
         torch.testing.assert_close(crop, crop.add(1).mul(127.5).round().div(127.5).sub(1))  # 256 levels
     assert [name for name, _ in pictures.failures] == ["broken.png"]
+    picture = Image.effect_noise((64, 64), 40)
+    picture.save(mixed / "below" / "e", "GIF")
+    picture.save(mixed / "below" / ".f.png")
+    (mixed / "drawing.svg").write_bytes(b"<svg/>")
+    pictures = folder_pictures(mixed, tiny_inverter)
+    assert pictures.names == ("a.png", "b.webp", "below/d.jpg", "below/e", "c.PNG")
+    assert [name for name, _ in pictures.failures] == ["drawing.svg", "broken.png"]
 
 
 def test_only_as_many_as_asked_for_are_taken(mixed: Path, tiny_inverter: HyperStyleInverter) -> None:

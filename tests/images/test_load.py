@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import struct
 import sys
+import tempfile
+import warnings
 import zlib
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.errors import ConfigError, ImageError, QualityWarning
 from hyperstyle.images import (
     MAX_PIXELS,
     ImageSource,
@@ -326,6 +329,7 @@ def test_arrays_of_another_kind_are_refused_with_advice(array: npt.NDArray[np.ge
         (torch.full((3, 20, 20), float("nan")), "not finite"),
         (torch.full((3, 20, 20), float("-inf")), "Scale it first"),
         (torch.full((3, 20, 20), 255.0), "from 255 to 255"),
+        (torch.arange(1200.0).view(3, 20, 20) / 5, "From 0..255: x / 127.5 - 1."),
         (torch.zeros(3, 0, 20), "without a value"),
         (torch.zeros(3, 8, 8), "8 x 8 pixels"),
     ],
@@ -340,9 +344,99 @@ def test_a_tensor_that_overshoots_is_clipped() -> None:
     assert np.asarray(load_image(tensor)).min() == 255
 
 
+def test_a_tensor_without_a_value_below_0_is_taken_with_a_warning_that_names_the_range() -> None:
+    made_by_to_tensor = torch.rand(3, 20, 20)
+    with pytest.warns(QualityWarning, match=r"none below 0, and \[-1, 1\] is expected.*x \* 2 - 1") as caught:
+        load_image(made_by_to_tensor)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_image(made_by_to_tensor * 2 - 1)
+
+
 def test_another_type_is_refused_by_name() -> None:
-    with pytest.raises(ImageError, match="type bytes"):
-        load_image(b"\x89PNG")  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="type int"):
+        load_image(7)  # type: ignore[arg-type]
+
+
+# Bytes and open files
+
+
+class Upload:
+    """What a web framework hands over: `read`, and perhaps more."""
+
+    def __init__(self, content: bytes, **more: object) -> None:
+        self._file = io.BytesIO(content)
+        self.read = self._file.read
+        vars(self).update(more)
+
+
+@pytest.fixture
+def png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, io.BytesIO, Upload])
+def test_the_bytes_of_a_file_and_open_files_give_what_the_file_gives(
+    png: bytes, pixels: Pixels, kind: type[bytes]
+) -> None:
+    assert np.array_equal(np.asarray(load_image(kind(png))), pixels)
+    assert np.array_equal(np.asarray(load_photo(kind(png))), pixels)
+
+
+def test_an_open_file_is_read_from_where_it_stands_and_put_back_there(
+    tmp_path: Path, png: bytes, pixels: Pixels
+) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(b"before it" + png)
+    with path.open("rb") as file:
+        file.seek(9)
+        for _ in range(2):
+            assert np.array_equal(np.asarray(load_image(file)), pixels)
+            assert file.tell() == 9
+        file.seek(0, os.SEEK_END)
+        with pytest.raises(ImageError, match=r"no bytes left.*seek\(0\)"):
+            load_image(file)
+    with pytest.raises(ImageError, match=r"cannot be read: .*closed"):
+        load_image(file)
+
+
+def test_a_file_spooled_by_a_server_is_read(png: bytes, pixels: Pixels) -> None:
+    with tempfile.SpooledTemporaryFile() as file:
+        file.write(png)
+        file.seek(0)
+        assert np.array_equal(np.asarray(load_image(file)), pixels)
+
+
+def test_files_that_give_no_bytes_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("words", encoding="utf-8")
+    (tmp_path / "b.txt").write_bytes(b"\xff\xd8\xff")
+    for name in ("a.txt", "b.txt"):
+        with (tmp_path / name).open(encoding="utf-8") as file, pytest.raises(ImageError, match=r"binary mode \('rb'\)"):
+            load_image(file)  # type: ignore[arg-type]
+
+    async def read() -> bytes:
+        return b""
+
+    with pytest.raises(ImageError, match=r"Upload is read asynchronously\. Give the file in it \(`upload\.file`\)"):
+        load_image(Upload(b"", read=read))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "given bytes is not a picture that Pillow can read: it is empty"),
+        (b"words" * 20, "given bytes is not a picture"),
+        (png_header(8, 8), "given bytes is 8 x 8 pixels"),
+        (png_header(64, 64), "given bytes is damaged"),
+        (png_header(30_000, 30_000), "given bytes is too large"),
+    ],
+)
+def test_what_is_wrong_with_bytes_is_said_of_the_given_bytes(content: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        load_image(content)
 
 
 # Tensors

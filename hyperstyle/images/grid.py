@@ -1,0 +1,108 @@
+"""Labelled sheets of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.modes import flatten
+
+__all__ = ["sheet"]
+
+Colour = tuple[int, int, int]
+
+
+def sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    *,
+    labels: Sequence[str] | None = None,
+    row_labels: Sequence[str] | None = None,
+    cell: int | None = None,
+    background: Colour = (250, 250, 248),
+) -> Image.Image:
+    """A contact sheet: pictures in rows and columns with even gutters and captions.
+
+    Args:
+        rows: the pictures, row by row; rows may differ in length.
+        labels: captions above the columns, one for each column of the longest row.
+        row_labels: captions left of the rows, one for each row.
+        cell: longer side of every picture on the sheet, in pixels (smaller ones are enlarged smoothly); by
+            default that of the largest picture, at least 128.
+        background: RGB, 0..255; captions are dark on a light background and light on a dark one.
+
+    Raises:
+        ConfigError: no pictures, or a wrong number of captions.
+    """
+    columns = max((len(row) for row in rows), default=0)
+    if columns == 0:  # no rows, or empty ones
+        raise ConfigError("A sheet needs at least one picture, and none was given. Pass rows of PIL images.")
+    for captions, count, what in ((labels, columns, "columns"), (row_labels, len(rows), "rows")):
+        if captions is not None and len(captions) != count:
+            raise ConfigError(
+                f"The sheet has {count} {what} and {len(captions)} captions for them. Give one caption for each."
+            )
+    if cell is None:
+        cell = max(128, *(max(image.size) for row in rows for image in row))
+    if cell < 1:
+        raise ConfigError(f"The side of a sheet's cells is {cell} pixels. Give a number from 1 on, such as 256.")
+
+    fitted = [[_fitted(image, cell) for image in row] for row in rows]
+    widths = [max(row[k].width for row in fitted if k < len(row)) for k in range(columns)]
+    heights = [max((image.height for image in row), default=0) for row in fitted]
+    gutter, largest = max(cell // 24, 4), min(max(cell // 13, 12), 40)
+    font, head = _captions(labels or [], min(widths), largest)
+    side_font, side = _captions(row_labels or [], max(cell, 96), largest)
+    left = gutter + (int(max(side_font.getlength(text) for text in side)) + 1 + gutter if side else 0)
+    top = gutter + (round(font.size * 1.3) + gutter // 2 if head else 0)
+
+    ink = (45, 45, 48) if sum(background) > 3 * 127 else (235, 235, 235)
+    page = Image.new(
+        "RGB", (left + sum(widths) + gutter * columns, top + sum(heights) + gutter * len(rows)), background
+    )
+    draw = ImageDraw.Draw(page)
+    xs = [left + sum(widths[:k]) + gutter * k for k in range(columns)]
+    ys = [top + sum(heights[:k]) + gutter * k for k in range(len(rows))]
+    for k, text in enumerate(head):
+        draw.text((xs[k] + widths[k] / 2, (gutter + top) / 2), text, fill=ink, font=font, anchor="mm")
+    for k, text in enumerate(side):
+        draw.text((left - gutter, ys[k] + heights[k] / 2), text, fill=ink, font=side_font, anchor="rm")
+    for row, y, height in zip(fitted, ys, heights, strict=True):
+        for k, image in enumerate(row):
+            page.paste(image, (xs[k] + (widths[k] - image.width) // 2, y + (height - image.height) // 2))
+    return page
+
+
+def _fitted(image: Image.Image, cell: int) -> Image.Image:
+    """The picture, RGB, with its longer side at `cell` pixels."""
+    image = image if image.mode == "RGB" else flatten(image)
+    scale = cell / max(image.size)
+    size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    return image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+
+
+def _captions(texts: Sequence[str], width: int, size: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
+    """One font for all the texts, smaller where they need it, and the texts, cut where still too wide."""
+
+    def font_of(points: int) -> ImageFont.FreeTypeFont:
+        font = ImageFont.load_default(size=points)
+        if not isinstance(font, ImageFont.FreeTypeFont):
+            raise ConfigError(
+                "This Pillow was built without FreeType, which captions need. Install Pillow's own wheel."
+            )
+        return font
+
+    font = font_of(size)
+    smallest = max(round(size * 0.75), 10)
+    while size > smallest and any(font.getlength(text) > width for text in texts):
+        size -= 1
+        font = font_of(size)
+
+    def cut(text: str) -> str:
+        kept = text
+        while kept and font.getlength(kept if kept == text else kept + "...") > width:
+            kept = kept[:-1]
+        return kept if kept == text else kept + "..."
+
+    return font, [cut(text) for text in texts]

@@ -1,0 +1,47 @@
+"""The images of a folder, and what looks like one there and cannot be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from hyperstyle.images.formats import read_head, sort_file
+
+__all__ = ["Listing", "list_images"]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was found.
+
+    Attributes:
+        images: in the order in which they were looked at.
+        left_out: (file, why) of those that look like images and cannot be read.
+    """
+
+    images: tuple[Path, ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
+
+
+def list_images(files: Iterable[Path], *, within: str | os.PathLike[str] = "") -> Listing:
+    """Sorts files by `formats.sort_file`; what is no regular file (or a link to one) is left out without a word.
+
+    `list_images(sorted(folder.iterdir()))` are those of a folder.
+
+    Args:
+        files: their paths.
+        within: a folder that all of them lie in: hidden folders in it are left out too.
+    """
+    images: list[Path] = []
+    left_out: list[tuple[Path, str]] = []
+    for file in files:
+        name = file.relative_to(within).as_posix() if within else file.name
+        verdict = file.is_file() and sort_file(name, partial(read_head, file))
+        if isinstance(verdict, str):
+            left_out.append((file, verdict))
+        elif verdict:
+            images.append(file)
+    return Listing(tuple(images), tuple(left_out))

@@ -1,0 +1,297 @@
+"""Any picture to a tensor and back: orientation, colour modes, sizes. The only file that knows pixel ranges.
+
+Inside the library a picture is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from hyperstyle.errors import ImageError, QualityWarning
+from hyperstyle.images.formats import MAX_PIXELS, check_opened, open_image
+from hyperstyle.modes import as_photo, flatten, quiet, upright
+
+__all__ = [
+    "MIN_SIDE",
+    "BinaryFile",
+    "ImageSource",
+    "load_image",
+    "load_photo",
+    "resize",
+    "to_images",
+    "to_levels",
+    "to_pil",
+    "to_tensor",
+]
+
+
+class BinaryFile(Protocol):
+    """What is open for reading bytes: a file, `io.BytesIO`, the upload that a web framework hands over."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next `size` bytes; all that are left with -1."""
+
+
+ImageSource = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | Image.Image | npt.NDArray[Any] | Tensor
+)
+"""What `load_image` takes."""
+
+MIN_SIDE = 16
+"""Shorter side of the smallest picture that `load_image` takes, in pixels."""
+
+_OVERSHOOT = 10.0  # networks leave [-1, 1] by a little; values beyond this were never meant to be in it
+_MOVING = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")  # formats whose further frames or pages are images like the first
+
+
+def load_image(source: ImageSource) -> Image.Image:
+    """Read any picture as a new, plain RGB picture in its upright position, without metadata.
+
+    Greys, palettes, CMYK and YCbCr become RGB; transparency is laid over white; greys of 16 bits are scaled
+    to 8. Files are read in the formats of `images.FORMATS`, which are decoded without starting other programs, and as
+    HEIC, what iPhones write, where pi-heif is installed (the extra "heic").
+
+    Args:
+        source: a path; the content of an image file as bytes, bytearray or memoryview; a file that is open in binary
+            mode, which is read from where it stands to its end and, where it can seek, put back there; a PIL image; a
+            uint8 array [H, W, 3], [H, W, 4] or [H, W]; or a floating-point tensor [3, H, W] or [1, 3, H, W] in [-1, 1],
+            whose values outside are clipped, since networks overshoot.
+
+    Raises:
+        ImageError: the picture cannot be read or used: no such file, not a picture, of a format that is not read, cut
+            off, below `MIN_SIDE` pixels on a side, above `MAX_PIXELS`, not finite, of a wrong shape or type.
+        MissingDependencyError: HEIC without pi-heif, or AVIF with a Pillow before 11.3.
+
+    Warns:
+        QualityWarning: the first frame of an animation, or page of a TIFF file, is taken; a tensor without a value
+            below 0, which was probably meant as [0, 1].
+    """
+    return _loaded(source, lambda image: flatten(upright(image)))
+
+
+def load_photo(source: ImageSource) -> Image.Image:
+    """`load_image`, with what a photo should keep when a part of it is edited: alpha, ICC profile, EXIF data.
+
+    RGB, or RGBA where the picture is transparent in places, upright; see `modes.as_photo`. Flattened, it is what
+    `load_image` gives. Arguments, errors and warnings are the same.
+    """
+    return _loaded(source, as_photo)
+
+
+def _loaded(source: ImageSource, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    if isinstance(source, str | os.PathLike):
+        return _from_file(os.path.expanduser(os.fspath(source)), finish)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _opened(bytes(source), "The image in the given bytes", finish)
+    if isinstance(source, Image.Image):
+        filename = getattr(source, "filename", "")
+        name = f"The picture {filename!r}" if filename else "The given PIL image"
+        check_opened(source, name)
+        return _plain(source, name, finish)
+    if isinstance(source, np.ndarray):
+        return _plain(_from_array(source), "The given array", finish)
+    if isinstance(source, Tensor):
+        return _plain(_from_tensor(source), "The given tensor", finish)
+    if hasattr(source, "read"):
+        return _opened(_content(source), "The image in the given file", finish)
+    raise ImageError(
+        f"A picture cannot be made of a value of type {type(source).__name__}. Give a path, the bytes of an image file "
+        "or one that is open in binary mode, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in "
+        "[-1, 1]."
+    )
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB picture as a float32 tensor [3, H, W] in [-1, 1]; other modes are flattened as by `load_image`.
+
+    The order of operations is that of the published networks' input, so the values agree to the last bit.
+    """
+    pixels = torch.from_numpy(np.array(image if image.mode == "RGB" else flatten(image)))  # [H,W,3]
+    return pixels.permute(2, 0, 1).contiguous().float().div(255).sub(0.5).div(0.5)
+
+
+def to_pil(tensor: Tensor) -> Image.Image:
+    """A tensor [3, H, W] in [-1, 1] as an RGB picture; values outside are clipped.
+
+    Values are rounded to the nearest of the 256 levels, which makes `to_pil(to_tensor(image))` exact. The
+    official code truncates instead: its saved pictures are half a level darker on average.
+
+    Raises:
+        ImageError: a wrong shape or type, or values that are not finite.
+    """
+    if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.is_floating_point():
+        raise ImageError(
+            f"Expected a float tensor [3, H, W] in [-1, 1], got {tensor.dtype} {list(tensor.shape)}. "
+            "For a batch [B, 3, H, W] use to_images."
+        )
+    levels = to_levels(tensor).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+
+
+def to_levels(tensor: Tensor) -> Tensor:
+    """Values in [-1, 1] (clipped to it), of any shape, as float32 on the CPU in 0..255, not rounded.
+
+    Raises:
+        ImageError: values that are not finite.
+    """
+    values = tensor.detach().to("cpu", torch.float32)
+    finite = torch.isfinite(values)
+    if not bool(finite.all()):
+        raise ImageError(
+            f"{int((~finite).sum())} of the {values.numel()} values of a tensor {list(tensor.shape)} are not "
+            "finite (NaN or infinite). Expected [-1, 1]: check what it was computed from."
+        )
+    return values.clamp(-1, 1).add(1).mul(127.5)
+
+
+def to_images(tensor: Tensor) -> list[Image.Image]:
+    """A batch [B, 3, H, W] in [-1, 1] as a list of B RGB pictures; see `to_pil`."""
+    if tensor.ndim != 4:
+        raise ImageError(
+            f"Expected a batch [B, 3, H, W], got a tensor {list(tensor.shape)}. "
+            "For a single picture [3, H, W] use to_pil."
+        )
+    return [to_pil(one) for one in tensor]
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at `size` = (height, width), bilinear with antialiasing; itself where it has that size."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _from_file(path: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    if not os.path.exists(path):
+        here = f"Check the name; paths start from {os.getcwd()!r}."
+        advice = "Download it first." if "://" in path else here
+        raise ImageError(f"There is no file {path!r}; expected a picture. {advice}")
+    if os.path.isdir(path):
+        raise ImageError(f"{path!r} is a folder; expected a picture. Name one of the files in it.")
+    return _opened(path, f"The picture {path!r}", finish)
+
+
+def _content(file: BinaryFile) -> bytes:
+    """What is left in an open file, which stands there again afterwards if it can."""
+    try:
+        place = file.tell() if hasattr(file, "seek") and hasattr(file, "tell") else None
+        content: Any = file.read()
+        if inspect.isawaitable(content):
+            if inspect.iscoroutine(content):
+                content.close()  # else Python says that nobody waited for it
+            raise ImageError(
+                f"The given {type(file).__name__} is read asynchronously. Give the file in it (`upload.file`) or its "
+                "bytes (`await upload.read()`)."
+            )
+        if place is not None:
+            file.seek(place)  # type: ignore[attr-defined]
+    except (OSError, ValueError) as error:  # closed, not open for reading, no text in its encoding
+        raise ImageError(
+            f"The given file cannot be read: {error}. Give one that is open in binary mode ('rb')."
+        ) from error
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise ImageError(
+            f"The read() of the given file gives {type(content).__name__} in place of bytes. Open it in binary mode "
+            "('rb')."
+        )
+    if not content:
+        raise ImageError("The given file has no bytes left. Where it was read before, call its seek(0) first.")
+    return bytes(content)
+
+
+def _opened(source: str | bytes, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    with open_image(source, name) as image:
+        return _plain(image, name, finish)
+
+
+def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Check the size, decode, and make it upright and plain by `finish`: `flatten` or `as_photo`."""
+    width, height = image.size
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger picture."
+        )
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {width} x {height} = {width * height:,} pixels; expected at most {MAX_PIXELS:,}. "
+            "Reduce or cut it first."
+        )
+    try:
+        with quiet():
+            image.load()
+    except Exception as error:  # of any class: decoders raise what they like where data are damaged
+        raise ImageError(
+            f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
+        ) from error
+    is_first = image.tell() == 0  # a later one was chosen by the caller
+    try:
+        finished = finish(image)
+    except ImageError as error:
+        raise ImageError(f"{name} cannot be used. {error}") from error
+    if is_first and (more := _further_frames(image)):
+        warnings.warn(f"{name} has {more}; the first is taken.", QualityWarning, stacklevel=2)
+    return finished
+
+
+def _further_frames(image: Image.Image) -> str:
+    """How many frames or pages the image has, in words, where there are several. Its decoded pixels may change."""
+    if image.format not in _MOVING:
+        return ""
+    try:
+        with quiet():
+            count = int(getattr(image, "n_frames", 1))
+    except Exception:  # of any class: the file is closed, or damaged behind the first frame, which was read
+        return ""
+    return "" if count < 2 else f"{count} pages" if image.format == "TIFF" else f"{count} frames"
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    expected = "Expected uint8 [H, W, 3], [H, W, 4] or [H, W] with values 0..255."
+    if array.dtype != np.uint8:
+        advice = (
+            "Scale it to 0..255 and round: (255 * array).round().astype('uint8') where it is in [0, 1]."
+            if np.issubdtype(array.dtype, np.floating)
+            else "Scale it to 0..255 and use .astype('uint8')."
+        )
+        raise ImageError(f"The given array is {array.dtype} {list(array.shape)}. {expected} {advice}")
+    if (array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4))) or array.size == 0:
+        first = array.ndim == 3 and array.shape[0] in (3, 4)
+        advice = "Use .transpose(1, 2, 0): its channels come first." if first else "Give a single picture."
+        raise ImageError(f"The given array has shape {list(array.shape)}. {expected} {advice}")
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _from_tensor(tensor: Tensor) -> Image.Image:
+    expected = "Expected a float tensor [3, H, W] or [1, 3, H, W] with values in [-1, 1], RGB."
+    tensor = tensor.detach()
+    single = tensor[0] if tensor.ndim == 4 and tensor.shape[0] == 1 else tensor
+    if single.ndim != 3 or single.shape[0] != 3:
+        advice = "Give a batch picture by picture." if tensor.ndim == 4 else "Put the three channels first."
+        raise ImageError(f"The given tensor has shape {list(tensor.shape)}. {expected} {advice}")
+    if not single.is_floating_point():
+        raise ImageError(f"The given tensor is {tensor.dtype}. {expected} From 0..255: x.float() / 127.5 - 1.")
+    if single.numel() == 0:
+        raise ImageError(f"The given tensor has shape {list(tensor.shape)}, without a value. {expected}")
+    low, high = float(single.min()), float(single.max())
+    if max(-low, high) > _OVERSHOOT:  # NaN is not, and to_pil reports it
+        advice = "From 0..255: x / 127.5 - 1." if low >= 0 else "Scale it first."
+        raise ImageError(f"The given tensor has values from {low:.4g} to {high:.4g}. {expected} {advice}")
+    if low >= 0:
+        warnings.warn(
+            f"The given tensor has values from {low:.4g} to {high:.4g}, none below 0, and [-1, 1] is expected: if it "
+            "is in [0, 1], as torchvision's ToTensor makes it, give x * 2 - 1.",
+            QualityWarning,
+            stacklevel=2,
+        )
+    return to_pil(single)

@@ -1,0 +1,77 @@
+"""Image files out: encoded in memory, then written as a whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from typing import Any
+
+from PIL import Image
+
+from hyperstyle.errors import ImageError
+from hyperstyle.files import write_bytes
+from hyperstyle.modes import flatten
+
+__all__ = ["picture_format", "save_image", "write_encoded"]
+
+_LONGEST_JPEG_EXIF = 65533  # bytes that one segment of a JPEG file holds
+
+
+class _Encoded(io.BytesIO):
+    """A file in memory with a name, since some encoders look at its suffix (.j2k, .jp2)."""
+
+    name: str
+
+
+def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a picture atomically, in the format of the path's suffix (.png, .jpg, .webp, ...).
+
+    An ICC profile and EXIF data that stand in its `info` are written with it, where the format has a place for
+    them. JPEG has no transparency: it is laid over white. It has no place for EXIF data above 64 kB: they are left out.
+
+    Raises:
+        ImageError: an unknown suffix, a picture that the format cannot hold, or a file that cannot be written. Nothing
+            is left behind then.
+    """
+    kind = picture_format(path)
+    options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
+    options |= {key: image.info[key] for key in ("icc_profile", "exif") if image.info.get(key)}
+    if kind == "JPEG" and len(options.get("exif", b"")) > _LONGEST_JPEG_EXIF:
+        del options["exif"]
+    if kind == "JPEG" and image.mode not in ("RGB", "L", "CMYK"):
+        image = flatten(image)
+    write_encoded(image, path, kind, **options)
+
+
+def write_encoded(image: Image.Image, path: str | os.PathLike[str], kind: str, **options: Any) -> None:
+    """Write an image in Pillow's format `kind`, with the options of its encoder, by `files.write_bytes`.
+
+    It is encoded in memory: several of Pillow's encoders take a full disk for success, and that of JPEG 2000 tries for
+    ever.
+
+    Raises:
+        ImageError: the format cannot hold the image, or the file cannot be written. Nothing is left behind then.
+    """
+    encoded = _Encoded()
+    encoded.name = os.fspath(path)
+    try:
+        image.save(encoded, format=kind, **options)
+    except (ValueError, OverflowError, OSError, struct.error) as failure:
+        raise ImageError(
+            f"Cannot write {os.fspath(path)!r}: {kind} does not take this {image.mode} picture of {image.width} x "
+            f"{image.height} px ({failure}). Use .png, or a smaller picture."
+        ) from failure
+    write_bytes(path, encoded.getbuffer(), error=ImageError)
+
+
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """Pillow's name of the format that `save_image` writes to this path. Raises ImageError for an unknown suffix."""
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    kind = Image.registered_extensions().get(suffix, "")
+    if kind not in Image.SAVE:
+        raise ImageError(
+            f"Cannot write {os.fspath(path)!r}: no picture format belongs to the suffix {suffix!r}. "
+            "Use .png, .jpg, .webp, .tiff or .bmp."
+        )
+    return kind
