@@ -26,6 +26,7 @@ from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
 from hyperstyle.files import atomic_write, make_folder, sha256
+from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.model import ALIGNER, Model, fingerprint
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
@@ -110,6 +111,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
     )
 
 
+@outside_inference_mode
 def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Model:
     """Reads what `write_model` wrote.
 

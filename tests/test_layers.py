@@ -12,15 +12,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 
 # From the ground up. A file imports only from rows below its own, or from its own package.
 LAYERS = (
-    {"errors"},
-    {"files", "modes", "file_kind", "hub"},
+    {"errors", "threads"},
+    {"files", "modes", "file_kind", "hub", "gradients", "device"},
     {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch"},
     {"networks", "frames"},
     {"align"},
     {"edits", "metrics", "inversion_file"},
     {"model"},
     {"synthesis"},
-    {"editing", "exports"},
+    {"describe", "editing", "exports", "inversion_pickle"},
     {"inversion"},
     {"methods", "model_card", "model_folder", "strips"},
     {"inverter"},
