@@ -98,7 +98,8 @@ def inversion_png(inversion: Any) -> bytes | None:
     if len(inversion) == 1:
         return _as_png(inversion.image)
     some = inversion[:_MOST] if len(inversion) > _MOST else inversion
-    names = [PurePath(source.name).name for source in inversion.sources] or [""] * len(inversion)
+    paths = [PurePath(source.name) for source in inversion.sources] or [PurePath()] * len(inversion)
+    names = [path.name if path.suffix else "" for path in paths]  # else it is what kind of object it was
     return _as_png(grid_of(some.images, names))
 
 

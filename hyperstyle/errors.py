@@ -15,7 +15,7 @@
       InversionError          an inversion is asked for something it does not carry
       MethodError             an inversion method is unknown, or the model lacks its weights
       MissingDependencyError  an optional package is not installed (also an ImportError)
-    QualityWarning            a crop or a reconstruction looks wrong (a UserWarning)
+    QualityWarning            a crop or a reconstruction looks wrong, or is about to become worse (a UserWarning)
     MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
     TrainingWarning           training leaves out what was published, for want of a file (a UserWarning)
     EditWarning               a strength far outside an edit's range, or an edit of another model (a UserWarning)
@@ -26,7 +26,10 @@ Each message says what was given, what was expected and what to do.
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
+from types import FrameType
 
 __all__ = [
     "AlignmentError",
@@ -49,6 +52,7 @@ __all__ = [
     "TrainingWarning",
     "WeightsError",
     "did_you_mean",
+    "warn",
 ]
 
 
@@ -113,7 +117,7 @@ class MissingDependencyError(HyperStyleError, ImportError):
 
 
 class QualityWarning(UserWarning):
-    """A crop or a reconstruction looks wrong; what was asked for was done all the same."""
+    """A crop or a reconstruction looks wrong or is made worse; what was asked for was done all the same."""
 
 
 class MemoryWarning(UserWarning):
@@ -126,6 +130,15 @@ class TrainingWarning(UserWarning):
 
 class EditWarning(UserWarning):
     """An edit goes far beyond its range, or was made for another generator; it was applied all the same."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warns at the line, outside of this package, that called into it, however deep the warning comes from."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level - (frame is None))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

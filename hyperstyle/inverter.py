@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -29,6 +28,7 @@ from hyperstyle.errors import (
     HyperStyleError,
     LandmarkError,
     QualityWarning,
+    warn,
 )
 from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.images import ImageSource
@@ -311,7 +311,7 @@ class HyperStyleInverter:
         Warns:
             MemoryWarning: a batch did not fit into the memory of an optimising method and was split.
             QualityWarning: once, where crops (`align.prepare`) or reconstructions (`USUAL_L2`, `USUAL_START_L2`) look
-                wrong.
+                wrong; and for so many passes of a network that they make reconstructions worse.
         """
         many = isinstance(image, Sequence) and not isinstance(image, str | bytes | bytearray | memoryview)
         images: list[ImageSource | Prepared] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
@@ -367,11 +367,10 @@ class HyperStyleInverter:
         usual = USUAL_START_L2 if not way.parts or steps == 0 else USUAL_L2
         if doubts := _doubts(pictures, whole.quality, usual):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
-            warnings.warn(
+            warn(
                 f"{len(doubts)} of {len(whole)} picture(s) may have come out wrong. {' '.join(doubts[:3])}{more} Look "
                 "at the crop; landmarks=... or another face=... may give a better one.",
                 QualityWarning,
-                stacklevel=2,
             )
         return replace(whole, failures=tuple(failures)) if failures else whole
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, ImageError, QualityWarning
+from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.gradients import with_gradients
 from hyperstyle.networks.generator import Generator
 
@@ -178,11 +177,10 @@ def check_passes(method: str, passes: int, trained: int, instead: str) -> None:
         instead: what helps.
     """
     if passes >= 2 * max(trained, 1):
-        warnings.warn(
+        warn(
             f"{passes} passes of {method!r}, whose network was trained with {trained}: from about twice as many on, "
             f"each one makes the reconstruction worse. {instead}",
             QualityWarning,
-            stacklevel=4,
         )
 
 
