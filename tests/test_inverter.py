@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -530,7 +531,7 @@ def test_what_was_drawn_last_in_inverting_is_the_picture(
 
 def test_it_is_made_on_a_device_with_parts_and_without(tiny_inverter: HyperStyleInverter) -> None:
     assert HyperStyleInverter(device="cpu").model.device == torch.device("cpu")
-    model = tiny_inverter.model
+    model = copy.deepcopy(tiny_inverter.model)  # parts are moved in place
     made = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, device="auto")
     assert made.model.device == pick_device("auto")
     for parts in ({}, {"generator": model.generator, "domain": model.domain}):

@@ -30,7 +30,7 @@ photos = [face.resize((320, 400)), ImageOps.mirror(face).resize((240, 300)), fac
 
 
 def work(photo):
-    inversion = inverter.invert(photo, steps=2)
+    inversion = inverter.invert(photo, method="hyperstyle+offsets", steps={"hyperstyle": 2, "offsets": 1})
     edited = inversion.edit("smile", [1, 2])
     return inversion, edited, edited[0].paste_back()
 

@@ -112,8 +112,6 @@ def refined(
         MethodError: not even one picture fits into the memory, or networks were built in inference mode.
     """
     model, crop = inversion.model, usable(crop)
-    for network in model.networks.values():
-        check_weights(network)
     if torch.finfo(model.dtype).bits < 32:
         raise ConfigError(
             f"method {name!r} with a model in {model.dtype}: small steps vanish there. Load it with dtype=None."
@@ -121,6 +119,8 @@ def refined(
     if len(crop) != len(inversion):
         raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} picture(s): expected one for each.")
     check_target(crop)
+    for network in model.networks.values():
+        check_weights(network)
     method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
     found = in_parts(optimise, crop.to(model.device, model.dtype), inversion, name)
     return replace(found, crop=crop.to(model.device), method=method, quality={}, refinement=refinement).measured()

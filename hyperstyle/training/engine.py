@@ -1,5 +1,6 @@
 """Training any task on any pictures: one loop for all.
 
+from hyperstyle.gradients import outside_inference_mode, with_gradients
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
 
@@ -36,6 +37,7 @@ _SHOWN = 6  # pictures of a sheet
 _JUDGED = 1200  # held-out pictures at most, as published
 
 
+@outside_inference_mode
 def make_task(options: TrainOptions) -> Task:
     """The task that the options name, on its device, with first weights that the seed decides.
 
@@ -56,6 +58,7 @@ def make_task(options: TrainOptions) -> Task:
     return HyperStyleTask(options) if options.task == "hyperstyle" else HyperInverterTask(options)
 
 
+@with_gradients
 def train(task: Task, options: TrainOptions) -> Path:
     """Trains to the last step, from where the run in `options.run.out` was interrupted, if it was.
 
