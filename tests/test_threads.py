@@ -43,8 +43,8 @@ def same(a, b):
     return points[0] == points[1] and same_tensors and a.quality == b.quality and photo_a.tobytes() == photo_b.tobytes()
 
 
-filters = list(warnings.filters)
 alone = [work(photo) for photo in photos]
+filters = list(warnings.filters)
 with ThreadPoolExecutor(8) as pool:
     list(pool.map(inverter.aligner, photos * 8))  # mostly in dlib, which lets the other threads run
     together = list(pool.map(work, photos * 3))

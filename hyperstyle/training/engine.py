@@ -1,6 +1,5 @@
 """Training any task on any pictures: one loop for all.
 
-from hyperstyle.gradients import outside_inference_mode, with_gradients
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
 
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hyperstyle.gradients import outside_inference_mode, with_gradients
 from hyperstyle.model import Model
 from hyperstyle.training.distributed import join, joined, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask

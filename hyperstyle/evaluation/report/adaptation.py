@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 
 from hyperstyle.errors import MethodError
-from hyperstyle.gradients import with_gradients
 from hyperstyle.evaluation.report.filters import Filter
+from hyperstyle.gradients import with_gradients
 from hyperstyle.metrics import l1, l2
 from hyperstyle.model import Model
 from hyperstyle.networks.generator import Generator
