@@ -73,7 +73,7 @@ def pictures(
                         modulation="activations" if alike and w.device.type != "cpu" else None,
                     )
                     parts.append(model.domain.content(image).float())
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def generators(model: Model, changes: Changes, count: int) -> Iterator[tuple[slice, Generator]]:
