@@ -15,7 +15,7 @@
       InversionError          an inversion is asked for something it does not carry
       MethodError             an inversion method is unknown, or the model lacks its weights
       MissingDependencyError  an optional package is not installed (also an ImportError)
-    QualityWarning            an input, a crop or a reconstruction looks wrong (a UserWarning)
+    QualityWarning            an input, a crop or a reconstruction looks wrong, or becomes worse (a UserWarning)
     MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
     TrainingWarning           training leaves out images, or what was published, for want of a file (a UserWarning)
     ConversionWarning         a converted model cannot do what it might, for want of a file (a UserWarning)
@@ -27,7 +27,10 @@ Each message says what was given, what was expected and what to do.
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
+from types import FrameType
 
 __all__ = [
     "AlignmentError",
@@ -51,6 +54,7 @@ __all__ = [
     "TrainingWarning",
     "WeightsError",
     "did_you_mean",
+    "warn",
 ]
 
 
@@ -115,7 +119,7 @@ class MissingDependencyError(HyperStyleError, ImportError):
 
 
 class QualityWarning(UserWarning):
-    """An input, a crop or a reconstruction may not be what was meant; what was asked for was done all the same."""
+    """An input, a crop or a reconstruction looks wrong or is made worse; what was asked for was done all the same."""
 
 
 class MemoryWarning(UserWarning):
@@ -132,6 +136,15 @@ class ConversionWarning(UserWarning):
 
 class EditWarning(UserWarning):
     """An edit goes far beyond its range, or was made for another generator; it was applied all the same."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warns at the line, outside of this package, that called into it, however deep the warning comes from."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level - (frame is None))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

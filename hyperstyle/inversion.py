@@ -5,26 +5,29 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from hyperstyle import editing, exports, inversion_file, metrics
+from hyperstyle import describe, editing, exports, inversion_file, metrics
 from hyperstyle.align import paste_back
 from hyperstyle.align.source import Source, photo_of
 from hyperstyle.editing import Strength
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError, InversionError
+from hyperstyle.gradients import normal_tensors, outside_inference_mode, usable
 from hyperstyle.images import ImageSource, to_images
+from hyperstyle.inversion_pickle import Portable, fill, record_of, state_values
 from hyperstyle.model import HasModel, Model
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.state import State
 from hyperstyle.synthesis import TOGETHER, lazy_offsets, pictures
+from hyperstyle.threads import once
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,11 +51,12 @@ class Refinement(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Inversion:
+class Inversion(Portable):
     """One picture, or a batch, as codes and offsets of a generator; immutable.
 
     `len`, indexing and iteration give batches of one. Made by `HyperStyleInverter.invert`; `edit` and the other
-    methods return new values.
+    methods return new values. Notebooks show it as an image. Copies by `copy.deepcopy` share its model; a pickle holds
+    what `save` writes, and finds its model again where that is loaded, else by `attach` (see `inversion_pickle`).
 
     Attributes:
         model: the parts that turn it into pictures.
@@ -105,9 +109,21 @@ class Inversion:
     def __iter__(self) -> Iterator[Inversion]:
         return (self[i] for i in range(len(self)))
 
+    def __post_init__(self) -> None:
+        """No gradient could ever flow through tensors that were made in inference mode: they are copied."""
+        seen = [t for t in (self.crop, *self.intermediates) if t is not None]
+        if any(t.is_inference() for t in (*self._state.tensors, *seen)):
+            values = state_values(self._state.apply(usable))
+            values |= {"crop": usable(self.crop), "intermediates": usable(self.intermediates)}
+            for name, value in values.items():
+                object.__setattr__(self, name, value)
+
     def __repr__(self) -> str:
-        edited = ", edited" if self.unedited is not None else ""
-        return f"<Inversion of {len(self)} picture(s), {self.method}, {self.model.domain.name}{edited}>"
+        return describe.inversion_line(self)
+
+    def _repr_png_(self) -> bytes | None:
+        """What notebooks show: the image, or a labelled grid of a batch; None where its model is not loaded."""
+        return describe.inversion_png(self)
 
     def _take(self, index: list[int]) -> Inversion:
         """These pictures, in this order; an index may come more than once."""
@@ -151,23 +167,19 @@ class Inversion:
             failures=(),
         )
 
-    @property
-    def _state(self) -> State:
-        return State(self.w, self.offset_codes, self.style_offsets, self.changes)
-
     def _with(self, new: State) -> Inversion:
         """The same with this state; what else belongs to the pictures is up to the caller."""
-        return replace(self, w=new.w, offset_codes=new.codes, style_offsets=new.style_offsets, changes=new.changes)
+        return replace(self, **state_values(new))
 
     # ---- pictures ----
 
     @property
     def offsets(self) -> dict[str, Tensor]:
         """Dense offsets Δ, layer name -> tensor broadcastable to [B,O,I,k,k]; {} without offset codes."""
-        with torch.no_grad():
+        with normal_tensors(), torch.no_grad():
             return dict(lazy_offsets(self.offset_codes, self.model.hypernetwork))
 
-    @cached_property
+    @once
     def tensor(self) -> Tensor:
         """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied."""
         return pictures(self.model, self.w, self.style_offsets, self.offset_codes, self.changes)
@@ -310,7 +322,7 @@ class Inversion:
         if w.shape != self.w.shape:
             raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
         ancestors = (*self.model.ancestors, self.model.generator_fingerprint)
-        model = replace(self.model, generator=generator.to(self.model.device), ancestors=ancestors)
+        model = replace(self.model, generator=generator.to(self.model.device), ancestors=ancestors, origin="")
         moved = replace(self, model=model, w=w, offset_codes=codes, changes=changes, quality={}, intermediates=())
         return replace(moved, unedited=self.unedited or self)  # paste_back adds what the other generator changed
 
@@ -321,6 +333,7 @@ class Inversion:
             mine, theirs = (f"{w.dtype} on {w.device}" for w in (self.w, other.w))
             raise InversionError(f"one is {mine}, the other {theirs}: load a saved one with the other's model.")
 
+    @outside_inference_mode
     def refine(self, steps: int | None = None, *, callback: Callable[..., None] | None = None) -> Inversion:
         """More steps of the method that made it, from here.
 
@@ -405,17 +418,7 @@ class Inversion:
         1024 px with the published layers. Raises InversionError for the name of an image: `inversion.image.save(...)`
         writes that; HyperStyleError where it cannot be written.
         """
-        before = None  # of what was transferred: that picture needs another model
-        if self.unedited is not None and self.unedited.model is self.model:
-            before = self.unedited._state
-        meta = {
-            "fingerprint": self.model.fingerprint,
-            "domain": self.model.domain.name,
-            "method": self.method,
-            "start": self.start,
-            "quality": {k: list(v) for k, v in self.quality.items()},
-        }
-        inversion_file.write(Path(path), inversion_file.Record(self._state, before, self.sources, meta))
+        inversion_file.write(Path(path), record_of(self))
 
     def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
         """Writes it for other programs, a file or, as "official", a folder: see `exports.export`.
@@ -442,8 +445,6 @@ class Inversion:
                 f"{path} was made with a {meta['domain']!r} model with fingerprint {meta['fingerprint']}; this one is "
                 f"{model.domain.name!r}, {model.fingerprint}. Load the model it was made with."
             )
-        quality = {k: tuple(v) for k, v in meta["quality"].items()}
-        start, sources = meta.get("start", "w-encoder"), record.sources
-        bare = cls(model, record.state.w, method=meta["method"], start=start, sources=sources, quality=quality)
-        before = None if record.unedited is None else bare._with(record.unedited)
-        return replace(bare._with(record.state), unedited=before)
+        made = object.__new__(cls)
+        fill(made, record, {"model": model})
+        return made

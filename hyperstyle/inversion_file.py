@@ -20,7 +20,7 @@ from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.state import State
 
-__all__ = ["Record", "read", "write"]
+__all__ = ["Record", "pack", "read", "unpack", "write"]
 
 _FORMAT = "hyperstyle-inversion/2"
 _BEFORE = "unedited/"
@@ -80,6 +80,27 @@ def write(path: Path, record: Record) -> None:
     """
     advice = "Save the image itself by inversion.image.save(...), and the inversion as NAME.safetensors."
     check_suffix(path, "safetensors", "PyTorch", advice=advice, error=InversionError)
+    tensors, meta = _split(record)
+    save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta)})
+
+
+def pack(record: Record) -> tuple[bytes, dict[str, Any]]:
+    """What `write` writes, in memory: the tensors as safetensors has them, and the plain values."""
+    from safetensors.torch import save
+
+    tensors, meta = _split(record)
+    return save({name: tensor.detach() for name, tensor in tensors.items()}), meta
+
+
+def unpack(tensors: bytes, meta: dict[str, Any], device: torch.device, dtype: torch.dtype | None = None) -> Record:
+    """The record that was packed, its tensors on this device and of this type (None: as they were)."""
+    from safetensors.torch import load
+
+    return _record(load(tensors), meta, device, dtype)
+
+
+def _split(record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors that share no memory, and plain values."""
     tensors, tuned = _tensors(record.state)
     before, before_tuned = ({}, []) if record.unedited is None else _tensors(record.unedited)
     # What an edit left as it was, most of all the offset codes, is not stored again.
@@ -107,7 +128,7 @@ def write(path: Path, record: Record) -> None:
     }
     everything = {**tensors, **{_BEFORE + name: tensor for name, tensor in kept.items()}}
     separate = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in everything.items()}
-    save_tensors(path, separate, {"format": _FORMAT, "record": json.dumps(meta)})
+    return separate, meta
 
 
 def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
@@ -122,10 +143,12 @@ def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
         raise InversionError(f"{path} is a damaged inversion ({reason}). Save it again.") from error
 
 
-def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Record:
+def _record(
+    tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.device, dtype: torch.dtype | None
+) -> Record:
     # Copies, which PyTorch aligns in memory, and codes whose rows are not one row repeated: how a matrix product rounds
     # may depend on where its operands lie, and the pictures must come out bit for bit.
-    tensors = {k: v.to(device, dtype, copy=True) for k, v in tensors.items()}
+    tensors = {k: v.to(device, dtype or v.dtype, copy=True) for k, v in tensors.items()}
     before = None
     if (stored := meta["unedited"]) is not None:
         names = {name: _BEFORE + name if _BEFORE + name in tensors else name for name in stored["tensors"]}

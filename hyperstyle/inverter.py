@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral
@@ -14,12 +13,13 @@ from typing import Any, Literal, cast
 import numpy.typing as npt
 import torch
 
-from hyperstyle import hub
+from hyperstyle import describe, hub
 from hyperstyle.align import LandmarkDetector
 from hyperstyle.align.decision import Align, Face
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.align.prepare import Prepared, prepare
 from hyperstyle.checkpoint import read_json
+from hyperstyle.device import pick_device
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.edits.text import TextEdits
@@ -28,8 +28,10 @@ from hyperstyle.errors import (
     HyperStyleError,
     LandmarkError,
     QualityWarning,
+    warn,
 )
 from hyperstyle.files import write_text
+from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.images import ImageSource
 from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.methods import missing, named
@@ -60,23 +62,6 @@ USUAL_START_L2 = 0.1
 """The same for the W encoder alone, with which the bundled model reaches 0.06 on portraits of its kind."""
 
 
-def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises ConfigError for a device that is not there."""
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device {device!r} is not known to PyTorch. Use 'auto', 'cpu' or 'cuda'.") from error
-    if chosen.type not in ("cpu", "cuda", "mps"):
-        raise ConfigError(f"device {device!r}: models run on 'cpu', 'cuda' and 'mps'. Use one of these, or 'auto'.")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r}: this PyTorch sees no CUDA device. Use 'auto' or 'cpu'.")
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(f"device {device!r}: this PyTorch sees no Apple GPU. Use 'auto' or 'cpu'.")
-    return chosen
-
-
 class HyperStyleInverter:
     """Puts pictures into a generator so that they can be edited.
 
@@ -100,9 +85,11 @@ class HyperStyleInverter:
         psp, e4e: further encoders, into W+.
         hyperinverter: predicts residual weights.
         idinvert, vgg16: encoder and features of IDInvert, for a `StyleGan1`.
+        device: "auto", "cpu", "cuda", ...: where the parts are moved to, in place; None leaves them where they are, and
+            is "auto" for the bundled model.
 
     Raises:
-        ConfigError: parts that do not fit together, or some parts without the others.
+        ConfigError: parts that do not fit together, some parts without the others, or a device that is not there.
 
     Example:
         >>> inverter = HyperStyleInverter()
@@ -110,6 +97,7 @@ class HyperStyleInverter:
         >>> inversion.edit("age", 2).image.save("older.png")
     """
 
+    @outside_inference_mode
     def __init__(
         self,
         generator: Generator | None = None,
@@ -130,14 +118,17 @@ class HyperStyleInverter:
         hyperinverter: HyperInverter | None = None,
         idinvert: IdInvertEncoder | None = None,
         vgg16: Vgg16 | None = None,
+        device: str | torch.device | None = None,
     ) -> None:
         if generator is None:
             given = [encoder, hypernetwork, domain, edits, judge, perceptual, restyle, info, text]
             given += [psp, e4e, hyperinverter, idinvert, vgg16]
             if any(part is not None for part in given):
                 raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
-            model = read_model(hub.resolve("avatars"), device=pick_device(), dtype=torch.float32)
+            model = read_model(hub.resolve("avatars"), device=pick_device(device or "auto"), dtype=torch.float32)
+            model = replace(model, origin="'avatars'")
         else:
+            chosen = None if device is None else pick_device(device)
             if domain is None:
                 raise ConfigError(
                     "a composition needs a domain, as in domain=hyperstyle.Domain('mine', size=256, ...)."
@@ -163,6 +154,8 @@ class HyperStyleInverter:
             check_parts(model)
             for part in model.networks.values():
                 part.eval()  # else batch statistics would let one picture of a batch change another
+                if chosen is not None:
+                    part.to(chosen)
         self._model = model
         self.aligner = _aligner(aligner, model)
 
@@ -199,7 +192,9 @@ class HyperStyleInverter:
         """
         folder = hub.resolve(name, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
         made = cls.__new__(cls)
-        made._model = read_model(folder, device=pick_device(device), dtype=dtype or torch.float32)
+        model = read_model(folder, device=pick_device(device), dtype=dtype or torch.float32)
+        origin = repr(os.fspath(name)) + (f", revision={revision!r}" if revision else "")
+        made._model = replace(model, origin=origin)
         made.aligner = _aligner(aligner, made.model)
         return made
 
@@ -230,6 +225,7 @@ class HyperStyleInverter:
             write_text(folder / "README.md", card)
             return hub.upload(folder, repo, private=private, token=token, revision=revision, message=commit_message)
 
+    @outside_inference_mode
     def to(self, device: str | torch.device) -> HyperStyleInverter:
         """The same model with its weights moved to a device; returns itself."""
         chosen = pick_device(device)
@@ -248,7 +244,7 @@ class HyperStyleInverter:
     @property
     def edits(self) -> Mapping[str, Edit]:
         """The edits that `Inversion.edit` knows by name; each has `info` with its range and unit."""
-        return self.model.edits
+        return describe.Edits(self.model.edits)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -257,37 +253,14 @@ class HyperStyleInverter:
 
     def describe(self) -> dict[str, Any]:
         """Domain, sizes, parts, methods and why others are missing, edits, source, licence, hashes, as plain values."""
-        model = self.model
-        parts = {n: sum(p.numel() for p in m.parameters()) for n, m in model.networks.items()}
-        return {
-            "domain": model.domain.name,
-            "description": model.domain.description,
-            "size": model.generator.config.size,
-            "content_size": list(model.domain.content_size),
-            "input_size": list(model.domain.input_size),
-            "aligner": self._aligner_in_words(),
-            "latent_width": model.generator.config.latent_width,
-            "rows": model.generator.config.rows,
-            "steps": model.steps,
-            "tuned_layers": list(model.hypernetwork.config.layers) if model.hypernetwork else [],
-            "parameters": parts,
-            "methods": list(self.methods),
-            "missing_methods": missing.missing(model),
-            "edits": {
-                n: {"low": e.info.low, "high": e.info.high, "unit": e.info.unit, "source": e.info.source}
-                for n, e in model.edits.items()
-            },
-            **dict(model.info),
-        }
+        return describe.described(self.model, self.aligner, self.methods, missing.missing(self.model))
 
-    def _aligner_in_words(self) -> str | None:
-        kind, own = type(self.aligner).__name__, self.model.aligner
-        if isinstance(self.aligner, DlibDetector) and own is not None and self.aligner.predictor == own / ALIGNER[1]:
-            return f"{kind}, with the model's own {' and '.join(ALIGNER)}"
-        return None if self.aligner is None else kind
+    def __repr__(self) -> str:
+        return describe.inverter_line(self.model, self.aligner, self.methods)
 
     # ---- inverting ----
 
+    @outside_inference_mode
     def invert(
         self,
         image: ImageSource | Prepared | Sequence[ImageSource | Prepared],
@@ -339,7 +312,7 @@ class HyperStyleInverter:
         Warns:
             MemoryWarning: a batch did not fit into the memory of an optimising method and was split.
             QualityWarning: once, where crops (`align.prepare`) or reconstructions (`USUAL_L2`, `USUAL_START_L2`) look
-                wrong.
+                wrong; and for so many passes of a network that they make reconstructions worse.
         """
         many = isinstance(image, Sequence) and not isinstance(image, str | bytes | bytearray | memoryview)
         images: list[ImageSource | Prepared] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
@@ -395,11 +368,10 @@ class HyperStyleInverter:
         usual = USUAL_START_L2 if not way.parts or steps == 0 else USUAL_L2
         if doubts := _doubts(pictures, whole.quality, usual):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
-            warnings.warn(
+            warn(
                 f"{len(doubts)} of {len(whole)} picture(s) may have come out wrong. {' '.join(doubts[:3])}{more} Look "
                 "at the crop; landmarks=... or another face=... may give a better one.",
                 QualityWarning,
-                stacklevel=2,
             )
         return replace(whole, failures=tuple(failures)) if failures else whole
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -24,14 +25,50 @@ from hyperstyle.networks.psp import PyramidEncoder
 from hyperstyle.networks.restyle import RestyleEncoder
 from hyperstyle.networks.traits import TraitNetwork
 from hyperstyle.networks.vgg import Vgg16
+from hyperstyle.threads import once
 
-__all__ = ["ALIGNER", "HasModel", "Model", "fingerprint"]
+__all__ = ["ALIGNER", "HasModel", "Model", "ModelKey", "fingerprint", "living_model"]
 
 ALIGNER = ("detector.svm", "predictor.dat")
 """Files of a model's own aligner: a face detector and a landmark predictor, as dlib's trainers write them."""
 
+_living: WeakValueDictionary[str, Model] = WeakValueDictionary()  # by token; a model goes when its last owner does
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True)
+class ModelKey:
+    """What tells a model from others, for values that travel without theirs.
+
+    Attributes:
+        token: of the very object, where it or a copy of it by pickle is in the process.
+        fingerprint: `Model.fingerprint`.
+        domain: the name of its domain.
+        origin: `Model.origin`.
+        device, dtype: of its generator.
+    """
+
+    token: str
+    fingerprint: str
+    domain: str
+    origin: str
+    device: torch.device
+    dtype: torch.dtype
+
+
+def living_model(key: ModelKey) -> Model | None:
+    """The model of this key, where it is loaded in this process: the very object, else one with the same weights.
+
+    Of several with the same weights one on the same device and of the same type comes first, then what was made last.
+    """
+    found = _living.get(key.token)
+    if found is not None:
+        return found
+    models = [model for reference in reversed(_living.valuerefs()) if (model := reference()) is not None]
+    models.sort(key=lambda model: (model.device, model.dtype) != (key.device, key.dtype))
+    return next((m for m in models if m.domain.name == key.domain and m.fingerprint == key.fingerprint), None)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """The parts of a model, as values; `HyperStyleInverter` composes them.
 
@@ -52,6 +89,8 @@ class Model:
         vgg16: features for the loss of IDInvert.
         ancestors: fingerprints of the generators that this one was fine-tuned from; their edits are taken as its own.
         aligner: the folder of the `ALIGNER` files, which find the faces of this domain; None where it has none.
+        origin: what `from_pretrained` was given, as it stands in Python; "" for a composition.
+        token: a name of this object that no other has.
     """
 
     generator: Generator
@@ -72,6 +111,29 @@ class Model:
     e4e: PyramidEncoder | None = None
     idinvert: IdInvertEncoder | None = None
     vgg16: Vgg16 | None = None
+    origin: str = ""
+    token: str = field(init=False, default_factory=lambda: uuid4().hex)
+
+    def __post_init__(self) -> None:
+        _living[self.token] = self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without fingerprints: a copy may be trained further before it is asked for them."""
+        return {name: v for name, v in self.__dict__.items() if name not in ("fingerprint", "generator_fingerprint")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.token in _living:  # a copy beside the original
+            self.__dict__["token"] = uuid4().hex
+        _living[self.token] = self
+
+    def __repr__(self) -> str:
+        return f"<Model {self.domain.name!r} of {self.generator.config.size} px: {', '.join(self.networks)}>"
+
+    @property
+    def key(self) -> ModelKey:
+        """What tells it from other models."""
+        return ModelKey(self.token, self.fingerprint, self.domain.name, self.origin, self.device, self.dtype)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -115,12 +177,12 @@ class Model:
             if module is not None:
                 module.compile(mode=mode)
 
-    @cached_property
+    @once
     def fingerprint(self) -> str:
         """16 hex digits that change with any weight of generator, hypernetwork or HyperInverter."""
         return fingerprint(self.generator, self.hypernetwork, self.hyperinverter)
 
-    @cached_property
+    @once
     def generator_fingerprint(self) -> str:
         """16 hex digits that change with any weight of the generator: what edits are made for."""
         return fingerprint(self.generator)

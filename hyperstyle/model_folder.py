@@ -27,6 +27,7 @@ from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folde
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
 from hyperstyle.file_kind import check_suffix
 from hyperstyle.files import make_folder, replace_folder, restore_folder, sha256, write_bytes
+from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.model import ALIGNER, Model, fingerprint
 from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
 from hyperstyle.networks.generator import Generator, GeneratorConfig
@@ -121,6 +122,7 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
     )
 
 
+@outside_inference_mode
 def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Model:
     """Reads what `write_model` wrote.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 from PIL import Image
 
 from hyperstyle.errors import ImageError
+from hyperstyle.threads import ignored_warnings
 
 __all__ = ["as_photo", "flatten", "has_alpha", "metadata", "quiet", "to_rgba", "upright"]
 
@@ -113,15 +112,9 @@ def to_rgba(image: Image.Image) -> Image.Image:
     return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings from Pillow, about metadata it cannot read or large pictures: the limit here is our own.
-
-    Pictures are read in threads, and filters hold for all of them: those of other modules stay as they are.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
-        yield
+def quiet() -> AbstractContextManager[None]:
+    """No warnings from Pillow, about metadata it cannot read or large pictures: the limit here is our own."""
+    return ignored_warnings("PIL")
 
 
 def _grey_of_8_bits(image: Image.Image) -> Image.Image:

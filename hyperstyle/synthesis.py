@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from hyperstyle.gradients import normal_tensors
 from hyperstyle.model import Model
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
@@ -53,7 +54,7 @@ def pictures(
     """
     changes = changes or Changes()
     parts = []
-    with torch.no_grad():
+    with normal_tensors(), torch.no_grad():
         styles = styles_of(model, w, changes)
         for name, change in style_offsets.items():
             styles[name] = styles[name] + change
@@ -72,7 +73,7 @@ def pictures(
                         modulation="activations" if alike and w.device.type != "cpu" else None,
                     )
                     parts.append(model.domain.content(image).float())
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def generators(model: Model, changes: Changes, count: int) -> Iterator[tuple[slice, Generator]]:
@@ -117,7 +118,8 @@ def _runs(model: Model, codes: OffsetCodes | None, changes: Changes, group: slic
     In half precision nothing is shared: the styles, which are multiplied with the maps then, would be rounded there.
     """
     wide = torch.finfo(model.dtype).bits >= 32
-    tensors = [*_tensors(codes), *_tensors(changes.residuals), *changes.noise]
+    tensors = [t for part in (codes, changes.residuals) if part is not None for t in part.tensors]
+    tensors += changes.noise
     if not tensors:  # nothing to make once
         yield group, False
         return
@@ -138,9 +140,3 @@ def _runs(model: Model, codes: OffsetCodes | None, changes: Changes, group: slic
             between = start
     if between is not None:
         yield slice(between, group.stop), False
-
-
-def _tensors(codes: OffsetCodes | None) -> tuple[Tensor, ...]:
-    if codes is None:
-        return ()
-    return (*codes.sums.values(), *codes.terms.values(), codes.weights, *codes.dense.values())

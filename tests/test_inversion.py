@@ -109,8 +109,10 @@ def test_initial_keeps_edits(batch: Inversion) -> None:
 
 
 def test_an_inversion_says_what_it_is(batch: Inversion) -> None:
-    assert repr(batch) == "<Inversion of 3 picture(s), hyperstyle, avatars>"
-    assert "edited" in repr(batch.edit("age", 1))
+    assert repr(batch) == "<Inversion of 3 images of 32x32 px, hyperstyle, avatars, float32 on cpu>"
+    one = batch[0].edit("age", 1)
+    assert repr(one) == "<Inversion of 1 image of 32x32 px, hyperstyle, avatars, edited, float32 on cpu>"
+    assert str(one.edit("smile", [1, 2]).initial).startswith("<Inversion of 2 images of 32x32 px, w-encoder, ")
 
 
 # ---- editing ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import shutil
@@ -560,3 +561,20 @@ def test_what_was_drawn_last_in_inverting_is_the_picture(
     assert len(drawn) == 4
     monkeypatch.undo()
     assert torch.equal(picture, replace(inversion).tensor)
+
+
+def test_it_is_made_on_a_device_with_parts_and_without(tiny_inverter: HyperStyleInverter) -> None:
+    assert HyperStyleInverter(device="cpu").model.device == torch.device("cpu")
+    model = copy.deepcopy(tiny_inverter.model)  # parts are moved in place
+    made = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, device="auto")
+    assert made.model.device == pick_device("auto")
+    for parts in ({}, {"generator": model.generator, "domain": model.domain}):
+        with pytest.raises(ConfigError, match="device 'warp' is not known to PyTorch"):
+            HyperStyleInverter(**parts, device="warp")
+    with pytest.raises(ConfigError, match="parts were given without a generator"):
+        HyperStyleInverter(domain=model.domain, device="cpu")
+
+
+def test_a_model_says_where_it_was_loaded_from(tiny_inverter: HyperStyleInverter, tiny_model_dir: Path) -> None:
+    assert tiny_inverter.model.origin == repr(str(tiny_model_dir))
+    assert HyperStyleInverter(tiny_inverter.model.generator, domain=tiny_inverter.model.domain).model.origin == ""

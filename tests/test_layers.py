@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 
 # From the ground up. A file imports only from rows below its own, or from its own package.
 LAYERS = (
-    {"errors", "temporary"},
-    {"files", "modes", "file_kind"},
+    {"errors", "temporary", "threads"},
+    {"files", "modes", "file_kind", "gradients", "device"},
     {"hub"},
     {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch"},
     {"networks", "frames"},
@@ -21,7 +21,7 @@ LAYERS = (
     {"edits", "metrics", "inversion_file"},
     {"model"},
     {"synthesis"},
-    {"editing", "exports"},
+    {"describe", "editing", "exports", "inversion_pickle"},
     {"inversion"},
     {"methods", "model_card", "model_folder", "strips"},
     {"inverter"},

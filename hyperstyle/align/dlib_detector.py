@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image
 from hyperstyle.align.landmark_file import find_predictor
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import load_image
+from hyperstyle.threads import once
 
 __all__ = ["DlibDetector"]
 
@@ -30,7 +31,9 @@ class DlibDetector:
     Faces are looked for on a copy of the photo that is reduced to `longest`; the points are then found on the photo
     itself, in whole pixels. On photos that need not be reduced, both are what the reference scripts do.
 
-    Constructing it reads nothing: dlib is imported, and files are looked for, at the first call.
+    Constructing it reads nothing: dlib is imported, and files are looked for, at the first call. Threads may share one:
+    dlib's objects keep what they work on, so they look at one photo after the other. A copy, and one that was pickled,
+    reads its files anew.
 
     Args:
         predictor: a 68-point predictor file of dlib's; None looks for the published one, see `find_predictor`.
@@ -67,6 +70,15 @@ class DlibDetector:
         self.upsample = upsample
         self.sideways = sideways
         self._missing: MissingFileError | None = None
+        self._one_at_a_time = Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to this object alone: dlib's objects, and the lock between threads."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_loaded", "_one_at_a_time")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._one_at_a_time = Lock()
 
     def __call__(self, photo: Image.Image) -> list[Points]:
         """Upright photo -> for each face [68, 2] float64 points (x, y) in its pixels, the surest face first.
@@ -95,20 +107,20 @@ class DlibDetector:
         scale = min(self.longest / max(picture.size), 1.0)
         size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
         copy = picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
-        boxes, scores, _ = dlib.fhog_object_detector.run(find, np.asarray(copy), self.upsample, 0.0)
-
-        pixels = np.asarray(picture)
+        small, pixels = np.asarray(copy), np.asarray(picture)
         across, down = picture.width / copy.width, picture.height / copy.height
         faces = []
-        for box in boxes:
-            # Both ends of dlib's boxes are part of them: they reach from `left` to `right + 1`.
-            left, right = round(box.left() * across), round((box.right() + 1) * across) - 1
-            top, bottom = round(box.top() * down), round((box.bottom() + 1) * down) - 1
-            parts = predict(pixels, dlib.rectangle(left, top, right, bottom)).parts()
-            faces.append(np.array([(part.x, part.y) for part in parts], dtype=np.float64))
+        with self._one_at_a_time:  # dlib lets other threads run while it works
+            boxes, scores, _ = dlib.fhog_object_detector.run(find, small, self.upsample, 0.0)
+            for box in boxes:
+                # Both ends of dlib's boxes are part of them: they reach from `left` to `right + 1`.
+                left, right = round(box.left() * across), round((box.right() + 1) * across) - 1
+                top, bottom = round(box.top() * down), round((box.bottom() + 1) * down) - 1
+                parts = predict(pixels, dlib.rectangle(left, top, right, bottom)).parts()
+                faces.append(np.array([(part.x, part.y) for part in parts], dtype=np.float64))
         return max(scores, default=-np.inf), faces
 
-    @cached_property
+    @once
     def _loaded(self) -> tuple[Any, Any]:
         """dlib's detector and predictor."""
         dlib = _dlib()

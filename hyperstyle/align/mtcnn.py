@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from hyperstyle.align.crop import ffhq_quad, five_points
 from hyperstyle.errors import ConfigError, MissingFileError
 from hyperstyle.images import ImageSource, load_image, to_tensor
 from hyperstyle.networks.mtcnn import Mtcnn, load_mtcnn
+from hyperstyle.threads import once
 
 __all__ = ["VARIABLE", "MtcnnDetector", "find_faces", "identity_crop"]
 
@@ -98,7 +98,7 @@ class MtcnnDetector:
         _, faces = find_faces(copy, self._networks, confidence=self.confidence)
         return [(points + 0.5) * np.divide(picture.size, copy.size) - 0.5 for points in faces]
 
-    @cached_property
+    @once
     def _networks(self) -> Mtcnn:
         folder = self.weights or os.environ.get(VARIABLE)
         if not folder:

@@ -80,7 +80,7 @@ def photo_of(
         raise InversionError(f"this batch of {count} shows one face more than once: index the batch first.")
     base = first.photo if photo is None else load_photo(photo)
     if base is None:
-        raise InversionError("the photo is not kept on disk: pass it, as in paste_back('me.jpg').")
+        raise InversionError("files and pickles do not keep the photo: pass it, as in paste_back('me.jpg').")
     for placement in cut_out:
         if base.size != tuple(placement.source_size):
             raise InversionError(f"a photo of {base.size}; the face was cut out of one of {placement.source_size}.")

@@ -18,6 +18,7 @@ from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import Source, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.networks.generator import Generator, GeneratorConfig, layer_table
 from hyperstyle.networks.ops import fir_kernel
 
@@ -38,6 +39,7 @@ class FoundGenerator(NamedTuple):
     unread: tuple[str, ...] = ()
 
 
+@outside_inference_mode
 def read_generator(path: str | Path, *, use: Use | None = None) -> Generator:
     """The generator of a file: a `g_ema` file or bare tensors (`.pt` or safetensors), NVIDIA's pickle, or the decoder
     of a HyperStyle, W encoder, pSp, e4e or ReStyle file.

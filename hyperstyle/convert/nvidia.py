@@ -19,6 +19,7 @@ from hyperstyle.checkpoint import check_finite
 from hyperstyle.convert.filling import check_rgb, check_unconditional, length
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.foreign_pickle import PickledObject, load_pickle
+from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.networks.generator import Generator, GeneratorConfig
 from hyperstyle.networks.ops import fir_kernel
 
@@ -34,6 +35,7 @@ class _Row(NamedTuple):
     gain: float = 1.0
 
 
+@outside_inference_mode
 def load_nvidia(path: str | Path) -> Generator:
     """The generator `G_ema` of a pickle of stylegan2-ada-pytorch, on the CPU, in eval mode; nothing of it is executed.
 

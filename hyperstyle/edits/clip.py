@@ -27,6 +27,7 @@ from hyperstyle.errors import (
 from hyperstyle.file_kind import file_kind
 from hyperstyle.files import sha256
 from hyperstyle.foreign import load_state, plain_names
+from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.hub import explain
 
 __all__ = ["VARIABLE", "OpenClip", "Preparation", "clip_loss", "prepare_averaged", "prepare_bicubic"]
@@ -61,6 +62,7 @@ class OpenClip:
         HubError: the weights are not on disk and cannot be fetched; the message names the file and its sha256.
     """
 
+    @outside_inference_mode
     def __init__(
         self,
         weights: str | os.PathLike[str] | None = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarni
 from hyperstyle.file_kind import check_suffix
 from hyperstyle.files import replace_folder, restore_folder
 from hyperstyle.networks.generator import LayerSpec
+from hyperstyle.threads import once
 
 __all__ = ["StyleClip"]
 
@@ -106,7 +106,7 @@ class StyleClip:
         sentences = None if templates is None else read_templates(templates)
         return cls(by_layer, {name: deviations[name] for name in moved}, encoder, sentences, model)
 
-    @cached_property
+    @once
     def _encoder(self) -> TextImageEncoder:
         if self.encoder is not None:
             return self.encoder

@@ -12,7 +12,7 @@ from torch import Tensor
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion import TOGETHER, Inversion
 from hyperstyle.methods.optimising import draw
-from hyperstyle.methods.optimization import check_whole
+from hyperstyle.methods.optimization import check_passes, check_whole
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.fast_offsets import FastOffsets
 from hyperstyle.networks.folding import Room
@@ -109,6 +109,9 @@ class HyperStyleRefinement:
         Raises:
             MethodError: the model has no hypernetwork.
             ConfigError: steps that are no number from 0 on.
+
+        Warns:
+            QualityWarning: twice as many passes as the hypernetwork was trained with, or more, earlier ones included.
         """
         model = inversion.model
         if model.hypernetwork is None:
@@ -117,6 +120,10 @@ class HyperStyleRefinement:
             )
         steps = model.steps if steps is None else steps
         check_whole("steps", steps)
+        done = 0.0 if inversion.offset_codes is None else float(inversion.offset_codes.count.max())
+        if steps:
+            better = "Gradient steps go on from there: method='hyperstyle+offsets', steps=50."
+            check_passes("hyperstyle", round(done) + steps, model.steps, better)
         seen: list[Tensor] = []
 
         def watch(step: RefineStep) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.gradients import with_gradients
 from hyperstyle.inversion import Inversion
 from hyperstyle.methods.optimising import refined
 from hyperstyle.methods.optimization import check_whole, finite
@@ -69,7 +70,7 @@ class DomainGuidedStep:
         return self.losses.mean().item()
 
 
-@torch.enable_grad()
+@with_gradients
 def domain_guided(
     target: Tensor,
     w: Tensor,

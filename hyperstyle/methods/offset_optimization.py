@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.gradients import with_gradients
 from hyperstyle.inversion import Inversion
 from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
 from hyperstyle.methods.optimization import ImageLoss, check_target, check_whole, held, identity, measured
@@ -44,7 +45,7 @@ class OffsetStep:
         return self.losses.mean().item()
 
 
-@torch.enable_grad()
+@with_gradients
 def descend(
     variables: Sequence[Tensor],
     draw: Callable[[], Tensor],

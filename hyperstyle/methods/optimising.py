@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MemoryWarning, MethodError
+from hyperstyle.gradients import check_weights, outside_inference_mode, usable
 from hyperstyle.inversion import Inversion, Refinement
 from hyperstyle.methods.optimization import ImageLoss, check_target
 from hyperstyle.model import Model
@@ -88,6 +89,7 @@ def draw(inversion: Inversion, *, plain_noise: bool = False, generator: Generato
 # ---- the frame of a refinement ----
 
 
+@outside_inference_mode
 def refined(
     name: str,
     refinement: Refinement,
@@ -107,9 +109,9 @@ def refined(
     Raises:
         ImageError: a crop with values that are not finite.
         ConfigError: a model in half precision, or another number of crops than of inverted pictures.
-        MethodError: not even one picture fits into the memory.
+        MethodError: not even one picture fits into the memory, or networks were built in inference mode.
     """
-    model = inversion.model
+    model, crop = inversion.model, usable(crop)
     if torch.finfo(model.dtype).bits < 32:
         raise ConfigError(
             f"method {name!r} with a model in {model.dtype}: small steps vanish there. Load it with dtype=None."
@@ -117,6 +119,8 @@ def refined(
     if len(crop) != len(inversion):
         raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} picture(s): expected one for each.")
     check_target(crop)
+    for network in model.networks.values():
+        check_weights(network)
     method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
     found = in_parts(optimise, crop.to(model.device, model.dtype), inversion, name)
     return replace(found, crop=crop.to(model.device), method=method, quality={}, refinement=refinement).measured()

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
+from hyperstyle.gradients import with_gradients
 from hyperstyle.networks.generator import Generator
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ProjectStep",
     "Projected",
     "Projection",
+    "check_passes",
     "check_target",
     "check_whole",
     "code_statistics",
@@ -163,6 +165,25 @@ def check_whole(name: str, value: object, most: float = math.inf) -> None:
         )
 
 
+def check_passes(method: str, passes: int, trained: int, instead: str) -> None:
+    """Warns of so many passes of a network that reconstructions get worse: twice as many as it was trained with.
+
+    The bundled hypernetwork (5) is best at 5 to 9 of them, depending on the figure; see docs/methods.md.
+
+    Args:
+        method: its name.
+        passes: all together, those of earlier calls included.
+        trained: how many it was trained with.
+        instead: what helps.
+    """
+    if passes >= 2 * max(trained, 1):
+        warn(
+            f"{passes} passes of {method!r}, whose network was trained with {trained}: from about twice as many on, "
+            f"each one makes the reconstruction worse. {instead}",
+            QualityWarning,
+        )
+
+
 def check_target(target: Tensor) -> None:
     """Raises ImageError for pictures [B,3,h,w] with values that are not finite: better now than as a loss of NaN."""
     if odd := int((~torch.isfinite(target)).sum()):
@@ -236,7 +257,7 @@ def noise_regulariser(maps: Sequence[Tensor]) -> Tensor:
     return total
 
 
-@torch.enable_grad()
+@with_gradients
 def project(
     target: Tensor,
     generator: Generator,

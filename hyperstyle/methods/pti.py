@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.gradients import with_gradients
 from hyperstyle.inversion import Inversion
 from hyperstyle.methods.optimising import draw, in_parts, perceptual_loss, refined
 from hyperstyle.methods.optimization import MOST_SEED, ImageLoss, check_target, check_whole, identity, measured
@@ -86,7 +87,7 @@ class TuneStep:
     loss: float
 
 
-@torch.enable_grad()
+@with_gradients
 def tune(
     target: Tensor,
     w: Tensor,

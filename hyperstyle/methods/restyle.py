@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion import TOGETHER, Inversion
-from hyperstyle.methods.optimization import check_whole
+from hyperstyle.methods.optimization import check_passes, check_whole
 from hyperstyle.networks.generator import Generator
 from hyperstyle.networks.restyle import RestyleEncoder
 
@@ -79,9 +79,11 @@ class RestyleRefinement:
 
     Attributes:
         keep_intermediates: keep the reconstruction before and after each pass in the inversion.
+        done: passes that were taken before, where an inversion is refined further.
     """
 
     keep_intermediates: bool = False
+    done: int = 0
 
     def __call__(
         self,
@@ -97,6 +99,9 @@ class RestyleRefinement:
             MethodError: the model has no ReStyle encoder, or the inversion changes the generator, which it does not
                 see.
             ConfigError: steps that are no number from 0 on.
+
+        Warns:
+            QualityWarning: twice as many passes as the encoder was trained with, or more, earlier ones included.
         """
         model = inversion.model
         if model.restyle is None:
@@ -108,6 +113,10 @@ class RestyleRefinement:
             )
         steps = _STEPS if steps is None else steps
         check_whole("steps", steps)
+        name, done = model.restyle.config.method, self.done + steps
+        if steps:
+            better = f"Gradient steps go on from there: method='{name}+offsets', steps=50."
+            check_passes(name, done, _STEPS, better)
         seen: list[Tensor] = []
 
         def watch(step: RestyleStep) -> None:
@@ -130,9 +139,9 @@ class RestyleRefinement:
             inversion,
             w=w,
             crop=crop.to(model.device),
-            method=model.restyle.config.method,
+            method=name,
             intermediates=tuple(seen),
-            refinement=self,
+            refinement=replace(self, done=done),
         )
         # What made.tensor would be: the same operations on the same batch.
         return made.measured(model.domain.content(image).float() if len(made) <= TOGETHER else None)

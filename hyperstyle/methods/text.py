@@ -14,6 +14,7 @@ from hyperstyle import metrics
 from hyperstyle.edits.clip import clip_loss
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.gradients import check_weights, with_gradients
 from hyperstyle.inversion import Inversion
 from hyperstyle.methods.optimization import check_whole, finite, held, ramped
 from hyperstyle.model import Model
@@ -47,7 +48,7 @@ class TextStep:
         return self.losses.mean().item()
 
 
-@torch.enable_grad()
+@with_gradients
 def optimise_text(
     inversion: Inversion,
     text: str,
@@ -93,10 +94,13 @@ def optimise_text(
     Raises:
         ConfigError: an empty text, an unknown space or layer, numbers that cannot be used, an encoder whose features
             do not fit or that lets no gradients through, or a loss that became NaN or infinite.
-        MethodError: an identity term, no network for it, and no perceptual network in the model.
+        MethodError: an identity term, no network for it, and no perceptual network in the model; or networks that were
+            built in inference mode.
     """
     _check(text, space, steps, rate, l2, identity)
     model, w0 = inversion.model, inversion.w.detach()
+    for network in model.networks.values():
+        check_weights(network)
     wide = torch.promote_types(w0.dtype, torch.float32)  # small steps vanish in half precision
     specs = [s for s in model.generator.layers if space == "w" or not s.torgb]
     if layers is not None:

@@ -50,9 +50,10 @@ class Changes:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Changes:
         """The same with `function` applied to every tensor (moving, changing the type)."""
+        applied = {id(one): {name: function(value) for name, value in one.items()} for one in self.tuned}
         return Changes(
             None if self.residuals is None else self.residuals.apply(function),
-            tuple({name: function(value) for name, value in one.items()} for one in self.tuned),
+            tuple(applied[id(one)] for one in self.tuned),  # one that several pictures share stays one
             tuple(function(t) for t in self.noise),
         )
 

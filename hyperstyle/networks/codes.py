@@ -64,8 +64,12 @@ class OffsetCodes:
     @property
     def values(self) -> int:
         """How many numbers describe one picture."""
-        tensors = [*self.sums.values(), *self.terms.values(), self.weights, *self.dense.values()]
-        return sum(t[0].numel() for t in tensors)
+        return sum(t[0].numel() for t in self.tensors)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors, in an order that layers and kinds decide."""
+        return (*self.sums.values(), *self.terms.values(), self.weights, *self.dense.values())
 
     def __len__(self) -> int:
         return self.weights.shape[0]

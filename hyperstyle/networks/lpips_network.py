@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Literal, cast
 
@@ -10,6 +9,8 @@ import torch
 from torch import nn
 
 from hyperstyle.errors import MethodError, MissingDependencyError
+from hyperstyle.gradients import outside_inference_mode
+from hyperstyle.threads import ignored_warnings
 
 __all__ = ["load_lpips"]
 
@@ -20,6 +21,7 @@ _TRUNKS = {  # what torchvision calls the files of the trunks
 }
 
 
+@outside_inference_mode
 def load_lpips(net: Literal["alex", "vgg", "squeeze"] = "alex", *, instead: str) -> nn.Module:
     """The network, frozen: pictures [B,3,h,w] in [-1,1], twice -> [B,1,1,1].
 
@@ -47,8 +49,7 @@ def load_lpips(net: Literal["alex", "vgg", "squeeze"] = "alex", *, instead: str)
     if constants.HF_HUB_OFFLINE and not (cache / _TRUNKS[net]).exists():
         raise MethodError(f"LPIPS needs the weights of its trunk {net!r}, and HF_HUB_OFFLINE is set. {place}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # lpips builds its trunk with arguments that torchvision calls deprecated
+        with ignored_warnings():  # lpips builds its trunk with arguments that torchvision calls deprecated
             network = cast("nn.Module", lpips.LPIPS(net=net, verbose=False))
     except (OSError, RuntimeError, EOFError) as error:
         if (file := cache / _TRUNKS[net]).exists():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hyperstyle.checkpoint import check_tensors
 from hyperstyle.errors import MissingFileError
 from hyperstyle.foreign_npy import load_named_arrays
+from hyperstyle.gradients import outside_inference_mode
 
 __all__ = ["Mtcnn", "OutputNetwork", "ProposalNetwork", "RefinementNetwork", "load_mtcnn"]
 
@@ -108,6 +109,7 @@ class Mtcnn(nn.Module):
         self.onet = OutputNetwork()
 
 
+@outside_inference_mode
 def load_mtcnn(folder: str | Path) -> Mtcnn:
     """The networks from the published files `pnet.npy`, `rnet.npy` and `onet.npy`, without gradients, on the CPU.
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hyperstyle.checkpoint import check_tensors
 from hyperstyle.errors import ImageError, WeightsError
 from hyperstyle.foreign import load_state, plain_names
+from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.networks.identity import FaceNetwork, FaceNetworkConfig
 
 __all__ = ["MocoNetwork", "Similarity", "load_arcface", "load_curricular", "load_moco"]
@@ -86,6 +87,7 @@ class MocoNetwork(nn.Module):
         return F.normalize(x.mean((2, 3)))
 
 
+@outside_inference_mode
 def load_arcface(path: str | Path) -> FaceNetwork:
     """The network of the identity loss from its published file, a state dict of IR-SE-50.
 
@@ -97,6 +99,7 @@ def load_arcface(path: str | Path) -> FaceNetwork:
     return _filled(network, plain_names(load_state(path), path), Path(path))
 
 
+@outside_inference_mode
 def load_curricular(path: str | Path) -> FaceNetwork:
     """The network of the identity figure from its published file, a state dict of IR-101.
 
@@ -108,6 +111,7 @@ def load_curricular(path: str | Path) -> FaceNetwork:
     return _filled(network, plain_names(load_state(path), path), Path(path))
 
 
+@outside_inference_mode
 def load_moco(path: str | Path) -> MocoNetwork:
     """The network for other domains from the published file of MoCo v2.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -30,6 +30,20 @@ class State:
     codes: OffsetCodes | None = None
     style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors."""
+        changes = self.changes
+        codes = [t for part in (self.codes, changes.residuals) if part is not None for t in part.tensors]
+        tuned = [value for one in changes.tuned for value in one.values()]
+        return (self.w, *codes, *self.style_offsets.values(), *tuned, *changes.noise)
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> State:
+        """The same with `function` applied to every tensor (moving, changing the type)."""
+        codes = None if self.codes is None else self.codes.apply(function)
+        styles = {name: function(change) for name, change in self.style_offsets.items()}
+        return State(function(self.w), codes, styles, self.changes.apply(function))
 
     def take(self, index: Sequence[int]) -> State:
         """These pictures, in this order; an index may come more than once."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import TrainingWarning
+from hyperstyle.gradients import outside_inference_mode, with_gradients
 from hyperstyle.model import Model
 from hyperstyle.training.distributed import join, joined, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
@@ -37,6 +38,7 @@ _SHOWN = 6  # pictures of a sheet
 _JUDGED = 1200  # held-out pictures at most, as published
 
 
+@outside_inference_mode
 def make_task(options: TrainOptions) -> Task:
     """The task that the options name, on its device, with first weights that the seed decides.
 
@@ -57,6 +59,7 @@ def make_task(options: TrainOptions) -> Task:
     return HyperStyleTask(options) if options.task == "hyperstyle" else HyperInverterTask(options)
 
 
+@with_gradients
 def train(task: Task, options: TrainOptions) -> Path:
     """Trains to the last step, from where the run in `options.run.out` was interrupted, if it was.
 

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -252,11 +251,8 @@ def _order(count: int, seed: int, epoch: int) -> tuple[int, ...]:
 
 
 def _face_cutter(aligner: LandmarkDetector, size: tuple[int, int]) -> Cut:
-    one_at_a_time = Lock()  # detectors keep what they work on
-
     def cut(image: Image.Image, name: str) -> Image.Image:
-        with one_at_a_time:
-            [choice] = decide(image, name, aligner=aligner, align="auto", face="largest", landmarks=None)
+        [choice] = decide(image, name, aligner=aligner, align="auto", face="largest", landmarks=None)
         return image if choice.landmarks is None else cut_out(image, choice.landmarks, max(size), max(size)).image
 
     return cut

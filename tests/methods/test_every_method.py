@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,40 @@ def test_it_is_saved_and_loaded_bit_for_bit(two: Inversion, able: HyperStyleInve
     assert torch.equal(again.tensor, edited.tensor)
     assert again.unedited is not None
     same(again.unedited.tensor, two.tensor)
+
+
+def test_it_is_pickled_without_its_model_and_finds_it_again(two: Inversion, able: HyperStyleInverter) -> None:
+    edited = two.edit("age", [1, 2])
+    again = pickle.loads(pickle.dumps(edited))
+    assert again.model is able.model
+    assert torch.equal(again.tensor, edited.tensor)
+    assert torch.equal(again.unedited.tensor, edited.unedited.tensor)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_is_the_same_where_no_gradients_are_recorded_and_usable_outside(
+    two: Inversion, able: HyperStyleInverter, crops: list[Tensor], mode: type[torch.no_grad], tmp_path: Path
+) -> None:
+    way = named.find(able.model, two.method)
+    steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
+    with mode():
+        made = able.invert([crop.clone() for crop in crops], method=two.method, steps=steps, align=False)
+        further = None if two.refinement is None or "hyperinverter" in two.method else two.refine(1)
+        tensor = made.tensor
+        edited = made.edit("age", 1)
+        joined = Inversion.cat([made[1], edited[0]])
+    assert torch.equal(tensor, two.tensor)
+    assert torch.equal(edited.tensor, two.edit("age", 1).tensor)
+    for one in (made, edited, joined):
+        kept = [one.tensor, *one._state.tensors, *([] if one.crop is None else [one.crop])]
+        assert not any(t.is_inference() or t.requires_grad for t in kept)
+    if further is not None:
+        assert torch.equal(further.tensor, two.refine(1).tensor)
+        assert torch.equal(made.refine(1).tensor, further.tensor)
+        assert joined.refine(1).tensor.isfinite().all()
+    edited.save(tmp_path / "it.safetensors")
+    weights = [p for network in able.model.networks.values() for p in (*network.parameters(), *network.buffers())]
+    assert not any(weight.is_inference() or weight.requires_grad for weight in weights)
 
 
 def test_edits_move_it_and_undo_themselves(two: Inversion) -> None:

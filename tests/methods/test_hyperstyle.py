@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.errors import ConfigError, MethodError, QualityWarning
 from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement, RefineStep, refine
@@ -138,3 +139,21 @@ def test_a_model_without_a_hypernetwork_is_refused(start: Inversion) -> None:
     bare = replace(start, model=replace(start.model, hypernetwork=None))
     with pytest.raises(MethodError, match="no hypernetwork"):
         HyperStyleRefinement()(start.crop, bare)
+
+
+def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(tiny_inverter: HyperStyleInverter) -> None:
+    crop = torch.rand(3, 32, 32) * 2 - 1  # trained with 2, says the model
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        three = tiny_inverter.invert(crop, steps=3, align=False)
+        three.refine(0)
+        four = three.refine(1)
+        tiny_inverter.invert(crop, steps=4, align=False)
+        four.refine(0)
+    told = [one for one in told if " passes of " in str(one.message)]
+    assert [(str(one.message).partition(",")[0], one.filename) for one in told] == [
+        ("4 passes of 'hyperstyle'", __file__)
+    ] * 2
+    assert "trained with 2" in str(told[0].message)
+    assert "method='hyperstyle+offsets'" in str(told[0].message)
+    assert issubclass(told[0].category, QualityWarning)

@@ -96,6 +96,15 @@ def test_it_follows_adam_on_the_published_loss(model: Model, crops: Tensor, run:
     torch.testing.assert_close(run(crops, DomainGuided(steps=3)), w.detach())
 
 
+def test_it_is_the_same_where_no_gradients_are_recorded(inverter: HyperStyleInverter, crops: Tensor) -> None:
+    expected = inverted(inverter, crops)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            made = inverted(inverter, crops)
+        assert torch.equal(made.tensor, expected.tensor)
+        assert torch.equal(made.refine(1).tensor, expected.refine(1).tensor)
+
+
 def test_the_callback_sees_the_three_parts_of_a_loss_that_falls(crops: Tensor, run: Run) -> None:
     seen: list[DomainGuidedStep] = []
     run(crops, DomainGuided(steps=15), callback=seen.append)

@@ -312,8 +312,9 @@ def test_a_loss_through_which_no_gradient_flows_is_refused_at_the_first_step(par
     with pytest.raises(ConfigError, match=r"no gradient flows from the loss .* torch\.no_grad"):
         project(target, generator, lambda image, to: distance(image.detach(), to), QUICK, callback=seen.append)
     assert not seen
+    constant = torch.ones(2, dtype=target.dtype)
     with pytest.raises(ConfigError, match=r"no gradient flows .* torch\.inference_mode"), torch.inference_mode():
-        project(target, generator, distance, QUICK)
+        project(target, generator, lambda image, to: constant, QUICK)
 
 
 def test_a_target_with_a_value_that_is_not_finite_is_refused_before_the_first_step(

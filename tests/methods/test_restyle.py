@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.domain import Domain
-from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.errors import ConfigError, MethodError, QualityWarning
 from hyperstyle.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.restyle import RestyleRefinement, RestyleStep, restyle
@@ -201,3 +201,16 @@ def test_one_of_another_generator_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         carrying(tiny_inverter, restyle=encoder(tiny_inverter.model, trunk=TRUNK, **change))
+
+
+def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(
+    inverter: HyperStyleInverter, crops: list[Tensor]
+) -> None:
+    nine = inverter.invert(crops[0], method="restyle-e4e", steps=9, align=False)
+    with pytest.warns(
+        QualityWarning, match=r"10 passes of 'restyle-e4e'.* trained with 5.*restyle-e4e\+offsets"
+    ) as told:
+        nine.refine(1)
+    assert told[0].filename == __file__
+    with pytest.warns(QualityWarning, match="10 passes"):
+        inverter.invert(crops[0], method="restyle-e4e", steps=10, align=False)

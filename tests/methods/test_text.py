@@ -91,6 +91,18 @@ def test_every_picture_comes_nearer_to_the_text_and_offsets_stay(two: Inversion,
         assert list(made.style_offsets) == [s.name for s in two.model.generator.layers if not s.torgb]
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("space", ["w", "styles"])
+def test_it_is_the_same_where_no_gradients_are_recorded(two: Inversion, space: str, mode: type[torch.no_grad]) -> None:
+    options = {"steps": 2, "space": space, "identity": 0.3, "similarity": colours}
+    with mode():
+        _, made = run(two.edit("age", 1), **options)
+    _, expected = run(two.edit("age", 1), **options)
+    assert torch.equal(made.tensor, expected.tensor)
+    _, further = run(made, **options)  # outside
+    assert further.tensor.isfinite().all()
+
+
 def test_the_rule_is_adam_on_the_loss_of_the_paper(exact: Inversion) -> None:
     steps, l2, identity = 30, 0.05, 0.3
     options = {"l2": l2, "identity": identity, "similarity": colours}

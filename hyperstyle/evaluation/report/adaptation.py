@@ -9,6 +9,7 @@ import torch
 
 from hyperstyle.errors import MethodError
 from hyperstyle.evaluation.report.filters import Filter
+from hyperstyle.gradients import with_gradients
 from hyperstyle.metrics import l1, l2
 from hyperstyle.model import Model
 from hyperstyle.networks.generator import Generator
@@ -19,6 +20,7 @@ __all__ = ["tune_to"]
 _BATCH, _RATE = 4, 4e-3
 
 
+@with_gradients
 def tune_to(model: Model, look: Filter, *, steps: int = 32, on_step: Callable[[int], None] | None = None) -> Generator:
     """The model's generator, tuned until it draws what the filter makes of its pictures; the mapping stays.
 

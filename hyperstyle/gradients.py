@@ -1,0 +1,84 @@
+"""Calls within `torch.no_grad()` and `torch.inference_mode()`: tensors of any use, and gradients where they are needed.
+
+A tensor that is made in inference mode is an *inference tensor* for good: no gradient can be computed through it later,
+not even outside. So a model that was loaded there could never be optimized against, and what an inverter made there
+could not be refined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.errors import MethodError
+
+__all__ = ["check_weights", "normal_tensors", "outside_inference_mode", "usable", "with_gradients"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def normal_tensors() -> Iterator[None]:
+    """No inference mode, whatever the caller is in; gradients are recorded or not as they were."""
+    recorded = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.set_grad_enabled(recorded):  # the first one alone would turn gradients on
+        yield
+
+
+def outside_inference_mode(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, run with `normal_tensors`."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with normal_tensors():
+            return function(*args, **kwargs)
+
+    return run
+
+
+def with_gradients(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, run where gradients are recorded, whatever the caller is in; it gets copies of inference tensors.
+
+    Raises:
+        MethodError: it is given a network with weights that are inference tensors.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.inference_mode(False), torch.enable_grad():
+            return function(*map(usable, args), **{k: usable(v) for k, v in kwargs.items()})
+
+    return run
+
+
+def usable(value: Any) -> Any:
+    """A tensor, or a mapping, list or tuple of tensors, with copies in place of inference tensors; else the value.
+
+    Raises:
+        MethodError: a network with weights that are inference tensors.
+    """
+    if isinstance(value, Tensor):
+        with torch.inference_mode(False):
+            return value.clone() if value.is_inference() else value
+    if isinstance(value, nn.Module):
+        check_weights(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(usable, value))
+    if isinstance(value, Mapping) and any(isinstance(one, Tensor) and one.is_inference() for one in value.values()):
+        return {name: usable(one) for name, one in value.items()}
+    return value
+
+
+def check_weights(network: nn.Module) -> None:
+    """Raises MethodError for a network through which no gradient can flow, since it was built in inference mode."""
+    if any(weight.is_inference() for weight in (*network.parameters(), *network.buffers())):
+        raise MethodError(
+            f"the weights of a {type(network).__name__} were made inside torch.inference_mode(), and PyTorch computes "
+            "no gradients through such tensors. Build the network outside of it, or load it by from_pretrained."
+        )
