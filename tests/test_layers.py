@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 LAYERS = (
     {"errors"},
     {"files", "modes", "file_kind", "hub"},
-    {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch"},
+    {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch", "clips"},
     {"networks", "frames"},
     {"align"},
     {"edits", "metrics", "inversion_file"},
