@@ -23,7 +23,8 @@ __all__ = ["Clip", "open_clip"]
 _USUAL_RATE = Fraction(25)  # for files that do not say
 _NARROWEST, _WIDEST = Fraction(1, 10), Fraction(10)  # pixels; other aspects are damage
 _STATES_LENGTH = ("mp4", "matroska")  # formats whose header says how long the clip is
-_MAY_LACK = 0.5  # seconds of the length in the header
+_ROUNDING = Fraction(1, 500)  # seconds
+_MAY_LACK = Fraction(1, 2)  # seconds of the length in the header
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,12 @@ class Clip:
         """
         times: list[Fraction] = []
         last = 1 / self.rate
-        base = Fraction(1, 1000)
         start = Fraction(0)
         for frame, stream, ticks in self._decoded():
+            base = Fraction(stream.time_base or Fraction(1, 1000))
             if frame is None:
+                last = _last(stream, times[-1] + start, last)
                 break
-            base = Fraction(frame.time_base or stream.time_base or base)
             if not times:
                 start = file_start(stream.container)
             time = frame.pts * base - start if frame.pts is not None else times[-1] + last if times else Fraction(0)
@@ -193,6 +194,19 @@ def _stated_length(container: Any) -> Fraction | None:
     """Seconds, as the header says; None where it does not, and FFmpeg estimates it."""
     states = any(name in container.format.name for name in _STATES_LENGTH)
     return Fraction(container.duration, 1_000_000) if states and container.duration else None
+
+
+def _last(stream: Any, time: Fraction, duration: Fraction) -> Fraction:
+    """For how long the last frame is shown, from this time of the file on, if its packet says for this duration.
+
+    Packets are in the order of decoding, and where that is another one, MP4 has durations of that order. The length of
+    the stream is right then; but not to the tick, as edit lists count in ms, nor where the file is not whole.
+    """
+    if stream.duration is None:
+        return duration
+    rest = Fraction(((stream.start_time or 0) + stream.duration) * stream.time_base) - time
+    is_right = 0 < rest <= max(duration, _MAY_LACK) and abs(rest - duration) > _ROUNDING
+    return rest if is_right else duration
 
 
 def _square(image: Image.Image, aspect: Fraction | None) -> Image.Image:

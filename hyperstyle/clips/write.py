@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,10 @@ def _encode(
     size: tuple[int, int] | None = None
     shown: dict[int, int] = {}  # from which tick on -> for how many
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as container:
+        # The durations in an MP4 file are in the order of decoding: B-frames change them where they are not even.
+        uneven = {"bf": "0"} if ticks is not None and len({b - a for a, b in pairwise(ticks)}) > 1 else {}
         stream = container.add_stream(
-            "libx264", rate=max(rate.limit_denominator(_LARGEST_PART), _SLOWEST), options={"crf": "17"}
+            "libx264", rate=max(rate.limit_denominator(_LARGEST_PART), _SLOWEST), options={"crf": "17", **uneven}
         )
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
