@@ -15,7 +15,7 @@
       InversionError          an inversion is asked for something it does not carry
       MethodError             an inversion method is unknown, or the model lacks its weights
       MissingDependencyError  an optional package is not installed (also an ImportError)
-    QualityWarning            a crop or a reconstruction looks wrong (a UserWarning)
+    QualityWarning            a crop or a reconstruction looks wrong, or a clip is not whole (a UserWarning)
     MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
     TrainingWarning           training leaves out what was published, for want of a file (a UserWarning)
     EditWarning               a strength far outside an edit's range, or an edit of another model (a UserWarning)
@@ -113,7 +113,7 @@ class MissingDependencyError(HyperStyleError, ImportError):
 
 
 class QualityWarning(UserWarning):
-    """A crop or a reconstruction looks wrong; what was asked for was done all the same."""
+    """A crop or a reconstruction looks wrong, or a clip lacks a part; what was asked for was done all the same."""
 
 
 class MemoryWarning(UserWarning):
