@@ -49,24 +49,25 @@ class Clip:
     audio: int = 0
 
     def __iter__(self) -> Iterator[Image.Image]:
+        import av
         from av.video.reformatter import VideoReformatter
 
         reformatter = VideoReformatter()
         waiting: deque[tuple[ColorTags, npt.NDArray[np.int32] | None]] = deque()
         deinterlacer: _Deinterlacer | None = None
-        for number, (frame, stream, _) in enumerate(self._decoded()):
-            if frame is not None:
-                if number == 0 and frame.interlaced_frame:
-                    deinterlacer = _Deinterlacer(frame, stream)
-                try:
+        for frame, stream, _ in self._decoded():
+            try:
+                if frame is not None:
                     waiting.append((read_tags(frame, stream.codec_context), _display_matrix(frame)))
-                except ImageError as error:
-                    raise ImageError(f"The clip {str(self.path)!r} cannot be read: {error}.") from None
-            for ready in [frame] if deinterlacer is None else deinterlacer.take(frame):
-                if ready is not None:
-                    tags, matrix = waiting.popleft()
-                    image = Image.fromarray(to_srgb(ready, tags, reformatter))
-                    yield _upright(_square(image, stream.sample_aspect_ratio), matrix)
+                    if deinterlacer is None and frame.interlaced_frame:
+                        deinterlacer = _Deinterlacer(frame, stream)
+                for ready in [frame] if deinterlacer is None else list(deinterlacer.take(frame)):
+                    if ready is not None:
+                        tags, matrix = waiting.popleft()
+                        image = Image.fromarray(to_srgb(ready, tags, reformatter))
+                        yield _upright(_square(image, stream.sample_aspect_ratio), matrix)
+            except (av.FFmpegError, ImageError) as error:
+                raise ImageError(f"The clip {str(self.path)!r} cannot be read: {error}.") from error
 
     def times(self) -> list[Fraction]:
         """When each frame is shown, and when the last one ends: n + 1 numbers of seconds, each more than the last.
@@ -142,14 +143,14 @@ class Clip:
                 f"the clip {str(self.path)!r} ends at {float(end):.2f} s, and by its header it has {float(length):.2f} "
                 "s: the file is not whole. What is there was taken.",
                 QualityWarning,
-                stacklevel=3,
+                stacklevel=1,  # one place, so that it is said once, whatever it is read for
             )
         elif damaged:
             warnings.warn(
-                f"{damaged} damaged frame(s) of the clip {str(self.path)!r} were left out; those before them are "
-                "shown longer.",
+                f"{damaged} damaged frame(s) of the clip {str(self.path)!r} were left out; the others keep their "
+                "times.",
                 QualityWarning,
-                stacklevel=3,
+                stacklevel=1,  # one place, so that it is said once, whatever it is read for
             )
 
 

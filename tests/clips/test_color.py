@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from hyperstyle.clips.color import ColorTags, read_tags
 from hyperstyle.errors import ImageError
 from hyperstyle.frames import open_frames
 
@@ -195,6 +197,17 @@ def test_a_matrix_that_is_not_known_is_refused_with_the_name_of_the_file(tmp_pat
     write_chart(tmp_path / "a.mkv", CHART / 255, 1, written_matrix=matrix)
     with pytest.raises(ImageError, match=rf"a\.mkv.*matrix coefficients {matrix}.*ffmpeg"):
         read_patches(tmp_path / "a.mkv")
+
+
+def test_dolby_vision_is_read_by_its_base_layer_and_refused_without_one() -> None:
+    pixels = SimpleNamespace(is_rgb=False, name="yuv420p10le")
+    dolby = [SimpleNamespace(type=SimpleNamespace(name="DOVI_RPU_BUFFER"))]
+    frame = SimpleNamespace(colorspace=9, color_range=1, format=pixels, side_data=dolby, height=2160, width=3840)
+    hlg = SimpleNamespace(color_trc=18, color_primaries=9)
+    assert read_tags(frame, hlg) == ColorTags(9, 18, 9, False)
+    frame.colorspace = 2
+    with pytest.raises(ImageError, match=r"profile 5.*HDR10, HLG or SDR"):
+        read_tags(frame, SimpleNamespace(color_trc=2, color_primaries=2))
 
 
 def test_the_form_that_ffmpeg_names_full_range_by_its_pixels_is_read_so(tmp_path: Path) -> None:

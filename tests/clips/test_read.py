@@ -221,6 +221,22 @@ class TestDamage:
             read = list(open_frames(tmp_path / "a.mp4"))
         assert 20 < len(read) < 50
 
+    def test_a_clip_begins_at_the_first_frame_that_can_be_decoded(
+        self, tmp_path: Path, noise: list[Image.Image]
+    ) -> None:
+        encode(tmp_path / "a.mp4", noise[:10], options={"g": "5", "keyint_min": "5", "bf": "0"})
+        with av.open(str(tmp_path / "a.mp4")) as container:
+            packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        content = bytearray((tmp_path / "a.mp4").read_bytes())
+        for place, size in packets[:5]:
+            content[place : place + size] = bytes(size)
+        (tmp_path / "a.mp4").write_bytes(content)
+        clip = open_frames(tmp_path / "a.mp4")
+        assert isinstance(clip, Clip)
+        with pytest.warns(QualityWarning, match=r"5 damaged frame\(s\)"):
+            assert len(list(clip)) == 5
+        assert clip.times() == [Fraction(number, 25) for number in range(5, 11)]
+
     def test_a_clip_whose_frames_cannot_be_decoded_is_named(self, tmp_path: Path, noise: list[Image.Image]) -> None:
         encode(tmp_path / "a.mkv", noise[:2])
         clip = open_frames(tmp_path / "a.mkv")
