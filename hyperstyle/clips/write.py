@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -51,7 +52,8 @@ def encode_clip(frames: Iterable[Image.Image], path: str | os.PathLike[str], tim
                 rate = timing.limit_denominator(_LARGEST_PART)
                 _encode(frames, temporary, 1 / rate, None)
         except av.FFmpegError as error:
-            raise ImageError(f"The clip {os.fspath(path)!r} cannot be encoded: {error}.") from error
+            reason = error.strerror or str(error)
+            raise ImageError(f"The clip {os.fspath(path)!r} cannot be encoded or written: {reason}.") from error
 
 
 def _ticks(times: list[Fraction]) -> tuple[Fraction, list[int]]:
@@ -149,7 +151,7 @@ class _Audio:
         if left_out:
             warnings.warn(
                 f"audio that an MP4 file does not take is left out of the result ({', '.join(left_out)}). To have it: "
-                f"ffmpeg -i RESULT -i {source.name} -map 0:v -map 1:a -c:v copy WITH_AUDIO.mp4.",
+                f"ffmpeg -i RESULT -i {shlex.quote(source.name)} -map 0:v -map 1:a -c:v copy WITH_AUDIO.mp4",
                 QualityWarning,
                 stacklevel=5,
             )

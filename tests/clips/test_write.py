@@ -213,6 +213,24 @@ def test_a_clip_that_changed_meanwhile_leaves_nothing_behind(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.parametrize("room", [10, 20000, -5000, -10])
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, room: int) -> None:
+    resource = pytest.importorskip("resource")
+    generator = np.random.default_rng(0)
+    frames = [Image.fromarray(generator.integers(0, 255, (64, 96, 3), np.uint8)) for _ in range(10)]
+    write_clip(frames, tmp_path / "a.mp4", 25)
+    old = (tmp_path / "a.mp4").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python ignores the signal, so a write that is too long fails like one to a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room if room > 0 else len(old) + room, before[1]))
+    try:
+        with pytest.raises(ImageError, match=r"a\.mp4' cannot be encoded or written: File too large\."):
+            write_clip(frames, tmp_path / "a.mp4", 25)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [old]
+
+
 def test_a_clip_may_be_replaced_by_what_is_made_of_it(tmp_path: Path) -> None:
     clip = record(tmp_path / "a.mp4", UNEVEN)
     before = clip.times()
