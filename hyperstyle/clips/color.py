@@ -3,7 +3,7 @@
 The numbers are those of ITU-T H.273, which MP4, Matroska, H.264, HEVC, VP9 and AV1 share. The formulas:
 
 - HLG and PQ: ITU-R BT.2100, tables 5 and 4. Diffuse white is where ITU-R BT.2408 has it: 75 % of the HLG signal,
-  203 cd/m2 in PQ. It becomes the white of sRGB.
+  203 cd/m2 in PQ. It becomes 1 in the linear light of sRGB.
 - HLG is relative to the display. BT.2390 gives the exponent of its OOTF for a peak L as 1.2 * 1.111^log2(L / 1000).
   With diffuse white at the 80 cd/m2 of sRGB (IEC 61966-2-1), the peak is 80 / 0.265 = 302 cd/m2 and the exponent 1.00:
   the light of the scene is the light of the display, and there is no OOTF to apply.

@@ -28,6 +28,8 @@ WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0
 WEIGHTS |= {9: (0.2627, 0.0593)}
 # Linear BT.709 -> linear BT.2020, ITU-R BT.2087 table 2.
 TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+# Linear BT.709 -> linear P3 with white at D65, from the chromaticities of SMPTE EG 432-1.
+TO_P3 = np.array([[0.8225, 0.1775, 0.0], [0.0332, 0.9668, 0.0], [0.0171, 0.0724, 0.9105]])
 
 Floats = npt.NDArray[np.float64]
 
@@ -152,6 +154,13 @@ def test_wide_primaries_without_hdr_become_those_of_srgb(tmp_path: Path, transfe
         primaries=9,
         format="yuv420p10le",
     )
+    np.testing.assert_allclose(read_patches(tmp_path / "a.mkv"), CHART, atol=3)
+
+
+@pytest.mark.parametrize("transfer", [1, 13])
+def test_the_primaries_of_phones_and_screens_become_those_of_srgb(tmp_path: Path, transfer: int) -> None:
+    signal = srgb(linear(CHART / 255) @ TO_P3.T)
+    write_chart(tmp_path / "a.mkv", signal, 1, transfer=transfer, primaries=12)
     np.testing.assert_allclose(read_patches(tmp_path / "a.mkv"), CHART, atol=3)
 
 
