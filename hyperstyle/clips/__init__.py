@@ -1,4 +1,4 @@
 """Video files through PyAV, an optional package: read as upright sRGB images, written as MP4.
 
-`hyperstyle.frames` is the door to it.
+The public functions are in `hyperstyle.frames`.
 """

@@ -82,10 +82,13 @@ class ColorTags:
         return self.transfer in (_PQ, _HLG)
 
 
-def read_tags(frame: Any, context: Any) -> ColorTags:
+def read_tags(frame: Any, context: Any, *, is_dolby: bool = False) -> ColorTags:
     """The tags of an `av.VideoFrame` and of its codec context; what is not said is guessed as players do.
 
     HDR is BT.2020. Else clips from 720 lines or 1280 columns on are BT.709, smaller ones BT.601.
+
+    Args:
+        is_dolby: the frame comes with data of Dolby Vision; where its levels are those of HDR10 or HLG, they say so.
 
     Raises:
         ImageError: levels of a kind that cannot be converted.
@@ -98,7 +101,7 @@ def read_tags(frame: Any, context: Any) -> ColorTags:
     if pixels.is_rgb:
         matrix = _RGB
     elif matrix in (_UNSPECIFIED, _RGB):
-        if matrix == _UNSPECIFIED and any(data.type.name.startswith("DOVI") for data in frame.side_data):
+        if matrix == _UNSPECIFIED and is_dolby:
             raise ImageError(
                 "it is Dolby Vision without a base layer for other players (profile 5). Export it as HDR10, HLG or SDR "
                 "with the program or phone it is from"

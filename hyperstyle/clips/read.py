@@ -58,7 +58,10 @@ class Clip:
         for frame, stream, _ in self._decoded():
             try:
                 if frame is not None:
-                    waiting.append((read_tags(frame, stream.codec_context), _display_matrix(frame)))
+                    data = _side_data(frame)
+                    is_dolby = any(name.startswith("DOVI") for name in data)
+                    tags = read_tags(frame, stream.codec_context, is_dolby=is_dolby)
+                    waiting.append((tags, _display_matrix(frame, data)))
                     if deinterlacer is None and frame.interlaced_frame:
                         deinterlacer = _Deinterlacer(frame, stream)
                 for ready in [frame] if deinterlacer is None else list(deinterlacer.take(frame)):
@@ -222,12 +225,22 @@ def _square(image: Image.Image, aspect: Fraction | None) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _display_matrix(frame: Any) -> npt.NDArray[np.int32] | None:
+def _side_data(frame: Any) -> dict[str, bytes]:
+    """What comes with a frame, by PyAV's names."""
+    try:
+        return {data.type.name: bytes(data) for data in frame.side_data}
+    except ValueError:  # PyAV refuses all of it where there is one kind that is newer than its list, such as EXIF
+        return {}
+
+
+def _display_matrix(frame: Any, side_data: dict[str, bytes]) -> npt.NDArray[np.int32] | None:
     """[2,2] where a step to the right and one down in the stored frame lead on the screen, or None."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            return np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2]
-    return None
+    if "DISPLAYMATRIX" in side_data:
+        return np.frombuffer(side_data["DISPLAYMATRIX"], np.int32).reshape(3, 3)[:2, :2]
+    if not frame.rotation:
+        return None
+    turn = np.deg2rad(frame.rotation)  # counterclockwise, which the matrix is not
+    return np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]).round().astype(np.int32)
 
 
 def _upright(image: Image.Image, matrix: npt.NDArray[np.int32] | None) -> Image.Image:

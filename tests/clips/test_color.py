@@ -210,13 +210,12 @@ def test_a_matrix_that_is_not_known_is_refused_with_the_name_of_the_file(tmp_pat
 
 def test_dolby_vision_is_read_by_its_base_layer_and_refused_without_one() -> None:
     pixels = SimpleNamespace(is_rgb=False, name="yuv420p10le")
-    dolby = [SimpleNamespace(type=SimpleNamespace(name="DOVI_RPU_BUFFER"))]
-    frame = SimpleNamespace(colorspace=9, color_range=1, format=pixels, side_data=dolby, height=2160, width=3840)
+    frame = SimpleNamespace(colorspace=9, color_range=1, format=pixels, height=2160, width=3840)
     hlg = SimpleNamespace(color_trc=18, color_primaries=9)
-    assert read_tags(frame, hlg) == ColorTags(9, 18, 9, False)
+    assert read_tags(frame, hlg, is_dolby=True) == ColorTags(9, 18, 9, False)
     frame.colorspace = 2
     with pytest.raises(ImageError, match=r"profile 5.*HDR10, HLG or SDR"):
-        read_tags(frame, SimpleNamespace(color_trc=2, color_primaries=2))
+        read_tags(frame, SimpleNamespace(color_trc=2, color_primaries=2), is_dolby=True)
 
 
 def test_the_form_that_ffmpeg_names_full_range_by_its_pixels_is_read_so(tmp_path: Path) -> None:

@@ -126,6 +126,16 @@ class TestOrientation:
         with av.open(str(tmp_path / "b.mp4")) as container:
             assert next(container.decode(video=0)).rotation == 0
 
+    @pytest.mark.parametrize(("orientation", "turned"), [(1, None), (6, 4), (3, 3), (8, 2)])
+    def test_a_turn_that_comes_with_data_unknown_to_pyav_is_applied(
+        self, tmp_path: Path, orientation: int, turned: int | None
+    ) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation  # newer versions of FFmpeg give all of the EXIF with a frame
+        scene().save(tmp_path / "a.jpg", exif=exif, quality=95)
+        expected = scene() if turned is None else scene().transpose(Image.Transpose(turned))
+        assert difference(first(tmp_path / "a.jpg"), expected) < 4
+
     def test_pixels_become_square_before_the_image_is_turned(self, tmp_path: Path) -> None:
         encode(tmp_path / "a.mp4", [scene((72, 64))], sample_aspect_ratio=Fraction(4, 3))
         turn(tmp_path / "a.mp4", (0, 1, -1, 0))
