@@ -15,7 +15,7 @@
       InversionError          an inversion is asked for something it does not carry
       MethodError             an inversion method is unknown, or the model lacks its weights
       MissingDependencyError  an optional package is not installed (also an ImportError)
-    QualityWarning            an input, a crop or a reconstruction looks wrong, or becomes worse (a UserWarning)
+    QualityWarning            an input, a crop or a result looks wrong, becomes worse or lacks a part (a UserWarning)
     MemoryWarning             a batch did not fit into memory and was split (a UserWarning)
     TrainingWarning           training leaves out images, or what was published, for want of a file (a UserWarning)
     ConversionWarning         a converted model cannot do what it might, for want of a file (a UserWarning)
@@ -119,7 +119,7 @@ class MissingDependencyError(HyperStyleError, ImportError):
 
 
 class QualityWarning(UserWarning):
-    """An input, a crop or a reconstruction looks wrong or is made worse; what was asked for was done all the same."""
+    """An input, a crop or a result looks wrong, becomes worse or lacks a part; it was done all the same."""
 
 
 class MemoryWarning(UserWarning):

@@ -1,22 +1,21 @@
-"""The frames of a clip, in and out: a folder of pictures, or a video file through PyAV, an optional package."""
+"""The frames of a clip, in and out: a folder of pictures, or a video file (see `hyperstyle.clips`)."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
+from hyperstyle.clips.read import Clip, open_clip
+from hyperstyle.clips.write import encode_clip
 from hyperstyle.errors import ConfigError, ImageError, MissingDependencyError
-from hyperstyle.files import atomic_write
+from hyperstyle.files import replace_folder, sweep
 from hyperstyle.images import list_images, load_image, save_image
 
 __all__ = [
@@ -31,14 +30,10 @@ __all__ = [
     "write_folder",
 ]
 
-CLIP_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+CLIP_SUFFIXES = (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm")
 """How the names of video files end that `open_frames` reads."""
 
-_USUAL_RATE = Fraction(25)  # for files that do not say
 _SLOWEST = 0.001  # frames per second; rates are written as fractions of small numbers
-_BT709 = 1  # the number of ITU-R BT.709 in H.264's tables of colour spaces, primaries and transfer functions
-_STUDIO_RANGE = 1  # levels from 16 to 235, as players expect
-_TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 
 
 @dataclass(frozen=True)
@@ -62,43 +57,6 @@ class FrameFolder:
 
     def __iter__(self) -> Iterator[Image.Image]:
         return (load_image(file) for file in self.files)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A video file.
-
-    Every iteration decodes it anew, one frame at a time: upright RGB pictures. An ImageError says where it is damaged.
-
-    Attributes:
-        path: the file.
-        rate: frames per second, on average; frames are taken as evenly spaced.
-    """
-
-    path: Path
-    rate: Fraction
-
-    def __iter__(self) -> Iterator[Image.Image]:
-        import av
-        from av.video.reformatter import Colorspace
-
-        done = 0
-        try:
-            with av.open(self.path) as container:
-                for frame in container.decode(video=0):
-                    # Both said aloud: up to version 16 PyAV took clips for BT.601 where the two are the same.
-                    space = Colorspace.ITU709 if frame.colorspace == _BT709 else Colorspace.ITU601
-                    levels = frame.reformat(
-                        format="rgb24", src_colorspace=space, dst_colorspace=Colorspace.ITU601
-                    ).to_ndarray()
-                    picture, turn = Image.fromarray(levels), _TURNS.get(frame.rotation % 360)
-                    yield picture if turn is None else picture.transpose(turn)
-                    done += 1
-        except av.FFmpegError as error:
-            raise ImageError(
-                f"The clip {str(self.path)!r} cannot be decoded after frame {done}: {error}. Get a whole copy of the "
-                "file, or convert it to MP4."
-            ) from error
 
 
 def check_pyav() -> None:
@@ -129,23 +87,13 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
     if not path.exists():
         raise ImageError(f"There is no {str(path)!r}; expected a folder of frames or a video file.")
     check_pyav()
-    import av
-
-    try:
-        with av.open(path) as container:
-            if not container.streams.video:
-                raise ImageError(f"The file {str(path)!r} holds no video. Expected a clip with pictures in it.")
-            stream = container.streams.video[0]
-            return Clip(path, Fraction(stream.average_rate or stream.guessed_rate or _USUAL_RATE))
-    except av.FFmpegError as error:
-        raise ImageError(
-            f"The file {str(path)!r} cannot be read as a video: {error}. Expected MP4, MOV, MKV, WebM or the like."
-        ) from error
+    return open_clip(path)
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
     """Raises ConfigError where `write_folder` would refuse it: better before the work than after."""
     target = Path(folder)
+    sweep(target)  # what a killed process left counts for nothing
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{os.fspath(folder)!r} is there already and not an empty folder. Choose another one.")
 
@@ -163,14 +111,8 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
         ImageError: a picture cannot be written. Nothing is left behind then, nor when `frames` raises.
     """
     check_folder(folder)
-    target = Path(os.path.realpath(folder))
-    temporary = target.with_name(f".tmp-{secrets.token_hex(6)}")
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"The folder {os.fspath(folder)!r} cannot be made: {error.strerror}.") from error
-    try:
-        given = iter(names)
+    given = iter(names)
+    with replace_folder(folder, error=ConfigError) as temporary:
         for frame in frames:
             name = next(given, None)
             if name is None:
@@ -179,20 +121,9 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
             if file.exists():
                 raise ConfigError(f"Two frames are named {name!r}. Rename one of them; suffixes do not count.")
             save_image(frame, file)
-        try:
-            if target.exists():
-                target.rmdir()
-            temporary.rename(target)
-        except OSError as error:
-            raise ConfigError(
-                f"The folder {os.fspath(folder)!r} cannot be put in its place: {error.strerror}. Choose another one."
-            ) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
-def check_clip(path: str | os.PathLike[str], rate: Fraction | float) -> None:
+def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> None:
     """Raises what `write_clip` would raise without looking at a frame: better before the work than after."""
     if Path(path).suffix.lower() != ".mp4":
         raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
@@ -203,68 +134,40 @@ def check_clip(path: str | os.PathLike[str], rate: Fraction | float) -> None:
     check_pyav()
 
 
-def write_clip(frames: Iterable[Image.Image], path: str | os.PathLike[str], rate: Fraction | float) -> None:
-    """Writes frames as an MP4 file: H.264 at a visually lossless quality, BT.709 colours, no sound.
+def write_clip(
+    frames: Iterable[Image.Image],
+    path: str | os.PathLike[str],
+    rate: Fraction | float | None = None,
+    *,
+    like: Clip | None = None,
+) -> None:
+    """Writes frames as an MP4 file: H.264 at a visually lossless quality, BT.709 colors, square pixels.
 
     Sides of an odd number of pixels, which H.264 does not have, get one more, a copy of their last row or column.
 
     Args:
-        frames: RGB pictures of one size, made one at a time.
+        frames: RGB images of one size, made one at a time.
         path: the file; it appears when all frames are in it.
-        rate: frames per second.
+        rate: frames per second, evenly spaced, without audio.
+        like: in place of a rate, the clip that the frames were made from, as many as it has: they are shown when its
+            own are, and its audio is copied as it is, together with title, artist, date and the like. Where MP4 does
+            not take the audio, a QualityWarning says so.
 
     Raises:
-        ConfigError: another suffix than .mp4 or the name of a folder, a rate below 0.001, or no frame at all.
-        ImageError: frames of different sizes, or a file that cannot be written. Nothing is left behind then.
+        ConfigError: another suffix than .mp4 or the name of a folder, a rate below 0.001, both a rate and a clip or
+            none of them, no frame at all, or more or fewer frames than the clip has.
+        ImageError: frames of different sizes, a clip that cannot be read again, or a file that cannot be written.
+            Nothing is left behind then.
         MissingDependencyError: PyAV is not installed.
     """
-    check_clip(path, rate)
-    import av
-
-    with atomic_write(path, error=ImageError) as temporary:
-        try:
-            _encode(frames, temporary, Fraction(rate).limit_denominator(1001))
-        except av.FFmpegError as error:
-            raise ImageError(f"The clip {os.fspath(path)!r} cannot be encoded: {error}.") from error
-
-
-def _encode(frames: Iterable[Image.Image], path: Path, rate: Fraction) -> None:
-    import av
-    from av.video.reformatter import Colorspace
-
-    size: tuple[int, int] | None = None
-    with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "17"})
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _STUDIO_RANGE
-        for number, picture in enumerate(frames):
-            if size is None:
-                size = picture.size
-                stream.width, stream.height = (side + side % 2 for side in size)
-            if picture.size != size:
-                raise ImageError(
-                    f"Frame {number} is {picture.width} x {picture.height} px and the first one {size[0]} x {size[1]}: "
-                    "a clip has frames of one size. Write a folder of pictures instead."
-                )
-            frame = av.VideoFrame.from_ndarray(np.asarray(_even(picture)), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
-            container.mux(stream.encode(frame))
-        if size is None:
-            raise ConfigError("There are no frames, so there is no clip to write.")
-        container.mux(stream.encode(None))
-
-
-def _even(picture: Image.Image) -> Image.Image:
-    """The picture with even sides: the last column and row twice where they were odd."""
-    width, height = picture.size
-    if width % 2 == 0 and height % 2 == 0:
-        return picture
-    wide = Image.new("RGB", (width + width % 2, height + height % 2))
-    for left, top in ((1, 1), (0, 1), (1, 0), (0, 0)):
-        wide.paste(picture, (left * (width % 2), top * (height % 2)))
-    return wide
+    if like is not None and rate is None:
+        check_clip(path)
+        encode_clip(frames, path, like)
+    elif rate is not None and like is None:
+        check_clip(path, rate)
+        encode_clip(frames, path, Fraction(rate))
+    else:
+        raise ConfigError("A clip is written at a rate or like another clip: give one of rate=... and like=...")
 
 
 def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:

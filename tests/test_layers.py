@@ -16,6 +16,7 @@ LAYERS = (
     {"files", "modes", "file_kind", "gradients", "device"},
     {"hub"},
     {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch"},
+    {"clips"},
     {"networks", "frames"},
     {"align"},
     {"edits", "metrics", "inversion_file"},

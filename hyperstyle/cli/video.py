@@ -41,7 +41,10 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
         help="width of the filter over the landmarks; 0 only fills gaps (default: 3)",
     )
     group.add_argument(
-        "--rate", type=float, metavar="FPS", help="frames per second of an MP4 (default: the clip's own; folders: 25)"
+        "--rate",
+        type=float,
+        metavar="FPS",
+        help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
     )
     group.add_argument("--quiet", action="store_true", help="no progress bar, no figures")
 
@@ -80,9 +83,12 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
         edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
     if out.resolve() == source.resolve():
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
-    rate = args.rate if args.rate is not None else frames.rate if isinstance(frames, Clip) else 25
+    like = frames if isinstance(frames, Clip) and args.rate is None else None
+    rate = None if like is not None else 25 if args.rate is None else args.rate
     if out.suffix.lower() == ".mp4":
-        check_clip(out, rate)
+        check_clip(out, 25 if rate is None else rate)
+        if like is None and isinstance(frames, Clip) and frames.audio:
+            print("--rate gives the frames other times, so the audio is left out", file=sys.stderr)
     elif args.rate is not None:
         raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
     else:
@@ -110,7 +116,7 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
             on_progress=show,
         )
         if out.suffix.lower() == ".mp4":
-            write_clip(edited, out, rate)
+            write_clip(edited, out, rate, like=like)
         else:
             write_folder(edited, out, _names(frames))
     print(out)

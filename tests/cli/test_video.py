@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from hyperstyle.avatars.clip import turning_head
 from hyperstyle.cli import main
-from hyperstyle.frames import open_frames, write_clip
+from hyperstyle.frames import Clip, open_frames, write_clip
 from hyperstyle.inverter import HyperStyleInverter
 
 Captured = pytest.CaptureFixture[str]
@@ -92,6 +93,38 @@ def test_a_clip_becomes_an_mp4_of_its_own_rate(
     made = open_frames("turn_edited.mp4")
     assert made.rate == 12  # type: ignore[union-attr]
     assert [frame.size for frame in made] == [(96, 80)] * 4
+
+
+def test_a_clip_keeps_its_times_and_audio_unless_a_rate_is_asked_for(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
+) -> None:
+    av = pytest.importorskip("av")
+    ticks = [0, 40, 300, 1000]
+    with av.open("a.mp4", "w") as container:
+        video = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        (video.width, video.height), video.pix_fmt = (32, 32), "yuv420p"
+        video.codec_context.time_base = Fraction(1, 1000)
+        audio = container.add_stream("aac", rate=48000, layout="mono")
+        for tick in ticks:
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 90, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 48000
+        container.mux([*video.encode(None), *audio.encode(sound), *audio.encode(None)])
+    command = ["edit", "a.mp4", "--model", str(tiny_model_dir), "--device", "cpu", "--align", "no", "--quiet"]
+    assert main([*command, "--edit", "age=3"]) == 0
+    assert capsys.readouterr().err == ""
+    kept = open_frames("a_edited.mp4")
+    assert isinstance(kept, Clip)
+    assert kept.audio == 1
+    assert kept.times()[:-1] == [Fraction(tick, 1000) for tick in ticks]
+    assert main([*command, "--edit", "age=3", "--rate", "10", "--out", "b.mp4"]) == 0
+    assert "audio is left out" in capsys.readouterr().err
+    spaced = open_frames("b.mp4")
+    assert isinstance(spaced, Clip)
+    assert spaced.audio == 0
+    assert spaced.times() == [Fraction(number, 10) for number in range(5)]
 
 
 @pytest.mark.parametrize(
