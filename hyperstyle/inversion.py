@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -398,21 +398,21 @@ class Inversion:
                 rows["identity"] = metrics.identity(image, crop, self.model.judge)
         return {name: tuple(values.tolist()) for name, values in rows.items()}
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, origin: Mapping[str, Any] | None = None) -> None:
         """Writes codes, offset codes and figures; pictures are made again, exactly, by the same model.
 
         Tens of kB for each picture. Imported offsets are stored as they are: 94 MB for each picture of a model of
-        1024 px with the published layers.
+        1024 px with the published layers. `origin` (plain JSON values) is stored for `inversion_file.read_origin`.
         """
-        before = None  # of what was transferred: that picture needs another model
-        if self.unedited is not None and self.unedited.model is self.model:
-            before = self.unedited._state
+        unedited = self.unedited  # but of what was transferred: that picture needs another model
+        before = unedited._state if unedited is not None and unedited.model is self.model else None
         meta = {
             "fingerprint": self.model.fingerprint,
             "domain": self.model.domain.name,
             "method": self.method,
             "start": self.start,
             "quality": {k: list(v) for k, v in self.quality.items()},
+            **({} if origin is None else {"origin": dict(origin)}),
         }
         inversion_file.write(Path(path), inversion_file.Record(self._state, before, self.sources, meta))
 

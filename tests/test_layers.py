@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 # From the ground up. A file imports only from rows below its own, or from its own package.
 LAYERS = (
     {"errors"},
-    {"files", "modes", "file_kind", "hub"},
+    {"files", "modes", "file_kind", "hub", "claims"},
     {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch"},
     {"networks", "frames"},
     {"align"},
@@ -41,6 +41,7 @@ HEAVY = (
     "PIL",
     "av",
     "dlib",
+    "filelock",
     "gradio",
     "huggingface_hub",
     "lpips",
