@@ -68,7 +68,7 @@ class Claims:
         """Takes a piece of work in hand, where it is free; never waits.
 
         Args:
-            marker: the file that is written when the piece is done; its folder must exist.
+            marker: the file that is written when the piece is done.
             outdated: the `stamp` of a marker that does not count, because the piece is to be done again. It is done
                 when the marker is another file than that.
 
