@@ -131,12 +131,12 @@ def read_origin(path: Path) -> dict[str, Any] | None:
     if metadata.get("format") != _FORMAT:
         raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
     try:
-        origin: dict[str, Any] | None = json.loads(metadata["record"]).get("origin")
+        origin: Any = json.loads(metadata["record"]).get("origin")
     except (KeyError, AttributeError, ValueError) as error:
         raise WeightsError(
             f"{path} is a damaged inversion ({type(error).__name__}: {error}). Write it again."
         ) from error
-    return origin
+    return dict(origin) if isinstance(origin, dict) else None
 
 
 def _record(tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Record:

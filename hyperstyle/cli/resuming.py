@@ -108,7 +108,7 @@ class Asked:
             return "is of another image"
         if stored.get("model") != now["model"]:
             return "was made by another model"
-        before = stored.get("settings", {})
+        before = found if isinstance(found := stored.get("settings"), dict) else {}
         for name, default in _SETTINGS.items():
             if (old := before.get(name, default)) != (new := self.settings[name]):
                 return f"was made with {_in_words(name, old)}, not {_in_words(name, new)}"
