@@ -15,8 +15,9 @@ from PIL import Image
 from hyperstyle.clips.read import Clip, open_clip
 from hyperstyle.clips.write import encode_clip
 from hyperstyle.errors import ConfigError, ImageError, MissingDependencyError
-from hyperstyle.files import replace_folder, sweep
+from hyperstyle.files import replace_folder
 from hyperstyle.images import list_images, load_image, save_image
+from hyperstyle.temporary import is_temporary
 
 __all__ = [
     "CLIP_SUFFIXES",
@@ -93,8 +94,7 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
 def check_folder(folder: str | os.PathLike[str]) -> None:
     """Raises ConfigError where `write_folder` would refuse it: better before the work than after."""
     target = Path(folder)
-    sweep(target)  # what a killed process left counts for nothing
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if target.exists() and not (target.is_dir() and all(is_temporary(path) for path in target.iterdir())):
         raise ConfigError(f"{os.fspath(folder)!r} is there already and not an empty folder. Choose another one.")
 
 
@@ -121,6 +121,7 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
             if file.exists():
                 raise ConfigError(f"Two frames are named {name!r}. Rename one of them; suffixes do not count.")
             save_image(frame, file)
+        check_folder(folder)  # still
 
 
 def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> None:

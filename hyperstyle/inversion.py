@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -411,14 +411,15 @@ class Inversion(Portable):
                 rows["identity"] = metrics.identity(image, crop, self.model.judge)
         return {name: tuple(values.tolist()) for name, values in rows.items()}
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, origin: Mapping[str, Any] | None = None) -> None:
         """Writes codes, offset codes and figures; pictures are made again, exactly, by the same model.
 
         Tens of kB for each picture. Imported offsets are stored as they are: 94 MB for each picture of a model of
-        1024 px with the published layers. Raises InversionError for the name of an image: `inversion.image.save(...)`
-        writes that; HyperStyleError where it cannot be written.
+        1024 px with the published layers. `origin` (plain JSON values) is stored for `inversion_file.read_origin`.
+
+        Raises InversionError for the name of an image, HyperStyleError where the file cannot be written.
         """
-        inversion_file.write(Path(path), record_of(self))
+        inversion_file.write(Path(path), record_of(self, origin))
 
     def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
         """Writes it for other programs, a file or, as "official", a folder: see `exports.export`.

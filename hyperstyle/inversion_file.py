@@ -14,13 +14,13 @@ from torch import Tensor
 
 from hyperstyle.align.source import Placement, Source
 from hyperstyle.checkpoint import load_tensors, save_tensors
-from hyperstyle.errors import InversionError
+from hyperstyle.errors import InversionError, WeightsError
 from hyperstyle.file_kind import check_suffix
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.codes import OffsetCodes
 from hyperstyle.networks.state import State
 
-__all__ = ["Record", "pack", "read", "unpack", "write"]
+__all__ = ["Record", "pack", "read", "read_origin", "unpack", "write"]
 
 _FORMAT = "hyperstyle-inversion/2"
 _BEFORE = "unedited/"
@@ -141,6 +141,31 @@ def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InversionError(f"{path} is a damaged inversion ({reason}). Save it again.") from error
+
+
+def read_origin(path: Path) -> dict[str, Any] | None:
+    """What `Inversion.save` was given as `origin`; None where the file does not say. Reads the header, no tensors.
+
+    Raises:
+        WeightsError: the file cannot be read, or is damaged or cut off.
+        InversionError: it is a safetensors file of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}. Write it again.") from error
+    if metadata.get("format") != _FORMAT:
+        raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
+    try:
+        origin: Any = json.loads(metadata["record"]).get("origin")
+    except (KeyError, AttributeError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is a damaged inversion ({type(error).__name__}: {error}). Write it again."
+        ) from error
+    return dict(origin) if isinstance(origin, dict) else None
 
 
 def _record(

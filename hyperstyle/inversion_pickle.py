@@ -134,8 +134,8 @@ def fill(inversion: Any, record: Record, model: Mapping[str, Any]) -> None:
     inversion.__dict__.update(values, **state_values(record.state), unedited=unedited)
 
 
-def record_of(inversion: Any) -> Record:
-    """What a file and a pickle hold of an inversion."""
+def record_of(inversion: Any, origin: Mapping[str, Any] | None = None) -> Record:
+    """What a file and a pickle hold of an inversion; `origin`, plain values, is what it was made from."""
     key, unedited = _key(inversion), inversion.unedited
     before = None  # of what was transferred: that picture needs another model
     if unedited is not None and _key(unedited).token == key.token:
@@ -146,6 +146,7 @@ def record_of(inversion: Any) -> Record:
         "method": inversion.method,
         "start": inversion.start,
         "quality": {k: list(v) for k, v in inversion.quality.items()},
+        **({} if origin is None else {"origin": dict(origin)}),
     }
     return Record(inversion._state, before, inversion.sources, meta)
 

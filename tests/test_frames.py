@@ -85,7 +85,7 @@ class TestFolders:
             (tmp_path / "out").mkdir()
             (tmp_path / "out" / "mine.png").write_bytes(b"mine")
 
-        with pytest.raises(ConfigError, match="cannot be put in its place"):
+        with pytest.raises(ConfigError, match="not an empty folder"):
             write_folder(frames(), tmp_path / "out", "abcde")
         assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["out", "out/mine.png"]
 

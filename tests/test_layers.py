@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 # From the ground up. A file imports only from rows below its own, or from its own package.
 LAYERS = (
     {"errors", "temporary", "threads"},
-    {"files", "modes", "file_kind", "gradients", "device"},
+    {"files", "claims", "modes", "file_kind", "gradients", "device"},
     {"hub"},
     {"images", "domain", "checkpoint", "foreign", "foreign_npy", "foreign_pickle", "fetch"},
     {"clips"},
@@ -44,6 +44,7 @@ HEAVY = (
     "PIL",
     "av",
     "dlib",
+    "filelock",
     "gradio",
     "huggingface_hub",
     "lpips",

@@ -3,16 +3,21 @@
 Building the parser imports no torch, so that `--help`, `--version` and a mistyped option answer at once.
 
 Exit codes: 0 done; 1 done, but some of the pictures failed; 2 nothing done, for the reason in the one line on
-stderr; 130 interrupted from the keyboard; 141 the reader of the output went away; 143 ended by SIGTERM.
+stderr; 129 the terminal was closed (SIGHUP); 130 interrupted from the keyboard; 141 the reader of the output went
+away; 143 ended by SIGTERM. After 129, 130 and 143 no temporary files are left.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, NoReturn
 
 import hyperstyle
@@ -94,6 +99,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: by `--help`, `--version` and command lines that cannot be parsed.
     """
     args = build_parser().parse_args(argv)
+    with _ended_orderly() as received:
+        try:
+            code = _run(args)
+        except BaseException:  # whatever became of the exception of the handler while things were cleared up
+            if not received:
+                raise
+    if received:
+        try:
+            print(f"hyperstyle: ended by {signal.Signals(received[0]).name}", file=sys.stderr)
+            sys.stdout.flush()
+        except OSError:  # the terminal is gone: the flush at exit would fail too, and change the exit code
+            _discard_output()
+        return 128 + received[0]
+    return code
+
+
+def _run(args: argparse.Namespace) -> int:
+    """The exit code of a command; its errors become lines on stderr."""
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
@@ -107,10 +130,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("hyperstyle: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # `hyperstyle info | head`: nobody reads on. Without this, the flush at exit would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # `hyperstyle info | head`: nobody reads on, and the flush at exit would complain once more
         return 141
     return code
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _ended_orderly() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP meanwhile raise SystemExit, so that temporary files are removed; gives those received.
+
+    Only the first one; others are ignored while things are cleared up. Only in the main thread, where Python has
+    signals, and only those that nobody else handles or ignores (`nohup` ignores SIGHUP). The handlers from before come
+    back at the end. While native code runs the exception waits for its end.
+    """
+    received: list[int] = []
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has one
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    handled = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if not received:
+            received.append(number)
+            raise SystemExit(128 + number)
+
+    for number in handled:
+        signal.signal(number, leave)
+    try:
+        yield received
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

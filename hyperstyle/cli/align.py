@@ -16,6 +16,7 @@ from hyperstyle.cli.arguments import (
 )
 from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, report
 from hyperstyle.errors import ConfigError, HyperStyleError
+from hyperstyle.files import sweep
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     detector = None
     if photos:
         writable_folder(args.out)
+        sweep(args.out)
         detector = None if args.landmarks is not None else _detector(args)
     for photo, name in zip(photos, names, strict=True):
         try:

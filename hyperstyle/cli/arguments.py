@@ -30,6 +30,7 @@ __all__ = [
     "check_face_arguments",
     "check_output_files",
     "given_invert_flags",
+    "landmarks_file",
     "landmarks_of",
     "load_inverter",
     "parse_edit",
@@ -148,11 +149,19 @@ def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float6
     Raises:
         LandmarkError: there is no such file, or it holds something else.
     """
-    if landmarks is None:
+    file = landmarks_file(picture, landmarks)
+    if file is None:
         return None
     from hyperstyle.foreign import load_points
 
-    return load_points(landmarks / f"{picture.stem}.npy" if landmarks.is_dir() else landmarks)
+    return load_points(file)
+
+
+def landmarks_file(picture: Path, landmarks: Path | None) -> Path | None:
+    """The file that `--landmarks` names for this picture, whether it is there or not; None without the flag."""
+    if landmarks is None:
+        return None
+    return landmarks / f"{picture.stem}.npy" if landmarks.is_dir() else landmarks
 
 
 def load_inverter(args: argparse.Namespace) -> HyperStyleInverter:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from hyperstyle.claims import Claims
 from hyperstyle.cli.arguments import (
     ALIGN,
     add_invert_arguments,
@@ -23,7 +24,9 @@ from hyperstyle.cli.arguments import (
 )
 from hyperstyle.cli.config import add_config_argument
 from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, read_ahead, report
+from hyperstyle.cli.resuming import Asked, Job, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
+from hyperstyle.files import sweep
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,7 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=(
             "For every picture: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and "
             "NAME.safetensors (to edit later). With --face all they hold every face of the picture. A picture that "
-            "fails does not stop the others."
+            "fails does not stop the others. Pictures whose NAME.safetensors is there already are left out, so that "
+            "the same command goes on after an interruption, and several at once share the work."
         ),
     )
     parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="picture, folder of pictures, or glob")
@@ -57,6 +61,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=Path("inversions"),
         metavar="FOLDER",
         help="where to write; made where it is missing (default: inversions)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="invert again what is there already, in place of what is there"
     )
     add_model_arguments(parser)
     add_invert_arguments(parser)
@@ -74,10 +81,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Inverts every picture; 1 if any of them failed."""
-    from tqdm import tqdm
-
-    from hyperstyle.methods import named
-
     check_face_arguments(args)
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch {args.batch}: expected 1 or more pictures.")
@@ -90,27 +93,40 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} pictures: give a folder.")
     if pictures:
         writable_folder(out)
-        inverter = load_inverter(args)
-        named.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every picture
-        with tqdm(total=len(pictures), unit="picture", disable=args.quiet) as bar:
-            jobs = map(_Job, pictures, (out / name for name in names))
-            failures += _invert(jobs, inverter, args, bar)
+        sweep(out)
+        with Claims() as claims:
+            work = Resumption(Asked.by(args), claims, args.overwrite)
+            jobs = work.unfinished(map(Job, pictures, (out / name for name in names)))
+            if jobs:
+                failures += _invert_all(jobs, work, args)
+        failures += work.refused
+        work.tell(len(pictures), out, args.quiet)
     return report(failures, total)
 
 
-class _Job(NamedTuple):
-    """A picture, and where its results go: a path without an ending."""
+def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace) -> list[Failure]:
+    """Loads the model and inverts, of these pictures, those that no other run has in hand; gives those that failed."""
+    from tqdm import tqdm
 
-    picture: Path
-    stem: Path
+    from hyperstyle.methods import named
+
+    inverter = load_inverter(args)
+    named.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every picture
+    with tqdm(total=len(jobs), unit="picture", disable=args.quiet) as bar:
+        return list(_invert(work.claimed(jobs, on_skip=bar.update), work, inverter, args, bar))
 
 
 def _invert(
-    jobs: Iterable[_Job], inverter: HyperStyleInverter, args: argparse.Namespace, bar: tqdm[NoReturn]
+    jobs: Iterable[Job],
+    work: Resumption,
+    inverter: HyperStyleInverter,
+    args: argparse.Namespace,
+    bar: tqdm[NoReturn],
 ) -> Iterator[Failure]:
     """Inverts and writes the pictures, of which a few are in memory at a time, and gives those that failed.
 
-    One thread reads and aligns pictures while the networks work on those before them.
+    One thread reads and aligns pictures while the networks work on those before them. A picture is given back to other
+    runs once its results are written, or once it failed.
     """
     from torch.cuda import OutOfMemoryError
 
@@ -120,79 +136,104 @@ def _invert(
     on_gpu = model.device.type == "cuda"
     batch = args.batch or (_TOGETHER if on_gpu else 1)
 
-    def read(job: _Job) -> list[Prepared]:
+    def read(job: Job) -> tuple[list[Prepared], dict[str, Any]]:
         points = landmarks_of(job.picture, args.landmarks)
         align, aligner = ALIGN[args.align], inverter.aligner
         found = prepare(job.picture, model.domain, aligner=aligner, align=align, face=args.face, landmarks=points)
-        return [replace(one, crop=one.crop.pin_memory()) for one in found] if on_gpu else found
+        origin = work.asked.origin(job.picture)
+        return [replace(one, crop=one.crop.pin_memory()) for one in found] if on_gpu else found, origin
+
+    def failed(job: Job, error: HyperStyleError) -> Failure:
+        work.claims.release(job.record)
+        return Failure(str(job.picture), str(error))
 
     with closing(read_ahead(jobs, read, ahead=batch)) as reading:
         while together := list(islice(reading, batch)):
             ready = []
             for job, future in together:
                 try:
-                    ready.append((job, future.result()))
+                    ready.append((job, *future.result()))
                 except HyperStyleError as error:
-                    yield Failure(str(job.picture), str(error))
+                    yield failed(job, error)
             groups = [ready] if ready else []
             while groups:
                 group = groups.pop()
                 try:
-                    lines = _inverted(group, inverter, args, bar)
+                    yield from _inverted(group, work, inverter, args, bar)
                 except (HyperStyleError, OutOfMemoryError) as error:
                     if len(group) > 1:  # then one by one, so that only those fail that have to
                         groups = [[one] for one in reversed(group)]
                     elif isinstance(error, HyperStyleError):
-                        yield Failure(str(group[0][0].picture), str(error))
+                        yield failed(group[0][0], error)
                     else:
                         raise
-                    continue
-                if not args.quiet:
-                    bar.write("\n".join(lines), file=sys.stdout)
             bar.update(len(together))
 
 
 def _inverted(
-    group: Sequence[tuple[_Job, list[Prepared]]],
+    group: Sequence[tuple[Job, list[Prepared], dict[str, Any]]],
+    work: Resumption,
     inverter: HyperStyleInverter,
     args: argparse.Namespace,
     bar: tqdm[NoReturn],
-) -> list[str]:
-    """Inverts pictures together and writes the results of each; a line about each."""
+) -> list[Failure]:
+    """Inverts pictures together, and writes the results of each; gives those whose results cannot be written."""
     from hyperstyle.methods import named
 
     shown = group[0][0].picture.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
     bar.set_postfix_str(shown)
     whole = inverter.invert(
-        [face for _, found in group for face in found],
+        [face for _, found, _ in group for face in found],
         method=args.method,
         steps=args.steps,
         seed=args.seed,
         batch_size=max(len(group), _TOGETHER),
         callback=None if args.quiet else lambda step: bar.set_postfix_str(f"{shown} {named.told(step)}"),
     )
-    results, plain, end, lines = whole.images, whole.initial.images, 0, []
-    for job, found in group:
+    results, plain, end = whole.images, whole.initial.images, 0
+    failures = []
+    for job, found, origin in group:
         own = slice(end, end := end + len(found))
         inversion = whole[own]
-        _write(inversion, results[own], plain[own], job.stem)
-        lines.append(f"{job.picture} -> {job.stem}.png  {_figures(inversion)}".rstrip())
-    return lines
+        try:
+            _write(inversion, results[own], plain[own], job, origin)
+        except HyperStyleError as error:
+            failures.append(Failure(str(job.picture), str(error)))
+        else:
+            if not args.quiet:
+                bar.write(f"{job.picture} -> {job.stem}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
+        finally:
+            work.claims.release(job.record)
+    return failures
 
 
-def _write(inversion: Inversion, results: Sequence[Image], plain: Sequence[Image], stem: Path) -> None:
-    """The three files of an inversion, drawn as `results`, and as `plain` from its codes alone."""
+def _write(
+    inversion: Inversion, results: Sequence[Image], plain: Sequence[Image], job: Job, origin: Mapping[str, Any]
+) -> None:
+    """The three files of an inversion, drawn as `results`, and as `plain` from its codes alone; the record comes last.
+
+    A record that is replaced goes first: else, after an interruption, it would say of these images that they are its.
+    """
     from hyperstyle.images import save_image, sheet, to_images
 
     # Not with_suffix: a dot within the name would be taken for one.
-    image, sheet_path, record = (stem.with_name(stem.name + ending) for ending in _ENDINGS)
+    image, sheet_path = (job.stem.with_name(job.stem.name + ending) for ending in _ENDINGS[:2])
     titles = ("W encoder", "HyperStyle") if inversion.method == "hyperstyle" else ("codes alone", inversion.method)
     columns = dict(zip(titles, (plain, results), strict=True))
     if inversion.crop is not None:
         columns = {"input": to_images(inversion.crop), **columns}
+    if job.outdated is not None:
+        _remove(job.record)
     save_image(results[0] if len(results) == 1 else sheet([results]), image)
     save_image(sheet(list(zip(*columns.values(), strict=True)), labels=list(columns)), sheet_path)
-    inversion.save(record)
+    inversion.save(job.record, origin=origin)
+
+
+def _remove(record: Path) -> None:
+    try:
+        record.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"Cannot replace {str(record)!r}: {error.strerror}. Choose another --out.") from error
 
 
 def _figures(inversion: Inversion) -> str:

@@ -14,6 +14,7 @@ from hyperstyle.cli.arguments import (
     landmarks_of,
     parse_edit,
 )
+from hyperstyle.cli.video import is_clip_file
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "add_edit_arguments",
     "check_edits",
     "check_files",
+    "check_several",
     "edit_options",
     "given_edit_flags",
     "is_inversion",
@@ -117,7 +119,7 @@ def is_inversion(source: Path) -> bool:
     return source.suffix.lower() == ".safetensors"
 
 
-def check_files(args: argparse.Namespace, sources: list[Path], out: Path) -> None:
+def check_files(args: argparse.Namespace, sources: list[Path], out: Path | None = None) -> None:
     """Refuses inputs, photo and output that do not go together, before any work.
 
     Raises:
@@ -136,7 +138,7 @@ def check_files(args: argparse.Namespace, sources: list[Path], out: Path) -> Non
                 "back. Leave out one or the other."
             )
     files = [file for file in (*sources, args.photo) if file is not None]
-    if out.resolve() in {file.resolve() for file in files}:
+    if out is not None and out.resolve() in {file.resolve() for file in files}:
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
     for file in files:
         if not file.exists():
@@ -150,6 +152,27 @@ def check_files(args: argparse.Namespace, sources: list[Path], out: Path) -> Non
         )
     if args.paste_back and args.photo is None:
         raise ConfigError(f"{str(sources[0])!r} does not hold the photo to paste back into: pass it with --photo.")
+
+
+def check_several(args: argparse.Namespace, sources: list[Path]) -> None:
+    """Refuses several inputs and flags that do not go together, before any work; else as `check_files`.
+
+    Raises:
+        ConfigError: a clip among them, what is for one input, or flags without use.
+    """
+    if clips := [source for source in sources if is_clip_file(source)]:
+        raise ConfigError(f"{str(clips[0])!r} is a clip, and there are other inputs: edit clips one at a time.")
+    inversions = [source for source in sources if is_inversion(source)]
+    if args.photo is not None:
+        raise ConfigError(f"--photo is for one inversion, and there are {len(sources)} inputs. Edit it alone.")
+    if args.paste_back and inversions:
+        raise ConfigError(
+            f"{str(inversions[0])!r} does not hold the photo to paste back into: edit it alone, with --photo."
+        )
+    images = len(sources) - len(inversions)
+    if images > 1 and args.landmarks is not None and not args.landmarks.is_dir():
+        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {images} images: give a folder.")
+    check_files(args, sources)
 
 
 def start(source: Path, inverter: HyperStyleInverter, args: argparse.Namespace) -> Inversion:

@@ -21,12 +21,26 @@ if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.video import Progress, Track
 
-__all__ = ["add_jitter_parser", "add_video_arguments", "is_video", "run_jitter", "run_video"]
+__all__ = [
+    "add_jitter_parser",
+    "add_video_arguments",
+    "given_video_flags",
+    "is_clip_file",
+    "is_video",
+    "run_jitter",
+    "run_video",
+]
 
 
 def add_video_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--offsets`, `--smoothing`, `--rate` and `--quiet`, which only folders and clips use."""
+    """Adds `--clip`, `--offsets`, `--smoothing` and `--rate`, which only folders of frames and clips use."""
     group = parser.add_argument_group("folders of frames and clips")
+    group.add_argument(
+        "--clip",
+        action="store_true",
+        help="take the files of a folder as the frames of one clip: one face is followed through them, and they share "
+        "weight offsets (without it they are separate images)",
+    )
     group.add_argument(
         "--offsets",
         choices=("clip", "frame"),
@@ -46,18 +60,28 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FPS",
         help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
     )
-    group.add_argument("--quiet", action="store_true", help="no progress bar, no figures")
+
+
+def given_video_flags(args: argparse.Namespace) -> list[str]:
+    """Which flags of `add_video_arguments` but `--clip` ask for something else than their defaults."""
+    asked = {"--offsets": args.offsets != "clip", "--smoothing": args.smoothing != 3, "--rate": args.rate is not None}
+    return [flag for flag, is_asked in asked.items() if is_asked]
+
+
+def is_clip_file(path: Path) -> bool:
+    """Whether the name ends like a video's, and is not that of a folder."""
+    from hyperstyle.frames import CLIP_SUFFIXES
+
+    return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
 
 
 def is_video(path: Path) -> bool:
-    """Whether `hyperstyle edit` takes this for frames: a folder, or a name that ends like a video's."""
-    from hyperstyle.frames import CLIP_SUFFIXES
-
-    return path.is_dir() or path.suffix.lower() in CLIP_SUFFIXES
+    """Whether there may be several frames in this: a folder, or a name that ends like a video's."""
+    return path.is_dir() or is_clip_file(path)
 
 
-def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
-    """Edits the frames of `args.input` and writes them to `args.out`: an MP4 where the name says so, else a folder.
+def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
+    """Edits the frames of `source` and writes them to `args.out`: an MP4 where the name says so, else a folder.
 
     Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
     """
@@ -65,7 +89,6 @@ def run_video(args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
     from hyperstyle.images import Listing
     from hyperstyle.video import edit_frames
 
-    source: Path = args.input
     frames = open_frames(source)
     is_clip = isinstance(frames, Clip)
     out: Path = args.out or Path(f"{source.stem}_edited" + (".mp4" if is_clip else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def test_a_text_is_an_edit_of_a_model_that_knows_texts(
         (["me.safetensors", "--text", "an old face=2"], "no statistics of its channels to find words by"),
         (["me.safetensors", "--edit", "age=2", "--layers", "b999.conv0"], "no layer 'b999.conv0'"),
         (["me.safetensors", "--edit", "me.png=2"], "me.png"),
-        ([".", "--edit", "age=2", "--layers", "b8.conv0"], "--layers: not for folders of frames and clips"),
+        ([".", "--clip", "--edit", "age=2", "--layers", "b8.conv0"], "--layers: not for folders of frames and clips"),
         (["me.png", "--edit", "age=2", "--out", "me.png"], "would replace the input"),
         (["me.png", "--edit", "age=2", "--out", "me.png/x.png"], "cannot write into the folder"),
         (["me.png", "--edit", "age=2", "--out", "me.xyz"], "me.xyz"),
@@ -165,6 +166,24 @@ def test_a_text_is_an_edit_of_a_model_that_knows_texts(
         (["me.png", "--edit", "age=2", "--landmarks", "x.npy", "--sideways"], "--sideways with --landmarks"),
         (["me.png", "--edit", "age=2", "--offsets", "frame"], "--offsets: for folders of frames and clips"),
         (["me.safetensors", "--edit", "age=2", "--smoothing", "0", "--rate", "12"], "--smoothing, --rate: for folders"),
+        (
+            [".", "--edit", "age=2", "--offsets", "frame"],
+            "--offsets: for folders of frames and clips, and the files of",
+        ),
+        ([".", "--edit", "age=2", "--smoothing", "1", "--rate", "9"], "Add --clip to take them as the frames of one"),
+        ([".", "--edit", "age=2", "--out", "new.mp4"], "--out new.mp4: for folders of frames and clips"),
+        ([".", "--edit", "age=2", "--out", "new.png"], "--out 'new.png' is the name of an image"),
+        ([".", "--edit", "age=2", "--out", "me.txt"], "cannot write into the folder"),
+        ([".", "me.png", "--clip", "--edit", "age=2"], "--clip with 2 inputs: it takes one folder"),
+        (["me.png", "--clip", "--edit", "age=2"], "--clip is for a folder of frames, and 'me.png' is no folder"),
+        (["gone", "--clip", "--edit", "age=2"], "--clip is for a folder of frames, and 'gone' does not exist"),
+        (["me.png", "clip.mp4", "--edit", "age=2"], "'clip.mp4' is a clip, and there are other inputs"),
+        (["*.mp4", "me.png", "--edit", "age=2"], "'clip.mp4' is a clip, and there are other inputs"),
+        (["me.png", "me.safetensors", "--edit", "aeg=2"], "Did you mean 'age'?"),
+        (["me.png", "me.safetensors", "--edit", "age=2", "--paste-back"], "edit it alone, with --photo"),
+        (["me.png", ".", "--edit", "age=2", "--paste-back", "--photo", "me.png"], "--photo is for one inversion"),
+        (["me.png", "you.png", "--edit", "age=2", "--landmarks", "points.npy"], "is one file for 2 images"),
+        (["me.safetensors", "you.safetensors", "--edit", "age=2", "--steps", "1"], "--steps: for inverting"),
         (["gone.safetensors", "--edit", "age=2"], "gone.safetensors"),
         (["me.txt", "--edit", "age=2"], "me.txt"),
         (["fake.safetensors", "--edit", "age=2"], "fake.safetensors"),
@@ -175,6 +194,8 @@ def test_what_cannot_be_done_is_one_line_that_says_why(
 ) -> None:
     for name in ("me.txt", "fake.safetensors"):
         Path(name).write_text("neither a picture nor an inversion", encoding="utf-8")
+    for name in ("you.png", "you.safetensors", "clip.mp4", "points.npy"):
+        Path(name).write_bytes(Path("me.png").read_bytes())
     before = Path("me.png").read_bytes()
     assert edit(tiny_model_dir, *arguments) == 2
     shown = capsys.readouterr()
@@ -182,4 +203,95 @@ def test_what_cannot_be_done_is_one_line_that_says_why(
     assert len(shown.err.splitlines()) == 1
     assert message in shown.err
     assert Path("me.png").read_bytes() == before
-    assert not Path("new").exists()
+    assert not list(Path().glob("new*"))
+    assert not list(Path().glob("edited/*"))
+
+
+class TestSeveral:
+    @pytest.fixture
+    def people(self, tiny_model_dir: Path, inverted: Path) -> list[Path]:
+        """The folder `people` of two different images, and what each of them becomes when it is edited alone."""
+        Path("people").mkdir()
+        expected = []
+        for name, turned in (("001", 0), ("002", 90)):
+            with Image.open("me.png") as me:
+                me.rotate(turned).save(f"people/{name}.png")
+            arguments = ["--edit", "age=2", "--align", "no", "--out", f"{name}_alone.png"]
+            assert edit(tiny_model_dir, f"people/{name}.png", *arguments) == 0
+            expected.append(Path(f"{name}_alone.png"))
+        return expected
+
+    def test_files_of_a_folder_are_edited_as_separate_images_and_that_is_said(
+        self, tiny_model_dir: Path, people: list[Path], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loads: list[object] = []
+        real = HyperStyleInverter.from_pretrained
+        monkeypatch.setattr(
+            HyperStyleInverter,
+            "from_pretrained",
+            lambda *a, **k: (loads.append(a), real(*a, **k))[1],  # type: ignore[func-returns-value]
+        )
+        capsys.readouterr()
+        assert edit(tiny_model_dir, "people", "--edit", "age=2", "--align", "no", "--out", "new/older") == 0
+        shown = capsys.readouterr()
+        assert len(loads) == 1
+        out = Path("new/older")
+        assert shown.out.splitlines() == [
+            f"{Path('people', name)}.png -> {out / name}_edited.png" for name in ("001", "002")
+        ]
+        said = [line for line in shown.err.splitlines() if "warning" not in line]
+        assert said == [
+            "hyperstyle: the files of 'people' are taken as separate images now; with --clip as the frames of one "
+            "clip, as before"
+        ]
+        assert sorted(file.name for file in out.iterdir()) == ["001_edited.png", "002_edited.png"]
+        for name, alone in zip(("001", "002"), people, strict=True):
+            assert (out / f"{name}_edited.png").read_bytes() == alone.read_bytes()
+
+    def test_with_clip_they_share_their_offsets(self, tiny_model_dir: Path, people: list[Path]) -> None:
+        arguments = ["--clip", "--edit", "age=2", "--align", "no", "--quiet"]
+        assert edit(tiny_model_dir, "people", *arguments) == 0
+        for name, alone in zip(("001", "002"), people, strict=True):
+            assert Path(f"people_edited/{name}.png").read_bytes() != alone.read_bytes()
+
+    def test_images_inversions_and_globs_go_together_each_under_a_name_of_its_own(
+        self, tiny_model_dir: Path, people: list[Path], capsys: Captured
+    ) -> None:
+        capsys.readouterr()
+        arguments = ["--edit", "age=2", "--align", "no", "--quiet"]
+        assert edit(tiny_model_dir, "me.png", "me.safetensors", "people/*2.png", *arguments) == 0
+        assert capsys.readouterr().out == ""
+        here = Path.cwd().name
+        names = ["002_edited.png", f"{here}_me_edited.png", "me_edited.png"]
+        assert sorted(file.name for file in Path("edited").iterdir()) == sorted(names)
+        assert Path("edited/002_edited.png").read_bytes() == people[1].read_bytes()
+        assert Path("edited", f"{here}_me_edited.png").read_bytes() == Path("edited/me_edited.png").read_bytes()
+
+    def test_one_that_fails_does_not_stop_the_others(
+        self, tiny_model_dir: Path, people: list[Path], capsys: Captured
+    ) -> None:
+        Path("people/000.png").write_bytes(b"no image")
+        Path("false.safetensors").write_bytes(b"no inversion")
+        arguments = ["--edit", "age=2", "--align", "no"]
+        assert edit(tiny_model_dir, "false.safetensors", "people", "gone.png", *arguments) == 1
+        errors = capsys.readouterr().err.rpartition("hyperstyle: ")[2].splitlines()
+        assert errors[0] == "3 of 5 failed:"
+        failed = {line.split(":")[0].strip() for line in errors[1:]}
+        assert failed == {"gone.png", "false.safetensors", str(Path("people/000.png"))}
+        assert sorted(file.name for file in Path("edited").iterdir()) == ["001_edited.png", "002_edited.png"]
+
+    def test_a_range_gives_a_strip_of_each(self, tiny_model_dir: Path, people: list[Path]) -> None:
+        assert edit(tiny_model_dir, "people", "--edit", "age=-1:1:3", "--align", "no", "--quiet") == 0
+        for name in ("001", "002"):
+            with Image.open(f"edited/{name}_edited.png") as strip:
+                assert strip.width > 2 * strip.height
+
+    def test_no_result_replaces_an_input(self, tiny_model_dir: Path, people: list[Path], capsys: Captured) -> None:
+        shutil.copy("me.png", "people/001_edited.png")
+        assert edit(tiny_model_dir, "people", "--edit", "age=2", "--align", "no", "--out", "people") == 2
+        assert "would replace a picture to read" in capsys.readouterr().err
+        assert Path("people/001_edited.png").read_bytes() == Path("me.png").read_bytes()
+
+    def test_one_image_goes_into_a_folder_that_is_there(self, tiny_model_dir: Path, people: list[Path]) -> None:
+        assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--out", "people") == 0
+        assert Path("people/me_edited.png").exists()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
 from hyperstyle import cli
 from hyperstyle.errors import HyperStyleError
+from hyperstyle.files import atomic_write
 
 COMMANDS = (
     "align",
@@ -132,6 +136,84 @@ def test_an_interrupt_from_the_keyboard_is_exit_code_130(
     run_raises(monkeypatch, KeyboardInterrupt())
     assert cli.main(["info"]) == 130
     assert capsys.readouterr().err == "hyperstyle: interrupted\n"
+
+
+ENDINGS = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def receives(monkeypatch: pytest.MonkeyPatch, *names: str, during: Callable[[], object] = lambda: None) -> list[str]:
+    """Makes `hyperstyle info` get the first signal while it writes a file, the others while it clears up."""
+    done: list[str] = []
+
+    def run(args: argparse.Namespace) -> int:
+        try:
+            with atomic_write("file.txt") as temporary:
+                assert temporary.exists()
+                signal.raise_signal(getattr(signal, names[0]))
+                done.append("went on")
+        finally:
+            during()
+            for name in names[1:]:
+                signal.raise_signal(getattr(signal, name))
+            done.append("cleared up")
+        return 0
+
+    monkeypatch.setattr("hyperstyle.cli.info.run", run)
+    return done
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_signal_to_end_leaves_no_temporary_file_and_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    number = getattr(signal, name)
+    done = receives(monkeypatch, name, *ENDINGS)
+    assert cli.main(["info"]) == 128 + number
+    assert done == ["cleared up"], "once, and the signals that came meanwhile did not disturb it"
+    assert list(Path().iterdir()) == []
+    assert capsys.readouterr().err == f"hyperstyle: ended by {name}\n"
+    assert signal.getsignal(number) == signal.SIG_DFL, "as it was before"
+
+
+def test_what_fails_while_things_are_cleared_up_does_not_change_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path
+) -> None:
+    def fail() -> None:
+        raise OSError(5, "the terminal is gone")
+
+    receives(monkeypatch, "SIGTERM", during=fail)
+    assert cli.main(["info"]) == 143
+    assert list(Path().iterdir()) == []
+
+
+def test_who_handles_or_ignores_a_signal_already_goes_on_doing_so(
+    monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path
+) -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        done = receives(monkeypatch, "SIGTERM")
+        assert cli.main(["info"]) == 0
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as `nohup` does with SIGHUP
+        assert cli.main(["info"]) == 0
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (received, done) == ([signal.SIGTERM], ["went on", "cleared up"] * 2)
+
+
+def test_outside_the_main_thread_no_signal_is_handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def run(args: argparse.Namespace) -> int:
+        seen.append(signal.getsignal(signal.SIGTERM))
+        return 0
+
+    monkeypatch.setattr("hyperstyle.cli.info.run", run)
+    thread = threading.Thread(target=lambda: seen.append(cli.main(["info"])))
+    thread.start()
+    thread.join()
+    assert seen == [signal.SIG_DFL, 0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows reports a closed pipe as another error")

@@ -37,7 +37,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def edit(model: Path, source: Path, *arguments: str) -> int:
     points = () if "no" in arguments else ("--landmarks", str(source.parent / "points"))
-    return main(["edit", str(source), "--model", str(model), "--device", "cpu", *points, *arguments])
+    clip = ["--clip"] if source.is_dir() else []
+    return main(["edit", str(source), *clip, "--model", str(model), "--device", "cpu", *points, *arguments])
 
 
 def test_a_folder_of_frames_becomes_a_folder_of_the_same_names(
@@ -229,7 +230,7 @@ def test_paste_back_is_refused_for_models_whose_pictures_are_not_cut_out(
 ) -> None:
     whole = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
     monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: SimpleNamespace(model=whole))
-    assert main(["edit", str(material / "turn"), "--edit", "age=1", "--paste-back", "--model", "cars"]) == 2
+    assert main(["edit", str(material / "turn"), "--clip", "--edit", "age=1", "--paste-back", "--model", "cars"]) == 2
     assert "--paste-back is for faces, and the model 'cars' takes whole pictures" in capsys.readouterr().err
 
 
