@@ -69,7 +69,8 @@ def check_types(environment: Environment, pytestconfig: pytest.Config) -> Callab
     """mypy --strict over a file or folder, as the owner of the other package would run it."""
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed here")
-    cache = pytestconfig.cache.mkdir("downstream-mypy") if pytestconfig.cache else environment.packages
+    kept = getattr(pytestconfig, "cache", None)  # pytest may run without its cache
+    cache = kept.mkdir("downstream-mypy") if kept else environment.packages.parent / "mypy"
 
     def check(path: Path) -> str:
         result = subprocess.run(

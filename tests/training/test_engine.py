@@ -180,7 +180,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_the_same_model(
     # Which step is chance; of checkpoints and models it is the second, the first is whole.
     process = start_process(broken, kill=f"{place} {random.Random().randrange(4, 10) if place == 'train_step' else 2}")
     trained(whole)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL
     left = rows(Path(broken.run.out))
     assert 3 <= len(left) < 10
@@ -219,7 +219,7 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
         start_process(together, dtype="float64", RANK=number, LOCAL_RANK=number, **place) for number in ("0", "1")
     ]
     processes.append(start_process(alone, dtype="float64"))
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], "\n".join(errors)
     for mine, theirs in zip(rows(Path(alone.run.out)), rows(Path(together.run.out)), strict=True):
         assert mine.keys() == theirs.keys()
@@ -232,7 +232,7 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
 
 @pytest.mark.slow
 def test_the_command_trains_the_same_under_torchrun(job: Job, tmp_path: Path) -> None:
-    flags = {"optim__optimizer": "adam", "optim__steps": 2, "data__test_share": 0.0}
+    flags = {"optim__steps": 2, "data__test_share": 0.0}  # Ranger's first steps are gradients: they enlarge no rounding
     together = job("encoder", tmp_path / "together", **flags)
     (tmp_path / "job.json").write_text(json.dumps(to_dict(together)))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -241,14 +241,15 @@ def test_the_command_trains_the_same_under_torchrun(job: Job, tmp_path: Path) ->
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "together" / "model") in done.stdout
     alone = trained(job("encoder", tmp_path / "alone", optim__accumulate=2, **flags))
-    losses = [[row["loss"] for row in rows(folder)] for folder in (alone, tmp_path / "together")]
-    assert losses[0] == pytest.approx(losses[1], rel=2e-4)
+    for name, close in (("loss", 1e-5), ("gradient_encoder", 1e-4)):
+        curves = [[row[name] for row in rows(folder)] for folder in (alone, tmp_path / "together")]
+        assert curves[0] == pytest.approx(curves[1], rel=close)
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(job: Job, tmp_path: Path) -> None:
@@ -360,7 +361,7 @@ def test_bad_input_is_refused_before_the_first_step(job: Job, tmp_path: Path, mo
 def test_compiled_networks_learn_the_same(job: Job, tmp_path: Path, encoder_run: Path, task: str) -> None:
     from torch._dynamo.utils import counters
 
-    flags: dict[str, Any] = {"optim__steps": 2, "optim__optimizer": "adam"}
+    flags: dict[str, Any] = {"optim__steps": 2}  # of Ranger, whose first steps are gradients
     if task == "hyperstyle":
         flags |= {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 2}
     plain = rows(trained(job(task, tmp_path / "plain", **flags)))
