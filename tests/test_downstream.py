@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -28,8 +29,9 @@ class Environment:
     packages: Path
 
     def run(self, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which would come first
         return subprocess.run(
-            [str(self.python), *args], capture_output=True, text=True, cwd=cwd, timeout=600, check=False
+            [str(self.python), *args], capture_output=True, text=True, cwd=cwd, env=own, timeout=600, check=False
         )
 
 
