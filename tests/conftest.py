@@ -138,7 +138,7 @@ def run_python() -> RunPython:
             encoding="utf-8",
             cwd=cwd,
             env=env,
-            timeout=300,
+            timeout=600,
         )
 
     return run

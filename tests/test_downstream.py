@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -28,8 +29,9 @@ class Environment:
     packages: Path
 
     def run(self, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which would come first
         return subprocess.run(
-            [str(self.python), *args], capture_output=True, text=True, cwd=cwd, timeout=600, check=False
+            [str(self.python), *args], capture_output=True, text=True, cwd=cwd, env=own, timeout=600, check=False
         )
 
 
@@ -69,7 +71,8 @@ def check_types(environment: Environment, pytestconfig: pytest.Config) -> Callab
     """mypy --strict over a file or folder, as the owner of the other package would run it."""
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed here")
-    cache = pytestconfig.cache.mkdir("downstream-mypy") if pytestconfig.cache else environment.packages
+    kept = getattr(pytestconfig, "cache", None)  # pytest may run without its cache
+    cache = kept.mkdir("downstream-mypy") if kept else environment.packages.parent / "mypy"
 
     def check(path: Path) -> str:
         result = subprocess.run(

@@ -222,10 +222,12 @@ def test_mappers_equal_the_recording(
     }
     options = {flag: flag in flags for flag in ("no_coarse_mapper", "no_medium_mapper", "no_fine_mapper")}
     edit = load_mapper(checkpoint(tmp_path / "a.pt", tensors, **options))
-    w = torch.from_numpy(0.5 * detrand.normal(base + 50, 2, 18, 512)).float()
-    torch.testing.assert_close(edit.network(w), torch.from_numpy(golden[key]), atol=4e-6, rtol=0)
+    edit.network.double()  # only the recording is rounded then, on every processor alike
+    w = torch.from_numpy(0.5 * detrand.normal(base + 50, 2, 18, 512)).float().double()
+    torch.testing.assert_close(edit.network(w), torch.from_numpy(golden[key]).double(), atol=4e-6, rtol=0)
     if key == "levels_no_fine":
-        torch.testing.assert_close(edit(w, 0.1), torch.from_numpy(golden[f"{key}_edit_0.1"]), atol=4e-6, rtol=0)
+        expected = torch.from_numpy(golden[f"{key}_edit_0.1"]).double()
+        torch.testing.assert_close(edit(w, 0.1), expected, atol=4e-6, rtol=0)
 
 
 @pytest.mark.reference

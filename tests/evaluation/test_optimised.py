@@ -61,9 +61,12 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
         return metrics.l2(image, target) + distance(image, target)
 
     rows = {row.method: row for row in optimised.rows}
-    w = project(crops, model.generator, loss, Projection(steps=3, optimise_noise=False)).w
+    # One picture on its own, then the other two together: other batches are rounded otherwise, and Adam enlarges that.
+    parts = slice(0, 1), slice(1, 3)
+    settings = Projection(steps=3, optimise_noise=False)
+    w = torch.cat([project(crops[part], model.generator, loss, settings).w for part in parts])
     with torch.no_grad():
-        assert rows["optimize-w"].l2 == pytest.approx(mean_l2(model.generator(w), crops), rel=1e-3)
+        assert rows["optimize-w"].l2 == pytest.approx(mean_l2(model.generator(w), crops), rel=1e-5)
 
     tuned = [
         tune(crop[None], code[None], model.generator, distance, PivotalTuning(steps=12, threshold=0.0))
@@ -71,14 +74,17 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
     ]
     with torch.no_grad():
         images = torch.cat([one(code[None]) for one, code in zip(tuned, w, strict=True)])
-    assert rows["pti"].l2 == pytest.approx(mean_l2(images, crops), rel=1e-3)
-    torch.testing.assert_close(optimised.pictures["PTI"], images, atol=1e-3, rtol=0)
+    assert rows["pti"].l2 == pytest.approx(mean_l2(images, crops), rel=1e-5)
+    torch.testing.assert_close(optimised.pictures["PTI"], images, atol=2e-5, rtol=0)
 
     start = judged.invert(list(crops), method="w-encoder", align=False).w
     layers = model.hypernetwork.config.layers
-    offsets = optimize_offsets(crops, start, model.generator, layers, loss, steps=4)
-    with torch.no_grad():
-        assert rows["offsets"].l2 == pytest.approx(mean_l2(model.generator(start, offsets), crops), rel=1e-3)
+    drawn = []
+    for part in parts:
+        offsets = optimize_offsets(crops[part], start[part], model.generator, layers, loss, steps=4)
+        with torch.no_grad():
+            drawn.append(model.generator(start[part], offsets))
+    assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat(drawn), crops), rel=1e-4)
 
 
 def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimised: Optimised) -> None:

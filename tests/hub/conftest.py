@@ -276,7 +276,7 @@ class Client:
             text=True,
             encoding="utf-8",
             env=self.environment | environment,
-            timeout=300,
+            timeout=600,
         )
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout.splitlines()[-1])

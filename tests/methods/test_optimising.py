@@ -202,9 +202,11 @@ def test_a_batch_that_does_not_fit_is_split_with_a_note(name: str, begun: Invers
         found = TUNERS[name](loss=starved(1, error))(crop_of(begun), begun, steps=3)
     splits = [str(note.message).partition("start again as ")[2].partition(".")[0] for note in noted]
     assert splits == ["1 and 2", "1 and 1"]
-    whole = TUNERS[name](loss=l1)(crop_of(begun), begun, steps=3)
-    torch.testing.assert_close(found.tensor, whole.tensor, atol=1e-4, rtol=0)
-    assert found.quality["l2"] == pytest.approx(whole.quality["l2"], abs=1e-4)
+    # Not with the whole batch, which is rounded otherwise: Adam makes steps of that.
+    for i in range(3):
+        alone = TUNERS[name](loss=l1)(crop_of(begun)[i : i + 1], begun[i], steps=3)
+        torch.testing.assert_close(found[i].tensor, alone.tensor, atol=2e-5, rtol=0)
+        assert found.quality["l2"][i] == pytest.approx(alone.quality["l2"][0], abs=1e-5)
 
 
 def test_one_picture_that_does_not_fit_is_an_error_of_ours(tuner: Callable[..., Refinement], begun: Inversion) -> None:

@@ -112,7 +112,7 @@ def test_a_model_with_its_encoder_inverts_by_it(inverter: HyperStyleInverter, cr
     assert inverter.model.restyle is not None
     with torch.no_grad():
         w, _ = restyle(inversion.crop, inverter.model.restyle, inverter.model.generator, inverter.model.domain.seen)
-    assert torch.equal(inversion.w, w)
+    torch.testing.assert_close(inversion.w, w, atol=2e-5, rtol=0)  # the crops lie otherwise in memory
     assert not torch.allclose(inversion.w[:, 0], inversion.w[:, 1], atol=1e-4)
     assert inversion.quality == inversion.metrics()
     assert torch.equal(inversion.tensor, replace(inversion).tensor)

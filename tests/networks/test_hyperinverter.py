@@ -69,12 +69,13 @@ def test_a_code_depends_on_its_row_alone(pair: tuple[Tensor, Tensor]) -> None:
 
 
 def test_the_reconstruction_comes_first_and_features_are_normalised(pair: tuple[Tensor, Tensor]) -> None:
-    network = build()
-    picture, made = pair
+    network = build().double()
+    picture, made = (image.double() for image in pair)
     regressor = network.weight_regressors["b4_conv1_weight"]
     stacked = torch.cat([network.appearance(made)[:, 0], network.appearance(picture)[:, 0]], 1)
     fused = F.relu(F.instance_norm(regressor.fusion[0](stacked)))
-    assert torch.equal(network(picture, made).sums["b4.conv1"], regressor.feature_extractor(fused).flatten(1))
+    expected = regressor.feature_extractor(fused).flatten(1)
+    torch.testing.assert_close(network(picture, made).sums["b4.conv1"], expected, atol=1e-12, rtol=0)
 
 
 def test_the_last_step_is_a_view_of_in_times_out_values_without_transposing() -> None:

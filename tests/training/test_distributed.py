@@ -93,7 +93,7 @@ def test_two_processes_give_the_gradients_of_the_whole_batch_and_the_statistics_
         command = [sys.executable, "-c", _PROGRAM, str(tmp_path / "first"), str(Path(__file__).parent)]
         environment = {**os.environ, **place, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
     alone = state_after(BATCH, accumulate=2)
     assert alone["1.running_mean"].abs().min() > 1e-3

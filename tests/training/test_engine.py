@@ -46,10 +46,21 @@ import torch
 from hyperstyle.training import run_folder
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
+from hyperstyle.training.pictures import Pictures
 
 options = resolve(sys.argv[1], [sys.argv[2]])
 torch.set_num_threads(1)
 task = make_task(options)
+if sys.argv[4] == "float64":
+    read = Pictures._image
+
+    def wide(pictures, index):
+        image = read(pictures, index)
+        return None if image is None else image.double()
+
+    Pictures._image = wide
+    for network in (task.base.generator, task.encoder, *task.modules.values()):
+        network.double()
 place, _, number = sys.argv[3].partition(" ")
 calls = 0
 
@@ -86,12 +97,14 @@ def trained(options: TrainOptions) -> Path:
     return Path(options.run.out)
 
 
-def start_process(options: TrainOptions, *, kill: str = "", **environment: str) -> subprocess.Popen[str]:
+def start_process(
+    options: TrainOptions, *, kill: str = "", dtype: str = "float32", **environment: str
+) -> subprocess.Popen[str]:
     """The same training in a process of its own; `kill` is "PLACE N", which it calls N times at most."""
     config = Path(options.run.out).with_suffix(f".{environment.get('RANK', '0')}.json")
     config.write_text(json.dumps(to_dict(options)))
     return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, options.task, str(config), kill],
+        [sys.executable, "-c", _PROGRAM, options.task, str(config), kill, dtype],
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", **environment},
         stderr=subprocess.PIPE,
         text=True,
@@ -167,7 +180,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_the_same_model(
     # Which step is chance; of checkpoints and models it is the second, the first is whole.
     process = start_process(broken, kill=f"{place} {random.Random().randrange(4, 10) if place == 'train_step' else 2}")
     trained(whole)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL
     left = rows(Path(broken.run.out))
     assert 3 <= len(left) < 10
@@ -201,18 +214,17 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [start_process(together, RANK=number, LOCAL_RANK=number, **place) for number in ("0", "1")]
-    trained(alone)
-    errors = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
-    pairs = zip(rows(Path(alone.run.out)), rows(Path(together.run.out)), strict=True)
-    for i, (mine, theirs) in enumerate(pairs):
+    # In float64: Adam divides a gradient by its size, so that it makes steps of the rounding of those that are zero.
+    processes = [
+        start_process(together, dtype="float64", RANK=number, LOCAL_RANK=number, **place) for number in ("0", "1")
+    ]
+    processes.append(start_process(alone, dtype="float64"))
+    errors = [process.communicate(timeout=600)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], "\n".join(errors)
+    for mine, theirs in zip(rows(Path(alone.run.out)), rows(Path(together.run.out)), strict=True):
         assert mine.keys() == theirs.keys()
-        # Optimisers enlarge the rounding of the first step, which differs with the number of threads.
-        near = 2e-6 if i == 0 else 1e-4
-        for name in mine:
-            if name != "steps_per_second":
-                assert mine[name] == pytest.approx(theirs[name], rel=2e-4, abs=near), (name, mine["step"])
+        for name in mine.keys() - {"steps_per_second"}:  # averaged in float32, logged with seven digits
+            assert mine[name] == pytest.approx(theirs[name], rel=2e-6, abs=2e-7), (name, mine["step"])
     for folder in (alone.run.out, together.run.out):  # every picture has been asked for, the held-out ones too
         unreadable = json.loads((Path(folder) / "unreadable.json").read_text())
         assert list(unreadable) == [f"broken{i}.png" for i in range(6)]
@@ -220,7 +232,7 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
 
 @pytest.mark.slow
 def test_the_command_trains_the_same_under_torchrun(job: Job, tmp_path: Path) -> None:
-    flags = {"optim__optimizer": "adam", "optim__steps": 2, "data__test_share": 0.0}
+    flags = {"optim__steps": 2, "data__test_share": 0.0}  # Ranger's first steps are gradients: they enlarge no rounding
     together = job("encoder", tmp_path / "together", **flags)
     (tmp_path / "job.json").write_text(json.dumps(to_dict(together)))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -229,14 +241,15 @@ def test_the_command_trains_the_same_under_torchrun(job: Job, tmp_path: Path) ->
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "together" / "model") in done.stdout
     alone = trained(job("encoder", tmp_path / "alone", optim__accumulate=2, **flags))
-    losses = [[row["loss"] for row in rows(folder)] for folder in (alone, tmp_path / "together")]
-    assert losses[0] == pytest.approx(losses[1], rel=2e-4)
+    for name, close in (("loss", 1e-5), ("gradient_encoder", 1e-4)):
+        curves = [[row[name] for row in rows(folder)] for folder in (alone, tmp_path / "together")]
+        assert curves[0] == pytest.approx(curves[1], rel=close)
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(job: Job, tmp_path: Path) -> None:
@@ -360,7 +373,7 @@ def test_bad_input_is_refused_before_the_first_step(job: Job, tmp_path: Path, mo
 def test_compiled_networks_learn_the_same(job: Job, tmp_path: Path, encoder_run: Path, task: str) -> None:
     from torch._dynamo.utils import counters
 
-    flags: dict[str, Any] = {"optim__steps": 2, "optim__optimizer": "adam"}
+    flags: dict[str, Any] = {"optim__steps": 2}  # of Ranger, whose first steps are gradients
     if task == "hyperstyle":
         flags |= {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 2}
     plain = rows(trained(job(task, tmp_path / "plain", **flags)))
