@@ -424,9 +424,7 @@ class Inversion(Portable):
     def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
         """Writes it for other programs, a file or, as "official", a folder: see `exports.export`.
 
-        Raises:
-            ConfigError: another form. InversionError: a form that cannot hold it.
-            HyperStyleError: it cannot be written.
+        Raises ConfigError for another form, InversionError for a form that cannot hold it, HyperStyleError else.
         """
         exports.export(self, path, form)
 
