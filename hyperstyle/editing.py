@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from hyperstyle.edits import Edit, EditInfo
-from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean
+from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, warn
 from hyperstyle.model import Model
 from hyperstyle.networks.changes import Changes
 from hyperstyle.networks.generator_config import LayerSpec
@@ -67,11 +66,10 @@ def numbers(edit: Edit, strength: Strength) -> list[float]:
     strengths: list[float] = values.tolist()
     worst = max(strengths, key=lambda s: abs(s - (info.low + info.high) / 2))
     if abs(worst - (info.low + info.high) / 2) > info.high - info.low:
-        warnings.warn(
+        warn(
             f"strength {worst:g} of edit {info.name!r} is far outside its range, {info.low:g} to {info.high:g}: expect "
             "pictures that fall apart.",
             EditWarning,
-            stacklevel=4,
         )
     return strengths
 
@@ -95,7 +93,7 @@ def check_model(model: Model, edit: Edit, *, other_model: bool) -> None:
     )
     if not other_model:
         raise EditError(f"{text} Fit it for this generator, or apply it all the same with other_model=True.")
-    warnings.warn(text, EditWarning, stacklevel=4)
+    warn(text, EditWarning)
 
 
 def apply_edit(
@@ -177,10 +175,9 @@ def _finite(edit: Edit, codes: Tensor) -> Tensor:
 
 def _warn_of_nothing(edit: Edit, layers: Sequence[LayerSpec]) -> None:
     names = ", ".join(spec.name for spec in layers)
-    warnings.warn(
+    warn(
         f"edit {edit.info.name!r} moves other layers than {names}: limited to these it changes nothing.",
         EditWarning,
-        stacklevel=5,
     )
 
 

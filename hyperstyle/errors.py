@@ -140,9 +140,10 @@ class EditWarning(UserWarning):
 
 def warn(message: str, category: type[Warning]) -> None:
     """Warns at the line, outside of this package, that called into it, however deep the warning comes from."""
+    inside = (__package__, "torch", "contextlib")  # of the two others: what @torch.no_grad() puts between ours
     frame: FrameType | None = sys._getframe(1)
     level = 2
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in inside:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level - (frame is None))
 

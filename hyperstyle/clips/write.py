@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import warnings
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -17,7 +16,7 @@ from PIL import Image
 
 from hyperstyle.clips.color import BT709, STUDIO_RANGE
 from hyperstyle.clips.read import Clip, file_start
-from hyperstyle.errors import ConfigError, ImageError, QualityWarning
+from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.files import atomic_write
 
 __all__ = ["encode_clip"]
@@ -149,11 +148,10 @@ class _Audio:
                 copy.metadata["language"] = stream.metadata["language"]
             self._streams[stream.index] = copy
         if left_out:
-            warnings.warn(
+            warn(
                 f"audio that an MP4 file does not take is left out of the result ({', '.join(left_out)}). To have it: "
                 f"ffmpeg -i RESULT -i {shlex.quote(source.name)} -map 0:v -map 1:a -c:v copy WITH_AUDIO.mp4",
                 QualityWarning,
-                stacklevel=5,
             )
         if self._streams:
             self._packets = self._read(source)

@@ -6,7 +6,6 @@ import datetime
 import os
 import re
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -27,7 +26,7 @@ from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
 from hyperstyle.convert.sniff import KINDS, Kind, Source, a_kind, sniff
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.errors import ConfigError, ConversionWarning, WeightsError, did_you_mean
+from hyperstyle.errors import ConfigError, ConversionWarning, WeightsError, did_you_mean, warn
 from hyperstyle.files import peak_memory, sha256
 from hyperstyle.methods.missing import missing
 from hyperstyle.methods.named import available, by_networks
@@ -193,7 +192,7 @@ def convert(
     check_free(Path(os.path.realpath(folder)), overwrite=overwrite)  # still
     write_model(replace(model, info=info), folder, keep_others=False)
     if lacking is not None:
-        warnings.warn(f"{folder}: {lacking}", ConversionWarning, stacklevel=2)
+        warn(f"{folder}: {lacking}", ConversionWarning)
     return Conversion(
         folder=folder,
         kind=first.kind,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.edits.styleclip_files import read_deviations, read_effects, read_templates, usual_templates
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.edits.text import TextImageEncoder
-from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning
+from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, warn
 from hyperstyle.file_kind import check_suffix
 from hyperstyle.files import replace_folder, restore_folder
 from hyperstyle.networks.generator import LayerSpec
@@ -172,11 +171,10 @@ class StyleClip:
             raise EditError(f"{neutral!r} and {target!r} are the same to the text encoder: there is no way between.")
         changes = self.direction(change / change.norm(), beta)
         if not changes:
-            warnings.warn(
+            warn(
                 f"no channel reacts to {target!r} (from {neutral!r}) by beta={beta:g} or more: the edit changes "
                 "nothing. Lower beta.",
                 EditWarning,
-                stacklevel=2,
             )
         info = EditInfo(
             target,

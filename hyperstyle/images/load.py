@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -17,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.errors import ImageError, QualityWarning
+from hyperstyle.errors import ImageError, QualityWarning, warn
 from hyperstyle.images.formats import MAX_PIXELS, check_opened, open_image
 from hyperstyle.modes import as_photo, flatten, quiet, upright
 
@@ -240,7 +239,7 @@ def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.
     except ImageError as error:
         raise ImageError(f"{name} cannot be used. {error}") from error
     if is_first and (more := _further_frames(image)):
-        warnings.warn(f"{name} has {more}; the first is taken.", QualityWarning, stacklevel=2)
+        warn(f"{name} has {more}; the first is taken.", QualityWarning)
     return finished
 
 
@@ -288,10 +287,9 @@ def _from_tensor(tensor: Tensor) -> Image.Image:
         advice = "From 0..255: x / 127.5 - 1." if low >= 0 else "Scale it first."
         raise ImageError(f"The given tensor has values from {low:.4g} to {high:.4g}. {expected} {advice}")
     if low >= 0:
-        warnings.warn(
+        warn(
             f"The given tensor has values from {low:.4g} to {high:.4g}, none below 0, and [-1, 1] is expected: if it "
             "is in [0, 1], as torchvision's ToTensor makes it, give x * 2 - 1.",
             QualityWarning,
-            stacklevel=2,
         )
     return to_pil(single)

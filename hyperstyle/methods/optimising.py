@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle import metrics
-from hyperstyle.errors import ConfigError, MemoryWarning, MethodError
+from hyperstyle.errors import ConfigError, MemoryWarning, MethodError, warn
 from hyperstyle.gradients import check_weights, outside_inference_mode, usable
 from hyperstyle.inversion import Inversion, Refinement
 from hyperstyle.methods.optimization import ImageLoss, check_target
@@ -151,11 +150,10 @@ def in_parts(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(inversion) // 2
-    warnings.warn(
+    warn(
         f"{len(inversion)} pictures of method {name!r} did not fit into the memory of {crop.device} together and start "
         f"again as {half} and {len(inversion) - half}. A smaller batch_size saves the time of the failed attempt.",
         MemoryWarning,
-        stacklevel=2,
     )
     parts: Sequence[slice] = (slice(None, half), slice(half, None))
     return Inversion.cat([in_parts(optimise, crop[part], inversion[part], name) for part in parts])

@@ -9,7 +9,6 @@ train(make_task(options), options)
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import TrainingWarning
+from hyperstyle.errors import TrainingWarning, warn
 from hyperstyle.gradients import outside_inference_mode, with_gradients
 from hyperstyle.model import Model
 from hyperstyle.training.distributed import join, joined, on_first, rank, world
@@ -48,10 +47,10 @@ def make_task(options: TrainOptions) -> Task:
     join(None if options.optim.device == "auto" else torch.device(options.optim.device))
     options.optim.micro_batch(world())
     if options.loss.adversarial > 0 and options.loss.adversarial_from >= options.optim.steps and rank() == 0:
-        warnings.warn(
+        warn(
             f"no discriminator takes part: it would from step {options.loss.adversarial_from} on "
             f"(loss.adversarial_from), and training ends after {options.optim.steps}.",
-            stacklevel=2,
+            TrainingWarning,
         )
     torch.manual_seed(options.optim.seed)
     if options.task == "encoder":
@@ -85,11 +84,10 @@ def train(task: Task, options: TrainOptions) -> Path:
     pictures, held_out = open_data(options.data, domain.input_size, content=domain.content_rows, aligner=aligner)
     if rank() == 0 and (left := {**held_out.failures, **pictures.failures}):  # nothing was read yet
         name, why = next(iter(left.items()))
-        warnings.warn(
+        warn(
             f"{len(left)} file(s) that look like images cannot be read and are left out. The first, {name!r}, {why} "
             "All are in unreadable.json.",
             TrainingWarning,
-            stacklevel=2,
         )
     codes, flip, unreadable = None, options.data.flip, dict[str, str]()
     if options.data.inversions is not None:
@@ -161,10 +159,10 @@ def _with_codes(
     found = inversions_of(folder, pictures.names)
     others = {name: f"It has no inversion in {folder!r}." for name in pictures.names if name not in found}
     if others and rank() == 0:
-        warnings.warn(
+        warn(
             f"{len(others)} of {len(pictures)} pictures have no inversion in {folder!r} and are left out, the first is "
             f"{next(iter(others))!r}; unreadable.json will list them.",
-            stacklevel=3,
+            TrainingWarning,
         )
     chosen = pictures.named(found)
     return chosen, codes_of([found[name] for name in chosen.names], base), others

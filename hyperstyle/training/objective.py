@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.domain import Domain
-from hyperstyle.errors import ConfigError, ImageError, TrainingWarning
+from hyperstyle.errors import ConfigError, ImageError, TrainingWarning, warn
 from hyperstyle.metrics import cosine
 from hyperstyle.networks.lpips_network import load_lpips
 from hyperstyle.networks.similarity import load_arcface, load_moco
@@ -49,12 +48,11 @@ def resolved(options: LossOptions, domain: Domain, perceptual: TraitNetwork | No
         if files[meant] is not None or (domain.drawn and perceptual is not None):
             weights[meant] = published[meant]
         elif not given:
-            warnings.warn(
+            warn(
                 f"trained without the loss {meant}, published with weight {published[meant]:g}: it needs the file of "
                 f"{_NETWORKS[meant]}, --loss.{meant}_weights FILE. (--loss.{meant} 0 leaves it out without this "
                 "warning.)",
                 TrainingWarning,
-                stacklevel=2,
             )
     return replace(options, **weights)
 
