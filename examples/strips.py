@@ -5,7 +5,7 @@ import numpy as np
 from hyperstyle import HyperStyleInverter
 from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.images import save_image, sheet
-from hyperstyle.strips import animate, grid, photos
+from hyperstyle.inversion.strips import animate, grid, photos
 
 inverter = HyperStyleInverter()
 one, other = (inverter.invert(demo_photo(seed)[0]) for seed in (7, 17))

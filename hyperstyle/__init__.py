@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hyperstyle.moved import install
+
 __all__ = [
     "AlignmentError",
     "CheckpointError",
@@ -80,13 +82,13 @@ _HOMES = {
         "WeightsError",
     ),
     "hyperstyle.images": ("load_image",),
-    "hyperstyle.inversion": ("Inversion",),
+    "hyperstyle.inversion.inversion": ("Inversion",),
     "hyperstyle.inverter": ("HyperStyleInverter",),
     "hyperstyle.methods.hyperstyle": ("refine",),
     "hyperstyle.methods.text": ("optimise_text",),
-    "hyperstyle.networks.encoders": ("WEncoder", "WEncoderConfig"),
-    "hyperstyle.networks.generator": ("Generator", "GeneratorConfig"),
-    "hyperstyle.networks.hypernetwork": ("Hypernetwork", "HypernetworkConfig"),
+    "hyperstyle.networks.encoders.w_encoder": ("WEncoder", "WEncoderConfig"),
+    "hyperstyle.networks.stylegan2.generator": ("Generator", "GeneratorConfig"),
+    "hyperstyle.networks.hypernetworks.hyperstyle": ("Hypernetwork", "HypernetworkConfig"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -116,13 +118,13 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from hyperstyle.images import load_image
-    from hyperstyle.inversion import Inversion
+    from hyperstyle.inversion.inversion import Inversion
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.methods.hyperstyle import refine
     from hyperstyle.methods.text import optimise_text
-    from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-    from hyperstyle.networks.generator import Generator, GeneratorConfig
-    from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+    from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+    from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+    from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
     __version__: str
 else:
@@ -158,3 +160,6 @@ def _installed_version() -> str:
         return metadata.version("hyperstyle-inversion")
     except metadata.PackageNotFoundError:
         return "0+unknown"
+
+
+install()

@@ -13,13 +13,10 @@ from typing import Any, Literal, cast
 import numpy.typing as npt
 import torch
 
-from hyperstyle import describe, hub
 from hyperstyle.align import LandmarkDetector
 from hyperstyle.align.decision import Align, Face
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.align.prepare import Prepared, prepare
-from hyperstyle.checkpoint import read_json
-from hyperstyle.device import pick_device
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.edits.text import TextEdits
@@ -30,23 +27,28 @@ from hyperstyle.errors import (
     QualityWarning,
     warn,
 )
-from hyperstyle.files import write_text
-from hyperstyle.gradients import outside_inference_mode
 from hyperstyle.images import ImageSource
-from hyperstyle.inversion import TOGETHER, Inversion
-from hyperstyle.methods import missing, named
-from hyperstyle.model import ALIGNER, Model
-from hyperstyle.model_card import model_card
-from hyperstyle.model_folder import check_parts, read_model, write_model
-from hyperstyle.networks.encoders import WEncoder
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.hyperinverter import HyperInverter
-from hyperstyle.networks.hypernetwork import Hypernetwork
-from hyperstyle.networks.idinvert import IdInvertEncoder
-from hyperstyle.networks.psp import PyramidEncoder
-from hyperstyle.networks.restyle import RestyleEncoder
-from hyperstyle.networks.traits import TraitNetwork
-from hyperstyle.networks.vgg import Vgg16
+from hyperstyle.inversion import describe
+from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.io import hub
+from hyperstyle.io.components import read_json
+from hyperstyle.io.files import write_text
+from hyperstyle.methods import missing
+from hyperstyle.methods import registry as named
+from hyperstyle.model.card import model_card
+from hyperstyle.model.folder import check_parts, read_model, write_model
+from hyperstyle.model.parts import ALIGNER, Model
+from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder
+from hyperstyle.networks.encoders.restyle import RestyleEncoder
+from hyperstyle.networks.encoders.w_encoder import WEncoder
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
+from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.vgg import Vgg16
+from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.runtime.device import pick_device
+from hyperstyle.runtime.gradients import outside_inference_mode
 
 __all__ = ["USUAL_L2", "USUAL_START_L2", "HyperStyleInverter", "pick_device"]
 
@@ -213,7 +215,7 @@ class HyperStyleInverter:
     ) -> str:
         """Uploads the model and a card made of what it records to the Hub repository `org/name`; returns its URL.
 
-        The arguments are those of `hyperstyle.hub.upload`. It is one commit, which replaces the README.md there.
+        The arguments are those of `hyperstyle.io.hub.upload`. It is one commit, which replaces the README.md there.
 
         Raises:
             HubError: the Hub does not take it; the message says why and what to do.

@@ -12,8 +12,8 @@ from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.align.mtcnn import identity_crop
 from hyperstyle.errors import ImageError
 from hyperstyle.images import to_pil
-from hyperstyle.networks.similarity import Similarity
-from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.similarity import Similarity
 
 __all__ = ["cosine", "identity", "l1", "l2", "ms_ssim", "ms_ssim_reference", "perceptual", "published_identity"]
 

@@ -25,9 +25,9 @@ from hyperstyle.errors import (
     did_you_mean,
 )
 from hyperstyle.images import ImageSource, load_image, to_pil
-from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import TOGETHER, Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
 __all__ = ["Progress", "edit_frames", "steady_track", "track_face"]
 
@@ -153,7 +153,7 @@ def edit_frames(
     if iter(frames) is frames:
         raise ConfigError(
             "the frames are an iterator, which can be gone through only once, and they are needed several times. Pass "
-            "a list, or what hyperstyle.frames.open_frames gives."
+            "a list, or what hyperstyle.images.frames.open_frames gives."
         )
     if offsets not in ("clip", "frame"):
         raise ConfigError(f"offsets={offsets!r}: expected 'clip' or 'frame'.")

@@ -20,7 +20,7 @@ import hyperstyle
 
 if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
-    from hyperstyle.networks.generator import Generator
+    from hyperstyle.networks.stylegan2.generator import Generator
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test fetches the landmark predictor
 torch.set_num_threads(min(2, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS says so
@@ -157,10 +157,10 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hyperstyle.domain import Domain
     from hyperstyle.edits import DirectionEdit, EditInfo
     from hyperstyle.inverter import HyperStyleInverter
-    from hyperstyle.networks.backbones import TrunkConfig
-    from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-    from hyperstyle.networks.generator import Generator, GeneratorConfig
-    from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+    from hyperstyle.networks.encoders.backbones import TrunkConfig
+    from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+    from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+    from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
     torch.manual_seed(0)
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")

@@ -23,7 +23,7 @@ from hyperstyle.errors import (
     NoFaceError,
     QualityWarning,
 )
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import USUAL_L2, HyperStyleInverter
 
 FACE = np.array([(28, 30), (52, 30), (40, 44), (31, 56), (49, 56)], float)  # in the 80 x 90 photo

@@ -14,7 +14,7 @@ from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.avatars.render import render
 from hyperstyle.domain import DOMAINS
 from hyperstyle.evaluation import held_out_avatars
-from hyperstyle.hub import BUNDLED
+from hyperstyle.io.hub import BUNDLED
 
 SIZE = DOMAINS["avatars"].size
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.convert import read_generator
 from hyperstyle.errors import InversionError
-from hyperstyle.exports import baked_generator
-from hyperstyle.networks.changes import Changes
-from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.generator import Generator
+from hyperstyle.inversion.exports import baked_generator
+from hyperstyle.inversion.overrides import Changes
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.stylegan2.generator import Generator
 
 KINDS = ("residuals", "tuned", "noise", "all")
 

@@ -11,11 +11,11 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
-        "hyperstyle.networks.generator",
-        "hyperstyle.networks.encoders",
-        "hyperstyle.networks.idinvert",
+        "hyperstyle.networks.stylegan2.generator",
+        "hyperstyle.networks.encoders.w_encoder",
+        "hyperstyle.networks.encoders.idinvert",
         "hyperstyle.networks.stylegan1",
-        "hyperstyle.networks.vgg",
+        "hyperstyle.networks.perception.vgg",
         "hyperstyle.domain",
     ],
 )

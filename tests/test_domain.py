@@ -17,12 +17,12 @@ from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.images import load_image, to_tensor
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 
 def test_cars_lie_in_the_middle_rows_of_a_square() -> None:

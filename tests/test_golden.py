@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from hyperstyle import HyperStyleInverter
 from hyperstyle.domain import Domain
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 FILE = Path(__file__).parent / "golden" / "inversions.npz"
 

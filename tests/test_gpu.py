@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperstyle import refine
 

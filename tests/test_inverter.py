@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.checkpoint import load_tensors, save_tensors
 from hyperstyle.domain import Domain
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import (
@@ -31,14 +30,15 @@ from hyperstyle.errors import (
     ModelNotFoundError,
     WeightsError,
 )
-from hyperstyle.files import sha256
 from hyperstyle.images import ImageSource, to_tensor
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter, pick_device
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.io.components import load_tensors, save_tensors
+from hyperstyle.io.files import sha256
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from hyperstyle import metrics
 from hyperstyle.align.mtcnn import identity_crop
 from hyperstyle.errors import ImageError
 from hyperstyle.images import to_pil
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
 
 
 @pytest.fixture

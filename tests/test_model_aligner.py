@@ -12,10 +12,10 @@ import pytest
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.cli import main
 from hyperstyle.errors import ConfigError, HyperStyleError, MissingFileError, WeightsError
-from hyperstyle.files import sha256
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model import Model
-from hyperstyle.model_folder import write_model
+from hyperstyle.io.files import sha256
+from hyperstyle.model.folder import write_model
+from hyperstyle.model.parts import Model
 
 NAMES = ("detector.svm", "predictor.dat")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.edits import DirectionEdit, EditInfo, StyleClip
 from hyperstyle.errors import CheckpointError, EditError, WeightsError
-from hyperstyle.model_folder import write_model
+from hyperstyle.model.folder import write_model
 
 
 class Hashed:

@@ -17,7 +17,7 @@ from hyperstyle.avatars.clip import turning_head
 from hyperstyle.errors import AlignmentError, ConfigError, EditError, ImageError, LandmarkError, NoFaceError
 from hyperstyle.evaluation.jitter import evaluate_jitter
 from hyperstyle.images import to_images
-from hyperstyle.inversion import TOGETHER
+from hyperstyle.inversion.inversion import TOGETHER
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.video import edit_frames, steady_track, track_face
 

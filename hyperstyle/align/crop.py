@@ -14,7 +14,7 @@ from PIL import Image
 
 from hyperstyle.errors import ConfigError, LandmarkError
 from hyperstyle.images import ImageSource, load_image
-from hyperstyle.modes import quiet
+from hyperstyle.images.color_modes import quiet
 
 __all__ = ["Crop", "crop", "ffhq_quad", "five_points"]
 

@@ -14,7 +14,7 @@ from PIL import Image
 from hyperstyle.align.landmark_file import find_predictor
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import load_image
-from hyperstyle.threads import once
+from hyperstyle.runtime.threads import once
 
 __all__ = ["DlibDetector"]
 

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 
 from hyperstyle.errors import CheckpointError, HubError, MissingFileError
-from hyperstyle.fetch import PublishedFile, fetch
-from hyperstyle.file_kind import file_kind, refusal
-from hyperstyle.files import sha256
+from hyperstyle.io.file_kind import file_kind, refusal
+from hyperstyle.io.files import sha256
+from hyperstyle.io.published import PublishedFile, fetch
 
 __all__ = ["PREDICTOR", "VARIABLE", "find_predictor"]
 

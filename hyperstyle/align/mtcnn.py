@@ -19,8 +19,8 @@ from torch import Tensor
 from hyperstyle.align.crop import ffhq_quad, five_points
 from hyperstyle.errors import ConfigError, MissingFileError
 from hyperstyle.images import ImageSource, load_image, to_tensor
-from hyperstyle.networks.mtcnn import Mtcnn, load_mtcnn
-from hyperstyle.threads import once
+from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
+from hyperstyle.runtime.threads import once
 
 __all__ = ["VARIABLE", "MtcnnDetector", "find_faces", "identity_crop"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from hyperstyle.align.seam import colour_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import check_opened, to_levels, to_tensor
-from hyperstyle.modes import as_photo
+from hyperstyle.images.color_modes import as_photo
 
 __all__ = ["paste_back"]
 

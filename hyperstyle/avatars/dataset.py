@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hyperstyle.avatars.factors import NAMES, Factors, check, sample_factors, select
 from hyperstyle.avatars.render import render
-from hyperstyle.checkpoint import load_tensors, save_tensors
+from hyperstyle.io.components import load_tensors, save_tensors
 
 __all__ = ["AvatarSet", "load_set", "make_set", "make_set_of", "save_set"]
 

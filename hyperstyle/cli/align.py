@@ -16,7 +16,7 @@ from hyperstyle.cli.arguments import (
 )
 from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, report
 from hyperstyle.errors import ConfigError, HyperStyleError
-from hyperstyle.files import sweep
+from hyperstyle.io.files import sweep
 
 if TYPE_CHECKING:
     from PIL import Image

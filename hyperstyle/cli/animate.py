@@ -52,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Makes the frames, writes them and says where they are."""
-    from hyperstyle.strips import animate, check_animation, photos
+    from hyperstyle.inversion.strips import animate, check_animation, photos
 
     sources = [args.input, *([] if args.other is None else [args.other])]
     out: Path = args.out or Path(f"{args.input.stem}_animated.webp")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.file_kind import check_suffix
-from hyperstyle.files import sweep
+from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.files import sweep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,7 +152,7 @@ def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float6
     file = landmarks_file(picture, landmarks)
     if file is None:
         return None
-    from hyperstyle.foreign import load_points
+    from hyperstyle.io.torch_files import load_points
 
     return load_points(file)
 

@@ -14,7 +14,7 @@ from hyperstyle.cli.arguments import check_output_files
 from hyperstyle.cli.bench_text import loading_text, scaling_text, speed_text
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
-from hyperstyle.files import write_bytes, write_text
+from hyperstyle.io.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from hyperstyle.evaluation.cases import Case
@@ -111,7 +111,7 @@ def _add_case_arguments(parser: argparse.ArgumentParser, prefix: str) -> None:
 def run_loading(args: argparse.Namespace) -> int:
     """Prints what `measure_loading` finds."""
     from hyperstyle.evaluation.loading import measure_loading
-    from hyperstyle.hub import resolve
+    from hyperstyle.io.hub import resolve
 
     _check_own(args, "loading")
     official = [path for path in (args.official, args.encoder) if path is not None]

@@ -15,7 +15,7 @@ from hyperstyle.errors import ConfigError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from hyperstyle.inversion import Inversion
+    from hyperstyle.inversion.inversion import Inversion
 
 __all__ = ["add_parser", "run"]
 

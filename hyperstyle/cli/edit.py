@@ -29,14 +29,14 @@ from hyperstyle.cli.starting import (
 )
 from hyperstyle.cli.video import add_video_arguments, given_video_flags, is_clip_file, run_video
 from hyperstyle.errors import ConfigError, HyperStyleError, ImageError
-from hyperstyle.files import sweep
+from hyperstyle.io.files import sweep
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from hyperstyle.inversion import Inversion
+    from hyperstyle.inversion.inversion import Inversion
+    from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
-    from hyperstyle.strips import Sweep
 
 __all__ = ["add_parser", "run"]
 
@@ -222,7 +222,7 @@ def _edited(source: Path, inverter: HyperStyleInverter, edits: Sequence[Sweep], 
 def _picture(inversion: Inversion, ranges: list[Sweep], args: argparse.Namespace) -> Image:
     """The picture to write: one row per inverted picture, as most files hold a single one, or whole photos."""
     from hyperstyle.images import sheet
-    from hyperstyle.strips import grid, strip
+    from hyperstyle.inversion.strips import grid, strip
 
     options = {**edit_options(args), "paste_back": args.paste_back, "photo": args.photo}
     if len(ranges) == 2:

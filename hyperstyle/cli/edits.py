@@ -14,7 +14,7 @@ from hyperstyle.errors import ConfigError, EditError, MissingFileError
 
 if TYPE_CHECKING:
     from hyperstyle.edits import Edit, StoredEdit
-    from hyperstyle.model import Model
+    from hyperstyle.model.parts import Model
 
 __all__ = ["add_parser", "run"]
 
@@ -67,9 +67,9 @@ def run_add(args: argparse.Namespace) -> int:
     """Reads the edit, tries it on the model, and writes it into the folder."""
     import torch
 
-    from hyperstyle.editing import apply_edit, check_model
     from hyperstyle.edits import load_edit
-    from hyperstyle.model_folder import read_model
+    from hyperstyle.inversion.editing import apply_edit, check_model
+    from hyperstyle.model.folder import read_model
 
     folder = _own_folder(args.model)
     if not re.fullmatch(r"\w[\w .+-]*", args.name):
@@ -104,8 +104,8 @@ def run_add(args: argparse.Namespace) -> int:
 
 def _own_folder(folder: Path) -> Path:
     """Raises ConfigError or MissingFileError unless the folder holds a model that is the user's own."""
-    from hyperstyle.files import restore_folder
-    from hyperstyle.hub import BUNDLED
+    from hyperstyle.io.files import restore_folder
+    from hyperstyle.io.hub import BUNDLED
 
     if str(folder) in BUNDLED or folder.resolve() in {bundled.resolve() for bundled in BUNDLED.values()}:
         raise ConfigError(
@@ -120,9 +120,9 @@ def _own_folder(folder: Path) -> Path:
 
 def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
     """The edit's folder and its name, both or neither."""
-    from hyperstyle.checkpoint import read_json, write_json
     from hyperstyle.edits import save_edit
-    from hyperstyle.files import replace_folder
+    from hyperstyle.io.components import read_json, write_json
+    from hyperstyle.io.files import replace_folder
 
     top = read_json(folder / _FILE)
     leftover = folder / "edits" / name  # of an older model of this folder: no name leads to it

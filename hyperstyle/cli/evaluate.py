@@ -338,8 +338,8 @@ def _write(
 ) -> None:
     """Writes the files that were asked for, all of them made before the first is written."""
     from hyperstyle.evaluation import HELD_OUT_SEED, machine
-    from hyperstyle.files import write_bytes, write_text
     from hyperstyle.images import save_image
+    from hyperstyle.io.files import write_bytes, write_text
 
     domain = inverter.model.domain
     pictures = {"domain": domain.name, "count": args.count, "seed": HELD_OUT_SEED, "size": list(domain.input_size)}

@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Exports and says where."""
-    from hyperstyle.exports import check_export
+    from hyperstyle.inversion.exports import check_export
 
     out: Path = args.out
     source: Path | None = args.input
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     writable_folder(out if args.form == "official" else out.parent)
     inverter = load_inverter(args)
     if source is None:
-        from hyperstyle.exports import save_generator
+        from hyperstyle.inversion.exports import save_generator
 
         save_generator(inverter.model.generator, out)
     else:
-        from hyperstyle.inversion import Inversion
+        from hyperstyle.inversion.inversion import Inversion
 
         Inversion.load(source, inverter).export(out, args.form)
     print(out)

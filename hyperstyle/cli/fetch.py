@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hyperstyle.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
-    from hyperstyle.fetch import Collection
+    from hyperstyle.io.published import Collection
 
 __all__ = ["add_parser", "run"]
 
@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Shows, downloads and checks the files, then converts them or prints the command that does."""
-    from hyperstyle.fetch import COLLECTIONS, fetch
+    from hyperstyle.io.published import COLLECTIONS, fetch
 
     if args.list or args.name is None:
         for name, collection in COLLECTIONS.items():

@@ -180,7 +180,7 @@ def run_ganspace(args: argparse.Namespace) -> int:
     """Writes principal components, and the first of them as edits."""
     from hyperstyle.edits import DirectionEdit
     from hyperstyle.fitting import fit_components
-    from hyperstyle.foreign_npy import save_npz
+    from hyperstyle.io.npy_objects import save_npz
 
     model, judge, out = begin(args)
     with progress_bar(args.quiet) as show:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hyperstyle.edits import DirectionEdit
     from hyperstyle.fitting import Judge, Measured, Scores
     from hyperstyle.fitting.scores import Progress
-    from hyperstyle.model import Model
+    from hyperstyle.model.parts import Model
 
 __all__ = ["begin", "finish", "scores_of"]
 
@@ -90,9 +90,9 @@ def finish(
     import torch
 
     from hyperstyle.edits import save_edit
-    from hyperstyle.files import write_bytes
     from hyperstyle.fitting import measure_edits, sample_w, with_report
     from hyperstyle.fitting.matrix import entanglement_plot
+    from hyperstyle.io.files import write_bytes
 
     for name in edits:
         if Path(name).name != name or name in ("", "..") or {"\\", "\0"} & set(name):

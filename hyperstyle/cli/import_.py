@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _files(source: Path, names: Sequence[str]) -> list[str]:
     """The file for each picture. Raises InversionError where there is none, or two pictures would share one."""
-    from hyperstyle.exports import official_stem
+    from hyperstyle.inversion.exports import official_stem
 
     if not names:
         raise InversionError(f"no picture was read from {source}: it holds 0.")

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hyperstyle.claims import Claims
 from hyperstyle.cli.arguments import (
     ALIGN,
     add_invert_arguments,
@@ -26,14 +25,15 @@ from hyperstyle.cli.config import add_config_argument
 from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, read_ahead, report
 from hyperstyle.cli.resuming import Asked, Job, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
-from hyperstyle.files import sweep
+from hyperstyle.io.claims import Claims
+from hyperstyle.io.files import sweep
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from tqdm import tqdm
 
     from hyperstyle.align.prepare import Prepared
-    from hyperstyle.inversion import Inversion
+    from hyperstyle.inversion.inversion import Inversion
     from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = ["add_parser", "run"]
@@ -108,7 +108,7 @@ def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace)
     """Loads the model and inverts, of these pictures, those that no other run has in hand; gives those that failed."""
     from tqdm import tqdm
 
-    from hyperstyle.methods import named
+    from hyperstyle.methods import registry as named
 
     inverter = load_inverter(args)
     named.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every picture
@@ -178,7 +178,7 @@ def _inverted(
     bar: tqdm[NoReturn],
 ) -> list[Failure]:
     """Inverts pictures together, and writes the results of each; gives those whose results cannot be written."""
-    from hyperstyle.methods import named
+    from hyperstyle.methods import registry as named
 
     shown = group[0][0].picture.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
     bar.set_postfix_str(shown)

@@ -38,8 +38,8 @@ def run_pasting(args: argparse.Namespace) -> int:
     """Prints what `evaluate_pasting` finds."""
     from tqdm import tqdm
 
-    from hyperstyle.checkpoint import write_json
     from hyperstyle.evaluation.pasting import evaluate_pasting, pasting_text
+    from hyperstyle.io.components import write_json
 
     check_output_files(args, json="JSON")
     inverter = load_inverter(args)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from hyperstyle.claims import Claims, Stamp, stamp
 from hyperstyle.cli.arguments import landmarks_file
 from hyperstyle.cli.inputs import Failure
 from hyperstyle.errors import ImageError, InversionError, WeightsError
-from hyperstyle.files import sha256
+from hyperstyle.io.claims import Claims, Stamp, stamp
+from hyperstyle.io.files import sha256
 
 __all__ = ["Asked", "Job", "Resumption"]
 
@@ -83,7 +83,7 @@ class Asked:
 
     def verdict(self, job: Job) -> Literal["done", "damaged"] | Failure:
         """Whether the record of a job, which is there, is what is asked for; "damaged" is none at all."""
-        from hyperstyle.inversion_file import read_origin
+        from hyperstyle.inversion.file import read_origin
 
         try:
             stored = read_origin(job.record)
@@ -196,8 +196,8 @@ def _model_digest(name: str) -> str:
 
     By its `hyperstyle.json`, so without reading the weights. Edits may be added to a model, so they do not count.
     """
-    from hyperstyle import hub
-    from hyperstyle.checkpoint import read_json
+    from hyperstyle.io import hub
+    from hyperstyle.io.components import read_json
 
     manifest = read_json(hub.resolve(name) / "hyperstyle.json")
     hashes = manifest.get("sha256")

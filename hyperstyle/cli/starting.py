@@ -18,9 +18,9 @@ from hyperstyle.cli.video import is_clip_file
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
-    from hyperstyle.inversion import Inversion
+    from hyperstyle.inversion.inversion import Inversion
+    from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
-    from hyperstyle.strips import Sweep
 
 __all__ = [
     "add_edit_arguments",
@@ -86,8 +86,8 @@ def sweeps(args: argparse.Namespace, inverter: HyperStyleInverter) -> list[Sweep
         EditError: no such edit, an edit for other codes, or a text for a model without statistics.
         ConfigError: a layer that the generator does not have.
     """
-    from hyperstyle.editing import text_edit
     from hyperstyle.edits import load_edit
+    from hyperstyle.inversion.editing import text_edit
 
     for layer in args.layers or ():
         inverter.model.generator.layer(layer)
@@ -177,7 +177,7 @@ def check_several(args: argparse.Namespace, sources: list[Path]) -> None:
 
 def start(source: Path, inverter: HyperStyleInverter, args: argparse.Namespace) -> Inversion:
     """The inversion in the file, or of the picture."""
-    from hyperstyle.inversion import Inversion
+    from hyperstyle.inversion.inversion import Inversion
 
     if is_inversion(source):
         return Inversion.load(source, inverter)

@@ -17,7 +17,7 @@ from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
 
 if TYPE_CHECKING:
-    from hyperstyle.frames import Clip, FrameFolder
+    from hyperstyle.images.frames import Clip, FrameFolder
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.video import Progress, Track
 
@@ -70,7 +70,7 @@ def given_video_flags(args: argparse.Namespace) -> list[str]:
 
 def is_clip_file(path: Path) -> bool:
     """Whether the name ends like a video's, and is not that of a folder."""
-    from hyperstyle.frames import CLIP_SUFFIXES
+    from hyperstyle.images.frames import CLIP_SUFFIXES
 
     return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
 
@@ -85,8 +85,16 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
 
     Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
     """
-    from hyperstyle.frames import Clip, FrameFolder, check_clip, check_folder, open_frames, write_clip, write_folder
     from hyperstyle.images import Listing
+    from hyperstyle.images.frames import (
+        Clip,
+        FrameFolder,
+        check_clip,
+        check_folder,
+        open_frames,
+        write_clip,
+        write_folder,
+    )
     from hyperstyle.video import edit_frames
 
     frames = open_frames(source)
@@ -175,8 +183,8 @@ def add_jitter_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def run_jitter(args: argparse.Namespace) -> int:
     """Prints what `evaluate_jitter` finds."""
-    from hyperstyle.checkpoint import write_json
     from hyperstyle.evaluation.jitter import evaluate_jitter
+    from hyperstyle.io.components import write_json
 
     check_output_files(args, json="JSON")
     detector = None if args.noise is not None else load_inverter(args).aligner
@@ -202,7 +210,7 @@ def run_jitter(args: argparse.Namespace) -> int:
 def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
     """The smoothed landmarks of every frame: those of the folder `--landmarks`, or found. Says how steady they are."""
     from hyperstyle.align.smoothing import quad_jitter
-    from hyperstyle.foreign import load_points
+    from hyperstyle.io.torch_files import load_points
     from hyperstyle.video import steady_track, track_face
 
     found: Track
@@ -241,7 +249,7 @@ def _check_names(frames: FrameFolder) -> None:
 
 def _names(frames: FrameFolder | Clip) -> Iterator[str]:
     """The names of the frames: those of their files, or numbers."""
-    from hyperstyle.frames import FrameFolder
+    from hyperstyle.images.frames import FrameFolder
 
     if isinstance(frames, FrameFolder):
         return (file.stem for file in frames.files)

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from hyperstyle.checkpoint import check_dense, load_tensors
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.file_kind import file_kind
-from hyperstyle.foreign import as_tensor, load_state, plain_names
+from hyperstyle.io.components import check_dense, load_tensors
+from hyperstyle.io.file_kind import file_kind
+from hyperstyle.io.torch_files import as_tensor, load_state, plain_names
 
 __all__ = ["Contents", "Use", "check_use", "read_contents"]
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import InversionError, did_you_mean
-from hyperstyle.exports import DELTAS, LATENTS, official_stem
-from hyperstyle.foreign_npy import load_arrays, load_named_arrays
-from hyperstyle.inversion import Inversion, Source
-from hyperstyle.model import HasModel, Model
-from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.inversion.exports import DELTAS, LATENTS, official_stem
+from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.io.npy_objects import load_arrays, load_named_arrays
+from hyperstyle.model.parts import HasModel, Model
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
 __all__ = ["load_official", "official_names"]
 

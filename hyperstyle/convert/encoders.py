@@ -8,16 +8,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from hyperstyle.checkpoint import check_finite
 from hyperstyle.convert.filling import fill, length, trunk_config
 from hyperstyle.convert.generators import mean_row
 from hyperstyle.convert.sniff import Source
 from hyperstyle.errors import CheckpointError
-from hyperstyle.networks.backbones import Backbone, TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import GeneratorConfig
-from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.io.components import check_finite
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
+from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 __all__ = ["pyramid_encoder", "restyle_encoder", "w_encoder"]
 

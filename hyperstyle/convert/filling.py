@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from hyperstyle.checkpoint import check_tensors
 from hyperstyle.errors import WeightsError
-from hyperstyle.networks.backbones import TrunkConfig
+from hyperstyle.io.components import check_tensors
+from hyperstyle.networks.encoders.backbones import TrunkConfig
 
 __all__ = ["check_rgb", "check_unconditional", "fill", "length", "trunk_config"]
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hyperstyle.errors import CheckpointError
-from hyperstyle.file_kind import check_suffix
-from hyperstyle.files import restore_folder, sweep
-from hyperstyle.model import ALIGNER
-from hyperstyle.model_folder import COMPONENTS
+from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.files import restore_folder, sweep
+from hyperstyle.model.folder import COMPONENTS
+from hyperstyle.model.parts import ALIGNER
 
 __all__ = ["check_free"]
 

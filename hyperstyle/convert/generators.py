@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperstyle.checkpoint import check_finite
 from hyperstyle.convert.contents import Use
 from hyperstyle.convert.filling import check_rgb, check_unconditional, fill, length
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import Source, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.gradients import outside_inference_mode
-from hyperstyle.networks.generator import Generator, GeneratorConfig, layer_table
-from hyperstyle.networks.ops import fir_kernel
+from hyperstyle.io.components import check_finite
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
+from hyperstyle.networks.stylegan2.ops import fir_kernel
+from hyperstyle.runtime.gradients import outside_inference_mode
 
 __all__ = ["FoundGenerator", "find_generator", "generator_from_state", "mean_row", "noise_maps", "read_generator"]
 

@@ -10,9 +10,9 @@ import torch
 from hyperstyle.convert.filling import fill, length, trunk_config
 from hyperstyle.convert.sniff import Source
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.generator import GeneratorConfig, layer_table
-from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 
 __all__ = ["FoundHyperInverter", "check_complete", "hyperinverter"]
 

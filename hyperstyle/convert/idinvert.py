@@ -16,9 +16,9 @@ from torch import Tensor
 
 from hyperstyle.convert.filling import fill, length
 from hyperstyle.errors import WeightsError
-from hyperstyle.networks.idinvert import IdInvertEncoder, IdInvertEncoderConfig
+from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
+from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config, blur_filter
-from hyperstyle.networks.vgg import Vgg16, Vgg16Config
 
 __all__ = ["idinvert_encoder", "idinvert_generator", "vgg16_features"]
 

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hyperstyle.checkpoint import read_json
 from hyperstyle.convert import encoders as encoder_files
 from hyperstyle.convert import official
 from hyperstyle.convert.contents import Use
@@ -27,12 +26,13 @@ from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
 from hyperstyle.convert.sniff import KINDS, Kind, Source, a_kind, sniff
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, ConversionWarning, WeightsError, did_you_mean, warn
-from hyperstyle.files import peak_memory, sha256
+from hyperstyle.io.components import read_json
+from hyperstyle.io.files import peak_memory, sha256
 from hyperstyle.methods.missing import missing
-from hyperstyle.methods.named import available, by_networks
-from hyperstyle.model import Model
-from hyperstyle.model_folder import check_parts, write_model
-from hyperstyle.networks.generator import GeneratorConfig
+from hyperstyle.methods.registry import available, by_networks
+from hyperstyle.model.folder import check_parts, write_model
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 __all__ = ["Conversion", "convert"]
 

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.checkpoint import check_finite
 from hyperstyle.convert.filling import check_rgb, check_unconditional, length
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.foreign_pickle import PickledObject, load_pickle
-from hyperstyle.gradients import outside_inference_mode
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.ops import fir_kernel
+from hyperstyle.io.components import check_finite
+from hyperstyle.io.pickle_reader import PickledObject, load_pickle
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.ops import fir_kernel
+from hyperstyle.runtime.gradients import outside_inference_mode
 
 __all__ = ["generator_from_nvidia", "load_nvidia", "nvidia_state"]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from hyperstyle.convert.filling import fill, length, trunk_config
 from hyperstyle.convert.sniff import Source
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.generator import GeneratorConfig, layer_table
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 
 __all__ = ["FoundHypernetwork", "domain_name", "hypernetwork", "steps_of"]
 

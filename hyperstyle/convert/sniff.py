@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hyperstyle.convert.contents import Use, check_use, read_contents
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.file_kind import file_kind
+from hyperstyle.io.file_kind import file_kind
 
 __all__ = ["KINDS", "Kind", "Source", "a_kind", "sniff"]
 

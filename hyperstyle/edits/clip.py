@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.checkpoint import check_tensors, load_tensors
 from hyperstyle.errors import (
     CheckpointError,
     ConfigError,
@@ -24,11 +23,12 @@ from hyperstyle.errors import (
     WeightsError,
     did_you_mean,
 )
-from hyperstyle.file_kind import file_kind
-from hyperstyle.files import sha256
-from hyperstyle.foreign import load_state, plain_names
-from hyperstyle.gradients import outside_inference_mode
-from hyperstyle.hub import explain
+from hyperstyle.io.components import check_tensors, load_tensors
+from hyperstyle.io.file_kind import file_kind
+from hyperstyle.io.files import sha256
+from hyperstyle.io.hub import explain
+from hyperstyle.io.torch_files import load_state, plain_names
+from hyperstyle.runtime.gradients import outside_inference_mode
 
 __all__ = ["VARIABLE", "OpenClip", "Preparation", "clip_loss", "prepare_averaged", "prepare_bicubic"]
 

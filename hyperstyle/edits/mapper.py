@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperstyle.checkpoint import check_tensors
 from hyperstyle.edits.protocol import EditInfo, amounts
 from hyperstyle.errors import EditError, WeightsError
-from hyperstyle.foreign import load_state, plain_names
-from hyperstyle.networks.ops import EqualLinear
+from hyperstyle.io.components import check_tensors
+from hyperstyle.io.torch_files import load_state, plain_names
+from hyperstyle.networks.stylegan2.ops import EqualLinear
 
 __all__ = ["LatentMapper", "MapperEdit", "StyleMapper", "load_mapper"]
 

@@ -19,9 +19,9 @@ from hyperstyle.edits.interfacegan import direction_edit, direction_from
 from hyperstyle.edits.protocol import StoredEdit
 from hyperstyle.edits.store import load_folder
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
-from hyperstyle.file_kind import file_kind, refusal
-from hyperstyle.foreign import as_tensor, load_content, load_npz, load_numbers
-from hyperstyle.foreign_pickle import load_pickle
+from hyperstyle.io.file_kind import file_kind, refusal
+from hyperstyle.io.pickle_reader import load_pickle
+from hyperstyle.io.torch_files import as_tensor, load_content, load_npz, load_numbers
 
 __all__ = ["load_edit"]
 

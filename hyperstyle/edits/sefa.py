@@ -10,7 +10,7 @@ from torch import Tensor
 from hyperstyle.edits.direction import DirectionEdit
 from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.errors import EditError
-from hyperstyle.networks.generator import Generator, LayerSpec
+from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
 __all__ = ["closed_form", "sefa"]
 

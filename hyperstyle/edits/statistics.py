@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.checkpoint import load_tensors, save_tensors
 from hyperstyle.edits.styleclip import StyleClip
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.networks.generator import Generator, LayerSpec
+from hyperstyle.io.components import load_tensors, save_tensors
+from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
 __all__ = [
     "StyleClipSampling",

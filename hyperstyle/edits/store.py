@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hyperstyle.checkpoint import (
+from hyperstyle.edits.direction import DirectionEdit
+from hyperstyle.edits.ganspace import GanspaceEdit
+from hyperstyle.edits.mapper import MapperEdit
+from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
+from hyperstyle.edits.stylespace import StyleEdit
+from hyperstyle.errors import CheckpointError, EditError, MissingFileError
+from hyperstyle.io.components import (
     config_from_dict,
     config_to_dict,
     load_tensors,
@@ -15,14 +21,8 @@ from hyperstyle.checkpoint import (
     save_tensors,
     write_json,
 )
-from hyperstyle.edits.direction import DirectionEdit
-from hyperstyle.edits.ganspace import GanspaceEdit
-from hyperstyle.edits.mapper import MapperEdit
-from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
-from hyperstyle.edits.stylespace import StyleEdit
-from hyperstyle.errors import CheckpointError, EditError, MissingFileError
-from hyperstyle.file_kind import check_suffix
-from hyperstyle.files import replace_folder, restore_folder
+from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.files import replace_folder, restore_folder
 
 __all__ = ["KINDS", "load_edits", "load_folder", "save_edit"]
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperstyle.checkpoint import config_from_dict, config_to_dict, load_tensors, read_json, save_tensors, write_json
 from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.edits.styleclip_files import read_deviations, read_effects, read_templates, usual_templates
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, warn
-from hyperstyle.file_kind import check_suffix
-from hyperstyle.files import replace_folder, restore_folder
-from hyperstyle.networks.generator import LayerSpec
-from hyperstyle.threads import once
+from hyperstyle.io.components import config_from_dict, config_to_dict, load_tensors, read_json, save_tensors, write_json
+from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.files import replace_folder, restore_folder
+from hyperstyle.networks.stylegan2.generator import LayerSpec
+from hyperstyle.runtime.threads import once
 
 __all__ = ["StyleClip"]
 

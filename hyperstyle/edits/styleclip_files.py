@@ -10,9 +10,9 @@ from torch import Tensor
 
 from hyperstyle.edits.stylespace import style_vectors
 from hyperstyle.errors import CheckpointError, EditError, MissingDependencyError
-from hyperstyle.foreign import load_numbers
-from hyperstyle.foreign_pickle import load_pickle
-from hyperstyle.networks.generator import LayerSpec
+from hyperstyle.io.pickle_reader import load_pickle
+from hyperstyle.io.torch_files import load_numbers
+from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = ["read_deviations", "read_effects", "read_templates", "usual_templates"]
 

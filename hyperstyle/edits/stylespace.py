@@ -12,7 +12,7 @@ from torch import Tensor
 from hyperstyle.edits.protocol import EditInfo, amounts
 from hyperstyle.edits.stylespace_names import CHANNELS, PUBLISHED_STEP
 from hyperstyle.errors import EditError, did_you_mean
-from hyperstyle.networks.generator import LayerSpec
+from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = ["StyleEdit", "channel_edit", "published_channels", "style_vectors"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hyperstyle.networks.generator import GeneratorConfig, LayerSpec, layer_table
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
 __all__ = ["CHANNELS", "PUBLISHED_STEP", "PublishedChannels"]
 

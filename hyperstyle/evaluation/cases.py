@@ -11,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperstyle import hub
 from hyperstyle.align.prepare import prepare
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, QualityWarning
 from hyperstyle.evaluation.loading import alone
-from hyperstyle.files import peak_memory
+from hyperstyle.inversion.synthesis import pictures
 from hyperstyle.inverter import HyperStyleInverter, pick_device
+from hyperstyle.io import hub
+from hyperstyle.io.files import peak_memory
 from hyperstyle.methods.hyperstyle import refine
-from hyperstyle.networks import plain
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
-from hyperstyle.synthesis import pictures
+from hyperstyle.networks import reference as plain
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 __all__ = ["SIZES", "Case", "Parts", "Way", "Work", "crops_of", "parts_of", "peak_alone", "prepared"]
 

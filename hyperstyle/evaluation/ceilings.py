@@ -12,10 +12,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from hyperstyle.domain import Domain
 from hyperstyle.evaluation.cases import Parts, Work
 from hyperstyle.evaluation.figures import now
-from hyperstyle.networks import plain
-from hyperstyle.networks.encoders import WEncoder
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks import reference as plain
+from hyperstyle.networks.encoders.w_encoder import WEncoder
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
+from hyperstyle.networks.stylegan2.generator import Generator
 
 __all__ = [
     "arithmetic_ceiling",

@@ -13,9 +13,9 @@ from torch import Tensor
 from hyperstyle.avatars.factors import TRAITS, sample_factors
 from hyperstyle.errors import ConfigError, EditError, MethodError, did_you_mean
 from hyperstyle.evaluation.figures import HELD_OUT_SEED, Progress, checked
-from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import TOGETHER, Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 
 __all__ = [
     "EditCurve",

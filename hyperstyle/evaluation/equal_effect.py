@@ -15,10 +15,10 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.editing import measurable_edits, population_std, strengths_of
 from hyperstyle.evaluation.figures import Progress, checked
 from hyperstyle.evaluation.optimised import Optimisation, perceptual_network
-from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import TOGETHER, Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.named import Steps, by_networks
-from hyperstyle.model import Model
+from hyperstyle.methods.registry import Steps, by_networks
+from hyperstyle.model.parts import Model
 
 __all__ = ["EffectCurve", "EffectPoint", "EqualEffect", "at_changes", "compare", "evaluate_equal_effect"]
 

@@ -17,7 +17,7 @@ from hyperstyle.avatars.factors import sample_factors, select
 from hyperstyle.avatars.render import render
 from hyperstyle.errors import ConfigError
 from hyperstyle.images import to_pil, to_tensor
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 
 __all__ = [
     "HELD_OUT_SEED",

@@ -18,9 +18,9 @@ from PIL import Image
 
 from hyperstyle.errors import ConfigError, HyperStyleError, QualityWarning
 from hyperstyle.evaluation.figures import machine
-from hyperstyle.files import peak_memory
-from hyperstyle.foreign import load_state
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.io.files import peak_memory
+from hyperstyle.io.torch_files import load_state
 
 __all__ = ["Loading", "Spread", "alone", "measure_loading"]
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.equal_effect import EffectCurve, compare
 from hyperstyle.evaluation.figures import Figures, Progress, Row, cat, checked, mean_row, measure, now
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.named import by_networks, find
-from hyperstyle.model import Model
+from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.model.parts import Model
 
 __all__ = ["EDITS", "MethodRow", "Methods", "Trial", "all_trials", "evaluate_methods"]
 

@@ -13,12 +13,12 @@ from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.equivalence import Equivalence, equivalences
 from hyperstyle.evaluation.figures import Figures, Point, Progress, Row, cat, mean_point, mean_row, measure, now
-from hyperstyle.inversion import TOGETHER
+from hyperstyle.inversion.inversion import TOGETHER
 from hyperstyle.methods.offset_optimization import optimize_offsets
 from hyperstyle.methods.optimization import Projection, project
 from hyperstyle.methods.pti import PivotalTuning, TuneStep, tune
-from hyperstyle.model import Model
-from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.perception.attributes import TraitNetwork
 
 __all__ = ["Known", "Optimisation", "Optimised", "evaluate_optimised", "perceptual_network"]
 

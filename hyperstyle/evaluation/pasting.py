@@ -18,7 +18,7 @@ from hyperstyle.avatars.snapshots import snapshots
 from hyperstyle.errors import ConfigError, QualityWarning
 from hyperstyle.evaluation.figures import HELD_OUT_SEED, Progress
 from hyperstyle.images import to_pil
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = ["Ghosts", "Pasting", "Seam", "evaluate_pasting", "pasting_text", "seam_contrast"]

@@ -22,10 +22,10 @@ from hyperstyle.evaluation.figures import (
     now,
 )
 from hyperstyle.evaluation.optimised import Known, Optimisation, Optimised, evaluate_optimised, perceptual_network
-from hyperstyle.inversion import TOGETHER
+from hyperstyle.inversion.inversion import TOGETHER
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperstyle import refine
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 
 __all__ = ["SHOWN", "Reconstruction", "evaluate_reconstruction"]
 

@@ -17,7 +17,7 @@ from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.fitting.measure import Measured
 from hyperstyle.fitting.sampling import sample_w
 from hyperstyle.fitting.scores import Progress, Scores
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 
 __all__ = ["fit_components", "fit_interfacegan", "with_report"]
 

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.editing import apply_edit
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError
 from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read
-from hyperstyle.model import Model
-from hyperstyle.networks.traits import TraitNetwork
-from hyperstyle.synthesis import TOGETHER
-from hyperstyle.synthesis import pictures as draw
+from hyperstyle.inversion.editing import apply_edit
+from hyperstyle.inversion.synthesis import TOGETHER
+from hyperstyle.inversion.synthesis import pictures as draw
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.perception.attributes import TraitNetwork
 
 __all__ = ["Judge", "Measured", "leading_trait", "measure_edits"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.stylegan2.generator import Generator
 
 __all__ = ["sample_w"]
 

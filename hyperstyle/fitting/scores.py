@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
-from hyperstyle.foreign_npy import save_npz
-from hyperstyle.model import Model
-from hyperstyle.networks.traits import TraitNetwork
-from hyperstyle.synthesis import TOGETHER, pictures
+from hyperstyle.inversion.synthesis import TOGETHER, pictures
+from hyperstyle.io.npy_objects import save_npz
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.perception.attributes import TraitNetwork
 
 __all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "read", "save_scores", "score_codes"]
 

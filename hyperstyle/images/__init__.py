@@ -3,6 +3,7 @@
 Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
 """
 
+from hyperstyle.images.color_modes import flatten, upright
 from hyperstyle.images.formats import FORMATS, HEAD, MAX_PIXELS, check_opened, open_image, read_head, sort_file
 from hyperstyle.images.grid import sheet
 from hyperstyle.images.listing import Listing, list_images
@@ -19,7 +20,6 @@ from hyperstyle.images.load import (
     to_tensor,
 )
 from hyperstyle.images.save import picture_format, save_image, write_encoded
-from hyperstyle.modes import flatten, upright
 
 __all__ = [
     "FORMATS",

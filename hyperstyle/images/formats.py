@@ -16,7 +16,7 @@ from typing import BinaryIO
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, features
 
 from hyperstyle.errors import ImageError, MissingDependencyError
-from hyperstyle.modes import quiet
+from hyperstyle.images.color_modes import quiet
 
 __all__ = [
     "FORMATS",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.modes import flatten
+from hyperstyle.images.color_modes import flatten
 
 __all__ = ["sheet"]
 

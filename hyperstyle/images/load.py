@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.errors import ImageError, QualityWarning, warn
+from hyperstyle.images.color_modes import as_photo, flatten, quiet, upright
 from hyperstyle.images.formats import MAX_PIXELS, check_opened, open_image
-from hyperstyle.modes import as_photo, flatten, quiet, upright
 
 __all__ = [
     "MIN_SIDE",

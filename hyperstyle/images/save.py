@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image
 
 from hyperstyle.errors import ImageError
-from hyperstyle.files import write_bytes
-from hyperstyle.modes import flatten
+from hyperstyle.images.color_modes import flatten
+from hyperstyle.io.files import write_bytes
 
 __all__ = ["picture_format", "save_image", "write_encoded"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.hyperstyle import RefineStep
 
 __all__ = ["HyperInverterRefinement"]

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
-from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import TOGETHER, Inversion
 from hyperstyle.methods.optimising import draw
 from hyperstyle.methods.optimization import check_passes, check_whole
-from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.fast_offsets import FastOffsets
-from hyperstyle.networks.folding import Room
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.cpu.fuse import Room
+from hyperstyle.networks.cpu.offsets import FastOffsets
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
+from hyperstyle.networks.stylegan2.generator import Generator
 
 __all__ = ["HyperStyleRefinement", "RefineStep", "refine"]
 

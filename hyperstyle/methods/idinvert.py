@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, MethodError
-from hyperstyle.gradients import with_gradients
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.optimising import refined
 from hyperstyle.methods.optimization import check_whole, finite
 from hyperstyle.metrics import l2
-from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["DomainGuided", "DomainGuidedRefinement", "DomainGuidedStep", "domain_guided"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from hyperstyle.errors import MethodError, did_you_mean
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan1 import StyleGan1
 
 __all__ = [

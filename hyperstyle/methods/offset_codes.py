@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.offset_optimization import descend
 from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
 from hyperstyle.methods.optimization import ImageLoss, check_whole
-from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 
 __all__ = ["OffsetCodeTuner"]
 

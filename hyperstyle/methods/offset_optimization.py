@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.gradients import with_gradients
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
 from hyperstyle.methods.optimization import ImageLoss, check_target, check_whole, held, identity, measured
-from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.hypernetwork import tuned_layers
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
+from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["OffsetStep", "OffsetTuner", "descend", "optimize_offsets"]
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MemoryWarning, MethodError, warn
-from hyperstyle.gradients import check_weights, outside_inference_mode, usable
-from hyperstyle.inversion import Inversion, Refinement
+from hyperstyle.inversion.inversion import Inversion, Refinement
+from hyperstyle.inversion.synthesis import generators, lazy_offsets
 from hyperstyle.methods.optimization import ImageLoss, check_target
-from hyperstyle.model import Model
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.lpips_network import load_lpips
-from hyperstyle.synthesis import generators, lazy_offsets
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.perception.lpips import load_lpips
+from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.runtime.gradients import check_weights, outside_inference_mode, usable
 
 __all__ = ["beside_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refined"]
 

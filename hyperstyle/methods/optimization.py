@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
-from hyperstyle.gradients import with_gradients
-from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = [
     "MOST_SEED",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
 from hyperstyle.methods.optimization import ImageLoss, Projection, project
 

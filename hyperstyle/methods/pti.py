@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.gradients import with_gradients
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.optimising import draw, in_parts, perceptual_loss, refined
 from hyperstyle.methods.optimization import MOST_SEED, ImageLoss, check_target, check_whole, identity, measured
 from hyperstyle.metrics import l2
-from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["PivotalTuner", "PivotalTuning", "TuneStep", "neighbour", "tune"]
 

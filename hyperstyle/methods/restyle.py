@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
-from hyperstyle.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import TOGETHER, Inversion
 from hyperstyle.methods.optimization import check_passes, check_whole
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.restyle import RestyleEncoder
+from hyperstyle.networks.encoders.restyle import RestyleEncoder
+from hyperstyle.networks.stylegan2.generator import Generator
 
 __all__ = ["RestyleRefinement", "RestyleStep", "restyle"]
 

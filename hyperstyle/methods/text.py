@@ -14,12 +14,12 @@ from hyperstyle import metrics
 from hyperstyle.edits.clip import clip_loss
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError
-from hyperstyle.gradients import check_weights, with_gradients
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import generators, lazy_offsets
 from hyperstyle.methods.optimization import check_whole, finite, held, ramped
-from hyperstyle.model import Model
-from hyperstyle.networks.similarity import Similarity
-from hyperstyle.synthesis import generators, lazy_offsets
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.perception.similarity import Similarity
+from hyperstyle.runtime.gradients import check_weights, with_gradients
 
 __all__ = ["TextStep", "optimise_text"]
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.folding import Room
-from hyperstyle.networks.generator import Generator, NoiseMaps, NoiseMode, Offsets, StoredNoise
-from hyperstyle.networks.generator_config import GeneratorConfig, LayerSpec
-from hyperstyle.networks.ops import EqualLinear, Modulation, normal, upfirdn
+from hyperstyle.networks.cpu.fuse import Room
+from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
+from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets, StoredNoise
+from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
 
 __all__ = ["AdainSpec", "StyleGan1", "StyleGan1Config", "adain_table", "blur_filter"]
 

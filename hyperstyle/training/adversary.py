@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.model import Model
-from hyperstyle.networks.discriminator import Discriminator
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.stylegan2.discriminator import Discriminator
 from hyperstyle.training.adversarial import deceived, r1_penalty, told_apart
 from hyperstyle.training.options import LossOptions
 from hyperstyle.training.task import Phase, Scale

@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.metrics import l2
-from hyperstyle.model import Model
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
+from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.training.adversary import Adversary, picture_adversary
 from hyperstyle.training.distributed import gathered, rank
 from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import TrainingWarning, warn
-from hyperstyle.gradients import outside_inference_mode, with_gradients
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
+from hyperstyle.runtime.gradients import outside_inference_mode, with_gradients
 from hyperstyle.training.distributed import join, joined, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hyperinverter_task import HyperInverterTask

@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.metrics import l2
-from hyperstyle.model import Model
-from hyperstyle.networks.generator import layer_table
-from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.stylegan2.generator import layer_table
 from hyperstyle.training.adversary import picture_adversary
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import HyperInverterOptions, TrainOptions

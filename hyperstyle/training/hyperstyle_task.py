@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.metrics import l2
-from hyperstyle.model import Model
-from hyperstyle.networks.generator import GeneratorConfig, layer_table
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig, tuned_layers
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 from hyperstyle.training.adversary import picture_adversary
 from hyperstyle.training.losses import w_mean_loss
 from hyperstyle.training.objective import Objective

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hyperstyle.checkpoint import save_torch
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.files import append_line, make_folder, write_text
+from hyperstyle.io.components import save_torch
+from hyperstyle.io.files import append_line, make_folder, write_text
 from hyperstyle.training.distributed import on_first, rank
 from hyperstyle.training.ranger import Ranger
 
@@ -239,7 +239,7 @@ def _shorten(log: Path, done: int) -> None:
 def _resume(path: Path | None, modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
     if path is None:
         return 0
-    from hyperstyle.foreign import load_state
+    from hyperstyle.io.torch_files import load_state
 
     state = load_state(path)
     if set(state["modules"]) != set(modules) or set(state["optimizers"]) != set(optimizers):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.metrics import perceptual
-from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.networks.perception.attributes import TraitNetwork
 
 __all__ = ["PerceptualLoss", "delta_loss", "pyramid_l1", "pyramid_mse", "w_mean_loss"]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, ImageError, TrainingWarning, warn
 from hyperstyle.metrics import cosine
-from hyperstyle.networks.lpips_network import load_lpips
-from hyperstyle.networks.similarity import load_arcface, load_moco
-from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.lpips import load_lpips
+from hyperstyle.networks.perception.similarity import load_arcface, load_moco
 from hyperstyle.training.losses import PerceptualLoss
 from hyperstyle.training.options import LossOptions
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.checkpoint import check_tensors, load_tensors
 from hyperstyle.errors import ConfigError, HubError, WeightsError
-from hyperstyle.file_kind import file_kind
-from hyperstyle.foreign import load_state, plain_names
-from hyperstyle.hub import explain
+from hyperstyle.io.components import check_tensors, load_tensors
+from hyperstyle.io.file_kind import file_kind
+from hyperstyle.io.hub import explain
+from hyperstyle.io.torch_files import load_state, plain_names
 
 __all__ = ["LoadedTrunk", "load_trunk", "trunk_file"]
 

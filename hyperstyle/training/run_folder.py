@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from hyperstyle.checkpoint import read_json, write_json
 from hyperstyle.errors import ConfigError
-from hyperstyle.files import make_folder
 from hyperstyle.images import save_image, sheet, to_images
-from hyperstyle.model import Model
-from hyperstyle.model_folder import write_model
+from hyperstyle.io.components import read_json, write_json
+from hyperstyle.io.files import make_folder
+from hyperstyle.model.folder import write_model
+from hyperstyle.model.parts import Model
 from hyperstyle.training.loop import newest_checkpoint
 from hyperstyle.training.options import TrainOptions, to_dict
 

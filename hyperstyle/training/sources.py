@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperstyle import hub
 from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.convert import read_generator
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, InversionError, MissingFileError, WeightsError, did_you_mean
-from hyperstyle.inversion_file import read
+from hyperstyle.inversion.file import read
 from hyperstyle.inverter import pick_device
-from hyperstyle.model import ALIGNER, Model
-from hyperstyle.model_folder import read_model
-from hyperstyle.networks.backbones import Backbone, TrunkConfig
-from hyperstyle.networks.encoders import WEncoder
-from hyperstyle.networks.generator import Generator
+from hyperstyle.io import hub
+from hyperstyle.model.folder import read_model
+from hyperstyle.model.parts import ALIGNER, Model
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder
+from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.training.distributed import local_rank, world
 from hyperstyle.training.options import OptimOptions, TrainOptions
 from hyperstyle.training.pretrained import load_trunk, trunk_file

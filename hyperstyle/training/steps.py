@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 
 __all__ = ["autocast", "compiled", "encoder_step", "hyperstyle_step", "passes"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import OptimOptions
 from hyperstyle.training.ranger import Ranger

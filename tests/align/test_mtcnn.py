@@ -16,7 +16,7 @@ from hyperstyle.align import LandmarkDetector, crop, ffhq_quad
 from hyperstyle.align.mtcnn import VARIABLE, MtcnnDetector, find_faces, identity_crop
 from hyperstyle.errors import ConfigError, ImageError, LandmarkError, MissingFileError
 from hyperstyle.images import to_pil
-from hyperstyle.networks.mtcnn import Mtcnn, load_mtcnn
+from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
 
 PARTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]])
 TEMPLATE = np.array(

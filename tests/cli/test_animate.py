@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hyperstyle.cli import main
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
 Captured = pytest.CaptureFixture[str]

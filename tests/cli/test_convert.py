@@ -10,7 +10,7 @@ import torch
 
 from hyperstyle.cli import main
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from PIL import Image
 
 from hyperstyle.cli import main
 from hyperstyle.edits import DirectionEdit, EditInfo, save_edit
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.strips import grid
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.strips import grid
 
 Captured = pytest.CaptureFixture[str]
 

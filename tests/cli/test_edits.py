@@ -113,7 +113,7 @@ def test_what_does_not_fit_leaves_the_model_as_it_was(
         raise HyperStyleError("the disk is full")
 
     with monkeypatch.context() as context:
-        context.setattr("hyperstyle.checkpoint.write_json", full)
+        context.setattr("hyperstyle.io.components.write_json", full)
         with pytest.raises(HyperStyleError, match="disk is full"):
             command("add", direction, "--model", model, "--name", "old")
     assert {path: path.read_bytes() for path in sorted(model.rglob("*")) if path.is_file()} == before
@@ -131,7 +131,7 @@ def test_a_leftover_folder_that_the_model_does_not_name_is_replaced(model: Path,
 
 
 def test_the_bundled_model_and_folders_without_a_model_are_refused(direction: Path, tmp_path: Path) -> None:
-    from hyperstyle.hub import BUNDLED
+    from hyperstyle.io.hub import BUNDLED
 
     for bundled in ("avatars", BUNDLED["avatars"]):
         with pytest.raises(ConfigError, match=r"bundled model.*save_pretrained"):

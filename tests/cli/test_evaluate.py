@@ -19,8 +19,8 @@ from hyperstyle.edits import DirectionEdit
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation import Optimisation, Row
 from hyperstyle.evaluation.methods import MethodRow, Methods, Trial
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
 
 ROW = {"method", "l2", "perceptual", "identity", "ms_ssim", "seconds", "quartiles", "timed", "images"}
 POINT = {"step", "l2", "perceptual", "identity", "seconds"}

@@ -12,7 +12,7 @@ import torch
 
 from hyperstyle.cli import main
 from hyperstyle.convert import read_generator
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
 Captured = pytest.CaptureFixture[str]

@@ -15,7 +15,7 @@ import pytest
 
 from hyperstyle import cli
 from hyperstyle.errors import HyperStyleError
-from hyperstyle.files import atomic_write
+from hyperstyle.io.files import atomic_write
 
 COMMANDS = (
     "align",

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 import hyperstyle
-from hyperstyle.claims import Claims, Stamp, stamp
 from hyperstyle.cli import main
 from hyperstyle.errors import ImageError, InversionError, WeightsError
-from hyperstyle.inversion import Inversion
-from hyperstyle.inversion_file import read_origin
+from hyperstyle.inversion.file import read_origin
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.io.claims import Claims, Stamp, stamp
 
 Captured = pytest.CaptureFixture[str]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -20,9 +20,9 @@ from hyperstyle.align.prepare import Prepared, prepare
 from hyperstyle.cli import main
 from hyperstyle.cli.inputs import read_ahead
 from hyperstyle.errors import HyperStyleError, InversionError, QualityWarning
-from hyperstyle.inversion import Inversion
+from hyperstyle.images.color_modes import quiet
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.modes import quiet
 
 Captured = pytest.CaptureFixture[str]
 BAD = b"not a picture"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hyperstyle.avatars.clip import turning_head
 from hyperstyle.cli import main
-from hyperstyle.frames import Clip, open_frames, write_clip
+from hyperstyle.images.frames import Clip, open_frames, write_clip
 from hyperstyle.inverter import HyperStyleInverter
 
 Captured = pytest.CaptureFixture[str]

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.networks.backbones import Backbone, TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
+from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 State = dict[str, Tensor]
 

@@ -16,8 +16,8 @@ from hyperstyle.convert import convert, read_generator
 from hyperstyle.convert.contents import read_contents
 from hyperstyle.convert.sniff import sniff
 from hyperstyle.errors import CheckpointError, ConfigError, ConversionWarning, WeightsError
-from hyperstyle.foreign import plain_names
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.io.torch_files import plain_names
 
 if TYPE_CHECKING:
     from conftest import OfficialFiles

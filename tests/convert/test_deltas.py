@@ -14,9 +14,9 @@ from torch import Tensor
 
 from hyperstyle.convert.deltas import load_official, official_names
 from hyperstyle.errors import CheckpointError, InversionError, MissingFileError, WeightsError
-from hyperstyle.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion, Source
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.generator import Generator
+from hyperstyle.networks.stylegan2.generator import Generator
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from hyperstyle.convert import encoders as encoder_files
 from hyperstyle.convert.sniff import Source, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.networks.backbones import Backbone
+from hyperstyle.networks.encoders.backbones import Backbone
 
 if TYPE_CHECKING:
     from conftest import OfficialFiles

@@ -13,7 +13,7 @@ from hyperstyle.convert import convert, read_generator
 from hyperstyle.convert.generators import find_generator, generator_from_state
 from hyperstyle.convert.sniff import sniff
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
     from conftest import OfficialFiles

@@ -16,9 +16,9 @@ from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.sniff import Source
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.generator import GeneratorConfig, layer_table
-from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker, OfficialFiles

@@ -16,7 +16,7 @@ from hyperstyle.convert.sniff import sniff
 from hyperstyle.domain import Domain
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.idinvert import IdInvertEncoder, IdInvertEncoderConfig
+from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config, blur_filter
 
 State = dict[str, Tensor]

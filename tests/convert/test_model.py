@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import hyperstyle.model_folder as model_folder
+import hyperstyle.model.folder as model_folder
 from hyperstyle.convert import convert
 from hyperstyle.domain import Domain
 from hyperstyle.errors import CheckpointError, ConfigError, MethodError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.named import by_networks
+from hyperstyle.methods.registry import by_networks
 
 if TYPE_CHECKING:
     from conftest import OfficialFiles

@@ -22,7 +22,7 @@ from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia, nvidia
 from hyperstyle.convert.sniff import sniff
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker

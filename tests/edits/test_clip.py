@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.checkpoint import save_tensors
 from hyperstyle.edits import clip
 from hyperstyle.edits.clip import OpenClip, clip_loss, prepare_averaged, prepare_bicubic
 from hyperstyle.edits.text import TextImageEncoder
@@ -29,6 +28,7 @@ from hyperstyle.errors import (
     MissingFileError,
     WeightsError,
 )
+from hyperstyle.io.components import save_tensors
 
 TINY = {
     "embed_dim": 16,

@@ -17,7 +17,7 @@ from torch import Tensor
 from hyperstyle.edits import Edit, EditInfo, StoredEdit, load_edit, mapper
 from hyperstyle.edits.mapper import LatentMapper, MapperEdit, StyleMapper, load_mapper
 from hyperstyle.errors import CheckpointError, EditError, WeightsError
-from hyperstyle.networks.generator import Generator, GeneratorConfig, layer_table
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
 
 LEVELS = ("course_mapping", "medium_mapping", "fine_mapping")
 

@@ -17,7 +17,7 @@ from hyperstyle.edits.direction import DirectionEdit
 from hyperstyle.edits.sefa import closed_form, sefa
 from hyperstyle.edits.store import load_folder, save_edit
 from hyperstyle.errors import ConfigError, EditError
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hyperstyle.checkpoint import save_tensors
 from hyperstyle.edits import DirectionEdit, EditInfo, load_edit, load_edits, save_edit, store
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, MissingFileError, WeightsError
+from hyperstyle.io.components import save_tensors
 
 INFO = EditInfo("age", -2.0, 4.0, "years", "a test", "0123", "age")
 

@@ -30,7 +30,7 @@ from hyperstyle.errors import (
     MissingFileError,
     WeightsError,
 )
-from hyperstyle.networks.generator import GeneratorConfig, layer_table
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 
 LAYERS = layer_table(GeneratorConfig(256, channels=(3, 3, 3, 3, 3, 2, 2), latent_width=8, mapping_layers=1))
 CONVOLUTIONS = [spec for spec in LAYERS if not spec.torgb]

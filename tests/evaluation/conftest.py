@@ -9,8 +9,8 @@ import torch
 
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
 
 TRAITS = ("yaw", "smile", "age", "glasses")
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from hyperstyle.checkpoint import load_tensors
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.evaluation.loading import Spread, _read, alone, measure_loading
-from hyperstyle.files import peak_memory
+from hyperstyle.io.components import load_tensors
+from hyperstyle.io.files import peak_memory
 
 
 def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_spread_is_median_smallest_and_largest() -> None:
 @pytest.mark.skipif(peak_memory() is None, reason="this system does not tell")
 def test_peak_memory_rises_with_what_is_used_and_never_falls(run_python: Any) -> None:
     code = """
-from hyperstyle.files import peak_memory
+from hyperstyle.io.files import peak_memory
 before = peak_memory()
 used = b"x" * 300_000_000
 during = peak_memory()

@@ -13,8 +13,8 @@ from hyperstyle import HyperStyleInverter, metrics
 from hyperstyle.avatars.factors import sample_factors
 from hyperstyle.avatars.render import render
 from hyperstyle.evaluation import HELD_OUT_SEED
-from hyperstyle.model import Model
-from hyperstyle.networks.traits import TraitNetwork
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.perception.attributes import TraitNetwork
 
 COUNT = 16
 

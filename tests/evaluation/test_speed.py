@@ -17,11 +17,11 @@ from hyperstyle.evaluation import cases, ceilings, speed
 from hyperstyle.evaluation.cases import Case, Parts, Way, Work, crops_of, parts_of, peak_alone, prepared
 from hyperstyle.evaluation.speed_figures import PAIRS, Memory, Speed
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig, tuned_layers
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import EditError
 from hyperstyle.fitting import Judge, Measured, measure_edits
 from hyperstyle.fitting import measure as module
-from hyperstyle.model import Model
-from hyperstyle.synthesis import TOGETHER
+from hyperstyle.inversion.synthesis import TOGETHER
+from hyperstyle.model.parts import Model
 
 WHOLE = (-3, -2, -1, 1, 2, 3)
 CLEAN = Measured("a", (-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (), -1.0, 1.0, 1.0, {"b": 0.2}, 4)

@@ -13,8 +13,8 @@ from torch import Tensor
 from hyperstyle import HyperStyleInverter
 from hyperstyle.errors import EditError, MissingFileError
 from hyperstyle.fitting import Scores, load_scores, network_scorer, save_scores, score_codes
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
 
 
 def brightness(images: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.images import picture_format, save_image
-from hyperstyle.strips import animate
+from hyperstyle.inversion.strips import animate
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the process ends where it writes too much
 images = [Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8)) for i in range(3)]

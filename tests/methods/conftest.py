@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     """The tiny model with noise that is seen, all encoders, a HyperInverter and a perceptual network."""
     from hyperstyle.inverter import HyperStyleInverter
-    from hyperstyle.networks.backbones import TrunkConfig
-    from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
-    from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
-    from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
-    from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+    from hyperstyle.networks.encoders.backbones import TrunkConfig
+    from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
+    from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+    from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+    from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
 
     torch.manual_seed(5)
     model = tiny_inverter.model

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.errors import InversionError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods import named
+from hyperstyle.methods import registry as named
 
 CHAINS = (
     "hyperstyle+pti",

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MethodError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.overrides import Changes
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperinverter import HyperInverterRefinement
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement, RefineStep
-from hyperstyle.model import Model
-from hyperstyle.model_folder import check_parts, read_model, write_model
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.changes import Changes
-from hyperstyle.networks.generator import GeneratorConfig
-from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.model.folder import check_parts, read_model, write_model
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 TRUNK = TrunkConfig((8, 8, 16), (1, 1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
 

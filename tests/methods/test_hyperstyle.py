@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError, QualityWarning
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement, RefineStep, refine
-from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.hypernetwork import Hypernetwork
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
+from hyperstyle.networks.stylegan2.generator import Generator
 
 Parts = tuple[Tensor, Tensor, Generator, Hypernetwork, Callable[[Tensor], Tensor]]
 

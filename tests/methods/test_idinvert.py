@@ -15,16 +15,16 @@ from torch import Tensor
 from hyperstyle.domain import Domain
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import ConfigError, ImageError, InversionError, MethodError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedRefinement, DomainGuidedStep, domain_guided
-from hyperstyle.model import Model
-from hyperstyle.model_folder import check_parts, write_model
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.idinvert import IdInvertEncoder, IdInvertEncoderConfig
+from hyperstyle.model.folder import check_parts, write_model
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
-from hyperstyle.networks.vgg import Vgg16, Vgg16Config
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 Run = Callable[..., Tensor]
 QUICK = DomainGuidedRefinement(DomainGuided(steps=2))

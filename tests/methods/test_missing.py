@@ -9,7 +9,7 @@ import torch
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods import named
+from hyperstyle.methods import registry as named
 from hyperstyle.methods.missing import missing, why_missing
 
 NETWORKS = ("encoder", "hypernetwork", "psp", "e4e", "restyle", "hyperinverter", "idinvert", "vgg16")

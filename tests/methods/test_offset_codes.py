@@ -11,12 +11,12 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
 from hyperstyle.methods.offset_optimization import OffsetStep
-from hyperstyle.networks.codes import OffsetCodes
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 
 TUNER = OffsetCodeTuner(steps=12, loss=metrics.l1)
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.offset_optimization import OffsetStep, OffsetTuner, optimize_offsets
 from hyperstyle.methods.optimising import beside_l2
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 LAYERS = ("b16.conv0", "b16.torgb", "b32.conv1")
 Parts = tuple[Tensor, Tensor, Generator]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, ImageError, MemoryWarning, MethodError, MissingDependencyError
-from hyperstyle.inversion import Inversion, Refinement
+from hyperstyle.inversion.inversion import Inversion, Refinement
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import optimising
 from hyperstyle.methods.offset_codes import OffsetCodeTuner

@@ -21,7 +21,7 @@ from hyperstyle.methods.optimization import (
     noise_regulariser,
     project,
 )
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker

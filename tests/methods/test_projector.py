@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss
 from hyperstyle.methods.optimization import Projection, ProjectStep, project

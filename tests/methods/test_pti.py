@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import optimising
 from hyperstyle.methods.optimising import perceptual_loss
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning, TuneStep, neighbour, tune
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker

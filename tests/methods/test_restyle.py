@@ -13,12 +13,12 @@ from torch import Tensor
 
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MethodError, QualityWarning
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.restyle import RestyleRefinement, RestyleStep, restyle
-from hyperstyle.model import Model
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
 
 Parts = tuple[Tensor, RestyleEncoder, Any, Callable[[Tensor], Tensor]]
 TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")

@@ -18,13 +18,13 @@ from torch import Tensor
 from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.inversion.overrides import Changes
 from hyperstyle.methods.optimization import ramped
 from hyperstyle.methods.text import TextStep, optimise_text
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.changes import Changes
-from hyperstyle.networks.codes import OffsetCodes
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
 
 
 class Stand:

@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.ops import normal
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.ops import normal
 
 
 def test_building_on_the_meta_device_does_not_import_the_compiler(run_python: Any) -> None:
     code = """
 import sys, torch
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 before = set(sys.modules)
 with torch.device("meta"):
     parts = [

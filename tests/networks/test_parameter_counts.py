@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 
 MEDIUM_AND_FINE = [5, 6, 8, 9, 11, 12, 14, 15, 17, 18, 20, 21, 23, 24]
 ALL = list(range(26))

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.generator import GeneratorConfig
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config, adain_table, blur_filter
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 
 @pytest.fixture

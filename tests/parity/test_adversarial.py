@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.networks.discriminator import Discriminator
+from hyperstyle.networks.stylegan2.discriminator import Discriminator
 from hyperstyle.training.adversarial import deceived, r1_penalty, told_apart
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from hyperstyle.convert import convert
 from hyperstyle.convert.nvidia import generator_from_nvidia
 from hyperstyle.images import to_tensor
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig, resized
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig, resized
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
     from parity.conftest import Parity
 
-    from hyperstyle.networks.generator import Generator
+    from hyperstyle.networks.stylegan2.generator import Generator
 
 pytestmark = [pytest.mark.reference, pytest.mark.slow]
 

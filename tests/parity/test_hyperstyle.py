@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.convert import read_generator
-from hyperstyle.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion, Source
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker

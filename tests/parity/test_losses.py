@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.domain import DOMAINS
-from hyperstyle.networks.similarity import Similarity, load_arcface, load_curricular, load_moco
+from hyperstyle.networks.perception.similarity import Similarity, load_arcface, load_curricular, load_moco
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import LossOptions
 

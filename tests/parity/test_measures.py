@@ -17,8 +17,8 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.images import load_image, resize, to_tensor
-from hyperstyle.networks.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.similarity import MocoNetwork
+from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
+from hyperstyle.networks.perception.similarity import MocoNetwork
 
 pytestmark = pytest.mark.reference
 

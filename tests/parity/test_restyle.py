@@ -15,8 +15,8 @@ from torch import Tensor
 
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.methods.restyle import RestyleStep, restyle
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker

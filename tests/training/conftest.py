@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from hyperstyle.domain import Domain
 from hyperstyle.images import save_image, to_pil
-from hyperstyle.model import Model
-from hyperstyle.model_folder import write_model
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.model.folder import write_model
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import TrainOptions, resolve
 

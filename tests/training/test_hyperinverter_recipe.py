@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from hyperstyle.domain import DOMAINS
-from hyperstyle.model import Model
-from hyperstyle.model_folder import read_model, write_model
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.model.folder import read_model, write_model
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.training.recipes.avatars.__main__ import main
 from hyperstyle.training.recipes.avatars.config import Recipe
 

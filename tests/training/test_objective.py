@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from hyperstyle import metrics
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, TrainingWarning, WeightsError
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.similarity import MocoNetwork
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
+from hyperstyle.networks.perception.similarity import MocoNetwork
 from hyperstyle.training import objective as module
 from hyperstyle.training.objective import Objective, resolved
 from hyperstyle.training.options import LossOptions

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hyperstyle.errors import CheckpointError, ConfigError, HubError, WeightsError
-from hyperstyle.networks.backbones import Backbone, IRSETrunk, ResNetTrunk, TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import GeneratorConfig
-from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.psp import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.backbones import Backbone, IRSETrunk, ResNetTrunk, TrunkConfig
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
+from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 from hyperstyle.training.pretrained import load_trunk, trunk_file
 
 if TYPE_CHECKING:

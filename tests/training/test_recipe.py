@@ -15,7 +15,7 @@ from hyperstyle.avatars.factors import sample_factors
 from hyperstyle.avatars.render import render
 from hyperstyle.errors import CheckpointError
 from hyperstyle.images import to_images
-from hyperstyle.networks.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.training.recipes.avatars.ablations import VARIANTS
 from hyperstyle.training.recipes.avatars.generator import Coarse
 

@@ -15,10 +15,10 @@ from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, InversionError, MissingFileError
 from hyperstyle.images import to_tensor
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model import Model
-from hyperstyle.model_folder import write_model
-from hyperstyle.networks.generator import Generator, GeneratorConfig
-from hyperstyle.networks.hypernetwork import HypernetworkConfig, tuned_layers
+from hyperstyle.model.folder import write_model
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.hypernetworks.hyperstyle import HypernetworkConfig, tuned_layers
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.training.adversary import picture_adversary
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.engine import make_task, train

@@ -9,11 +9,11 @@ import torch
 
 from hyperstyle.errors import MethodError
 from hyperstyle.evaluation.report.filters import Filter
-from hyperstyle.gradients import with_gradients
 from hyperstyle.metrics import l1, l2
-from hyperstyle.model import Model
-from hyperstyle.networks.generator import Generator
+from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan1 import StyleGan1
+from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["tune_to"]
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hyperstyle.checkpoint import save_torch
 from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, WeightsError
-from hyperstyle.foreign import load_state
 from hyperstyle.images import to_levels
-from hyperstyle.model import Model
+from hyperstyle.io.components import save_torch
+from hyperstyle.io.torch_files import load_state
+from hyperstyle.model.parts import Model
 
 __all__ = ["Distance", "Features", "distance", "features_of"]
 

@@ -11,7 +11,7 @@ from hyperstyle.evaluation.editing import strengths_of
 from hyperstyle.evaluation.equal_effect import compared
 from hyperstyle.evaluation.report.journal import Record
 from hyperstyle.evaluation.report.tables import Column, Table, Value
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 
 __all__ = ["Effect", "effect_tables", "effects"]
 

@@ -15,8 +15,8 @@ from hyperstyle.evaluation.report.orderings import Ordering, ordering_tables
 from hyperstyle.evaluation.report.page import Section
 from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.tables import Table, to_csv
-from hyperstyle.files import write_text
-from hyperstyle.model import Model
+from hyperstyle.io.files import write_text
+from hyperstyle.model.parts import Model
 
 __all__ = ["Findings", "write_report"]
 

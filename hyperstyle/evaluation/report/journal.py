@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.files import append_line, write_text
+from hyperstyle.io.files import append_line, write_text
 
 __all__ = ["Journal", "Record"]
 

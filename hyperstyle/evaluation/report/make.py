@@ -41,10 +41,10 @@ from hyperstyle.evaluation.report.tables import (
     methods_table,
     parameter_tables,
 )
-from hyperstyle.files import make_folder
 from hyperstyle.images import load_image, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model import Model
+from hyperstyle.io.files import make_folder
+from hyperstyle.model.parts import Model
 
 __all__ = ["make_report"]
 

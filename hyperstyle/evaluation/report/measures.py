@@ -15,9 +15,9 @@ from hyperstyle import metrics
 from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.errors import ConfigError
 from hyperstyle.images import to_pil
-from hyperstyle.model import Model
-from hyperstyle.networks.lpips_network import load_lpips
-from hyperstyle.networks.similarity import load_curricular, load_moco
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.perception.lpips import load_lpips
+from hyperstyle.networks.perception.similarity import load_curricular, load_moco
 
 __all__ = ["Measure", "Measures", "choose_measures"]
 

@@ -9,7 +9,7 @@ from hyperstyle.evaluation.methods import Trial
 from hyperstyle.evaluation.report.options import ReportOptions
 from hyperstyle.evaluation.report.study import alone
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 
 __all__ = ["Missing", "not_measured"]
 

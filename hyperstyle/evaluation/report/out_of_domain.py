@@ -18,9 +18,9 @@ from hyperstyle.evaluation.report.measures import Measures
 from hyperstyle.evaluation.report.pictures import TestPictures, digest
 from hyperstyle.evaluation.report.study import Study, invert_one
 from hyperstyle.evaluation.report.tables import Column, Table, Value
-from hyperstyle.files import make_folder
 from hyperstyle.images import load_image, save_image, to_images
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.io.files import make_folder
 
 __all__ = ["TOLD", "out_of_domain"]
 

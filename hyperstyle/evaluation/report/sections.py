@@ -17,9 +17,9 @@ from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.study import Job, Study
 from hyperstyle.evaluation.report.svg import Series, chart
 from hyperstyle.evaluation.report.tables import Column, Table, Value
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model import Model
+from hyperstyle.model.parts import Model
 
 __all__ = [
     "adaptation_section",

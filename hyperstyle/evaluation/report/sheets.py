@@ -11,9 +11,9 @@ from hyperstyle.evaluation.methods import EDITS
 from hyperstyle.evaluation.report.gallery import Gallery, gallery
 from hyperstyle.evaluation.report.study import Job, Study
 from hyperstyle.images import load_image
-from hyperstyle.inversion import Inversion
-from hyperstyle.model import Model
-from hyperstyle.networks.generator import Generator
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.stylegan2.generator import Generator
 
 __all__ = ["adaptation", "editing", "interpolation", "reconstructions", "shown_edits"]
 

@@ -20,12 +20,12 @@ from hyperstyle.evaluation.report.journal import Journal, Record
 from hyperstyle.evaluation.report.measures import Measures
 from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.tables import ONCE
-from hyperstyle.files import make_folder, peak_memory
 from hyperstyle.images import save_image, to_images
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.named import by_networks, find
-from hyperstyle.model import Model, fingerprint
+from hyperstyle.io.files import make_folder, peak_memory
+from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.model.parts import Model, fingerprint
 
 __all__ = ["Job", "Study", "alone", "check_ablations", "identified", "invert_one", "jobs_of", "measure_all"]
 

@@ -14,8 +14,8 @@ import torch
 from hyperstyle.evaluation.report.journal import Record
 from hyperstyle.evaluation.report.measures import Measures
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model import Model
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 
 __all__ = [
     "ONCE",

@@ -22,9 +22,9 @@ from PIL import Image
 
 from hyperstyle.align.crop import ffhq_quad
 from hyperstyle.avatars.snapshots import FACE_SHARES, Snapshot, face_box, snapshots
-from hyperstyle.checkpoint import load_tensors, save_tensors
 from hyperstyle.errors import ConfigError, MissingDependencyError
-from hyperstyle.files import atomic_write, make_folder
+from hyperstyle.io.components import load_tensors, save_tensors
+from hyperstyle.io.files import atomic_write, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

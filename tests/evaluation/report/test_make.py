@@ -25,7 +25,7 @@ from hyperstyle.evaluation.report.effects import effects
 from hyperstyle.evaluation.report.filters import comic
 from hyperstyle.evaluation.report.missing import not_measured
 from hyperstyle.evaluation.report.pictures import TestPictures, digest, drawn_pictures
-from hyperstyle.inversion import Inversion
+from hyperstyle.inversion.inversion import Inversion
 
 OPTIONS = ReportOptions(
     methods=tuple(map(Trial.of, ("hyperstyle", "w-encoder", "optimize-w+:2"))),

@@ -19,9 +19,9 @@ from hyperstyle.evaluation.report import ReportOptions, make_report, out_of_doma
 from hyperstyle.evaluation.report import measures as measures_module
 from hyperstyle.evaluation.report.measures import choose_measures
 from hyperstyle.evaluation.report.pictures import TestPictures, digest
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.mtcnn import Mtcnn
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
+from hyperstyle.networks.perception.mtcnn import Mtcnn
 
 TRUNK = TrunkConfig((8, 16), (2, 1), stem_kernel=3, stem_stride=1, first_stride=2)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from hyperstyle.avatars.dataset import AvatarSet
-from hyperstyle.model_folder import write_model
+from hyperstyle.model.folder import write_model
 from hyperstyle.training.distributed import on_first
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import LOG, Sets

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from hyperstyle.networks.generator import GeneratorConfig
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 __all__ = ["Recipe"]
 

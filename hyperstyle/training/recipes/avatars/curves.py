@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from hyperstyle.errors import MissingDependencyError, MissingFileError
-from hyperstyle.files import write_bytes
+from hyperstyle.io.files import write_bytes
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import LOG, Sets
 

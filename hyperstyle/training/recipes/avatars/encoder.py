@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hyperstyle.checkpoint import save_component
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
+from hyperstyle.io.components import save_component
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.training.distributed import average_gradients, on_first, share
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.recipes.avatars.config import Recipe

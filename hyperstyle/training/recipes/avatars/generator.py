@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.avatars.encoding import encoding_width, factors_from_normal, trait_encoding
-from hyperstyle.checkpoint import load_component, save_component, save_torch
-from hyperstyle.files import replace_folder
-from hyperstyle.foreign import load_state
-from hyperstyle.networks.generator import Generator, GeneratorConfig, Offsets
-from hyperstyle.networks.ops import EqualLinear, Modulation
+from hyperstyle.io.components import load_component, save_component, save_torch
+from hyperstyle.io.files import replace_folder
+from hyperstyle.io.torch_files import load_state
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, Offsets
+from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation
 from hyperstyle.training.distributed import average_gradients, on_first, share
 from hyperstyle.training.loop import Average, Schedule, batch_indices, fit
 from hyperstyle.training.losses import pyramid_l1

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.avatars.dataset import AvatarSet
-from hyperstyle.checkpoint import load_component, save_component
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.generator import Generator
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.io.components import load_component, save_component
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.training.distributed import average_gradients, gathered, on_first, rank, share, world
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.recipes.avatars.config import Recipe

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from hyperstyle.avatars.dataset import AvatarSet, make_set_of
 from hyperstyle.avatars.factors import FACTORS, NAMES, Factors, sample_factors
-from hyperstyle.checkpoint import load_component, save_component
-from hyperstyle.networks.backbones import TrunkConfig
-from hyperstyle.networks.traits import TraitNetwork, TraitNetworkConfig
+from hyperstyle.io.components import load_component, save_component
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
 from hyperstyle.training.distributed import average_gradients, on_first, share
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.recipes.avatars.config import Recipe

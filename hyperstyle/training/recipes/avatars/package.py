@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from hyperstyle.checkpoint import load_component
 from hyperstyle.domain import DOMAINS
 from hyperstyle.edits import load_edits
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model_folder import write_model
-from hyperstyle.networks.encoders import WEncoder, WEncoderConfig
-from hyperstyle.networks.hyperinverter import HyperInverter, HyperInverterConfig
-from hyperstyle.networks.hypernetwork import Hypernetwork, HypernetworkConfig
+from hyperstyle.io.components import load_component
+from hyperstyle.model.folder import write_model
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG, Sets
 from hyperstyle.training.recipes.avatars.generator import load_generator

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from hyperstyle import hub
-from hyperstyle.checkpoint import load_component, save_component
 from hyperstyle.edits import save_edit
 from hyperstyle.errors import CheckpointError
-from hyperstyle.files import replace_folder
-from hyperstyle.model_folder import read_model
+from hyperstyle.io import hub
+from hyperstyle.io.components import load_component, save_component
+from hyperstyle.io.files import replace_folder
+from hyperstyle.model.folder import read_model
 from hyperstyle.training.recipes.avatars.config import Recipe
 from hyperstyle.training.recipes.avatars.data import CPU, LOG
 

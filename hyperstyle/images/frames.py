@@ -1,0 +1,177 @@
+"""The frames of a clip, in and out: a folder of pictures, or a video file (see `hyperstyle.clips`)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from PIL import Image
+
+from hyperstyle.errors import ConfigError, ImageError, MissingDependencyError
+from hyperstyle.images import list_images, load_image, save_image
+from hyperstyle.images.clips.read import Clip, open_clip
+from hyperstyle.images.clips.write import encode_clip
+from hyperstyle.io.files import replace_folder
+from hyperstyle.io.temporary import is_temporary
+
+__all__ = [
+    "CLIP_SUFFIXES",
+    "Clip",
+    "FrameFolder",
+    "check_clip",
+    "check_folder",
+    "check_pyav",
+    "open_frames",
+    "write_clip",
+    "write_folder",
+]
+
+CLIP_SUFFIXES = (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm")
+"""How the names of video files end that `open_frames` reads."""
+
+_SLOWEST = 0.001  # frames per second; rates are written as fractions of small numbers
+
+
+@dataclass(frozen=True)
+class FrameFolder:
+    """The pictures of a folder, in the order of their names, numbers within them by value: 2.png before 10.png.
+
+    Every iteration reads them anew, one at a time: upright RGB pictures. An ImageError names a file that is none.
+
+    Attributes:
+        path: the folder.
+        files: the pictures.
+        left_out: (file, why) of those that look like pictures and cannot be read (`images.list_images`).
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    left_out: tuple[tuple[Path, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (load_image(file) for file in self.files)
+
+
+def check_pyav() -> None:
+    """Raises MissingDependencyError where video files can be neither read nor written."""
+    try:
+        importlib.import_module("av")
+    except ImportError as error:
+        raise MissingDependencyError(
+            'video files need PyAV, which is not installed. Run: pip install "hyperstyle-inversion[video]". A folder '
+            "of pictures, in and out, works without it."
+        ) from error
+
+
+def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
+    """The frames of a folder, hidden files left out, or a video file.
+
+    Raises:
+        ImageError: nothing is there, a folder without pictures, or a file that is no video.
+        MissingDependencyError: a video file without PyAV.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = list_images(sorted(path.iterdir(), key=_natural))
+        if not found.images:
+            left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
+            raise ImageError(f"The folder {str(path)!r} holds no pictures (looked at names and contents).{left}")
+        return FrameFolder(path, found.images, found.left_out)
+    if not path.exists():
+        raise ImageError(f"There is no {str(path)!r}; expected a folder of frames or a video file.")
+    check_pyav()
+    return open_clip(path)
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raises ConfigError where `write_folder` would refuse it: better before the work than after."""
+    target = Path(folder)
+    if target.exists() and not (target.is_dir() and all(is_temporary(path) for path in target.iterdir())):
+        raise ConfigError(f"{os.fspath(folder)!r} is there already and not an empty folder. Choose another one.")
+
+
+def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Writes frames as NAME.png into a new folder, which appears under its name when all of them are there.
+
+    Args:
+        frames: made one at a time.
+        folder: must not exist, or be empty.
+        names: one for each frame, without a suffix, all different.
+
+    Raises:
+        ConfigError: the folder holds something or cannot be made, two names are the same, or there are too few.
+        ImageError: a picture cannot be written. Nothing is left behind then, nor when `frames` raises.
+    """
+    check_folder(folder)
+    given = iter(names)
+    with replace_folder(folder, error=ConfigError) as temporary:
+        for frame in frames:
+            name = next(given, None)
+            if name is None:
+                raise ConfigError("There are more frames than names for them. Give a name for each.")
+            file = temporary / f"{name}.png"
+            if file.exists():
+                raise ConfigError(f"Two frames are named {name!r}. Rename one of them; suffixes do not count.")
+            save_image(frame, file)
+        check_folder(folder)  # still
+
+
+def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> None:
+    """Raises what `write_clip` would raise without looking at a frame: better before the work than after."""
+    if Path(path).suffix.lower() != ".mp4":
+        raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
+    if Path(path).is_dir():
+        raise ConfigError(f"{os.fspath(path)!r} is a folder, and by its name a clip was asked for. Choose another one.")
+    if not _SLOWEST <= rate < float("inf"):
+        raise ConfigError(f"A clip of {rate} frames per second: expected {_SLOWEST} or more, such as 25.")
+    check_pyav()
+
+
+def write_clip(
+    frames: Iterable[Image.Image],
+    path: str | os.PathLike[str],
+    rate: Fraction | float | None = None,
+    *,
+    like: Clip | None = None,
+) -> None:
+    """Writes frames as an MP4 file: H.264 at a visually lossless quality, BT.709 colors, square pixels.
+
+    Sides of an odd number of pixels, which H.264 does not have, get one more, a copy of their last row or column.
+
+    Args:
+        frames: RGB images of one size, made one at a time.
+        path: the file; it appears when all frames are in it.
+        rate: frames per second, evenly spaced, without audio.
+        like: in place of a rate, the clip that the frames were made from, as many as it has: they are shown when its
+            own are, and its audio is copied as it is, together with title, artist, date and the like. Where MP4 does
+            not take the audio, a QualityWarning says so.
+
+    Raises:
+        ConfigError: another suffix than .mp4 or the name of a folder, a rate below 0.001, both a rate and a clip or
+            none of them, no frame at all, or more or fewer frames than the clip has.
+        ImageError: frames of different sizes, a clip that cannot be read again, or a file that cannot be written.
+            Nothing is left behind then.
+        MissingDependencyError: PyAV is not installed.
+    """
+    if like is not None and rate is None:
+        check_clip(path)
+        encode_clip(frames, path, like)
+    elif rate is not None and like is None:
+        check_clip(path, rate)
+        encode_clip(frames, path, Fraction(rate))
+    else:
+        raise ConfigError("A clip is written at a rate or like another clip: give one of rate=... and like=...")
+
+
+def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+    """A key under which numbers within names sort by value; names that are equal then sort as they are."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts], file.name

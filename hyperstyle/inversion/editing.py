@@ -1,0 +1,185 @@
+"""Edits applied to the codes and styles of a model: which edit is meant, whether it fits, what it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from hyperstyle.edits import Edit, EditInfo
+from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, warn
+from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.synthesis import styles_of
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.stylegan2.config import LayerSpec
+
+__all__ = ["Strength", "apply_edit", "check_model", "find_edit", "numbers", "text_edit"]
+
+Strength = float | Sequence[float] | Tensor
+
+
+def find_edit(model: Model, edit: str | Edit) -> Edit:
+    """The edit of this name, or the edit itself. Raises EditError for an unknown name or something else."""
+    if isinstance(edit, str):
+        if edit not in model.edits:
+            raise EditError(f"no edit named {edit!r} in this model. {did_you_mean(edit, model.edits)}")
+        return model.edits[edit]
+    if not isinstance(edit, Edit) or not isinstance(edit.info, EditInfo):
+        raise EditError(
+            f"{edit!r} is no edit: expected a name, or an object with an EditInfo as `info` that can be called."
+        )
+    return edit
+
+
+def text_edit(model: Model, text: str | None, neutral: str | None = None, beta: float | None = None) -> Edit:
+    """The edit from `neutral` ("a face") towards a description, of channels above `beta` (0.13).
+
+    Raises:
+        EditError: the model has no statistics for texts, or there is no description.
+    """
+    if text is None:
+        raise EditError("neutral and beta belong to an edit in words: pass text= as well, or leave them out.")
+    if model.text is None:
+        raise EditError(
+            f"edit(text={text!r}): this model has no statistics of its channels to find words by. Make them with "
+            "`hyperstyle fit styleclip`, or pass the published ones: HyperStyleInverter(..., text=StyleClip(...))."
+        )
+    return model.text(text, neutral="a face" if neutral is None else neutral, beta=0.13 if beta is None else beta)
+
+
+def numbers(edit: Edit, strength: Strength) -> list[float]:
+    """Strengths as a list of finite numbers.
+
+    One far outside the edit's range, more than twice as far from its middle as its ends are, is an EditWarning.
+
+    Raises:
+        EditError: not finite, or no numbers.
+    """
+    info = edit.info
+    try:
+        values = torch.as_tensor(strength, dtype=torch.float64).flatten()
+    except (TypeError, ValueError, RuntimeError):
+        values = torch.empty(0)  # words, None, or rows of different lengths
+    if not values.numel() or not torch.isfinite(values).all():
+        raise EditError(f"strength {strength!r} of edit {info.name!r}: expected a finite number, or several.")
+    strengths: list[float] = values.tolist()
+    worst = max(strengths, key=lambda s: abs(s - (info.low + info.high) / 2))
+    if abs(worst - (info.low + info.high) / 2) > info.high - info.low:
+        warn(
+            f"strength {worst:g} of edit {info.name!r} is far outside its range, {info.low:g} to {info.high:g}: expect "
+            "pictures that fall apart.",
+            EditWarning,
+        )
+    return strengths
+
+
+def check_model(model: Model, edit: Edit, *, other_model: bool) -> None:
+    """Compares the generator that an edit was made for with this one, where both are known.
+
+    Models whose weights are not in float32 are not compared: their fingerprints are others.
+
+    Raises:
+        EditError: it is another one; with `other_model` that is an EditWarning instead.
+    """
+    made_for = edit.info.model
+    if not made_for or made_for in model.ancestors or model.dtype != torch.float32:
+        return
+    if made_for == model.generator_fingerprint:
+        return
+    text = (
+        f"edit {edit.info.name!r} was made for the generator {made_for}, and this one is "
+        f"{model.generator_fingerprint}: what it does here is not known."
+    )
+    if not other_model:
+        raise EditError(f"{text} Fit it for this generator, or apply it all the same with other_model=True.")
+    warn(text, EditWarning)
+
+
+def apply_edit(
+    model: Model,
+    edit: Edit,
+    w: Tensor,
+    style_offsets: Mapping[str, Tensor],
+    strengths: Tensor,
+    layers: Sequence[str | int] | None = None,
+    changes: Changes | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Moves codes, or the styles that they make.
+
+    Args:
+        model: whose codes these are.
+        edit: see `Edit`.
+        w: [B,L,D].
+        style_offsets: layer name -> [B,I], what earlier edits added to the styles.
+        strengths: [B].
+        layers: only these change: in W the rows that feed them; None is all.
+        changes: of the pictures' generators.
+
+    Returns:
+        `w` and style offsets after the edit. An edit that moves none of the layers is an EditWarning.
+
+    Raises:
+        EditError: the edit does not fit the codes, or returns something of another shape or that is not finite.
+        ConfigError: no layers, or one that is not there.
+    """
+    chosen = None if layers is None else _layers(model, layers)
+    with torch.no_grad():  # it is given copies: one of somebody's own may change them
+        if edit.info.space == "w":
+            moved = edit(w.clone(), strengths)
+            if not isinstance(moved, Tensor) or moved.shape != w.shape:
+                raise EditError(f"edit {edit.info.name!r} returned {_kind(moved)} for codes {tuple(w.shape)}.")
+            moved = _finite(edit, moved.to(w))
+            if chosen is not None:
+                rows = sorted({spec.row for spec in chosen})
+                edited, moved = moved, w.clone()
+                moved[:, rows] = edited[:, rows]
+                if torch.equal(moved, w) and not torch.equal(edited, w):
+                    _warn_of_nothing(edit, chosen)
+            return moved, dict(style_offsets)
+        before = styles_of(model, w, changes or Changes())
+        before.update({name: before[name] + change for name, change in style_offsets.items()})
+        given = {name: style.clone() for name, style in before.items()}
+        after = edit(dict(given), strengths)
+    if not isinstance(after, Mapping) or after.keys() != before.keys():
+        raise EditError(f"edit {edit.info.name!r} returned {_kind(after)}: expected the styles of all layers by name.")
+    moving = [name for name in before if after[name] is not given[name] or not torch.equal(given[name], before[name])]
+    names = moving if chosen is None else [name for name in moving if name in {spec.name for spec in chosen}]
+    if moving and not names and chosen is not None:
+        _warn_of_nothing(edit, chosen)
+    offsets = dict(style_offsets)
+    for name in names:
+        style = after[name]
+        if not isinstance(style, Tensor) or style.shape != before[name].shape:
+            raise EditError(
+                f"edit {edit.info.name!r} returned {_kind(style)} for the style of {name}, which is "
+                f"{tuple(before[name].shape)}."
+            )
+        change = _finite(edit, style.to(before[name])) - before[name]
+        offsets[name] = offsets[name] + change if name in offsets else change
+    return w, offsets
+
+
+def _layers(model: Model, layers: Sequence[str | int]) -> list[LayerSpec]:
+    """The layers of these names or indexes. Raises ConfigError for none, or one that is not there."""
+    if isinstance(layers, str) or not layers:
+        raise ConfigError(f'layers={layers!r}: expected a list of one or more, ["b8.conv0"], or None for all.')
+    return [model.generator.layer(layer) for layer in layers]
+
+
+def _finite(edit: Edit, codes: Tensor) -> Tensor:
+    if not torch.isfinite(codes).all():
+        raise EditError(f"edit {edit.info.name!r} made codes that are not finite. Give a smaller strength.")
+    return codes
+
+
+def _warn_of_nothing(edit: Edit, layers: Sequence[LayerSpec]) -> None:
+    names = ", ".join(spec.name for spec in layers)
+    warn(
+        f"edit {edit.info.name!r} moves other layers than {names}: limited to these it changes nothing.",
+        EditWarning,
+    )
+
+
+def _kind(value: object) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

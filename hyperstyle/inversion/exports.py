@@ -1,0 +1,217 @@
+"""Inversions and generators in the file formats of others."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path, PureWindowsPath
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hyperstyle.align.source import Source
+from hyperstyle.errors import ConfigError, InversionError
+from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.synthesis import lazy_offsets
+from hyperstyle.io.components import save_tensors, save_torch
+from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.files import make_folder
+from hyperstyle.io.npy_objects import load_named_arrays, save_arrays, save_named_arrays
+from hyperstyle.model.parts import Model
+from hyperstyle.networks.stylegan1 import StyleGan1
+from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
+
+__all__ = [
+    "DELTAS",
+    "LATENTS",
+    "Exportable",
+    "baked_generator",
+    "check_export",
+    "export",
+    "official_stem",
+    "save_generator",
+]
+
+LATENTS = "latents.npy"
+DELTAS = "weight_deltas"
+_PORT_MAPPING_RATE = 0.01  # the learning-rate multiplier of its mapping network is no number of the file
+
+
+class Exportable(Protocol):
+    """What is needed of an `Inversion`."""
+
+    @property
+    def model(self) -> Model: ...
+    @property
+    def w(self) -> Tensor: ...
+    @property
+    def offsets(self) -> dict[str, Tensor]: ...
+    @property
+    def style_offsets(self) -> Mapping[str, Tensor]: ...
+    @property
+    def changes(self) -> Changes: ...
+    @property
+    def sources(self) -> tuple[Source, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Exportable: ...
+
+
+def export(inversion: Exportable, path: str | Path, form: Literal["generator", "official", "offsets"]) -> None:
+    """Writes an inversion for other programs.
+
+    Args:
+        inversion: a single picture; other than as a generator also a batch.
+        path: a file; for "official" a folder.
+        form: "generator" is its `baked_generator` as `save_generator` writes it, with the codes [L,D] under "w";
+            "official" what HyperStyle's inference script leaves, see below; "offsets" a safetensors file of "w" [B,L,D]
+            and the dense offsets by layer name, [B,O,I,k,k] or, where all taps are equal, [B,O,I,1,1].
+
+    The official form is a folder of `latents.npy`, a dictionary of codes [L,D] by file name, and
+    `weight_deltas/NAME.npy`, a row of [O,I,k,k] or None in the official order of layers: 94 MB for each picture of
+    1024 px with the published layers. NAME is the picture's file name up to the first dot; pictures that came from no
+    file are "picture_1", ... What the folder already holds stays, but for pictures of the same name. `latents.npy` is
+    written last.
+
+    Raises:
+        ConfigError: another form.
+        InversionError: a batch as a generator; StyleSpace edits, which no form can hold; other changes than relative
+            offsets, which a generator alone can hold; pictures of the same NAME; a folder of another generator.
+        CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
+        HyperStyleError: a file cannot be written, or its name is that of an image or another kind of file.
+    """
+    check_export(path, form)
+    _check_styles(inversion)
+    if form != "generator" and inversion.changes:
+        raise InversionError(
+            f"its method changed weights, parameters or noise maps besides relative offsets, which the form {form!r} "
+            "cannot hold. Export it as form='generator', or save() it."
+        )
+    if form == "generator":
+        save_generator(baked_generator(inversion), path, w=inversion.w[0])
+    elif form == "official":
+        _save_official(inversion, Path(path))
+    elif form == "offsets":
+        tensors = {"w": inversion.w.contiguous(), **inversion.offsets}
+        save_tensors(Path(path), tensors, {"format": "hyperstyle-offsets/1"})
+    else:
+        raise ConfigError(f"form={form!r}: expected 'generator', 'official' or 'offsets'.")
+
+
+def check_export(path: str | Path, form: str) -> None:
+    """Raises HyperStyleError where `export` would refuse the name: better before the work than after."""
+    if form == "official":
+        check_suffix(path, advice="This form is a folder: give it another name.")
+    elif form == "generator":
+        check_suffix(path, "PyTorch", advice="Give a generator a name that ends in .pt.")
+    elif form == "offsets":
+        check_suffix(path, "safetensors", advice="Give offsets a name that ends in .safetensors.")
+
+
+def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None = None) -> None:
+    """Writes a generator as the common PyTorch port does: a `.pt` file {"g_ema": tensors by name, "latent_avg": [D]}.
+
+    HyperStyle's code and `hyperstyle.convert.read_generator` read it. Float32, on the CPU, atomic.
+
+    Args:
+        generator: its tensors have the names of that port already.
+        path: the file.
+        w: codes [L,D] to keep beside it under "w", which readers of generators pass over.
+
+    Raises:
+        ConfigError: a StyleGAN, which that port has no names for.
+        HyperStyleError: the file cannot be written, or its name is that of an image or another kind of file.
+    """
+    check_export(path, "generator")
+    if isinstance(generator, StyleGan1):
+        raise ConfigError("a StyleGAN cannot be written as a StyleGAN2. Save the inversion or its model instead.")
+    # Copies: saving a part of a larger storage would save all of it.
+    state = {k: v.detach().to("cpu", torch.float32, copy=True) for k, v in generator.state_dict().items()}
+    for name in state:
+        if name.startswith("style."):
+            state[name] *= generator.config.mapping_rate / _PORT_MAPPING_RATE
+    content: dict[str, object] = {"latent_avg": state.pop("latent_avg"), "g_ema": state}
+    if w is not None:
+        content["w"] = w.detach().to("cpu", torch.float32, copy=True)
+    save_torch(path, content)
+
+
+def baked_generator(inversion: Exportable) -> Generator:
+    """A generator of its own for a single picture: its offsets are multiplied into the weights, W * (1 + Δ) (Eq. 5).
+
+    What other methods changed is in it too: residuals, tuned parameters, noise maps.
+
+    `baked_generator(inversion)(inversion.w)` is the generator's whole picture; `Domain.content` gives the rows that
+    `Inversion.tensor` has.
+
+    Raises:
+        InversionError: a batch, or StyleSpace edits, which are no change of weights.
+    """
+    if len(inversion) != 1:
+        raise InversionError(f"a generator of a batch of {len(inversion)}: each picture has its own, index the batch.")
+    _check_styles(inversion)
+    model, changes = inversion.model, inversion.changes
+    made = copy.deepcopy(model.generator.with_parameters(changes.tuned[0]) if changes.tuned else model.generator)
+    with torch.no_grad():
+        for name, offset in inversion.offsets.items():
+            weight = made.weight(name)  # a view of the parameter
+            weight.mul_(1 + offset.expand(1, *weight.shape)[0])
+        for name, residual in lazy_offsets(changes.residuals, model.hyperinverter).items():
+            made.weight(name).add_(residual[0])
+        for own, noise in zip(made.noises.buffers(), changes.noise or made.noises.buffers(), strict=True):
+            own.copy_(noise)
+    return made
+
+
+def official_stem(name: str) -> str:
+    """What HyperStyle's scripts call the offsets of a picture: its file name up to the first dot."""
+    return PureWindowsPath(name).name.split(".", 1)[0]  # knows both kinds of slashes
+
+
+def _check_styles(inversion: Exportable) -> None:
+    if inversion.style_offsets:
+        raise InversionError(
+            f"it has StyleSpace edits (of {', '.join(inversion.style_offsets)}), which no form but save() can hold. "
+            "Export it without them."
+        )
+
+
+def _save_official(inversion: Exportable, folder: Path) -> None:
+    latents = load_named_arrays(folder / LATENTS) if (folder / LATENTS).exists() else {}
+    sources = inversion.sources or (Source(""),) * len(inversion)
+    names = [_file_name(source.name, i) for i, source in enumerate(sources)]
+    for i, name in enumerate(names):
+        stem = official_stem(name).casefold()
+        others = [*names[:i], *(other for other in latents if other != name)]
+        if same := [other for other in others if official_stem(other).casefold() == stem]:
+            raise InversionError(
+                f"the offsets of {same[0]!r} and {name!r} would both be in {official_stem(name) + '.npy'!r} of "
+                f"{str(folder / DELTAS)!r}: names count up to the first dot. Rename a picture, or use another folder."
+            )
+    codes = inversion.w.detach().to("cpu", torch.float32).numpy()
+    if latents and (found := next(iter(latents.values())).shape) != codes.shape[1:]:
+        raise InversionError(
+            f"{folder / LATENTS} holds codes of shape {found}, these have {codes.shape[1:]}: they belong to another "
+            "generator. Use another folder."
+        )
+    make_folder(folder / DELTAS)
+    for i, name in enumerate(names):  # the dense offsets of one picture at a time
+        own = inversion[i].offsets
+        rows = [_taps(own[s.name], s) if s.name in own else None for s in inversion.model.generator.layers]
+        save_arrays(folder / DELTAS / f"{official_stem(name)}.npy", rows)
+    save_named_arrays(folder / LATENTS, {**latents, **dict(zip(names, codes, strict=True))})
+
+
+def _taps(offset: Tensor, layer: LayerSpec) -> npt.NDArray[np.float32]:
+    """Δ of one picture as [O,I,k,k]; taps that are equal share their memory until the file is written."""
+    shape = (1, layer.channels_out, layer.channels_in, layer.kernel, layer.kernel)
+    array: npt.NDArray[np.float32] = offset.detach().to("cpu", torch.float32).expand(shape)[0].numpy()
+    return array
+
+
+def _file_name(source: str, i: int) -> str:
+    """The file name of a path; "picture_N" for what came from no file."""
+    name = PureWindowsPath(source).name
+    return name if official_stem(name) and (name != source or "." in name) else f"picture_{i + 1}"

@@ -1,0 +1,217 @@
+"""The file format of inversions: one safetensors file with a JSON record in its metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperstyle.align.source import Placement, Source
+from hyperstyle.errors import InversionError, WeightsError
+from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.state import State
+from hyperstyle.io.components import load_tensors, save_tensors
+from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+
+__all__ = ["Record", "pack", "read", "read_origin", "unpack", "write"]
+
+_FORMAT = "hyperstyle-inversion/2"
+_BEFORE = "unedited/"
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What stands in the file.
+
+    Attributes:
+        state: of the inversion.
+        unedited: before the first edit, where there was one.
+        sources: where each picture came from; the photos themselves are not stored.
+        meta: plain values.
+    """
+
+    state: State
+    unedited: State | None
+    sources: tuple[Source, ...]
+    meta: Mapping[str, Any]
+
+
+def _pack(w: Tensor) -> Tensor:
+    """W codes, the same row L times, are stored once."""
+    return w[:, :1].clone() if torch.equal(w, w[:, :1].expand_as(w)) else w.clone()
+
+
+def _named(codes: OffsetCodes | None, prefix: str) -> dict[str, Tensor]:
+    if codes is None:
+        return {}
+    return {
+        f"{prefix}/weights": codes.weights,
+        **{f"{prefix}/sum/{n}": c for n, c in codes.sums.items()},
+        **{f"{prefix}/term/{n}": c for n, c in codes.terms.items()},
+        **{f"{prefix}/dense/{n}": c for n, c in codes.dense.items()},
+    }
+
+
+def _tensors(state: State) -> tuple[dict[str, Tensor], list[int]]:
+    """All tensors of a state by name, and which tuned generator each picture has; a shared one is there once."""
+    changes = state.changes
+    own = {id(one): one for one in changes.tuned}
+    places = {key: i for i, key in enumerate(own)}
+    tensors = {"w": _pack(state.w), **_named(state.codes, "codes"), **_named(changes.residuals, "residuals")}
+    tensors |= {f"style/{name}": change for name, change in state.style_offsets.items()}
+    tensors |= {f"tuned/{places[key]}/{n}": value for key, one in own.items() for n, value in one.items()}
+    tensors |= {f"noise/{i}": noise for i, noise in enumerate(changes.noise)}
+    return tensors, [places[id(one)] for one in changes.tuned]
+
+
+def write(path: Path, record: Record) -> None:
+    """Writes atomically.
+
+    Raises:
+        InversionError: the name is that of an image or another kind of file.
+        HyperStyleError: the file cannot be written.
+    """
+    advice = "Save the image itself by inversion.image.save(...), and the inversion as NAME.safetensors."
+    check_suffix(path, "safetensors", "PyTorch", advice=advice, error=InversionError)
+    tensors, meta = _split(record)
+    save_tensors(path, tensors, {"format": _FORMAT, "record": json.dumps(meta)})
+
+
+def pack(record: Record) -> tuple[bytes, dict[str, Any]]:
+    """What `write` writes, in memory: the tensors as safetensors has them, and the plain values."""
+    from safetensors.torch import save
+
+    tensors, meta = _split(record)
+    return save({name: tensor.detach() for name, tensor in tensors.items()}), meta
+
+
+def unpack(tensors: bytes, meta: dict[str, Any], device: torch.device, dtype: torch.dtype | None = None) -> Record:
+    """The record that was packed, its tensors on this device and of this type (None: as they were)."""
+    from safetensors.torch import load
+
+    return _record(load(tensors), meta, device, dtype)
+
+
+def _split(record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors that share no memory, and plain values."""
+    tensors, tuned = _tensors(record.state)
+    before, before_tuned = ({}, []) if record.unedited is None else _tensors(record.unedited)
+    # What an edit left as it was, most of all the offset codes, is not stored again.
+    kept = {n: t for n, t in before.items() if n not in tensors or not (t is tensors[n] or torch.equal(t, tensors[n]))}
+    photos = list(dict.fromkeys(id(s.photo) for s in record.sources if s.photo is not None))
+    numbers = [s.photo_number if s.photo is None else photos.index(id(s.photo)) for s in record.sources]
+    meta = {
+        **record.meta,
+        "rows": record.state.w.shape[1],
+        "tuned": tuned,
+        "unedited": None if record.unedited is None else {"tensors": list(before), "tuned": before_tuned},
+        "sources": [
+            {"name": s.name, "note": s.note, "photo": number} for s, number in zip(record.sources, numbers, strict=True)
+        ],
+        "placements": [
+            None
+            if (p := source.placement) is None
+            else {
+                "footprint": p.footprint.tolist(),
+                "landmarks": p.landmarks.tolist(),
+                "source_size": list(p.source_size),
+            }
+            for source in record.sources
+        ],
+    }
+    everything = {**tensors, **{_BEFORE + name: tensor for name, tensor in kept.items()}}
+    separate = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in everything.items()}
+    return separate, meta
+
+
+def read(path: Path, device: torch.device, dtype: torch.dtype) -> Record:
+    """Reads it. Raises MissingFileError, WeightsError, or InversionError where the file is of another kind."""
+    tensors, metadata = load_tensors(path)
+    if metadata.get("format") != _FORMAT or "w" not in tensors:
+        raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
+    try:
+        return _record(tensors, json.loads(metadata["record"]), device, dtype)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InversionError(f"{path} is a damaged inversion ({reason}). Save it again.") from error
+
+
+def read_origin(path: Path) -> dict[str, Any] | None:
+    """What `Inversion.save` was given as `origin`; None where the file does not say. Reads the header, no tensors.
+
+    Raises:
+        WeightsError: the file cannot be read, or is damaged or cut off.
+        InversionError: it is a safetensors file of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}. Write it again.") from error
+    if metadata.get("format") != _FORMAT:
+        raise InversionError(f"{path} is not an inversion: expected a file written by Inversion.save().")
+    try:
+        origin: Any = json.loads(metadata["record"]).get("origin")
+    except (KeyError, AttributeError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is a damaged inversion ({type(error).__name__}: {error}). Write it again."
+        ) from error
+    return dict(origin) if isinstance(origin, dict) else None
+
+
+def _record(
+    tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.device, dtype: torch.dtype | None
+) -> Record:
+    # Copies, which PyTorch aligns in memory, and codes whose rows are not one row repeated: how a matrix product rounds
+    # may depend on where its operands lie, and the pictures must come out bit for bit.
+    tensors = {k: v.to(device, dtype or v.dtype, copy=True) for k, v in tensors.items()}
+    before = None
+    if (stored := meta["unedited"]) is not None:
+        names = {name: _BEFORE + name if _BEFORE + name in tensors else name for name in stored["tensors"]}
+        before = _state({name: tensors[place] for name, place in names.items()}, meta["rows"], stored["tuned"])
+    placements = tuple(
+        None
+        if p is None
+        else Placement(
+            np.asarray(p["footprint"], float),
+            np.asarray(p["landmarks"], float),
+            (p["source_size"][0], p["source_size"][1]),
+        )
+        for p in meta["placements"]
+    )
+    return Record(
+        state=_state(tensors, meta["rows"], meta["tuned"]),
+        unedited=before,
+        sources=tuple(
+            Source(row["name"], row["note"], None, placement, row.get("photo"))
+            for row, placement in zip(meta["sources"], placements, strict=True)
+        ),
+        meta=meta,
+    )
+
+
+def _state(tensors: Mapping[str, Tensor], rows: int, tuned: list[int]) -> State:
+    def group(prefix: str) -> dict[str, Tensor]:
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+    def codes(prefix: str) -> OffsetCodes | None:
+        if f"{prefix}/weights" not in tensors:
+            return None
+        sums, terms, dense = (group(f"{prefix}/{kind}/") for kind in ("sum", "term", "dense"))
+        return OffsetCodes(sums, terms, tensors[f"{prefix}/weights"], dense)
+
+    w = tensors["w"]
+    own = [group(f"tuned/{place}/") for place in range(max(tuned, default=-1) + 1)]
+    noise = tuple(tensors[f"noise/{i}"] for i in range(len(group("noise/"))))
+    changes = Changes(codes("residuals"), tuple(own[place] for place in tuned), noise)
+    whole = w.expand(-1, rows, -1).contiguous() if w.shape[1] == 1 else w
+    return State(whole, codes("codes"), group("style/"), changes)

@@ -1,0 +1,188 @@
+"""Inversions that are copied and pickled: they travel as their state, without their model, and find it again.
+
+A pickle holds what `Inversion.save` writes. The model is looked for in the process where it is unpickled, at once and
+again when it is first needed: the very object, one that came by pickle itself, or one with the same weights. Where
+there is none, what does not need one (codes, figures, sources) is there all the same, and `attach` gives it one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from hyperstyle.align.source import Source
+from hyperstyle.errors import InversionError
+from hyperstyle.inversion import file as inversion_file
+from hyperstyle.inversion.file import Record
+from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.state import State
+from hyperstyle.model.parts import HasModel, Model, ModelKey, living_model
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+
+__all__ = ["Portable", "fill", "record_of", "state_values"]
+
+T = TypeVar("T", bound="Portable")
+
+_KEY = "_key"  # in the `__dict__` of those whose model is still looked for
+
+
+class Portable:
+    """What makes an `Inversion` portable."""
+
+    model: Model
+    w: Tensor
+    offset_codes: OffsetCodes | None
+    style_offsets: Mapping[str, Tensor]
+    changes: Changes
+    sources: tuple[Source, ...]
+    failures: tuple[tuple[int, str], ...]
+
+    @property
+    def _state(self) -> State:
+        return State(self.w, self.offset_codes, self.style_offsets, self.changes)
+
+    @property
+    def travelled_from(self) -> ModelKey | None:
+        """The model it was made with, where that is not loaded in this process; None where it has its model."""
+        key: ModelKey | None = self.__dict__.get(_KEY)
+        if key is not None and (model := living_model(key)) is not None:
+            _settle(self, model)
+            return None
+        return key
+
+    def attach(self: T, inverter: HasModel) -> T:
+        """The same inversion with the model of an inverter, on its device.
+
+        Raises:
+            InversionError: it was made with another model.
+        """
+        key, model = _key(self), inverter.model
+        if key.token != model.token and key.fingerprint != model.fingerprint:
+            raise InversionError(
+                f"the inversion was made with a {key.domain!r} model with fingerprint {key.fingerprint}; this one is "
+                f"{model.domain.name!r}, {model.fingerprint}. Attach it to the model it was made with."
+            )
+        attached = copy.copy(self)
+        _settle(attached, model)
+        return attached
+
+    if not TYPE_CHECKING:  # for a type checker every name would exist
+
+        def __getattr__(self, name: str) -> Any:
+            """The model, when it is first needed; all else is there, or is no attribute."""
+            key = self.__dict__.get(_KEY)
+            if name != "model" or key is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            if self.travelled_from is not None:
+                load = f"from_pretrained({key.origin})" if key.origin else "building it as it was built there"
+                raise InversionError(
+                    f"this inversion was unpickled where its model is not loaded: {key.domain!r}, fingerprint "
+                    f"{key.fingerprint}. Load it, by {load}, and keep it, or pass it to inversion.attach(inverter)."
+                )
+            return self.__dict__["model"]
+
+    def __copy__(self: T) -> T:
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def __deepcopy__(self: T, memo: dict[int, Any]) -> T:
+        """Copies of all tensors. Model, refinement and photos, which nothing changes, are shared."""
+        shared = [self.__dict__.get("model"), self.__dict__.get("refinement"), *(s.photo for s in self.sources)]
+        for part in shared:
+            memo.setdefault(id(part), part)
+        made = object.__new__(type(self))
+        memo[id(self)] = made
+        made.__dict__.update({name: copy.deepcopy(value, memo) for name, value in list(self.__dict__.items())})
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        key, unedited = _key(self), self.__dict__["unedited"]
+        elsewhere = unedited is not None and _key(unedited).token != key.token  # of what was transferred
+        tensors, meta = inversion_file.pack(record_of(self))
+        return {
+            "tensors": tensors,
+            "meta": meta,
+            "key": key,
+            "failures": self.failures,
+            "unedited": unedited if elsewhere else None,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        model = living_model(state["key"])
+        device, dtype = (torch.device("cpu"), None) if model is None else (model.device, model.dtype)
+        record = inversion_file.unpack(state["tensors"], state["meta"], device, dtype)
+        fill(self, record, {_KEY: state["key"]} if model is None else {"model": model})
+        if state["unedited"] is not None:
+            self.__dict__["unedited"] = state["unedited"]
+        self.__dict__["failures"] = state["failures"]
+
+
+def fill(inversion: Any, record: Record, model: Mapping[str, Any]) -> None:
+    """Gives an empty inversion what a record holds, and the model, or the key by which it is looked for."""
+    meta, unedited = record.meta, None
+    values: dict[str, Any] = {"crop": None, "intermediates": (), "refinement": None, "failures": (), **model}
+    values |= {"method": meta["method"], "start": meta.get("start", "w-encoder"), "sources": record.sources}
+    values |= {"quality": {name: tuple(figures) for name, figures in meta["quality"].items()}}
+    if record.unedited is not None:
+        unedited = object.__new__(type(inversion))
+        unedited.__dict__.update(values, **state_values(record.unedited), unedited=None)
+    inversion.__dict__.update(values, **state_values(record.state), unedited=unedited)
+
+
+def record_of(inversion: Any, origin: Mapping[str, Any] | None = None) -> Record:
+    """What a file and a pickle hold of an inversion; `origin`, plain values, is what it was made from."""
+    key, unedited = _key(inversion), inversion.unedited
+    before = None  # of what was transferred: that picture needs another model
+    if unedited is not None and _key(unedited).token == key.token:
+        before = unedited._state
+    meta = {
+        "fingerprint": key.fingerprint,
+        "domain": key.domain,
+        "method": inversion.method,
+        "start": inversion.start,
+        "quality": {k: list(v) for k, v in inversion.quality.items()},
+        **({} if origin is None else {"origin": dict(origin)}),
+    }
+    return Record(inversion._state, before, inversion.sources, meta)
+
+
+def _key(inversion: Any) -> ModelKey:
+    """Of its model, or of the one that it had elsewhere."""
+    model: Model | None = inversion.__dict__.get("model")
+    key: ModelKey = inversion.__dict__[_KEY] if model is None else model.key
+    return key
+
+
+def state_values(state: State) -> dict[str, Any]:
+    """The attributes of an inversion with this state."""
+    return {
+        "w": state.w,
+        "offset_codes": state.codes,
+        "style_offsets": state.style_offsets,
+        "changes": state.changes,
+    }
+
+
+def _settle(inversion: Any, model: Model) -> None:
+    """Gives it the model, in place, and brings its tensors there."""
+    token = _key(inversion).token
+    values = inversion.__dict__
+
+    def moved(tensor: Tensor) -> Tensor:
+        return tensor.to(model.device, model.dtype)
+
+    unedited = inversion.unedited
+    values.update(state_values(inversion._state.apply(moved)))
+    values["crop"] = None if inversion.crop is None else inversion.crop.to(model.device)
+    values["intermediates"] = tuple(image.to(model.device) for image in inversion.intermediates)
+    if unedited is not None and _key(unedited).token == token:
+        values["unedited"] = copy.copy(unedited)
+        _settle(values["unedited"], model)
+    values.pop("tensor", None)
+    values["model"] = model
+    values.pop(_KEY, None)

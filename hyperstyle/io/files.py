@@ -1,0 +1,369 @@
+"""Files and folders written so that a reader sees the old one or the whole new one; hashes; memory of the process."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+from hyperstyle.errors import CheckpointError, HyperStyleError
+from hyperstyle.io.temporary import (
+    flush_folder_to_disk,
+    flush_to_disk,
+    is_temporary,
+    locked,
+    new_temporary,
+    sweep,
+    temporary_folder,
+)
+
+__all__ = [
+    "append_line",
+    "atomic_write",
+    "make_folder",
+    "move_file",
+    "peak_memory",
+    "replace_folder",
+    "restore_folder",
+    "sha256",
+    "sweep",
+    "temporary_folder",
+    "write_bytes",
+    "write_text",
+]
+
+_COMPLETE = ".replacing"  # a folder with all that is new, in the folder that gets it
+_REMOVED = ".removed.json"  # in there: the names of what is old and goes
+
+
+# ---- files ----
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] = HyperStyleError) -> Iterator[Path]:
+    """Give the body an empty temporary file to fill, and move it to `path` once the body has ended well.
+
+    For writers that need a path, or make more than fits into memory; else see `write_bytes`. The temporary file lies
+    in the folder of `path` (a rename is atomic only within one file system) and has its suffix, so writers that choose
+    a format by the suffix work on it. It is on the disk before it gets its name (fsync), so that a power cut leaves
+    the old file or the new one too. Whatever ends the body early, Ctrl-C included, the temporary file is removed and an
+    existing file at `path` stays as it was. What a killed process left in the folder is removed by the first of these
+    writes (`sweep`). A symbolic link is followed: the file it points at is replaced. The body should do nothing but
+    write.
+
+    Args:
+        path: the file to write; its folder must exist.
+        error: class of the exception that replaces an `OSError` (no such folder, read-only, disk full, ...).
+
+    Raises:
+        HyperStyleError: (or the class given) the file cannot be written; the message names path and reason.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if target.exists() and not target.is_file():  # a rename would put a file in the place of /dev/null
+            raise OSError(f"it is a {'folder' if target.is_dir() else 'device'}, and a file name was expected")
+        if not _is_flushed_later(target):
+            _sweep_once(target.parent)
+        temporary, descriptor = new_temporary(target.parent, target.suffix)
+        try:
+            yield temporary
+            move_file(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+    except OSError as failure:
+        reason = failure.strerror or str(failure)
+        advice = "" if target.parent.is_dir() else f" The folder {str(target.parent)!r} does not exist."
+        raise error(
+            f"Cannot write {os.fspath(path)!r}: {reason}.{advice} "
+            "Choose a file in an existing folder that you may write to, with room on its disk."
+        ) from failure
+
+
+def write_bytes(
+    path: str | os.PathLike[str], content: bytes | memoryview, *, error: type[HyperStyleError] = HyperStyleError
+) -> None:
+    """Write a file by `atomic_write`. Encode into memory first: many encoders do not report a full disk, this does."""
+    with atomic_write(path, error=error) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], text: str, *, error: type[HyperStyleError] = HyperStyleError) -> None:
+    """Write a UTF-8 text file by `atomic_write`, with the line ends that stand in `text`."""
+    write_bytes(path, text.encode("utf-8"), error=error)
+
+
+def append_line(path: str | os.PathLike[str], line: str, *, error: type[HyperStyleError] = HyperStyleError) -> None:
+    """Add a line to a UTF-8 text file that grows, such as a log; the file is made where it is not there.
+
+    The line is one write to the system. Where it does not fit on the disk, none of it stays. Only a system that fails
+    meanwhile can leave a part of the line, without an end: readers of such files pass over that.
+
+    Args:
+        path: the file; its folder must exist.
+        line: without its end.
+        error: class of the exception that replaces an `OSError`.
+
+    Raises:
+        HyperStyleError: (or the class given) the line cannot be written; the lines before it stay.
+    """
+    content = line.encode("utf-8") + b"\n"
+    try:
+        with Path(path).open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                if file.write(content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except BaseException:
+                with suppress(OSError):  # a device has no length
+                    file.truncate(before)
+                raise
+    except OSError as failure:
+        raise error(
+            f"Cannot write to {os.fspath(path)!r}: {failure.strerror or failure}. What it holds stays: make room on "
+            "its disk and run the same command again."
+        ) from failure
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Give a file another name on the same file system, in the place of the file that has it, once it is on the disk.
+
+    Raises:
+        OSError: it cannot be moved; what was at `target` stays.
+    """
+    later = _is_flushed_later(target)
+    if not later:
+        flush_to_disk(source)
+    os.replace(source, target)
+    if not later:
+        flush_to_disk(target.parent)
+
+
+# ---- folders ----
+
+
+@contextmanager
+def replace_folder(
+    path: str | os.PathLike[str], *, keep_others: bool = False, error: type[HyperStyleError] = CheckpointError
+) -> Iterator[Path]:
+    """Give the body an empty temporary folder to fill, whose files appear at `path` once the body has ended well.
+
+    A new folder gets its name by one rename. Into a folder that is there the files are moved, so that it stays the
+    same folder: it may be the current one, a mount point or a symbolic link, and lie where nothing else may be written.
+    All that is new lies in it, complete, and gets one name in it before the first old file is touched. A process
+    killed before that leaves the old content, and one killed later what `restore_folder` completes, which this function
+    and every reader call first. Whatever else ends the body early, what was at `path` stays.
+
+    Args:
+        path: the folder; the folders above it are made where they are missing. Links in it are not followed.
+        keep_others: files that no new one replaces stay; else they go.
+        error: class of the exception that replaces an `OSError`.
+
+    Raises:
+        HyperStyleError: (or the class given) the folder cannot be written; the message names path and reason.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError("a file has that name")
+        restore_folder(target, error=error)
+        home = target if target.is_dir() else target.parent
+        home.mkdir(parents=True, exist_ok=True)
+        sweep(home)
+        with temporary_folder(home) as temporary:
+            yield temporary
+            if not _is_flushed_later(target):
+                flush_folder_to_disk(temporary)
+            _put_in_place(temporary, target, keep_others=keep_others)
+    except OSError as failure:
+        raise error(
+            f"Cannot write the folder {os.fspath(path)!r}: {failure.strerror or failure}. Choose a place that you may "
+            "write to, with room on its disk."
+        ) from failure
+
+
+def restore_folder(path: str | os.PathLike[str], *, error: type[HyperStyleError] = CheckpointError) -> None:
+    """Complete what a process that was killed, or is at it, has begun to put into a folder by `replace_folder`.
+
+    Readers of such folders call it first; where there is nothing to complete, it only looks. Whatever lies in the
+    folder, nothing outside of it is touched: it may be somebody else's.
+
+    Args:
+        path: the folder, which need not exist.
+        error: class of the exception that replaces an `OSError`.
+
+    Raises:
+        HyperStyleError: (or the class given) it cannot be completed, as on a disk that is read-only.
+    """
+    complete = Path(os.path.realpath(path), _COMPLETE)
+    try:
+        while os.path.isdir(complete) and not complete.is_symlink():  # whoever holds the lock is at it
+            with suppress(FileNotFoundError), locked(complete, wait=True) as descriptor:
+                if descriptor is None or os.path.samestat(os.fstat(descriptor), complete.stat()):
+                    _move_into_place(complete)
+    except OSError as failure:
+        raise error(
+            f"The folder {os.fspath(path)!r} was being replaced when a process was killed, and this cannot be "
+            f"completed: {failure.strerror or failure}. Read or write it once as somebody who may write there."
+        ) from failure
+
+
+def make_folder(path: str | Path) -> Path:
+    """The folder, made where it is not there, and swept. Raises CheckpointError where it cannot be made."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"Cannot make the folder {str(folder)!r}: {error.strerror}. Choose a place that you may write to and where "
+            "no file has that name."
+        ) from error
+    sweep(folder)
+    return folder
+
+
+@lru_cache(maxsize=256)
+def _sweep_once(folder: Path) -> None:
+    """Once in a process: to look through a folder before each of its thousand files would take long."""
+    sweep(folder)
+
+
+def _is_flushed_later(path: Path) -> bool:
+    """Whether it lies in a temporary folder, which is flushed as a whole: a thousand flushes of its files take long."""
+    return any(is_temporary(folder) for folder in path.parents)
+
+
+def _put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
+    """Gives the files of a folder that is on the disk their places at `target`."""
+    if not target.exists():
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process made it meanwhile
+                raise
+        else:
+            flush_to_disk(target.parent)
+            return
+    _check_places(temporary, target, keep_others=keep_others)  # better now than half-way
+    removed = [] if keep_others else list(_unmatched(target, temporary))
+    (temporary / _REMOVED).write_text(json.dumps(removed), encoding="utf-8")
+    flush_to_disk(temporary / _REMOVED)
+    flush_to_disk(temporary)
+    while True:
+        restore_folder(target)
+        try:
+            temporary.rename(target / _COMPLETE)  # from here on it is the new one
+            break
+        except OSError:
+            if not (target / _COMPLETE).exists():  # else another process was quicker: it goes first
+                raise
+    flush_to_disk(target)
+    _move_into_place(target / _COMPLETE)
+
+
+def _check_places(temporary: Path, target: Path, *, keep_others: bool) -> None:
+    """Raises OSError where files of one folder could not be moved into the other, or would replace another kind."""
+    device = target.stat().st_dev
+    for folder, _, names in os.walk(temporary):
+        place = target / Path(folder).relative_to(temporary)
+        if keep_others and place.exists() and not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{place} is a file, and a folder has to be there")
+        if place.is_symlink() or not place.is_dir():
+            continue
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)}: {place}")
+        if place.stat().st_dev != device:
+            raise OSError(errno.EXDEV, f"{place} lies on another file system")
+        if keep_others and (taken := [place / name for name in names if (place / name).is_dir()]):
+            raise IsADirectoryError(errno.EISDIR, f"{taken[0]} is a folder, and a file has to be there")
+
+
+def _move_into_place(complete: Path) -> None:
+    """Moves the files of the folder to where they belong, the folder above; it may be stopped and begun again."""
+    target = complete.parent
+    with suppress(FileNotFoundError):
+        for name in json.loads((complete / _REMOVED).read_text(encoding="utf-8")):
+            if _lies_in(target, target / name):
+                _remove(target / name)
+    # From the bottom up: what lies in the folder itself, such as the file that names the others, comes last.
+    for folder, _, names in os.walk(complete, topdown=False):
+        below = Path(folder).relative_to(complete)
+        for place in (target / part for part in (*reversed(below.parents), below) if part != Path()):
+            if place.is_symlink() or not place.is_dir():
+                _remove(place)
+                place.mkdir()
+        for name in names:
+            source, place = Path(folder, name), target / below / name
+            if source == complete / _REMOVED:
+                continue
+            if place.is_dir():
+                _remove(place)
+            try:
+                os.replace(source, place)
+            except FileNotFoundError:  # without locks two processes may be at it
+                if os.path.lexists(source):
+                    raise
+        flush_to_disk(target / below)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(complete)
+    flush_to_disk(target)
+
+
+def _lies_in(folder: Path, path: Path) -> bool:
+    """Whether the path leads to something in the folder, at any depth, through folders alone."""
+    in_parents = folder in path.parents and path.name != ".."
+    return in_parents and Path(os.path.realpath(path.parent)) == path.parent
+
+
+def _unmatched(old: Path, new: Path) -> Iterator[str]:
+    """Names of what is in one folder and not in the other; of what is in both folders, with the folder before it."""
+    for path in old.iterdir():
+        if path.name == _COMPLETE or is_temporary(path):
+            continue
+        other = new / path.name
+        if not other.exists():
+            yield path.name
+        elif path.is_dir() and not path.is_symlink() and other.is_dir():
+            yield from (f"{path.name}/{name}" for name in _unmatched(path, other))
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link or a folder, where it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
+    return digest.hexdigest()
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process had in memory so far, mapped files included; None where it is not known."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux, where getrusage may count the process that started this one
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None

@@ -1,0 +1,176 @@
+"""The Hugging Face Hub: a name -> a model folder (bundled, local, or fetched), and a model folder -> a repository."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean
+from hyperstyle.io.files import restore_folder
+
+__all__ = ["BUNDLED", "explain", "resolve", "upload"]
+
+BUNDLED = {"avatars": Path(__file__).parent / "avatars" / "model"}
+
+_MANIFEST = "hyperstyle.json"
+_LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+def resolve(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """The folder of a model.
+
+    Of a Hub repository its `hyperstyle.json` is fetched first, so that nothing large comes from one that holds
+    something else; then the JSON and safetensors files of that very commit, and its `aligner/`. What is in the cache is
+    not fetched again.
+
+    Args:
+        name: a bundled model, a folder on disk (a model's, or that of a training run, which stands for the model in
+            it), or a Hub repository `org/name`.
+        revision: branch, tag or commit of the repository; None is its main branch.
+        cache_dir, local_files_only: for the Hub, as in huggingface_hub; HF_HUB_OFFLINE is honoured.
+
+    Raises:
+        ModelNotFoundError: there is no such model, or the Hub does not give it; the message says why.
+    """
+    text = os.fspath(name)
+    if text in BUNDLED:
+        folder = BUNDLED[text]
+        if not folder.is_dir():
+            raise ModelNotFoundError(
+                f"the bundled model {text!r} is not part of this installation ({folder} is missing). Install the "
+                "library again, from a wheel or a full checkout."
+            )
+        return folder
+    if text and (folder := Path(text).expanduser()).is_dir():
+        inside = folder / "model"
+        for place in (folder, inside):
+            restore_folder(place, error=ModelNotFoundError)
+        return inside if (inside / _MANIFEST).is_file() and not (folder / _MANIFEST).is_file() else folder
+    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+        raise ModelNotFoundError(
+            f"no model {text!r}: it is neither a folder nor a Hub repository (org/name) nor bundled. "
+            f"{did_you_mean(text, BUNDLED)}"
+        )
+
+    def cached(patterns: list[str], commit: str | None) -> Path:
+        from huggingface_hub import snapshot_download
+
+        place = None if cache_dir is None else Path(cache_dir)
+        return Path(
+            snapshot_download(
+                text, revision=commit, cache_dir=place, local_files_only=local_files_only, allow_patterns=patterns
+            )
+        )
+
+    try:
+        folder = cached([_MANIFEST], revision)
+        if not (folder / _MANIFEST).is_file():
+            raise ModelNotFoundError(
+                f"repository {text!r} holds no model of this library: it has no {_MANIFEST} at revision "
+                f"{revision or 'main'!r}. Official checkpoints become models with `hyperstyle convert`."
+            )
+        return cached(["*.json", "*.safetensors", "aligner/*"], folder.name)  # the folder is called by the commit
+    except ModelNotFoundError:
+        raise
+    except Exception as error:  # the client has no common class for what can go wrong
+        raise ModelNotFoundError(
+            f"model {text!r} could not be fetched from the Hub: {explain(error, text, revision)}"
+        ) from error
+
+
+def upload(
+    folder: Path,
+    repo: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    message: str | None = None,
+) -> str:
+    """Uploads a folder as one commit, so that a reader of the repository sees the old model or the whole new one.
+
+    Args:
+        folder: all of its files go to the same places in the repository; other files there stay.
+        repo: `org/name`; made where it is not there.
+        private: for a repository that is made now; None is what its owner has set as the default.
+        token: None is that of the login, or HF_TOKEN.
+        revision: a branch, made where it is not there; None is the main branch.
+        message: of the commit.
+
+    Returns:
+        The URL of the repository.
+
+    Raises:
+        HubError: the name is malformed, or the Hub does not take the files; the message says why.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    if repo.count("/") != 1:
+        raise HubError(f"{repo!r} is no name of a Hub repository: expected org/name, or user/name.")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    operations = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
+    api = HfApi(token=token, library_name="hyperstyle")
+    try:
+        url = str(api.create_repo(repo, private=private, exist_ok=True))
+        if revision is not None:
+            api.create_branch(repo, branch=revision, exist_ok=True)
+        # Not upload_folder: it may cut a slow upload into several commits.
+        api.create_commit(repo, operations, commit_message=message or "Upload a HyperStyle model", revision=revision)
+    except Exception as error:  # the client has no common class for what can go wrong
+        raise HubError(f"model {repo!r} could not be uploaded to the Hub: {explain(error, repo, revision)}") from error
+    return url
+
+
+def explain(error: BaseException, repo: str, revision: str | None = None) -> str:
+    """What an exception of huggingface_hub means and what to do about it, in a sentence or two."""
+    from huggingface_hub import constants
+    from huggingface_hub import errors as client
+
+    if isinstance(error, client.LocalEntryNotFoundError):
+        reason = error.__cause__
+        if reason is None or isinstance(reason, client.OfflineModeIsEnabled):
+            return (
+                f"{repo!r} is not in the cache, or not all of it, and the Hub was not asked (offline: HF_HUB_OFFLINE "
+                "is set, or local_files_only=True). Connect once, or pass the path of files on disk."
+            )
+        return explain(reason, repo, revision)
+    if isinstance(error, client.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set, so the Hub was not asked. Unset it."
+    if isinstance(error, client.HFValidationError):
+        return (
+            f"{repo!r} is no name of a Hub repository: expected org/name, of letters, digits, '-', '_' and '.', "
+            "at most 96 of them."
+        )
+    if isinstance(error, client.GatedRepoError):
+        return f"{repo!r} is gated: ask for access on {constants.ENDPOINT}/{repo}, then {_LOGIN}."
+    if isinstance(error, client.RevisionNotFoundError):
+        return f"{repo!r} has no branch, tag or commit {revision or 'main'!r}."
+    if isinstance(error, client.RepositoryNotFoundError):
+        return (
+            f"{constants.ENDPOINT} has no repository {repo!r}, or it is private. Check the name; for a private one "
+            f"{_LOGIN}."
+        )
+    if isinstance(error, client.EntryNotFoundError):
+        return f"{repo!r} has no file of that name, or has it no longer."
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401:
+        return (
+            f"for {repo!r} the Hub wants a login, or does not know the token that it was given (401): {_LOGIN}. A "
+            "name that does not exist is answered so too."
+        )
+    if status == 403:
+        return f"this login may not do that with {repo!r} (403). Use a token with the right to write, of a member."
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    if status is not None:
+        return f"the Hub answered with status {status}: {getattr(error, 'server_message', None) or line}."
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError | TimeoutError):
+        return f"{error.filename or 'a file'} cannot be written or read: {error.strerror}."
+    return (
+        f"the Hub at {constants.ENDPOINT} cannot be used ({line}). Check the connection, and HF_ENDPOINT if it is set."
+    )

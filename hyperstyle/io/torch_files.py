@@ -1,0 +1,202 @@
+"""The one place that reads files which may hold pickled objects; nothing is executed from them."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hyperstyle.errors import CheckpointError, LandmarkError, WeightsError
+from hyperstyle.io.file_kind import file_kind, reading, refusal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+__all__ = ["as_tensor", "load_content", "load_npz", "load_numbers", "load_points", "load_state", "plain_names"]
+
+V = TypeVar("V")
+
+_LEFT_BY_TRAINING = ("_orig_mod", "module")  # torch.compile; DataParallel, DistributedDataParallel, AveragedModel
+
+
+def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Reads a `.pt` file that holds a dictionary: `load_content`, which raises CheckpointError for anything else.
+
+    An `argparse.Namespace` at the top level (the options that trainers store) becomes a plain dictionary.
+    """
+    state = load_content(path, mmap=mmap)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}: expected a dictionary.")
+    return {name: vars(value) if isinstance(value, argparse.Namespace) else value for name, value in state.items()}
+
+
+def load_content(path: str | Path, *, mmap: bool = False) -> Any:
+    """Reads a `.pt` file of tensors, numbers, strings, NumPy arrays and containers of these onto the CPU.
+
+    NumPy arrays are rebuilt by `foreign_pickle`, which compares them with their shapes first; that needs PyTorch 2.6.
+
+    Args:
+        path: the file.
+        mmap: leave the numbers in the file until they are used, where its format allows it (PyTorch 1.6 and later).
+            The file must then stay as it is for as long as the tensors live; what is written to them stays in memory.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds anything else (it is then not executed).
+    """
+    import torch
+
+    kind = file_kind(path)
+    if kind not in ("PyTorch", "old PyTorch"):
+        raise refusal(path, kind, "PyTorch file")
+    try:
+        with _plain_objects_allowed():
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]*\w)", str(error))
+        reason = f"it asks for {asked[1]}, which is not needed to read" if asked else "it holds objects other than"
+        raise CheckpointError(
+            f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
+        ) from error
+    except WeightsError as error:  # of a NumPy array
+        raise CheckpointError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
+    except Exception as error:  # of any class: readers raise what they like where data are damaged
+        raise CheckpointError(
+            f"{path} is cut off or damaged: it ends too early or its contents cannot be read. Fetch it again."
+        ) from error
+
+
+def _plain_objects_allowed() -> AbstractContextManager[object]:
+    """Lets `torch.load` make namespaces, which hold values and run nothing, and NumPy arrays of numbers, by functions
+    of our own in place of NumPy's; only as long as this lasts."""
+    import torch
+
+    # PyTorch before 2.5 has no such context, and before 2.6 none for stand-ins: a file with such objects is refused.
+    allowed = getattr(torch.serialization, "safe_globals", None)
+    if allowed is None:
+        return nullcontext()
+    objects: list[Any] = [argparse.Namespace]
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6):
+        from hyperstyle.io.pickle_reader import numpy_stand_ins
+
+        objects += [(stand_in, name) for name, stand_in in numpy_stand_ins().items()]
+    context: AbstractContextManager[object] = allowed(objects)
+    return context
+
+
+def as_tensor(value: object) -> Tensor | None:
+    """A tensor as it is, a NumPy array or (nested) list of numbers as a tensor; None for anything else."""
+    import numpy as np
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, list | tuple):
+        try:
+            value = np.array(value)
+        except ValueError:  # rows of different lengths
+            return None
+        value = value.astype(np.float32) if value.dtype == np.float64 else value
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf" or not value.size:
+        return None
+    array = np.array(value, value.dtype.newbyteorder("="), order="C", subok=False)
+    try:
+        return torch.from_numpy(array)
+    except TypeError:  # a type of numbers that PyTorch does not have
+        return torch.from_numpy(array.astype(np.float64))
+
+
+def plain_names(tensors: Mapping[Any, V], path: str | Path) -> dict[Any, V]:
+    """Weights by their names without `_orig_mod.` and `module.`, which `torch.compile` and training on several GPUs
+    leave at any depth.
+
+    Args:
+        tensors: by name; keys that are no names stay as they are.
+        path: names the file in the error.
+
+    Raises:
+        WeightsError: two of them would have one name.
+    """
+    found: dict[Any, V] = {}
+    origin: dict[Any, Any] = {}
+    for key, value in tensors.items():
+        name = key
+        if isinstance(key, str):
+            name = ".".join(part for part in key.split(".") if part not in _LEFT_BY_TRAINING)
+        if name in found:
+            raise WeightsError(f"{path}: {origin[name]!r} and {key!r} are one name. Write the weights once.")
+        found[name], origin[name] = value, key
+    return found
+
+
+def load_numbers(path: str | Path) -> npt.NDArray[Any]:
+    """Reads a `.npy` file of plain numbers as it is. Raises as `load_npz` does."""
+    import numpy as np
+
+    with reading(path, ".npy file of numbers"), _numbers_only(), Path(path).open("rb") as file:
+        if file.read(6) != b"\x93NUMPY":
+            raise refusal(path, file_kind(path), ".npy file")
+        file.seek(0)
+        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+    return array
+
+
+def load_npz(path: str | Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+    """Reads those of the named arrays that a `.npz` file holds; they are plain numbers.
+
+    Raises:
+        MissingFileError: there is no such file.
+        WeightsError: it holds Python objects, which are not loaded.
+        CheckpointError: it cannot be read, is another kind of file, is cut off or damaged.
+    """
+    import numpy as np
+
+    with (
+        reading(path, ".npz file of numbers"),
+        _numbers_only(),
+        Path(path).open("rb") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        return {name: archive[name] for name in names if name in archive.files}
+
+
+@contextmanager
+def _numbers_only() -> Iterator[None]:
+    """Tells numpy's refusal to unpickle from its complaints about damaged data."""
+    try:
+        yield
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise WeightsError("it holds Python objects; only numbers are read.") from error
+        raise
+
+
+def load_points(path: str | Path) -> npt.NDArray[np.float64]:
+    """Reads landmarks [68,2] or [5,2] from a `.npy` file of numbers.
+
+    Raises:
+        LandmarkError: the file cannot be read, or holds something else.
+    """
+    import numpy as np
+
+    try:
+        points = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise LandmarkError(f"no landmark file {str(path)!r}: expected a .npy file with 68 or 5 points.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise LandmarkError(
+            f"{str(path)!r} cannot be read as a .npy file of numbers: {_first_line(error)}. Write it with numpy.save."
+        ) from error
+    if not isinstance(points, np.ndarray) or points.dtype.kind not in "fiu" or points.shape not in ((68, 2), (5, 2)):
+        shape = getattr(points, "shape", type(points).__name__)
+        raise LandmarkError(f"{str(path)!r} holds {shape}: expected 68 or 5 points (x, y), an array [68, 2] or [5, 2].")
+    return points.astype(np.float64)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

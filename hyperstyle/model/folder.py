@@ -1,0 +1,275 @@
+"""A whole model on disk: `hyperstyle.json` and one folder per component."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hyperstyle.domain import Domain
+from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
+from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
+from hyperstyle.io.components import (
+    CONFIG,
+    WEIGHTS,
+    config_from_dict,
+    config_to_dict,
+    load_component,
+    read_json,
+    save_component,
+    write_json,
+)
+from hyperstyle.io.file_kind import check_suffix
+from hyperstyle.io.files import make_folder, replace_folder, restore_folder, sha256, write_bytes
+from hyperstyle.model.parts import ALIGNER, Model, fingerprint
+from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
+from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
+from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+from hyperstyle.runtime.gradients import outside_inference_mode
+
+__all__ = ["COMPONENTS", "check_parts", "read_model", "write_model"]
+
+FILE = "hyperstyle.json"
+_ENTRIES = ("format", "domain", "steps", "sha256", "edits", "info")
+
+COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
+    "generator": (Generator, GeneratorConfig),
+    "encoder": (WEncoder, WEncoderConfig),
+    "hypernetwork": (Hypernetwork, HypernetworkConfig),
+    "psp": (PyramidEncoder, PyramidEncoderConfig),
+    "e4e": (PyramidEncoder, PyramidEncoderConfig),
+    "restyle": (RestyleEncoder, RestyleEncoderConfig),
+    "hyperinverter": (HyperInverter, HyperInverterConfig),
+    "idinvert": (IdInvertEncoder, IdInvertEncoderConfig),
+    "vgg16": (Vgg16, Vgg16Config),
+    "judge": (TraitNetwork, TraitNetworkConfig),
+    "perceptual": (TraitNetwork, TraitNetworkConfig),
+}
+
+_ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
+_TEXT = "styleclip"
+
+
+def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32, keep_others: bool = True) -> None:
+    """Writes the model. Where the folder holds one, a reader sees that or the whole new one, whenever the process ends.
+
+    Args:
+        model: may have been read from this very folder.
+        folder: made where it is not there.
+        dtype: of the weights on disk.
+        keep_others: what else lies in the folder stays; else it goes.
+
+    Raises:
+        HyperStyleError: a file cannot be written. MissingFileError: one of the aligner's cannot be read.
+        CheckpointError: an edit, or edits of texts, that have no form on disk.
+    """
+    check_suffix(
+        folder, advice="A model is a folder: give it another name. Images are saved by inversion.image.save(...)."
+    )
+    for name, edit in model.edits.items():
+        if not isinstance(edit, StoredEdit):
+            raise CheckpointError(f"edit {name!r} is a {type(edit).__name__}, which has no form on disk.")
+        if not _is_folder_name(name):
+            raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
+    if model.text is not None and not isinstance(model.text, StyleClip):
+        raise CheckpointError(f"edits of texts by a {type(model.text).__name__}: only StyleClip has a form on disk.")
+    with replace_folder(folder, keep_others=keep_others) as temporary:
+        _write_files(model, model.text, temporary, dtype)
+
+
+def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torch.dtype) -> None:
+    """Writes all files of a model into a folder that is empty."""
+    hashes: dict[str, str] = {}
+    for name, module in model.networks.items():
+        save_component(module, module.config, folder / name, dtype=dtype)
+        hashes[name] = sha256(folder / name / WEIGHTS)
+    if model.aligner is not None:
+        for name in ALIGNER:
+            hashes[f"aligner/{name}"] = _copied(model.aligner / name, folder / "aligner" / name)
+    edits = dict(model.edits)
+    if dtype != torch.float32:  # what was made for this generator is for the rounded one from now on
+        mine, rounded = model.generator_fingerprint, fingerprint(model.generator, dtype=dtype)
+        edits = {n: _made_for(e, rounded) if e.info.model == mine else e for n, e in edits.items()}
+        text = replace(text, model=rounded) if text is not None and text.model == mine else text
+    if text is not None:
+        text.save(folder / _TEXT)
+        hashes[_TEXT] = sha256(folder / _TEXT / WEIGHTS)
+    for name, edit in edits.items():
+        save_edit(edit, folder / "edits" / name)
+    write_json(
+        folder / FILE,
+        {
+            "format": 1,
+            "domain": config_to_dict(model.domain),
+            "steps": model.steps,
+            "sha256": hashes,
+            "edits": sorted(model.edits),
+            "info": {k: v for k, v in model.info.items() if k != "sha256"},
+        },
+    )
+
+
+@outside_inference_mode
+def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Model:
+    """Reads what `write_model` wrote.
+
+    Raises:
+        MissingFileError: `hyperstyle.json` or a file of a component is missing.
+        ConfigError, WeightsError: a file is malformed, a hash differs, or parts do not fit together.
+    """
+    restore_folder(folder)
+    top = read_json(folder / FILE)
+    where = str(folder / FILE)
+    if top.get("format") != 1:
+        raise ConfigError(f"{where}: format {top.get('format')!r}; this version reads format 1.")
+    if unknown := sorted(set(top) - set(_ENTRIES)):
+        raise ConfigError(f"{where}: unknown entry {unknown[0]!r}. Known: {', '.join(_ENTRIES)}.")
+    for key in ("domain", "steps", "sha256"):
+        if key not in top:
+            raise ConfigError(f"{where}: entry {key!r} is missing.")
+    steps, hashes, info, names = top["steps"], top["sha256"], top.get("info", {}), top.get("edits")
+    if not isinstance(steps, int) or not isinstance(hashes, dict) or not isinstance(info, dict):
+        raise ConfigError(f"{where}: expected a number as 'steps', and objects as 'sha256' and 'info'.")
+    if names is not None and not (isinstance(names, list) and all(map(_is_folder_name, names))):
+        raise ConfigError(f"{where}: expected the names of folders as 'edits', found {names!r}.")
+    domain = config_from_dict(Domain, top["domain"], where)
+    if other := [name for name in hashes if name not in (*_ALIGNER, _TEXT, *COMPONENTS)]:
+        raise ConfigError(f"{where} names a component {other[0]!r}; known: {', '.join(COMPONENTS)}.")
+    files = {name: folder / name if name in _ALIGNER else folder / name / WEIGHTS for name in hashes}
+    parts: dict[str, Any] = {}
+    with _hashed(files.values()) as digests:
+        for name in (name for name in hashes if name in COMPONENTS):
+            kind, config = COMPONENTS[name]
+            if name == "generator" and read_json(folder / name / CONFIG).get("type") == StyleGan1.__name__:
+                kind, config = StyleGan1, StyleGan1Config
+            precision = torch.float32 if kind is TraitNetwork else dtype  # figures are measured in float32, always
+            parts[name] = load_component(kind, config, folder / name, device=device, dtype=precision)
+        for name, expected in hashes.items():
+            _check_hash(files[name], digests[files[name]], expected)
+    if "generator" not in parts:
+        raise ConfigError(f"{where} names no generator.")
+    if len(listed := [name for name in _ALIGNER if name in hashes]) == 1:
+        raise ConfigError(f"{where} names {listed[0]!r} alone: an aligner is the files {' and '.join(_ALIGNER)}.")
+    # Edits that are not named were left by an older model of this folder; without names, all are meant.
+    below = folder / "edits"
+    edits = load_edits(below) if names is None else {name: load_folder(below / name) for name in names}
+    parts["text"] = StyleClip.load(folder / _TEXT) if _TEXT in hashes else None
+    parts["aligner"] = folder / "aligner" if listed else None
+    model = Model(domain=domain, steps=steps, edits=edits, info={**info, "sha256": hashes}, **parts)
+    check_parts(model)
+    return model
+
+
+def _made_for(edit: Edit, generator: str) -> Edit:
+    """The same stored edit, made for the generator of this fingerprint."""
+    if not isinstance(edit, StoredEdit):
+        raise TypeError("only edits with a form on disk are written")
+    return edit.from_parts(replace(edit.info, model=generator), *edit.parts())
+
+
+@contextmanager
+def _hashed(files: Iterable[Path]) -> Iterator[dict[Path, Future[str]]]:
+    """The sha256 of files, made by two threads while the body runs, from the largest file on.
+
+    It takes most of the time of loading: beside it, mapping the files and looking for NaN cost next to nothing.
+    """
+    order = sorted(files, key=lambda file: file.stat().st_size if file.is_file() else 0, reverse=True)
+    pool = ThreadPoolExecutor(2, thread_name_prefix="sha256")
+    try:
+        yield {file: pool.submit(sha256, file) for file in order}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_hash(path: Path, digest: Future[str], expected: object) -> None:
+    try:
+        found = digest.result()
+    except OSError as error:
+        raise MissingFileError(f"{path} cannot be read: {error.strerror}. Fetch or write the model again.") from error
+    if found != expected:
+        raise WeightsError(
+            f"{path} has sha256 {found[:12]}..., {FILE} says {str(expected)[:12]}...: the file was changed or is "
+            "damaged. Fetch or write the model again."
+        )
+
+
+def _copied(source: Path, target: Path) -> str:
+    """The sha256 of the copy."""
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise MissingFileError(f"{source}, a file of the aligner, cannot be read: {error.strerror}.") from error
+    make_folder(target.parent)
+    write_bytes(target, content)
+    return sha256(target)
+
+
+def _is_folder_name(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and Path(name).name == name
+        and "/" not in name
+        and "\\" not in name
+        and name not in ("", ".", "..")
+    )
+
+
+def check_parts(model: Model) -> None:
+    """Raises ConfigError unless generator, encoders, hypernetworks and domain fit together."""
+    generator, domain = model.generator.config, model.domain
+    checks = [
+        (model.steps >= 0, f"steps={model.steps}, which is below 0"),
+        (generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
+    ]
+    if model.idinvert is not None:
+        checks.append((isinstance(model.generator, StyleGan1), "an IDInvert encoder beside a StyleGAN2"))
+    for part, pyramid in (("psp", model.psp), ("e4e", model.e4e)):
+        if pyramid is not None:
+            checks.append((pyramid.config.method == part, f"the encoder of {pyramid.config.method} as that of {part}"))
+    encoders: dict[str, WEncoder | PyramidEncoder | RestyleEncoder | IdInvertEncoder | None] = {
+        "encoder": model.encoder,
+        "pSp encoder": model.psp,
+        "e4e encoder": model.e4e,
+        "ReStyle encoder": model.restyle,
+        "IDInvert encoder": model.idinvert,
+    }
+    for name, encoder in encoders.items():
+        if encoder is not None:
+            e = encoder.config
+            checks += [
+                (
+                    (e.rows, e.latent_width) == (generator.rows, generator.latent_width),
+                    f"{name} for [{e.rows}, {e.latent_width}] codes, generator with [{generator.rows}, "
+                    f"{generator.latent_width}]",
+                ),
+                (e.input_size == domain.input_size, f"{name} for {e.input_size} px, domain {domain.input_size}"),
+            ]
+    for name, network in (("hypernetwork", model.hypernetwork), ("HyperInverter", model.hyperinverter)):
+        if network is not None:
+            made_for = network.config.generator
+            text = (
+                f"{name} for a generator of {made_for.size} px with channels {made_for.channels}, this one has "
+                f"{generator.size} px and {generator.channels}"
+            )
+            checks.append((made_for == generator, text))
+    if model.hypernetwork is not None:
+        h = model.hypernetwork.config
+        checks.append(
+            (h.input_size == domain.input_size, f"hypernetwork for {h.input_size} px, domain {domain.input_size}")
+        )
+    for ok, text in checks:
+        if not ok:
+            raise ConfigError(f"parts do not fit together: {text}. Use parts that were trained together.")

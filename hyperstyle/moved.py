@@ -1,0 +1,92 @@
+"""Modules of version 0.1 under their old names: imported from where they are now, with a DeprecationWarning.
+
+To be removed with version 0.3.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+__all__ = ["MOVED", "install"]
+
+MOVED = {
+    "checkpoint": "io.components",
+    "editing": "inversion.editing",
+    "exports": "inversion.exports",
+    "fetch": "io.published",
+    "file_kind": "io.file_kind",
+    "files": "io.files",
+    "foreign": "io.torch_files",
+    "foreign_npy": "io.npy_objects",
+    "foreign_pickle": "io.pickle_reader",
+    "frames": "images.frames",
+    "hub": "io.hub",
+    "inversion_file": "inversion.file",
+    "methods.named": "methods.registry",
+    "model_card": "model.card",
+    "model_folder": "model.folder",
+    "modes": "images.color_modes",
+    "networks.appearance": "networks.hypernetworks.appearance",
+    "networks.backbones": "networks.encoders.backbones",
+    "networks.changes": "inversion.overrides",
+    "networks.codes": "networks.hypernetworks.codes",
+    "networks.discriminator": "networks.stylegan2.discriminator",
+    "networks.fast_offsets": "networks.cpu.offsets",
+    "networks.fast_synthesis": "networks.cpu.blocks",
+    "networks.folding": "networks.cpu.fuse",
+    "networks.generator": "networks.stylegan2.generator",
+    "networks.generator_config": "networks.stylegan2.config",
+    "networks.generator_layers": "networks.stylegan2.layers",
+    "networks.heads": "networks.hypernetworks.heads",
+    "networks.hyperinverter": "networks.hypernetworks.hyperinverter",
+    "networks.hypernetwork": "networks.hypernetworks.hyperstyle",
+    "networks.identity": "networks.perception.identity",
+    "networks.idinvert": "networks.encoders.idinvert",
+    "networks.lazy": "networks.hypernetworks.lazy",
+    "networks.lpips_network": "networks.perception.lpips",
+    "networks.mtcnn": "networks.perception.mtcnn",
+    "networks.ops": "networks.stylegan2.ops",
+    "networks.plain": "networks.reference",
+    "networks.psp": "networks.encoders.pyramid",
+    "networks.restyle": "networks.encoders.restyle",
+    "networks.similarity": "networks.perception.similarity",
+    "networks.state": "inversion.state",
+    "networks.traits": "networks.perception.attributes",
+    "networks.vgg": "networks.perception.vgg",
+    "networks.winograd": "networks.cpu.winograd",
+    "strips": "inversion.strips",
+    "synthesis": "inversion.synthesis",
+}
+"""Old name -> new name, both below `hyperstyle`."""
+
+_PREFIX = "hyperstyle."
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Asked by Python for modules that are not found where their name says."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.startswith(_PREFIX) and fullname.removeprefix(_PREFIX) in MOVED:
+            return ModuleSpec(fullname, self)
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        old = module.__name__
+        new = _PREFIX + MOVED[old.removeprefix(_PREFIX)]
+        # stacklevel: past this method and Python's own frames of the import, which `warnings` leaves out.
+        warnings.warn(f"{old} is {new} now; the old name goes with version 0.3.", DeprecationWarning, stacklevel=2)
+        sys.modules[old] = importlib.import_module(new)  # what Python hands to the importer
+
+
+def install() -> None:
+    """Makes the old names importable. It is asked last, so names that exist are found as ever."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())

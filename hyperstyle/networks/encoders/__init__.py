@@ -1,0 +1,5 @@
+"""Encoders: an image -> latent codes in W or W+."""
+
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+
+__all__ = ["WEncoder", "WEncoderConfig"]

@@ -1,0 +1,121 @@
+"""The encoder of IDInvert (Zhu et al., ECCV 2020): pictures -> codes in which its StyleGAN stays in its domain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.networks.stylegan2.ops import normal
+
+__all__ = ["IdInvertEncoder", "IdInvertEncoderConfig"]
+
+
+@dataclass(frozen=True)
+class IdInvertEncoderConfig:
+    """Numbers that define an encoder.
+
+    Attributes:
+        rows, latent_width: L and D of the codes.
+        input_size: (height, width) of the crop in pixels; divisible by 2 for each width but the first.
+        widths: channels of the first convolution and of each residual block.
+    """
+
+    rows: int = 14
+    latent_width: int = 512
+    input_size: tuple[int, int] = (256, 256)
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 1024, 1024)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_size", tuple(self.input_size))
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if not self.widths or min(*self.widths, self.rows, self.latent_width) < 1:
+            raise ConfigError(
+                f"IDInvert encoder with widths {self.widths} for [{self.rows}, {self.latent_width}] codes: expected "
+                "positive numbers, and at least one width."
+            )
+        if any(side < 1 or side % self.reduction for side in self.input_size):
+            raise ConfigError(
+                f"IDInvert encoder for {self.input_size} px: expected sides divisible by {self.reduction}, since they "
+                f"are halved {len(self.widths) - 1} times."
+            )
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller the last features are than the crop."""
+        return 1 << (len(self.widths) - 1)
+
+    @property
+    def features(self) -> int:
+        """Values that the last, fully connected layer sees."""
+        height, width = self.input_size
+        return self.widths[-1] * (height // self.reduction) * (width // self.reduction)
+
+
+class _ConvNorm(nn.Module):
+    """Convolution, batch normalisation and leaky ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, *, bias: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=bias)
+        self.norm = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.conv(x)), 0.2)
+
+
+class _Residual(nn.Module):
+    """Two convolutions beside a shortcut, which is one too where the number of channels changes."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        inner = min(channels_in, channels_out)
+        self.first = _ConvNorm(channels_in, inner, 3, bias=True)
+        self.second = _ConvNorm(inner, channels_out, 3, bias=True)
+        self.shortcut = _ConvNorm(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.second(self.first(x)) + self.shortcut(x)
+        return out
+
+
+class IdInvertEncoder(nn.Module):
+    """Maps a crop to a code for every row; no mean code is added.
+
+    Example:
+        >>> import torch
+        >>> config = IdInvertEncoderConfig(rows=6, latent_width=8, input_size=(16, 16), widths=(4, 8, 8))
+        >>> IdInvertEncoder(config).eval()(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 6, 8])
+    """
+
+    def __init__(self, config: IdInvertEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        outputs = config.rows * config.latent_width
+        self.stem = _ConvNorm(3, config.widths[0], 3)
+        pairs = zip(config.widths[:-1], config.widths[1:], strict=True)
+        self.blocks = nn.ModuleList(_Residual(before, after) for before, after in pairs)
+        self.weight = nn.Parameter(normal(outputs, config.features))
+        self.norm = nn.BatchNorm1d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Crops [B,3,h,w] in [-1,1] -> codes [B,L,D].
+
+        Raises:
+            ConfigError: the crop is not of `config.input_size`.
+        """
+        if tuple(x.shape[1:]) != (3, *self.config.input_size):
+            raise ConfigError(
+                f"IDInvert encoder given {tuple(x.shape)}: expected "
+                f"[B, 3, {', '.join(map(str, self.config.input_size))}]."
+            )
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(F.avg_pool2d(x, 2))
+        # The features are scaled, not the weights, of which there are a hundred million.
+        codes: Tensor = self.norm(F.linear(x.flatten(1) / math.sqrt(self.config.features), self.weight))
+        return codes.reshape(len(x), self.config.rows, -1)

@@ -1,0 +1,210 @@
+"""HyperInverter (Dinh et al., CVPR 2022): (picture, its W reconstruction) -> residuals of the generator's weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
+from hyperstyle.networks.hypernetworks.appearance import AppearanceEncoder
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
+from hyperstyle.networks.stylegan2.ops import normal
+
+__all__ = ["HyperInverter", "HyperInverterConfig", "appearance_row", "resized"]
+
+
+def appearance_row(spec: LayerSpec) -> int:
+    """The row of appearance features that a layer is predicted from, which is not always its row of w.
+
+    At 4 px these are 0 and 1 in both; then 2, 3, 3; 4, 5, 5; ... here, and 1, 2, 3; 3, 4, 5; ... in w.
+    """
+    return spec.row if spec.torgb or spec.resolution == 4 else spec.row + 1
+
+
+def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """[B,3,H,W] -> [B,3,*size], bilinear and without antialiasing: how the published networks were trained to see."""
+    if tuple(image.shape[2:]) == size:
+        return image
+    return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
+
+
+@dataclass(frozen=True)
+class HyperInverterConfig:
+    """Numbers of a HyperInverter.
+
+    Attributes:
+        generator: the generator whose weights it changes.
+        layers: names of the layers it changes, in the official order.
+        input_size: (height, width) in pixels at which it looks at pictures.
+        backbone: of the appearance encoder: "irse" (faces) or "resnet" (the other published domains).
+        trunk: the numbers of that backbone; three stages or more.
+        hidden: D, width of the code of each layer.
+        channels: of the convolutions that read the features of a layer.
+    """
+
+    generator: GeneratorConfig
+    layers: tuple[str, ...]
+    input_size: tuple[int, int] = (256, 256)
+    backbone: Backbone = "irse"
+    trunk: TrunkConfig = field(default_factory=TrunkConfig.irse50)
+    hidden: int = 128
+    channels: int = 64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_size", tuple(self.input_size))
+        object.__setattr__(self, "layers", tuned_layers(self.generator, self.layers))
+        if self.hidden < 1 or self.channels < 1 or len(self.trunk.widths) < 3:
+            raise ConfigError(
+                f"HyperInverter with hidden={self.hidden}, channels={self.channels}, trunk widths {self.trunk.widths}: "
+                "expected positive numbers and three stages or more."
+            )
+        if len(self.input_size) != 2 or (side := self.map_side) < 2 or side & (side - 1):
+            raise ConfigError(
+                f"HyperInverter input size {self.input_size}: expected a square whose features, half the size of the "
+                "trunk's last stage, are 2, 4, 8, ... positions wide (256 px as published)."
+            )
+
+    @classmethod
+    def official(cls, size: int, *, backbone: Backbone = "irse", hidden: int = 128) -> HyperInverterConfig:
+        """The published configuration for a generator of `size` px: every convolution is changed, toRGB included."""
+        generator = GeneratorConfig.official(size)
+        trunk = TrunkConfig.irse50() if backbone == "irse" else TrunkConfig.resnet34()
+        layers = tuple(spec.name for spec in layer_table(generator))
+        return cls(generator, layers, backbone=backbone, trunk=trunk, hidden=hidden)
+
+    @property
+    def map_side(self) -> int:
+        """Positions along a side of the appearance features; 0 where they are not square."""
+        height, width = self.trunk.output_size(*self.input_size)
+        return (height + 1) // 2 if height == width else 0
+
+
+class _Regressor(nn.Module):
+    """Appearance features of both pictures -> the code f of one layer -> the residual of its weight.
+
+    The residual is affine in f: A = f @ w1 + b1, viewed as [I,D]; A @ w2 + b2, viewed as [O,I,k,k]. The second view
+    takes the I x (O * k * k) values in their order and transposes nothing.
+    """
+
+    def __init__(self, spec: LayerSpec, config: HyperInverterConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        features, inner, hidden = config.trunk.widths[-1], config.channels, config.hidden
+        rows, values = spec.channels_in * hidden, spec.channels_out * spec.kernel**2
+        self.fusion = nn.Sequential(nn.Conv2d(2 * features, features, 1), nn.InstanceNorm2d(features), nn.ReLU())
+        halvings = config.map_side.bit_length() - 1
+        layers: list[nn.Module] = [nn.Conv2d(features, inner, 3, 1, 1), nn.ReLU()]
+        for i in range(halvings):
+            layers += [nn.Conv2d(inner, hidden if i == halvings - 1 else inner, 4, 2, 1), nn.ReLU()]
+        self.feature_extractor = nn.Sequential(*layers)
+        self.w1 = nn.Parameter(normal(hidden, rows, scale=math.sqrt(2 / rows)))
+        self.b1 = nn.Parameter(torch.zeros(rows))
+        self.w2 = nn.Parameter(normal(hidden, values, scale=math.sqrt(2 / values)))
+        self.b2 = nn.Parameter(torch.zeros(values))
+
+    def code(self, fused: Tensor) -> Tensor:
+        """[B,2F,s,s] -> f [B,D]."""
+        code: Tensor = self.feature_extractor(self.fusion(fused)).flatten(1)
+        return code
+
+    def expand(self, code: Tensor, count: Tensor) -> Tensor:
+        """Sum [B,D] of `count` [B] codes -> the sum of their residuals [B,O,I,k,k]; both biases count once for each."""
+        spec = self.spec
+        rows = code @ self.w1 + count[:, None] * self.b1
+        rows = rows.view(-1, spec.channels_in, code.shape[1])  # [B,I,D]
+        residual = rows @ self.w2 + count[:, None, None] * self.b2  # [B,I,O*k*k]
+        return residual.reshape(-1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
+
+
+class HyperInverter(nn.Module):
+    """Predicts, from a picture and what G(w) makes of it, a code for each layer, which stands for a weight residual.
+
+    Tensor names are those of the published files, without `hypernet.`.
+
+    Attributes:
+        config: the numbers it was built from.
+        layers: the layers it changes, in the official order.
+
+    Example:
+        >>> generator = GeneratorConfig(16, (8, 8, 8), latent_width=16, mapping_layers=2)
+        >>> trunk = TrunkConfig((4, 8, 16), (1, 1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
+        >>> config = HyperInverterConfig(generator, ("b8.conv0",), (32, 32), trunk=trunk, hidden=4, channels=8)
+        >>> network = HyperInverter(config)
+        >>> codes = network(torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 16, 16))
+        >>> network.offsets(codes)["b8.conv0"].shape
+        torch.Size([2, 8, 8, 3, 3])
+    """
+
+    def __init__(self, config: HyperInverterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers: tuple[LayerSpec, ...] = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
+        self.weight_regressors = nn.ModuleDict({_key(s): _Regressor(s, config) for s in self.layers})
+        self.w_bar_encoder = AppearanceEncoder(config.generator.rows, config.backbone, config.trunk)
+
+    def forward(self, picture: Tensor, reconstruction: Tensor) -> OffsetCodes:
+        """[B,3,h,w] and [B,3,h',w'] in [-1,1], the second without residuals -> the codes of this pass.
+
+        Both are brought to `config.input_size` by `resized`, so they may be of any square size: published networks saw
+        pictures of the generator's size.
+
+        Raises:
+            ConfigError: pictures of another shape.
+        """
+        height, width = self.config.input_size
+        for x in (picture, reconstruction):
+            if x.ndim != 4 or len(x) != len(picture) or x.shape[1] != 3 or x.shape[2] * width != x.shape[3] * height:
+                raise ConfigError(
+                    f"HyperInverter given pictures {tuple(picture.shape)} and {tuple(reconstruction.shape)}: expected "
+                    "both square and as many of each, [B, 3, h, h]."
+                )
+        fused = torch.cat([self.appearance(reconstruction), self.appearance(picture)], 2)  # [B,L,2F,s,s], in this order
+        sums = {s.name: self._regressor(s).code(fused[:, appearance_row(s)]) for s in self.layers}
+        return OffsetCodes(sums, {}, picture.new_ones(len(picture), 1))
+
+    def appearance(self, picture: Tensor) -> Tensor:
+        """[B,3,h,w] -> the features [B,L,F,s,s] that are compared."""
+        features: Tensor = self.w_bar_encoder(resized(picture, self.config.input_size))
+        return features
+
+    def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Codes -> residuals, what is added to raw weights: layer name -> [B,O,I,k,k].
+
+        Args:
+            codes: what `forward` returned, or a weighted sum of such; dense residuals among them are added.
+            layers: only these layers; those without a code are left out.
+
+        Raises:
+            ConfigError: codes for a layer that this network does not change.
+        """
+        known = {s.name for s in self.layers}
+        if foreign := sorted(set(codes.coded) - known):
+            raise ConfigError(f"codes of layer {foreign[0]!r}, which this HyperInverter does not change.")
+        if layers is not None:
+            codes = codes.only(list(layers))
+        return codes.expanded(
+            {
+                s.name: self._regressor(s).expand(codes.sums[s.name], codes.count)
+                for s in self.layers
+                if s.name in codes.sums
+            }
+        )
+
+    def _regressor(self, spec: LayerSpec) -> _Regressor:
+        regressor = self.weight_regressors[_key(spec)]
+        if not isinstance(regressor, _Regressor):
+            raise TypeError("a weight regressor is a _Regressor")
+        return regressor
+
+
+def _key(spec: LayerSpec) -> str:
+    """What published files call the weight of a layer."""
+    return spec.name.replace(".", "_") + "_weight"

@@ -1,0 +1,70 @@
+"""The bundled judge: reads trait values and an identity embedding from a crop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperstyle.networks.encoders.backbones import IRSETrunk, TrunkConfig
+
+__all__ = ["TraitNetwork", "TraitNetworkConfig"]
+
+
+@dataclass(frozen=True)
+class TraitNetworkConfig:
+    """Numbers of a trait network.
+
+    Attributes:
+        traits: names of the values it reads, in the order of its output.
+        trunk: its IR-SE trunk.
+        input_size: side of the crop in pixels.
+        embedding_width: length of the identity embedding.
+    """
+
+    traits: tuple[str, ...]
+    trunk: TrunkConfig
+    input_size: int = 64
+    embedding_width: int = 64
+
+
+class TraitNetwork(nn.Module):
+    """Reads, from a crop [B,3,h,h] in [-1,1], trait values in about [0,1] and an identity embedding.
+
+    Larger crops are averaged down to `config.input_size` first.
+    """
+
+    def __init__(self, config: TraitNetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        trunk = IRSETrunk(3, config.trunk)
+        self.input_layer, self.body = trunk.input_layer, trunk.body
+        height, width = config.trunk.output_size(config.input_size, config.input_size)
+        flat = config.trunk.widths[-1] * height * width
+        self.trait_head = nn.Linear(flat, len(config.traits))
+        self.identity_head = nn.Linear(flat, config.embedding_width)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The output of the stem and of every stage, fine to coarse: [B,C,h,w] each."""
+        side = self.config.input_size
+        if tuple(x.shape[2:]) != (side, side):
+            x = F.adaptive_avg_pool2d(x, side)
+        x = self.input_layer(x)
+        found = [x]
+        ends = [sum(self.config.trunk.blocks[: i + 1]) - 1 for i in range(len(self.config.trunk.blocks))]
+        for i, block in enumerate(self.body):
+            x = block(x)
+            if i in ends:
+                found.append(x)
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Trait values [B,len(traits)]."""
+        out: Tensor = self.trait_head(self.features(x)[-1].flatten(1))
+        return out
+
+    def embedding(self, x: Tensor) -> Tensor:
+        """Identity embedding [B,E], not normalised."""
+        out: Tensor = self.identity_head(self.features(x)[-1].flatten(1))
+        return out

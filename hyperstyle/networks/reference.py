@@ -1,0 +1,197 @@
+"""Inversion the plain way: in the structure and at the cost of the published implementation, nothing saved.
+
+The readable reference with which tests compare what the library runs, and against which it is measured. It reads the
+parameters of our modules and, beyond the layers of the trunks, computes everything here: per-sample
+weights in one grouped convolution, each filter, noise map and bias in a pass of its own, one head at a time, dense
+offsets that are added up pass by pass. Tensors are NCHW and contiguous. It takes the published forms only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.networks.encoders.w_encoder import WEncoder
+from hyperstyle.networks.hypernetworks.heads import PlainHead, SharedHead
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
+from hyperstyle.networks.stylegan2.generator import Generator
+
+__all__ = ["encode", "invert", "predict", "synthesize"]
+
+
+# ---- the W encoder ----
+
+
+def encode(encoder: WEncoder, crop: Tensor) -> Tensor:
+    """Crops [B,3,h,w] in [-1,1] -> codes [B,L,D]: one vector for all rows, then the mean code (Section 3.1).
+
+    Raises:
+        ConfigError: an encoder that is not of the published form.
+    """
+    config = encoder.config
+    if config.pool != "average" or config.backbone != "irse":
+        raise ConfigError(
+            f"plain.encode given an encoder with pool={config.pool!r}, backbone={config.backbone!r}: expected "
+            "'average' and 'irse', the published form. Call the encoder itself."
+        )
+    modules: Any = encoder
+    x = modules.input_layer(crop)
+    for block in modules.body:
+        x = block.shortcut_layer(x) + block.res_layer(x)
+    code = _linear(encoder.linear, F.adaptive_avg_pool2d(x, 1).flatten(1))
+    return code[:, None].repeat(1, config.rows, 1) + encoder.latent_avg  # [B,L,D]
+
+
+# ---- the generator ----
+
+
+def synthesize(generator: Generator, w: Tensor, offsets: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Codes [B,L,D] -> pictures [B,3,size,size], about [-1,1], not clamped, with the stored noise maps.
+
+    Args:
+        generator: the network.
+        w: one row for each style; a toRGB layer shares its row with the next upsampling convolution.
+        offsets: layer name -> Δ [B or 1,O,I,k,k]; the layer's weight becomes weight * (1 + Δ) (Eq. 5).
+
+    Raises:
+        ConfigError: codes of another shape, or an offset for a layer that does not exist.
+    """
+    offsets = offsets or {}
+    names = [spec.name for spec in generator.layers]
+    if unknown := sorted(set(offsets) - set(names)):
+        raise ConfigError(f"plain.synthesize given an offset for {unknown[0]!r}: expected layers such as {names[0]!r}.")
+    expected = (generator.config.rows, generator.config.latent_width)
+    if w.ndim != 3 or tuple(w.shape[1:]) != expected:
+        raise ConfigError(f"plain.synthesize given codes {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
+    deltas = [offsets.get(name) for name in names]  # in the official order
+    noise = generator.noises
+    x = generator.input.input.repeat(len(w), 1, 1, 1)
+    x = _styled_conv(generator.conv1, x, w[:, 0], deltas[0], noise.at(0))
+    image = _to_rgb(generator.to_rgb1, x, w[:, 1], deltas[1], None)
+    for block, to_rgb in enumerate(generator.to_rgbs):
+        first, row = 2 + 3 * block, 1 + 2 * block
+        conv0, conv1 = generator.convs[2 * block], generator.convs[2 * block + 1]
+        x = _styled_conv(conv0, x, w[:, row], deltas[first], noise.at(row), up=True)
+        x = _styled_conv(conv1, x, w[:, row + 1], deltas[first + 1], noise.at(row + 1))
+        image = _to_rgb(to_rgb, x, w[:, row + 2], deltas[first + 2], image)
+    return image
+
+
+def _styled_conv(layer: Any, x: Tensor, w: Tensor, delta: Tensor | None, noise: Tensor, *, up: bool = False) -> Tensor:
+    """Modulated convolution, noise, bias, leaky ReLU and its gain."""
+    x = _modulated_conv(layer.conv, x, w, delta, demodulate=True, up=up)
+    x = x + layer.noise.weight * noise
+    x = x + layer.activate.bias.view(1, -1, 1, 1)
+    return F.leaky_relu(x, 0.2) * math.sqrt(2.0)
+
+
+def _to_rgb(layer: Any, x: Tensor, w: Tensor, delta: Tensor | None, skip: Tensor | None) -> Tensor:
+    """Colours, added to the picture so far, which is upsampled by zero insertion and the filter."""
+    x = _modulated_conv(layer.conv, x, w, delta, demodulate=False, up=False) + layer.bias
+    if skip is None:
+        return x
+    batch, channels, height, width = skip.shape
+    grid = F.pad(skip.reshape(batch, channels, height, 1, width, 1), (0, 1, 0, 0, 0, 1))  # each sample, then a zero
+    return x + _filter(grid.view(batch, channels, 2 * height, 2 * width), layer.upsample.kernel, (2, 1))
+
+
+def _modulated_conv(conv: Any, x: Tensor, w: Tensor, delta: Tensor | None, *, demodulate: bool, up: bool) -> Tensor:
+    """W' = c * W * (1 + Δ) * s for every picture, its filters of unit norm where demodulated, in one convolution."""
+    batch, _, height, width = x.shape
+    _, size_out, size_in, k, _ = conv.weight.shape
+    scale = 1.0 / math.sqrt(size_in * k * k)
+    style = _linear(conv.modulation, w).view(batch, 1, size_in, 1, 1)
+    weight = scale * (conv.weight if delta is None else conv.weight * (1.0 + delta)) * style  # [B,O,I,k,k]
+    if demodulate:
+        norm = torch.rsqrt(weight.pow(2).sum((2, 3, 4)) + 1e-8)
+        weight = weight * norm.view(batch, size_out, 1, 1, 1)
+    x = x.reshape(1, batch * size_in, height, width)
+    if not up:
+        x = F.conv2d(x, weight.view(batch * size_out, size_in, k, k), padding=k // 2, groups=batch)
+        return x.reshape(batch, size_out, height, width)
+    weight = weight.transpose(1, 2).reshape(batch * size_in, size_out, k, k)
+    x = F.conv_transpose2d(x, weight, stride=2, groups=batch)
+    return _filter(x.reshape(batch, size_out, 2 * height + 1, 2 * width + 1), conv.blur.kernel, (1, 1))
+
+
+def _filter(x: Tensor, kernel: Tensor, pad: tuple[int, int]) -> Tensor:
+    """Zeros (before, after) on both axes, then a true convolution of each channel with `kernel` [k,k]."""
+    x = F.pad(x, (*pad, *pad))
+    return F.conv2d(x, kernel.flip(0, 1).expand(x.shape[1], 1, -1, -1), groups=x.shape[1])
+
+
+def _linear(layer: Any, x: Tensor) -> Tensor:
+    """A linear layer of equalised learning rate."""
+    return F.linear(x, layer.weight * (1.0 / math.sqrt(layer.weight.shape[1])), layer.bias)
+
+
+# ---- the hypernetwork ----
+
+
+def predict(hypernetwork: Hypernetwork, crop: Tensor, image: Tensor) -> dict[str, Tensor]:
+    """One pass (Eq. 4): crop and reconstruction [B,3,h,w] in [-1,1] -> layer name -> dense Δ [B,O,I,k,k].
+
+    Raises:
+        ConfigError: a hypernetwork with other than "shared" or "plain" heads, or one that is fed a difference.
+    """
+    config = hypernetwork.config
+    if config.heads not in ("shared", "plain") or config.residual_input:
+        raise ConfigError(
+            f"plain.predict given a hypernetwork with heads={config.heads!r}, residual_input={config.residual_input}: "
+            "expected 'shared' or 'plain' and False, the published forms. Call the hypernetwork itself."
+        )
+    modules: Any = hypernetwork
+    x = modules.relu(modules.bn1(modules.conv1(torch.cat([crop, image], 1))))
+    for block in modules.body:
+        shortcut = x if block.downsample is None else block.downsample(x)
+        x = F.relu(block.bn1(block.conv1(x)))
+        x = F.relu(block.bn2(block.conv2(x)) + shortcut)
+    return {s.name: _delta(hypernetwork, hypernetwork.refinement_blocks[str(s.index)], x) for s in hypernetwork.layers}
+
+
+def _delta(hypernetwork: Hypernetwork, head: Any, features: Tensor) -> Tensor:
+    """One head: features -> Δ, for shared heads through the shared expander (Section 3.3)."""
+    spec, shared = head.spec, hypernetwork.shared_weight_hypernet
+    x = head.convs(features)
+    if isinstance(head, PlainHead):
+        times, shape = spec.kernel // head.taps, (spec.channels_out, spec.channels_in, head.taps, head.taps)
+        delta: Tensor = head.output(x).view(-1, *shape).repeat(1, 1, 1, times, times)  # the same for all taps
+        return delta
+    if not isinstance(head, SharedHead) or shared is None:
+        raise TypeError("a published head is a plain one or has a shared expander")
+    code = _linear(head.linear, x.flatten(1))
+    rows = (code @ shared.w2 + shared.b2).view(-1, shared.width, shared.width)  # [B,O,C]
+    return (rows @ shared.w1 + shared.b1).view(-1, shared.width, shared.width, 3, 3)
+
+
+# ---- the loop ----
+
+
+@torch.no_grad()
+def invert(
+    encoder: WEncoder,
+    generator: Generator,
+    hypernetwork: Hypernetwork,
+    to_input: Callable[[Tensor], Tensor],
+    crop: Tensor,
+    steps: int,
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Crops -> codes [B,L,D], accumulated dense Δ by layer name ({} after no step), pictures [B,3,size,size] (Eq. 4-6).
+
+    `to_input` makes of pictures what the hypernetwork sees, [B,3,h,w]; `steps` is the number of its passes. No
+    gradients are recorded. Errors are those of `encode`, `synthesize` and `predict`.
+    """
+    w = encode(encoder, crop)
+    offsets: dict[str, Tensor] = {}
+    image = synthesize(generator, w)
+    for _ in range(steps):
+        new = predict(hypernetwork, crop, to_input(image))
+        offsets = {name: offsets[name] + delta for name, delta in new.items()} if offsets else new
+        image = synthesize(generator, w, offsets)
+    return w, offsets, image

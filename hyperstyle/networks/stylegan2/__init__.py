@@ -1,0 +1,1 @@
+"""StyleGAN2: generator with weight offsets, and discriminator. Imports no other folder of `networks`."""

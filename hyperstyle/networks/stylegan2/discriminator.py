@@ -1,0 +1,112 @@
+"""StyleGAN2's discriminator with residual blocks (Karras et al., CVPR 2020): pictures -> logits."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperstyle.errors import ConfigError
+from hyperstyle.networks.stylegan2.ops import bias_activation, fir_kernel, normal, upfirdn
+
+__all__ = ["Discriminator"]
+
+
+class _Conv(nn.Module):
+    """Equalised convolution, halving the size after the low-pass filter where `down`, then bias and leaky ReLU."""
+
+    def __init__(self, before: int, after: int, kernel: int, *, down: bool = False, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(normal(after, before, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(after)) if bias else None
+        self.scale = 1 / math.sqrt(before * kernel**2)
+        self.down = down
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, half = self.weight * self.scale, self.weight.shape[-1] // 2
+        if self.down:
+            x = upfirdn(x, fir_kernel(gain=1.0).to(x), pad=(1 + half, 1 + half))
+            x = F.conv2d(x, weight, stride=2)
+        else:
+            x = F.conv2d(x, weight, padding=half)
+        return x if self.bias is None else bias_activation(x, self.bias)
+
+
+class _Linear(nn.Module):
+    def __init__(self, before: int, after: int, *, activate: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(normal(after, before))
+        self.bias = nn.Parameter(torch.zeros(after))
+        self.scale = 1 / math.sqrt(before)
+        self.activate = activate
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(x, self.weight * self.scale)
+        return bias_activation(x, self.bias) if self.activate else x + self.bias
+
+
+class _Block(nn.Module):
+    """Two convolutions and a shortcut, each path scaled by sqrt(1/2); the first block reads the colours."""
+
+    def __init__(self, before: int, after: int, *, first: bool) -> None:
+        super().__init__()
+        self.fromrgb = _Conv(3, before, 1) if first else None
+        self.conv0 = _Conv(before, before, 3)
+        self.conv1 = _Conv(before, after, 3, down=True)
+        self.skip = _Conv(before, after, 1, down=True, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fromrgb is not None:
+            x = self.fromrgb(x)
+        out: Tensor = (self.skip(x) + self.conv1(self.conv0(x))) * math.sqrt(0.5)
+        return out
+
+
+class _Last(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = _Conv(channels + 1, channels, 3)
+        self.fc = _Linear(channels * 16, channels, activate=True)
+        self.out = _Linear(channels, 1, activate=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()  # of the batch, one number for all its pictures
+        x = torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], 1)
+        out: Tensor = self.out(self.fc(self.conv(x).flatten(1)))
+        return out
+
+
+class Discriminator(nn.Module):
+    """Tells real pictures from made ones: [B,3,size,size] in [-1,1] -> logits [B,1], above 0 for real.
+
+    Tensor names are those of NVIDIA's pickles, without the low-pass filters. The deviation between pictures is taken
+    over the whole batch, as files converted from the first release have it.
+
+    Args:
+        size: side of the pictures, a power of two from 8 up.
+        channels: at 4, 8, ..., `size` px, as of a `GeneratorConfig`.
+
+    Example:
+        >>> Discriminator(16, (8, 8, 4))(torch.zeros(2, 3, 16, 16)).shape
+        torch.Size([2, 1])
+    """
+
+    def __init__(self, size: int, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        if size != 4 << (len(channels) - 1) or len(channels) < 2 or min(channels) < 1:
+            raise ConfigError(f"discriminator of {size} px with channels {channels}: expected one for 4, 8, ... px.")
+        self.size = size
+        for place in range(len(channels) - 1, 0, -1):
+            block = _Block(channels[place], channels[place - 1], first=place == len(channels) - 1)
+            self.add_module(f"b{4 << place}", block)
+        self.b4 = _Last(channels[0])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Raises ConfigError for pictures of another size."""
+        if tuple(image.shape[1:]) != (3, self.size, self.size):
+            raise ConfigError(f"discriminator given {tuple(image.shape)}: expected [B, 3, {self.size}, {self.size}].")
+        for part in self.children():
+            image = part(image)
+        return image

@@ -1,0 +1,164 @@
+"""The layers of a StyleGAN2 generator, with the attribute names of its files, and their folded forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.networks.cpu.fuse import Common, Folded, Room, fold
+from hyperstyle.networks.stylegan2.config import LayerSpec
+from hyperstyle.networks.stylegan2.ops import (
+    EqualLinear,
+    Modulation,
+    bias_activation,
+    fir_kernel,
+    modulated_conv,
+    normal,
+    upsample,
+)
+
+__all__ = ["Change", "ConstantInput", "ModulatedConv", "PixelNorm", "StoredNoise", "StyledConv", "ToRGB"]
+
+Change = tuple[Tensor | None, Tensor | None]
+"""A layer's offset and residual."""
+
+
+class PixelNorm(nn.Module):
+    """z [B,D] of mean square 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+
+
+class ConstantInput(nn.Module):
+    """What the first layer is given, [1,C,4,4]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.input = nn.Parameter(normal(1, channels, 4, 4))
+
+
+class _Blur(nn.Module):
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernel", fir_kernel())
+
+
+class ModulatedConv(nn.Module):
+    """A convolution of a layer: its raw weight [1,O,I,k,k] and the affine map of its style."""
+
+    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
+        super().__init__()
+        self.spec = spec
+        shape = (1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
+        self.weight = nn.Parameter(normal(*shape))
+        self.modulation = EqualLinear(latent_width, spec.channels_in, bias_init=1.0)
+        if spec.up:
+            self.blur = _Blur()
+
+    def forward(self, x: Tensor, style: Tensor, change: Change, modulation: Modulation) -> Tensor:
+        offset, residual = change
+        return modulated_conv(
+            x,
+            self.weight[0],
+            style,
+            offset=offset,
+            residual=residual,
+            demodulate=not self.spec.torgb,
+            up=self.spec.up,
+            kernel=self.blur.kernel if self.spec.up else None,
+            modulation=modulation,
+        )
+
+    def folded(self, style: Tensor, change: Change, bias: Tensor, noise: Tensor | None, room: Room) -> Folded:
+        """For one picture: style [I], offset and residual [1,O,I,k,k] or fewer axes."""
+        offset, residual = (t[0] if t is not None and t.ndim == 5 else t for t in change)
+        return fold(
+            self.weight,
+            style,
+            bias,
+            offset=offset,
+            residual=residual,
+            noise=noise,
+            torgb=self.spec.torgb,
+            up=self.spec.up,
+            room=room,
+        )
+
+    def common(self) -> Common | None:
+        """The weight that pictures share, if it pays for this layer."""
+        size_out, width = self.spec.channels_out, self.spec.resolution
+        if self.spec.torgb or not Common.pays(size_out, width, self.weight.dtype):
+            return None
+        return Common.of(self.weight[0], width, up=self.spec.up)
+
+
+class _NoiseStrength(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+class _Bias(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+
+class StyledConv(nn.Module):
+    """Modulated convolution, noise, bias and leaky ReLU."""
+
+    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
+        super().__init__()
+        self.conv = ModulatedConv(spec, latent_width)
+        self.noise = _NoiseStrength()
+        self.activate = _Bias(spec.channels_out)
+
+    def forward(self, x: Tensor, style: Tensor, change: Change, noise: Tensor | None, modulation: Modulation) -> Tensor:
+        x = self.conv(x, style, change, modulation)
+        # Nobody else has the convolution's output; under autocast, sums with weights are of the weights' type.
+        in_place = not torch.is_grad_enabled() and x.dtype == self.activate.bias.dtype
+        if noise is not None:
+            noise = self.noise.weight * noise.to(x.dtype)
+            x = x.add_(noise) if in_place else x + noise
+        return bias_activation(x, self.activate.bias, in_place=in_place)
+
+    def folded(self, style: Tensor, change: Change, noise: Tensor | None, room: Room, common: Common | None) -> Folded:
+        noise = None if noise is None else self.noise.weight * noise
+        if common is not None:
+            return common.folded(style, self.activate.bias, noise)
+        return self.conv.folded(style, change, self.activate.bias, noise, room)
+
+
+class ToRGB(nn.Module):
+    """1x1 modulated convolution to colours, added to the upsampled picture so far."""
+
+    def __init__(self, spec: LayerSpec, latent_width: int) -> None:
+        super().__init__()
+        if spec.resolution > 4:
+            self.upsample = _Blur()
+        self.conv = ModulatedConv(spec, latent_width)
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+
+    def forward(self, x: Tensor, style: Tensor, change: Change, image: Tensor | None, modulation: Modulation) -> Tensor:
+        x = self.conv(x, style, change, modulation) + self.bias
+        return x if image is None else x + upsample(image, self.upsample.kernel)
+
+    def folded(self, style: Tensor, change: Change, noise: Tensor | None, room: Room, common: Common | None) -> Folded:
+        return self.conv.folded(style, change, self.bias.flatten(), noise, room)
+
+
+class StoredNoise(nn.Module):
+    """The stored noise maps `noise_0`, `noise_1`, ..., one for each layer that adds noise, of these sizes in pixels."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        for i, size in enumerate(sizes):
+            self.register_buffer(f"noise_{i}", normal(1, 1, size, size))
+
+    def at(self, i: int) -> Tensor:
+        return self.get_buffer(f"noise_{i}")

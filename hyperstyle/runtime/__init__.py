@@ -1,0 +1,1 @@
+"""How code runs: several threads, modes without gradients, devices."""

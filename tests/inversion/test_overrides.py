@@ -1,0 +1,173 @@
+"""Residuals, tuned parameters and noise maps: what other methods change of a generator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle.errors import ConfigError, InversionError
+from hyperstyle.inversion.overrides import Changes
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+
+
+@pytest.fixture
+def generator() -> Generator:
+    torch.manual_seed(0)
+    made = Generator(GeneratorConfig(16, (8, 8, 6), latent_width=12, mapping_layers=2)).eval()
+    for name, parameter in made.named_parameters():
+        if name.endswith("noise.weight"):
+            torch.nn.init.constant_(parameter, 0.3)
+    return made.requires_grad_(False)
+
+
+def same(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
+
+
+def dense(generator: Generator, seed: int, names: tuple[str, ...] = ("b4.conv1", "b16.torgb")) -> OffsetCodes:
+    random = torch.Generator().manual_seed(seed)
+    weights = {name: generator.weight(name) for name in names}
+    return OffsetCodes.of_dense({n: torch.randn(1, *w.shape, generator=random) * 0.3 for n, w in weights.items()})
+
+
+def tuned(generator: Generator, seed: int) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    names = generator.parameters_of("b8.conv0")
+    own = dict(generator.named_parameters())
+    return {n: own[n] + 0.2 * torch.randn(own[n].shape, generator=random) for n in names}
+
+
+@pytest.mark.parametrize("modulation", ["weights", "activations"])
+def test_a_residual_is_added_to_the_raw_weight(generator: Generator, modulation: str) -> None:
+    w = torch.randn(2, 12)
+    residuals = dict(dense(generator, 1).dense)
+    changed = generator.with_parameters(
+        {
+            name: dict(generator.named_parameters())[name] + residuals[layer]
+            for layer in residuals
+            for name in generator.parameters_of(layer)
+            if name.endswith("conv.weight")
+        }
+    )
+    same(generator(w, residuals=residuals, modulation=modulation), changed(w))
+    offsets = {"b4.conv1": torch.full((1, 8, 8, 1, 1), 0.5)}
+    both = generator(w, offsets, residuals=residuals, modulation=modulation)
+    one = residuals["b4.conv1"] + 0.5 * generator.weight("b4.conv1")
+    same(both, generator(w, residuals={**residuals, "b4.conv1": one}))
+
+
+def test_a_residual_for_no_layer_or_of_another_shape_is_refused(generator: Generator) -> None:
+    with pytest.raises(ConfigError, match="unknown layer 'b5'"):
+        generator(torch.zeros(1, 12), residuals={"b5": torch.zeros(1)})
+    with pytest.raises(ConfigError, match="broadcasts to"):
+        generator(torch.zeros(1, 12), residuals={"b4.conv1": torch.zeros(1, 7, 8, 3, 3)})
+
+
+def test_a_generator_with_other_parameters_shares_the_rest(generator: Generator) -> None:
+    values = tuned(generator, 1)
+    own = generator.with_parameters(values)
+    mine, theirs = dict(generator.named_parameters()), dict(own.named_parameters())
+    for name in mine:
+        assert (theirs[name].data_ptr() == mine[name].data_ptr()) == (name not in values)
+    assert not torch.equal(own(torch.ones(1, 12)), generator(torch.ones(1, 12)))
+    with pytest.raises(ConfigError, match=r"expected \(8,\)"):
+        generator.with_parameters({"conv1.activate.bias": torch.zeros(3)})
+    with pytest.raises(ConfigError, match="no parameter 'conv1'"):
+        generator.with_parameters({"conv1": torch.zeros(3)})
+
+
+def test_parameters_belong_to_one_layer_each(generator: Generator) -> None:
+    names = [name for spec in generator.layers for name in generator.parameters_of(spec.name)]
+    outside = {n for n, _ in generator.named_parameters() if n.startswith(("style.", "input."))}
+    assert len(names) == len(set(names))
+    assert set(names) | outside == {n for n, _ in generator.named_parameters()}
+
+
+def test_pictures_are_taken_and_joined_again(generator: Generator) -> None:
+    noise = tuple(torch.randn(2, 1, *m.shape[2:]) for m in generator.noises.buffers())
+    codes = OffsetCodes.cat([dense(generator, 1), dense(generator, 2)])
+    both = Changes(codes, (tuned(generator, 1), tuned(generator, 2)), noise)
+    again = Changes.cat([both.take([1]), both.take([0])]).take([1, 0, 0])
+    assert again.tuned == (both.tuned[0], both.tuned[1], both.tuned[1])
+    assert torch.equal(again.noise[0], noise[0][[0, 1, 1]])
+    assert again.residuals is not None
+    assert torch.equal(again.residuals.dense["b4.conv1"], codes.dense["b4.conv1"][[0, 1, 1]])
+    plain = Changes().beside([both], torch.zeros(2, 6, 12), generator)
+    joined = Changes.cat([both, plain])
+    assert joined.residuals is not None
+    assert torch.equal(joined.residuals.dense["b4.conv1"][:2], codes.dense["b4.conv1"])
+    assert not joined.residuals.dense["b4.conv1"][2:].any()
+    assert joined.tuned == (*both.tuned, {}, {})
+    assert joined.tuned[2] is joined.tuned[3], "they share the model's own generator"
+    own = list(generator.noises.buffers())
+    assert all(torch.equal(m, torch.cat([n, o, o])) for m, n, o in zip(joined.noise, noise, own, strict=True))
+    assert not Changes().beside([Changes()], torch.zeros(2, 6, 12), generator)
+    with pytest.raises(InversionError, match="different things"):
+        Changes.cat([both, Changes()])
+
+
+def test_the_way_between_two_ends_at_both_and_fills_what_one_lacks(generator: Generator) -> None:
+    noise = tuple(torch.randn_like(m) for m in generator.noises.buffers())
+    a, b = Changes(dense(generator, 1), (tuned(generator, 1),), noise), Changes()
+    own = dict(generator.named_parameters())
+    start, middle, end = (Changes.lerp(a, b, t, generator) for t in (0.0, 0.5, 1.0))
+    name = generator.parameters_of("b8.conv0")[0]
+    assert torch.equal(start.tuned[0][name], a.tuned[0][name])
+    same(middle.tuned[0][name], (a.tuned[0][name] + own[name]) / 2)
+    assert torch.equal(end.tuned[0][name], own[name])
+    assert torch.equal(end.noise[1], next(iter(list(generator.noises.buffers())[1:])))
+    assert start.residuals is not None
+    assert middle.residuals is not None
+    assert end.residuals is not None
+    same(middle.residuals.dense["b4.conv1"], start.residuals.dense["b4.conv1"] / 2)
+    assert float(end.residuals.dense["b4.conv1"].abs().max()) == 0
+    assert len(Changes.cat([start, middle, end]).tuned) == 3
+
+
+def test_layers_are_mixed_with_all_that_belongs_to_them(generator: Generator) -> None:
+    noise = tuple(torch.randn_like(m) for m in generator.noises.buffers())
+    mine, theirs = Changes(), Changes(dense(generator, 1), (tuned(generator, 1),), noise)
+    mixed = Changes.mixed(mine, theirs, ["b4.conv1"], generator)
+    assert mixed.residuals is not None
+    assert mixed.residuals.layers == ("b4.conv1",)
+    own = dict(generator.named_parameters())
+    assert all(torch.equal(value, own[name]) for name, value in mixed.tuned[0].items())
+    assert torch.equal(mixed.noise[0], noise[0])
+    assert torch.equal(mixed.noise[2], list(generator.noises.buffers())[2])
+    kept = theirs.only(["b8.conv0"], generator)
+    assert kept.residuals is not None
+    assert not kept.residuals.layers
+    assert kept.tuned[0].keys() == theirs.tuned[0].keys()
+    assert torch.equal(kept.noise[1], noise[1])
+    assert torch.equal(kept.noise[0], next(iter(generator.noises.buffers())))
+
+
+def test_batches_are_mixed_where_one_side_has_the_generators_own_noise(generator: Generator) -> None:
+    noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
+    own = list(generator.noises.buffers())
+    for mine, theirs in ((Changes(noise=noise), Changes()), (Changes(), Changes(noise=noise))):
+        mixed = Changes.mixed(mine, theirs, ["b4.conv1"], generator).noise
+        assert [len(m) for m in mixed] == [2] * len(own)
+        first, second = (own, noise) if mine.noise else (noise, own)
+        assert torch.equal(mixed[0], first[0].expand_as(mixed[0]))
+        assert torch.equal(mixed[1], second[1].expand_as(mixed[1]))
+
+
+def test_the_constant_input_belongs_to_the_first_layer(generator: Generator) -> None:
+    theirs = Changes(tuned=({"input.input": torch.ones_like(generator.input.input)},))
+    for layer, value in (("b4.conv1", theirs.tuned[0]["input.input"]), ("b8.conv0", generator.input.input)):
+        mixed = Changes.mixed(Changes(), theirs, [layer], generator)
+        assert torch.equal(mixed.tuned[0]["input.input"], value)
+    assert theirs.only(["b4.conv1"], generator).tuned[0].keys() == {"input.input"}
+    assert not theirs.only(["b8.conv0"], generator).tuned[0]
+
+
+def test_tuned_parameters_keep_their_distance_in_another_generator(generator: Generator) -> None:
+    torch.manual_seed(1)
+    other = Generator(generator.config)
+    changes = Changes(tuned=(tuned(generator, 1),))
+    name = generator.parameters_of("b8.conv0")[0]
+    mine, theirs = dict(generator.named_parameters()), dict(other.named_parameters())
+    same(changes.moved(generator, other).tuned[0][name] - theirs[name], changes.tuned[0][name] - mine[name])

@@ -1,0 +1,88 @@
+"""Pictures that share their weights, and those between them that do not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.networks.cpu.offsets import FastOffsets
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+
+STRENGTHS = [k / 4 for k in range(-5, 6)]
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
+    """Three inverted pictures."""
+    torch.manual_seed(1)
+    return tiny_inverter.invert(list(torch.rand(3, 3, 32, 32) * 2 - 1), align=False)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts for how many pictures the offset of each layer is made."""
+    counter: Counter[str] = Counter()
+    make = FastOffsets.__getitem__
+
+    def counted(self: FastOffsets, layer: str) -> Tensor:
+        counter[layer] += len(self.codes)
+        return make(self, layer)
+
+    monkeypatch.setattr(FastOffsets, "__getitem__", counted)
+    return counter
+
+
+def singly(inversion: Inversion) -> Tensor:
+    return torch.cat([one.tensor for one in inversion])
+
+
+def test_a_strip_is_the_same_pictures_and_makes_each_offset_once(batch: Inversion, made: Counter[str]) -> None:
+    strip = batch[0].edit("age", STRENGTHS).tensor
+    assert set(made.values()) == {1}
+    assert len(made) == 3
+    expected = torch.cat([batch[0].edit("age", s).tensor for s in STRENGTHS])
+    torch.testing.assert_close(strip, expected, rtol=0, atol=2e-5)
+
+
+def test_strips_of_several_pictures_make_each_offset_once_for_each(batch: Inversion, made: Counter[str]) -> None:
+    strips = batch.edit("age", STRENGTHS)
+    assert strips.tensor.shape[0] == 33
+    assert set(made.values()) == {3}
+    torch.testing.assert_close(strips.tensor, singly(strips), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 1, 2, 0, 0, 0], [1, 1, 2], [0, 1, 2] * 4, [2] * 3 + [0, 1] * 5])
+def test_alike_and_different_neighbours_mix(batch: Inversion, order: list[int]) -> None:
+    mixed = batch._take(order).edit("smile", 0.5)
+    torch.testing.assert_close(mixed.tensor, singly(mixed), rtol=0, atol=2e-5)
+
+
+def test_offsets_in_styles_belong_to_their_picture(batch: Inversion) -> None:
+    change = torch.linspace(-1, 1, 6)[:, None].expand(6, batch.model.generator.layer("b16.conv1").channels_in)
+    strip = replace(batch._take([1] * 6), style_offsets={"b16.conv1": change})
+    torch.testing.assert_close(strip.tensor, singly(strip), rtol=0, atol=2e-5)
+    assert (strip.tensor[0] - strip.tensor[5]).abs().max() > 1e-3
+
+
+def test_codes_without_offsets_are_all_alike(batch: Inversion) -> None:
+    torch.testing.assert_close(batch.initial.tensor, singly(batch.initial), rtol=0, atol=2e-5)
+
+
+def test_dense_offsets_are_shared_like_codes(batch: Inversion) -> None:
+    dense = {name: 0.1 * torch.randn(1, 16, 16, 3, 3) for name in ("b8.conv1", "b16.conv1")}
+    one = replace(batch[0], offset_codes=OffsetCodes.of_dense(dense))
+    strip = one.edit("age", [-1.0, 0.0, 1.0])
+    torch.testing.assert_close(strip.tensor, singly(strip), rtol=0, atol=2e-5)
+
+
+def test_drawing_a_strip_leaves_the_generator_as_it_was(batch: Inversion) -> None:
+    before = {name: value.clone() for name, value in batch.model.generator.state_dict().items()}
+    assert batch[0].edit("age", STRENGTHS).tensor.isfinite().all()
+    after = batch.model.generator.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())

@@ -1,0 +1,119 @@
+"""The three networks of MTCNN, and the files that they are loaded from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hyperstyle.errors import CheckpointError, MissingFileError, WeightsError
+from hyperstyle.networks.perception.mtcnn import Mtcnn, OutputNetwork, ProposalNetwork, RefinementNetwork, load_mtcnn
+
+
+def states(networks: Mtcnn) -> dict[str, dict[str, Any]]:
+    """Weights of the three as arrays by name, as their files hold them."""
+    return {
+        name: {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+        for name, network in networks.named_children()
+    }
+
+
+def write(folder: Path, weights: dict[str, dict[str, Any]]) -> Path:
+    for name, state in weights.items():
+        np.save(folder / f"{name}.npy", state)  # type: ignore[arg-type]
+    return folder
+
+
+def test_what_was_saved_as_published_comes_back_equal_and_ready_to_use(tmp_path: Path) -> None:
+    networks = Mtcnn()
+    loaded = load_mtcnn(write(tmp_path, states(networks)))
+    assert all(torch.equal(a, b) for a, b in zip(networks.parameters(), loaded.parameters(), strict=True))
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    assert not any(module.training for module in loaded.modules())
+
+
+def test_the_first_network_looks_at_every_second_window_of_12_px_and_weighs_those_of_a_row() -> None:
+    network = ProposalNetwork().eval()
+    picture = torch.randn(2, 3, 12, 20)
+    chances, offsets = network(picture)
+    assert (chances.shape, offsets.shape) == ((2, 1, 5), (2, 4, 1, 5))
+    torch.testing.assert_close(chances.sum(dim=2), torch.ones(2, 1))
+    for i in range(5):
+        torch.testing.assert_close(network(picture[..., 2 * i : 2 * i + 12])[1][..., 0], offsets[..., i])
+
+
+def test_the_other_networks_give_one_answer_for_each_window() -> None:
+    chances, offsets = RefinementNetwork()(torch.randn(3, 3, 24, 24))
+    assert (chances.shape, offsets.shape) == ((3,), (3, 4))
+    chances, offsets, points = OutputNetwork()(torch.randn(3, 3, 48, 48))
+    assert (chances.shape, offsets.shape, points.shape) == ((3,), (3, 4), (3, 5, 2))
+    assert ((chances > 0) & (chances < 1)).all()
+
+
+def test_no_windows_give_no_answers() -> None:
+    assert RefinementNetwork()(torch.zeros(0, 3, 24, 24))[0].shape == (0,)
+    assert OutputNetwork()(torch.zeros(0, 3, 48, 48))[2].shape == (0, 5, 2)
+
+
+def test_the_last_network_gives_all_x_first_and_then_all_y() -> None:
+    network = OutputNetwork()
+    torch.nn.init.zeros_(network.conv6_3.weight)
+    network.conv6_3.bias.data = torch.arange(10.0)
+    points = network(torch.zeros(1, 3, 48, 48))[2]
+    assert points.tolist() == [[[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]]]
+
+
+def test_a_folder_or_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"nowhere is no folder.*pnet\.npy, rnet\.npy and onet\.npy"):
+        load_mtcnn(tmp_path / "nowhere")
+    write(tmp_path, states(Mtcnn()))
+    (tmp_path / "onet.npy").unlink()
+    with pytest.raises(MissingFileError, match=r"onet\.npy is missing"):
+        load_mtcnn(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("conv5_1.bias"), r"rnet\.npy: tensors 1 missing \(.*conv5_1\.bias"),
+        (lambda state: state.update(extra=np.zeros(1, np.float32)), r"rnet\.npy: tensors 1 unexpected \(.*extra"),
+        (
+            lambda state: state.update({"conv5_1.bias": np.zeros(3, np.float32)}),
+            r"wrong shape.*\(3,\), expected \(2,\)",
+        ),
+        (lambda state: state.update({"conv5_1.bias": np.full(2, np.nan)}), r"'conv5_1\.bias' holds NaN"),
+        (lambda state: state.update({"conv5_1.bias": "text"}), r"'conv5_1\.bias' is str"),
+    ],
+)
+def test_a_file_of_other_tensors_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+    weights = states(Mtcnn())
+    change(weights["rnet"])
+    with pytest.raises(WeightsError, match=message):
+        load_mtcnn(write(tmp_path, weights))
+
+
+def test_files_of_one_another_are_refused(tmp_path: Path) -> None:
+    weights = states(Mtcnn())
+    with pytest.raises(WeightsError, match=r"pnet\.npy: tensors"):
+        load_mtcnn(write(tmp_path, {"pnet": weights["onet"], "rnet": weights["rnet"], "onet": weights["pnet"]}))
+
+
+def test_a_web_page_in_place_of_a_file_is_recognised(tmp_path: Path) -> None:
+    write(tmp_path, states(Mtcnn()))
+    (tmp_path / "pnet.npy").write_bytes(b"<!DOCTYPE html><html></html>")
+    with pytest.raises(CheckpointError, match=r"pnet\.npy is a web page and no \.npy file"):
+        load_mtcnn(tmp_path)
+
+
+@pytest.mark.reference
+def test_the_published_files_are_read_as_numpy_reads_them(reference_dir: Path) -> None:
+    folder = reference_dir / "editing" / "weights" / "mtcnn"
+    loaded = states(load_mtcnn(folder))
+    for name, state in loaded.items():
+        published = np.load(folder / f"{name}.npy", allow_pickle=True).item()
+        assert set(state) == set(published)
+        for key, array in published.items():
+            np.testing.assert_array_equal(state[key], array)
