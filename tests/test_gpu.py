@@ -35,7 +35,7 @@ def close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found.cpu(), expected, atol=5e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("modulation", ["weights", "activations", "folded"])
+@pytest.mark.parametrize("modulation", ["weights", "activations"])
 def test_the_generator_gives_the_same_pictures(
     on_cuda: HyperStyleInverter, tiny_inverter: HyperStyleInverter, modulation: str
 ) -> None:

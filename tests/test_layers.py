@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 
-# From the ground up. A file imports only from rows below its own, or from its own room (a folder or a file of the package).
+# From the ground up. A room is a folder or a file of the package. A file imports from lower rows and from its own room.
 LAYERS = (
     {"errors", "moved"},
     {"runtime"},
@@ -102,17 +102,22 @@ def room(module: str) -> str:
     return module.split(".")[1]
 
 
-def layer(module: str) -> int:
+def layer(module: str) -> tuple[int, int]:
+    """The row of its room, and inside `networks` the row of its folder there; `networks` itself is below these."""
     rows = [number for number, rooms in enumerate(LAYERS) if room(module) in rooms]
     assert rows, f"{module} is in no row of LAYERS: give {room(module)!r} its place in the house"
-    return rows[0]
+    inside = module.split(".")[2:3] if room(module) == "networks" else []
+    below = [number for number, names in enumerate(NETWORKS) if inside and inside[0] in names]
+    assert below or not inside, f"{module} is in no row of NETWORKS: give {inside[0]!r} its place in there"
+    return rows[0], below[0] if below else -1
 
 
 def forbidden_imports(graph: Graph) -> list[str]:
     wrong = []
     for module, targets in graph.items():
         for target, line in targets.items():
-            same_room = room(module) == room(target)
+            depth = 3 if room(module) == room(target) == "networks" else 2
+            same_room = module.split(".")[1:depth] == target.split(".")[1:depth]
             allowed = (room(module), room(target)) in WITHIN_A_ROW
             if not (same_room or allowed or layer(target) < layer(module)):
                 wrong.append(f"{module}:{line} imports {target}")
@@ -295,7 +300,7 @@ class TestTheRulesThemselves:
         def build(files: dict[str, str]) -> Graph:
             for name, text in files.items():
                 path = tmp_path / name
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
             return import_graph(read_package(tmp_path))
 
@@ -323,6 +328,18 @@ class TestTheRulesThemselves:
         graph = house({"utils.py": "import hyperstyle.errors\n", "errors.py": ""})
         with pytest.raises(AssertionError, match="'utils'"):
             forbidden_imports(graph)
+
+    def test_the_folders_of_networks_have_an_order_too(self, house: Callable[[dict[str, str]], Graph]) -> None:
+        graph = house(
+            {
+                "networks/stylegan2/ops.py": "import hyperstyle.networks.stylegan2.config\n",
+                "networks/stylegan2/config.py": "import hyperstyle.networks.encoders.w_encoder\n",
+                "networks/encoders/w_encoder.py": "import hyperstyle.networks.stylegan2.ops\n",
+            }
+        )
+        assert forbidden_imports(graph) == [
+            "hyperstyle.networks.stylegan2.config:1 imports hyperstyle.networks.encoders.w_encoder"
+        ]
 
     def test_a_circle_within_one_package_is_found(self, house: Callable[[dict[str, str]], Graph]) -> None:
         graph = house(

@@ -14,6 +14,7 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.equivalence import Equivalence, equivalences
 from hyperstyle.evaluation.figures import Figures, Point, Progress, Row, cat, mean_point, mean_row, measure, now
 from hyperstyle.inversion.inversion import TOGETHER
+from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.offset_optimization import optimize_offsets
 from hyperstyle.methods.optimization import Projection, project
 from hyperstyle.methods.pti import PivotalTuning, TuneStep, tune
@@ -206,7 +207,7 @@ class _Inverted(NamedTuple):
 
 def _picture(model: Model, w: Tensor, offsets: Mapping[str, Tensor] | None = None) -> Tensor:
     with torch.no_grad():
-        return model.domain.content(model.generator(w, offsets)).float()
+        return model.domain.content(synthesize(model.generator, model.generator.styles(w), offsets)).float()
 
 
 def _invert(

@@ -23,6 +23,7 @@ from hyperstyle.evaluation.figures import (
 )
 from hyperstyle.evaluation.optimised import Known, Optimisation, Optimised, evaluate_optimised, perceptual_network
 from hyperstyle.inversion.inversion import TOGETHER
+from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperstyle import refine
 from hyperstyle.model.parts import Model
@@ -125,7 +126,7 @@ def _invert(model: Model, crop: Tensor, passes: int) -> tuple[Tensor, list[Tenso
     with torch.no_grad():
         w = model.generator.broadcast(model.encoder(crop.to(model.dtype)))
         if model.hypernetwork is None:
-            images.append(model.generator(w))
+            images.append(synthesize(model.generator, model.generator.styles(w)))
         else:
             refine(
                 crop.to(model.dtype),

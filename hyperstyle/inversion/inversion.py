@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from hyperstyle import metrics
 from hyperstyle.align import paste_back
 from hyperstyle.align.source import Source, photo_of
 from hyperstyle.edits import Edit
@@ -21,6 +20,7 @@ from hyperstyle.images import ImageSource, to_images
 from hyperstyle.inversion import describe, editing, exports
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.editing import Strength
+from hyperstyle.inversion.figures import figures
 from hyperstyle.inversion.overrides import Changes
 from hyperstyle.inversion.pickling import Portable, fill, record_of, state_values
 from hyperstyle.inversion.state import State
@@ -393,25 +393,16 @@ class Inversion(Portable):
             if not self.quality:
                 raise InversionError("the inverted crop is gone and no figures were stored: invert the picture again.")
             return dict(self.quality)
-        return self._figures(self.tensor, self.crop)
+        return figures(self.model, self.tensor, self.crop)
 
     def measured(self, picture: Tensor | None = None) -> Inversion:
         """The same with its figures in `quality`. `picture`, where given, is the `tensor` that it would make itself."""
         if self.crop is None:
             raise InversionError("the inverted crop is gone: invert the picture again.")
         picture = self.tensor if picture is None else picture
-        made = replace(self, quality=self._figures(picture, self.crop))
+        made = replace(self, quality=figures(self.model, picture, self.crop))
         made.__dict__["tensor"] = picture  # the cached property: it need not be made once more
         return made
-
-    def _figures(self, picture: Tensor, crop: Tensor) -> dict[str, tuple[float, ...]]:
-        with torch.no_grad():
-            image = self.model.domain.to_input(picture)
-            rows = {"l2": metrics.l2(image, crop), "ms_ssim": metrics.ms_ssim(image, crop)}
-            if self.model.judge is not None:
-                rows["perceptual"] = metrics.perceptual(image, crop, self.model.judge)
-                rows["identity"] = metrics.identity(image, crop, self.model.judge)
-        return {name: tuple(values.tolist()) for name, values in rows.items()}
 
     def save(self, path: str | Path, *, origin: Mapping[str, Any] | None = None) -> None:
         """Writes codes, offset codes and figures; pictures are made again, exactly, by the same model.

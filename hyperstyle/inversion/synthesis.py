@@ -9,14 +9,16 @@ from torch import Tensor
 
 from hyperstyle.inversion.overrides import Changes
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.cpu.offsets import FastOffsets
+from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.hypernetworks.lazy import Expander, LazyOffsets
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan1 import StyleGan1
+from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets
+from hyperstyle.networks.stylegan2.ops import Modulation
 from hyperstyle.runtime.gradients import normal_tensors
 
-__all__ = ["TOGETHER", "generators", "lazy_offsets", "pictures", "styles_of"]
+__all__ = ["TOGETHER", "generators", "lazy_offsets", "pictures", "styles_of", "synthesize"]
 
 TOGETHER = 8
 """Pictures that go through the networks at once, unless a batch size is given."""
@@ -29,8 +31,29 @@ def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping
     if network is None:
         return codes.expanded({})
     if isinstance(network, Hypernetwork) and not torch.is_grad_enabled():
-        return FastOffsets.of(network, codes)
+        return cpu.offsets(network, codes)
     return LazyOffsets(network, codes)
+
+
+def synthesize(
+    generator: Generator,
+    styles: Mapping[str, Tensor],
+    offsets: Offsets | None = None,
+    *,
+    residuals: Offsets | None = None,
+    noise: NoiseMode | NoiseMaps = "const",
+    modulation: Modulation = "weights",
+    workspace: cpu.Workspace | None = None,
+) -> Tensor:
+    """Styles -> images [B,3,size,size]: by `networks.cpu` on a CPU where no gradients are recorded, else the generator.
+
+    Arguments and errors are those of `Generator.synthesize`; `workspace` is for `networks.cpu`, `modulation` for the
+    generator.
+    """
+    is_on_cpu = styles[generator.layers[0].name].device.type == "cpu"
+    if is_on_cpu and not torch.is_grad_enabled() and not isinstance(generator, StyleGan1):
+        return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise, workspace=workspace)
+    return generator.synthesize(styles, offsets, residuals=residuals, noise=noise, modulation=modulation)
 
 
 def pictures(
@@ -65,12 +88,13 @@ def pictures(
                 count = len(w) if alike and w.device.type == "cpu" else TOGETHER
                 for first in range(run.start, run.stop, count):
                     some = slice(first, min(first + count, run.stop))
-                    image = own.synthesize(
+                    image = synthesize(
+                        own,
                         {name: style[some] for name, style in styles.items()},
                         None if alike else lazy_offsets(_of(codes, some), model.hypernetwork),
                         residuals=None if alike else lazy_offsets(_of(changes.residuals, some), model.hyperinverter),
                         noise=tuple(noise[some] for noise in changes.noise) or "const",
-                        modulation="activations" if alike and w.device.type != "cpu" else None,
+                        modulation="activations" if alike else "weights",
                     )
                     parts.append(model.domain.content(image).float())
         return parts[0] if len(parts) == 1 else torch.cat(parts)

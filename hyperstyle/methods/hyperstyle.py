@@ -11,10 +11,10 @@ from torch import Tensor
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.optimising import draw
 from hyperstyle.methods.optimization import check_passes, check_whole
-from hyperstyle.networks.cpu.fuse import Room
-from hyperstyle.networks.cpu.offsets import FastOffsets
+from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
@@ -67,20 +67,20 @@ def refine(
         The accumulated offset codes (None if there are none) and the reconstruction with them.
     """
 
-    def synthesize(room: Room | None) -> Tensor:
+    def reconstruct(workspace: cpu.Workspace | None) -> Tensor:
         if draw is not None:
             return draw(codes)
-        out: Tensor = generator(w, None if codes is None else FastOffsets.of(hypernetwork, codes), room=room)
-        return out
+        offsets = None if codes is None else cpu.offsets(hypernetwork, codes)
+        return synthesize(generator, generator.styles(w), offsets, workspace=workspace)
 
-    with Room.lent() if draw is None else nullcontext() as room:
-        image = synthesize(room)
+    with cpu.Workspace.reuse() if draw is None else nullcontext() as workspace:
+        image = reconstruct(workspace)
         if callback is not None:
             callback(RefineStep(0, steps, codes, image))
         for step in range(1, steps + 1):
             new = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y)
             codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
-            image = synthesize(room)  # Eq. 5: weights * (1 + Δ)
+            image = reconstruct(workspace)  # Eq. 5: weights * (1 + Δ)
             if callback is not None:
                 callback(RefineStep(step, steps, codes, image))
     return codes, image

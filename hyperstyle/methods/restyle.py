@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.optimization import check_passes, check_whole
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
 from hyperstyle.networks.stylegan2.generator import Generator
@@ -62,12 +63,12 @@ def restyle(
     """
     if w is None:
         w = encoder.latent_avg.expand(len(crop), -1, -1)
-    image: Tensor = generator(w)
+    image = synthesize(generator, generator.styles(w))
     if callback is not None:
         callback(RestyleStep(0, steps, w, image))
     for step in range(1, steps + 1):
         w = w + encoder(crop, to_input(image).to(crop.dtype))
-        image = generator(w)
+        image = synthesize(generator, generator.styles(w))
         if callback is not None:
             callback(RestyleStep(step, steps, w, image))
     return w, image

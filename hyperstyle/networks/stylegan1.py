@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.cpu.fuse import Room
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets, StoredNoise
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
@@ -142,9 +141,9 @@ class StyleGan1(Generator):
         spec = self.layer(name)
         if not spec.kernel:
             raise ConfigError(f"layer {spec.name} has no convolution: its input is the constant.")
-        return self._block(spec).weight
+        return self.block(spec).weight
 
-    def _block(self, spec: LayerSpec) -> _Layer:
+    def block(self, spec: LayerSpec) -> _Layer:
         block = self.convs[spec.index]
         if not isinstance(block, _Layer):
             raise TypeError("a layer of this generator is a _Layer")
@@ -169,7 +168,7 @@ class StyleGan1(Generator):
         expected = (self.config.rows, self.config.latent_width)
         if w.ndim != 3 or tuple(w.shape[1:]) != expected:
             raise ConfigError(f"latent codes of shape {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
-        return {s.name: self._block(s).modulation(w[:, s.row]) for s in self.layers}
+        return {s.name: self.block(s).modulation(w[:, s.row]) for s in self.layers}
 
     def synthesize(
         self,
@@ -178,13 +177,12 @@ class StyleGan1(Generator):
         *,
         noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
-        modulation: Modulation | None = None,
+        modulation: Modulation = "weights",
         residuals: Offsets | None = None,
-        room: Room | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size] in [-1, 1]; arguments as of `Generator.synthesize`.
 
-        `modulation` and `room` are without meaning here: styles never act on weights.
+        `modulation` is without meaning here: styles never act on weights.
 
         Raises:
             ConfigError: offsets or residuals; styles or noise that do not fit.
@@ -194,10 +192,10 @@ class StyleGan1(Generator):
                 "offsets of weights for a StyleGAN: only StyleGAN2 generators have a place for them. Change the codes "
                 "or their styles."
             )
-        batch = self._check(styles, set(), noise)
+        batch = self.check_inputs(styles, set(), noise)
         x = self.constant.expand(batch, -1, -1, -1)
         for spec in self.layers:
-            map_ = self._noise(noise, spec.index, batch, random)
-            x = self._block(spec)(x, styles[spec.name], map_, self.blur)
+            map_ = self.noise_map(noise, spec.index, batch, random)
+            x = self.block(spec)(x, styles[spec.name], map_, self.blur)
         image: Tensor = self.to_rgb(x)
         return image

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.metrics import l2
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
@@ -148,8 +149,8 @@ class HyperStyleTask:
     def sample(self, crop: Tensor) -> dict[str, Tensor]:
         """Crops, G(w), and the reconstruction after the last pass."""
         with autocast(self.dtype, crop.device):
-            w = self.encoder(crop)
-            start = self.base.domain.seen(self.base.generator(w)).to(crop.dtype)
+            w, generator = self.encoder(crop), self.base.generator
+            start = self.base.domain.seen(synthesize(generator, generator.styles(w))).to(crop.dtype)
         *_, after = self._passes(crop, w.to(crop.dtype), start)
         return {"picture": crop, "before": start, "after": after}
 

@@ -32,7 +32,7 @@ _RULES = (
     ("kept_layers", 0.0, False),
     ("_u8", 1.0, False),  # truncation to bytes may flip by one
     ("enlarged, of the largest", 3e-4, False),  # IDInvert: its instance normalisation enlarges rounding
-    ("folded, three passes", 1.5e-4, False),  # the same, with random weights, from 1.4 to 75 times as large
+    ("fused, three passes", 1.5e-4, False),  # the same, with random weights, from 1.4 to 75 times as large
     ("passes, of the largest", 1.5e-5, False),  # ReStyle hands its rounding from pass to pass
     ("of the largest", 3e-6, False),
     ("delta_stats", 2e-5, True),
@@ -118,9 +118,9 @@ minutes on two cores; big files are deleted as it goes. Without `-m`, the quick 
 generator), which is also a part of continuous integration. `tests/test_golden.py` pins small networks of every kind on
 machines that lack the recordings.
 
-Pictures are drawn as a CPU draws them by default (`networks/fast_synthesis.py`). ReStyle feeds what it drew to its
-encoder again, and with random weights each pass makes the rounding before it five times as large: it is compared in
-the form of the official code too, the rows without "folded"."""
+Images are synthesized as on a CPU by default (`networks/cpu`). ReStyle feeds what it synthesized to its encoder again,
+and with random weights each pass makes the rounding before it five times as large: it is compared in the form of the
+official code too, the rows without "fused"."""
 
 
 @pytest.fixture(scope="session")

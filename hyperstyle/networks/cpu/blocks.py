@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.networks.cpu import winograd
-from hyperstyle.networks.cpu.fuse import Folded, Room
+from hyperstyle.networks.cpu.fuse import FusedConv
+from hyperstyle.networks.cpu.workspace import Workspace
 
-__all__ = ["Block", "doubled", "draw_block"]
+__all__ = ["Block", "run_block", "upsample2x"]
 
 _BYTES = 1 << 23  # of the maps of a strip, little enough for a process to keep them where they would be taken again
 _SLOPE = 0.2
@@ -35,13 +36,13 @@ class Block:
         blur: [4,4], the low-pass filter after `up`.
     """
 
-    up: Folded | None
-    conv: Folded
-    torgb: Folded
+    up: FusedConv | None
+    conv: FusedConv
+    torgb: FusedConv
     blur: Tensor | None = None
 
 
-def doubled(image: Tensor, kernel: Tensor) -> Tensor:
+def upsample2x(image: Tensor, kernel: Tensor) -> Tensor:
     """`ops.upsample` of a few channels: each new pixel from the 2x2 taps of the filter that do not meet zeros.
 
     Args:
@@ -64,13 +65,13 @@ def doubled(image: Tensor, kernel: Tensor) -> Tensor:
     return made
 
 
-def draw_block(x: Tensor, block: Block, room: Room, *, keep: bool = True) -> tuple[Tensor, Tensor]:
+def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = True) -> tuple[Tensor, Tensor]:
     """One resolution: maps -> maps and their colours.
 
     Args:
         x: [1,I,r/2,r/2], or [1,I,4,4] for a block without `up`; channels-last.
         block: its convolutions.
-        room: memory for the maps; those that were made in the call before the last are gone.
+        workspace: memory for the maps; those that were made in the call before the last are gone.
         keep: whether the maps are needed.
 
     Returns:
@@ -81,42 +82,42 @@ def draw_block(x: Tensor, block: Block, room: Room, *, keep: bool = True) -> tup
     rows = max(
         winograd.ROWS, min(height, _BYTES // (width * widest * x.element_size()) // winograd.ROWS * winograd.ROWS)
     )
-    conv, quick = block.conv, block.conv.spread
-    if quick is None and winograd.pays(channels, width, x.dtype):
-        quick = winograd.spread(conv.weight)
+    conv, quick = block.conv, block.conv.transformed
+    if quick is None and winograd.is_faster(channels, width, x.dtype):
+        quick = winograd.transform_weight(conv.weight)
     bias = conv.bias if conv.scale is None else conv.bias / conv.scale
     if block.up is not None and block.up.style is not None:
         x = x * block.up.style[:, None, None]
-    place = room.take(("maps", height.bit_length() % 2), x, (1, height if keep else rows, width, channels))
+    place = workspace.buffer(("maps", height.bit_length() % 2), x, (1, height if keep else rows, width, channels))
     maps = place.permute(0, 3, 1, 2)
     torgb = block.torgb.weight.flatten(1).t().contiguous()
     rgb = x.new_empty((1, 3, height, width), dtype=torch.promote_types(x.dtype, torch.float32))
     for top in range(0, height, rows):
         end = min(top + rows, height)
         y = maps[:, :, top:end] if keep else maps[:, :, : end - top]
-        around = _input(x, block, top, end, room)
+        around = _input(x, block, top, end, workspace)
         if quick is None:
             made = F.conv_transpose2d(around, conv.weight, bias, padding=(2, 1))  # rows have their neighbours
         else:
             made = y
-            winograd.convolved(around, quick, bias, made)
+            winograd.conv3x3(around, quick, bias, made)
         _activated(made, conv.noise, top, end, scale=conv.scale, out=y)
         colours = torch.baddbmm(block.torgb.bias[:, None], torgb.expand(end - top, -1, -1), y[0].transpose(0, 1))
         rgb[0, :, top:end] = colours.transpose(0, 1)  # row by row, which takes half as long as all pixels at once
     return maps if keep else x, rgb
 
 
-def _input(x: Tensor, block: Block, top: int, end: int, room: Room) -> Tensor:
+def _input(x: Tensor, block: Block, top: int, end: int, workspace: Workspace) -> Tensor:
     """What the second convolution sees of rows `top` to `end`: they, and one more, or one of zeros, on either end.
 
     Strips come one after the other: the first two rows are the last two of the strip before.
     """
     height, width = (n * (1 if block.up is None else 2) for n in x.shape[2:])
     rows = end - top + 2
-    y = room.take("input", x, (1, rows, width, block.conv.weight.shape[1])).permute(0, 3, 1, 2)
+    y = workspace.buffer("input", x, (1, rows, width, block.conv.weight.shape[1])).permute(0, 3, 1, 2)
     first, last = (top + 1 if top else 0), min(height, end + 1)
     new = y[:, :, 2 if top else 1 : rows - (last == end)]
-    border = room.take("border", x, (1, 2, width, y.shape[1])).permute(0, 3, 1, 2)
+    border = workspace.buffer("border", x, (1, 2, width, y.shape[1])).permute(0, 3, 1, 2)
     if top:
         y[:, :, :2] = border
     else:
@@ -126,14 +127,14 @@ def _input(x: Tensor, block: Block, top: int, end: int, room: Room) -> Tensor:
     if block.up is None:
         new.copy_(x[:, :, first:last])
     else:
-        _upsample(x, block, first, last, new, room)
+        _upsample(x, block, first, last, new, workspace)
     if block.conv.style is not None:
         new.mul_(block.conv.style[:, None, None])
     border.copy_(y[:, :, -2:])
     return y
 
 
-def _upsample(x: Tensor, block: Block, first: int, last: int, out: Tensor, room: Room) -> None:
+def _upsample(x: Tensor, block: Block, first: int, last: int, out: Tensor, workspace: Workspace) -> None:
     """Rows `first` to `last` of the upsampling convolution's output, into `out` [1,O,last - first,2W].
 
     Strips come one after the other, of four rows or more but for the last. Row j of the transposed convolution has its
@@ -145,7 +146,7 @@ def _upsample(x: Tensor, block: Block, first: int, last: int, out: Tensor, room:
         raise TypeError("a block that doubles the size has a convolution and a filter for it")
     height, width = x.shape[2:]
     start, stop = (min(height, (row + 1) // 2 + 1) if row else 0 for row in (first, last))
-    passed = room.take("passed", x, (1, 5, 2 * width + 1, len(up.bias))).permute(0, 3, 1, 2)
+    passed = workspace.buffer("passed", x, (1, 5, 2 * width + 1, len(up.bias))).permute(0, 3, 1, 2)
     taps = blur.flip(0, 1).to(x.dtype).expand(len(up.bias), 1, -1, -1)
     taps = taps if up.scale is None else taps * up.scale[:, None, None, None]
     y = passed[:, :, 4:]

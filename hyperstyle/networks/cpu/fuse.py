@@ -1,27 +1,24 @@
-"""The weights of modulated convolutions without gradients: of one picture, with everything in them, or of several."""
+"""Modulated convolutions without gradients as plain ones: style, offset and demodulation go into the weight."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hyperstyle.networks.cpu import winograd
+from hyperstyle.networks.cpu.workspace import Workspace
+from hyperstyle.networks.stylegan2.layers import Change, ModulatedConv, StyledConv, ToRGB
 
-__all__ = ["Common", "Folded", "Room", "fold"]
+__all__ = ["FusedConv", "SharedConv", "fuse", "fuse_layer"]
 
 _GAIN = math.sqrt(2.0)  # of the activation
 
 
 @dataclass(frozen=True)
-class Folded:
+class FusedConv:
     """The convolution of one picture, and what is added to its output.
 
     All are written as transposed convolutions, whose weights have output channels innermost, as the fastest way to make
@@ -33,7 +30,7 @@ class Folded:
         noise: [1,1,r,r], or None.
         style: [I], what the input is multiplied with; None where it is in the weight.
         scale: [O], what the output is multiplied with before bias and noise; None where it is in the weight.
-        spread: what `winograd.spread` makes of the weight, where that is at hand.
+        transformed: what `winograd.transform_weight` makes of the weight, where that is at hand.
     """
 
     weight: Tensor
@@ -41,104 +38,93 @@ class Folded:
     noise: Tensor | None = None
     style: Tensor | None = None
     scale: Tensor | None = None
-    spread: list[Tensor] | None = None
+    transformed: list[Tensor] | None = None
 
 
 @dataclass(frozen=True)
-class Common:
+class SharedConv:
     """A convolution whose weight W / sqrt(I * k * k) several pictures share.
 
     Style and demodulation stay on the maps, which pays where these are smaller than the weight.
 
     Attributes:
-        weight: as in `Folded`.
+        weight: as in `FusedConv`.
         power: [I,O], sums of its squares over the taps.
-        spread: as in `Folded`.
+        transformed: as in `FusedConv`.
     """
 
     weight: Tensor
     power: Tensor
-    spread: list[Tensor] | None
+    transformed: list[Tensor] | None
 
     @classmethod
-    def of(cls, weight: Tensor, width: int, *, up: bool) -> Common:
+    def of_layer(cls, conv: ModulatedConv) -> SharedConv | None:
+        """Of a layer; None where it is slower than a weight for each image."""
+        spec, weight = conv.spec, conv.weight
+        if spec.torgb or not cls.is_faster(spec.channels_out, spec.resolution, weight.dtype):
+            return None
+        return cls.of(weight[0], spec.resolution, up=spec.up)
+
+    @classmethod
+    def of(cls, weight: Tensor, width: int, *, up: bool) -> SharedConv:
         """Of the raw weight [O,I,k,k] of a layer whose output has this width."""
-        made = _ordered(weight) / math.sqrt(weight[0].numel())
-        whole = _whole(made if up else made.flip(1), weight)
-        quick = not up and winograd.pays(len(weight), width, weight.dtype)
-        return cls(whole, made.square().sum(1), winograd.spread(whole) if quick else None)
+        made = _packed(weight) / math.sqrt(weight[0].numel())
+        whole = _unpacked(made if up else made.flip(1), weight)
+        quick = not up and winograd.is_faster(len(weight), width, weight.dtype)
+        return cls(whole, made.square().sum(1), winograd.transform_weight(whole) if quick else None)
 
     @staticmethod
-    def pays(channels: int, width: int, dtype: torch.dtype) -> bool:
+    def is_faster(channels: int, width: int, dtype: torch.dtype) -> bool:
         """Whether maps are smaller than the weight, and styles are not rounded to half precision with them."""
         return width**2 <= 9 * channels and dtype in (torch.float32, torch.float64)
 
-    def folded(self, style: Tensor, bias: Tensor, noise: Tensor | None) -> Folded:
+    def fuse(self, style: Tensor, bias: Tensor, noise: Tensor | None) -> FusedConv:
         """Of one picture: style [I], bias [O], noise [1,1,r,r] times its strength."""
         scale = _GAIN * torch.rsqrt(style.square() @ self.power + 1e-8)
         noise = None if noise is None else noise * _GAIN
-        return Folded(self.weight, bias * _GAIN, noise, style, scale, self.spread)
+        return FusedConv(self.weight, bias * _GAIN, noise, style, scale, self.transformed)
 
 
-class Room:
-    """Memory that is used again: for folded weights and for maps, by every layer of every picture.
-
-    Memory that is new to a process costs more than what is computed in it.
+def fuse_layer(
+    layer: StyledConv | ToRGB,
+    style: Tensor,
+    change: Change,
+    noise: Tensor | None,
+    workspace: Workspace,
+    shared: SharedConv | None = None,
+) -> FusedConv:
+    """A layer of the generator for one image.
 
     Args:
-        keeps: whether weights stay in the order in which they are folded, for who draws with the same ones again; as
-            published, 94 MB. They must not change meanwhile.
+        layer: its weight, affine maps and bias.
+        style: [I].
+        change: offset and residual [1,O,I,k,k] or of fewer axes, or None.
+        noise: [1,1,r,r], the map itself; None for `ToRGB`.
+        workspace: where the weight is made.
+        shared: the weight that several images share, in place of one for this image alone.
     """
-
-    _idle: ClassVar[deque[dict[object, Tensor]]] = deque(maxlen=1)
-
-    def __init__(self, *, keeps: bool = True) -> None:
-        self._slots: dict[object, Tensor] = {}
-        self._keeps = keeps
-        self._kept: dict[Tensor, Tensor] = {}
-
-    @classmethod
-    @contextmanager
-    def lent(cls, *, keeps: bool = True) -> Iterator[Room]:
-        """One whose memory, but not what is in it, goes on to who asks next; as published, 0.2 GiB.
-
-        One on a CPU is kept for that, and those who ask while it is lent get new memory.
-        """
-        room = cls(keeps=keeps)
-        with contextlib.suppress(IndexError):
-            room._slots = cls._idle.pop()
-        try:
-            yield room
-        finally:
-            if all(slot.device.type == "cpu" for slot in room._slots.values()):
-                cls._idle.append(room._slots)
-
-    def take(self, slot: object, like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-        """A tensor of this shape, of the type (unless `dtype` says another) and device of `like`, with any values.
-
-        It is taken away again by the next call for the same slot.
-        """
-        size, dtype = math.prod(shape), dtype or like.dtype
-        kept = self._slots.get(slot)
-        if kept is None or len(kept) < size or kept.dtype != dtype or kept.device != like.device:
-            with torch.inference_mode(False):  # whose tensors nobody else may write to
-                self._slots[slot] = kept = torch.empty(size, dtype=dtype, device=like.device)
-        return kept[:size].view(*shape)
-
-    def ordered(self, weight: Tensor) -> Tensor:
-        """The raw weight [1,O,I,k,k] of a layer, the parameter itself, as [I,k * k,O], in float32 or wider."""
-        made = self._kept.get(weight)
-        if made is None:
-            _, size_out, size_in, *taps = weight.shape
-            shape, wide = (size_in, math.prod(taps), size_out), torch.promote_types(weight.dtype, torch.float32)
-            made = self.take(("kept", len(self._kept)) if self._keeps else "raw", weight, shape, wide)
-            made.view(-1, size_out).copy_(weight[0].flatten(1).t())
-            if self._keeps:
-                self._kept[weight] = made
-        return made
+    if isinstance(layer, ToRGB):
+        bias = layer.bias.flatten()  # [3]
+    else:
+        bias, noise = layer.activate.bias, None if noise is None else layer.noise.weight * noise
+    if shared is not None:
+        return shared.fuse(style, bias, noise)
+    offset, residual = (t[0] if t is not None and t.ndim == 5 else t for t in change)
+    spec = layer.conv.spec
+    return fuse(
+        layer.conv.weight,
+        style,
+        bias,
+        offset=offset,
+        residual=residual,
+        noise=noise,
+        torgb=spec.torgb,
+        up=spec.up,
+        workspace=workspace,
+    )
 
 
-def fold(
+def fuse(
     weight: Tensor,
     style: Tensor,
     bias: Tensor,
@@ -148,30 +134,30 @@ def fold(
     noise: Tensor | None = None,
     torgb: bool = False,
     up: bool = False,
-    room: Room | None = None,
-) -> Folded:
+    workspace: Workspace | None = None,
+) -> FusedConv:
     """Weight, style and offset of one picture -> one convolution.
 
     W' = (W * (1 + offset) + residual) * style / sqrt(I * k * k); unless `torgb`, its filters are scaled to unit norm
     and, with bias and noise, by the gain sqrt(2) of the activation.
 
     Args:
-        weight: [1,O,I,k,k], the parameter itself, by which `room` knows it.
+        weight: [1,O,I,k,k], the parameter itself, by which `workspace` knows it.
         style: [I].
         bias: [O].
         offset, residual: broadcastable to [O,I,k,k], or None.
         noise: [1,1,r,r], already times its strength.
         torgb: no demodulation, no activation.
         up: of the convolution that doubles the size.
-        room: where the weight is made; not for `torgb`.
+        workspace: where the weight is made; not for `torgb`.
 
     Returns:
         In the type of `weight`; computed in float32 or wider.
     """
-    room = room if room is not None and not torgb else Room(keeps=False)
-    raw = room.ordered(weight)
-    made = room.take("up" if up else "work", raw, raw.shape)
-    offset, residual = (None if t is None else _ordered(_spread(t, weight[0])).to(raw) for t in (offset, residual))
+    workspace = workspace if workspace is not None and not torgb else Workspace(keeps=False)
+    raw = workspace.packed_weight(weight)
+    made = workspace.buffer("up" if up else "work", raw, raw.shape)
+    offset, residual = (None if t is None else _packed(_expand(t, weight[0])).to(raw) for t in (offset, residual))
     changed = raw if offset is None else torch.addcmul(raw, raw, offset, out=made)
     if residual is not None:
         changed = torch.add(changed, residual, out=made)
@@ -179,7 +165,7 @@ def fold(
     torch.mul(changed, scale[:, None, None], out=made)
     gain = 1.0 if torgb else _GAIN
     if not torgb:
-        other = room.take("work" if up else "same", raw, raw.shape)
+        other = workspace.buffer("work" if up else "same", raw, raw.shape)
         norms = torch.rsqrt(torch.mul(made, made, out=other).sum((0, 1)) + 1e-8)
         if up:
             made *= gain * norms
@@ -187,20 +173,20 @@ def fold(
             for tap, opposite in zip(made.unbind(1), reversed(other.unbind(1)), strict=True):
                 torch.mul(tap, gain * norms, out=opposite)
             made = other
-    return Folded(_whole(made.to(weight.dtype), weight[0]), bias * gain, None if noise is None else noise * gain)
+    return FusedConv(_unpacked(made.to(weight.dtype), weight[0]), bias * gain, None if noise is None else noise * gain)
 
 
-def _ordered(weight: Tensor) -> Tensor:
+def _packed(weight: Tensor) -> Tensor:
     """[O,I,k,k] -> [I,k * k,O], which is a view of what `SharedExpander.turned` helped to make."""
     return weight.flatten(1).t().contiguous().view(weight.shape[1], -1, len(weight))
 
 
-def _whole(ordered: Tensor, weight: Tensor) -> Tensor:
+def _unpacked(ordered: Tensor, weight: Tensor) -> Tensor:
     """[I,k * k,O] as the weight [I,O,k,k] of a transposed convolution, in channels-last order."""
     return ordered.view(len(ordered), *weight.shape[2:], -1).permute(0, 3, 1, 2)
 
 
-def _spread(change: Tensor, weight: Tensor) -> Tensor:
+def _expand(change: Tensor, weight: Tensor) -> Tensor:
     """A change that broadcasts to a weight, with four axes, and taps that are one or all."""
     change = change[(None,) * (4 - change.ndim)]
     if change.shape[2:] == (1, 1) and change.shape[:2] == weight.shape[:2]:

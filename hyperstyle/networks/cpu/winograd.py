@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ROWS", "convolved", "pays", "spread"]
+__all__ = ["ROWS", "conv3x3", "is_faster", "transform_weight"]
 
 ROWS = 4
 """The number of rows of a convolution is a multiple of this."""
@@ -21,7 +21,7 @@ _SQUARES = _NEAR**2 + _FAR**2
 _VALUES = 1 << 21  # of a strip that stays in the cache
 
 
-def pays(channels: int, width: int, dtype: torch.dtype) -> bool:
+def is_faster(channels: int, width: int, dtype: torch.dtype) -> bool:
     """Whether it is faster than the convolution itself, and as exact.
 
     Sums of rows take as long as few channels save, small maps are too little work, weights of the smallest take as long
@@ -31,11 +31,11 @@ def pays(channels: int, width: int, dtype: torch.dtype) -> bool:
     return worth and dtype in (torch.float32, torch.float64)
 
 
-def spread(weight: Tensor) -> list[Tensor]:
+def transform_weight(weight: Tensor) -> list[Tensor]:
     """The weight at the six points.
 
     Args:
-        weight: [I,O,3,3], of a transposed convolution, as `Folded` has it; channels-last.
+        weight: [I,O,3,3], of a transposed convolution, as `FusedConv` has it; channels-last.
 
     Returns:
         Weights [I,O,1,3] of six transposed convolutions.
@@ -50,12 +50,12 @@ def spread(weight: Tensor) -> list[Tensor]:
     return [*made, bottom]
 
 
-def convolved(x: Tensor, weights: list[Tensor], bias: Tensor, out: Tensor) -> None:
+def conv3x3(x: Tensor, weights: list[Tensor], bias: Tensor, out: Tensor) -> None:
     """The convolution of rows that have their neighbours.
 
     Args:
         x: [1,I,H + 2,W], channels-last; zeros are seen on the left and on the right of it only.
-        weights: what `spread` made.
+        weights: what `transform_weight` made.
         bias: [O].
         out: [1,O,H,W], where the result goes; H is a multiple of `ROWS`.
     """

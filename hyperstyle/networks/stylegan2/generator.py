@@ -6,18 +6,13 @@ Attribute names follow the widely used PyTorch port (`g_ema` files), so that its
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.networks.cpu.blocks import Block, doubled, draw_block
-from hyperstyle.networks.cpu.fuse import Common, Room
-from hyperstyle.networks.hypernetworks.lazy import of_picture
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.stylegan2.layers import ConstantInput, ModulatedConv, PixelNorm, StoredNoise, StyledConv, ToRGB
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation
@@ -86,15 +81,15 @@ class Generator(nn.Module):
 
     def weight(self, name: str | int) -> Tensor:
         """The raw weight [O,I,k,k] of a layer."""
-        return self._conv(self.layer(name)).weight[0]
+        return self.conv(self.layer(name)).weight[0]
 
-    def _conv(self, spec: LayerSpec) -> ModulatedConv:
-        conv = self._block(spec).conv
+    def conv(self, spec: LayerSpec) -> ModulatedConv:
+        conv = self.block(spec).conv
         if not isinstance(conv, ModulatedConv):
             raise TypeError("a generator block holds a modulated convolution")
         return conv
 
-    def _block(self, spec: LayerSpec) -> Any:
+    def block(self, spec: LayerSpec) -> Any:
         if spec.index < 2:
             return self.to_rgb1 if spec.torgb else self.conv1
         block, place = divmod(spec.index - 2, 3)
@@ -103,11 +98,11 @@ class Generator(nn.Module):
     @property
     def blocks(self) -> tuple[nn.Module, ...]:
         """The module of each layer, in the official order."""
-        return tuple(self._block(spec) for spec in self.layers)
+        return tuple(self.block(spec) for spec in self.layers)
 
     def parameters_of(self, name: str | int) -> tuple[str, ...]:
         """Names of the parameters of a layer: weight, affine map, bias and strength of noise."""
-        block = self._block(self.layer(name))
+        block = self.block(self.layer(name))
         path = next(path for path, module in self.named_modules() if module is block)
         return tuple(f"{path}.{parameter}" for parameter, _ in block.named_parameters())
 
@@ -147,7 +142,7 @@ class Generator(nn.Module):
         expected = (self.config.rows, self.config.latent_width)
         if w.ndim != 3 or tuple(w.shape[1:]) != expected:
             raise ConfigError(f"latent codes of shape {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
-        return {s.name: self._conv(s).modulation(w[:, s.row]) for s in self.layers}
+        return {s.name: self.conv(s).modulation(w[:, s.row]) for s in self.layers}
 
     def synthesize(
         self,
@@ -156,9 +151,8 @@ class Generator(nn.Module):
         *,
         noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
-        modulation: Modulation | None = None,
+        modulation: Modulation = "weights",
         residuals: Offsets | None = None,
-        room: Room | None = None,
     ) -> Tensor:
         """Styles -> image [B,3,size,size], about [-1, 1], not clamped.
 
@@ -169,89 +163,27 @@ class Generator(nn.Module):
             noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
                 each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
             random: source of the fresh noise.
-            modulation: "weights" and "activations": see `ops.modulated_conv`. "folded" is the fastest on a CPU, see
-                `fast_synthesis`: one picture after the other, without gradients, colours in float32 or wider. None is
-                "folded" on a CPU where no gradients are recorded, else "weights". Folded layers are not called as
-                modules: to trace, export, transform or hook them, name another form.
+            modulation: "weights" or "activations", see `ops.modulated_conv`. Without gradients on a CPU
+                `networks.cpu.synthesize` is the same in half the time.
             residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
-            room: memory for "folded", for who draws again and again; not for two calls at the same time.
 
         Raises:
             ConfigError: styles that lack a layer, an offset for a layer that does not exist or of a wrong shape, an
                 unknown noise mode, or noise maps of a wrong number or shape.
         """
         offsets, residuals = offsets or {}, residuals or {}
-        batch = self._check(styles, {*offsets, *residuals}, noise)
-        if modulation is None:
-            folds = styles[self.layers[0].name].device.type == "cpu" and not torch.is_grad_enabled()
-            modulation = "folded" if folds else "weights"
-        if modulation == "folded":
-            count = sum(not s.torgb for s in self.layers)
-            maps = [self._noise(noise, i, batch, random) for i in range(count)]
-            with Room.lent(keeps=batch > 1) if room is None else nullcontext(room) as place:
-                return self._pictures(styles, (offsets, residuals), maps, place)
+        batch = self.check_inputs(styles, {*offsets, *residuals}, noise)
         x = self.input.input.expand(batch, -1, -1, -1)
         image: Tensor | None = None
         noise_index = 0
         for spec in self.layers:
             style = styles[spec.name]
-            change = self._offset(spec, offsets, batch), self._offset(spec, residuals, batch)
+            change = self.check_offset(spec, offsets, batch), self.check_offset(spec, residuals, batch)
             if spec.torgb:
-                image = self._block(spec)(x, style, change, image, modulation)
+                image = self.block(spec)(x, style, change, image, modulation)
                 continue
-            x = self._block(spec)(x, style, change, self._noise(noise, noise_index, batch, random), modulation)
+            x = self.block(spec)(x, style, change, self.noise_map(noise, noise_index, batch, random), modulation)
             noise_index += 1
-        if image is None:
-            raise TypeError("a generator has at least one toRGB layer")
-        return image
-
-    def _common(self) -> dict[str, Common]:
-        """Layers whose weights pictures share, where none has changes of its own."""
-        made = {spec.name: self._conv(spec).common() for spec in self.layers}
-        return {name: common for name, common in made.items() if common is not None}
-
-    @torch.no_grad()
-    def _pictures(
-        self, styles: Mapping[str, Tensor], changes: tuple[Offsets, Offsets], noise: Sequence[Tensor | None], room: Room
-    ) -> Tensor:
-        """All pictures of a batch [B,3,size,size], one after the other."""
-        batch = len(styles[self.layers[0].name])
-        common = self._common() if batch > 1 and not any(changes) else {}
-        if batch == 1:
-            return self._picture(0, styles, changes, noise, common, room)
-        size, wide = self.config.size, torch.promote_types(self.latent_avg.dtype, torch.float32)
-        drawn = self.latent_avg.new_empty((batch, 3, size, size), dtype=wide)
-        for i in range(batch):
-            drawn[i : i + 1] = self._picture(i, styles, changes, noise, common, room)
-        return drawn
-
-    def _picture(
-        self,
-        i: int,
-        styles: Mapping[str, Tensor],
-        changes: tuple[Offsets, Offsets],
-        noise: Sequence[Tensor | None],
-        common: Mapping[str, Common],
-        room: Room,
-    ) -> Tensor:
-        """Picture i of a batch [1,3,size,size], resolution by resolution."""
-        batch = len(styles[self.layers[0].name])
-        offsets, residuals = (of_picture(change, i, batch) for change in changes)
-        maps: Iterator[Tensor | None] = (None if n is None else n[i : i + 1] if len(n) > 1 else n for n in noise)
-        x: Tensor = self.input.input
-        image: Tensor | None = None
-        for size, group in groupby(self.layers, lambda spec: spec.resolution):
-            specs = list(group)
-            parts = []
-            for spec in specs:
-                change = self._offset(spec, offsets, 1), self._offset(spec, residuals, 1)
-                map_ = None if spec.torgb else next(maps)
-                parts.append(self._block(spec).folded(styles[spec.name][i], change, map_, room, common.get(spec.name)))
-            up, blur = (parts[0], self._conv(specs[0]).blur.kernel) if specs[0].up else (None, None)
-            x, colours = draw_block(x, Block(up, parts[-2], parts[-1], blur), room, keep=size < self.config.size)
-            if image is not None:
-                colours += doubled(image, self._block(specs[-1]).upsample.kernel)
-            image = colours
         if image is None:
             raise TypeError("a generator has at least one toRGB layer")
         return image
@@ -263,16 +195,15 @@ class Generator(nn.Module):
         *,
         noise: NoiseMode | NoiseMaps = "const",
         random: torch.Generator | None = None,
-        modulation: Modulation | None = None,
+        modulation: Modulation = "weights",
         residuals: Offsets | None = None,
-        room: Room | None = None,
     ) -> Tensor:
         """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""
         return self.synthesize(
-            self.styles(w), offsets, noise=noise, random=random, modulation=modulation, residuals=residuals, room=room
+            self.styles(w), offsets, noise=noise, random=random, modulation=modulation, residuals=residuals
         )
 
-    def _check(self, styles: Mapping[str, Tensor], changed: set[str], noise: str | NoiseMaps) -> int:
+    def check_inputs(self, styles: Mapping[str, Tensor], changed: set[str], noise: str | NoiseMaps) -> int:
         """Raises ConfigError for inputs of `synthesize` that do not fit this generator; returns B."""
         names = [s.name for s in self.layers]
         modes = ("const", "random", "none")
@@ -294,7 +225,7 @@ class Generator(nn.Module):
                 raise ConfigError(f"noise maps of shapes {shapes}: expected [1 or {batch}, 1, r, r] with r = {sizes}.")
         return batch
 
-    def _offset(self, spec: LayerSpec, offsets: Offsets, batch: int) -> Tensor | None:
+    def check_offset(self, spec: LayerSpec, offsets: Offsets, batch: int) -> Tensor | None:
         """The offset of a layer, None where there is none. Raises ConfigError for a wrong shape."""
         if spec.name not in offsets:
             return None
@@ -305,7 +236,9 @@ class Generator(nn.Module):
             raise ConfigError(f"offset of shape {given} for {spec.name}: expected one that broadcasts to {full}.")
         return offset
 
-    def _noise(self, noise: NoiseMode | NoiseMaps, i: int, batch: int, random: torch.Generator | None) -> Tensor | None:
+    def noise_map(
+        self, noise: NoiseMode | NoiseMaps, i: int, batch: int, random: torch.Generator | None
+    ) -> Tensor | None:
         if noise == "none":
             return None
         if not isinstance(noise, str):

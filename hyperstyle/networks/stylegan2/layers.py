@@ -1,4 +1,4 @@
-"""The layers of a StyleGAN2 generator, with the attribute names of its files, and their folded forms."""
+"""The layers of a StyleGAN2 generator, with the attribute names of its files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.networks.cpu.fuse import Common, Folded, Room, fold
 from hyperstyle.networks.stylegan2.config import LayerSpec
 from hyperstyle.networks.stylegan2.ops import (
     EqualLinear,
@@ -74,28 +73,6 @@ class ModulatedConv(nn.Module):
             modulation=modulation,
         )
 
-    def folded(self, style: Tensor, change: Change, bias: Tensor, noise: Tensor | None, room: Room) -> Folded:
-        """For one picture: style [I], offset and residual [1,O,I,k,k] or fewer axes."""
-        offset, residual = (t[0] if t is not None and t.ndim == 5 else t for t in change)
-        return fold(
-            self.weight,
-            style,
-            bias,
-            offset=offset,
-            residual=residual,
-            noise=noise,
-            torgb=self.spec.torgb,
-            up=self.spec.up,
-            room=room,
-        )
-
-    def common(self) -> Common | None:
-        """The weight that pictures share, if it pays for this layer."""
-        size_out, width = self.spec.channels_out, self.spec.resolution
-        if self.spec.torgb or not Common.pays(size_out, width, self.weight.dtype):
-            return None
-        return Common.of(self.weight[0], width, up=self.spec.up)
-
 
 class _NoiseStrength(nn.Module):
     def __init__(self) -> None:
@@ -127,12 +104,6 @@ class StyledConv(nn.Module):
             x = x.add_(noise) if in_place else x + noise
         return bias_activation(x, self.activate.bias, in_place=in_place)
 
-    def folded(self, style: Tensor, change: Change, noise: Tensor | None, room: Room, common: Common | None) -> Folded:
-        noise = None if noise is None else self.noise.weight * noise
-        if common is not None:
-            return common.folded(style, self.activate.bias, noise)
-        return self.conv.folded(style, change, self.activate.bias, noise, room)
-
 
 class ToRGB(nn.Module):
     """1x1 modulated convolution to colours, added to the upsampled picture so far."""
@@ -147,9 +118,6 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor, change: Change, image: Tensor | None, modulation: Modulation) -> Tensor:
         x = self.conv(x, style, change, modulation) + self.bias
         return x if image is None else x + upsample(image, self.upsample.kernel)
-
-    def folded(self, style: Tensor, change: Change, noise: Tensor | None, room: Room, common: Common | None) -> Folded:
-        return self.conv.folded(style, change, self.bias.flatten(), noise, room)
 
 
 class StoredNoise(nn.Module):

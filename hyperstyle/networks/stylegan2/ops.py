@@ -20,7 +20,7 @@ __all__ = [
     "upsample",
 ]
 
-Modulation = Literal["weights", "activations", "folded"]
+Modulation = Literal["weights", "activations"]
 
 
 def normal(*shape: int, scale: float = 1.0) -> Tensor:

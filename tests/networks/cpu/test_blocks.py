@@ -1,4 +1,4 @@
-"""Folded synthesis draws what the plain form draws, strip by strip."""
+"""Synthesis by fused convolutions gives what the modules of the generator give, row band by row band."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.networks import cpu
 from hyperstyle.networks import reference as plain
-from hyperstyle.networks.cpu import blocks as fast_synthesis
-from hyperstyle.networks.cpu.fuse import Common, Room
+from hyperstyle.networks.cpu import blocks
+from hyperstyle.networks.cpu.fuse import SharedConv
+from hyperstyle.networks.cpu.workspace import Workspace
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.hypernetworks.lazy import LazyOffsets
@@ -49,6 +51,17 @@ def given(generator: Generator, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
     return torch.randn(batch, generator.config.rows, 16, dtype=dtype), offsets
 
 
+def fused(generator: Generator, w: Tensor, offsets: Any = None, **how: Any) -> Tensor:
+    """G(w) by `networks.cpu`."""
+    return cpu.synthesize(generator, generator.styles(w), offsets, **how)
+
+
+def modules(generator: Generator, w: Tensor, offsets: Any = None, **how: Any) -> Tensor:
+    """G(w) by the modules of the generator."""
+    made: Tensor = generator(w, offsets, **how)
+    return made
+
+
 def close(found: Tensor, expected: Tensor) -> None:
     tolerance = {torch.float32: 2e-5, torch.float64: 1e-11}[expected.dtype]
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(1.0, float(expected.std())))
@@ -60,8 +73,8 @@ def test_it_draws_what_the_plain_path_draws_in_strips_of_any_height(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, batch: int, rows: int
 ) -> None:
     w, offsets = given(generator, batch)
-    monkeypatch.setattr(fast_synthesis, "_BYTES", rows * 64 * 4 * generator.latent_avg.element_size())
-    drawn = generator(w, offsets, modulation="folded")
+    monkeypatch.setattr(blocks, "_BYTES", rows * 64 * 4 * generator.latent_avg.element_size())
+    drawn = fused(generator, w, offsets)
     close(drawn, plain.synthesize(generator, w, {n: t if t.ndim == 5 else t[None] for n, t in offsets.items()}))
 
 
@@ -73,11 +86,9 @@ def test_noise_and_residuals_are_those_of_the_other_forms(generator: Generator, 
     if noise == "maps":
         how["noise"] = [torch.randn(2, 1, s.resolution, s.resolution).to(w) for s in generator.layers if not s.torgb]
     drawn = []
-    for modulation in ("folded", "weights"):
+    for synthesis in (fused, modules):
         random = torch.Generator().manual_seed(3)
-        drawn.append(
-            generator(w, offsets, residuals=residuals, random=random, modulation=modulation, **how)  # type: ignore[arg-type]
-        )
+        drawn.append(synthesis(generator, w, offsets, residuals=residuals, random=random, **how))
     close(*drawn)
 
 
@@ -86,9 +97,9 @@ def test_without_gradients_on_a_cpu_it_is_what_generators_do(
 ) -> None:
     w, _ = given(generator, 1)
     calls = []
-    drawn = fast_synthesis.draw_block
+    drawn = blocks.run_block
     monkeypatch.setattr(
-        "hyperstyle.networks.stylegan2.generator.draw_block",
+        "hyperstyle.networks.stylegan2.generator.run_block",
         lambda *a, **k: calls.append(1) or drawn(*a, **k),  # type: ignore[func-returns-value]
     )
     generator(w)
@@ -115,9 +126,9 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
 
     for name in ("conv2d", "conv_transpose2d"):
         monkeypatch.setattr(F, name, watched(getattr(F, name)))
-    monkeypatch.setattr(fast_synthesis, "_BYTES", 8 * 64 * 4 * generator.latent_avg.element_size())
+    monkeypatch.setattr(blocks, "_BYTES", 8 * 64 * 4 * generator.latent_avg.element_size())
     w, offsets = given(generator, 1)
-    generator(w, offsets, modulation="folded")
+    fused(generator, w, offsets)
     last = [(height, stride) for channels, height, stride in seen if channels == CONFIG.channels[-1]]  # of 64 px
     # upsampled, filtered without and, but for the first, with rows of the strip before, convolved
     assert len(last) == 4 * 64 // 8 - 1
@@ -128,10 +139,8 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
 def test_half_precision_is_near_and_its_colours_are_not_rounded() -> None:
     made = Generator(CONFIG).eval().requires_grad_(False)
     w, offsets = given(made, 1)
-    exact = made(w, offsets, modulation="folded")
-    half = made.to(torch.bfloat16)(
-        w.bfloat16(), {name: t.bfloat16() for name, t in offsets.items()}, modulation="folded"
-    )
+    exact = fused(made, w, offsets)
+    half = fused(made.to(torch.bfloat16), w.bfloat16(), {name: t.bfloat16() for name, t in offsets.items()})
     assert half.dtype == torch.float32
     assert (half - exact).square().mean().sqrt() < 0.05 * exact.std()
 
@@ -151,7 +160,7 @@ def test_offsets_that_are_made_when_asked_for_are_asked_for_once(monkeypatch: py
     )
     w = torch.randn(2, CONFIG.rows, 16)
     with torch.no_grad():
-        drawn = made(w, LazyOffsets(network, codes), modulation="folded")
+        drawn = fused(made, w, LazyOffsets(network, codes))
         assert asked == [("b8.conv0", 1), ("b16.conv1", 1)] * 2
         close(drawn, made(w, dict(LazyOffsets(network, codes)), modulation="weights"))
 
@@ -163,35 +172,38 @@ def test_an_offset_of_every_tap_and_a_residual_of_pairs_go_together_either_way()
         every, pairs = (0.3 * torch.randn(1, 8, 8, k, k, dtype=torch.float64) for k in (3, 1))
         for offset, residual in ((every, pairs), (pairs, every)):
             changes: dict[str, Any] = {"offsets": {layer: offset}, "residuals": {layer: residual}}
-            close(*(made(w, **changes, modulation=form) for form in ("folded", "weights")))  # type: ignore[arg-type]
+            close(*(synthesis(made, w, **changes) for synthesis in (fused, modules)))  # type: ignore[arg-type]
 
 
-def test_pictures_do_not_see_what_was_folded_for_others() -> None:
+def test_pictures_do_not_see_what_was_fused_for_others() -> None:
     made = Generator(CONFIG).eval().requires_grad_(False)
     w, offsets = given(made, 3)
     each = {name: t if t.ndim == 5 and len(t) == 3 else t.expand(3, *t.shape[-4:]) for name, t in offsets.items()}
-    together = made(w, each, modulation="folded")
-    alone = [made(w[i : i + 1], {n: t[i : i + 1] for n, t in each.items()}, modulation="folded") for i in (2, 0, 1)]
+    together = fused(made, w, each)
+    alone = [fused(made, w[i : i + 1], {n: t[i : i + 1] for n, t in each.items()}) for i in (2, 0, 1)]
     close(together[[2, 0, 1]], torch.cat(alone))
 
 
 def test_pictures_stay_as_they_are_when_others_are_drawn_in_the_same_memory(generator: Generator) -> None:
     w, offsets = given(generator, 2)
-    room = Room()
-    drawn = [generator(w[:1], modulation="folded", room=room), generator(w, offsets, modulation="folded", room=room)]
+    workspace = Workspace()
+    drawn = [
+        fused(generator, w[:1], workspace=workspace),
+        fused(generator, w, offsets, workspace=workspace),
+    ]
     before = [picture.clone() for picture in drawn]
-    generator(w.flip(0), offsets, modulation="folded", room=room)
+    fused(generator, w.flip(0), offsets, workspace=workspace)
     assert all(torch.equal(a, b) for a, b in zip(drawn, before, strict=True))
-    assert torch.equal(drawn[1], generator(w, offsets, modulation="folded"))
+    assert torch.equal(drawn[1], fused(generator, w, offsets))
 
 
 def test_memory_serves_generators_of_other_sizes_and_types() -> None:
-    room = Room()
+    workspace = Workspace()
     for config, dtype in ((CONFIG, torch.float32), (GeneratorConfig(16, (24, 8, 8), 16, 1), torch.float64)):
         made = Generator(config).eval().requires_grad_(False).to(dtype)
         w = torch.randn(1, config.rows, 16, dtype=dtype)
         assert torch.equal(
-            made(w, modulation="folded", room=room), made(w, modulation="folded")
+            fused(made, w, workspace=workspace), fused(made, w)
         )  # larger, then smaller, and wider numbers
 
 
@@ -199,11 +211,11 @@ def test_weights_are_ordered_once_for_who_draws_again() -> None:
     made = Generator(CONFIG).eval().requires_grad_(False)
     w, offsets = given(made, 1)
     convs = [p for name, p in made.named_parameters() if name.endswith("conv.weight") and p.shape[1] != 3]
-    kept, passing = Room(), Room(keeps=False)
-    first = [kept.ordered(p) for p in convs]
-    drawn = [made(w, offsets, modulation="folded", room=room) for room in (kept, kept, passing)]
-    assert all(kept.ordered(p) is t for p, t in zip(convs, first, strict=True))
-    assert passing.ordered(convs[0]) is not passing.ordered(convs[0])
+    kept, passing = Workspace(), Workspace(keeps=False)
+    first = [kept.packed_weight(p) for p in convs]
+    drawn = [fused(made, w, offsets, workspace=workspace) for workspace in (kept, kept, passing)]
+    assert all(kept.packed_weight(p) is t for p, t in zip(convs, first, strict=True))
+    assert passing.packed_weight(convs[0]) is not passing.packed_weight(convs[0])
     assert torch.equal(*drawn[:2])
     assert torch.equal(*drawn[1:])
     for p, t in zip(convs, first, strict=True):
@@ -211,28 +223,28 @@ def test_weights_are_ordered_once_for_who_draws_again() -> None:
 
 
 def test_memory_goes_on_to_the_next_and_what_is_in_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room, "_idle", deque(maxlen=1))
+    monkeypatch.setattr(Workspace, "_idle", deque(maxlen=1))
     like = torch.zeros(1)
-    with Room.lent() as room, Room.lent() as other:
-        place, elsewhere = (r.take("maps", like, (8,)).data_ptr() for r in (room, other))
+    with Workspace.reuse() as workspace, Workspace.reuse() as other:
+        place, elsewhere = (r.buffer("maps", like, (8,)).data_ptr() for r in (workspace, other))
         assert place != elsewhere
-    with contextlib.suppress(KeyboardInterrupt), Room.lent() as room:
-        assert room.take("maps", like, (8,)).data_ptr() in (place, elsewhere)
+    with contextlib.suppress(KeyboardInterrupt), Workspace.reuse() as workspace:
+        assert workspace.buffer("maps", like, (8,)).data_ptr() in (place, elsewhere)
         raise KeyboardInterrupt
-    assert len(Room._idle) == 1
-    with Room.lent() as room:
-        assert room.take("maps", like, (8,)).data_ptr() in (place, elsewhere)
+    assert len(Workspace._idle) == 1
+    with Workspace.reuse() as workspace:
+        assert workspace.buffer("maps", like, (8,)).data_ptr() in (place, elsewhere)
 
     made = Generator(CONFIG).eval().requires_grad_(False)
     w, offsets = given(made, 2)
     for _ in range(2):
         for p in made.parameters():
             p.data.mul_(1.1)
-        close(made(w, offsets, modulation="folded"), made(w, offsets, modulation="weights"))
+        close(fused(made, w, offsets), modules(made, w, offsets))
 
 
 def test_memory_that_was_made_in_inference_mode_serves_outside_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Room, "_idle", deque(maxlen=1))
+    monkeypatch.setattr(Workspace, "_idle", deque(maxlen=1))
     made = Generator(CONFIG).eval()
     w, offsets = given(made, 1)
     with torch.inference_mode():
@@ -248,32 +260,32 @@ def test_pictures_without_changes_share_the_weights_of_layers_with_small_maps(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, noise: Any
 ) -> None:
     w, _ = given(generator, 3)
-    shared, folded = [], Common.folded
+    shared, fuse = [], SharedConv.fuse
 
-    def watched(self: Common, *rest: Any) -> Any:
+    def watched(self: SharedConv, *rest: Any) -> Any:
         shared.append(tuple(self.power.shape))
-        return folded(self, *rest)
+        return fuse(self, *rest)
 
-    monkeypatch.setattr(Common, "folded", watched)
-    drawn = generator(w, noise=noise, modulation="folded")
+    monkeypatch.setattr(SharedConv, "fuse", watched)
+    drawn = fused(generator, w, noise=noise)
     close(drawn, generator(w, noise=noise, modulation="weights"))
     assert shared == [(16, 16), (16, 12), (12, 12)] * 3  # 4 and 8 px
     shared.clear()
-    generator(w[:1], modulation="folded")  # one picture shares with nobody
-    generator(w, {"b4.conv1": torch.zeros(3, 16, 16, 1, 1).to(w)}, modulation="folded")
+    fused(generator, w[:1])  # one picture shares with nobody
+    fused(generator, w, {"b4.conv1": torch.zeros(3, 16, 16, 1, 1).to(w)})
     assert not shared
 
 
 def test_half_precision_shares_no_weights() -> None:
-    assert Common.pays(16, 8, torch.float32)
-    assert not Common.pays(16, 8, torch.bfloat16)
-    assert not Common.pays(16, 16, torch.float32)
+    assert SharedConv.is_faster(16, 8, torch.float32)
+    assert not SharedConv.is_faster(16, 8, torch.bfloat16)
+    assert not SharedConv.is_faster(16, 16, torch.float32)
 
 
 @pytest.mark.parametrize("size", [(2, 3), (5, 4), (1, 1)])
 def test_colours_are_doubled_as_by_zeros_and_a_filter(size: tuple[int, int]) -> None:
     image, kernel = torch.randn(2, 3, *size, dtype=torch.float64), torch.randn(4, 4, dtype=torch.float64)
-    torch.testing.assert_close(fast_synthesis.doubled(image, kernel), upsample(image, kernel))
+    torch.testing.assert_close(blocks.upsample2x(image, kernel), upsample(image, kernel))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +297,7 @@ def test_changes_of_any_shape_that_broadcasts_are_those_of_the_other_forms(shape
     for layer in ("b16.conv1", "b32.conv0"):  # one that keeps the size and one that doubles it, both of 8 channels
         change = {layer: 0.3 * torch.randn(shape, dtype=torch.float64)}
         for kind in ("offsets", "residuals"):
-            close(*(made(w, **{kind: change}, modulation=form) for form in ("folded", "weights")))  # type: ignore[arg-type]
+            close(*(synthesis(made, w, **{kind: change}) for synthesis in (fused, modules)))  # type: ignore[arg-type]
 
 
 def test_changes_and_styles_of_another_number_of_pictures_are_refused() -> None:
@@ -295,8 +307,8 @@ def test_changes_and_styles_of_another_number_of_pictures_are_refused() -> None:
         for kind in ("offsets", "residuals"):
             wrong = {"b8.conv0": torch.zeros(count, 12, 16, 3, 3)}
             with pytest.raises(ConfigError, match=rf"\({count}, 12, 16, 3, 3\)"):
-                made(w, **{kind: wrong}, modulation="folded")  # type: ignore[arg-type]
+                fused(made, w, **{kind: wrong})  # type: ignore[arg-type]
     styles = made.styles(w)
     with pytest.raises(ConfigError, match=r"styles of 1 picture\(s\) in b8.conv0, of 2 in b4.conv1"):
-        made.synthesize({**styles, "b8.conv0": styles["b8.conv0"][:1]}, modulation="folded")
-    assert made(w[:0], modulation="folded").shape == (0, 3, 64, 64)
+        cpu.synthesize(made, {**styles, "b8.conv0": styles["b8.conv0"][:1]})
+    assert fused(made, w[:0]).shape == (0, 3, 64, 64)

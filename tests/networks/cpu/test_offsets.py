@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.networks import cpu
 from hyperstyle.networks.cpu.offsets import FastOffsets
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -99,8 +100,10 @@ def test_codes_of_one_picture_serve_all_and_of_another_number_are_refused() -> N
         expected = generator(w, made.offsets(one), modulation="weights")
         for lazy in (FastOffsets.of(made, one), LazyOffsets(made, one)):
             torch.testing.assert_close(generator(w, lazy), expected, rtol=0, atol=2e-5)
+            fused = cpu.synthesize(generator, generator.styles(w), lazy)
+            torch.testing.assert_close(fused, expected, rtol=0, atol=2e-5)
         with pytest.raises(ConfigError, match="offset codes of 3 pictures for 2: expected 1 or 2"):
-            generator(w, FastOffsets.of(made, codes))
+            cpu.synthesize(generator, generator.styles(w), FastOffsets.of(made, codes))
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3, 3), (1, 16, 16, 3, 3)])
@@ -126,7 +129,7 @@ def test_a_product_read_row_by_row_is_the_product(width: int, count: int) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_offsets_of_one_picture_are_made_in_the_order_in_which_weights_are_folded(dtype: torch.dtype) -> None:
+def test_offsets_of_one_picture_are_made_in_the_order_in_which_weights_are_fused(dtype: torch.dtype) -> None:
     made = network("shared", dtype)
     codes = codes_of(made, 2)
     with torch.no_grad():

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.networks import cpu
 from hyperstyle.networks import reference as plain
 from hyperstyle.networks.cpu import winograd
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -19,7 +20,7 @@ def last(t: Tensor) -> Tensor:
 def through(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     out = x.new_empty(1, x.shape[2] - 2, x.shape[3], len(bias)).permute(0, 3, 1, 2)
     transposed = weight.flip(2, 3).transpose(0, 1)  # that of the transposed convolution that is the same
-    winograd.convolved(last(x), winograd.spread(last(transposed)), bias, out)
+    winograd.conv3x3(last(x), winograd.transform_weight(last(transposed)), bias, out)
     return out
 
 
@@ -38,7 +39,7 @@ def test_it_is_the_convolution_with_its_bias_strip_by_strip(
 def test_what_it_is_given_stays_as_it_was() -> None:
     x, weight, bias = last(torch.randn(1, 5, 6, 7)), last(torch.randn(5, 6, 3, 3)), torch.randn(6)
     before = [t.clone() for t in (x, weight, bias)]
-    winograd.convolved(x, winograd.spread(weight), bias, last(torch.empty(1, 6, 4, 7)))
+    winograd.conv3x3(x, winograd.transform_weight(weight), bias, last(torch.empty(1, 6, 4, 7)))
     assert all(torch.equal(a, b) for a, b in zip((x, weight, bias), before, strict=True))
 
 
@@ -53,12 +54,12 @@ def test_its_rounding_is_near_that_of_the_convolution() -> None:
 
 
 def test_half_precision_few_channels_and_small_maps_are_left_alone() -> None:
-    assert winograd.pays(64, 512, torch.float32)
-    assert winograd.pays(512, 32, torch.float64)
-    assert not winograd.pays(64, 512, torch.bfloat16)
-    assert not winograd.pays(32, 1024, torch.float32)
-    assert not winograd.pays(512, 16, torch.float32)
-    assert not winograd.pays(64, 64, torch.float32)
+    assert winograd.is_faster(64, 512, torch.float32)
+    assert winograd.is_faster(512, 32, torch.float64)
+    assert not winograd.is_faster(64, 512, torch.bfloat16)
+    assert not winograd.is_faster(32, 1024, torch.float32)
+    assert not winograd.is_faster(512, 16, torch.float32)
+    assert not winograd.is_faster(64, 64, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -67,7 +68,7 @@ def test_a_generator_whose_layers_are_wide_enough_draws_what_the_plain_path_draw
 ) -> None:
     generator = Generator(GeneratorConfig(64, (16, 16, 16, 256, 128), latent_width=16, mapping_layers=1)).to(dtype)
     generator.eval().requires_grad_(False)
-    seen, convolved = [], winograd.convolved
+    seen, convolved = [], winograd.conv3x3
 
     def watched(x: Tensor, weights: list[Tensor], bias: Tensor, out: Tensor) -> None:
         seen.append(tuple(out.shape))
@@ -76,7 +77,7 @@ def test_a_generator_whose_layers_are_wide_enough_draws_what_the_plain_path_draw
     monkeypatch.setattr(winograd, "convolved", watched)
     w = torch.randn(2, generator.config.rows, 16, dtype=dtype)
     offsets = {"b32.conv1": 0.3 * torch.randn(2, 256, 256, 3, 3, dtype=dtype)}
-    drawn = generator(w, offsets, modulation="folded")
+    drawn = cpu.synthesize(generator, generator.styles(w), offsets)
     torch.testing.assert_close(
         drawn, plain.synthesize(generator, w, offsets), rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12
     )
@@ -88,5 +89,5 @@ def test_pictures_that_share_weights_draw_what_the_plain_path_draws() -> None:
     generator.requires_grad_(False)
     assert generator.weight("b32.conv1").shape[0] * 9 >= 32**2  # shared, and wide enough
     w = torch.randn(3, generator.config.rows, 16)
-    drawn = generator(w, modulation="folded")
+    drawn = cpu.synthesize(generator, generator.styles(w))
     torch.testing.assert_close(drawn, plain.synthesize(generator, w, {}), rtol=0, atol=2e-5)
