@@ -1,7 +1,7 @@
 """People in a comic: the generator is tuned to another look, and inversions and their edits move there with it."""
 
+from examples.avatars.renderer.photo import demo_photo
 from hyperstyle import HyperStyleInverter
-from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.filters import comic
 from hyperstyle.images import save_image, sheet, to_images

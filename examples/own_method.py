@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from examples.avatars.renderer.factors import sample_factors
+from examples.avatars.renderer.render import render
 from hyperstyle import EditInfo, HyperStyleInverter, Inversion
-from hyperstyle.avatars.factors import sample_factors
-from hyperstyle.avatars.render import render
 
 inverter = HyperStyleInverter()
 crop = render(sample_factors(1, seed=11), inverter.model.domain.size).images

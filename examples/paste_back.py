@@ -5,10 +5,10 @@ import sys
 import torch
 from PIL import Image
 
+from examples.avatars.renderer.factors import sample_factors
+from examples.avatars.renderer.photo import demo_photo
+from examples.avatars.renderer.render import render
 from hyperstyle import HyperStyleInverter
-from hyperstyle.avatars.factors import sample_factors
-from hyperstyle.avatars.photo import demo_photo
-from hyperstyle.avatars.render import render
 from hyperstyle.images import save_image, sheet, to_pil
 
 inverter = HyperStyleInverter()

@@ -1,7 +1,7 @@
 """A strip of ages for each of three people, as one sheet."""
 
+from examples.avatars.renderer.photo import demo_photo
 from hyperstyle import HyperStyleInverter
-from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.images import save_image, sheet
 
 inverter = HyperStyleInverter()

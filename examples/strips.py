@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from examples.avatars.renderer.photo import demo_photo
 from hyperstyle import HyperStyleInverter
-from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.images import save_image, sheet
 from hyperstyle.inversion.strips import animate, grid, photos
 

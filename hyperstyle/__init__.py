@@ -50,6 +50,7 @@ __all__ = [
     "WEncoderConfig",
     "WeightsError",
     "__version__",
+    "example_photo",
     "load_edit",
     "load_image",
     "optimise_text",
@@ -81,7 +82,7 @@ _HOMES = {
         "TrainingWarning",
         "WeightsError",
     ),
-    "hyperstyle.images": ("load_image",),
+    "hyperstyle.images": ("example_photo", "load_image"),
     "hyperstyle.inversion.inversion": ("Inversion",),
     "hyperstyle.inverter": ("HyperStyleInverter",),
     "hyperstyle.methods.hyperstyle": ("refine",),
@@ -117,7 +118,7 @@ if TYPE_CHECKING:
         TrainingWarning,
         WeightsError,
     )
-    from hyperstyle.images import load_image
+    from hyperstyle.images import example_photo, load_image
     from hyperstyle.inversion.inversion import Inversion
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.methods.hyperstyle import refine

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from examples.avatars.renderer.factors import sample_factors
+from examples.avatars.renderer.photo import demo_photo
+from examples.avatars.renderer.render import render
 from hyperstyle import HyperStyleInverter, Inversion
-from hyperstyle.avatars.factors import sample_factors
-from hyperstyle.avatars.photo import demo_photo
-from hyperstyle.avatars.render import render
 from hyperstyle.domain import DOMAINS
 from hyperstyle.evaluation import held_out_avatars
 from hyperstyle.io.hub import BUNDLED

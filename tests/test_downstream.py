@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hyperstyle.avatars.factors import sample_factors
-from hyperstyle.avatars.render import render
+from examples.avatars.renderer.factors import sample_factors
+from examples.avatars.renderer.render import render
 from hyperstyle.images import to_pil
 
 

@@ -77,8 +77,8 @@ COMMANDS = [(block, args) for block in BLOCKS if block.language in SHELLS for ar
 @pytest.fixture(scope="session")
 def drawn_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pictures that the documentation speaks of, drawn by the bundled domain."""
-    from hyperstyle.avatars.factors import sample_factors
-    from hyperstyle.avatars.render import render
+    from examples.avatars.renderer.factors import sample_factors
+    from examples.avatars.renderer.render import render
     from hyperstyle.images import save_image, to_images
 
     folder = tmp_path_factory.mktemp("pictures")

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from examples.avatars.renderer.clip import turning_head
+from examples.avatars.studies.jitter import evaluate_jitter
 from hyperstyle.align import ffhq_quad
 from hyperstyle.align.smoothing import quad_jitter, smooth
-from hyperstyle.avatars.clip import turning_head
 from hyperstyle.errors import AlignmentError, ConfigError, EditError, ImageError, LandmarkError, NoFaceError
-from hyperstyle.evaluation.jitter import evaluate_jitter
 from hyperstyle.images import to_images
 from hyperstyle.inversion.inversion import TOGETHER
 from hyperstyle.inverter import HyperStyleInverter

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-_PEOPLE = (31, 17, 32, 7, 4)  # seeds of the portraits
+_PEOPLE = 5  # example photos
 _EDITS = (
     ("younger", {"age": -2.0}),
     ("older", {"age": 2.0}),
@@ -55,9 +55,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--people",
         type=int,
-        default=len(_PEOPLE),
+        default=_PEOPLE,
         metavar="N",
-        help=f"portraits, 1 to {len(_PEOPLE)} (default: all)",
+        help=f"portraits, 1 to {_PEOPLE} (default: all)",
     )
     add_model_arguments(parser)
     parser.set_defaults(run=run)
@@ -65,21 +65,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the pipeline and says where the pictures are."""
-    if not 1 <= args.people <= len(_PEOPLE):
-        raise ConfigError(f"--people {args.people}: expected 1 to {len(_PEOPLE)}.")
+    if not 1 <= args.people <= _PEOPLE:
+        raise ConfigError(f"--people {args.people}: expected 1 to {_PEOPLE}.")
     out = writable_folder(args.out)
     clock = _Clock()
     with clock.stage("load the model"):
         inverter = load_inverter(args)
     if not inverter.model.domain.drawn:
         raise ConfigError(f"the demo shows avatars; this model's domain is {inverter.model.domain.name!r}.")
-    with clock.stage("render the portraits"):
-        from hyperstyle.avatars.photo import demo_photo
+    with clock.stage("read the portraits"):
+        from hyperstyle.images import example_photo
 
-        photos = []
-        for seed in _PEOPLE[: args.people]:
-            photos.append(demo_photo(seed)[0])
-            clock.tick()
+        photos = [example_photo(number) for number in range(args.people)]
     with clock.stage(f"find the faces, W encoder, {inverter.model.steps} refinement steps"):
         inversion = inverter.invert(photos, callback=lambda step: clock.tick())
     with clock.stage("edits and paste-back"):

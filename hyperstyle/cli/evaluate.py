@@ -13,30 +13,31 @@ from typing import TYPE_CHECKING, Any
 from hyperstyle.cli.arguments import add_model_arguments, check_output_files, load_inverter
 from hyperstyle.cli.config import add_config_argument
 from hyperstyle.cli.evaluate_text import (
-    alignment_text,
     differences_text,
     editing_text,
     equal_effect_text,
     methods_text,
     reconstruction_text,
 )
-from hyperstyle.cli.inputs import report_left_out
-from hyperstyle.cli.pasting import add_pasting_parser
+from hyperstyle.cli.inputs import Failure, report, report_left_out
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.report import add_parser as add_report_parser
-from hyperstyle.cli.video import add_jitter_parser
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from hyperstyle.evaluation.alignment import Difference
+    from hyperstyle.evaluation.report.pictures import TestPictures
     from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = ["add_parser", "run_alignment", "run_editing", "run_reconstruction"]
 
-_COUNT = "pictures (default: 256)"
+_COUNT = "the first N images (default: all)"
+_STUDIES = {  # of rendered photos, outside the package; what each measures
+    "pasting": "what paste-back leaves as it was, and how much of the seam can be seen",
+    "jitter": "how steadily the crop follows a turning head, before and after smoothing",
+}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,7 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "reconstruction",
         help="error and time of every way to invert",
         description=(
-            "Inverts avatars with details that no training set held, and prints means: L2 on the [-1,1] scale, "
+            "Inverts held-out crops, and prints means: L2 on the [-1,1] scale, "
             "perceptual distance and identity similarity of the model's judge, MS-SSIM at 256 px, seconds per picture "
             "(one at a time, median and quartiles, without measuring). W encoder and hypernetwork invert all pictures; "
             "W optimisation, PTI and optimised offsets, which take minutes each, the first ones. These three minimise "
@@ -78,14 +79,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="compare these methods, one picture at a time, such as hyperstyle+offsets:50 (steps of the last part); "
         '"all": every method of the model and hybrids at several numbers of steps, minutes for each picture',
     )
-    _add_output_arguments(reconstruction, "pictures (default: 256; with --methods: 8)")
-    reconstruction.set_defaults(run=run_reconstruction, equal_effect=None, count=None)
+    _add_output_arguments(reconstruction, "the first N images (default: all; with --methods: 8)")
+    reconstruction.set_defaults(run=run_reconstruction, equal_effect=None)
 
     editing = kinds.add_parser(
         "editing",
         help="what edits change, with weight offsets and without",
         description=(
-            "Inverts avatars with details that no training set held, edits them at strengths over each edit's range, "
+            "Inverts held-out crops, edits them at strengths over each edit's range, "
             "with the hypernetwork's offsets and without, and prints what the model's judge reads: the edit's trait "
             "and its change (in standard deviations of the population), identity similarity to the unedited inversion "
             "and to the input, the share of pictures whose trait rises at every step, rank correlation, and how much "
@@ -114,13 +115,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     alignment = kinds.add_parser(
         "alignment",
-        help="how well faces and their landmarks are found",
+        help="how far the crops of two detectors are apart on photos of your own",
         description=(
-            "Draws photos of avatars that no training set held, with random position, scale, tilt and background, and "
-            "crops already cut out, finds faces in them, and prints: the share found, other detections, the mean "
-            "distance of the landmarks from the true ones in pixels and over the distance of the eyes, and that of the "
-            "crop's corners over its side. With --photos and --mtcnn also how far the crops of the two detectors are "
-            "apart on photos of your own."
+            "Finds the faces in photos with the model's detector and with MTCNN, whose five points the published "
+            "models of faces were trained on, and prints how far the corners of the two crops are apart. Figures on "
+            f"rendered photos, whose landmarks are known, are made {_study('alignment')}."
         ),
     )
     add_model_arguments(alignment)
@@ -130,27 +129,47 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default="model",
         help="the model's own, or dlib's frontal face detector with the published predictor (default: model)",
     )
-    alignment.add_argument("--size", type=int, default=256, metavar="PX", help="side of the photos (default: 256)")
-    alignment.add_argument("--photos", type=Path, metavar="FOLDER", help="photos to compare with MTCNN on")
-    alignment.add_argument("--mtcnn", type=Path, metavar="FOLDER", help="its published weights")
+    alignment.add_argument("--photos", type=Path, metavar="FOLDER", help="photos to compare on")
+    alignment.add_argument("--mtcnn", type=Path, metavar="FOLDER", help="the published weights of MTCNN")
     _add_result_arguments(alignment)
-    alignment.set_defaults(run=run_alignment, sheet=None, plot=None, equal_effect=None)
+    alignment.set_defaults(run=run_alignment, sheet=None, plot=None, equal_effect=None, count=None)
 
-    add_pasting_parser(kinds)
-    add_jitter_parser(kinds)
     add_report_parser(kinds)
     for kind in kinds.choices.values():
         add_config_argument(kind)
+    for name, what in _STUDIES.items():
+        # No option is known here, so that whatever worked before the move is answered by where it is now.
+        moved = kinds.add_parser(name, help=f"{what} ({_study(name)})", prefix_chars="\0", add_help=False)
+        moved.add_argument("arguments", nargs="*")
+        moved.set_defaults(run=_run_moved, study=name)
+
+
+def _study(name: str) -> str:
+    return f"by `python -m examples.avatars.studies.{name}` in a checkout of the source"
+
+
+def _run_moved(args: argparse.Namespace) -> int:
+    raise ConfigError(
+        f"`evaluate {args.study}` measures on rendered photos, and the renderer is not installed: "
+        f"it is done {_study(args.study)}, with the same flags."
+    )
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser, count: str = _COUNT) -> None:
-    _add_result_arguments(parser, count)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="crops of the model's domain, with those of the folders in it (default, for avatars: the 64 that come "
+        "with the library)",
+    )
+    parser.add_argument("--count", type=int, metavar="N", help=count)
+    _add_result_arguments(parser)
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet of a few pictures")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also write the curves (needs matplotlib)")
 
 
-def _add_result_arguments(parser: argparse.ArgumentParser, count: str = _COUNT) -> None:
-    parser.add_argument("--count", type=int, default=256, metavar="N", help=count)
+def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -166,7 +185,6 @@ def run_reconstruction(args: argparse.Namespace) -> int:
         return _run_methods(args)
     args.curve = 10 if args.curve is None else args.curve
     args.optimised = 32 if args.optimised is None else args.optimised
-    args.count = 256 if args.count is None else args.count
     _check_outputs(args)
     for name in ("curve", "optimised"):
         if getattr(args, name) < 0:
@@ -175,10 +193,12 @@ def run_reconstruction(args: argparse.Namespace) -> int:
     settings = Optimisation(args.optimised) if args.optimised else None
     if settings is not None:
         perceptual_network(inverter.model)
-    crops = _held_out(inverter, args.count)
+    images = _images(args, inverter)
+    crops = _stacked(images)
     with progress_bar(args.quiet) as show:
         result = evaluate_reconstruction(inverter, crops, curve=args.curve, optimised=settings, on_progress=show)
     found: dict[str, Any] = {
+        "pictures": _described(args, inverter, images),
         "rows": [asdict(row) for row in result.rows],
         "curve": [asdict(point) for point in result.curve],
         "optimised": None,
@@ -194,7 +214,7 @@ def run_reconstruction(args: argparse.Namespace) -> int:
         }
     print(reconstruction_text(result))
     _write(args, inverter, found, lambda: reconstruction_sheet(result.pictures), lambda: reconstruction_plot(result))
-    return 0
+    return _report_failures(images)
 
 
 def _run_methods(args: argparse.Namespace) -> int:
@@ -212,16 +232,18 @@ def _run_methods(args: argparse.Namespace) -> int:
     trials: list[Trial] = []
     for text in args.methods:
         trials += all_trials(inverter.model) if text == "all" else [Trial.of(text)]
-    crops = _held_out(inverter, args.count)
+    images = _images(args, inverter)
+    crops = _stacked(images)
     with progress_bar(args.quiet) as show:
         result = evaluate_methods(inverter, crops, list(dict.fromkeys(trials)), on_progress=show)
-    found = {
+    found: dict[str, Any] = {
+        "pictures": _described(args, inverter, images),
         "methods": [asdict(one) for one in result.rows],
         "equal_effect": [asdict(curve) for curve in result.curves],
     }
     print(methods_text(result))
     _write(args, inverter, found, lambda: reconstruction_sheet(result.pictures), lambda: methods_plot(result))
-    return 0
+    return _report_failures(images)
 
 
 def run_editing(args: argparse.Namespace) -> int:
@@ -243,7 +265,8 @@ def run_editing(args: argparse.Namespace) -> int:
     settings = Optimisation(args.optimised) if args.optimised else None
     if settings is not None:
         perceptual_network(inverter.model)
-    crops = _held_out(inverter, args.count)
+    images = _images(args, inverter)
+    crops = _stacked(images)
     with progress_bar(args.quiet) as show:
         result = evaluate_editing(inverter, crops, edits, points=args.points, on_progress=show)
         compared: EqualEffect | None = None
@@ -252,6 +275,7 @@ def run_editing(args: argparse.Namespace) -> int:
                 inverter, crops, edits, points=args.points, optimised=settings, on_progress=show
             )
     found: dict[str, Any] = {
+        "pictures": _described(args, inverter, images),
         "population_std": dict(result.population_std),
         "edits": [asdict(curve) for curve in result.curves],
         "equal_effect": None,
@@ -264,39 +288,34 @@ def run_editing(args: argparse.Namespace) -> int:
             found["equal_effect"]["steps"] = {"projection": settings.projection, "tuning": settings.tuning}
     effect = None if compared is None else partial(equal_effect_plot, compared)
     _write(args, inverter, found, lambda: editing_sheet(result), lambda: editing_plot(result), effect)
-    return 0
+    return _report_failures(images)
 
 
 def run_alignment(args: argparse.Namespace) -> int:
-    """Prints the table of `evaluate_alignment`, that of `compare_detectors` where photos are given, and writes them."""
+    """Prints the table of `compare_detectors` and writes what was asked for."""
     from hyperstyle.align.dlib_detector import DlibDetector
-    from hyperstyle.evaluation import HELD_OUT_SEED
-    from hyperstyle.evaluation.alignment import compare_detectors, evaluate_alignment, photos_of
-    from hyperstyle.images import Listing
+    from hyperstyle.align.mtcnn import MtcnnDetector
+    from hyperstyle.evaluation.alignment import compare_detectors, photos_of
 
     _check_outputs(args)
-    if (args.photos is None) != (args.mtcnn is None):
+    if args.photos is None and args.mtcnn is None:
+        raise ConfigError(
+            "`evaluate alignment` compares detectors on photos of your own: give --photos and --mtcnn. Figures on "
+            f"rendered photos, whose landmarks are known, are made {_study('alignment')}."
+        )
+    if args.photos is None or args.mtcnn is None:
         raise ConfigError("--photos and --mtcnn go together: photos, and the weights of the detector to compare with.")
-    photos = Listing(()) if args.photos is None else photos_of(args.photos)
+    photos = photos_of(args.photos)
     inverter = load_inverter(args)
     detector = inverter.aligner if args.aligner == "model" else DlibDetector()
     if detector is None:
         raise ConfigError("this model has no aligner. Use one that has, or --aligner dlib.")
-    crop_size = inverter.model.domain.input_size[0]
     with progress_bar(args.quiet) as show:
-        rows = evaluate_alignment(detector, count=args.count, size=args.size, crop_size=crop_size, on_progress=show)
-        apart: tuple[Difference, ...] = ()
-        if photos.images:
-            from hyperstyle.align.mtcnn import MtcnnDetector
-
-            apart = compare_detectors(detector, MtcnnDetector(args.mtcnn), photos.images, on_progress=show)
-    print(alignment_text(rows))
-    if apart:
-        print("\n" + differences_text(apart))
+        apart = compare_detectors(detector, MtcnnDetector(args.mtcnn), photos.images, on_progress=show)
+    print(differences_text(apart))
     found = {
-        "pictures": {"count": args.count, "seed": HELD_OUT_SEED},
+        "pictures": {"count": len(photos.images)},
         "aligner": args.aligner,
-        "rows": [asdict(row) for row in rows],
         "differences": [asdict(one) for one in apart],
     }
     _write(args, inverter, found)
@@ -310,7 +329,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         ConfigError: fewer than 1 picture, a folder that is not there or cannot be written to, another suffix than PNG.
         MissingDependencyError: a plot without matplotlib.
     """
-    if args.count < 1:
+    if args.count is not None and args.count < 1:
         raise ConfigError(f"--count {args.count}: expected 1 or more.")
     check_output_files(args, json="JSON", sheet="PNG", plot="PNG", equal_effect="PNG")
     if args.plot is not None or args.equal_effect is not None:
@@ -319,13 +338,32 @@ def _check_outputs(args: argparse.Namespace) -> None:
         check_matplotlib()
 
 
-def _held_out(inverter: HyperStyleInverter, count: int) -> Tensor:
-    from hyperstyle.evaluation import held_out_avatars
+def _images(args: argparse.Namespace, inverter: HyperStyleInverter) -> TestPictures:
+    """What to measure on: the folder `--data`, or what comes with the library."""
+    from hyperstyle.evaluation.report.pictures import folder_pictures, held_out_pictures
+
+    if args.data is not None:
+        return folder_pictures(args.data, inverter, count=args.count)
+    return held_out_pictures(inverter, args.count)
+
+
+def _stacked(images: TestPictures) -> Tensor:
+    import torch
+
+    return torch.stack([images.load(place) for place in range(len(images))])
+
+
+def _described(args: argparse.Namespace, inverter: HyperStyleInverter, images: TestPictures) -> dict[str, Any]:
+    """What the figures are of, for the JSON file."""
+    from hyperstyle.evaluation import HELD_OUT_SEED
 
     domain = inverter.model.domain
-    if not domain.drawn:
-        raise ConfigError(f"the held-out pictures are avatars; this model's domain is {domain.name!r}.")
-    return held_out_avatars(count, domain.input_size[0])
+    source = {"seed": HELD_OUT_SEED} if args.data is None else {"source": images.source}
+    return {"domain": domain.name, "count": len(images), **source, "size": list(domain.input_size)}
+
+
+def _report_failures(images: TestPictures) -> int:
+    return report([Failure(*one) for one in images.failures], len(images) + len(images.failures))
 
 
 def _write(
@@ -337,14 +375,12 @@ def _write(
     effect: Callable[[], bytes] | None = None,
 ) -> None:
     """Writes the files that were asked for, all of them made before the first is written."""
-    from hyperstyle.evaluation import HELD_OUT_SEED, machine
+    from hyperstyle.evaluation import machine
     from hyperstyle.images import save_image
     from hyperstyle.io.files import write_bytes, write_text
 
-    domain = inverter.model.domain
-    pictures = {"domain": domain.name, "count": args.count, "seed": HELD_OUT_SEED, "size": list(domain.input_size)}
-    report = {"machine": machine(inverter.model), "pictures": pictures, **found}
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    content = {"machine": machine(inverter.model), **found}
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     page = None if args.sheet is None or sheet is None else sheet()
     drawn = ((args.plot, plot), (args.equal_effect, effect))
     plots = [(path, draw()) for path, draw in drawn if path is not None and draw is not None]

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hyperstyle.evaluation import EditCurve, Editing, Optimised, Point, Reconstruction, Row
-    from hyperstyle.evaluation.alignment import AlignmentRow, Difference
+    from hyperstyle.evaluation.alignment import Difference
     from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect
     from hyperstyle.evaluation.methods import Methods
 
 __all__ = [
-    "alignment_text",
     "differences_text",
     "editing_text",
     "equal_effect_text",
@@ -75,30 +74,6 @@ def equal_effect_text(result: EqualEffect) -> str:
     parts += [_at_equal_effect(edit, curves) for edit, curves in by_edit.items()]
     parts.append("pictures: those that the edit changes so far with every method; mean: over the changes but 0")
     return "\n\n".join(parts)
-
-
-def alignment_text(rows: Sequence[AlignmentRow]) -> str:
-    """A line for each kind of picture."""
-    titles = ("pictures", "count", "found", "false", "px", "/ eyes", "95 %", "corners", "95 %", "seconds")
-    cells = [
-        (
-            row.pictures,
-            str(row.count),
-            f"{row.detected:.1%}",
-            str(row.false),
-            _number(row.pixels, 2),
-            _share(row.relative),
-            _share(row.relative_95),
-            _share(row.corners),
-            _share(row.corners_95),
-            f"{row.seconds:.3f}",
-        )
-        for row in rows
-    ]
-    return _table(titles, cells) + (
-        "\n\npx: mean distance of the landmarks from the true ones; / eyes: over the distance of the eyes; "
-        "corners: mean distance of the crop's corners over its side; 95 %: that percentile of the column before"
-    )
 
 
 def differences_text(apart: Sequence[Difference]) -> str:

@@ -33,13 +33,19 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         ),
     )
     parser.add_argument("model", metavar="MODEL", help="bundled model (avatars), folder or Hugging Face repository")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="pictures, with those of the folders in it")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="images, with those of the folders in it (default, for avatars: the 64 held-out crops that come with the "
+        "library)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the report goes; it is made")
     parser.add_argument(
         "--count",
         type=int,
         metavar="N",
-        help="the first N pictures (default: all); without --data, how many held-out avatars to draw (default: 64)",
+        help="the first N images (default: all)",
     )
     parser.add_argument(
         "--align",
@@ -111,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     """Makes the report and prints where it is."""
     from hyperstyle.evaluation.methods import Trial
     from hyperstyle.evaluation.report import ReportOptions, make_report
-    from hyperstyle.evaluation.report.pictures import drawn_pictures, folder_pictures
+    from hyperstyle.evaluation.report.pictures import folder_pictures, held_out_pictures
     from hyperstyle.evaluation.report.study import check_ablations
     from hyperstyle.inverter import HyperStyleInverter
 
@@ -147,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data is not None:
         pictures = folder_pictures(args.data, inverter, align=ALIGN[args.align], count=args.count)
     else:
-        pictures = drawn_pictures(inverter, 64 if args.count is None else args.count)
+        pictures = held_out_pictures(inverter, args.count)
     photos = None if args.photos is None else folder_pictures(args.photos, inverter, align="auto")
     writable_folder(args.out)
     with progress_bar(args.quiet) as show:

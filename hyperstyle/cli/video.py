@@ -1,4 +1,4 @@
-"""`hyperstyle edit` on a folder of frames or a clip, and `hyperstyle evaluate jitter`."""
+"""`hyperstyle edit` on a folder of frames or a clip."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstyle.cli.arguments import add_model_arguments, check_output_files, load_inverter, writable_folder
+from hyperstyle.cli.arguments import writable_folder
 from hyperstyle.cli.inputs import report_left_out
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
@@ -22,12 +21,10 @@ if TYPE_CHECKING:
     from hyperstyle.video import Progress, Track
 
 __all__ = [
-    "add_jitter_parser",
     "add_video_arguments",
     "given_video_flags",
     "is_clip_file",
     "is_video",
-    "run_jitter",
     "run_video",
 ]
 
@@ -152,59 +149,6 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
             write_folder(edited, out, _names(frames))
     print(out)
     return report_left_out(Listing(frames.files, frames.left_out)) if isinstance(frames, FrameFolder) else 0
-
-
-def add_jitter_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds `jitter` to what `hyperstyle evaluate` measures."""
-    parser = kinds.add_parser(
-        "jitter",
-        help="how steadily the crop follows a turning head, before and after smoothing",
-        description=(
-            "Draws a clip of an avatar that turns its head, finds its landmarks in every frame, with the model's own "
-            "detector or as the true ones with noise, and prints how much the crop shakes before and after smoothing "
-            "over time, and how far it is from the true one."
-        ),
-    )
-    add_model_arguments(parser)
-    parser.add_argument(
-        "--count", type=int, default=48, metavar="N", help="frames, from 3 on (default: 48, one whole turn)"
-    )
-    parser.add_argument(
-        "--noise",
-        type=float,
-        metavar="PX",
-        help="in place of the detector: the true landmarks with noise of this standard deviation",
-    )
-    parser.add_argument("--smoothing", type=float, default=3.0, metavar="FRAMES", help="as in edit (default: 3)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run_jitter)
-
-
-def run_jitter(args: argparse.Namespace) -> int:
-    """Prints what `evaluate_jitter` finds."""
-    from hyperstyle.evaluation.jitter import evaluate_jitter
-    from hyperstyle.io.components import write_json
-
-    check_output_files(args, json="JSON")
-    detector = None if args.noise is not None else load_inverter(args).aligner
-    if detector is None and args.noise is None:
-        raise ConfigError(f"the model {args.model!r} has no detector. Give --noise, such as --noise 1.")
-    with progress_bar(args.quiet, unit="frame") as show:
-        found = evaluate_jitter(
-            args.count, detector=detector, noise=args.noise or 0.0, width=args.smoothing, on_progress=show
-        )
-    print(f"{'':10}{'jitter':>10}{'error':>10}    in pixels, of a crop of {found.side:.0f} px")
-    for name, jitter, error in (
-        ("found", found.jitter_found, found.error_found),
-        ("smoothed", found.jitter_smoothed, found.error_smoothed),
-        ("true", found.jitter_true, 0.0),
-    ):
-        print(f"{name:10}{jitter:10.3f}{error:10.3f}")
-    print(f"{found.frames} frames, {found.missed} of them without a face")
-    if args.json is not None:
-        write_json(args.json, asdict(found))
-    return 0
 
 
 def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:

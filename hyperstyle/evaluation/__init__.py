@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from hyperstyle.evaluation.editing import EditCurve, Editing, EditPoint, evaluate_editing
 from hyperstyle.evaluation.equivalence import Equivalence
-from hyperstyle.evaluation.figures import HELD_OUT_SEED, Point, Row, held_out_avatars, machine
+from hyperstyle.evaluation.figures import HELD_OUT_SEED, Point, Row, machine
+from hyperstyle.evaluation.held_out import HELD_OUT, held_out_avatars
 from hyperstyle.evaluation.optimised import Optimisation, Optimised
 from hyperstyle.evaluation.reconstruction import Reconstruction, evaluate_reconstruction
 
 __all__ = [
+    "HELD_OUT",
     "HELD_OUT_SEED",
     "EditCurve",
     "EditPoint",

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.avatars.factors import TRAITS, sample_factors
 from hyperstyle.errors import ConfigError, EditError, MethodError, did_you_mean
-from hyperstyle.evaluation.figures import HELD_OUT_SEED, Progress, checked
+from hyperstyle.evaluation.figures import Progress, checked
+from hyperstyle.evaluation.held_out import attribute_deviations
 from hyperstyle.inversion.inversion import TOGETHER, Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 _SHOWN = 2  # pictures kept for a contact sheet
-_POPULATION = 20_000
 
 
 @dataclass(frozen=True)
@@ -178,8 +177,8 @@ def strengths_of(low: float, high: float, points: int) -> tuple[float, ...]:
 
 def population_std(traits: Sequence[str]) -> dict[str, float]:
     """Standard deviation of each trait over avatars as they are drawn: 0.29 for all but the flags."""
-    drawn = sample_factors(_POPULATION, seed=HELD_OUT_SEED)
-    return {trait: drawn[trait].std().item() for trait in traits}
+    known = attribute_deviations()
+    return {trait: known[trait] for trait in traits}
 
 
 def monotone_share(values: Tensor) -> float:
@@ -265,5 +264,5 @@ def _curve(
 def _trait(model: Model, edit: str) -> str:
     """The trait of an edit, "" where it names none that can be measured."""
     trait = model.edits[edit].info.trait
-    known = model.judge is not None and trait in model.judge.config.traits and trait in TRAITS
+    known = model.judge is not None and trait in model.judge.config.traits and trait in attribute_deviations()
     return trait if trait is not None and known else ""

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from hyperstyle import metrics
-from hyperstyle.avatars.factors import sample_factors, select
-from hyperstyle.avatars.render import render
 from hyperstyle.errors import ConfigError
 from hyperstyle.images import to_pil, to_tensor
 from hyperstyle.model.parts import Model
@@ -27,7 +25,6 @@ __all__ = [
     "Row",
     "cat",
     "checked",
-    "held_out_avatars",
     "machine",
     "mean_point",
     "mean_row",
@@ -35,7 +32,8 @@ __all__ = [
     "now",
 ]
 
-HELD_OUT_SEED = 900_001  # no training set uses it
+HELD_OUT_SEED = 900_001
+"""Of the held-out avatars: no training set uses it."""
 
 Figures = dict[str, Tensor]
 """Name -> one number per picture [N], on the CPU."""
@@ -85,13 +83,6 @@ class Point:
     perceptual: float | None
     identity: float | None
     seconds: float | None = None
-
-
-def held_out_avatars(count: int, size: int, *, seed: int = HELD_OUT_SEED) -> Tensor:
-    """Crops [N,3,size,size] of avatars with details that no training set holds."""
-    drawn = sample_factors(count, seed=seed)
-    parts = [render(select(drawn, slice(i, i + 64)), size).images for i in range(0, count, 64)]
-    return torch.cat(parts)
 
 
 def checked(model: Model, crops: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; ou
 """
 
 from hyperstyle.images.color_modes import flatten, upright
+from hyperstyle.images.examples import EXAMPLES, example_photo
 from hyperstyle.images.formats import FORMATS, HEAD, MAX_PIXELS, check_opened, open_image, read_head, sort_file
 from hyperstyle.images.grid import sheet
 from hyperstyle.images.listing import Listing, list_images
@@ -22,6 +23,7 @@ from hyperstyle.images.load import (
 from hyperstyle.images.save import picture_format, save_image, write_encoded
 
 __all__ = [
+    "EXAMPLES",
     "FORMATS",
     "HEAD",
     "MAX_PIXELS",
@@ -30,6 +32,7 @@ __all__ = [
     "ImageSource",
     "Listing",
     "check_opened",
+    "example_photo",
     "flatten",
     "list_images",
     "load_image",

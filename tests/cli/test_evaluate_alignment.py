@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from examples.avatars.renderer.snapshots import snapshots
 from hyperstyle import HyperStyleInverter
-from hyperstyle.avatars.snapshots import snapshots
 from hyperstyle.cli import main
 from hyperstyle.evaluation import HELD_OUT_SEED
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperstyle.avatars.photo import demo_photo
+from examples.avatars.renderer.photo import demo_photo
 from hyperstyle.cli import main
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter

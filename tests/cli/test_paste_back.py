@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hyperstyle.avatars.photo import demo_photo
+from examples.avatars.renderer.photo import demo_photo
 from hyperstyle.cli import main
 from hyperstyle.images import load_photo
 from hyperstyle.inverter import HyperStyleInverter

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hyperstyle.avatars.clip import turning_head
+from examples.avatars.renderer.clip import turning_head
 from hyperstyle.cli import main
 from hyperstyle.images.frames import Clip, open_frames, write_clip
 from hyperstyle.inverter import HyperStyleInverter

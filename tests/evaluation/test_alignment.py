@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from examples.avatars.renderer.snapshots import snapshots
 from hyperstyle.align.crop import ffhq_quad
-from hyperstyle.avatars.snapshots import snapshots
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.alignment import compare_detectors, evaluate_alignment, photos_of
 
@@ -76,8 +76,8 @@ def test_what_lies_beside_the_face_is_a_false_detection_and_no_face_is_none(trut
 
 
 def test_the_landmarks_of_crops_are_the_renderers() -> None:
-    from hyperstyle.avatars.factors import sample_factors
-    from hyperstyle.avatars.render import render
+    from examples.avatars.renderer.factors import sample_factors
+    from examples.avatars.renderer.render import render
 
     points = [p.double().numpy() for p in render(sample_factors(2, seed=7), 32).landmarks]
     row = evaluate_alignment(Known(points), count=2, size=64, crop_size=32, seed=7)[1]

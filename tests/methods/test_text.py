@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from examples.avatars.renderer.photo import demo_photo
 from hyperstyle import HyperStyleInverter, Inversion
-from hyperstyle.avatars.photo import demo_photo
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.overrides import Changes
 from hyperstyle.methods.optimization import ramped

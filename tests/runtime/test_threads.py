@@ -22,7 +22,7 @@ import torch
 from PIL import ImageOps
 
 from hyperstyle import HyperStyleInverter
-from hyperstyle.avatars.photo import demo_photo
+from examples.avatars.renderer.photo import demo_photo
 
 inverter = HyperStyleInverter(device="cpu")
 face = demo_photo(seed=17)[0].convert("RGB")

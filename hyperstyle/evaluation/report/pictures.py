@@ -1,4 +1,4 @@
-"""The pictures that a report is about: a folder of them, or avatars drawn with a seed that no training set uses."""
+"""The images that figures are of: a folder of them, or the held-out crops that come with the library."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from hyperstyle.align.decision import Align
 from hyperstyle.align.prepare import prepare
 from hyperstyle.errors import ConfigError, HyperStyleError
-from hyperstyle.evaluation.figures import held_out_avatars
+from hyperstyle.evaluation.held_out import HELD_OUT, held_out_avatars
 from hyperstyle.images import list_images, to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["TestPictures", "digest", "drawn_pictures", "folder_pictures"]
+__all__ = ["TestPictures", "digest", "folder_pictures", "held_out_pictures"]
 
 _NO_FACE = re.compile("no face (was found|could be looked for)|no aligner")  # in what `align.decision.decide` notes
 
@@ -109,17 +109,21 @@ def _first(failures: Sequence[tuple[str, str]]) -> str:
     return f" The first is {failures[0][0]!r}: {failures[0][1]}" if failures else ""
 
 
-def drawn_pictures(inverter: HyperStyleInverter, count: int) -> TestPictures:
-    """Held-out avatars with details, for models of such.
+def held_out_pictures(inverter: HyperStyleInverter, count: int | None = None) -> TestPictures:
+    """The held-out avatars with details that come with the library, for models of such.
+
+    Args:
+        inverter: whose crops they are.
+        count: the first so many; None is all 64.
 
     Raises:
-        ConfigError: a model of another domain, or fewer than 1.
+        ConfigError: a model of another domain, or a number or a size of crops that there is not.
     """
     domain = inverter.model.domain
     if not domain.drawn:
-        raise ConfigError(f"pictures of the domain {domain.name!r} cannot be drawn. Name a folder of them with --data.")
-    if count < 1:
-        raise ConfigError(f"{count} pictures: expected 1 or more.")
-    crops = [to_tensor(to_pil(crop)) for crop in held_out_avatars(count, domain.input_size[0])]
-    names = tuple(f"avatar-{i:04}" for i in range(count))
+        raise ConfigError(
+            f"no images of the domain {domain.name!r} come with the library. Name a folder of crops with --data."
+        )
+    crops = held_out_avatars(HELD_OUT if count is None else count, domain.input_size[0])
+    names = tuple(f"avatar-{i:04}" for i in range(len(crops)))
     return TestPictures("held-out avatars", names, lambda i: crops[i], tuple(map(digest, crops)))

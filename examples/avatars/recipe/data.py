@@ -1,0 +1,88 @@
+"""The rendered sets, and what every stage needs of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from examples.avatars.recipe.config import Recipe
+from examples.avatars.renderer.dataset import AvatarSet, load_set, make_set, save_set
+from examples.avatars.renderer.encoding import trait_encoding
+from hyperstyle.training.distributed import on_first
+
+__all__ = ["CPU", "LOG", "Sets", "chunks", "encoded", "kept_set", "make_data", "mean_errors"]
+
+LOG = logging.getLogger("hyperstyle.training")
+CPU = torch.device("cpu")
+
+
+def kept_set(path: Path, make: Callable[[], AvatarSet]) -> AvatarSet:
+    """The set in this file, made and written first, by one process, if there is none.
+
+    All processes must ask for it together: it is not for what only one of them does, such as evaluating.
+    """
+    on_first(lambda: None if path.exists() else save_set(path, make()))
+    return load_set(path)
+
+
+class Sets:
+    """The rendered sets, each made when it is first asked for and kept on disk."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+
+    def _set(self, name: str, count: int, seed: int, details: bool) -> AvatarSet:
+        size = self.recipe.generator.size
+
+        def report(done: int, total: int) -> None:
+            LOG.info("%s: %d of %d rendered", name, done, total)
+
+        def render() -> AvatarSet:
+            seeds = self.recipe.seed * 1000 + seed
+            return make_set(count, seed=seeds, size=size, details=details, on_progress=report)
+
+        path = self.folder / f"{name}-{size}-{count}.safetensors"
+        return kept_set(path, render)
+
+    @cached_property
+    def clean(self) -> AvatarSet:
+        return self._set("clean", self.recipe.clean, 1, False)
+
+    @cached_property
+    def detailed(self) -> AvatarSet:
+        return self._set("detailed", self.recipe.detailed, 2, True)
+
+    @cached_property
+    def clean_test(self) -> AvatarSet:
+        return self._set("clean-test", self.recipe.held_out, 3, False)
+
+    @cached_property
+    def detailed_test(self) -> AvatarSet:
+        return self._set("detailed-test", self.recipe.held_out, 4, True)
+
+
+def encoded(data: AvatarSet, index: Tensor | slice) -> Tensor:
+    return trait_encoding(data.factor_dict(index))
+
+
+def mean_errors(differences: Iterable[Tensor], count: int) -> tuple[float, float]:
+    """L1 and L2 over batches of differences [B,3,h,w] of `count` pictures in all."""
+    total = torch.zeros(2)
+    for d in differences:
+        total += torch.stack([d.abs().mean((1, 2, 3)).sum(), d.square().mean((1, 2, 3)).sum()])
+    l1, l2 = (total / count).tolist()
+    return l1, l2
+
+
+def chunks(count: int, size: int = 64) -> Iterable[slice]:
+    return (slice(i, min(i + size, count)) for i in range(0, count, size))
+
+
+def make_data(recipe: Recipe, data: Sets, run: Path) -> None:
+    sets = (data.clean_test, data.detailed_test, data.clean, data.detailed)
+    LOG.info("data: %d pictures", sum(map(len, sets)))

@@ -1,0 +1,47 @@
+"""Directions for edits, from the codes of random avatars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from examples.avatars.recipe.config import Recipe
+from examples.avatars.recipe.data import Sets
+from examples.avatars.recipe.generator import load_factor_mapping
+from examples.avatars.renderer.encoding import trait_encoding
+from examples.avatars.renderer.factors import sample_factors
+from hyperstyle.edits import DirectionEdit, EditInfo, save_edit
+from hyperstyle.edits.direction import regression_direction
+
+__all__ = ["EDITS", "make_directions"]
+
+EDITS: dict[str, tuple[str, float, float]] = {
+    "age": ("age", -2.0, 2.0),
+    "smile": ("smile", -2.0, 2.0),
+    "pose": ("yaw", -2.0, 2.0),
+    "pitch": ("pitch", -1.5, 1.5),
+    "mouth_open": ("mouth_open", -2.0, 2.0),
+    "eye_open": ("eye_open", -2.0, 2.0),
+    "gaze": ("gaze", -1.5, 1.5),
+    "face_width": ("face_width", -2.0, 2.0),
+    "skin": ("skin", -1.0, 1.0),
+    "hair_color": ("hair_color", -1.5, 1.5),
+    "beard": ("beard", -1.0, 2.0),
+    "glasses": ("glasses", -1.0, 2.0),
+    "light": ("light_azimuth", -2.0, 2.0),
+}
+"""Edit -> the factor whose direction it is, and the sensible range. Hair length and fringe are left out: not clean."""
+
+
+def make_directions(recipe: Recipe, data: Sets, run: Path) -> None:
+    """Writes `run/edits`: the regression of the code on each factor; one unit is one population standard deviation."""
+    mapping = load_factor_mapping(run, recipe.generator.latent_width)
+    drawn = sample_factors(20_000, seed=recipe.seed * 1000 + 7, details=False)
+    with torch.no_grad():
+        codes = mapping(trait_encoding(drawn))
+    for name, (factor, low, high) in EDITS.items():
+        direction = regression_direction(codes, drawn[factor]).half().float()
+        unit = f"population standard deviations of {factor}"
+        source = "regression of the W code on the factor, 20,000 avatars"
+        save_edit(DirectionEdit(direction, EditInfo(name, low, high, unit, source, trait=factor)), run / "edits" / name)

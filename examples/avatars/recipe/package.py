@@ -1,0 +1,60 @@
+"""The last stage: everything in one model folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from examples.avatars.recipe.config import Recipe
+from examples.avatars.recipe.data import CPU, LOG, Sets
+from examples.avatars.recipe.generator import load_generator
+from examples.avatars.recipe.judge import load_trait_network
+from examples.avatars.recipe.start import finished
+from hyperstyle.domain import DOMAINS
+from hyperstyle.edits import load_edits
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.io.components import load_component
+from hyperstyle.model.folder import write_model
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+
+__all__ = ["assemble", "make_package"]
+
+
+def assemble(recipe: Recipe, run: Path, hypernetwork: Path) -> HyperStyleInverter:
+    """The networks of a run together, with the hypernetwork in this folder."""
+    return HyperStyleInverter(
+        load_generator(run),
+        load_component(WEncoder, WEncoderConfig, finished(run / "encoder"), device=CPU),
+        load_component(Hypernetwork, HypernetworkConfig, hypernetwork, device=CPU),
+        domain=replace(DOMAINS["avatars"].at_size(recipe.generator.size), input_size=(recipe.generator.size,) * 2),
+        judge=load_trait_network(run / "judge"),
+        perceptual=load_trait_network(run / "perceptual"),
+        info={
+            "source": "trained from scratch on rendered portraits: python -m examples.avatars.recipe",
+            "licence": "MIT",
+            "seed": recipe.seed,
+        },
+    )
+
+
+def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
+    """Writes `run/model`: half-precision weights, edits, hashes; what is bundled is a copy of it.
+
+    The detector and predictor of `run/aligner`, which `examples.avatars.landmarks` trains, come with it.
+    """
+    inverter = assemble(recipe, run, finished(run / "hypernetwork"))
+    aligner = run / "aligner" if (run / "aligner").is_dir() else None
+    extra = run / "hyperinverter" / "done"
+    network = load_component(HyperInverter, HyperInverterConfig, extra, device=CPU) if extra.exists() else None
+    made_for = inverter.model.generator_fingerprint
+    edits = {
+        name: edit.from_parts(replace(edit.info, model=made_for), *edit.parts())
+        for name, edit in load_edits(run / "edits").items()
+    }
+    model = replace(inverter.model, aligner=aligner, edits=edits, hyperinverter=network)
+    write_model(model, run / "model", dtype=torch.float16)
+    LOG.info("model written to %s", run / "model")

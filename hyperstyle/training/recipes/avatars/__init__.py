@@ -1,6 +1,0 @@
-"""The recipe of the bundled model: renders, generator, W encoder, hypernetwork, judge, all on a CPU.
-
-    python -m hyperstyle.training.recipes.avatars --out runs/avatars
-
-Each stage resumes from its own folder. Held-out figures of every stage are in its `log.jsonl`.
-"""
