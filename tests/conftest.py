@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import random
 import subprocess
@@ -13,8 +14,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 
 import hyperstyle
 
@@ -30,6 +33,21 @@ class RunPython(Protocol):
     """Runs this interpreter in a process of its own."""
 
     def __call__(self, *args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]: ...
+
+
+Points = npt.NDArray[np.float64]
+
+
+class Portrait(Protocol):
+    """An example photo scaled to a size, and its landmarks [68,2] in pixel indices."""
+
+    def __call__(self, number: int, size: tuple[int, int]) -> tuple[Image.Image, Points]: ...
+
+
+class MovingPortrait(Protocol):
+    """Frames of an example photo that moves, and the landmarks [68,2] of each."""
+
+    def __call__(self, count: int, size: tuple[int, int]) -> list[tuple[Image.Image, Points]]: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -142,6 +160,43 @@ def run_python() -> RunPython:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Portrait:
+    """(number, (width, height)) -> an example photo of that size, and the 68 landmarks that its renderer knows."""
+    landmarks = np.load(Path(__file__).parent / "golden" / "example_landmarks.npy")
+
+    def of(number: int, size: tuple[int, int]) -> tuple[Image.Image, Points]:
+        photo = hyperstyle.example_photo(number)
+        # A pixel's index is that of its middle: the left edge of the photo is at -0.5, before and after.
+        points = (landmarks[number] + 0.5) * np.divide(size, photo.size) - 0.5
+        return photo.resize(size, Image.Resampling.BOX), points
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def moving_portrait(portrait: Portrait) -> MovingPortrait:
+    """(count, (width, height)) -> frames of a face that tilts, comes nearer and goes about, and its landmarks."""
+    photo, points = portrait(3, (160, 200))
+
+    def of(count: int, size: tuple[int, int]) -> list[tuple[Image.Image, Points]]:
+        frames = []
+        for number in range(count):
+            phase = 2 * math.pi * number / (count - 1)
+            angle, scale = 0.15 * math.sin(phase), 1.3 + 0.1 * math.sin(2 * phase)  # pixels of the photo for one here
+            to_photo = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+            middle = points.mean(axis=0) + np.array([8 * math.sin(phase), 5 * math.sin(2 * phase)])
+            start = middle - to_photo @ (np.array(size) / 2 - 0.5)  # of the first pixel's middle
+            corner = start + 0.5 - to_photo @ [0.5, 0.5]  # Pillow counts from the edge
+            (a, b), (c, d) = to_photo.tolist()
+            matrix = (a, b, float(corner[0]), c, d, float(corner[1]))
+            frame = photo.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+            frames.append((frame, (points - start) @ np.linalg.inv(to_photo).T))
+        return frames
+
+    return of
 
 
 @pytest.fixture

@@ -16,9 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from examples.avatars.renderer.factors import sample_factors
-from examples.avatars.renderer.render import render
-from hyperstyle.images import to_pil
+from hyperstyle import example_photo
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def test_a_misuse_is_found_by_the_type_checker(check_types: Callable[[Path], str
 
 def test_the_other_package_runs_on_the_installed_one(environment: Environment, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "a_tiny.png")
-    to_pil(render(sample_factors(1, seed=7), 256).images[0]).save(tmp_path / "whole.png")
+    example_photo(3).save(tmp_path / "whole.png")
     result = environment.run("-W", "error", "-m", "portrait_tool", str(tmp_path), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,13 +22,11 @@ LAYERS = (
     {"inversion"},
     {"methods"},
     {"inverter", "fitting", "convert"},
-    {"training", "evaluation", "avatars", "video"},
+    {"training", "evaluation", "video"},
     {"cli", "__main__", "__init__"},
 )
 # The only imports within a row.
 WITHIN_A_ROW = {
-    ("training", "avatars"),
-    ("evaluation", "avatars"),
     ("__main__", "cli"),
     ("cli", "__init__"),
 }
@@ -214,6 +213,21 @@ def opened_images(module: str, tree: ast.Module) -> Iterator[int]:
             yield node.lineno
 
 
+def imports_of_examples(module: str, tree: ast.Module) -> Iterator[int]:
+    """The package and its tests stand without the lab, which is not installed."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found = any(alias.name.split(".")[0] == "examples" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found = str(node.module).split(".")[0] == "examples"
+        else:
+            found = isinstance(node, ast.Call) and any(
+                isinstance(value, ast.Constant) and re.match(r"examples(\.|$)", str(value.value)) for value in node.args
+            )
+        if found:
+            yield node.lineno
+
+
 def prints(module: str, tree: ast.Module) -> Iterator[int]:
     if room(module) in {"cli", "__main__"}:
         return
@@ -254,11 +268,22 @@ def test_no_modules_import_each_other_in_a_circle(graph: Graph) -> None:
     assert cycles(graph) == []
 
 
-@pytest.mark.parametrize("rule", [loose_loads, unpickling, signal_handlers, opened_images, prints])
+@pytest.mark.parametrize("rule", [loose_loads, unpickling, signal_handlers, opened_images, imports_of_examples, prints])
 def test_no_file_does_what_only_its_own_place_may_do(
     rule: Callable[[str, ast.Module], Iterator[int]], trees: dict[str, ast.Module]
 ) -> None:
     assert [f"{module}:{line}" for module, tree in trees.items() for line in rule(module, tree)] == []
+
+
+def test_no_test_of_the_package_imports_the_examples() -> None:
+    tests = Path(__file__).resolve().parent
+    found = {
+        f"{file.relative_to(tests)}:{line}"
+        for file in tests.rglob("*.py")
+        if "examples" not in file.relative_to(tests).parts
+        for line in imports_of_examples(file.stem, ast.parse(file.read_text(encoding="utf-8")))
+    }
+    assert found == set()
 
 
 def test_no_file_is_longer_than_the_house_allows() -> None:
@@ -317,12 +342,13 @@ class TestTheRulesThemselves:
     ) -> None:
         graph = house(
             {
-                "avatars/__init__.py": "",
-                "training/loop.py": "import hyperstyle.avatars\n",
-                "convert/a.py": "from hyperstyle import avatars\n",
+                "cli/__init__.py": "import hyperstyle\n",
+                "__init__.py": "",
+                "training/loop.py": "import hyperstyle.video\n",
+                "video.py": "",
             }
         )
-        assert forbidden_imports(graph) == ["hyperstyle.convert.a:1 imports hyperstyle.avatars"]
+        assert forbidden_imports(graph) == ["hyperstyle.training.loop:1 imports hyperstyle.video"]
 
     def test_a_module_without_a_place_in_the_house_is_named(self, house: Callable[[dict[str, str]], Graph]) -> None:
         graph = house({"utils.py": "import hyperstyle.errors\n", "errors.py": ""})
@@ -362,6 +388,9 @@ class TestTheRulesThemselves:
             (signal_handlers, "import signal"),
             (opened_images, "image = Image.open(path, formats=formats)"),
             (opened_images, "from torchvision.datasets import ImageFolder"),
+            (imports_of_examples, "import examples.avatars.crops"),
+            (imports_of_examples, "from examples.avatars.renderer import face"),
+            (imports_of_examples, "module = import_module('examples.avatars.crops')"),
             (prints, "print('done')"),
         ],
     )
@@ -378,6 +407,7 @@ class TestTheRulesThemselves:
             (unpickling, "hyperstyle.io.hub", "rows = numpy.load(path, allow_pickle=False)"),
             (signal_handlers, "hyperstyle.cli.__init__", "import signal"),
             (opened_images, "hyperstyle.images.formats", "image = Image.open(path, formats=formats)"),
+            (imports_of_examples, "hyperstyle.images.examples", "from hyperstyle.images.examples import example_photo"),
             (prints, "hyperstyle.cli.info", "print('done')"),
         ],
     )

@@ -22,6 +22,23 @@ PREBUILT = {
 }  # where dlib-bin has wheels, for CPython 3.10 to 3.15
 
 
+DATA = {"model", "photos", "held_out", "attributes.json"}
+
+
+def test_the_wheel_has_the_data_of_the_bundled_model_and_not_what_made_them(checkout: Path) -> None:
+    """tests/test_downstream.py shows that the wheel has what the folder `hyperstyle` has, no more and no less."""
+    folder = checkout / "hyperstyle"
+    assert {path.name for path in (folder / "avatars").iterdir() if path.name != "__pycache__"} == DATA
+    assert list((folder / "avatars").rglob("*.py")) == []
+    assert not {"recipes", "renderer", "studies"} & {path.name for path in folder.rglob("*") if path.is_dir()}
+    files = [
+        path
+        for name in DATA - {"model"}
+        for path in (folder / "avatars" / name, *(folder / "avatars" / name).rglob("*"))
+    ]
+    assert sum(path.stat().st_size for path in files if path.is_file()) <= 2_500_000
+
+
 @pytest.fixture(scope="module")
 def requirements(checkout: Path) -> list[Requirement]:
     table = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))

@@ -75,15 +75,13 @@ COMMANDS = [(block, args) for block in BLOCKS if block.language in SHELLS for ar
 
 
 @pytest.fixture(scope="session")
-def drawn_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pictures that the documentation speaks of, drawn by the bundled domain."""
-    from examples.avatars.renderer.factors import sample_factors
-    from examples.avatars.renderer.render import render
-    from hyperstyle.images import save_image, to_images
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the photos that the documentation speaks of."""
+    from hyperstyle.images import example_photo, save_image
 
-    folder = tmp_path_factory.mktemp("pictures")
-    for name, image in zip(PICTURES, to_images(render(sample_factors(len(PICTURES), seed=7), 256).images), strict=True):
-        save_image(image, folder / name)
+    folder = tmp_path_factory.mktemp("photos")
+    for number, name in enumerate(PICTURES):
+        save_image(example_photo(number), folder / name)
     return folder
 
 
@@ -98,12 +96,10 @@ def test_the_readme_shows_python_and_commands() -> None:
 
 
 @pytest.mark.parametrize("block", [block for block in PYTHON if not block.note.startswith("no-run")], ids=str)
-def test_a_python_block_runs(
-    block: Block, drawn_pictures: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_python_block_runs(block: Block, photos: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in PICTURES:
-        (in_tmp_path / name).write_bytes((drawn_pictures / name).read_bytes())
+        (in_tmp_path / name).write_bytes((photos / name).read_bytes())
     # Blank lines in front, so that a traceback shows the line of the page.
     source = "\n" * (block.line - 1) + block.text
     exec(compile(source, block.page, "exec"), {"__name__": "__main__"})

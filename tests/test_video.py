@@ -1,9 +1,9 @@
-"""Clips of an avatar that turns its head: found, smoothed, edited, pasted back."""
+"""Clips of a face that moves: found, smoothed, edited, pasted back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from examples.avatars.renderer.clip import turning_head
-from examples.avatars.studies.jitter import evaluate_jitter
 from hyperstyle.align import ffhq_quad
 from hyperstyle.align.smoothing import quad_jitter, smooth
 from hyperstyle.errors import AlignmentError, ConfigError, EditError, ImageError, LandmarkError, NoFaceError
@@ -21,14 +19,17 @@ from hyperstyle.inversion.inversion import TOGETHER
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.video import edit_frames, steady_track, track_face
 
+if TYPE_CHECKING:
+    from conftest import MovingPortrait
+
 Points = npt.NDArray[np.float64]
 SIZE = (96, 80)
 COUNT = 14
 
 
 @pytest.fixture(scope="module")
-def clip() -> list[tuple[Image.Image, Points]]:
-    return [(frame, points.numpy()) for frame, points in turning_head(COUNT, size=SIZE)]
+def clip(moving_portrait: MovingPortrait) -> list[tuple[Image.Image, Points]]:
+    return moving_portrait(COUNT, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def truth(clip: list[tuple[Image.Image, Points]]) -> list[Points]:
 
 @pytest.fixture
 def inverter(tiny_inverter: HyperStyleInverter, clip: list[tuple[Image.Image, Points]]) -> HyperStyleInverter:
-    """The tiny model with a stand-in for a detector: the renderer's landmarks with noise; one frame is missed."""
+    """The tiny model with a stand-in for a detector: the true landmarks with noise; one frame is missed."""
     random = np.random.default_rng(0)
     known = {frame.tobytes(): points + random.normal(0, 0.5, points.shape) for frame, points in clip}
     missed = clip[5][0].tobytes()
@@ -69,14 +70,6 @@ def outside(points: Points) -> npt.NDArray[np.bool_]:
     unit = (pixels - corners[0]) @ np.linalg.inv(axes)
     mask: npt.NDArray[np.bool_] = ((unit < 0) | (unit > 1)).any(axis=-1)
     return mask
-
-
-def test_the_head_turns_and_its_landmarks_turn_with_it(truth: list[Points], frames: list[Image.Image]) -> None:
-    nose = np.stack([points[30] - points[[0, 16]].mean(axis=0) for points in truth])[:, 0]
-    assert nose.max() > 2
-    assert nose.min() < -2
-    assert {frame.size for frame in frames} == {SIZE}
-    np.testing.assert_allclose(truth[0], truth[-1], atol=1e-3)
 
 
 def test_smoothing_takes_the_shaking_away_and_fills_the_missed_frame(
@@ -270,35 +263,3 @@ class TestRefused:
         mixed = [*frames[:2], frames[2].resize((48, 40)), *frames[3:]]
         with pytest.raises(ImageError, match="Frame 2 is 48 x 40 px and those before it 96 x 80"):
             list(edit_frames(inverter, mixed, {"age": 2.0}))
-
-    @pytest.mark.parametrize(("count", "size"), [(1, SIZE), (9, (32, 80))])
-    def test_a_clip_that_cannot_be_drawn(self, count: int, size: tuple[int, int]) -> None:
-        with pytest.raises(ConfigError, match="Expected 2 frames"):
-            next(turning_head(count, size=size))
-
-
-class TestMeasured:
-    def test_smoothing_shakes_less_and_lies_nearer_to_the_truth(self) -> None:
-        found = evaluate_jitter(24, noise=1.0, size=SIZE)
-        assert found.frames == 24
-        assert found.jitter_smoothed < 0.5 * found.jitter_found
-        assert found.error_smoothed < 0.8 * found.error_found
-
-    def test_true_landmarks_are_followed_without_error(self) -> None:
-        found = evaluate_jitter(8, size=SIZE)
-        assert found.error_found == 0
-
-    @pytest.mark.parametrize("count", [8, 96])
-    def test_the_head_turns_at_one_speed_however_many_the_frames(self, count: int) -> None:
-        usual, found = evaluate_jitter(48, size=SIZE), evaluate_jitter(count, size=SIZE)
-        assert found.jitter_true == pytest.approx(usual.jitter_true, rel=0.2)
-        assert found.jitter_smoothed == pytest.approx(found.jitter_true, rel=0.1)
-
-    @pytest.mark.parametrize("count", [2, 0, -1])
-    def test_too_few_frames_to_shake_are_refused(self, count: int) -> None:
-        with pytest.raises(ConfigError, match=f"A clip of {count} frames: expected 3 or more"):
-            evaluate_jitter(count)
-
-    def test_noise_out_of_range_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match="Noise of -1"):
-            evaluate_jitter(4, noise=-1)

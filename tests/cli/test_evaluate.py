@@ -17,8 +17,9 @@ from hyperstyle.cli import main
 from hyperstyle.cli.evaluate_text import methods_text
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.errors import HyperStyleError
-from hyperstyle.evaluation import Optimisation, Row
+from hyperstyle.evaluation import Optimisation, Row, held_out_avatars
 from hyperstyle.evaluation.methods import MethodRow, Methods, Trial
+from hyperstyle.images import to_images
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
 
@@ -263,10 +264,10 @@ def test_a_plot_without_matplotlib_is_refused_before_any_work(
     assert list(in_tmp_path.iterdir()) == []
 
 
-def test_what_a_model_lacks_is_said_before_pictures_are_drawn(
+def test_what_a_model_lacks_is_said_before_images_are_read(
     tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.evaluation.held_out_avatars", None)
+    monkeypatch.setattr("hyperstyle.evaluation.report.pictures.held_out_avatars", None)
     assert main(["evaluate", "reconstruction", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
     assert "no perceptual network to optimise against" in capsys.readouterr().err
     assert main(["evaluate", "editing", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
@@ -298,3 +299,63 @@ def test_when_the_plot_fails_no_file_is_written(
     assert main(["evaluate", "editing", *arguments, *files]) == 2
     assert "no plot today" in capsys.readouterr().err
     assert list(in_tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def data(in_tmp_path: Path) -> Path:
+    """The folder "crops": two held-out ones, one of them of another size, and a file that is no image."""
+    folder = in_tmp_path / "crops"
+    folder.mkdir()
+    for i, image in enumerate(to_images(held_out_avatars(2, 64))):
+        image.resize((32, 32) if i else (64, 64)).save(folder / f"{i}.png")
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+@pytest.mark.parametrize("what", ["reconstruction", "editing"])
+def test_figures_are_of_the_folder_that_is_named(
+    what: str, data: Path, judged_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--optimised", "0", *(["--curve", "0"] if what == "reconstruction" else ["--points", "2", "--edits", "age"])]
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--data", "crops", *few, "--quiet"]
+    assert main(["evaluate", what, *arguments, "--json", "all.json"]) == 1
+    assert "broken.jpg" in capsys.readouterr().err
+    assert main(["evaluate", what, *arguments, "--count", "1", "--json", "one.json"]) in (0, 1)
+    found = [json.loads(Path(name).read_text(encoding="utf-8"))["pictures"] for name in ("all.json", "one.json")]
+    assert found[0] == {"domain": "avatars", "count": 2, "source": "crops", "size": [32, 32]}
+    assert found[1]["count"] == 1
+
+
+def test_methods_are_compared_on_the_folder_that_is_named(
+    data: Path, judged_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "broken.jpg").unlink()
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--data", "crops", "--methods", "w-encoder"]
+    assert main(["evaluate", "reconstruction", *arguments, "--quiet", "--json", "rows.json"]) == 0
+    assert json.loads(Path("rows.json").read_text(encoding="utf-8"))["pictures"]["count"] == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["reconstruction", "--optimised", "0"], ["editing"], ["report", "MODEL", "--out", "report"]]
+)
+def test_more_images_than_come_with_the_library_are_refused_with_the_command_that_makes_them(
+    words: list[str], judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [] if "report" in words else ["--model", str(judged_model_dir)]
+    given = [str(judged_model_dir) if word == "MODEL" else word for word in words]
+    assert main(["evaluate", *given, *named, "--device", "cpu", "--count", "256", "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "256 held-out crops: expected 1 to 64" in error
+    assert "python -m examples.avatars.crops --out FOLDER" in error
+    assert error.count("\n") == 1
+    assert list(in_tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["pasting"], ["jitter", "--noise", "1", "--count", "8"], ["pasting", "--help"]])
+def test_what_measures_on_rendered_photos_says_where_it_is_now(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *words]) == 2
+    error = capsys.readouterr().err
+    assert f"`python -m examples.avatars.studies.{words[0]}` in a checkout" in error
+    assert error.count("\n") == 1

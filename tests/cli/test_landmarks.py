@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from examples.avatars.renderer.photo import demo_photo
 from hyperstyle.cli import main
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
+if TYPE_CHECKING:
+    from conftest import Portrait
+
 
 @pytest.fixture
-def photos(in_tmp_path: Path) -> Path:
+def photos(portrait: Portrait, in_tmp_path: Path) -> Path:
     (in_tmp_path / "points").mkdir()
-    for seed in (3, 5):
-        photo, points = demo_photo(seed, (160, 200))
-        photo.save(in_tmp_path / f"{seed}.png")
-        np.save(in_tmp_path / "points" / f"{seed}.npy", points.numpy())
+    for number, name in enumerate((3, 5)):
+        photo, points = portrait(number, (160, 200))
+        photo.save(in_tmp_path / f"{name}.png")
+        np.save(in_tmp_path / "points" / f"{name}.npy", points)
     return in_tmp_path
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from examples.avatars.renderer.photo import demo_photo
 from hyperstyle.cli import main
 from hyperstyle.images import load_photo
 from hyperstyle.inverter import HyperStyleInverter
+
+if TYPE_CHECKING:
+    from conftest import Portrait
 
 pytestmark = pytest.mark.filterwarnings("ignore::hyperstyle.errors.QualityWarning")  # of random weights
 
@@ -19,13 +22,13 @@ MAKE, ORIENTATION = 0x010F, 0x0112
 
 
 @pytest.fixture
-def photo(in_tmp_path: Path) -> Image.Image:
+def photo(portrait: Portrait, in_tmp_path: Path) -> Image.Image:
     """photo.jpg, 160 x 200, stored sideways, and points.npy with its landmarks, in the current folder."""
-    picture, points = demo_photo(3, (160, 200))
+    picture, points = portrait(3, (160, 200))
     exif = Image.Exif()
     exif[MAKE], exif[ORIENTATION] = "a camera", 6
     picture.transpose(Image.Transpose.ROTATE_90).save("photo.jpg", exif=exif, quality=95)
-    np.save("points.npy", points.numpy())
+    np.save("points.npy", points)
     return load_photo("photo.jpg")
 
 

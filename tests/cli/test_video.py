@@ -1,37 +1,39 @@
-"""`hyperstyle edit` on folders of frames and clips, and `hyperstyle evaluate jitter`."""
+"""`hyperstyle edit` on folders of frames and clips."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from examples.avatars.renderer.clip import turning_head
 from hyperstyle.cli import main
 from hyperstyle.images.frames import Clip, open_frames, write_clip
 from hyperstyle.inverter import HyperStyleInverter
+
+if TYPE_CHECKING:
+    from conftest import MovingPortrait
 
 Captured = pytest.CaptureFixture[str]
 NAMES = ["000000", "000001", "000002", "000003"]
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def material(moving_portrait: MovingPortrait, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder `turn` of four frames and `points` with their landmarks, one of them missing."""
     folder = tmp_path_factory.mktemp("clip")
     (folder / "turn").mkdir()
     (folder / "points").mkdir()
-    for name, (frame, points) in zip(NAMES, turning_head(4, size=(96, 80)), strict=True):
+    for name, (frame, points) in zip(NAMES, moving_portrait(4, (96, 80)), strict=True):
         frame.save(folder / "turn" / f"{name}.png")
         if name != "000002":
-            np.save(folder / "points" / f"{name}.npy", points.numpy())
+            np.save(folder / "points" / f"{name}.npy", points)
     return folder
 
 
@@ -232,11 +234,3 @@ def test_paste_back_is_refused_for_models_whose_pictures_are_not_cut_out(
     monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: SimpleNamespace(model=whole))
     assert main(["edit", str(material / "turn"), "--clip", "--edit", "age=1", "--paste-back", "--model", "cars"]) == 2
     assert "--paste-back is for faces, and the model 'cars' takes whole pictures" in capsys.readouterr().err
-
-
-def test_jitter_is_printed_and_written(in_tmp_path: Path, capsys: Captured) -> None:
-    assert main(["evaluate", "jitter", "--count", "8", "--noise", "1", "--quiet", "--json", "jitter.json"]) == 0
-    rows = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in rows[1:4]] == ["found", "smoothed", "true"]
-    found = json.loads(Path("jitter.json").read_text(encoding="utf-8"))
-    assert found["jitter_smoothed"] < found["jitter_found"]

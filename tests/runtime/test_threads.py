@@ -21,11 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from PIL import ImageOps
 
-from hyperstyle import HyperStyleInverter
-from examples.avatars.renderer.photo import demo_photo
+from hyperstyle import HyperStyleInverter, example_photo
 
 inverter = HyperStyleInverter(device="cpu")
-face = demo_photo(seed=17)[0].convert("RGB")
+face = example_photo(1)
 photos = [face.resize((320, 400)), ImageOps.mirror(face).resize((240, 300)), face.resize((400, 500))]
 
 

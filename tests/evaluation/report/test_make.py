@@ -24,7 +24,7 @@ from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.effects import effects
 from hyperstyle.evaluation.report.filters import comic
 from hyperstyle.evaluation.report.missing import not_measured
-from hyperstyle.evaluation.report.pictures import TestPictures, digest, drawn_pictures
+from hyperstyle.evaluation.report.pictures import TestPictures, digest, held_out_pictures
 from hyperstyle.inversion.inversion import Inversion
 
 OPTIONS = ReportOptions(
@@ -66,7 +66,7 @@ class Balanced(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pictures(sensitive: HyperStyleInverter) -> TestPictures:
-    return drawn_pictures(sensitive, 3)
+    return held_out_pictures(sensitive, 3)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hyperstyle import ConfigError, HyperStyleInverter
+from hyperstyle import ConfigError, Domain, HyperStyleInverter
 from hyperstyle.evaluation import held_out_avatars
-from hyperstyle.evaluation.report.pictures import digest, drawn_pictures, folder_pictures
+from hyperstyle.evaluation.report.pictures import digest, folder_pictures, held_out_pictures
 from hyperstyle.images import to_pil
 
 FACE = np.array([(0.385, 0.475), (0.615, 0.475), (0.5, 0.6), (0.42, 0.71), (0.58, 0.71)])  # in place, of the side
@@ -73,11 +73,17 @@ def test_a_picture_that_cannot_be_decoded_to_its_end_is_left_out(
     assert (pictures.names, [name for name, _ in pictures.failures]) == (("good.png",), ["cut.png"])
 
 
-def test_avatars_are_drawn_only_for_models_of_avatars(tiny_inverter: HyperStyleInverter) -> None:
-    pictures = drawn_pictures(tiny_inverter, 2)
+def test_the_crops_of_the_library_are_for_models_of_avatars_only(tiny_inverter: HyperStyleInverter) -> None:
+    pictures = held_out_pictures(tiny_inverter, 2)
     assert (len(pictures), pictures.load(1).shape) == (2, (3, 32, 32))
-    with pytest.raises(ConfigError, match="0 pictures"):
-        drawn_pictures(tiny_inverter, 0)
+    assert len(held_out_pictures(tiny_inverter)) == 64
+    for count in (0, 65):
+        with pytest.raises(ConfigError, match=f"{count} held-out crops: expected 1 to 64"):
+            held_out_pictures(tiny_inverter, count)
+    model = tiny_inverter.model
+    other = HyperStyleInverter(model.generator, model.encoder, domain=Domain("plates", 32, (32, 32)))
+    with pytest.raises(ConfigError, match="no images of the domain 'plates' come with the library"):
+        held_out_pictures(other)
 
 
 def test_digests_change_with_the_crop_and_with_its_size_only(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hyperstyle.cli.pasting import add_pasting_parser
 from PIL import Image
 
-from examples.avatars.studies.pasting import evaluate_pasting, pasting_text, seam_contrast
+from examples.avatars.studies.pasting import evaluate_pasting, main, pasting_text, seam_contrast
 from hyperstyle.errors import ConfigError, EditError
 from hyperstyle.inverter import HyperStyleInverter
 
@@ -63,11 +61,8 @@ def test_only_pixels_in_the_quad_change_and_blending_takes_the_contrast_away(tin
 def test_the_command_prints_the_figures_and_writes_them(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parser = argparse.ArgumentParser()
-    add_pasting_parser(parser.add_subparsers())
     model = ["--model", str(tiny_model_dir), "--device", "cpu"]
-    args = parser.parse_args(["pasting", *model, "--count", "1", "--size", "96", "--json", "found.json", "--quiet"])
-    assert args.run(args) == 0
+    assert main([*model, "--count", "1", "--size", "96", "--json", "found.json", "--quiet"]) == 0
     assert "1 photos of 96 px" in capsys.readouterr().out
     assert json.loads(Path("found.json").read_text(encoding="utf-8"))["changed"] == 0
 
