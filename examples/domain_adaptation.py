@@ -1,14 +1,13 @@
 """People in a comic: the generator is tuned to another look, and inversions and their edits move there with it."""
 
-from examples.avatars.renderer.photo import demo_photo
-from hyperstyle import HyperStyleInverter
+from hyperstyle import HyperStyleInverter, example_photo
 from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.filters import comic
 from hyperstyle.images import save_image, sheet, to_images
 
 inverter = HyperStyleInverter()
 tuned = tune_to(inverter.model, comic, steps=32)  # any function of pictures [B,3,H,W] in place of `comic`
-inversion = inverter.invert([demo_photo(seed)[0] for seed in (31, 17, 7)])  # finds the faces
+inversion = inverter.invert([example_photo(number) for number in (0, 1, 3)])  # finds the faces
 there = inversion.transfer(tuned)  # the same codes and weight offsets, which are relative, in the other generator
 columns = {
     "inverted": inversion,

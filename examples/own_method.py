@@ -4,12 +4,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from examples.avatars.renderer.factors import sample_factors
-from examples.avatars.renderer.render import render
 from hyperstyle import EditInfo, HyperStyleInverter, Inversion
+from hyperstyle.evaluation import held_out_avatars
 
 inverter = HyperStyleInverter()
-crop = render(sample_factors(1, seed=11), inverter.model.domain.size).images
+crop = held_out_avatars(1)
 
 
 def average_start(crops: torch.Tensor) -> torch.Tensor:

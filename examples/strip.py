@@ -1,11 +1,10 @@
 """A strip of ages for each of three people, as one sheet."""
 
-from examples.avatars.renderer.photo import demo_photo
-from hyperstyle import HyperStyleInverter
+from hyperstyle import HyperStyleInverter, example_photo
 from hyperstyle.images import save_image, sheet
 
 inverter = HyperStyleInverter()
-photos = [demo_photo(seed)[0] for seed in (31, 17, 7)]
+photos = [example_photo(number) for number in (0, 1, 3)]
 inversion = inverter.invert(photos)  # finds the faces
 ages = [-2, -1, 0, 1, 2]
 rows = [one.edit("age", ages).images for one in inversion]

@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from examples.avatars.renderer.photo import demo_photo
-from hyperstyle import HyperStyleInverter
+from hyperstyle import HyperStyleInverter, example_photo
 from hyperstyle.images import save_image, sheet
 from hyperstyle.inversion.strips import animate, grid, photos
 
 inverter = HyperStyleInverter()
-one, other = (inverter.invert(demo_photo(seed)[0]) for seed in (7, 17))
+one, other = (inverter.invert(example_photo(number)) for number in (3, 1))
 
 save_image(grid(one, ("age", [-2, 0, 2]), ("smile", [-2, 0, 2])), "grid.png")
 

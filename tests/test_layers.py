@@ -222,7 +222,7 @@ def imports_of_examples(module: str, tree: ast.Module) -> Iterator[int]:
             found = str(node.module).split(".")[0] == "examples"
         else:
             found = isinstance(node, ast.Call) and any(
-                isinstance(value, ast.Constant) and re.match(r"examples(\.|$)", str(value.value)) for value in node.args
+                isinstance(value, ast.Constant) and re.match(r"examples\.", str(value.value)) for value in node.args
             )
         if found:
             yield node.lineno

@@ -1,1 +1,1 @@
-"""Recipes: from nothing to a model folder, one command each."""
+"""How the bundled model was made and measured; README.md has the commands. Nothing in the package imports it."""

@@ -1,1 +1,1 @@
-"""The bundled domain: portraits rendered from known factors, with their landmarks and masks."""
+"""Portraits rendered from named factors, with their landmarks and masks."""
