@@ -67,7 +67,7 @@ class Domain:
 
     @property
     def drawn(self) -> bool:
-        """Whether `hyperstyle.avatars` draws such pictures: those whose identity their traits tell."""
+        """Whether these are rendered portraits like those of `hyperstyle/avatars`, whose identity their traits tell."""
         return self.similarity == "traits"
 
     def content(self, image: Tensor) -> Tensor:
