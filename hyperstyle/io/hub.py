@@ -10,7 +10,7 @@ from hyperstyle.io.files import restore_folder
 
 __all__ = ["BUNDLED", "explain", "resolve", "upload"]
 
-BUNDLED = {"avatars": Path(__file__).parent / "avatars" / "model"}
+BUNDLED = {"avatars": Path(__file__).parents[1] / "avatars" / "model"}
 
 _MANIFEST = "hyperstyle.json"
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
