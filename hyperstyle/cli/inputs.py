@@ -35,7 +35,8 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
     """The images that `inputs` name, each once, in the order typed (sorted within a folder or glob).
 
     A folder stands for the images directly in it, a glob for those among the files it matches, as
-    `images.list_images` finds them; a file typed by name is taken as it is: reading it decides whether it is an image.
+    `images.list_images` finds them. A file typed by name is taken as it is, and so are those that match a glob with a
+    suffix (`*.png`): reading them decides whether they are images.
     What names nothing, and what looks like an image in a folder and cannot be read, is returned as a failure.
     """
     from hyperstyle.images import Listing, list_images
@@ -55,7 +56,9 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
         elif glob.has_magic(text):
             # Shells expand globs themselves, except on Windows and inside quotes.
             files = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
-            found, reason = list_images(files), f"no {'picture' if files else 'file'} matches this pattern"
+            has_suffix = path.suffix != "" and not glob.has_magic(path.suffix)
+            found = Listing(tuple(files)) if has_suffix else list_images(files)
+            reason = f"no {'picture' if files else 'file'} matches this pattern"
         else:
             found, reason = Listing(()), "no such file or folder"
         if not found.images and not found.left_out:

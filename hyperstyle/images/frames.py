@@ -1,4 +1,4 @@
-"""The frames of a clip, in and out: a folder of pictures, or a video file (see `hyperstyle.clips`)."""
+"""The frames of a clip, in and out: a folder of images, or a video file (see `images.clips`)."""
 
 from __future__ import annotations
 

@@ -79,16 +79,19 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
         save_edit(DirectionEdit(torch.zeros(5), INFO), tmp_path / "taken")
 
 
-def test_an_edit_that_was_not_written_to_the_end_is_not_taken_for_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["new", "old"])
+def test_an_edit_that_was_not_written_to_the_end_leaves_the_old_one_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    save_edit(DirectionEdit(torch.zeros(5), INFO), tmp_path)
+    save_edit(DirectionEdit(torch.zeros(5), INFO), tmp_path / "old")
 
     def broken(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(store, "write_json", broken)
     with pytest.raises(KeyboardInterrupt):
-        save_edit(DirectionEdit(torch.ones(5), INFO), tmp_path)
-    with pytest.raises(MissingFileError, match=r"config\.json"):
-        load_edit(tmp_path)
+        save_edit(DirectionEdit(torch.ones(5), INFO), tmp_path / place)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    edit = load_edit(tmp_path / "old")
+    assert isinstance(edit, DirectionEdit)
+    assert torch.equal(edit.direction, torch.zeros(5))

@@ -89,7 +89,7 @@ def test_pictures_are_taken_and_joined_again(generator: Generator) -> None:
     noise = tuple(torch.randn(2, 1, *m.shape[2:]) for m in generator.noises.buffers())
     codes = OffsetCodes.cat([dense(generator, 1), dense(generator, 2)])
     both = Changes(codes, (tuned(generator, 1), tuned(generator, 2)), noise)
-    again = Changes.cat([both.buffer([1]), both.buffer([0])]).buffer([1, 0, 0])
+    again = Changes.cat([both.take([1]), both.take([0])]).take([1, 0, 0])
     assert again.tuned == (both.tuned[0], both.tuned[1], both.tuned[1])
     assert torch.equal(again.noise[0], noise[0][[0, 1, 1]])
     assert again.residuals is not None

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.networks import cpu
 from hyperstyle.networks.cpu.offsets import FastOffsets
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 STRENGTHS = [k / 4 for k in range(-5, 6)]
 
@@ -86,3 +91,27 @@ def test_drawing_a_strip_leaves_the_generator_as_it_was(batch: Inversion) -> Non
     assert batch[0].edit("age", STRENGTHS).tensor.isfinite().all()
     after = batch.model.generator.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_the_cpu_form_is_chosen_on_a_cpu_without_gradients_and_for_stylegan2_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = Generator(GeneratorConfig(16, (8, 8, 8), latent_width=16, mapping_layers=1)).requires_grad_(False)
+    older = StyleGan1(StyleGan1Config(16, (8, 8, 8), latent_width=16, mapping_layers=1)).requires_grad_(False)
+    calls: list[object] = []
+    form = cpu.synthesize
+
+    def watched(*arguments: Any, **options: Any) -> Tensor:
+        calls.append(arguments[0])
+        return form(*arguments, **options)
+
+    monkeypatch.setattr(cpu, "synthesize", watched)
+    w = torch.randn(2, generator.config.rows, 16)
+    by_modules = synthesize(generator, generator.styles(w))
+    assert calls == []
+    with torch.no_grad():
+        synthesize(older, older.styles(torch.randn(2, older.config.rows, 16)))
+        assert calls == []
+        fused = synthesize(generator, generator.styles(w))
+        assert calls == [generator]
+    torch.testing.assert_close(fused, by_modules, rtol=0, atol=2e-5)

@@ -85,7 +85,7 @@ def test_what_a_killed_process_had_in_hand_is_free_and_its_lock_is_swept(tmp_pat
             process.wait()
             assert mine.claim(marker) == "free"
             mine.release(marker)
-    (tmp_path / f".tmp-{'0' * 16}.lock").touch()
+    (tmp_path / f".tmp-{'0' * 12}.lock").touch()
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

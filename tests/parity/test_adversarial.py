@@ -20,11 +20,11 @@ pytestmark = pytest.mark.reference
 
 
 def drawn(maker: CheckpointMaker, name: str, channels: tuple[int, ...]) -> Discriminator:
-    """The seeded discriminator of 64 px of a file."""
+    """The seeded discriminator of 64 px of a file, in float64, so that nothing but the recording is rounded."""
     tensors: dict[str, Tensor] = maker.script("hyperinverter").build(maker.manifest("baselines", name), 0, {"D"})["D"]
     discriminator = Discriminator(64, channels)
     discriminator.load_state_dict({n: t for n, t in tensors.items() if not n.endswith("resample_filter")})
-    return discriminator
+    return discriminator.double()
 
 
 def test_losses_and_their_gradients_equal_the_recorded_ones(checkpoint_maker: CheckpointMaker, parity: Parity) -> None:
@@ -32,16 +32,16 @@ def test_losses_and_their_gradients_equal_the_recorded_ones(checkpoint_maker: Ch
     with np.load(folder / "losses_small64_seed0.npz") as file:
         golden = dict(file)
     discriminator = drawn(checkpoint_maker, "stylegan2_ada_small64", (64, 64, 64, 64, 32))
-    real, fake = torch.from_numpy(golden["real"]), torch.from_numpy(golden["fake"])
+    real, fake = (torch.from_numpy(golden[name]).double() for name in ("real", "fake"))
 
     def norms(loss: Tensor) -> Tensor:
         """Of the gradient by each parameter; 0 where it has none."""
         parameters = list(discriminator.parameters())
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        return torch.stack([torch.zeros(()) if g is None else g.norm() for g in gradients])
+        return torch.stack([real.new_zeros(()) if g is None else g.norm() for g in gradients])
 
-    generator = checkpoint_maker.small_generator()
-    z = torch.from_numpy(golden["z"])
+    generator = checkpoint_maker.small_generator().double()
+    z = torch.from_numpy(golden["z"]).double()
     made = fake.clone().requires_grad_(True)
     adversarial, error = deceived(discriminator(made)), (made - real).square().mean()
     total = 0.005 * adversarial + error
@@ -71,6 +71,6 @@ def test_logits_of_the_published_width_equal_the_recorded_ones(
     checkpoint_maker: CheckpointMaker, parity: Parity
 ) -> None:
     with np.load(checkpoint_maker.reference / "baselines" / "golden" / "stylegan2_ada_64_seed0.npz") as file:
-        image, logits = torch.from_numpy(file["image_psi0.7"]), file["d_logits_psi0.7"]
+        image, logits = torch.from_numpy(file["image_psi0.7"]).double(), file["d_logits_psi0.7"]
     found = drawn(checkpoint_maker, "stylegan2_ada_64", (512, 512, 512, 512, 512))(image)
     parity.check_scaled("stylegan2_ada_64", "d_logits_psi0.7", found, logits, "two passes, of the largest")

@@ -65,7 +65,7 @@ place, _, number = sys.argv[3].partition(" ")
 calls = 0
 
 def killed_at(function):
-    def call(*args):
+    def call(*args, **options):
         global calls
         calls += 1
         if calls == int(number):
@@ -73,9 +73,9 @@ def killed_at(function):
                 args[1].write(b"PK half a checkpoint")
                 args[1].flush()
             if place == "write_model":
-                (args[1] / "generator").mkdir()
+                (args[1] / ".tmp-000000000000" / "generator").mkdir(parents=True)
             os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args)
+        return function(*args, **options)
     return call
 
 if place == "train_step":

@@ -92,25 +92,6 @@ def test_noise_and_residuals_are_those_of_the_other_forms(generator: Generator, 
     close(*drawn)
 
 
-def test_without_gradients_on_a_cpu_it_is_what_generators_do(
-    generator: Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    w, _ = given(generator, 1)
-    calls = []
-    drawn = blocks.run_block
-    monkeypatch.setattr(
-        "hyperstyle.networks.stylegan2.generator.run_block",
-        lambda *a, **k: calls.append(1) or drawn(*a, **k),  # type: ignore[func-returns-value]
-    )
-    generator(w)
-    assert not calls
-    with torch.no_grad():
-        generator(w)
-        assert len(calls) == len(CONFIG.resolutions)
-        generator(w, modulation="weights")
-    assert len(calls) == len(CONFIG.resolutions)
-
-
 def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

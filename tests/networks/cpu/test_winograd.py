@@ -68,13 +68,13 @@ def test_a_generator_whose_layers_are_wide_enough_draws_what_the_plain_path_draw
 ) -> None:
     generator = Generator(GeneratorConfig(64, (16, 16, 16, 256, 128), latent_width=16, mapping_layers=1)).to(dtype)
     generator.eval().requires_grad_(False)
-    seen, convolved = [], winograd.conv3x3
+    seen, conv3x3 = [], winograd.conv3x3
 
     def watched(x: Tensor, weights: list[Tensor], bias: Tensor, out: Tensor) -> None:
         seen.append(tuple(out.shape))
-        convolved(x, weights, bias, out)
+        conv3x3(x, weights, bias, out)
 
-    monkeypatch.setattr(winograd, "convolved", watched)
+    monkeypatch.setattr(winograd, "conv3x3", watched)
     w = torch.randn(2, generator.config.rows, 16, dtype=dtype)
     offsets = {"b32.conv1": 0.3 * torch.randn(2, 256, 256, 3, 3, dtype=dtype)}
     drawn = cpu.synthesize(generator, generator.styles(w), offsets)

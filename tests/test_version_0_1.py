@@ -1,0 +1,89 @@
+"""What version 0.1 wrote loads, and gives what it gave; `golden/v0_1/make.py` made the files."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import runpy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import hyperstyle
+from hyperstyle import HyperStyleInverter, Inversion
+from hyperstyle.moved import MOVED
+from hyperstyle.training.engine import make_task, train
+from hyperstyle.training.options import resolve
+
+FILES = Path(__file__).parent / "golden" / "v0_1"
+
+
+@pytest.fixture(scope="module")
+def inverter() -> HyperStyleInverter:
+    return HyperStyleInverter.from_pretrained(FILES / "model", device="cpu")
+
+
+def test_a_model_and_an_inversion_load_and_give_the_same_image(inverter: HyperStyleInverter) -> None:
+    assert inverter.methods[0] == "hyperstyle"
+    assert list(inverter.edits) == ["age"]
+    inversion = Inversion.load(FILES / "inversion.safetensors", inverter)  # which compares the fingerprint
+    with np.load(FILES / "expected.npz") as expected:
+        np.testing.assert_array_equal(inversion.w.numpy(), expected["w"])
+        np.testing.assert_allclose(inversion.tensor.numpy(), expected["image"], rtol=0, atol=2e-5)
+    assert inversion.method == "hyperstyle"
+
+
+def test_a_model_is_written_as_it_was(inverter: HyperStyleInverter, tmp_path: Path) -> None:
+    inverter.save_pretrained(tmp_path)
+    names = sorted(str(path.relative_to(FILES / "model")) for path in (FILES / "model").rglob("*") if path.is_file())
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == names
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (FILES / "model" / name).read_bytes(), name
+
+
+def structure(value: Any) -> Any:
+    return runpy.run_path(str(FILES / "structure.py"))["structure"](value)
+
+
+def test_a_training_run_goes_on_from_its_own_options_and_holds_the_same_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("model", "photos"):
+        shutil.copytree(FILES / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    written = json.loads((FILES / "run_config.json").read_text(encoding="utf-8"))
+    flat = {
+        f"{table}.{key}": value
+        for table, rows in written.items()
+        if isinstance(rows, dict)
+        for key, value in rows.items()
+    }
+    options = resolve("encoder", (), flat)
+    train(make_task(options), options)
+    assert json.loads(Path("run/config.json").read_text(encoding="utf-8")) == written
+    content = torch.load("run/checkpoint-00000004.pt", weights_only=True)
+    assert structure(content) == json.loads((FILES / "checkpoint.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_old_module_names_warn_and_are_the_new_modules(old: str) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"hyperstyle\.{old} is hyperstyle\.{MOVED[old]} now"):
+        module = importlib.import_module(f"hyperstyle.{old}")
+    assert module is importlib.import_module(f"hyperstyle.{MOVED[old]}")
+
+
+def test_names_of_0_1_are_where_they_were() -> None:
+    for module, names in (
+        ("images", ("load_image", "load_photo", "sheet", "to_pil", "to_tensor", "save_image", "resize", "upright")),
+        ("inversion", ("Inversion", "Refinement")),
+        ("model", ("Model", "fingerprint")),
+        ("networks.encoders", ("WEncoder", "WEncoderConfig")),
+        ("align.crop", ("crop",)),
+    ):
+        found = importlib.import_module(f"hyperstyle.{module}")
+        assert [name for name in names if not hasattr(found, name)] == []
+    assert hyperstyle.Inversion is importlib.import_module("hyperstyle.inversion").Inversion
