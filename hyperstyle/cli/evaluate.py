@@ -34,9 +34,15 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run_alignment", "run_editing", "run_reconstruction"]
 
 _COUNT = "the first N images (default: all)"
-_STUDIES = {  # of rendered photos, outside the package; what each measures
-    "pasting": "what paste-back leaves as it was, and how much of the seam can be seen",
-    "jitter": "how steadily the crop follows a turning head, before and after smoothing",
+_STUDIES = {  # of rendered photos, outside the package: what each measures, and the flags it had here
+    "pasting": (
+        "what paste-back leaves as it was, and how much of the seam can be seen",
+        ("model", "device", "count", "size", "edit", "strength", "json", "quiet", "config"),
+    ),
+    "jitter": (
+        "how steadily the crop follows a turning head, before and after smoothing",
+        ("model", "device", "count", "noise", "smoothing", "json", "quiet", "config"),
+    ),
 }
 
 
@@ -137,10 +143,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_report_parser(kinds)
     for kind in kinds.choices.values():
         add_config_argument(kind)
-    for name, what in _STUDIES.items():
-        # No option is known here, so that whatever worked before the move is answered by where it is now.
-        moved = kinds.add_parser(name, help=f"{what} ({_study(name)})", prefix_chars="\0", add_help=False)
-        moved.add_argument("arguments", nargs="*")
+    for name, (what, flags) in _STUDIES.items():
+        moved = kinds.add_parser(name, help=f"{what} ({_study(name)})", description=f"Measures {what}: {_study(name)}.")
+        for flag in flags:
+            moved.add_argument(f"--{flag}", nargs="?", help="as there")
         moved.set_defaults(run=_run_moved, study=name)
 
 

@@ -148,7 +148,7 @@ class TestEvaluate:
         [
             ("reconstruction", "count = 4\ncurve = 0\nmethods = ['a', 'b:3']", {"count": 4, "methods": ["a", "b:3"]}),
             ("editing", "edits = 'age'\npoints = 3\nequal_effect = 'x.png'", {"edits": ["age"], "points": 3}),
-            ("alignment", "size = 64\naligner = 'dlib'", {"size": 64, "aligner": "dlib"}),
+            ("alignment", "photos = 'x'\naligner = 'dlib'", {"photos": Path("x"), "aligner": "dlib"}),
         ],
     )
     def test_every_measurement_takes_a_file(self, what: str, text: str, expected: dict[str, Any]) -> None:

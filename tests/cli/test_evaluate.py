@@ -351,7 +351,9 @@ def test_more_images_than_come_with_the_library_are_refused_with_the_command_tha
     assert list(in_tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["pasting"], ["jitter", "--noise", "1", "--count", "8"], ["pasting", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["pasting"], ["jitter", "--noise", "1", "--count", "8", "--quiet"], ["pasting", "--edit", "age"]]
+)
 def test_what_measures_on_rendered_photos_says_where_it_is_now(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
