@@ -3,10 +3,10 @@
 from hyperstyle import HyperStyleInverter, example_photo
 from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.filters import comic
-from hyperstyle.images import save_image, sheet, to_images
+from hyperstyle.images import image_grid, save_image, to_images
 
 inverter = HyperStyleInverter()
-tuned = tune_to(inverter.model, comic, steps=32)  # any function of pictures [B,3,H,W] in place of `comic`
+tuned = tune_to(inverter.model, comic, steps=32)  # any function of images [B,3,H,W] in place of `comic`
 inversion = inverter.invert([example_photo(number) for number in (0, 1, 3)])  # finds the faces
 there = inversion.transfer(tuned)  # the same codes and weight offsets, which are relative, in the other generator
 columns = {
@@ -19,4 +19,4 @@ columns = {
 }
 pictures = [to_images(inversion.crop), *(column.images for column in columns.values())]
 rows = [list(row) for row in zip(*pictures, strict=True)]
-save_image(sheet(rows, labels=["picture", *columns], cell=160), "comic.png")
+save_image(image_grid(rows, labels=["picture", *columns], cell=160), "comic.png")

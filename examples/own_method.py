@@ -12,7 +12,7 @@ crop = held_out_avatars(1)
 
 
 def average_start(crops: torch.Tensor) -> torch.Tensor:
-    """Starts every picture from the average face [B,D] instead of asking the encoder."""
+    """Starts every image from the average face [B,D] instead of asking the encoder."""
     return inverter.model.generator.latent_avg.expand(len(crops), -1)
 
 

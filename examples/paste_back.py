@@ -3,7 +3,7 @@
 from PIL import Image
 
 from hyperstyle import HyperStyleInverter, example_photo
-from hyperstyle.images import save_image, sheet
+from hyperstyle.images import image_grid, save_image
 
 inverter = HyperStyleInverter()
 
@@ -11,7 +11,9 @@ inverter = HyperStyleInverter()
 def show(name: str, photo: Image.Image, edit: str, strength: float) -> None:
     """Edits every face that is found and writes the photo before and after, side by side."""
     after = inverter.invert(photo, face="all").edit(edit, strength).paste_back()
-    save_image(sheet([[photo, after]], labels=["photo", f"{edit} {strength:+g}"], cell=560), f"pasteback_{name}.png")
+    save_image(
+        image_grid([[photo, after]], labels=["photo", f"{edit} {strength:+g}"], cell=560), f"pasteback_{name}.png"
+    )
 
 
 show("edit", example_photo(3), "smile", 1.5)

@@ -1,9 +1,9 @@
-"""Many pictures of two people: a grid of edits, the way between them, a mix of both, and animations."""
+"""Many images of two people: a grid of edits, the way between them, a mix of both, and animations."""
 
 import numpy as np
 
 from hyperstyle import HyperStyleInverter, example_photo
-from hyperstyle.images import save_image, sheet
+from hyperstyle.images import image_grid, save_image
 from hyperstyle.inversion.strips import animate, grid, photos
 
 inverter = HyperStyleInverter()
@@ -17,7 +17,7 @@ animate(way, "way.webp")
 fine = [spec.name for spec in one.model.generator.layers if spec.resolution >= 32]
 mixed = one.mix(other, fine)  # the shape of one, the colours of the other
 row = [one.image, mixed.image, mixed.edit("smile", 2).image, other.image]
-save_image(sheet([row], labels=["one", "mixed", "smile +2", "other"]), "mixed.png")
+save_image(image_grid([row], labels=["one", "mixed", "smile +2", "other"]), "mixed.png")
 
-older = one.edit("age", np.linspace(-2, 2, 12).tolist())  # twelve pictures that share their weights
+older = one.edit("age", np.linspace(-2, 2, 12).tolist())  # twelve images that share their weights
 animate(photos(one, older), "age.gif")  # the whole photo, frame by frame

@@ -53,7 +53,7 @@ __all__ = [
     "example_photo",
     "load_edit",
     "load_image",
-    "optimise_text",
+    "optimize_text",
     "refine",
 ]
 
@@ -86,11 +86,12 @@ _HOMES = {
     "hyperstyle.inversion.inversion": ("Inversion",),
     "hyperstyle.inverter": ("HyperStyleInverter",),
     "hyperstyle.methods.hyperstyle": ("refine",),
-    "hyperstyle.methods.text": ("optimise_text",),
+    "hyperstyle.methods.text": ("optimize_text",),
     "hyperstyle.networks.encoders.w_encoder": ("WEncoder", "WEncoderConfig"),
     "hyperstyle.networks.stylegan2.generator": ("Generator", "GeneratorConfig"),
     "hyperstyle.networks.hypernetworks.hyperstyle": ("Hypernetwork", "HypernetworkConfig"),
 }
+_OLD_NAMES = {"optimise_text": "hyperstyle.methods.text"}
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.inversion import Inversion
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.methods.hyperstyle import refine
-    from hyperstyle.methods.text import optimise_text
+    from hyperstyle.methods.text import optimize_text
     from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
     from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
     from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -136,6 +137,8 @@ else:
 
         if name == "__version__":
             value = _installed_version()
+        elif name in _OLD_NAMES:  # which warns when it is called
+            return getattr(importlib.import_module(_OLD_NAMES[name]), name)
         elif name in _HOME_OF:
             value = getattr(importlib.import_module(_HOME_OF[name]), name)
         else:

@@ -1,4 +1,4 @@
-"""Domains: what kind of picture a model knows, as data."""
+"""Domains: what kind of image a model knows, as data."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, warn
 
 __all__ = ["DOMAINS", "Domain"]
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What must be known about a kind of picture beside the weights.
+    """What must be known about a kind of image beside the weights.
 
     Attributes:
         name: how it is called in files and messages.
-        size: side of the generator's picture in pixels.
+        size: side of the generator's image in pixels.
         input_size: (height, width) that encoder and hypernetwork see.
-        content_rows: (first, end) rows of the generator's picture that hold the content; the rest is padding (cars).
-        aligner: "face" crops by facial landmarks (FFHQ's rule); "none" takes the whole picture.
+        content_rows: (first, end) rows of the generator's image that hold the content; the rest is padding (cars).
+        aligner: "face" crops by facial landmarks (FFHQ's rule); "none" takes the whole image.
         similarity: the network that compares identities: "arcface", "moco" or "traits" (the bundled judge).
         description: one sentence for people.
-        sampling: how pictures come to `input_size`: "average" over areas, or "point": brought to the generator's size
+        sampling: how images come to `input_size`: "average" over areas, or "point": brought to the generator's size
             first, then read bilinearly without antialiasing, as HyperInverter's encoders were trained to see.
 
     Example:
@@ -66,18 +66,18 @@ class Domain:
         return end - first, self.size
 
     @property
-    def drawn(self) -> bool:
+    def is_rendered(self) -> bool:
         """Whether these are rendered portraits like those of `hyperstyle/avatars`, whose identity their traits tell."""
         return self.similarity == "traits"
 
     def content(self, image: Tensor) -> Tensor:
-        """The content rows of a generator's picture [B,3,size,size]."""
+        """The content rows of a generator's image [B,3,size,size]."""
         if self.content_rows is None:
             return image
         first, end = self.content_rows
         return image[:, :, first:end]
 
-    def to_input(self, image: Tensor) -> Tensor:
+    def resize_to_input(self, image: Tensor) -> Tensor:
         """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size], by the rule of `sampling`."""
         if tuple(image.shape[2:]) == self.input_size:
             return image
@@ -85,9 +85,19 @@ class Domain:
             return F.interpolate(image, size=self.input_size, mode="bilinear", align_corners=False)
         return F.adaptive_avg_pool2d(image, self.input_size)
 
+    def as_network_input(self, image: Tensor) -> Tensor:
+        """A generator's image [B,3,size,size] as encoder and hypernetwork see it: [B,3,*input_size]."""
+        return self.resize_to_input(self.content(image))
+
+    def to_input(self, image: Tensor) -> Tensor:
+        """Deprecated: `resize_to_input`."""
+        warn("Domain.to_input is Domain.resize_to_input now; the old name goes with version 0.3.", DeprecationWarning)
+        return self.resize_to_input(image)
+
     def seen(self, image: Tensor) -> Tensor:
-        """A generator's picture [B,3,size,size] as encoder and hypernetwork see it: [B,3,*input_size]."""
-        return self.to_input(self.content(image))
+        """Deprecated: `as_network_input`."""
+        warn("Domain.seen is Domain.as_network_input now; the old name goes with version 0.3.", DeprecationWarning)
+        return self.as_network_input(image)
 
     def at_size(self, size: int) -> Domain:
         """The same domain for a generator of another size."""
@@ -104,7 +114,7 @@ DOMAINS = {
     d.name: d
     for d in (
         Domain("faces", 1024, (256, 256), None, "face", "arcface", "Human faces, cropped as in FFHQ."),
-        Domain("cars", 512, (192, 256), (64, 448), "none", "moco", "Cars, 4:3 pictures inside a square."),
+        Domain("cars", 512, (192, 256), (64, 448), "none", "moco", "Cars, 4:3 images inside a square."),
         Domain("wild", 512, (256, 256), None, "none", "moco", "Wild animals' faces (AFHQ Wild)."),
         Domain("churches", 256, (256, 256), None, "none", "moco", "Churches and other buildings (LSUN)."),
         Domain("avatars", 128, (128, 128), None, "face", "traits", "Portraits rendered from known factors."),

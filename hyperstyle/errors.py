@@ -1,8 +1,8 @@
 """Every error this library raises on purpose, and its warnings.
 
     HyperStyleError
-      ImageError              a picture cannot be read, or has a size or mode that cannot be used
-      AlignmentError          a picture cannot be cropped the way the generator was trained on
+      ImageError              an image cannot be read, or has a size or mode that cannot be used
+      AlignmentError          an image cannot be cropped the way the generator was trained on
         NoFaceError           no face was found
         LandmarkError         landmarks of a wrong count, shape or position
       ConfigError             a value, a configuration or a combination of parts that cannot work
@@ -63,19 +63,19 @@ class HyperStyleError(Exception):
 
 
 class ImageError(HyperStyleError):
-    """A picture cannot be read, or has a size, mode or type that cannot be used."""
+    """An image cannot be read, or has a size, mode or type that cannot be used."""
 
 
 class AlignmentError(HyperStyleError):
-    """A picture cannot be cropped the way the generator was trained on."""
+    """An image cannot be cropped the way the generator was trained on."""
 
 
 class NoFaceError(AlignmentError):
-    """No face was found in the picture."""
+    """No face was found in the image."""
 
 
 class LandmarkError(AlignmentError):
-    """Landmarks have a wrong count or shape, or lie outside the picture."""
+    """Landmarks have a wrong count or shape, or lie outside the image."""
 
 
 class ConfigError(HyperStyleError):

@@ -29,12 +29,11 @@ from hyperstyle.errors import (
 )
 from hyperstyle.images import ImageSource
 from hyperstyle.inversion import describe
-from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
 from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
-from hyperstyle.methods import missing
-from hyperstyle.methods import registry as named
+from hyperstyle.methods import missing, registry
 from hyperstyle.model.card import model_card
 from hyperstyle.model.folder import check_parts, read_model, write_model
 from hyperstyle.model.parts import ALIGNER, Model
@@ -50,31 +49,31 @@ from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["USUAL_L2", "USUAL_START_L2", "HyperStyleInverter", "pick_device"]
+__all__ = ["L2_WARN_THRESHOLD", "START_L2_WARN_THRESHOLD", "HyperStyleInverter", "pick_device"]
 
 Landmarks = npt.ArrayLike
 
-USUAL_L2 = 0.04
+L2_WARN_THRESHOLD = 0.04
 """L2 against the crop above which a refined reconstruction counts as wrong. The bundled model stays below 0.02 on
 portraits of its kind. It reaches 0.01 to 0.09 on portraits cut out by wrong points, 0.065 on noise, and 0.07 to 0.17 on
 photos of people; two different portraits are about 0.3 apart.
 """
 
-USUAL_START_L2 = 0.1
+START_L2_WARN_THRESHOLD = 0.1
 """The same for the W encoder alone, with which the bundled model reaches 0.06 on portraits of its kind."""
 
 
 class HyperStyleInverter:
-    """Puts pictures into a generator so that they can be edited.
+    """Puts images into a generator so that they can be edited.
 
     `HyperStyleInverter()` is the bundled model on the best device there is; with parts it is a composition of them, and
     puts them into evaluation mode.
 
     Args:
-        generator: maps codes and offsets to pictures.
+        generator: maps codes and offsets to images.
         encoder: crop -> w; the start of the built-in methods but ReStyle.
         hypernetwork: predicts offset codes.
-        domain: what kind of picture this is.
+        domain: what kind of image this is.
         aligner: finds landmarks in photos, for domains whose crops are aligned by them. None is the model's own where
             it has one, else `DlibDetector()`, which needs dlib and its predictor file when it is first used.
         edits: edits by name.
@@ -127,7 +126,9 @@ class HyperStyleInverter:
             given += [psp, e4e, hyperinverter, idinvert, vgg16]
             if any(part is not None for part in given):
                 raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
-            model = read_model(hub.resolve("avatars"), device=pick_device(device or "auto"), dtype=torch.float32)
+            model = read_model(
+                hub.resolve("avatars"), device=pick_device("auto" if device is None else device), dtype=torch.float32
+            )
             model = replace(model, origin="'avatars'")
         else:
             chosen = None if device is None else pick_device(device)
@@ -155,7 +156,7 @@ class HyperStyleInverter:
             )
             check_parts(model)
             for part in model.networks.values():
-                part.eval()  # else batch statistics would let one picture of a batch change another
+                part.eval()  # else batch statistics would let one image of a batch change another
                 if chosen is not None:
                     part.to(chosen)
         self._model = model
@@ -238,7 +239,7 @@ class HyperStyleInverter:
     def compile(self, mode: str | None = None) -> HyperStyleInverter:
         """Itself, its networks compiled by `torch.compile(mode=mode)` when they are first called, which takes minutes.
 
-        For many pictures of one size; needs a C++ compiler.
+        For many images of one size; needs a C++ compiler.
         """
         self.model.compile(mode)
         return self
@@ -251,7 +252,7 @@ class HyperStyleInverter:
     @property
     def methods(self) -> tuple[str, ...]:
         """Names that `invert(method=...)` accepts for this model."""
-        return named.available(self.model)
+        return registry.available(self.model)
 
     def describe(self) -> dict[str, Any]:
         """Domain, sizes, parts, methods and why others are missing, edits, source, licence, hashes, as plain values."""
@@ -267,9 +268,9 @@ class HyperStyleInverter:
         self,
         image: ImageSource | Prepared | Sequence[ImageSource | Prepared],
         *,
-        method: named.Method | None = None,
-        start: named.Start | str | None = None,
-        steps: named.Steps | None = None,
+        method: registry.Method | None = None,
+        start: registry.Start | str | None = None,
+        steps: registry.Steps | None = None,
         seed: int | None = None,
         align: Align = "auto",
         face: Face = "largest",
@@ -280,7 +281,7 @@ class HyperStyleInverter:
         callback: Callable[..., None] | None = None,
         progress: bool = False,
     ) -> Inversion:
-        """Inverts one picture, or a list as one batch.
+        """Inverts one image, or a list as one batch.
 
         Args:
             image: path, bytes, open file, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these;
@@ -292,34 +293,35 @@ class HyperStyleInverter:
             steps: of the last part of the method; a mapping gives those of parts by their names, as in
                 {"hyperstyle": 5, "pti": 100}. None is each part's own number.
             seed: of the noise in "optimize-w" and the samples in "pti"; None is the published one.
-            align: "auto" cuts the face out where landmarks are given or found, but takes a square picture as a crop
+            align: "auto" cuts the face out where landmarks are given or found, but takes a square image as a crop
                 where its face lies in place or none is found (`align.decision.decide`), and notes in
                 `Inversion.sources` what it did; True aligns; False never does.
             face: which of several detected faces: the largest, the one nearest to the centre, a place in the
                 aligner's list, or "all": a batch of them, which `Inversion.paste_back` puts back together.
-            landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of pictures, one for each.
-            batch_size: pictures that go through the networks together; None is 8.
-            on_error: "skip" leaves out pictures that fail and lists them in `Inversion.failures`.
+            landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of images, one for each.
+            batch_size: images that go through the networks together; None is 8.
+            on_error: "skip" leaves out images that fail and lists them in `Inversion.failures`.
             intermediates: keep the reconstructions before and after each pass of a network.
             callback: called at every step with a `RefineStep`, or what else the refinement of a method gives; those
                 that optimise have `step`, `steps`, `image` and `loss`.
             progress: show a progress bar over batches, with step and loss.
 
         Raises:
-            ImageError: a picture cannot be read. AlignmentError: it cannot be aligned.
+            ImageError: an image cannot be read. AlignmentError: it cannot be aligned.
             MethodError: an unknown method, or one whose weights the model lacks.
             ConfigError: wrong arguments.
             MissingDependencyError: a perceptual loss is needed, and there is neither the model's own nor LPIPS.
 
         Warns:
             MemoryWarning: a batch did not fit into the memory of an optimising method and was split.
-            QualityWarning: once, where crops (`align.prepare`) or reconstructions (`USUAL_L2`, `USUAL_START_L2`) look
-                wrong; and for so many passes of a network that they make reconstructions worse.
+            QualityWarning: once, where crops (`align.prepare`) or reconstructions (`L2_WARN_THRESHOLD`,
+                `START_L2_WARN_THRESHOLD`) look wrong; and for so many passes of a network that they make
+                reconstructions worse.
         """
         many = isinstance(image, Sequence) and not isinstance(image, str | bytes | bytearray | memoryview)
         images: list[ImageSource | Prepared] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
         if not images:
-            raise ConfigError("an empty list of pictures was given: expected at least one.")
+            raise ConfigError("an empty list of images was given: expected at least one.")
         points = self._landmarks(landmarks, len(images), many)
         if on_error not in ("raise", "skip"):
             raise ConfigError(f"on_error={on_error!r}: expected 'raise' or 'skip'.")
@@ -328,7 +330,7 @@ class HyperStyleInverter:
         if align not in (True, False, "auto"):
             raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
         align = "auto" if align == "auto" else bool(align)  # 0 and NumPy's values are equal to these, not the same
-        way = named.find(self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates)
+        way = registry.find(self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates)
 
         pictures: list[Prepared] = []
         failures: list[tuple[int, str]] = []
@@ -344,10 +346,10 @@ class HyperStyleInverter:
                 failures.append((i, str(error)))
         if not pictures:
             raise ConfigError(
-                f"none of the {len(images)} pictures could be used. The first failed with: {failures[0][1]}"
+                f"none of the {len(images)} images could be used. The first failed with: {failures[0][1]}"
             )
 
-        size = int(batch_size or TOGETHER)
+        size = int(batch_size or DEFAULT_BATCH_SIZE)
         starts = range(0, len(pictures), size)
         if progress:
             from tqdm import tqdm
@@ -366,12 +368,12 @@ class HyperStyleInverter:
             part = Inversion(self.model, w, crop=batch, sources=sources, method=way.begins, start=way.begins)
             part = way(batch, part, callback=callback)
             parts.append(part if part.quality else part.measured())
-        whole = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # one keeps its picture: it is drawn already
-        usual = USUAL_START_L2 if not way.parts or steps == 0 else USUAL_L2
+        whole = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # one keeps its image: it is drawn already
+        usual = START_L2_WARN_THRESHOLD if not way.parts or steps == 0 else L2_WARN_THRESHOLD
         if doubts := _doubts(pictures, whole.quality, usual):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
             warn(
-                f"{len(doubts)} of {len(whole)} picture(s) may have come out wrong. {' '.join(doubts[:3])}{more} Look "
+                f"{len(doubts)} of {len(whole)} image(s) may have come out wrong. {' '.join(doubts[:3])}{more} Look "
                 "at the crop; landmarks=... or another face=... may give a better one.",
                 QualityWarning,
             )
@@ -379,19 +381,19 @@ class HyperStyleInverter:
 
     @staticmethod
     def _landmarks(landmarks: Landmarks | Sequence[Landmarks | None] | None, count: int, many: bool) -> list[Any]:
-        """One set of points, or None, for each picture."""
+        """One set of points, or None, for each image."""
         if landmarks is None:
             return [None] * count
         if not many:
             return [landmarks]
         given = list(cast("Sequence[Any]", landmarks))
         if len(given) != count:
-            raise LandmarkError(f"{len(given)} sets of landmarks for {count} pictures: expected one for each, or None.")
+            raise LandmarkError(f"{len(given)} sets of landmarks for {count} images: expected one for each, or None.")
         return given
 
 
 def _aligner(given: LandmarkDetector | None, model: Model) -> LandmarkDetector | None:
-    """The one given, else what the model's pictures are aligned with; it reads its files when it is first called."""
+    """The one given, else what the model's images are aligned with; it reads its files when it is first called."""
     if given is not None or model.domain.aligner != "face":
         return given
     if model.aligner is None:
@@ -404,7 +406,7 @@ def _shown(callback: Callable[..., None] | None, show: Callable[[str], None]) ->
     """The callback, and each step shown in words."""
 
     def both(step: Any) -> None:
-        show(named.told(step))
+        show(registry.describe_step(step))
         if callback is not None:
             callback(step)
 
@@ -412,7 +414,7 @@ def _shown(callback: Callable[..., None] | None, show: Callable[[str], None]) ->
 
 
 def _doubts(pictures: Sequence[Prepared], quality: Mapping[str, tuple[float, ...]], usual: float) -> list[str]:
-    """What looks wrong, a sentence for each picture; `usual` is the largest L2 that does not."""
+    """What looks wrong, a sentence for each image; `usual` is the largest L2 that does not."""
     errors = quality.get("l2", (0.0,) * len(pictures))
     found = []
     for picture, error in zip(pictures, errors, strict=True):

@@ -1,4 +1,4 @@
-"""Distances between pictures, (a, b) -> [B]; pictures are [B,3,H,W] in [-1,1]."""
+"""Distances between images, (a, b) -> [B]; images are [B,3,H,W] in [-1,1]."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def l1(a: Tensor, b: Tensor) -> Tensor:
 def ms_ssim(a: Tensor, b: Tensor, *, size: int = 256) -> Tensor:
     """Multi-scale structural similarity [B] (Wang et al., 2003), at most 1.
 
-    Gaussian window of 11 px and sigma 1.5 without padding, five scales, constants for a data range of 2. Pictures that
+    Gaussian window of 11 px and sigma 1.5 without padding, five scales, constants for a data range of 2. Images that
     are smaller than `size` are enlarged bilinearly first. Negative similarities count as zero.
     """
     _check(a, b)
@@ -53,10 +53,10 @@ def ms_ssim_reference(a: Tensor, b: Tensor) -> Tensor:
     """`ms_ssim` [B] as the official evaluation computes it, to be compared with published figures only.
 
     The data range is guessed at every scale from `a`: 2 where it has a value below -0.5, else 1. A negative similarity
-    at any scale gives NaN; the official evaluation leaves such pictures out.
+    at any scale gives NaN; the official evaluation leaves such images out.
 
     Raises:
-        ImageError: pictures of different shapes, or smaller than 176 px, in which the window exceeds the fifth scale.
+        ImageError: images of different shapes, or smaller than 176 px, in which the window exceeds the fifth scale.
     """
     _check(a, b)
     if min(a.shape[2:]) < 176:
@@ -72,7 +72,7 @@ def _product(terms: Iterable[Tensor]) -> Tensor:
 def _similarities(a: Tensor, b: Tensor, data_range: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
     """Mean similarity [B] at every scale: without luminance, which joins at the last one.
 
-    `data_range` gives the data ranges [B] of the first pictures of a scale.
+    `data_range` gives the data ranges [B] of the first images of a scale.
     """
     ticks = torch.arange(11, dtype=a.dtype, device=a.device) - 5
     window = torch.exp(-ticks.square() / (2 * 1.5**2))
@@ -96,7 +96,7 @@ def _similarities(a: Tensor, b: Tensor, data_range: Callable[[Tensor], Tensor]) 
 
 
 def perceptual(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
-    """Distance [B] between the features of a trait network; 0 for equal pictures.
+    """Distance [B] between the features of a trait network; 0 for equal images.
 
     At every stage the features are normalised over channels, as in LPIPS, and their squared differences are averaged
     over positions and stages. It is not LPIPS: the network and its scale are those of the bundled domain.
@@ -123,20 +123,20 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def published_identity(a: Tensor, b: Tensor, network: Similarity, detector: LandmarkDetector) -> Tensor:
-    """Identity similarity [B] the way the official evaluation measures it: between faces found anew in both pictures.
+    """Identity similarity [B] the way the official evaluation measures it: between faces found anew in both images.
 
-    In each picture the first face found is put where face recognition expects it (`identity_crop`, 112 px); the figure
-    is the cosine of what the network makes of the two. It is NaN where one of the pictures shows no face: the official
+    In each image the first face found is put where face recognition expects it (`identity_crop`, 112 px); the figure
+    is the cosine of what the network makes of the two. It is NaN where one of the images shows no face: the official
     evaluation leaves such pairs out, as `Tensor.nanmean` does.
 
     Args:
-        a, b: the pictures, rounded to 256 levels as files would hold them.
+        a, b: the images, rounded to 256 levels as files would hold them.
         network: for published figures that of `networks.similarity.load_curricular`, in evaluation mode, on the device
-            of the pictures.
+            of the images.
         detector: for published figures `MtcnnDetector(weights, confidence=0.35)`.
 
     Raises:
-        ImageError: pictures of different shapes, or not finite. What the detector raises.
+        ImageError: images of different shapes, or not finite. What the detector raises.
     """
     _check(a, b)
     found = torch.full((len(a),), torch.nan, device=a.device)

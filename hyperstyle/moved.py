@@ -1,19 +1,24 @@
-"""Modules of version 0.1 under their old names: imported from where they are now, with a DeprecationWarning.
+"""Names of version 0.1 that go on working, with a DeprecationWarning: modules, and arguments of functions.
 
 To be removed with version 0.3.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import ParamSpec, TypeVar
 
-__all__ = ["MOVED", "install"]
+__all__ = ["MOVED", "install", "renamed_argument"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MOVED = {
     "checkpoint": "io.components",
@@ -90,3 +95,24 @@ def install() -> None:
     """Makes the old names importable. It is asked last, so names that exist are found as ever."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
+
+
+def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function that takes the keyword `old` as the keyword `new`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if old in kwargs:
+                from hyperstyle.errors import warn
+
+                warn(
+                    f"{function.__name__}({old}=...) is {new}=... now; the old name goes with version 0.3.",
+                    DeprecationWarning,
+                )
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate

@@ -25,7 +25,7 @@ from hyperstyle.errors import (
     did_you_mean,
 )
 from hyperstyle.images import ImageSource, load_image, to_pil
-from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
@@ -143,7 +143,7 @@ def edit_frames(
         on_progress: see `Progress`.
 
     Returns:
-        An iterator over as many pictures as there are frames. Nothing is computed before the first is asked for.
+        An iterator over as many images as there are frames. Nothing is computed before the first is asked for.
 
     Raises:
         ConfigError, EditError: wrong arguments, at once. The rest comes while iterating.
@@ -274,7 +274,7 @@ def _paired(frames: Iterable[ImageSource], track: Track) -> Iterator[tuple[Image
 
 
 def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
-    while batch := list(islice(items, TOGETHER)):
+    while batch := list(islice(items, DEFAULT_BATCH_SIZE)):
         yield batch
 
 

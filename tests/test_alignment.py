@@ -24,7 +24,7 @@ from hyperstyle.errors import (
     QualityWarning,
 )
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inverter import USUAL_L2, HyperStyleInverter
+from hyperstyle.inverter import L2_WARN_THRESHOLD, HyperStyleInverter
 
 FACE = np.array([(28, 30), (52, 30), (40, 44), (31, 56), (49, 56)], float)  # in the 80 x 90 photo
 PAIR = [FACE / 2 + (5, 5), FACE / 2 + (65, 30)]  # in the 120 x 80 photo; their squares do not meet
@@ -74,13 +74,13 @@ def test_landmarks_cut_the_face_out(tiny_inverter: HyperStyleInverter, photo: Im
     assert not torch.allclose(inversion.tensor, tiny_inverter.invert(photo, align=False).tensor, atol=1e-3)
 
 
-def test_a_list_takes_landmarks_for_each_picture(tiny_inverter: HyperStyleInverter, photo: Image.Image) -> None:
+def test_a_list_takes_landmarks_for_each_image(tiny_inverter: HyperStyleInverter, photo: Image.Image) -> None:
     inverter = with_aligner(tiny_inverter, finding())
     square = noise(1, (40, 40))
     batch = inverter.invert([photo, square], landmarks=[FACE, None])
     assert [s.placement is not None for s in batch.sources] == [True, False]
     torch.testing.assert_close(batch.tensor[:1], inverter.invert(photo, landmarks=FACE).tensor, atol=2e-5, rtol=0)
-    with pytest.raises(LandmarkError, match="1 sets of landmarks for 2 pictures"):
+    with pytest.raises(LandmarkError, match="1 sets of landmarks for 2 images"):
         inverter.invert([photo, square], landmarks=[FACE])
 
 
@@ -220,7 +220,7 @@ def test_other_domains_are_not_aligned(tiny_inverter: HyperStyleInverter, photo:
     assert plain.aligner is None
     assert plain.describe()["aligner"] is None
     assert plain.invert(photo).sources[0].placement is None
-    with pytest.raises(ConfigError, match=r"'cars' pictures are not aligned; use align='auto' or False"):
+    with pytest.raises(ConfigError, match=r"'cars' images are not aligned; use align='auto' or False"):
         plain.invert(photo, align=True)
     with pytest.raises(ConfigError, match="not aligned by them"):
         plain.invert(photo, landmarks=FACE)
@@ -237,7 +237,7 @@ def test_align_may_be_a_number_that_equals_true_or_false(tiny_inverter: HyperSty
 
 
 def mean_picture(inverter: HyperStyleInverter) -> Image.Image:
-    """A picture that the tiny model reconstructs exactly when it starts from its mean."""
+    """An image that the tiny model reconstructs exactly when it starts from its mean."""
     from hyperstyle.images import to_images
 
     w = inverter.model.generator.latent_avg[None]
@@ -254,20 +254,18 @@ def test_a_good_crop_and_a_good_reconstruction_are_not_warned_of(tiny_inverter: 
             steps=0,
             start=lambda x: generator.latent_avg.expand(len(x), -1),
         )
-    assert inversion.quality["l2"][0] < USUAL_L2
+    assert inversion.quality["l2"][0] < L2_WARN_THRESHOLD
 
 
 def test_a_reconstruction_far_from_its_crop_is_warned_of_once_a_call(tiny_inverter: HyperStyleInverter) -> None:
     crops = [noise(seed, (32, 32)) for seed in range(5)]
     with pytest.warns(QualityWarning) as caught:
         inversion = tiny_inverter.invert(crops, align=False, batch_size=2)
-    assert min(inversion.quality["l2"]) > USUAL_L2
+    assert min(inversion.quality["l2"]) > L2_WARN_THRESHOLD
     (warning,) = caught
     assert warning.filename == __file__
     text = str(warning.message)
-    assert text.startswith(
-        "5 of 5 picture(s) may have come out wrong. 'Image': the reconstruction is far from its crop"
-    )
+    assert text.startswith("5 of 5 image(s) may have come out wrong. 'Image': the reconstruction is far from its crop")
     assert f"L2 {inversion.quality['l2'][0]:.2g}, usually below 0.04" in text
     assert "And 2 more." in text
     for alone in ({"method": "w-encoder"}, {"steps": 0}):

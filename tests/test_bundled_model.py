@@ -80,7 +80,7 @@ def test_an_inversion_on_disk_is_tens_of_kilobytes_and_exact(
 
 @pytest.fixture(scope="module")
 def samples(inverter: HyperStyleInverter) -> tuple[Tensor, Tensor]:
-    """Codes [N,D] of random z, and their pictures."""
+    """Codes [N,D] of random z, and their images."""
     generator = inverter.model.generator
     with torch.no_grad():
         z = torch.randn(384, generator.config.latent_width, generator=torch.Generator().manual_seed(3))
@@ -99,12 +99,12 @@ def test_w_carries_pose_and_expression(name: str, inverter: HyperStyleInverter, 
     assert 1 - residual / y[test].var() > 0.4
 
 
-def test_random_codes_give_varied_pictures(samples: tuple[Tensor, Tensor]) -> None:
+def test_random_codes_give_varied_images(samples: tuple[Tensor, Tensor]) -> None:
     _, images = samples
     assert images.std(0).mean() > 0.25  # of a range of 2; renders have about 0.4
 
 
-def test_pictures_change_evenly_between_two_codes(inverter: HyperStyleInverter, samples: tuple[Tensor, Tensor]) -> None:
+def test_images_change_evenly_between_two_codes(inverter: HyperStyleInverter, samples: tuple[Tensor, Tensor]) -> None:
     w = samples[0]
     ticks = torch.linspace(0, 1, 17)[:, None]
     for a, b in zip(w[:6], w[6:12], strict=True):

@@ -13,7 +13,7 @@ from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.convert import read_generator
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion.exports import baked_generator
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator
 
@@ -24,8 +24,8 @@ def same(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, atol=2e-5, rtol=5e-6)
 
 
-def changes(generator: Generator, kind: str, seed: int) -> Changes:
-    """Changes of one picture."""
+def changes(generator: Generator, kind: str, seed: int) -> GeneratorOverrides:
+    """Changes of one image."""
     random = torch.Generator().manual_seed(seed)
 
     def near(t: Tensor) -> Tensor:
@@ -35,35 +35,35 @@ def changes(generator: Generator, kind: str, seed: int) -> Changes:
     own = dict(generator.named_parameters())
     tuned = {name: near(own[name]) for name in (*generator.parameters_of("b8.conv1"), "input.input")}
     noise = tuple(near(m) for m in generator.noises.buffers())
-    whole = Changes(residuals, (tuned,), noise)
+    whole = GeneratorOverrides(residuals, (tuned,), noise)
     return {
-        "residuals": Changes(residuals),
-        "tuned": Changes(tuned=(tuned,)),
-        "noise": Changes(noise=noise),
+        "residuals": GeneratorOverrides(residuals),
+        "tuned": GeneratorOverrides(tuned=(tuned,)),
+        "noise": GeneratorOverrides(noise=noise),
         "all": whole,
     }[kind]
 
 
 @pytest.fixture(params=KINDS)
 def two(request: pytest.FixtureRequest, tiny_inverter: HyperStyleInverter) -> Inversion:
-    """Two inverted pictures, each with changes of its own."""
+    """Two inverted images, each with changes of its own."""
     size = tiny_inverter.model.domain.input_size
     crops = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3)) * 2 - 1
     plain = tiny_inverter.invert(list(crops), align=False)
     generator = plain.model.generator
     noisy = {n: torch.full_like(p, 0.2) for n, p in generator.named_parameters() if n.endswith("noise.weight")}
     model = dataclasses.replace(plain.model, generator=generator.with_parameters(noisy))
-    parts = Changes.cat([changes(model.generator, request.param, seed) for seed in (1, 2)])
+    parts = GeneratorOverrides.cat([changes(model.generator, request.param, seed) for seed in (1, 2)])
     return dataclasses.replace(plain, model=model, changes=parts)
 
 
 def drawn(inversion: Inversion) -> Tensor:
-    """The picture of a single inversion, from a generator that has everything in it."""
+    """The image of a single inversion, from a generator that has everything in it."""
     return baked_generator(inversion)(inversion.w)
 
 
-def test_pictures_are_those_of_the_changed_generator(two: Inversion) -> None:
-    plain = dataclasses.replace(two, changes=Changes())
+def test_images_are_those_of_the_changed_generator(two: Inversion) -> None:
+    plain = dataclasses.replace(two, changes=GeneratorOverrides())
     for whole, one in zip(two.tensor.split(1), two, strict=True):
         same(whole, one.tensor)
         same(whole, drawn(one))
@@ -80,7 +80,7 @@ def test_a_strip_of_edits_keeps_the_changes(two: Inversion) -> None:
         same(strip.tensor[i : i + 1], drawn(single))
 
 
-def test_saved_and_loaded_the_picture_is_the_same_bit_for_bit(two: Inversion, tmp_path: Path) -> None:
+def test_saved_and_loaded_the_image_is_the_same_bit_for_bit(two: Inversion, tmp_path: Path) -> None:
     edited = two.edit("age", 1)
     edited.save(tmp_path / "it.safetensors")
     loaded = Inversion.load(tmp_path / "it.safetensors", two)
@@ -131,7 +131,7 @@ def test_joined_again_they_are_the_batch(two: Inversion) -> None:
     same(joined.tensor, edited.tensor)
     assert joined.unedited is not None
     assert joined.sources == edited.sources
-    plain = dataclasses.replace(edited[1], changes=Changes())
+    plain = dataclasses.replace(edited[1], changes=GeneratorOverrides())
     for parts in ([edited[0], plain], [plain, edited[0], plain]):
         mixed = Inversion.cat(parts)
         same(mixed.tensor, torch.cat([part.tensor for part in parts]))

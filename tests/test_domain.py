@@ -1,4 +1,4 @@
-"""Domains: what kind of picture a model knows."""
+"""Domains: what kind of image a model knows."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def test_cars_lie_in_the_middle_rows_of_a_square() -> None:
     content = cars.content(image)
     assert content.shape == (1, 3, 384, 512)
     assert content[0, 0, [0, -1], 0].tolist() == [64, 447]
-    assert cars.to_input(content).shape == (1, 3, 192, 256)
-    assert cars.to_input(content)[0, 0, 0, 0] == 64.5  # the mean of two rows
+    assert cars.resize_to_input(content).shape == (1, 3, 192, 256)
+    assert cars.resize_to_input(content)[0, 0, 0, 0] == 64.5  # the mean of two rows
 
 
 def test_other_domains_use_the_whole_square() -> None:
     faces, image = DOMAINS["faces"], torch.randn(1, 3, 1024, 1024)
     assert faces.content(image) is image
     assert faces.content_size == (1024, 1024)
-    pooled = faces.to_input(image)
+    pooled = faces.resize_to_input(image)
     torch.testing.assert_close(pooled[0, 0, 3, 5], image[0, 0, 12:16, 20:24].mean())
-    assert faces.to_input(pooled) is pooled
+    assert faces.resize_to_input(pooled) is pooled
 
 
 def test_a_domain_scales_with_its_generator() -> None:
@@ -75,7 +75,7 @@ def test_a_domain_that_cannot_be_is_refused(options: dict[str, Any], message: st
 
 @pytest.fixture(scope="module")
 def plates() -> HyperStyleInverter:
-    """A domain of odd shape: pictures of 128 x 96 (w x h) in a generator of 128 px, seen at 64 x 48."""
+    """A domain of odd shape: images of 128 x 96 (w x h) in a generator of 128 px, seen at 64 x 48."""
     torch.manual_seed(0)
     domain = Domain("plates", 128, input_size=(48, 64), content_rows=(16, 112), description="Number plates.")
     config = GeneratorConfig(128, (8, 8, 8, 8, 8, 8), latent_width=8, mapping_layers=2)
@@ -101,7 +101,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_picture_gets_the_shape_of_its_domain_upright_and_as_a_whole(plates: HyperStyleInverter, photo: Path) -> None:
+def test_an_image_gets_the_shape_of_its_domain_upright_and_as_a_whole(plates: HyperStyleInverter, photo: Path) -> None:
     for align in ("auto", False):
         inversion = plates.invert(photo, align=align)
         assert inversion.crop is not None
@@ -126,7 +126,7 @@ def test_a_domain_of_ones_own_works_from_end_to_end(plates: HyperStyleInverter, 
     metrics = inversion.metrics()
     assert inversion.crop is not None
     assert metrics["l2"] == pytest.approx(
-        (plates.model.domain.seen(whole) - inversion.crop).square().mean((1, 2, 3)).tolist(), rel=1e-4
+        (plates.model.domain.as_network_input(whole) - inversion.crop).square().mean((1, 2, 3)).tolist(), rel=1e-4
     )
     assert all(0 <= value <= 1 for value in metrics["ms_ssim"])
 
@@ -159,19 +159,19 @@ def test_the_command_line_takes_a_domain_of_ones_own(
     assert main(["edit", "out/plate.safetensors", *arguments]) == 0
 
 
-def test_landmarks_are_refused_where_pictures_are_not_aligned(plates: HyperStyleInverter, photo: Path) -> None:
-    with pytest.raises(ConfigError, match="'plates' pictures are not aligned by them"):
+def test_landmarks_are_refused_where_images_are_not_aligned(plates: HyperStyleInverter, photo: Path) -> None:
+    with pytest.raises(ConfigError, match="'plates' images are not aligned by them"):
         plates.invert(photo, landmarks=[[1, 2]] * 5)
 
 
 def test_what_comes_with_the_library_is_for_models_of_avatars_only(
     plates: HyperStyleInverter, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert [name for name, domain in DOMAINS.items() if domain.drawn] == ["avatars"]
+    assert [name for name, domain in DOMAINS.items() if domain.is_rendered] == ["avatars"]
     plates.save_pretrained("plates")
     for command, said in (
         (["demo", "--out", "shown"], "this model's domain is 'plates'"),
-        (["evaluate", "reconstruction", "--optimised", "0"], "no images of the domain 'plates' come with the library"),
+        (["evaluate", "reconstruction", "--optimized", "0"], "no images of the domain 'plates' come with the library"),
     ):
         assert main([*command, "--model", "plates", "--device", "cpu"]) == 2
         assert said in capsys.readouterr().err
@@ -189,8 +189,8 @@ def test_no_code_asks_for_the_name_of_a_domain() -> None:
     assert asking == []
 
 
-def test_pictures_are_averaged_down_or_read_at_points() -> None:
+def test_images_are_averaged_down_or_read_at_points() -> None:
     image = torch.rand(1, 3, 64, 64)
-    average, point = (Domain("d", 64, (16, 16), sampling=s).seen(image) for s in ("average", "point"))
+    average, point = (Domain("d", 64, (16, 16), sampling=s).as_network_input(image) for s in ("average", "point"))
     torch.testing.assert_close(average[..., 0, 0], image[..., :4, :4].mean((2, 3)))
     torch.testing.assert_close(point[..., 0, 0], image[..., 1:3, 1:3].mean((2, 3)))

@@ -1,4 +1,4 @@
-"""Every example runs as it stands, from an empty folder, and leaves a picture there."""
+"""Every example runs as it stands, from an empty folder, and leaves an image there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_runs_and_writes_a_picture(example: Path, run_python: RunPython, tmp_path: Path) -> None:
+def test_an_example_runs_and_writes_an_image(example: Path, run_python: RunPython, tmp_path: Path) -> None:
     done = run_python("-W", "error", str(example), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     written = list(tmp_path.glob("*.png"))

@@ -91,7 +91,7 @@ def inverter(case: str) -> HyperStyleInverter:
 
 
 def results(case: str) -> Arrays:
-    """Codes, offsets (first numbers) and pictures of one inversion with three passes."""
+    """Codes, offsets (first numbers) and images of one inversion with three passes."""
     made = inverter(case)
     height, width = made.model.domain.input_size
     crop = draw(f"crop {case}", (3, height // 8, width // 8)).clamp(-1, 1)

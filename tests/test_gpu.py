@@ -36,7 +36,7 @@ def close(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("modulation", ["weights", "activations"])
-def test_the_generator_gives_the_same_pictures(
+def test_the_generator_gives_the_same_images(
     on_cuda: HyperStyleInverter, tiny_inverter: HyperStyleInverter, modulation: str
 ) -> None:
     w = torch.randn(3, 8, 16)
@@ -52,7 +52,7 @@ def test_the_mean_code_is_the_same(on_cuda: HyperStyleInverter, tiny_inverter: H
     close(on_cuda.model.generator.mean_w(500), tiny_inverter.model.generator.mean_w(500))
 
 
-def test_the_loop_gives_the_same_codes_and_pictures(
+def test_the_loop_gives_the_same_codes_and_images(
     on_cuda: HyperStyleInverter, tiny_inverter: HyperStyleInverter
 ) -> None:
     crop, w = torch.rand(2, 3, 32, 32) * 2 - 1, torch.randn(2, 8, 16)
@@ -62,7 +62,11 @@ def test_the_loop_gives_the_same_codes_and_pictures(
         assert model.hypernetwork is not None
         results.append(
             refine(
-                crop.to(model.device), w.to(model.device), model.generator, model.hypernetwork, model.domain.to_input
+                crop.to(model.device),
+                w.to(model.device),
+                model.generator,
+                model.hypernetwork,
+                model.domain.resize_to_input,
             )
         )
     (codes, image), (expected_codes, expected) = results

@@ -35,6 +35,7 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter, pick_device
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.io.files import sha256
+from hyperstyle.networks import cpu
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
@@ -58,10 +59,10 @@ def composed(inverter: HyperStyleInverter, **changes: Any) -> HyperStyleInverter
     return HyperStyleInverter(**{**parts, "edits": m.edits, "steps": m.steps, **changes})
 
 
-# ---- pictures in ----
+# ---- images in ----
 
 
-def test_every_kind_of_picture_gives_the_same_result(
+def test_every_kind_of_image_gives_the_same_result(
     tiny_inverter: HyperStyleInverter, square: Image.Image, tmp_path: Path
 ) -> None:
     square.save(tmp_path / "x.png")
@@ -76,7 +77,7 @@ def test_every_kind_of_picture_gives_the_same_result(
         same(tiny_inverter.invert([file, content]).tensor, expected.repeat(2, 1, 1, 1))
 
 
-def test_a_list_is_a_batch_of_what_each_picture_gives(
+def test_a_list_is_a_batch_of_what_each_image_gives(
     tiny_inverter: HyperStyleInverter, square: Image.Image, tmp_path: Path
 ) -> None:
     square.rotate(90).save(tmp_path / "x.png")
@@ -112,10 +113,10 @@ def test_the_same_call_gives_the_same_bytes(tiny_inverter: HyperStyleInverter, s
     assert first.quality == second.quality
 
 
-def test_a_bad_picture_stops_everything_or_is_left_out(
+def test_a_bad_image_stops_everything_or_is_left_out(
     tiny_inverter: HyperStyleInverter, square: Image.Image, tmp_path: Path
 ) -> None:
-    (tmp_path / "text.png").write_text("no picture", encoding="utf-8")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     sources: list[ImageSource] = [tmp_path / "nowhere.png", square, tmp_path / "text.png", square.rotate(90)]
     with pytest.raises(ImageError, match="nowhere"):
         tiny_inverter.invert(sources)
@@ -126,7 +127,7 @@ def test_a_bad_picture_stops_everything_or_is_left_out(
         (2, False, True),
     ]
     same(kept.tensor, tiny_inverter.invert([sources[1], sources[3]]).tensor)
-    with pytest.raises(ConfigError, match=r"none of the 1 pictures.*nowhere"):
+    with pytest.raises(ConfigError, match=r"none of the 1 images.*nowhere"):
         tiny_inverter.invert(sources[:1], on_error="skip")
 
 
@@ -544,17 +545,17 @@ def test_moving_a_model_moves_every_part(tiny_model_dir: Path) -> None:
     assert moved == ["generator to cpu", "encoder to cpu", "hypernetwork to cpu"]
 
 
-def test_what_was_drawn_last_in_inverting_is_the_picture(
+def test_what_was_drawn_last_in_inverting_is_the_image(
     tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
-    synthesize = Generator.synthesize
+    synthesize = cpu.synthesize
 
-    def counted(self: Generator, *args: Any, **options: Any) -> Tensor:
+    def counted(*args: Any, **options: Any) -> Tensor:
         drawn.append(1)
-        return synthesize(self, *args, **options)
+        return synthesize(*args, **options)
 
-    monkeypatch.setattr(Generator, "synthesize", counted)
+    monkeypatch.setattr(cpu, "synthesize", counted)
     inversion = tiny_inverter.invert(torch.rand(3, 32, 32) * 2 - 1, align=False, steps=3)
     assert len(drawn) == 4
     picture = inversion.tensor

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 
 # From the ground up. A room is a folder or a file of the package. A file imports from lower rows and from its own room.
 LAYERS = (
-    {"errors", "moved"},
-    {"runtime"},
+    {"errors"},
+    {"moved", "runtime"},
     {"io", "domain"},
     {"images", "networks"},
     {"align", "edits"},

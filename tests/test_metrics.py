@@ -1,4 +1,4 @@
-"""Distances between pictures."""
+"""Distances between images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetwork
 
 @pytest.fixture
 def picture() -> Tensor:
-    """Two smooth pictures with edges [2,3,64,64]."""
+    """Two smooth images with edges [2,3,64,64]."""
     coarse = torch.rand(2, 3, 6, 6) * 2 - 1
     smooth = F.interpolate(coarse, size=(64, 64), mode="bilinear", align_corners=False)
     smooth[:, :, 20:40, 10:30] *= -1
@@ -44,7 +44,7 @@ def test_l2_is_the_mean_square_on_the_scale_of_minus_one_to_one() -> None:
     assert metrics.l2(-torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)).tolist() == [4.0]
 
 
-def test_equal_pictures_have_an_ms_ssim_of_one(picture: Tensor) -> None:
+def test_equal_images_have_an_ms_ssim_of_one(picture: Tensor) -> None:
     assert metrics.ms_ssim(picture, picture).tolist() == [1.0, 1.0]
 
 
@@ -77,7 +77,7 @@ def test_ms_ssim_of_a_brightness_change_is_that_of_its_formula() -> None:
     assert metrics.ms_ssim(a, b).item() == pytest.approx(expected, abs=1e-3)
 
 
-def test_large_pictures_are_not_enlarged(picture: Tensor) -> None:
+def test_large_images_are_not_enlarged(picture: Tensor) -> None:
     big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False)
     other = big + 0.1 * torch.randn_like(big)
     small = F.avg_pool2d(other, 4)
@@ -87,7 +87,7 @@ def test_large_pictures_are_not_enlarged(picture: Tensor) -> None:
     )
 
 
-def test_the_perceptual_distance_is_zero_for_equal_pictures_and_grows(picture: Tensor, judge: TraitNetwork) -> None:
+def test_the_perceptual_distance_is_zero_for_equal_images_and_grows(picture: Tensor, judge: TraitNetwork) -> None:
     noise = torch.randn_like(picture)
     assert metrics.perceptual(picture, picture, judge).tolist() == [0, 0]
     near, far = (metrics.perceptual(picture, picture + level * noise, judge) for level in (0.05, 0.5))
@@ -120,7 +120,7 @@ def test_both_forms_of_ms_ssim_agree_where_values_spread_and_resemble_each_other
     torch.testing.assert_close(metrics.ms_ssim_reference(big, other), metrics.ms_ssim(big, other))
 
 
-def test_the_reference_form_guesses_the_range_of_the_first_picture(picture: Tensor) -> None:
+def test_the_reference_form_guesses_the_range_of_the_first_image(picture: Tensor) -> None:
     big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False).clamp(-0.4, 0.4)
     other = big + 0.1 * torch.randn_like(big)
     # With half the range on twice the scale, nothing changes.
@@ -141,14 +141,14 @@ def test_the_reference_form_has_no_figure_for_opposites(picture: Tensor) -> None
 
 
 @pytest.mark.parametrize("name", ["l1", "l2", "ms_ssim", "ms_ssim_reference"])
-def test_pictures_of_different_shapes_are_refused(name: str) -> None:
+def test_images_of_different_shapes_are_refused(name: str) -> None:
     with pytest.raises(ImageError, match="expected the same"):
         getattr(metrics, name)(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 9))
     with pytest.raises(ImageError, match="expected the same"):
         getattr(metrics, name)(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))
 
 
-def test_a_batch_has_the_figures_of_its_pictures(picture: Tensor, judge: TraitNetwork) -> None:
+def test_a_batch_has_the_figures_of_its_images(picture: Tensor, judge: TraitNetwork) -> None:
     other = picture + 0.2 * torch.randn_like(picture)
     rows: list[Callable[[Tensor, Tensor], Tensor]] = [
         metrics.l1,
@@ -162,11 +162,11 @@ def test_a_batch_has_the_figures_of_its_pictures(picture: Tensor, judge: TraitNe
         torch.testing.assert_close(row(picture, other), singles, atol=2e-5, rtol=0)
 
 
-def test_the_published_identity_compares_the_first_faces_and_leaves_out_pictures_without_one(picture: Tensor) -> None:
+def test_the_published_identity_compares_the_first_faces_and_leaves_out_images_without_one(picture: Tensor) -> None:
     face = np.array([(20, 24), (42, 25), (31, 34), (22, 46), (40, 45)], float)
 
     def detector(photo: Image.Image) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
-        return [] if photo.getextrema() == ((0, 0),) * 3 else [face, face + 9]  # none in a black picture
+        return [] if photo.getextrema() == ((0, 0),) * 3 else [face, face + 9]  # none in a black image
 
     def network(image: Tensor) -> Tensor:
         assert tuple(image.shape[1:]) == (3, 112, 112)

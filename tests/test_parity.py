@@ -58,12 +58,12 @@ def test_three_iterations_equal_the_recording_of_the_original(checkpoint_maker: 
     last: list[RefineStep] = []
 
     def compare(step: RefineStep) -> None:
-        pooled = domain.to_input(step.image)[0].numpy()
+        pooled = domain.resize_to_input(step.image)[0].numpy()
         expected = golden["y0_pooled" if step.step == 0 else f"iter{step.step}_pooled"]
         assert np.abs(pooled - expected).max() <= IMAGE, f"after {step.step} iterations"
         last[:] = [step]
 
-    refine(crop, w, generator, hypernetwork, domain.to_input, steps=3, callback=compare)
+    refine(crop, w, generator, hypernetwork, domain.resize_to_input, steps=3, callback=compare)
     assert last[0].step == 3
     assert last[0].codes is not None
 

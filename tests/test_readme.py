@@ -1,6 +1,6 @@
 """What the README and the documentation tell people to type works as written.
 
-Every ```python block runs, each on its own, in a folder that holds the pictures named in PICTURES. One that
+Every ```python block runs, each on its own, in a folder that holds the images named in PICTURES. One that
 cannot run says so and why behind its language: ```python no-run: needs the official weights. Every line
 `hyperstyle ...` of a shell block must be understood by the command line.
 """

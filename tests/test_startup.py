@@ -53,7 +53,7 @@ def test_importing_the_package_loads_nothing_but_itself(run_python: Run) -> None
 
 
 @pytest.mark.parametrize("argv", [["--version"], ["--help"], ["invert", "--help"], ["train", "--help"], ["invret"]])
-def test_a_command_that_only_says_something_loads_no_networks_and_no_pictures(run_python: Run, argv: list[str]) -> None:
+def test_a_command_that_only_says_something_loads_no_networks_and_no_images(run_python: Run, argv: list[str]) -> None:
     code = f"from hyperstyle.cli import main\ntry:\n    main({argv!r})\nexcept SystemExit:\n    pass"
     assert loaded(run_python, code, NEVER_FOR_TEXTS) == []
 

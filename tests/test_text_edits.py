@@ -45,7 +45,7 @@ def picture(inverter: HyperStyleInverter) -> Tensor:
     return torch.rand(3, *size, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
-def test_a_description_moves_the_picture_and_chains_with_other_edits(worded: HyperStyleInverter) -> None:
+def test_a_description_moves_the_image_and_chains_with_other_edits(worded: HyperStyleInverter) -> None:
     inversion = worded.invert(picture(worded), align=False)
     bearded = inversion.edit(text="a face with a beard", neutral="a face", strength=4, beta=0.1)
     assert torch.equal(bearded.w, inversion.w)

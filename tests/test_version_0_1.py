@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import hyperstyle
-from hyperstyle import HyperStyleInverter, Inversion
+from hyperstyle import Domain, HyperStyleInverter, Inversion
+from hyperstyle.align import paste_back
+from hyperstyle.images import image_grid, sheet
 from hyperstyle.moved import MOVED
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
@@ -87,3 +90,27 @@ def test_names_of_0_1_are_where_they_were() -> None:
         found = importlib.import_module(f"hyperstyle.{module}")
         assert [name for name in names if not hasattr(found, name)] == []
     assert hyperstyle.Inversion is importlib.import_module("hyperstyle.inversion").Inversion
+
+
+def test_old_names_of_functions_and_arguments_warn_and_work() -> None:
+    photo = Image.new("RGB", (64, 64), "gray")
+    with pytest.warns(DeprecationWarning, match="images.sheet is images.image_grid now") as warned:
+        assert sheet([[photo]]).tobytes() == image_grid([[photo]]).tobytes()
+    assert warned[0].filename == __file__
+    quad = [[8, 8], [8, 40], [40, 40], [40, 8]]
+    with pytest.warns(DeprecationWarning, match=r"paste_back\(match_colours=...\) is match_colors=... now") as warned:
+        old = paste_back(photo, torch.zeros(3, 32, 32), quad, mode="replace", match_colours=False)  # type: ignore[call-arg]
+    assert warned[0].filename == __file__
+    assert (
+        old.tobytes() == paste_back(photo, torch.zeros(3, 32, 32), quad, mode="replace", match_colors=False).tobytes()
+    )
+    domain, image = Domain("plates", 16, (8, 8)), torch.rand(1, 3, 16, 16)
+    with pytest.warns(DeprecationWarning, match="as_network_input"):
+        assert torch.equal(domain.seen(image), domain.as_network_input(image))
+    with pytest.warns(DeprecationWarning, match="resize_to_input"):
+        assert torch.equal(domain.to_input(image), domain.resize_to_input(image))
+    with (
+        pytest.warns(DeprecationWarning, match="optimise_text is optimize_text now"),
+        pytest.raises(AttributeError),
+    ):
+        hyperstyle.optimise_text(None, "a face", None)

@@ -15,7 +15,7 @@ from hyperstyle.align import ffhq_quad
 from hyperstyle.align.smoothing import quad_jitter, smooth
 from hyperstyle.errors import AlignmentError, ConfigError, EditError, ImageError, LandmarkError, NoFaceError
 from hyperstyle.images import to_images
-from hyperstyle.inversion.inversion import TOGETHER
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.video import edit_frames, steady_track, track_face
 
@@ -114,7 +114,7 @@ def test_frames_without_landmarks_stay_as_they_are(
 def test_frames_without_the_face_in_a_gap_stay_as_they_are(
     inverter: HyperStyleInverter, frames: list[Image.Image]
 ) -> None:
-    """Black, and another picture, beside frame 5, which shows the face and is only missed."""
+    """Black, and another image, beside frame 5, which shows the face and is only missed."""
     other = Image.fromarray(np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)).resize(SIZE)
     cut = {2: Image.new("RGB", SIZE), 8: other, COUNT - 1: Image.new("RGB", SIZE)}
     shown = [cut.get(number, frame) for number, frame in enumerate(frames)]
@@ -131,7 +131,7 @@ def test_frames_without_the_face_in_a_gap_stay_as_they_are(
 def test_landmarks_that_are_given_are_taken_as_they_are(
     tiny_inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points]
 ) -> None:
-    """Against the same, one picture at a time, through the facade."""
+    """Against the same, one image at a time, through the facade."""
     edited = edit_frames(tiny_inverter, frames[:3], {"age": 2.0}, landmarks=truth[:3], offsets="frame")
     alone = [
         tiny_inverter.invert(frame, landmarks=points).edit("age", 2.0).paste_back()
@@ -188,7 +188,7 @@ def test_only_a_few_frames_are_read_ahead(
     counted = Counted()
     edited = edit_frames(tiny_inverter, counted, {"age": 1.0}, landmarks=truth * 2, offsets="frame")
     for number, _ in enumerate(edited):
-        assert counted.read <= number + TOGETHER
+        assert counted.read <= number + DEFAULT_BATCH_SIZE
     assert number == 2 * COUNT - 1
 
 

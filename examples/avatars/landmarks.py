@@ -42,7 +42,7 @@ class Recipe:
     """Sizes and lengths. The defaults made the bundled files; `tiny` takes seconds, for tests.
 
     Attributes:
-        photos: rendered, of `size` px, at least 256; every fourth is blurred, as a small picture enlarged is.
+        photos: rendered, of `size` px, at least 256; every fourth is blurred, as a small image enlarged is.
         window: side in pixels of the smallest face that the detector looks for; no larger than faces in the photos.
         tilts: ranges of degrees, clockwise; the detector has a filter for each, trained on the faces tilted so.
         detector_c: the detector's penalty of mistakes.
@@ -195,7 +195,7 @@ def _tilt(photo: Snapshot) -> float:
 
 
 def _rectangle(photo: Snapshot) -> Any:
-    """The face's box as dlib has it, within the picture, in whole pixels."""
+    """The face's box as dlib has it, within the image, in whole pixels."""
     x, y, side = face_box(photo.landmarks)
     left, top = round(x - side / 2), round(y - side / 2)
     return _dlib().rectangle(left, top, left + round(side) - 1, top + round(side) - 1)

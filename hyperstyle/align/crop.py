@@ -1,6 +1,6 @@
 """The FFHQ crop: the square around a face that face generators were trained on, as pure mathematics.
 
-Points are `(x, y)` in pixel indices of the upright source picture, as landmark detectors give them: a whole
+Points are `(x, y)` in pixel indices of the upright source image, as landmark detectors give them: a whole
 number is the centre of a pixel, and pixel `i` reaches from `i - 0.5` to `i + 0.5`.
 """
 
@@ -21,23 +21,23 @@ __all__ = ["Crop", "crop", "ffhq_quad", "five_points"]
 Points = npt.NDArray[np.float64]
 
 _SMALLEST_SIDE = 2.0  # pixels; below, borders and blur round to nothing
-_LARGEST_RATIO = 8.0  # quad side over picture side; landmarks that lie in the picture stay below 6
+_LARGEST_RATIO = 8.0  # quad side over image side; landmarks that lie in the image stay below 6
 _BLUR_BLOCK = 1 << 22  # values that one Fourier transform of the blur works on, to bound its memory
 
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A square cut out of a picture around a face.
+    """A square cut out of an image around a face.
 
     Attributes:
         image: the crop, RGB, `size` x `size`.
         quad: [4, 2] float64, the square that the landmarks ask for: its corners (top left, bottom left,
-            bottom right, top right) in pixel indices of the source picture. They may lie outside of it.
+            bottom right, top right) in pixel indices of the source image. They may lie outside of it.
         footprint: [4, 2] float64, the corners that the pixels of `image` were really taken from, in the same
-            order and coordinates: what `paste_back` needs. It equals `quad` unless the picture was shrunk
-            first: the reference then moves the square by up to half a pixel of the shrunk picture.
-        landmarks: [68, 2] or [5, 2] float64, the points used, in pixel indices of the source picture.
-        source_size: (width, height) of the upright source picture.
+            order and coordinates: what `paste_back` needs. It equals `quad` unless the image was shrunk
+            first: the reference then moves the square by up to half a pixel of the shrunk image.
+        landmarks: [68, 2] or [5, 2] float64, the points used, in pixel indices of the source image.
+        source_size: (width, height) of the upright source image.
     """
 
     image: Image.Image
@@ -52,7 +52,7 @@ def ffhq_quad(landmarks: npt.ArrayLike) -> Points:
 
     Args:
         landmarks: [68, 2] points in the iBUG 300-W order, or [5, 2]: left eye, right eye, nose, left and
-            right corner of the mouth. Left is left in the picture. (x, y) in pixels.
+            right corner of the mouth. Left is left in the image. (x, y) in pixels.
 
     Raises:
         LandmarkError: a wrong shape, values that are not finite, or points so close together that the square
@@ -69,24 +69,24 @@ def crop(
     *,
     padding: bool = True,
 ) -> Crop:
-    """Cut the FFHQ square of a face out of a picture, byte for byte as the reference scripts do.
+    """Cut the FFHQ square of a face out of an image, byte for byte as the reference scripts do.
 
     HyperStyle uses sizes 1024/1024, pSp, e4e and ReStyle 256/256, HyperInverter (and FFHQ itself) 1024/4096.
 
     Args:
         image: anything `load_image` takes; EXIF orientation is applied before the landmarks are looked at.
-        landmarks: [68, 2] or [5, 2], see `ffhq_quad`, in pixel indices of the upright picture.
+        landmarks: [68, 2] or [5, 2], see `ffhq_quad`, in pixel indices of the upright image.
         size: side of the crop in pixels.
         transform_size: side of the resampled square in pixels, at least `size`; where larger it is reduced to
             `size` with a Lanczos filter.
-        padding: whether parts outside the picture are filled with its blurred reflection; else they are
+        padding: whether parts outside the image are filled with its blurred reflection; else they are
             black.
 
     Raises:
-        LandmarkError: landmarks that `ffhq_quad` refuses, that all lie outside the picture, or that span a
+        LandmarkError: landmarks that `ffhq_quad` refuses, that all lie outside the image, or that span a
             square far larger than it.
         ConfigError: sizes below 1, or `transform_size` below `size`.
-        ImageError: a picture that `load_image` refuses.
+        ImageError: an image that `load_image` refuses.
     """
     if size < 1 or transform_size < size:
         raise ConfigError(
@@ -116,8 +116,8 @@ def crop(
     stop = np.minimum(high + border, picture.size)
     if (stop <= start).any():
         raise LandmarkError(
-            f"The landmarks' square {_listed(quad)} lies outside the picture of {_by(source_size)} px. "
-            "Give landmarks of this very picture, upright and at its full size."
+            f"The landmarks' square {_listed(quad)} lies outside the image of {_by(source_size)} px. "
+            "Give landmarks of this very image, upright and at its full size."
         )
     if (stop - start < picture.size).any():
         with quiet():
@@ -183,7 +183,7 @@ def _square(points: Points) -> tuple[Points, float]:
         raise LandmarkError(
             f"The landmarks span no square: the eyes are {np.hypot(*across):.3g} px apart and the mouth "
             f"{np.hypot(*down):.3g} px from them; expected a square of {_SMALLEST_SIDE:.0f} px or more. "
-            "Give the points of one face in the documented order, in pixels (not fractions of the picture)."
+            "Give the points of one face in the documented order, in pixels (not fractions of the image)."
         )
     half = half / length * wanted
     perp = half[::-1] * [-1, 1]
@@ -193,19 +193,19 @@ def _square(points: Points) -> tuple[Points, float]:
 
 
 def _check_position(points: Points, side: float, size: tuple[int, int]) -> None:
-    """Refuse points that cannot belong to a picture of this (width, height)."""
+    """Refuse points that cannot belong to an image of this (width, height)."""
     inside = ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(axis=1)
     if not inside.any():
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
         raise LandmarkError(
-            f"All {len(points)} landmarks lie outside the picture of {_by(size)} px: x from {left:.1f} to "
+            f"All {len(points)} landmarks lie outside the image of {_by(size)} px: x from {left:.1f} to "
             f"{right:.1f}, y from {top:.1f} to {bottom:.1f}. "
-            "Give landmarks of this very picture, upright and at its full size."
+            "Give landmarks of this very image, upright and at its full size."
         )
     if side > _LARGEST_RATIO * max(size):
         raise LandmarkError(
             f"The landmarks' square has a side of {side:.0f} px, over {_LARGEST_RATIO:.0f} times that of the "
-            f"picture ({_by(size)} px). Give landmarks of this very picture, at its full size."
+            f"picture ({_by(size)} px). Give landmarks of this very image, at its full size."
         )
 
 
@@ -215,7 +215,7 @@ def _bounds(quad: Points) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 def _footprint(quad: Points, shrink: int, before: tuple[int, int], after: tuple[int, int]) -> Points:
-    """Where index `quad / shrink` of the shrunk picture lies in the original one, in its pixel indices."""
+    """Where index `quad / shrink` of the shrunk image lies in the original one, in its pixel indices."""
     if shrink == 1:
         return np.array(quad)
     scale = np.array(before, dtype=np.float64) / np.array(after, dtype=np.float64)
@@ -225,9 +225,9 @@ def _footprint(quad: Points, shrink: int, before: tuple[int, int], after: tuple[
 def _padded(
     picture: Image.Image, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], blur: float
 ) -> Image.Image:
-    """Extend a picture by its reflection, which is blurred towards the edges and fades to the median colour.
+    """Extend an image by its reflection, which is blurred towards the edges and fades to the median colour.
 
-    `before` is (left, top), `after` (right, bottom), `blur` a standard deviation, all in pixels. The picture
+    `before` is (left, top), `after` (right, bottom), `blur` a standard deviation, all in pixels. The image
     is held in float32 and each step computed in float64, as the reference does under NumPy 2, whatever NumPy
     is installed.
     """

@@ -1,4 +1,4 @@
-"""Whether a picture is cut out around a face or taken as it is, and around which face."""
+"""Whether an image is cut out around a face or taken as it is, and around which face."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Align = bool | Literal["auto"]
 Face = Literal["largest", "center", "all"] | int
 
 IN_PLACE = 0.1
-"""Most that the corners of a face's square may lie from those of a square picture, on average and as a fraction of its
-side, for the picture to count as the crop of that face. A face 14 % too large, or tilted by 8 degrees, is just there;
+"""Most that the corners of a face's square may lie from those of a square image, on average and as a fraction of its
+side, for the image to count as the crop of that face. A face 14 % too large, or tilted by 8 degrees, is just there;
 the landmarks that the bundled aligner finds on aligned crops are off by 0.02 in the mean, 95 % of them by less than
 0.04.
 """
@@ -37,10 +37,10 @@ the landmarks that the bundled aligner finds on aligned crops are off by 0.02 in
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """One face of a picture.
+    """One face of an image.
 
     Attributes:
-        landmarks: [68,2] or [5,2] points to cut it out by; None where the picture is taken as it is.
+        landmarks: [68,2] or [5,2] points to cut it out by; None where the image is taken as it is.
         note: what was decided, for people.
     """
 
@@ -59,7 +59,7 @@ def decide(
 ) -> list[Choice]:
     """The faces to take of a photo: one, or with `face="all"` as many as there are.
 
-    Landmarks that are given decide. Without them, faces are looked for. With "auto" a square picture counts as a crop
+    Landmarks that are given decide. Without them, faces are looked for. With "auto" a square image counts as a crop
     where its face lies in place (`IN_PLACE`), where no face is found, and where none can be looked for because dlib or
     its predictor file is missing.
 
@@ -72,7 +72,7 @@ def decide(
         landmarks: [68,2] or [5,2] points.
 
     Raises:
-        NoFaceError: no face was found, and the picture is not taken as it is.
+        NoFaceError: no face was found, and the image is not taken as it is.
         AlignmentError: faces cannot be looked for, or there is no face of this number. Errors of the aligner.
         ConfigError: another `face`.
     """
@@ -87,7 +87,7 @@ def decide(
             return [_as_it_is("there is no aligner to look for a face")]
         raise AlignmentError(
             f"{name!r} ({size}) needs to be cut out around the face. Pass landmarks=... (68 or 5 points), an aligner "
-            "that finds them, or a square picture that is already cut out with align=False."
+            "that finds them, or a square image that is already cut out with align=False."
         )
     try:
         faces = aligner(photo)
@@ -115,7 +115,7 @@ def decide(
 
 
 def misplacement(landmarks: npt.ArrayLike, side: int) -> float:
-    """Mean distance between the corners of a face's square and those of a square picture, as a fraction of its side.
+    """Mean distance between the corners of a face's square and those of a square image, as a fraction of its side.
 
     Raises LandmarkError where `ffhq_quad` does.
     """

@@ -15,7 +15,7 @@ __all__ = ["LandmarkDetector"]
 class LandmarkDetector(Protocol):
     """Finds faces in a photo. Any callable of this form can be passed as `aligner`.
 
-    Where an inverter is used from several threads, and where pictures to train on are read by several, so is this.
+    Where an inverter is used from several threads, and where images to train on are read by several, so is this.
     """
 
     def __call__(self, photo: Image.Image) -> list[npt.NDArray[np.float64]]:

@@ -90,7 +90,7 @@ class DlibDetector:
             CheckpointError: a file cannot be used: see `find_predictor`; or it is no file of dlib's, no detector, or
                 predicts another number of points.
             MissingFileError: the published predictor is nowhere to be had. Later calls raise it again without looking.
-            ImageError: a picture that `load_image` refuses.
+            ImageError: an image that `load_image` refuses.
         """
         upright = load_image(photo)
         _, faces = self._faces(upright)
@@ -157,7 +157,7 @@ def _dlib() -> Any:
         raise MissingDependencyError(
             f"Finding faces needs dlib, which cannot be imported ({error}). Install it prebuilt, `pip install "
             "dlib-bin`, or from source, `pip install dlib` (needs CMake and a C++ compiler); or pass another detector "
-            "as aligner, or landmarks=, or pictures that are already cut out with align=False."
+            "as aligner, or landmarks=, or images that are already cut out with align=False."
         ) from error
     return dlib
 

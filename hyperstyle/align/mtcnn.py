@@ -89,7 +89,7 @@ class MtcnnDetector:
         Raises:
             MissingFileError: no weights were given, or a file of them is not there.
             CheckpointError: a file of the weights cannot be used.
-            ImageError: a picture that `load_image` refuses.
+            ImageError: an image that `load_image` refuses.
         """
         picture = load_image(photo)
         scale = min(self.longest / max(picture.size), 1.0)
@@ -246,7 +246,7 @@ def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
 
     Raises:
         LandmarkError: landmarks that `ffhq_quad` refuses.
-        ImageError: a picture that `load_image` refuses.
+        ImageError: an image that `load_image` refuses.
     """
     ffhq_quad(landmarks)  # refuses what are no points of a face
     points = five_points(np.asarray(landmarks, dtype=np.float64))

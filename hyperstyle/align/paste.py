@@ -16,6 +16,7 @@ from hyperstyle.align.seam import colour_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import check_opened, to_levels, to_tensor
 from hyperstyle.images.color_modes import as_photo
+from hyperstyle.moved import renamed_argument
 
 __all__ = ["paste_back"]
 
@@ -24,6 +25,7 @@ _LARGEST_SIDE = 4096  # of the crop at the photo's scale; for a still larger qua
 _SLACK = 1e-3  # of the side: how far the fourth corner may be from where a parallelogram has it
 
 
+@renamed_argument("match_colours", "match_colors")
 def paste_back(
     photo: Image.Image,
     edited: Tensor | Image.Image,
@@ -32,7 +34,7 @@ def paste_back(
     reference: Tensor | Image.Image | None = None,
     mode: Literal["difference", "replace"] = "difference",
     feather: float = 0.1,
-    match_colours: bool = True,
+    match_colors: bool = True,
     remove_ghosts: bool = True,
 ) -> Image.Image:
     """Put an edited crop back into its photo, at the photo's own resolution.
@@ -46,7 +48,7 @@ def paste_back(
     changes. Faces whose quads do not meet can be put back one after the other, in any order.
 
     Args:
-        photo: the picture that the crop was cut from; it is turned upright by its EXIF orientation first.
+        photo: the image that the crop was cut from; it is turned upright by its EXIF orientation first.
         edited: the edited crop [3, H, W] or [1, 3, H, W] in [-1, 1] (clipped to it), or a PIL image, of any
             size.
         quad: [4, 2] corners (top left, bottom left, bottom right, top right) of the crop in pixel indices of
@@ -55,12 +57,12 @@ def paste_back(
         reference: mode "difference" only: the unedited reconstruction, of the same size as `edited`.
         mode: see above.
         feather: width of the mask's ramp as a fraction of the quad's sides, 0 (a hard edge) to 0.5.
-        match_colours: mode "replace" only: shift the crop's colours towards the border of the quad to those of
+        match_colors: mode "replace" only: shift the crop's colours towards the border of the quad to those of
             the photo there, smoothly, and by nothing in the middle (`seam.colour_offset`).
         remove_ghosts: mode "difference" only: False adds the difference and does nothing else.
 
     Returns:
-        A new picture of the upright photo's size, RGB, or RGBA with the photo's own alpha where it has one. Its
+        A new image of the upright photo's size, RGB, or RGBA with the photo's own alpha where it has one. Its
         ICC profile and its EXIF data, the orientation set to 1, stand in `info`, from where `save_image` writes
         them.
 
@@ -94,7 +96,7 @@ def paste_back(
             "Give the photo that the crop was cut from, at its full size."
         )
 
-    layer = _layer(base, picture, unedited, corner, axes, feather, match_colours, remove_ghosts)
+    layer = _layer(base, picture, unedited, corner, axes, feather, match_colors, remove_ghosts)
     to_unit = torch.from_numpy(np.linalg.inv(axes))  # photo offsets -> (u, v), both 0..1 within the quad
     x = torch.arange(left, right, dtype=torch.float64) + (0.5 - corner[0])
     step = max(_STRIP // (right - left), 1)
@@ -155,7 +157,7 @@ def _layer(
     corner: npt.NDArray[np.float64],
     axes: npt.NDArray[np.float64],
     feather: float,
-    match_colours: bool,
+    match_colors: bool,
     remove_ghosts: bool,
 ) -> Tensor:
     """What is laid over the photo, [1, C, H, W] in levels at the photo's scale: the crop, or the change of it.
@@ -165,7 +167,7 @@ def _layer(
     """
     if unedited is None:
         layer = _at_photo_scale(picture, axes)
-        if match_colours:
+        if match_colors:
             layer = layer + _enlarged(colour_offset(photo, picture, corner, axes, feather), layer)
         return layer
     change = picture - unedited
@@ -190,7 +192,7 @@ def _levels(crop: Tensor | Image.Image, name: str) -> Tensor:
         values = values[None]
     if values.ndim != 4 or values.shape[:2] != (1, 3) or 0 in values.shape or not values.is_floating_point():
         raise ImageError(
-            f"The {name} crop is a tensor {values.dtype} {list(values.shape)}; expected one picture, float "
+            f"The {name} crop is a tensor {values.dtype} {list(values.shape)}; expected one image, float "
             "[3, H, W] in [-1, 1]."
         )
     return to_levels(values)

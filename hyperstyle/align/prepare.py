@@ -1,4 +1,4 @@
-"""From any picture to what the encoder sees: cut out or as it is, at the size of the domain."""
+"""From any image to what the encoder sees: cut out or as it is, at the size of the domain."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ MOST_OUTSIDE = 0.3
 """Share of a face's square that may lie outside its photo before the crop counts as doubtful."""
 
 SMALLEST_SIDE = 0.5
-"""Side of a face in its photo, or of a picture taken as it is, as a fraction of what the encoder sees, below which the
+"""Side of a face in its photo, or of an image taken as it is, as a fraction of what the encoder sees, below which the
 crop counts as doubtful.
 """
 
 _LEAST_AGREEMENT = 0.5  # cosine between the two directions that say where a face's right is: 60 degrees apart
-_PLAIN = 8  # levels; a picture whose colours differ by less shows nothing
+_PLAIN = 8  # levels; an image whose colours differ by less shows nothing
 _SMALLEST_CROP = 256  # faces are cut out at least this large, then averaged down
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One picture, ready to be inverted.
+    """One image, ready to be inverted.
 
     Attributes:
         crop: [3,h,w] in [-1,1], as the encoder sees it.
@@ -57,7 +57,7 @@ def prepare(
     face: Face = "largest",
     landmarks: npt.ArrayLike | None = None,
 ) -> list[Prepared]:
-    """One picture, or one for each of its faces with `face="all"`. Arguments as in `decision.decide`.
+    """One image, or one for each of its faces with `face="all"`. Arguments as in `decision.decide`.
 
     Raises:
         ImageError: it cannot be read. AlignmentError: see `decide`. LandmarkError: see `crop`.
@@ -67,11 +67,11 @@ def prepare(
     name = os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
     picture = photo if photo.mode == "RGB" else flatten(photo)
     if landmarks is not None and align is False:
-        raise ConfigError(f"landmarks were given for {name!r} with align=False, which takes a picture as it is.")
+        raise ConfigError(f"landmarks were given for {name!r} with align=False, which takes an image as it is.")
     if domain.aligner != "face" and landmarks is not None:
-        raise ConfigError(f"landmarks were given for {name!r}, but {domain.name!r} pictures are not aligned by them.")
+        raise ConfigError(f"landmarks were given for {name!r}, but {domain.name!r} images are not aligned by them.")
     if domain.aligner != "face" and align is True:
-        raise ConfigError(f"{domain.name!r} pictures are not aligned; use align='auto' or False.")
+        raise ConfigError(f"{domain.name!r} images are not aligned; use align='auto' or False.")
     if domain.aligner != "face" or align is False:
         choices = [Choice(None, "used as it is")]
     else:
@@ -89,12 +89,12 @@ def prepare(
             doubt = _doubt(cut, picture, domain, given=landmarks is not None)
         source = Source(name, choice.note, photo, placement)
         at = domain.content_size if domain.sampling == "point" else domain.input_size
-        prepared.append(Prepared(domain.to_input(to_tensor(resize(seen, at))[None])[0], source, doubt))
+        prepared.append(Prepared(domain.resize_to_input(to_tensor(resize(seen, at))[None])[0], source, doubt))
     return prepared
 
 
 def outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
-    """Share of a parallelogram [4,2] that lies outside a picture of (width, height), to about one percent."""
+    """Share of a parallelogram [4,2] that lies outside an image of (width, height), to about one percent."""
     top_left, bottom_left, _, top_right = np.asarray(quad, dtype=np.float64)
     ticks = (np.arange(64) + 0.5) / 64
     across, down = np.meshgrid(ticks, ticks)

@@ -50,7 +50,7 @@ def follow_face(
 
     Args:
         detector: finds the faces of one frame.
-        frames: upright RGB pictures, in order; one is held at a time.
+        frames: upright RGB images, in order; one is held at a time.
         face: where the search starts: the largest one, the one nearest to the centre, or a place in the detector's
             list, in the first frame that has so many faces.
         on_frame: called with the number of frames done.
@@ -128,7 +128,7 @@ def alike_only(
     Args:
         smoothed: what `smooth` made of `found`.
         found: the track with its gaps.
-        frames: as many upright RGB pictures. They are gone through up to the last filled frame and its neighbour.
+        frames: as many upright RGB images. They are gone through up to the last filled frame and its neighbour.
 
     Raises:
         LandmarkError: fewer frames than that, or landmarks that give no crop.

@@ -1,4 +1,4 @@
-"""Where the pictures of an inversion came from, and what is needed to put them back."""
+"""Where the images of an inversion came from, and what is needed to put them back."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Placement:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where one picture of an inversion came from.
+    """Where one image of an inversion came from.
 
     Attributes:
         name: a path, or what kind of object it was.
         note: what was decided about alignment.
-        photo: the upright picture with its alpha channel, ICC profile and EXIF data, as `load_photo` gives it; absent
+        photo: the upright image with its alpha channel, ICC profile and EXIF data, as `load_photo` gives it; absent
             after `load`. The faces of one photo share it.
-        placement: where the face was cut out of it; None where the picture was used as it is.
+        placement: where the face was cut out of it; None where the image was used as it is.
         photo_number: after `load`, which of the photos of its batch it was: the faces of one photo share it. None where
             the file does not say.
     """
@@ -54,28 +54,28 @@ class Source:
 def photo_of(
     sources: Sequence[Source], count: int, photo: ImageSource | None = None
 ) -> tuple[Image.Image, list[npt.NDArray[np.float64]]]:
-    """The one photo that the pictures of an inversion were cut out of, and the quad [4,2] of each in it.
+    """The one photo that the images of an inversion were cut out of, and the quad [4,2] of each in it.
 
     Args:
-        sources: of each picture, or nothing where they are not known.
-        count: how many pictures there are.
+        sources: of each image, or nothing where they are not known.
+        count: how many images there are.
         photo: the photo again, where the sources have it no longer.
 
     Raises:
-        InversionError: a picture that was not cut out, pictures of several photos, one face twice, no photo, or one of
+        InversionError: an image that was not cut out, images of several photos, one face twice, no photo, or one of
             another size.
         ImageError: a photo that cannot be read.
     """
     placements = [source.placement for source in sources or [Source("")] * count]
     cut_out = [placement for placement in placements if placement is not None]
     if len(cut_out) < count:
-        which = "this picture" if count == 1 else f"picture {placements.index(None)} of this batch of {count}"
+        which = "this image" if count == 1 else f"picture {placements.index(None)} of this batch of {count}"
         raise InversionError(
             f"{which} was not cut out of a photo, so there is nothing to paste it back into: its image is all there is."
         )
     first, quads = sources[0], [placement.footprint for placement in cut_out]
     if any(s.photo is not first.photo or (s.photo_number, s.name) != (first.photo_number, first.name) for s in sources):
-        raise InversionError(f"the pictures of this batch of {count} come from several photos: index the batch first.")
+        raise InversionError(f"the images of this batch of {count} come from several photos: index the batch first.")
     if len({quad.tobytes() for quad in quads}) < count:
         raise InversionError(f"this batch of {count} shows one face more than once: index the batch first.")
     base = first.photo if photo is None else load_photo(photo)

@@ -2,7 +2,7 @@
 
 Building the parser imports no torch, so that `--help`, `--version` and a mistyped option answer at once.
 
-Exit codes: 0 done; 1 done, but some of the pictures failed; 2 nothing done, for the reason in the one line on
+Exit codes: 0 done; 1 done, but some of the images failed; 2 nothing done, for the reason in the one line on
 stderr; 129 the terminal was closed (SIGHUP); 130 interrupted from the keyboard; 141 the reader of the output went
 away; 143 ended by SIGTERM. After 129, 130 and 143 no temporary files are left.
 """

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _SHEET = "_sheet.png"
-_LONGEST = 512  # side of the sheet's pictures, in pixels
+_LONGEST = 512  # side of the sheet's images, in pixels
 _SQUARE, _POINTS, _AROUND = (255, 196, 0), (0, 220, 130), (200, 200, 204)
 
 
@@ -126,10 +126,10 @@ def _cut(
 
 def _sheet(photo: Image.Image, crops: list[Crop]) -> Image.Image:
     """The marked photo, and the crops beside it."""
-    from hyperstyle.images import sheet
+    from hyperstyle.images import image_grid
 
     labels = ["photo", *(["crop"] if len(crops) == 1 else [f"crop {i}" for i in range(1, len(crops) + 1)])]
-    return sheet([[_marked(photo, crops), *(one.image for one in crops)]], labels=labels, cell=_LONGEST)
+    return image_grid([[_marked(photo, crops), *(one.image for one in crops)]], labels=labels, cell=_LONGEST)
 
 
 def _marked(photo: Image.Image, crops: list[Crop]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""`hyperstyle animate`: a GIF or WebP that sweeps over the strength of an edit, or goes from one picture to another."""
+"""`hyperstyle animate`: a GIF or WebP that sweeps over the strength of an edit, or goes from one image to another."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Adds the command to the parser."""
     parser = subparsers.add_parser(
         "animate",
-        help="a GIF or WebP that sweeps over an edit, or goes from one picture to another",
+        help="a GIF or WebP that sweeps over an edit, or goes from one image to another",
         description=(
-            "Animates a picture or an inversion over a range of an edit, as in --edit age=-2:2:24; or, of two inputs, "
+            "Animates an image or an inversion over a range of an edit, as in --edit age=-2:2:24; or, of two inputs, "
             "the way from one to the other. The frames run there and back, and repeat."
         ),
         epilog="The names of the edits and their sensible ranges: hyperstyle edits",
     )
-    parser.add_argument("input", type=Path, metavar="INPUT", help="inversion (.safetensors) or picture")
+    parser.add_argument("input", type=Path, metavar="INPUT", help="inversion (.safetensors) or image")
     parser.add_argument("other", type=Path, nargs="?", metavar="OTHER", help="where to go to from there")
     add_edit_arguments(parser, "NAME=START:STOP:COUNT once, unless there are two inputs")
     parser.add_argument(
@@ -85,7 +85,7 @@ def _check(args: argparse.Namespace, sources: list[Path]) -> None:
     ranges = [edit.name for edit in (*args.edits, *args.texts) if edit.is_strip]
     for source in sources:
         if is_video(source):
-            raise ConfigError(f"{str(source)!r} holds frames already: `hyperstyle edit` takes it. Give one picture.")
+            raise ConfigError(f"{str(source)!r} holds frames already: `hyperstyle edit` takes it. Give one image.")
     if args.other is None:
         if len(ranges) != 1:
             what = f"{len(ranges)} ranges ({', '.join(ranges)})" if ranges else "no range"

@@ -72,7 +72,7 @@ def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
         "--align",
         choices=tuple(ALIGN),
         default="auto",
-        help="crop the face first: auto decides by the picture, no takes it as it is (default: auto)",
+        help="crop the face first: auto decides by the image, no takes it as it is (default: auto)",
     )
     add_face_arguments(parser)
 
@@ -116,7 +116,7 @@ def add_face_arguments(parser: argparse.ArgumentParser) -> None:
         "--landmarks",
         type=Path,
         metavar="FILE",
-        help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each picture",
+        help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image",
     )
     parser.add_argument(
         "--sideways",
@@ -134,7 +134,7 @@ def check_face_arguments(args: argparse.Namespace) -> None:
     given = [flag for flag, asked in {"--face": args.face != "largest", "--sideways": args.sideways}.items() if asked]
     if vars(args).get("align") == "no":
         given += ["--landmarks"] if args.landmarks is not None else []
-        other, reason = "--align no", "which takes pictures as they are"
+        other, reason = "--align no", "which takes images as they are"
     elif args.landmarks is not None:
         other, reason = "--landmarks", "which says where the face is, so that none is looked for"
     else:
@@ -144,7 +144,7 @@ def check_face_arguments(args: argparse.Namespace) -> None:
 
 
 def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:
-    """The points that `--landmarks` gives for this picture: the file itself, or STEM.npy in the folder.
+    """The points that `--landmarks` gives for this image: the file itself, or STEM.npy in the folder.
 
     Raises:
         LandmarkError: there is no such file, or it holds something else.
@@ -158,7 +158,7 @@ def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float6
 
 
 def landmarks_file(picture: Path, landmarks: Path | None) -> Path | None:
-    """The file that `--landmarks` names for this picture, whether it is there or not; None without the flag."""
+    """The file that `--landmarks` names for this image, whether it is there or not; None without the flag."""
     if landmarks is None:
         return None
     return landmarks / f"{picture.stem}.npy" if landmarks.is_dir() else landmarks
@@ -268,7 +268,7 @@ def parse_edit(text: str) -> EditRequest:
     if len(fields) == 1:
         return EditRequest(name, (numbers[0],))
     if not 2 <= count <= _MOST_STRENGTHS:
-        raise argparse.ArgumentTypeError(f"{text!r} asks for {count} pictures: COUNT is 2 to {_MOST_STRENGTHS}")
+        raise argparse.ArgumentTypeError(f"{text!r} asks for {count} images: COUNT is 2 to {_MOST_STRENGTHS}")
     start, stop = numbers
     # Written so that both ends come out exactly as typed.
     strengths = (start * (1 - i / (count - 1)) + stop * (i / (count - 1)) for i in range(count))

@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "bench",
         help="measure time and memory of a model on this machine",
         description=(
-            "Inverts pictures and draws strips of edits by the library and by the plain path, which computes as the "
+            "Inverts images and draws strips of edits by the library and by the plain path, which computes as the "
             "published implementation does, in turn, and prints seconds, their ratios, memory, and how far the two "
             "agree. Without --model it takes random weights of the published faces configuration, which cost the same."
         ),
@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "loading",
         help="seconds to load, memory after loading and of an inversion",
         description=(
-            "Loads a model on the CPU in float32 and inverts one picture, each time in a new process, and prints the "
+            "Loads a model on the CPU in float32 and inverts one image, each time in a new process, and prints the "
             "seconds that loading takes, the peak of resident memory after loading and after the inversion, and the "
             "share of the weights in it. With --official, also the seconds of torch.load for the files that the model "
             "was made from, measured in turn with it."
@@ -64,7 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     loading.add_argument("--official", type=Path, metavar="FILE", help="the official .pt file of the same model")
     loading.add_argument("--encoder", type=Path, metavar="FILE", help="the official .pt file of its W encoder")
     loading.add_argument(
-        "--picture", type=Path, metavar="FILE", help="the picture to invert, taken as it is (default: noise)"
+        "--picture", type=Path, metavar="FILE", help="the image to invert, taken as it is (default: noise)"
     )
     loading.add_argument("--steps", type=int, default=5, metavar="T", help="passes of the inversion (default: 5)")
     loading.add_argument("--repeat", type=int, default=3, metavar="N", help="times to measure (default: 3)")
@@ -75,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "scaling",
         help="time and memory against passes, batch, size and number of edits",
         description=(
-            "Inverts and draws strips of edits with more and more of one thing, all else as in one picture and five "
+            "Inverts and draws strips of edits with more and more of one thing, all else as in one image and five "
             "passes, and prints the seconds and the peak of memory of a process of its own."
         ),
     )

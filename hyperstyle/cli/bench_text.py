@@ -31,7 +31,7 @@ def scaling_text(found: Scaling) -> str:
 def _speed_lines(found: Speed) -> Iterator[str]:
     yield f"{found.size} px, T={found.steps}, batch {found.batch}, {found.weights}"
     if found.pairs:
-        yield f"seconds for each picture, medians of {found.repeats} pairs of runs, smallest and largest"
+        yield f"seconds for each image, medians of {found.repeats} pairs of runs, smallest and largest"
         heads = " ".join(f"{head:>22}" for head in ("library", "plain path", "times as fast"))
         yield f"  {'':<16} {heads} {'by cpu':>7} {'GFLOP/s':>8} {'share':>6}"
     for pair in found.pairs:
@@ -58,7 +58,7 @@ def _speed_lines(found: Speed) -> Iterator[str]:
         )
     for rate in found.rates:
         yield (
-            f"{rate.dtype + ', batch ' + str(rate.batch):<36} {rate.pictures_per_second:.2f} pictures/s, "
+            f"{rate.dtype + ', batch ' + str(rate.batch):<36} {rate.pictures_per_second:.2f} images/s, "
             f"{1e3 * rate.seconds.median:.1f} ms a batch, {1e3 * rate.networks.median:.1f} ms of it the networks"
         )
     for name, most in found.ceilings.items():
@@ -99,7 +99,7 @@ def _loading_lines(found: Loading) -> Iterator[str]:
     for name, peak in (
         ("peak memory of the imports", found.imported),
         ("peak memory after loading", found.loaded),
-        (f"peak memory after T={found.steps}, one picture", found.inverted),
+        (f"peak memory after T={found.steps}, one image", found.inverted),
     ):
         yield f"  {name:<34} " + ("not known on this system" if peak is None else f"{_spread(peak, 1 << 30)} GiB")
     if found.share is not None:

@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="see it work: rendered portraits inverted, refined, edited and pasted back, offline",
         description=(
             "Runs the whole pipeline on bundled portraits with the bundled weights, without a network: faces "
-            "found and cut out, W encoder, five refinement steps, edits, the edited face back in its picture. Writes "
+            "found and cut out, W encoder, five refinement steps, edits, the edited face back in its image. Writes "
             "one contact sheet and the single images, and prints what it measured."
         ),
     )
@@ -64,14 +64,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the pipeline and says where the pictures are."""
+    """Runs the pipeline and says where the images are."""
     if not 1 <= args.people <= _PEOPLE:
         raise ConfigError(f"--people {args.people}: expected 1 to {_PEOPLE}.")
     out = writable_folder(args.out)
     clock = _Clock()
     with clock.stage("load the model"):
         inverter = load_inverter(args)
-    if not inverter.model.domain.drawn:
+    if not inverter.model.domain.is_rendered:
         raise ConfigError(f"the demo shows avatars; this model's domain is {inverter.model.domain.name!r}.")
     with clock.stage("read the portraits"):
         from hyperstyle.images import example_photo
@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
         edits = {label: _edited(inversion, amounts) for label, amounts in _EDITS if set(amounts) <= set(inverter.edits)}
         columns = _columns(inversion, edits)
         known = {name: amount for name, amount in _BACK.items() if name in inverter.edits}
-        columns["back in the picture"] = [_edited(one, known).paste_back() for one in inversion]
-    with clock.stage("write the pictures"):
+        columns["back in the image"] = [_edited(one, known).paste_back() for one in inversion]
+    with clock.stage("write the images"):
         sheet_path = _write(out, columns)
     print(f"\nwrote {sheet_path} and the single images beside it\n")
     print(_measured(inversion))
@@ -129,14 +129,14 @@ def _columns(inversion: Inversion, edits: dict[str, Inversion]) -> dict[str, lis
 
 
 def _write(out: Path, columns: dict[str, list[Image.Image]]) -> Path:
-    from hyperstyle.images import save_image, sheet
+    from hyperstyle.images import image_grid, save_image
 
     for label, images in columns.items():
-        stem = {"picture": "photo", "back in the picture": "edited_photo"}.get(label, label.lower().replace(" ", "_"))
+        stem = {"picture": "photo", "back in the image": "edited_photo"}.get(label, label.lower().replace(" ", "_"))
         for i, image in enumerate(images):
             save_image(image, out / f"{i + 1}_{stem}.png")
     rows = [list(row) for row in zip(*columns.values(), strict=True)]
-    save_image(sheet(rows, labels=list(columns), cell=224), out / "sheet.png")
+    save_image(image_grid(rows, labels=list(columns), cell=224), out / "sheet.png")
     return out / "sheet.png"
 
 

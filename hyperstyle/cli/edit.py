@@ -159,9 +159,7 @@ def _run_video(source: Path, args: argparse.Namespace) -> int:
         raise ConfigError("--paste-back with --align no, which takes frames as they are. Leave out one or the other.")
     inverter = load_inverter(args)
     if args.paste_back and inverter.model.domain.aligner != "face":
-        raise ConfigError(
-            f"--paste-back is for faces, and the model {args.model!r} takes whole pictures. Leave it out."
-        )
+        raise ConfigError(f"--paste-back is for faces, and the model {args.model!r} takes whole images. Leave it out.")
     return run_video(source, args, inverter)
 
 
@@ -220,8 +218,8 @@ def _edited(source: Path, inverter: HyperStyleInverter, edits: Sequence[Sweep], 
 
 
 def _picture(inversion: Inversion, ranges: list[Sweep], args: argparse.Namespace) -> Image:
-    """The picture to write: one row per inverted picture, as most files hold a single one, or whole photos."""
-    from hyperstyle.images import sheet
+    """The image to write: one row per inverted image, as most files hold a single one, or whole photos."""
+    from hyperstyle.images import image_grid
     from hyperstyle.inversion.strips import grid, strip
 
     options = {**edit_options(args), "paste_back": args.paste_back, "photo": args.photo}
@@ -231,4 +229,4 @@ def _picture(inversion: Inversion, ranges: list[Sweep], args: argparse.Namespace
         return strip(inversion, *ranges[0], **options)
     if args.paste_back:
         return inversion.paste_back(args.photo)
-    return inversion.image if len(inversion) == 1 else sheet([inversion.images])
+    return inversion.image if len(inversion) == 1 else image_grid([inversion.images])

@@ -1,4 +1,4 @@
-"""`hyperstyle evaluate`: measures a model on held-out pictures."""
+"""`hyperstyle evaluate`: measures a model on held-out images."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Adds the command to the parser."""
     parser = subparsers.add_parser(
         "evaluate",
-        help="measure a model on held-out pictures",
-        description="Measures a model on held-out pictures.",
+        help="measure a model on held-out images",
+        description="Measures a model on held-out images.",
     )
     kinds = parser.add_subparsers(title="what to measure", metavar="WHAT", required=True)
 
@@ -60,8 +60,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="error and time of every way to invert",
         description=(
             "Inverts held-out crops, and prints means: L2 on the [-1,1] scale, "
-            "perceptual distance and identity similarity of the model's judge, MS-SSIM at 256 px, seconds per picture "
-            "(one at a time, median and quartiles, without measuring). W encoder and hypernetwork invert all pictures; "
+            "perceptual distance and identity similarity of the model's judge, MS-SSIM at 256 px, seconds per image "
+            "(one at a time, median and quartiles, without measuring). W encoder and hypernetwork invert all images; "
             "W optimisation, PTI and optimised offsets, which take minutes each, the first ones. These three minimise "
             "L2 + the distance of the model's perceptual network; the judge only measures. With --methods it compares "
             "methods instead, each at the steps given: also how editable their inversions are (identity to the input "
@@ -73,7 +73,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--curve", type=int, metavar="T", help="passes to measure one by one; 0 for none (default: 10)"
     )
     reconstruction.add_argument(
-        "--optimised",
+        "--optimized",
+        "--optimised",  # as version 0.1 spelled it
+        dest="optimised",
         type=int,
         metavar="N",
         help="pictures for the rows that optimise; 0 leaves them out (default: 32)",
@@ -82,8 +84,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--methods",
         nargs="+",
         metavar="NAME[:STEPS]",
-        help="compare these methods, one picture at a time, such as hyperstyle+offsets:50 (steps of the last part); "
-        '"all": every method of the model and hybrids at several numbers of steps, minutes for each picture',
+        help="compare these methods, one image at a time, such as hyperstyle+offsets:50 (steps of the last part); "
+        '"all": every method of the model and hybrids at several numbers of steps, minutes for each image',
     )
     _add_output_arguments(reconstruction, "the first N images (default: all; with --methods: 8)")
     reconstruction.set_defaults(run=run_reconstruction, equal_effect=None)
@@ -95,7 +97,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "Inverts held-out crops, edits them at strengths over each edit's range, "
             "with the hypernetwork's offsets and without, and prints what the model's judge reads: the edit's trait "
             "and its change (in standard deviations of the population), identity similarity to the unedited inversion "
-            "and to the input, the share of pictures whose trait rises at every step, rank correlation, and how much "
+            "and to the input, the share of images whose trait rises at every step, rank correlation, and how much "
             "the traits of the other edits change with it. With --optimised or --equal-effect also what each way to "
             "invert keeps of the person where the edit had the same measured effect."
         ),
@@ -106,12 +108,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--points", type=int, default=9, metavar="N", help="strengths over each edit's range (default: 9)"
     )
     editing.add_argument(
-        "--optimised",
+        "--optimized",
+        "--optimised",  # as version 0.1 spelled it
+        dest="optimised",
         type=int,
         default=0,
         metavar="N",
-        help="compare at equal effect on the first N pictures, which PTI and W+ optimisation invert too; they take "
-        "minutes per picture (default: 0, without these two)",
+        help="compare at equal effect on the first N images, which PTI and W+ optimisation invert too; they take "
+        "minutes per image (default: 0, without these two)",
     )
     editing.add_argument(
         "--equal-effect", type=Path, metavar="FILE.png", help="also write this comparison's plot (needs matplotlib)"
@@ -171,7 +175,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser, count: str = _COUNT) 
     )
     parser.add_argument("--count", type=int, metavar="N", help=count)
     _add_result_arguments(parser)
-    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet of a few pictures")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet of a few images")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also write the curves (needs matplotlib)")
 
 
@@ -332,7 +336,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """Everything that would stop the writing, before the minutes of measuring.
 
     Raises:
-        ConfigError: fewer than 1 picture, a folder that is not there or cannot be written to, another suffix than PNG.
+        ConfigError: fewer than 1 image, a folder that is not there or cannot be written to, another suffix than PNG.
         MissingDependencyError: a plot without matplotlib.
     """
     if args.count is not None and args.count < 1:

@@ -55,14 +55,14 @@ def methods_text(result: Methods) -> str:
         )
     edits = ", ".join(dict.fromkeys(curve.edit for curve in result.curves)) or "none measured"
     return _table(titles, cells) + (
-        f"\n\n{result.rows[0].row.images} pictures, one at a time. edited: identity to the input at equal measured "
+        f"\n\n{result.rows[0].row.images} images, one at a time. edited: identity to the input at equal measured "
         f"effect of edits ({edits}), the mean; / pti: seconds over those of pti; kB: of a saved inversion"
     )
 
 
 def editing_text(result: Editing) -> str:
     """A table for every edit, with offsets and without."""
-    return "\n\n".join(_edit(curve) for curve in result.curves) + f"\n\n{result.images} pictures"
+    return "\n\n".join(_edit(curve) for curve in result.curves) + f"\n\n{result.images} images"
 
 
 def equal_effect_text(result: EqualEffect) -> str:
@@ -70,7 +70,7 @@ def equal_effect_text(result: EqualEffect) -> str:
     by_edit: dict[str, list[EffectCurve]] = {}
     for curve in result.curves:
         by_edit.setdefault(curve.edit, []).append(curve)
-    parts = [f"at equal effect, {result.images} pictures: identity similarity to the input"]
+    parts = [f"at equal effect, {result.images} images: identity similarity to the input"]
     parts += [_at_equal_effect(edit, curves) for edit, curves in by_edit.items()]
     parts.append("pictures: those that the edit changes so far with every method; mean: over the changes but 0")
     return "\n\n".join(parts)
@@ -123,10 +123,10 @@ def _points(step: str, points: Sequence[Point]) -> str:
 
 
 def _optimised(found: Optimised) -> str:
-    lines = [f"the first {found.rows[0].images} of these pictures, and what optimisation finds for each", ""]
+    lines = [f"the first {found.rows[0].images} of these images, and what optimisation finds for each", ""]
     lines.append(_rows(found.rows))
     if any(row.method == "offsets" for row in found.rows):
-        lines.append("offsets: not a rival but a bound, the best weight offsets that were found for each picture")
+        lines.append("offsets: not a rival but a bound, the best weight offsets that were found for each image")
     lines += ["", f"W encoder's L2 over that of W optimisation: {found.encoder_over_optimisation:.2f}", ""]
     lines += ["PTI after its steps (seconds without the search for the pivot)", _points("step", found.tuning)]
     if found.equivalence:

@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--form",
         choices=("generator", "official", "offsets"),
         default="generator",
-        help="what to write; official is a folder, which may hold other pictures already (default: generator)",
+        help="what to write; official is a folder, which may hold other images already (default: generator)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="file or folder to write")
     add_model_arguments(parser)

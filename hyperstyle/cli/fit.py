@@ -32,7 +32,7 @@ def _add_interfacegan(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
         "interfacegan",
         help="boundaries between codes of high and of low scores",
         description=(
-            "Samples codes, scores their pictures, and fits a linear boundary between those of the highest and of the "
+            "Samples codes, scores their images, and fits a linear boundary between those of the highest and of the "
             "lowest scores, for every trait. Scores come from the model's own `perceptual` network, from a Python "
             "function, or from a table; the model's judge measures what came out, on other codes."
         ),
@@ -42,7 +42,7 @@ def _add_interfacegan(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
     scores.add_argument(
         "--scorer",
         metavar="MODULE:FUNCTION",
-        help="a function of pictures [B,3,h,w] in [-1,1] that gives scores [B], or a dict of them by trait",
+        help="a function of images [B,3,h,w] in [-1,1] that gives scores [B], or a dict of them by trait",
     )
     scores.add_argument(
         "--table", type=Path, metavar="FILE.npz", help="codes [N,D] as `codes`, scores [N] by trait; nothing is sampled"
@@ -105,10 +105,10 @@ def _add_sefa(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 def _add_styleclip(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = kinds.add_parser(
         "styleclip",
-        help="what each channel does to pictures as CLIP sees them, for edits by text",
+        help="what each channel does to images as CLIP sees them, for edits by text",
         description=(
             "Measures deviations and effects of the channels of StyleSpace, and writes them into DIR/styleclip. This "
-            "takes long: two pictures for each channel and image. The same command goes on where it was interrupted."
+            "takes long: two images for each channel and image. The same command goes on where it was interrupted."
         ),
     )
     _add_common(parser)

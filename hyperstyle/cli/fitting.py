@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["begin", "finish", "scores_of"]
 
-_SPREAD = 16  # codes for each picture that is edited, to know how much every trait varies
+_SPREAD = 16  # codes for each image that is edited, to know how much every trait varies
 _OTHER_SEED = 1_000_003  # codes that nothing was fitted to
 
 
@@ -70,7 +70,7 @@ def scores_of(args: argparse.Namespace, model: Model, show: Progress) -> tuple[S
     elif model.perceptual is not None:
         scorer, source = network_scorer(model.perceptual), ", scored by the model's perceptual network"
     else:
-        raise ConfigError("this model has no `perceptual` network to score pictures with. Give --scorer or --table.")
+        raise ConfigError("this model has no `perceptual` network to score images with. Give --scorer or --table.")
     codes = torch.cat(list(sample_w(model.generator, args.samples, seed=args.seed, truncation=args.truncation)))
     scores = score_codes(model, codes, scorer, needed=args.trait or (), on_progress=show)
     if args.save_table is not None:

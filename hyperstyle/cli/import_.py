@@ -18,7 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "import",
         help="read inversions that HyperStyle's scripts wrote",
         description=(
-            "Reads latents.npy and weight_deltas/*.npy and writes NAME.safetensors for every picture, to edit with "
+            "Reads latents.npy and weight_deltas/*.npy and writes NAME.safetensors for every image, to edit with "
             "`hyperstyle edit`. Nothing of the files is executed. The model must be the one they were made with, "
             "converted by `hyperstyle convert`: the files do not tell."
         ),
@@ -41,7 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Imports picture by picture, which bounds the memory, and says where they are."""
+    """Imports image by image, which bounds the memory, and says where they are."""
     from hyperstyle.convert.deltas import load_official, official_names
 
     names = official_names(args.input)
@@ -55,16 +55,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _files(source: Path, names: Sequence[str]) -> list[str]:
-    """The file for each picture. Raises InversionError where there is none, or two pictures would share one."""
+    """The file for each image. Raises InversionError where there is none, or two images would share one."""
     from hyperstyle.inversion.exports import official_stem
 
     if not names:
-        raise InversionError(f"no picture was read from {source}: it holds 0.")
+        raise InversionError(f"no image was read from {source}: it holds 0.")
     taken: dict[str, str] = {}
     for name in names:
         stem = official_stem(name)
         if not stem or "\0" in stem:
-            raise InversionError(f"{source} has codes of {name!r}, which is no name of a picture. Rename it there.")
+            raise InversionError(f"{source} has codes of {name!r}, which is no name of an image. Rename it there.")
         if (other := taken.setdefault(stem.casefold(), name)) != name:
             raise InversionError(
                 f"{source} has codes of {other!r} and {name!r}, which would both be written to {stem}.safetensors: "

@@ -1,4 +1,4 @@
-"""From what was typed (files, folders, globs) to a list of pictures, each with an output name of its own."""
+"""From what was typed (files, folders, globs) to a list of images, each with an output name of its own."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
         if path.is_dir():
             found, reason = (
                 list_images(sorted(path.iterdir())),
-                "no picture in this folder (looked at names and contents)",
+                "no image in this folder (looked at names and contents)",
             )
         elif path.exists():
             found, reason = Listing((path,)), ""
@@ -72,7 +72,7 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
 
 
 def output_names(pictures: Sequence[Path], endings: Sequence[str]) -> list[str]:
-    """One output name per picture, so that no two files `name + ending` are the same.
+    """One output name per image, so that no two files `name + ending` are the same.
 
     The stem where it is free (`me`), else with the folder before it (`holiday_me`), else numbered (`me_2`).
     Names that differ only in case count as the same, as they do on macOS and Windows.
@@ -92,11 +92,11 @@ def output_names(pictures: Sequence[Path], endings: Sequence[str]) -> list[str]:
 
 
 def keep_inputs(pictures: Iterable[Path], targets: Iterable[Path]) -> None:
-    """Raises ConfigError where one of the files to write is one of the pictures to read."""
+    """Raises ConfigError where one of the files to write is one of the images to read."""
     inputs = {picture.resolve() for picture in pictures}
     for target in targets:
         if target.resolve() in inputs:
-            raise ConfigError(f"the result {str(target)!r} would replace a picture to read. Choose another --out.")
+            raise ConfigError(f"the result {str(target)!r} would replace an image to read. Choose another --out.")
 
 
 def read_ahead(

@@ -1,4 +1,4 @@
-"""`hyperstyle invert`: pictures in; reconstruction, side-by-side sheet and inversion file out, for each."""
+"""`hyperstyle invert`: images in; reconstruction, side-by-side sheet and inversion file out, for each."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _ENDINGS = (".png", "_sheet.png", ".safetensors")
-_TOGETHER = 8  # pictures, or faces of one, that go through the networks at once where they may
+_DEFAULT_BATCH_SIZE = 8  # images, or faces of one, that go through the networks at once where they may
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
     parser = subparsers.add_parser(
         "invert",
-        help="invert pictures: files, folders or globs",
+        help="invert images: files, folders or globs",
         description=(
-            "For every picture: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and "
-            "NAME.safetensors (to edit later). With --face all they hold every face of the picture. A picture that "
-            "fails does not stop the others. Pictures whose NAME.safetensors is there already are left out, so that "
+            "For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and "
+            "NAME.safetensors (to edit later). With --face all they hold every face of the image. An image that "
+            "fails does not stop the others. Images whose NAME.safetensors is there already are left out, so that "
             "the same command goes on after an interruption, and several at once share the work."
         ),
     )
-    parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="picture, folder of pictures, or glob")
+    parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="picture, folder of images, or glob")
     parser.add_argument(
         "--out",
         type=Path,
@@ -72,25 +72,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--batch",
         type=int,
         metavar="N",
-        help=f"pictures that go through the networks together (default: {_TOGETHER} on CUDA devices, else 1)",
+        help=f"pictures that go through the networks together (default: {_DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line per picture")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line per image")
     add_config_argument(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Inverts every picture; 1 if any of them failed."""
+    """Inverts every image; 1 if any of them failed."""
     check_face_arguments(args)
     if args.batch is not None and args.batch < 1:
-        raise ConfigError(f"--batch {args.batch}: expected 1 or more pictures.")
+        raise ConfigError(f"--batch {args.batch}: expected 1 or more images.")
     pictures, failures = find_pictures(args.inputs)
     total = len(pictures) + len(failures)
     names = output_names(pictures, _ENDINGS)
     out: Path = args.out
     keep_inputs(pictures, (out / (name + ending) for name in names for ending in _ENDINGS))
     if len(pictures) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
-        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} pictures: give a folder.")
+        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} images: give a folder.")
     if pictures:
         writable_folder(out)
         sweep(out)
@@ -105,13 +105,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace) -> list[Failure]:
-    """Loads the model and inverts, of these pictures, those that no other run has in hand; gives those that failed."""
+    """Loads the model and inverts, of these images, those that no other run has in hand; gives those that failed."""
     from tqdm import tqdm
 
-    from hyperstyle.methods import registry as named
+    from hyperstyle.methods import registry
 
     inverter = load_inverter(args)
-    named.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every picture
+    registry.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
     with tqdm(total=len(jobs), unit="picture", disable=args.quiet) as bar:
         return list(_invert(work.claimed(jobs, on_skip=bar.update), work, inverter, args, bar))
 
@@ -123,9 +123,9 @@ def _invert(
     args: argparse.Namespace,
     bar: tqdm[NoReturn],
 ) -> Iterator[Failure]:
-    """Inverts and writes the pictures, of which a few are in memory at a time, and gives those that failed.
+    """Inverts and writes the images, of which a few are in memory at a time, and gives those that failed.
 
-    One thread reads and aligns pictures while the networks work on those before them. A picture is given back to other
+    One thread reads and aligns images while the networks work on those before them. An image is given back to other
     runs once its results are written, or once it failed.
     """
     from torch.cuda import OutOfMemoryError
@@ -134,7 +134,7 @@ def _invert(
 
     model = inverter.model
     on_gpu = model.device.type == "cuda"
-    batch = args.batch or (_TOGETHER if on_gpu else 1)
+    batch = args.batch or (_DEFAULT_BATCH_SIZE if on_gpu else 1)
 
     def read(job: Job) -> tuple[list[Prepared], dict[str, Any]]:
         points = landmarks_of(job.picture, args.landmarks)
@@ -177,8 +177,8 @@ def _inverted(
     args: argparse.Namespace,
     bar: tqdm[NoReturn],
 ) -> list[Failure]:
-    """Inverts pictures together, and writes the results of each; gives those whose results cannot be written."""
-    from hyperstyle.methods import registry as named
+    """Inverts images together, and writes the results of each; gives those whose results cannot be written."""
+    from hyperstyle.methods import registry
 
     shown = group[0][0].picture.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
     bar.set_postfix_str(shown)
@@ -187,8 +187,8 @@ def _inverted(
         method=args.method,
         steps=args.steps,
         seed=args.seed,
-        batch_size=max(len(group), _TOGETHER),
-        callback=None if args.quiet else lambda step: bar.set_postfix_str(f"{shown} {named.told(step)}"),
+        batch_size=max(len(group), _DEFAULT_BATCH_SIZE),
+        callback=None if args.quiet else lambda step: bar.set_postfix_str(f"{shown} {registry.describe_step(step)}"),
     )
     results, plain, end = whole.images, whole.initial.images, 0
     failures = []
@@ -214,7 +214,7 @@ def _write(
 
     A record that is replaced goes first: else, after an interruption, it would say of these images that they are its.
     """
-    from hyperstyle.images import save_image, sheet, to_images
+    from hyperstyle.images import image_grid, save_image, to_images
 
     # Not with_suffix: a dot within the name would be taken for one.
     image, sheet_path = (job.stem.with_name(job.stem.name + ending) for ending in _ENDINGS[:2])
@@ -224,8 +224,8 @@ def _write(
         columns = {"input": to_images(inversion.crop), **columns}
     if job.outdated is not None:
         _remove(job.record)
-    save_image(results[0] if len(results) == 1 else sheet([results]), image)
-    save_image(sheet(list(zip(*columns.values(), strict=True)), labels=list(columns)), sheet_path)
+    save_image(results[0] if len(results) == 1 else image_grid([results]), image)
+    save_image(image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)), sheet_path)
     inversion.save(job.record, origin=origin)
 
 

@@ -24,11 +24,11 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "report",
         help="the papers' tables and figures, as one page",
         description=(
-            "Inverts pictures with every method of a model, measures them as the papers do, and writes report.html, "
-            "which carries all its pictures and charts, with the same figures as report.json and as CSV files: "
+            "Inverts images with every method of a model, measures them as the papers do, and writes report.html, "
+            "which carries all its images and charts, with the same figures as report.json and as CSV files: "
             "parameters (Table 1), reconstruction (Table 2), switches (Table 3), identity over the measured change of "
-            "every edit (Figure 6), interpolation, pictures out of the domain (Figure 8) and domain adaptation (Figure "
-            "7). What cannot be measured is listed with the flag or file that would change it. Figures of each picture "
+            "every edit (Figure 6), interpolation, images out of the domain (Figure 8) and domain adaptation (Figure "
+            "7). What cannot be measured is listed with the flag or file that would change it. Figures of each image "
             "go to rows.jsonl as they are measured: after an interruption the same command goes on."
         ),
     )
@@ -60,7 +60,9 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="which methods (default: all of the model's networks and, with --optimised, W+ optimisation and PTI)",
     )
     parser.add_argument(
-        "--optimised",
+        "--optimized",
+        "--optimised",  # as version 0.1 spelled it
+        dest="optimised",
         type=int,
         metavar="N",
         help="pictures for methods that optimise each on its own, which take minutes (default: 4 where the model has a "

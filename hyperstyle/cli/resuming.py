@@ -28,7 +28,7 @@ class Job(NamedTuple):
     """An image, and where its results go.
 
     Attributes:
-        picture: the file.
+        image: the file.
         stem: path of the results without their endings.
         outdated: the state of a record there that is to be replaced.
     """

@@ -1,4 +1,4 @@
-"""What `hyperstyle edit` and `hyperstyle animate` start from: an inversion or a picture, and the edits asked for."""
+"""What `hyperstyle edit` and `hyperstyle animate` start from: an inversion or an image, and the edits asked for."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def add_edit_arguments(parser: argparse.ArgumentParser, ranges: str) -> None:
         default=[],
         type=parse_edit,
         metavar="TEXT=VALUE",
-        help='what the picture should look like, "a smiling face=4"; the model needs StyleCLIP statistics',
+        help='what the image should look like, "a smiling face=4"; the model needs StyleCLIP statistics',
     )
     parser.add_argument("--neutral", metavar="TEXT", help='what it looks like now (default: "a face")')
     parser.add_argument("--beta", type=float, help="with --text: channels of less relevance stay (default: 0.13)")
@@ -134,7 +134,7 @@ def check_files(args: argparse.Namespace, sources: list[Path], out: Path | None 
         check_face_arguments(args)
         if args.paste_back and args.align == "no":
             raise ConfigError(
-                "--paste-back with --align no, which takes pictures as they are: nothing is cut out that could be put "
+                "--paste-back with --align no, which takes images as they are: nothing is cut out that could be put "
                 "back. Leave out one or the other."
             )
     files = [file for file in (*sources, args.photo) if file is not None]
@@ -147,8 +147,8 @@ def check_files(args: argparse.Namespace, sources: list[Path], out: Path | None 
         return
     if given := given_invert_flags(args):
         raise ConfigError(
-            f"{', '.join(given)}: for inverting a picture, and {str(sources[0])!r} is inverted already. Leave out what "
-            "is for that, or give the picture."
+            f"{', '.join(given)}: for inverting an image, and {str(sources[0])!r} is inverted already. Leave out what "
+            "is for that, or give the image."
         )
     if args.paste_back and args.photo is None:
         raise ConfigError(f"{str(sources[0])!r} does not hold the photo to paste back into: pass it with --photo.")
@@ -176,7 +176,7 @@ def check_several(args: argparse.Namespace, sources: list[Path]) -> None:
 
 
 def start(source: Path, inverter: HyperStyleInverter, args: argparse.Namespace) -> Inversion:
-    """The inversion in the file, or of the picture."""
+    """The inversion in the file, or of the image."""
     from hyperstyle.inversion.inversion import Inversion
 
     if is_inversion(source):

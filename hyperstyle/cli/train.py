@@ -1,4 +1,4 @@
-"""`hyperstyle train`: networks of your own, from a folder of pictures and a generator."""
+"""`hyperstyle train`: networks of your own, from a folder of images and a generator."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "train",
         help="train networks of your own",
-        description="Trains one of the networks of a model on pictures of your own. What comes out is a model folder.",
+        description="Trains one of the networks of a model on images of your own. What comes out is a model folder.",
     )
     tasks = parser.add_subparsers(title="what to train", metavar="WHAT", required=True)
     for task in TASKS:

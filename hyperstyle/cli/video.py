@@ -126,7 +126,7 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
     writable_folder(out.parent)
     if inverter.model.domain.aligner != "face" and (args.landmarks is not None or args.align == "yes"):
         raise ConfigError(
-            f"--landmarks and --align yes are for faces, and the model {args.model!r} takes whole pictures. Leave them "
+            f"--landmarks and --align yes are for faces, and the model {args.model!r} takes whole images. Leave them "
             "out."
         )
     aligned = args.align != "no" and inverter.model.domain.aligner == "face"

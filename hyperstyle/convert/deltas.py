@@ -20,7 +20,7 @@ __all__ = ["load_official", "official_names"]
 
 
 def official_names(path: str | Path) -> tuple[str, ...]:
-    """File names of the pictures in a folder of the official layout, or in a `latents.npy`. Raises CheckpointError."""
+    """File names of the images in a folder of the official layout, or in a `latents.npy`. Raises CheckpointError."""
     return tuple(load_named_arrays(_latents(Path(path))))
 
 
@@ -28,17 +28,17 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
     """Reads what HyperStyle's inference script wrote; nothing of the files is executed.
 
     The files do not say which model they were made with; only shapes are compared. The offsets stay dense, 94 MB for
-    each picture of 1024 px with the published layers.
+    each image of 1024 px with the published layers.
 
     Args:
         path: the folder with `latents.npy` and `weight_deltas/`; or a `latents.npy` alone, for codes without offsets.
         inverter: holds the model.
-        names: file names of the pictures to read, in this order; None reads all.
+        names: file names of the images to read, in this order; None reads all.
 
     Raises:
-        MissingFileError: `latents.npy`, or the offsets of a picture, are missing.
+        MissingFileError: `latents.npy`, or the offsets of an image, are missing.
         CheckpointError, WeightsError: a file cannot be read, or holds anything but arrays of numbers.
-        InversionError: an unknown name, no picture, pictures that share a file of offsets, or codes or offsets for
+        InversionError: an unknown name, no image, images that share a file of offsets, or codes or offsets for
             another generator.
     """
     path, model = Path(path), inverter.model
@@ -46,9 +46,9 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
     latents = load_named_arrays(file)
     chosen = list(latents if names is None else names)
     if unknown := [name for name in chosen if name not in latents]:
-        raise InversionError(f"no picture {unknown[0]!r} in {file}. {did_you_mean(unknown[0], latents)}")
+        raise InversionError(f"no image {unknown[0]!r} in {file}. {did_you_mean(unknown[0], latents)}")
     if not chosen:
-        raise InversionError(f"no picture was read from {file}: it holds {len(latents)}.")
+        raise InversionError(f"no image was read from {file}: it holds {len(latents)}.")
     expected = (model.generator.config.rows, model.generator.config.latent_width)
     for name in chosen:
         same = [other for other in latents if other != name and official_stem(other) == official_stem(name)]

@@ -51,7 +51,7 @@ def check_complete(source: Source, *, encoder: bool, generator: bool) -> None:
 def hyperinverter(source: Source, generator: GeneratorConfig) -> FoundHyperInverter:
     """The HyperInverter of a file, for a generator with these numbers, which stands in a file of its own.
 
-    Layers, widths and the size at which it looks at pictures follow from the tensors.
+    Layers, widths and the size at which it looks at images follow from the tensors.
 
     Raises:
         WeightsError: see `fill`; or it was made for another generator, or predicts more than weights of convolutions.

@@ -260,7 +260,7 @@ def _domain(domain: str | Domain | None, files: Sequence[Source], size: int) -> 
     name = domain or next((name for file in files if (name := official.domain_name(file))), None)
     if name is None:
         raise ConfigError(
-            f"{files[0].path} does not tell what kind of pictures it is for: say it with --domain "
+            f"{files[0].path} does not tell what kind of images it is for: say it with --domain "
             f"({', '.join(sorted(DOMAINS))}), or domain=hyperstyle.Domain(...) for a kind of your own."
         )
     if name not in DOMAINS:

@@ -52,7 +52,7 @@ def fit_boundary(
 
     Args:
         codes: W codes [N,D].
-        scores: [N]; codes whose score is NaN (a picture that could not be read) are left out.
+        scores: [N]; codes whose score is NaN (an image that could not be read) are left out.
         chosen: how many codes of either end: a share of all as a float up to 0.5, or a number of codes as an int.
         split: share of the chosen codes that it is fitted to; the others check it.
         seed: of the shuffling before the split, which is NumPy's legacy one, the same in every version.
@@ -69,7 +69,7 @@ def fit_boundary(
             f"codes {tuple(codes.shape)} and scores {tuple(scores.shape)}: expected finite codes [N, D] and scores [N]."
         )
     if torch.isinf(scores).any():
-        raise EditError("scores that are infinite: expected numbers, or NaN for a picture that could not be read.")
+        raise EditError("scores that are infinite: expected numbers, or NaN for an image that could not be read.")
     if not 0 <= seed < 1 << 32:
         raise EditError(f"seed {seed}: expected 0 to {(1 << 32) - 1}.")
     valid = ~torch.isnan(scores)

@@ -105,8 +105,8 @@ _MARKS = {"cars": "car", "faces": "ffhq", "churches": "church"}  # in the names 
 
 def ganspace_names(file: str) -> dict[str, NamedComponent]:
     """The named edits for a file of components: those of the domain that its name tells, else of all domains."""
-    told = [domain for domain, mark in _MARKS.items() if mark in file.lower()]
-    return {name: entry for domain in told or GANSPACE for name, entry in GANSPACE[domain].items()}
+    domains = [domain for domain, mark in _MARKS.items() if mark in file.lower()]
+    return {name: entry for domain in domains or GANSPACE for name, entry in GANSPACE[domain].items()}
 
 
 def listed(

@@ -51,8 +51,8 @@ class OpenClip:
             the file that the environment variable `HYPERSTYLE_CLIP` names, else open_clip fetches OpenAI's weights from
             the Hub into the cache of huggingface_hub; HF_HUB_OFFLINE is honoured.
         model: its name in open_clip; OpenAI's weights need the "quickgelu" ones.
-        device: where it runs; texts and pictures are brought there, features stay there.
-        preparation: how pictures become what the network takes: "averaged" as StyleCLIP's losses do
+        device: where it runs; texts and images are brought there, features stay there.
+        preparation: how images become what the network takes: "averaged" as StyleCLIP's losses do
             (`prepare_averaged`), "bicubic" as the network was trained (`prepare_bicubic`), for statistics.
 
     Raises:
@@ -117,10 +117,10 @@ def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
 
     Each pixel is repeated 7 times, then blocks are averaged; values stay in [-1,1], the colours of CLIP's training are
     not taken off. Published for sides that are multiples of 32; other sides get blocks as even as they can be, and
-    pictures that are not square are squeezed. Both steps are linear, so no enlarged picture is made.
+    images that are not square are squeezed. Both steps are linear, so no enlarged image is made.
 
     Raises:
-        ImageError: these are no pictures.
+        ImageError: these are no images.
     """
     _check(images)
     rows, columns = (_averages(n, size).to(images) for n in images.shape[2:])  # [h,size], [w,size]
@@ -131,7 +131,7 @@ def prepare_bicubic(images: Tensor, size: int = 224) -> Tensor:
     """Pictures [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and with the colours of CLIP's training taken off.
 
     Raises:
-        ImageError: these are no pictures.
+        ImageError: these are no images.
     """
     _check(images)
     resized = F.interpolate(images, size=(size, size), mode="bicubic", align_corners=True)
@@ -140,7 +140,7 @@ def prepare_bicubic(images: Tensor, size: int = 224) -> Tensor:
 
 
 def clip_loss(images: Tensor, texts: Tensor) -> Tensor:
-    """One minus the cosine of the features of pictures [B,E] and of texts [B or 1,E] -> [B].
+    """One minus the cosine of the features of images [B,E] and of texts [B or 1,E] -> [B].
 
     StyleCLIP writes it 1 - logit / 100, with CLIP's logit: 100 times the cosine.
     """
@@ -150,7 +150,7 @@ def clip_loss(images: Tensor, texts: Tensor) -> Tensor:
 def _check(images: Tensor) -> None:
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point() or 0 in images.shape:
         raise ImageError(
-            f"CLIP was given {images.dtype} {tuple(images.shape)}: expected pictures [B, 3, h, w] in [-1, 1]."
+            f"CLIP was given {images.dtype} {tuple(images.shape)}: expected images [B, 3, h, w] in [-1, 1]."
         )
 
 

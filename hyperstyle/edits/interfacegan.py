@@ -44,7 +44,7 @@ def direction_from(values: Tensor, *, width: int = 512, where: str = "direction"
         )
     if values.numel() > _MOST_ROWS * width:
         raise EditError(
-            f"{where} holds {values.numel() // width} rows of {width}, more than a generator has: codes of pictures, "
+            f"{where} holds {values.numel() // width} rows of {width}, more than a generator has: codes of images, "
             "or the effects of channels for StyleCLIP (load these with `StyleClip.from_files`), and no direction."
         )
     if not values.is_floating_point() or not torch.isfinite(values).all() or not values.any():

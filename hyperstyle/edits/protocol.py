@@ -23,7 +23,7 @@ class EditInfo:
 
     Attributes:
         name: how it is asked for.
-        low, high: sensible strengths; beyond them pictures fall apart.
+        low, high: sensible strengths; beyond them images fall apart.
         unit: what one unit of strength means.
         source: where it comes from.
         model: fingerprint of the generator it was made for (`Model.generator_fingerprint`), or "" where that is not
@@ -99,9 +99,9 @@ def amounts(strength: Tensor | float, like: Tensor) -> Tensor:
     """Strengths as [B] of the type and on the device of codes [B,...].
 
     Raises:
-        EditError: neither one number nor one for each picture, or not finite.
+        EditError: neither one number nor one for each image, or not finite.
     """
     given = torch.as_tensor(strength).to(like).flatten()
     if given.numel() not in (1, like.shape[0]) or not torch.isfinite(given).all():
-        raise EditError(f"strength {strength!r} for {like.shape[0]} pictures: expected finite, one number or one each.")
+        raise EditError(f"strength {strength!r} for {like.shape[0]} images: expected finite, one number or one each.")
     return given.expand(like.shape[0])

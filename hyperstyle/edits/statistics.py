@@ -31,7 +31,7 @@ Progress = Callable[[str, int, int], None]
 
 _CODES = 1024  # codes at once
 _SAVED = 8  # channels after which the progress is written
-_PIXELS = 1 << 22  # of pictures that are drawn at once
+_PIXELS = 1 << 22  # of images that are drawn at once
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class StyleClipSampling:
 
     Attributes:
         samples: codes, for the mean and the deviation of each channel.
-        images: pictures in which each channel is moved; they are the first of the samples.
+        images: images in which each channel is moved; they are the first of the samples.
         deviations: how far a channel is moved from its mean, to both sides, in standard deviations; 10 is usual for
             other domains than faces.
         truncation: psi of the first `truncated_rows` rows of the codes; the others are as they come.
@@ -90,7 +90,7 @@ class StyleStatistics:
 def style_statistics(
     generator: Generator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
 ) -> StyleStatistics:
-    """Mean and standard deviation of the styles over `settings.samples` codes; no picture is drawn.
+    """Mean and standard deviation of the styles over `settings.samples` codes; no image is drawn.
 
     Args:
         generator: its `latent_avg` must be the mean of W.
@@ -130,18 +130,18 @@ def channel_effects(
     content: Callable[[Tensor], Tensor] | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Tensor]:
-    """What each channel does to pictures, as unit vectors in the space of the encoder.
+    """What each channel does to images, as unit vectors in the space of the encoder.
 
-    In every picture each channel alone is set to its mean minus and plus some deviations; all others stay.
+    In every image each channel alone is set to its mean minus and plus some deviations; all others stay.
 
     Args:
-        generator: draws 2 x `settings.images` pictures for each channel.
-        encoder: sees the pictures; for CLIP, `OpenClip(preparation="bicubic")`.
+        generator: draws 2 x `settings.images` images for each channel.
+        encoder: sees the images; for CLIP, `OpenClip(preparation="bicubic")`.
         statistics: of this generator.
         settings: as for `style_statistics`.
         progress_file: a .safetensors file in which the effects so far are written now and then. If it is there, what
             it holds is not measured again. It may be removed when all is done.
-        content: the generator's picture [B,3,size,size] -> the part that the encoder sees, `domain.content` for cars.
+        content: the generator's image [B,3,size,size] -> the part that the encoder sees, `domain.content` for cars.
         on_progress: called after each channel.
 
     Returns:
@@ -188,13 +188,13 @@ def channel_effects(
 
 
 def effects_of_features(features: Tensor) -> Tensor:
-    """Features of pictures with a channel moved down and up -> its effect, a unit vector.
+    """Features of images with a channel moved down and up -> its effect, a unit vector.
 
     Args:
-        features: [C,N,2,E] for C channels and N pictures, of any length.
+        features: [C,N,2,E] for C channels and N images, of any length.
 
     Returns:
-        [C,E] the mean over the pictures of the unit differences of unit features, made unit; zeros where there is none.
+        [C,E] the mean over the images of the unit differences of unit features, made unit; zeros where there is none.
     """
     unit = F.normalize(features.double(), dim=-1)
     change = F.normalize(unit[:, :, 1] - unit[:, :, 0], dim=-1)  # [C,N,E]
@@ -255,7 +255,7 @@ class _ProgressFile:
             "settings": json.dumps(asdict(settings), sort_keys=True),
             "layers": ",".join(f"{spec.name}:{spec.style_width}" for spec in layers),
         }
-        self.features = features  # [N,E] of the pictures before anything is moved
+        self.features = features  # [N,E] of the images before anything is moved
 
     def read(self, channels: int) -> list[Tensor]:
         """The effects in the file, none if there is none. Raises CheckpointError."""

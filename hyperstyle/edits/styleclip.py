@@ -34,10 +34,10 @@ class _Config:
 
 @dataclass(frozen=True, eq=False)
 class StyleClip:
-    """Makes edits of texts out of what each channel of a generator does to pictures as CLIP sees them.
+    """Makes edits of texts out of what each channel of a generator does to images as CLIP sees them.
 
     Attributes:
-        effects: layer name -> [I,E], the unit effect of each channel in the space of texts and pictures. The largest
+        effects: layer name -> [I,E], the unit effect of each channel in the space of texts and images. The largest
             reaction to a text is looked for among all of them.
         deviations: layer name -> [I], standard deviations of the styles; only these layers are moved, and each must
             have effects.

@@ -18,7 +18,7 @@ class PublishedChannels:
     """Channels of the official generator of one domain.
 
     Attributes:
-        size: side of its pictures in pixels.
+        size: side of its images in pixels.
         channels: name -> (layer, channel) each; layers in the official order, toRGB counted.
     """
 

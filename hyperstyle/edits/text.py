@@ -1,4 +1,4 @@
-"""What edits described in words need: an encoder of texts and pictures, and something that makes an edit of them."""
+"""What edits described in words need: an encoder of texts and images, and something that makes an edit of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TextEdits", "TextImageEncoder"]
 
 @runtime_checkable
 class TextImageEncoder(Protocol):
-    """Texts and pictures in one space, as CLIP has it (Radford et al., ICML 2021)."""
+    """Texts and images in one space, as CLIP has it (Radford et al., ICML 2021)."""
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """N texts -> features [N,E]; they need not be of unit length."""

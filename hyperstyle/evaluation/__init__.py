@@ -1,4 +1,4 @@
-"""Measuring, over held-out pictures: how near inversions come, and what edits do."""
+"""Measuring, over held-out images: how near inversions come, and what edits do."""
 
 from __future__ import annotations
 

@@ -76,16 +76,16 @@ def compare_detectors(
 
 
 def photos_of(folder: Path) -> Listing:
-    """The pictures of a folder, by name, and what looks like one there and cannot be read.
+    """The images of a folder, by name, and what looks like one there and cannot be read.
 
     Raises:
-        ConfigError: no such folder, or no picture in it.
+        ConfigError: no such folder, or no image in it.
     """
     found = list_images(sorted(folder.glob("*")))
     if not found.images:
         left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
         raise ConfigError(
-            f"there are no pictures in {str(folder)!r}. Give a folder of photos, such as JPEG or PNG.{left}"
+            f"there are no images in {str(folder)!r}. Give a folder of photos, such as JPEG or PNG.{left}"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What `hyperstyle bench` measures: a model, its pictures, and the ways to invert and to draw them."""
+"""What `hyperstyle bench` measures: a model, its images, and the ways to invert and to draw them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from hyperstyle.inverter import HyperStyleInverter, pick_device
 from hyperstyle.io import hub
 from hyperstyle.io.files import peak_memory
 from hyperstyle.methods.hyperstyle import refine
-from hyperstyle.networks import reference as plain
+from hyperstyle.networks import reference
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
-__all__ = ["SIZES", "Case", "Parts", "Way", "Work", "crops_of", "parts_of", "peak_alone", "prepared"]
+__all__ = ["SIZES", "Case", "Implementation", "Parts", "Work", "crops_of", "parts_of", "peak_alone", "prepared"]
 
 SIZES = (256, 512, 1024)
 """Sides of the published faces generators in pixels."""
 
-Way = Literal["fast", "plain", "networks"]
-"""The library's own call; the plain path; the library's networks without reading and measuring pictures."""
+Implementation = Literal["fast", "plain", "networks"]
+"""The library's own call; the plain path; the library's networks without reading and measuring images."""
 
 Parts = tuple[WEncoder, Generator, Hypernetwork]
 
@@ -86,13 +86,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Work:
-    """What is done: an inversion, or, with `edits`, a strip of so many edits of one picture.
+    """What is done: an inversion, or, with `edits`, a strip of so many edits of one image.
 
     Attributes:
         steps: passes of the inversion.
-        batch: pictures that are inverted together.
-        edits: pictures of the strip; 0 is an inversion.
-        together: whether the plain path inverts all pictures at once, or one by one.
+        batch: images that are inverted together.
+        edits: images of the strip; 0 is an inversion.
+        together: whether the plain path inverts all images at once, or one by one.
     """
 
     steps: int = 5
@@ -102,7 +102,7 @@ class Work:
 
     @property
     def pictures(self) -> int:
-        """How many pictures come out."""
+        """How many images come out."""
         return self.edits or self.batch
 
 
@@ -115,7 +115,7 @@ def parts_of(inverter: HyperStyleInverter) -> Parts:
 
 
 def crops_of(inverter: HyperStyleInverter, count: int) -> Tensor:
-    """Smooth random pictures [count,3,h,w] in [-1,1], on the model's device, as `invert` sees them."""
+    """Smooth random images [count,3,h,w] in [-1,1], on the model's device, as `invert` sees them."""
     domain = inverter.model.domain
     coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
     drawn = F.interpolate(coarse, size=domain.input_size, mode="bilinear")
@@ -123,14 +123,14 @@ def crops_of(inverter: HyperStyleInverter, count: int) -> Tensor:
     return torch.stack(seen).to(inverter.model.device)
 
 
-def prepared(way: Way, inverter: HyperStyleInverter, work: Work) -> Callable[[], Tensor]:
-    """A function that does this work this way and gives its pictures [N,3,H,W]; only what it does is to be timed.
+def prepared(way: Implementation, inverter: HyperStyleInverter, work: Work) -> Callable[[], Tensor]:
+    """A function that does this work this way and gives its images [N,3,H,W]; only what it does is to be timed.
 
     A strip of the library begins with offset codes, that of the plain path with dense offsets, which it has at hand
     after an inversion.
     """
     encoder, generator, hypernetwork = parts_of(inverter)
-    model, seen = inverter.model, inverter.model.domain.seen
+    model, seen = inverter.model, inverter.model.domain.as_network_input
     crops = crops_of(inverter, 1 if work.edits else work.batch)
     given = crops.to(model.dtype)
 
@@ -139,7 +139,7 @@ def prepared(way: Way, inverter: HyperStyleInverter, work: Work) -> Callable[[],
             strength = torch.linspace(-1.0, 1.0, work.edits, device=given.device, dtype=given.dtype)
             w = encoder(given) + strength[:, None, None] * _direction(generator)
             if way == "plain":
-                dense = plain.predict(hypernetwork, given, given)
+                dense = reference.predict(hypernetwork, given, given)
             else:
                 codes = hypernetwork(given, given).apply(lambda t: t.expand(work.edits, *t.shape[1:]))
 
@@ -147,7 +147,7 @@ def prepared(way: Way, inverter: HyperStyleInverter, work: Work) -> Callable[[],
         if work.edits:
             return pictures(model, w, {}, codes)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", QualityWarning)  # such pictures are not what a model is made for
+            warnings.simplefilter("ignore", QualityWarning)  # such images are not what a model is made for
             return inverter.invert(
                 list(crops.cpu()), method="hyperstyle", steps=work.steps, align=False, batch_size=len(crops)
             ).tensor
@@ -155,10 +155,10 @@ def prepared(way: Way, inverter: HyperStyleInverter, work: Work) -> Callable[[],
     @torch.no_grad()
     def plainly() -> Tensor:
         if work.edits:
-            drawn = [plain.synthesize(generator, one[None], dense) for one in w]
+            drawn = [reference.synthesize(generator, one[None], dense) for one in w]
         else:
             parts = (given,) if work.together else torch.split(given, 1)
-            drawn = [plain.invert(encoder, generator, hypernetwork, seen, part, work.steps)[2] for part in parts]
+            drawn = [reference.invert(encoder, generator, hypernetwork, seen, part, work.steps)[2] for part in parts]
         return model.domain.content(torch.cat(drawn)).float()
 
     @torch.no_grad()
@@ -168,7 +168,7 @@ def prepared(way: Way, inverter: HyperStyleInverter, work: Work) -> Callable[[],
     return {"fast": fast, "plain": plainly, "networks": networks}[way]
 
 
-def peak_alone(case: Case, way: Way | None, work: Work, threads: int) -> int | None:
+def peak_alone(case: Case, way: Implementation | None, work: Work, threads: int) -> int | None:
     """The most bytes that a new process has in memory, that of the GPU where the model is there, for building the model
     and doing the work, or, without a way, for building it alone; None where the system does not tell.
 
@@ -178,7 +178,7 @@ def peak_alone(case: Case, way: Way | None, work: Work, threads: int) -> int | N
     return alone(_peak, case, way, work, threads)
 
 
-def _peak(case: Case, way: Way | None, work: Work, threads: int) -> int | None:
+def _peak(case: Case, way: Implementation | None, work: Work, threads: int) -> int | None:
     torch.set_num_threads(threads)
     inverter = case.build()
     if way is not None:
@@ -203,13 +203,13 @@ def _published(size: int) -> Parts:
 
 @torch.no_grad()
 def _enliven(encoder: WEncoder, generator: Generator, hypernetwork: Hypernetwork) -> None:
-    """Gives fresh weights what training gives: a usual code, noise, biases, and offsets that depend on the picture."""
+    """Gives fresh weights what training gives: a usual code, noise, biases, and offsets that depend on the image."""
     encoder.latent_avg.copy_(generator.mapping(torch.randn(1, generator.config.latent_width)))
     for name, parameter in generator.named_parameters():
         if name.endswith(("noise.weight", "activate.bias")):
             parameter.normal_(std=0.1)
         elif "to_rgb" in name and name.endswith("conv.weight"):
-            parameter.mul_(0.25)  # colours of the range of pictures
+            parameter.mul_(0.25)  # colours of the range of images
     for head in hypernetwork.refinement_blocks.children():
         last = [module for module in head.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
         last[-1].weight.mul_(16.0)  # codes of the size of one

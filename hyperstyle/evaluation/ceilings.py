@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hyperstyle.domain import Domain
 from hyperstyle.evaluation.cases import Parts, Work
 from hyperstyle.evaluation.figures import now
-from hyperstyle.networks import reference as plain
+from hyperstyle.networks import reference
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
@@ -47,9 +47,9 @@ def operations(parts: Parts, domain: Domain, work: Work) -> int:
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
             if work.edits:
-                plain.synthesize(generator, w)
+                reference.synthesize(generator, w)
             else:
-                plain.invert(encoder, generator, hypernetwork, domain.seen, crop, work.steps)
+                reference.invert(encoder, generator, hypernetwork, domain.as_network_input, crop, work.steps)
     return counter.get_total_flops() * work.pictures
 
 
@@ -92,7 +92,7 @@ def _best(function: Callable[[], object], device: torch.device, seconds: float) 
 
 
 def plain_fits(parts: Parts, batch: int) -> bool:
-    """Whether the plain path has the memory to invert so many pictures at once, by a generous estimate."""
+    """Whether the plain path has the memory to invert so many images at once, by a generous estimate."""
     table, device = parts[1].layers, parts[1].latent_avg.device
     largest = max(s.channels_out * s.resolution**2 for s in table)
     dense = sum(s.channels_out * s.channels_in * s.kernel**2 for s in table if s.name in parts[2].config.layers)

@@ -13,7 +13,7 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, EditError, MethodError, did_you_mean
 from hyperstyle.evaluation.figures import Progress, checked
 from hyperstyle.evaluation.held_out import attribute_deviations
-from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
@@ -29,19 +29,19 @@ __all__ = [
     "strengths_of",
 ]
 
-_SHOWN = 2  # pictures kept for a contact sheet
+_SHOWN = 2  # images kept for a contact sheet
 
 
 @dataclass(frozen=True)
 class EditPoint:
-    """Means over the pictures at one strength; the judge reads everything.
+    """Means over the images at one strength; the judge reads everything.
 
     Attributes:
         strength: in the edit's own unit.
-        trait, trait_std: what the judge reads of the edit's trait, about 0..1, and its deviation over the pictures.
+        trait, trait_std: what the judge reads of the edit's trait, about 0..1, and its deviation over the images.
         change: `trait` minus that at strength 0, in standard deviations of the population of avatars.
         identity: cosine similarity to the unedited inversion of the same kind.
-        identity_to_crop: cosine similarity to the picture that was inverted.
+        identity_to_crop: cosine similarity to the image that was inverted.
     """
 
     strength: float
@@ -60,8 +60,8 @@ class EditCurve:
         edit, trait: the edit's name and the trait that the judge reads.
         offsets: whether the inversions have weight offsets; without, they are the plain G(w) of the same codes.
         points: by rising strength.
-        monotone: share of pictures whose trait rises at every step.
-        spearman: rank correlation of strength and trait, the mean over pictures.
+        monotone: share of images whose trait rises at every step.
+        spearman: rank correlation of strength and trait, the mean over images.
         leak: for each trait of another edit, its mean absolute change for one unit of mean absolute change of the
             own trait, both in population standard deviations, over all strengths but 0.
     """
@@ -81,10 +81,10 @@ class Editing:
 
     Attributes:
         curves: two for each edit, with offsets and without (only the latter where the model has no hypernetwork).
-        images: how many pictures the means are over.
+        images: how many images the means are over.
         population_std: of each trait, over avatars as they are drawn.
-        crops: the first pictures [P,3,h,w], for a contact sheet.
-        pictures: (edit, whether with offsets) -> these pictures [S,P,3,H,W] by rising strength.
+        crops: the first images [P,3,h,w], for a contact sheet.
+        images: (edit, whether with offsets) -> these images [S,P,3,H,W] by rising strength.
     """
 
     curves: tuple[EditCurve, ...]
@@ -102,7 +102,7 @@ def evaluate_editing(
     points: int = 9,
     on_progress: Progress | None = None,
 ) -> Editing:
-    """Edits the inversions of all crops at strengths over each edit's range and has the judge read the pictures.
+    """Edits the inversions of all crops at strengths over each edit's range and has the judge read the images.
 
     Args:
         inverter: a model with a judge.
@@ -114,7 +114,7 @@ def evaluate_editing(
     Raises:
         MethodError: the model has no judge.
         EditError: an unknown edit, or some that do not name a trait that the judge reads.
-        ConfigError: no pictures, or of another size; fewer than 2 points.
+        ConfigError: no images, or of another size; fewer than 2 points.
     """
     model = inverter.model
     names = measurable_edits(model, edits)
@@ -128,14 +128,16 @@ def evaluate_editing(
     kinds = (True, False) if model.hypernetwork is not None else (False,)
     swept: dict[tuple[str, bool], list[_Swept]] = {(name, kind): [] for name in names for kind in kinds}
     shown: dict[tuple[str, bool], Tensor] = {}
-    for first in range(0, len(crops), TOGETHER):
-        whole = inverter.invert(list(crops[first : first + TOGETHER]), align=False, batch_size=TOGETHER)
+    for first in range(0, len(crops), DEFAULT_BATCH_SIZE):
+        whole = inverter.invert(
+            list(crops[first : first + DEFAULT_BATCH_SIZE]), align=False, batch_size=DEFAULT_BATCH_SIZE
+        )
         for name, kind in swept:
             part, pictures = _sweep(whole if kind else whole.initial, name, strengths[name], traits)
             swept[name, kind].append(part)
             shown.setdefault((name, kind), pictures[:, :_SHOWN].cpu())
         if on_progress is not None:
-            on_progress("editing", min(first + TOGETHER, len(crops)), len(crops))
+            on_progress("editing", min(first + DEFAULT_BATCH_SIZE, len(crops)), len(crops))
 
     curves = []
     for (name, kind), parts in swept.items():
@@ -201,7 +203,7 @@ def spearman(strengths: Sequence[float], values: Tensor) -> float:
 
 
 class _Swept(NamedTuple):
-    """What the judge reads of B pictures at S strengths: traits [S,B,K] and two cosine similarities [S,B]."""
+    """What the judge reads of B images at S strengths: traits [S,B,K] and two cosine similarities [S,B]."""
 
     traits: Tensor
     identity: Tensor
@@ -209,14 +211,14 @@ class _Swept(NamedTuple):
 
 
 def _sweep(inversion: Inversion, edit: str, strengths: Sequence[float], traits: Sequence[str]) -> tuple[_Swept, Tensor]:
-    """The readings at every strength, and the pictures [S,B,3,H,W]."""
+    """The readings at every strength, and the images [S,B,3,H,W]."""
     judge, domain = inversion.model.judge, inversion.model.domain
     if judge is None or inversion.crop is None:
         raise MethodError("editing is measured by a judge, on inversions of known crops.")
     columns = [judge.config.traits.index(trait) for trait in traits]
     pictures = torch.stack([inversion.edit(edit, strength).tensor for strength in strengths])
     with torch.no_grad():
-        images = [domain.to_input(picture) for picture in pictures]
+        images = [domain.resize_to_input(picture) for picture in pictures]
         readings = torch.stack([judge(image)[:, columns] for image in images])
         people = torch.stack([judge.embedding(image) for image in images])  # [S,B,E]
         original = judge.embedding(inversion.crop)

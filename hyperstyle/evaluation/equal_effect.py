@@ -15,7 +15,7 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.editing import measurable_edits, population_std, strengths_of
 from hyperstyle.evaluation.figures import Progress, checked
 from hyperstyle.evaluation.optimised import Optimisation, perceptual_network
-from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import Steps, by_networks
 from hyperstyle.model.parts import Model
@@ -31,8 +31,8 @@ class EffectPoint:
 
     Attributes:
         change: measured, in standard deviations of the population.
-        identity: cosine similarity to the pictures that were inverted, the mean.
-        pictures: how many it is the mean of: those that the edit changes so far with every method.
+        identity: cosine similarity to the images that were inverted, the mean.
+        images: how many it is the mean of: those that the edit changes so far with every method.
     """
 
     change: float
@@ -46,10 +46,10 @@ class EffectCurve:
 
     Attributes:
         edit, trait, method: their names.
-        points: by rising change; the same changes and pictures for all methods.
+        points: by rising change; the same changes and images for all methods.
         mean: identity, the mean over the points but that of no change; None where there are no others.
         strengths: rising, 0 among them.
-        changes, identities: what the points are made of, a row for each picture, a figure for each strength.
+        changes, identities: what the points are made of, a row for each image, a figure for each strength.
     """
 
     edit: str
@@ -64,7 +64,7 @@ class EffectCurve:
 
 @dataclass(frozen=True)
 class EqualEffect:
-    """What `evaluate_equal_effect` found: for every edit a curve for each method, all on the same pictures."""
+    """What `evaluate_equal_effect` found: for every edit a curve for each method, all on the same images."""
 
     curves: tuple[EffectCurve, ...]
     images: int
@@ -81,11 +81,11 @@ def evaluate_equal_effect(
 ) -> EqualEffect:
     """Edits inversions of every method and compares them where the judge says that the edits did the same.
 
-    The same strength moves the pictures of one method more than those of another, so identities are compared at equal
+    The same strength moves the images of one method more than those of another, so identities are compared at equal
     measured change of the trait, trait(edit) - trait(inversion), as `compare` says. The methods are those of the model
-    and, with `optimised`, two that fit each picture by the model's perceptual network; the judge only measures:
+    and, with `optimised`, two that fit each image by the model's perceptual network; the judge only measures:
 
-    - `pti`: a generator tuned to the picture at the code of W optimisation. The edit moves that code.
+    - `pti`: a generator tuned to the image at the code of W optimisation. The edit moves that code.
     - `optimize-w+`: the projector with a row of its own for every layer. The edit moves all rows alike.
 
     Args:
@@ -93,14 +93,14 @@ def evaluate_equal_effect(
         crops: [N,3,h,w] in [-1,1] at the domain's input size.
         edits: names; None is every edit of the model.
         points: strengths from the low to the high end of an edit's range; 0 comes on top where it is not one of them.
-        optimised: how many pictures, the first ones, and steps: `projection` for both codes, `tuning` for PTI. Every
-            method then inverts these pictures only. None: the methods of the model, on all pictures.
+        optimised: how many images, the first ones, and steps: `projection` for both codes, `tuning` for PTI. Every
+            method then inverts these images only. None: the methods of the model, on all images.
         on_progress: called while it goes on.
 
     Raises:
         MethodError: the model has no judge, or no perceptual network where one is needed.
         EditError: an unknown edit, or some that do not name a trait that the judge reads.
-        ConfigError: no pictures, or of another size; fewer than 2 points.
+        ConfigError: no images, or of another size; fewer than 2 points.
     """
     model = inverter.model
     names = measurable_edits(model, edits)
@@ -121,12 +121,12 @@ def compare(
 ) -> tuple[EffectCurve, ...]:
     """Edits the inversions of every method, and compares them where the judge says that the edits did the same.
 
-    Every picture is taken at the least strength that reaches a change. Changes that fewer than a quarter of the
-    pictures reach with all methods are left out, and so are pictures that do not reach them with all methods.
+    Every image is taken at the least strength that reaches a change. Changes that fewer than a quarter of the
+    images reach with all methods are left out, and so are images that do not reach them with all methods.
 
     Args:
         model: with a judge.
-        ways: for each method inversions of the same pictures; each is needed only until the next is asked for.
+        ways: for each method inversions of the same images; each is needed only until the next is asked for.
         edits: names, of edits whose traits the judge reads.
         points: strengths from the low to the high end of an edit's range, and 0.
 
@@ -154,7 +154,7 @@ def compare(
 
 
 def at_changes(strengths: Sequence[float], changes: Tensor, values: Tensor, wanted: Sequence[float]) -> Tensor:
-    """Values of every picture at the least strength at which the edit has changed its trait so far.
+    """Values of every image at the least strength at which the edit has changed its trait so far.
 
     Between two strengths both are taken as linear. Strengths above 0 are followed for changes above 0, those below 0
     for changes below 0.
@@ -187,11 +187,11 @@ def at_changes(strengths: Sequence[float], changes: Tensor, values: Tensor, want
 def compared(
     strengths: Sequence[float], changes: Mapping[str, Tensor], values: Mapping[str, Tensor]
 ) -> dict[str, tuple[tuple[EffectPoint, ...], float | None]]:
-    """Method -> its points at the changes that a quarter of the pictures reach with every method, and their mean.
+    """Method -> its points at the changes that a quarter of the images reach with every method, and their mean.
 
     Args:
         strengths: S rising numbers, 0 among them.
-        changes, values: method -> [N,S], of the same pictures.
+        changes, values: method -> [N,S], of the same images.
     """
     reach = math.ceil(max(change.abs().max().item() for change in changes.values()) / _STEP)
     wanted = [_STEP * k for k in range(-reach, reach + 1)]
@@ -215,13 +215,13 @@ def _rows(table: Tensor) -> tuple[tuple[float, ...], ...]:
 def _read(inversion: Inversion, edit: str, strengths: Sequence[float], trait: str) -> tuple[Tensor, Tensor]:
     """Change of the trait and identity similarity to the crop, [B,S] each, as the judge sees them."""
     judge, domain = inversion.model.judge, inversion.model.domain
-    edited = inversion.edit(edit, strengths)  # every picture at every strength
+    edited = inversion.edit(edit, strengths)  # every image at every strength
     if judge is None or edited.crop is None:
         raise MethodError("editing is measured by a judge, on inversions of known crops.")
     column, shape = judge.config.traits.index(trait), (len(inversion), len(strengths))
     with torch.no_grad():
-        before = judge(domain.to_input(inversion.tensor))[:, column]
-        images = domain.to_input(edited.tensor)
+        before = judge(domain.resize_to_input(inversion.tensor))[:, column]
+        images = domain.resize_to_input(edited.tensor)
         change = judge(images)[:, column].view(shape) - before[:, None]
         alike = metrics.identity(images, edited.crop, judge).view(shape)
     return change.cpu(), alike.cpu()
@@ -230,8 +230,8 @@ def _read(inversion: Inversion, edit: str, strengths: Sequence[float], trait: st
 def _by_name(
     inverter: HyperStyleInverter, crops: Tensor, method: str, steps: Steps | None, on_progress: Progress | None
 ) -> Iterator[Inversion]:
-    for first in range(0, len(crops), TOGETHER):
-        batch = list(crops[first : first + TOGETHER])
-        yield inverter.invert(batch, method=method, steps=steps, align=False, batch_size=TOGETHER)
+    for first in range(0, len(crops), DEFAULT_BATCH_SIZE):
+        batch = list(crops[first : first + DEFAULT_BATCH_SIZE])
+        yield inverter.invert(batch, method=method, steps=steps, align=False, batch_size=DEFAULT_BATCH_SIZE)
         if on_progress is not None:
             on_progress(method, first + len(batch), len(crops))

@@ -12,13 +12,13 @@ __all__ = ["Equivalence", "equivalences", "interpolated", "steps_to_reach"]
 
 @dataclass(frozen=True)
 class Equivalence:
-    """How many steps of PTI reach the mean that `hyperstyle` reaches on the same pictures.
+    """How many steps of PTI reach the mean that `hyperstyle` reaches on the same images.
 
     Attributes:
         figure: l2, perceptual or identity.
         target: the mean of `hyperstyle`.
         steps: of tuning, linear between recorded steps; 0 where the pivot is already as good, None where PTI never is.
-        seconds: of these steps for one picture, without the search for the pivot.
+        seconds: of these steps for one image, without the search for the pivot.
         times, times_with_pivot: these seconds, and these with the search, over those of one `hyperstyle` inversion.
     """
 
@@ -34,7 +34,7 @@ def equivalences(hyperstyle: Row, tuning: Sequence[Point], pivot_seconds: float)
     """For each figure that there is, the steps and the time of PTI that are as good as `hyperstyle`.
 
     Args:
-        hyperstyle: its row, over the same pictures as the points.
+        hyperstyle: its row, over the same images as the points.
         tuning: PTI over its steps, with seconds.
         pivot_seconds: of the search for the pivot, which comes before step 0.
     """

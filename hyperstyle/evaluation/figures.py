@@ -36,7 +36,7 @@ HELD_OUT_SEED = 900_001
 """Of the held-out avatars: no training set uses it."""
 
 Figures = dict[str, Tensor]
-"""Name -> one number per picture [N], on the CPU."""
+"""Name -> one number per image [N], on the CPU."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -44,7 +44,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Row:
-    """One method's means over the pictures.
+    """One method's means over the images.
 
     Attributes:
         method: its name.
@@ -52,11 +52,11 @@ class Row:
         perceptual: distance of the judge's features (not LPIPS), None without a judge.
         identity: cosine similarity of the judge's embeddings, None without a judge.
         ms_ssim: at 256 px after bilinear enlargement.
-        seconds: wall time from a crop to its reconstruction, one picture at a time, without reading, aligning and
+        seconds: wall time from a crop to its reconstruction, one image at a time, without reading, aligning and
             measuring; the median.
         quartiles: the first and the third of these times.
-        timed: how many pictures were timed.
-        images: how many pictures the means are over.
+        timed: how many images were timed.
+        images: how many images the means are over.
     """
 
     method: str
@@ -72,10 +72,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Point:
-    """Means over the pictures after so many steps of a method; the figures are those of `Row`.
+    """Means over the images after so many steps of a method; the figures are those of `Row`.
 
     Attributes:
-        seconds: wall time of these steps for one picture, without measuring, the median; None where it was not taken.
+        seconds: wall time of these steps for one image, without measuring, the median; None where it was not taken.
     """
 
     step: int
@@ -86,10 +86,10 @@ class Point:
 
 
 def checked(model: Model, crops: Tensor) -> Tensor:
-    """Crops [N,3,h,w] as pictures on disk would give them, in 256 levels, on the model's device.
+    """Crops [N,3,h,w] as images on disk would give them, in 256 levels, on the model's device.
 
     Raises:
-        ConfigError: no pictures, or of another size than the domain's input.
+        ConfigError: no images, or of another size than the domain's input.
     """
     expected = model.domain.input_size
     if crops.ndim != 4 or not len(crops) or tuple(crops.shape[1:]) != (3, *expected):
@@ -102,7 +102,7 @@ def checked(model: Model, crops: Tensor) -> Tensor:
 def measure(model: Model, picture: Tensor, crop: Tensor, *, ms_ssim: bool = False) -> Figures:
     """Figures of reconstructions [B,3,H,W] against crops [B,3,h,w]; the judge measures, where there is one."""
     with torch.no_grad():
-        image = model.domain.to_input(picture.float())
+        image = model.domain.resize_to_input(picture.float())
         found = {"l2": metrics.l2(image, crop)}
         if model.judge is not None:
             found["perceptual"] = metrics.perceptual(image, crop, model.judge)
@@ -113,7 +113,7 @@ def measure(model: Model, picture: Tensor, crop: Tensor, *, ms_ssim: bool = Fals
 
 
 def cat(parts: Iterable[Figures]) -> Figures:
-    """The pictures of all parts in one."""
+    """The images of all parts in one."""
     parts = list(parts)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
@@ -123,7 +123,7 @@ def _means(figures: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def mean_row(method: str, figures: Figures, seconds: Sequence[float], first: int | None = None) -> Row:
-    """The row of a method: means over its first pictures (all by default), quartiles of its seconds."""
+    """The row of a method: means over its first images (all by default), quartiles of its seconds."""
     chosen = {name: values[:first] for name, values in figures.items()}
     means = _means(chosen)
     low, median, high = torch.tensor(seconds, dtype=torch.float64).quantile(torch.tensor([0.25, 0.5, 0.75]).double())
@@ -141,7 +141,7 @@ def mean_row(method: str, figures: Figures, seconds: Sequence[float], first: int
 
 
 def mean_point(step: int, figures: Figures, seconds: Sequence[float] = ()) -> Point:
-    """The means over all pictures, and the median of the seconds."""
+    """The means over all images, and the median of the seconds."""
     means = _means(figures)
     taken = torch.tensor(seconds, dtype=torch.float64).quantile(0.5).item() if seconds else None
     return Point(step, means["l2"], means.get("perceptual"), means.get("identity"), taken)
@@ -155,7 +155,7 @@ def now(device: torch.device) -> float:
 
 
 def machine(model: Model) -> dict[str, Any]:
-    """What the figures depend on beside the pictures: processor, threads, versions, number type, weights."""
+    """What the figures depend on beside the images: processor, threads, versions, number type, weights."""
     name = platform.processor() or platform.machine()
     table = Path("/proc/cpuinfo")  # Linux: the two above say only which family it is
     if table.is_file():

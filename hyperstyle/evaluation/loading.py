@@ -54,7 +54,7 @@ class Loading:
         imported, loaded, inverted: peak resident memory in bytes, from the start of the process to the end of the
             imports, of loading, of the inversion; None where the system does not tell.
         share: `weights` in the peak of the inversion.
-        steps: passes of the inversion, of one picture.
+        steps: passes of the inversion, of one image.
         repeats: how often each was measured.
         machine: what the figures depend on.
     """
@@ -76,12 +76,12 @@ class Loading:
 def measure_loading(
     folder: Path, *, official: Sequence[Path] = (), picture: Path | None = None, steps: int = 5, repeats: int = 3
 ) -> Loading:
-    """Loads the model and inverts one picture on the CPU in float32, and loads the official files, in turn.
+    """Loads the model and inverts one image on the CPU in float32, and loads the official files, in turn.
 
     Args:
         folder: a model folder.
         official: the `.pt` files that it was made from, to be read by `torch.load`.
-        picture: taken as it is, without alignment; noise by default.
+        image: taken as it is, without alignment; noise by default.
         steps: passes of the inversion.
         repeats: how often; each time in new processes.
 

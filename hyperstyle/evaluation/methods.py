@@ -25,7 +25,7 @@ EDITS = ("age", "smile", "pose")
 
 _HYBRIDS = ("hyperstyle+offsets", "hyperstyle+offset-codes", "hyperstyle+pti", "w-encoder+offsets")
 _HYBRID_STEPS = (10, 25, 50, 100)
-_SHOWN = 4  # pictures kept for a contact sheet
+_SHOWN = 4  # images kept for a contact sheet
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class MethodRow:
 
     Attributes:
         trial: the method and its steps.
-        row: means over the pictures; its method is the trial in words, its seconds are those of `invert`.
+        row: means over the images; its method is the trial in words, its seconds are those of `invert`.
         bytes: of the file of one saved inversion, the mean.
         editability: identity similarity to the input where an edit has had the same measured effect with every trial,
             the mean over changes and edits; None without a judge, without such edits, or without such changes.
@@ -87,12 +87,12 @@ class MethodRow:
 
 @dataclass(frozen=True, eq=False)
 class Methods:
-    """What `evaluate_methods` found, on the same pictures for all.
+    """What `evaluate_methods` found, on the same images for all.
 
     Attributes:
         rows: in the order of the trials.
         curves: for every edit and trial, what `editability` is the mean of.
-        pictures: title -> [at most 4,3,H,W], the input and the reconstructions.
+        images: title -> [at most 4,3,H,W], the input and the reconstructions.
     """
 
     rows: tuple[MethodRow, ...]
@@ -117,10 +117,10 @@ def evaluate_methods(
         crops: [N,3,h,w] in [-1,1] at the domain's input size.
         trials: methods and their steps; None is `all_trials`.
         points: strengths over the range of each edit of `EDITS`.
-        on_progress: called with the trial, pictures done, and pictures.
+        on_progress: called with the trial, images done, and images.
 
     Raises:
-        ConfigError: no pictures, or of another size; no trial, or one twice; fewer than 2 points.
+        ConfigError: no images, or of another size; no trial, or one twice; fewer than 2 points.
         MethodError: an unknown method, one whose weights the model lacks, or steps of one that takes none: before
             anything is measured.
     """
@@ -165,7 +165,7 @@ def evaluate_methods(
 
 @dataclass
 class _Found:
-    """What is collected of a trial, a picture at a time."""
+    """What is collected of a trial, an image at a time."""
 
     figures: list[Figures] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -176,7 +176,7 @@ class _Found:
 def _inverted(
     inverter: HyperStyleInverter, crops: Tensor, trial: Trial, found: _Found, on_progress: Progress | None
 ) -> Iterator[Inversion]:
-    """Inversions of one picture each, measured as they are made."""
+    """Inversions of one image each, measured as they are made."""
     model = inverter.model
     for i, crop in enumerate(crops):
         began = now(model.device)

@@ -1,4 +1,4 @@
-"""Rows that optimise every picture on its own: W optimisation, PTI, and the best offsets that can be found."""
+"""Rows that optimise every image on its own: W optimisation, PTI, and the best offsets that can be found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.equivalence import Equivalence, equivalences
 from hyperstyle.evaluation.figures import Figures, Point, Progress, Row, cat, mean_point, mean_row, measure, now
-from hyperstyle.inversion.inversion import TOGETHER
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
 from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.offset_optimization import optimize_offsets
 from hyperstyle.methods.optimization import Projection, project
@@ -31,10 +31,10 @@ class Optimisation:
     """Numbers of the rows that optimise.
 
     Attributes:
-        pictures: how many, the first ones; all where there are fewer.
+        images: how many, the first ones; all where there are fewer.
         projection, tuning, offsets: steps of W optimisation, of PTI, and of the search for offsets.
-        timed: how many pictures W optimisation and the search for offsets invert one at a time, for the seconds; the
-            others go in batches. PTI tunes a generator to one picture, so all of its pictures are timed.
+        timed: how many images W optimisation and the search for offsets invert one at a time, for the seconds; the
+            others go in batches. PTI tunes a generator to one image, so all of its images are timed.
     """
 
     pictures: int = 32
@@ -49,7 +49,7 @@ class Optimisation:
 
 
 class Known(NamedTuple):
-    """What is measured of a method: figures of all pictures, seconds of some."""
+    """What is measured of a method: figures of all images, seconds of some."""
 
     figures: Figures
     seconds: Sequence[float]
@@ -57,14 +57,14 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Optimised:
-    """What `evaluate_optimised` found; all means are over the same pictures.
+    """What `evaluate_optimised` found; all means are over the same images.
 
     Attributes:
         rows: the methods that were known, then `optimize-w`, `pti` and, with a hypernetwork, `offsets`.
         encoder_over_optimisation: L2 of the W encoder over that of W optimisation.
         tuning: PTI over its steps; 0 is the pivot. Seconds are without the search for the pivot.
         equivalence: for each figure; empty without a hypernetwork.
-        pictures: title -> [N,3,H,W] reconstructions.
+        images: title -> [N,3,H,W] reconstructions.
     """
 
     rows: tuple[Row, ...]
@@ -96,7 +96,7 @@ def evaluate_optimised(
     settings: Optimisation,
     on_progress: Progress | None = None,
 ) -> Optimised:
-    """Inverts the first pictures by W optimisation, PTI and optimised offsets.
+    """Inverts the first images by W optimisation, PTI and optimised offsets.
 
     All three minimise the same sum, L2 + the distance of the model's perceptual network. The judge, which measures,
     takes no part. What differs from the published methods:
@@ -106,15 +106,15 @@ def evaluate_optimised(
     - `pti`: the pivot is the code of `optimize-w`. All steps are taken, without the published early stop, whose
       threshold belongs to LPIPS. Its seconds are those of tuning plus the median of those of the pivot.
     - `offsets`: relative weight offsets of the hypernetwork's layers, at the W encoder's code. Not a rival but a
-      bound: how near offsets come where they are searched for each picture, as far as gradient descent finds them.
+      bound: how near offsets come where they are searched for each image, as far as gradient descent finds them.
 
     Args:
         model: with a perceptual network.
         crops: [N,3,h,w].
         codes: [N,L,D] of the W encoder.
         known: "w-encoder" and perhaps "hyperstyle", on these crops.
-        settings: how many pictures and steps.
-        on_progress: called at every step, with pictures x steps.
+        settings: how many images and steps.
+        on_progress: called at every step, with images x steps.
 
     Raises:
         MethodError: the model has no perceptual network.
@@ -122,7 +122,7 @@ def evaluate_optimised(
     network = perceptual_network(model)
     crops, codes = crops[: settings.pictures], codes[: settings.pictures]
 
-    to_input = model.domain.seen
+    to_input = model.domain.as_network_input
 
     def distance(image: Tensor, target: Tensor) -> Tensor:
         return metrics.perceptual(image.float(), target.float(), network)
@@ -222,7 +222,7 @@ def _invert(
     """Inverts the first `timed` crops one at a time, with a clock, and the others in batches."""
     count, singles = len(crops), min(timed, len(crops))
     parts = [slice(i, i + 1) for i in range(singles)]
-    parts += [slice(i, min(i + TOGETHER, count)) for i in range(singles, count, TOGETHER)]
+    parts += [slice(i, min(i + DEFAULT_BATCH_SIZE, count)) for i in range(singles, count, DEFAULT_BATCH_SIZE)]
     made: list[tuple[Tensor, Tensor]] = []
     figures: list[Figures] = []
     seconds: list[float] = []

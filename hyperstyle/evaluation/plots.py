@@ -36,7 +36,7 @@ def check_matplotlib() -> None:
 def reconstruction_plot(result: Reconstruction) -> bytes:
     """A PNG with a panel per figure over the passes of the hypernetwork, and one over the steps of PTI.
 
-    A dashed line beside the steps of PTI is the mean of `hyperstyle` on the same pictures.
+    A dashed line beside the steps of PTI is the mean of `hyperstyle` on the same images.
     """
     check_matplotlib()
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def reconstruction_plot(result: Reconstruction) -> bytes:
 
 
 def methods_plot(result: Methods) -> bytes:
-    """A PNG of quality over time: L2, and identity at equal measured effect of edits, over the seconds per picture.
+    """A PNG of quality over time: L2, and identity at equal measured effect of edits, over the seconds per image.
 
     A method at several numbers of steps is a line, its name in the margin beside its last point. A dotted line is a
     tenth of PTI's time.
@@ -89,7 +89,7 @@ def methods_plot(result: Methods) -> bytes:
             tenth = methods["pti"][-1].row.seconds / 10
             axes.axvline(tenth, color="gray", linestyle=":", zorder=0)
             axes.annotate("a tenth of PTI", (tenth, 1.01), xycoords=axes.get_xaxis_transform(), ha="center", fontsize=8)
-        axes.set_xlabel("seconds per picture (log scale)")
+        axes.set_xlabel("seconds per image (log scale)")
         axes.set_ylabel(what)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:g}")

@@ -1,4 +1,4 @@
-"""How near the reconstruction is to the picture, for each way to invert (the form of the paper's Table 2)."""
+"""How near the reconstruction is to the image, for each way to invert (the form of the paper's Table 2)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hyperstyle.evaluation.figures import (
     now,
 )
 from hyperstyle.evaluation.optimised import Known, Optimisation, Optimised, evaluate_optimised, perceptual_network
-from hyperstyle.inversion.inversion import TOGETHER
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
 from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperstyle import refine
@@ -41,11 +41,11 @@ class Reconstruction:
     """What `evaluate_reconstruction` found.
 
     Attributes:
-        rows: on all pictures: `w-encoder`, and `hyperstyle` with the model's number of passes where it has a
-            hypernetwork. Neither saw these pictures in training; nothing is optimised for them.
+        rows: on all images: `w-encoder`, and `hyperstyle` with the model's number of passes where it has a
+            hypernetwork. Neither saw these images in training; nothing is optimised for them.
         curve: the figures of `hyperstyle` after 0, 1, ... passes; empty without a hypernetwork, or not asked for.
-        optimised: the rows that optimise each picture on its own, on the first few pictures; None if not asked for.
-        pictures: what a contact sheet shows of the first pictures: title -> [at most SHOWN,3,h,w].
+        optimised: the rows that optimise each image on its own, on the first few images; None if not asked for.
+        images: what a contact sheet shows of the first images: title -> [at most SHOWN,3,h,w].
     """
 
     rows: tuple[Row, ...]
@@ -69,17 +69,17 @@ def evaluate_reconstruction(
         inverter: the model.
         crops: [N,3,h,w] in [-1,1] at the domain's input size.
         curve: passes of the hypernetwork to measure one by one; 0 leaves the curve out.
-        optimised: numbers of the rows that optimise each picture on its own; None leaves them out.
-        timed: how many pictures are also inverted one at a time, for the seconds of the first two rows.
+        optimised: numbers of the rows that optimise each image on its own; None leaves them out.
+        timed: how many images are also inverted one at a time, for the seconds of the first two rows.
         on_progress: called while it goes on.
 
     Raises:
-        ConfigError: no pictures, or of another size; numbers that cannot be used.
+        ConfigError: no images, or of another size; numbers that cannot be used.
         MethodError: a model without an encoder; or `optimised` with a model without a perceptual network.
     """
     model = inverter.model
     if curve < 0 or timed < 1:
-        raise ConfigError(f"curve={curve}, timed={timed}: expected 0 or more passes and 1 or more pictures.")
+        raise ConfigError(f"curve={curve}, timed={timed}: expected 0 or more passes and 1 or more images.")
     if optimised is not None:
         perceptual_network(model)  # better now than after the first rows
     crops = checked(model, crops)
@@ -90,8 +90,8 @@ def evaluate_reconstruction(
     codes: list[Tensor] = []
     found: list[list[Figures]] = [[] for _ in range(passes + 1)]
     shown: dict[str, Tensor] = {}
-    for first in range(0, len(crops), TOGETHER):
-        batch = crops[first : first + TOGETHER]
+    for first in range(0, len(crops), DEFAULT_BATCH_SIZE):
+        batch = crops[first : first + DEFAULT_BATCH_SIZE]
         w, images = _invert(model, batch, passes)
         codes.append(w)
         for t, image in enumerate(images):
@@ -101,7 +101,7 @@ def evaluate_reconstruction(
             titles |= {f"T = {t}": images[t] for t in _SHOWN_PASSES if t <= passes}
             shown = {title: image[:SHOWN].float().cpu() for title, image in titles.items()}
         if on_progress is not None:
-            on_progress("inverting", min(first + TOGETHER, len(crops)), len(crops))
+            on_progress("inverting", min(first + DEFAULT_BATCH_SIZE, len(crops)), len(crops))
 
     figures = [cat(parts) for parts in found]
     seconds = {name: _seconds(model, crops[:timed], t, name, on_progress) for name, t in methods.items()}
@@ -133,7 +133,7 @@ def _invert(model: Model, crop: Tensor, passes: int) -> tuple[Tensor, list[Tenso
                 w,
                 model.generator,
                 model.hypernetwork,
-                model.domain.seen,
+                model.domain.as_network_input,
                 steps=passes,
                 callback=lambda step: images.append(step.image),
             )
@@ -141,7 +141,7 @@ def _invert(model: Model, crop: Tensor, passes: int) -> tuple[Tensor, list[Tenso
 
 
 def _seconds(model: Model, crops: Tensor, passes: int, name: str, on_progress: Progress | None) -> list[float]:
-    """Wall times of inverting one picture, after one that is not counted."""
+    """Wall times of inverting one image, after one that is not counted."""
     taken = []
     for i, crop in enumerate([crops[0], *crops]):
         began = now(model.device)

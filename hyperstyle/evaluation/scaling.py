@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.cases import SIZES, Case, Way, Work, parts_of, peak_alone, prepared
+from hyperstyle.evaluation.cases import SIZES, Case, Implementation, Work, parts_of, peak_alone, prepared
 from hyperstyle.evaluation.ceilings import plain_fits
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.loading import Spread
@@ -26,13 +26,13 @@ OVER: Mapping[str, tuple[int, ...]] = {
     "size": SIZES,
     "edits": (1, 2, 4, 8, 16, 32),
 }
-"""What costs are measured over, and its values. All else is as in one inversion of one picture in five passes; edits
-are drawn of one picture, its offset codes at hand."""
+"""What costs are measured over, and its values. All else is as in one inversion of one image in five passes; edits
+are drawn of one image, its offset codes at hand."""
 
 _AXES = {
     "steps": "passes of the hypernetwork",
     "batch": "pictures inverted together",
-    "size": "side of the picture, px",
+    "size": "side of the image, px",
 }
 
 
@@ -43,14 +43,14 @@ class Cost:
     Attributes:
         over, value: what was varied, and how much of it there was.
         way: "fast", the library, or "plain".
-        seconds, cpu: of all pictures, by the clock and of the processor.
+        seconds, cpu: of all images, by the clock and of the processor.
         peak: bytes that a process of its own has in memory at most; None where it was not measured.
         built: the same of a process that only builds the model.
     """
 
     over: str
     value: int
-    way: Way
+    way: Implementation
     seconds: Spread
     cpu: Spread
     peak: int | None
@@ -103,7 +103,7 @@ def measure_scaling(
     if repeats < 1 or (threads is not None and threads < 1):
         raise ConfigError(f"{repeats} repeats, {threads} threads: expected 1 or more.")
     show = on_progress or (lambda *_: None)
-    ways: tuple[Way, ...] = ("fast", "plain") if plain else ("fast",)
+    ways: tuple[Implementation, ...] = ("fast", "plain") if plain else ("fast",)
     # Each model is built once: those of other sizes come last.
     todo = [(name, value) for name in sorted(over, key=lambda name: name == "size") for value in values[name]]
     built: tuple[Case, HyperStyleInverter, int | None] | None = None
@@ -160,7 +160,7 @@ def scaling_plot(found: Scaling) -> bytes:
                 axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
             axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
             axes.set_ylabel("peak memory, GiB" if row else "seconds")
-            axes.set_xlabel(_AXES.get(over, "edits of one picture"))
+            axes.set_xlabel(_AXES.get(over, "edits of one image"))
             axes.grid(alpha=0.25)
             if not row and not column:
                 axes.legend()

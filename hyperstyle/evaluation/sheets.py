@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.evaluation.editing import Editing
-from hyperstyle.images import sheet, to_images
+from hyperstyle.images import image_grid, to_images
 
 __all__ = ["editing_sheet", "reconstruction_sheet"]
 
@@ -17,14 +17,14 @@ _SMALLEST_TILE = 128  # pixels
 
 
 def reconstruction_sheet(pictures: Mapping[str, Tensor]) -> Image.Image:
-    """Title -> pictures [N,3,H,W]: a column for each, a row for each picture; later columns may have fewer."""
+    """Title -> images [N,3,H,W]: a column for each, a row for each image; later columns may have fewer."""
     columns = [to_images(batch) for batch in pictures.values()]
     rows = [[column[i] for column in columns if i < len(column)] for i in range(len(columns[0]))]
-    return sheet(_enlarged(rows), labels=list(pictures))
+    return image_grid(_enlarged(rows), labels=list(pictures))
 
 
 def editing_sheet(editing: Editing) -> Image.Image:
-    """For each picture and edit, a row with offsets and one without: the crop, then the edits by rising strength."""
+    """For each image and edit, a row with offsets and one without: the crop, then the edits by rising strength."""
     crops = to_images(editing.crops)
     rows, labels = [], []
     for i, crop in enumerate(crops):
@@ -36,11 +36,11 @@ def editing_sheet(editing: Editing) -> Image.Image:
     titles = None  # edits of different ranges share no titles
     if len(ranges) == 1:
         titles = ["input", *(f"{strength:+.3g}" if strength else "0" for strength in next(iter(ranges)))]
-    return sheet(_enlarged(rows), labels=titles, row_labels=labels)
+    return image_grid(_enlarged(rows), labels=titles, row_labels=labels)
 
 
 def _enlarged(rows: Sequence[Sequence[Image.Image]]) -> list[list[Image.Image]]:
-    """All pictures with the same longer side, a multiple of the largest picture's."""
+    """All images with the same longer side, a multiple of the largest image's."""
     largest = max(max(image.size) for row in rows for image in row)
     tile = largest * math.ceil(_SMALLEST_TILE / min(largest, min(min(image.size) for row in rows for image in row)))
 

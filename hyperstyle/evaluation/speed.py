@@ -17,7 +17,7 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation import ceilings
-from hyperstyle.evaluation.cases import Case, Way, Work, parts_of, peak_alone, prepared
+from hyperstyle.evaluation.cases import Case, Implementation, Work, parts_of, peak_alone, prepared
 from hyperstyle.evaluation.figures import Progress, machine, now
 from hyperstyle.evaluation.loading import Spread
 from hyperstyle.evaluation.speed_figures import PAIRS, ROWS, Error, Memory, Pair, Rate, Speed
@@ -28,7 +28,7 @@ __all__ = ["STRIP", "default_rows", "measure_speed", "threads_set", "timed"]
 STRIP = 11
 """Pictures of an edit strip."""
 
-_MANY = 8  # pictures of the rows that are named after it
+_MANY = 8  # images of the rows that are named after it
 _RATES = (1, 8, 32)
 
 T = TypeVar("T")
@@ -77,9 +77,9 @@ def measure_speed(
     Args:
         case: the model.
         steps: passes of the inversions.
-        batch: pictures that are inverted together, but for the rows of eight.
+        batch: images that are inverted together, but for the rows of eight.
         rows: some of `ROWS`; None is `default_rows`.
-        repeats: pairs of runs for each row; a third of them for the rows of eight pictures.
+        repeats: pairs of runs for each row; a third of them for the rows of eight images.
         threads: of the processor; None leaves them as they are.
         on_progress: see `Progress`.
 
@@ -158,14 +158,14 @@ def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
         work = Work(edits=STRIP)
     model, parts = bench.wide.model, parts_of(bench.wide)
     work = replace(work, together=work.batch == 1 or ceilings.plain_fits(parts, work.batch))
-    sides: dict[Way, HyperStyleInverter] = {"fast": fast, "plain": bench.wide}
+    sides: dict[Implementation, HyperStyleInverter] = {"fast": fast, "plain": bench.wide}
     first = replace(work, steps=1, batch=1, edits=min(2, work.edits))
     for way, inverter in sides.items():
         prepared(way, inverter, first)()  # what is only done the first time
     ways = {way: prepared(way, inverter, work) for way, inverter in sides.items()}
-    taken: dict[Way, list[tuple[float, float]]] = {way: [] for way in sides}
-    last: dict[Way, Tensor] = {}
-    turns = max(1, bench.repeats // 3) if many else bench.repeats  # each is of several pictures
+    taken: dict[Implementation, list[tuple[float, float]]] = {way: [] for way in sides}
+    last: dict[Implementation, Tensor] = {}
+    turns = max(1, bench.repeats // 3) if many else bench.repeats  # each is of several images
     for turn in range(turns):
         for place, (way, run) in enumerate(ways.items()):
             bench.show(name, 2 * turn + place, 2 * turns)
@@ -207,7 +207,7 @@ def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
 def _measure_rates(bench: _Bench, dtype: torch.dtype) -> str | None:
     """Adds the rates of this type; says why some are not there."""
     inverter = bench.wide if dtype == torch.float32 else bench.case.build(dtype)
-    ways: tuple[Way, Way] = ("fast", "networks")
+    ways: tuple[Implementation, Implementation] = ("fast", "networks")
     for batch in _RATES:
         try:
             taken: list[Spread] = []
@@ -217,13 +217,13 @@ def _measure_rates(bench: _Bench, dtype: torch.dtype) -> str | None:
                 run()
                 taken.append(Spread.of([timed(run, inverter.model.device)[1] for _ in range(bench.repeats)]))
         except torch.cuda.OutOfMemoryError:
-            return f"{batch} pictures did not fit into the memory of the GPU"
+            return f"{batch} images did not fit into the memory of the GPU"
         bench.rates.append(Rate(_name(dtype), batch, batch / taken[0].median, *taken))
     return None
 
 
 def _errors(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) -> dict[str, Error]:
-    """Of the library in a narrow type, against the library in float32: an inversion, and one edit of a picture."""
+    """Of the library in a narrow type, against the library in float32: an inversion, and one edit of an image."""
     found = {}
     for what, one in (("image", work), ("edit", Work(edits=1))):
         exact, image = (prepared("fast", inverter, one)().double() for inverter in (wide, narrow))
@@ -232,7 +232,7 @@ def _errors(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) ->
         model = wide.model
         identity = None
         if model.judge is not None:
-            seen = [model.domain.to_input(picture.float()) for picture in (image, exact)]
+            seen = [model.domain.resize_to_input(picture.float()) for picture in (image, exact)]
             identity = _finite(float(metrics.identity(seen[0], seen[1], model.judge).mean()))
         psnr = 10.0 * math.log10(4.0 / mean_square) if 0.0 < mean_square < math.inf else None
         found[what] = Error(_finite(float(difference.max())), _finite(float(difference.mean())), psnr, identity)
@@ -241,7 +241,7 @@ def _errors(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) ->
 
 def _memory(case: Case, work: Work, show: Progress) -> Memory | None:
     peaks: list[int | None] = []
-    ways: tuple[Way | None, ...] = (None, "fast", "plain")
+    ways: tuple[Implementation | None, ...] = (None, "fast", "plain")
     for way in ways:
         show("memory", len(peaks), 3)
         peaks.append(peak_alone(case, way, work, torch.get_num_threads()))

@@ -25,10 +25,10 @@ PAIRS: Mapping[str, tuple[torch.dtype, bool]] = {
     "batch8_float16": (torch.float16, True),
     "edit_strip": (torch.float32, False),
 }
-"""Rows of two paths in turn: the type of the library's numbers, and whether it is of eight pictures at once."""
+"""Rows of two paths in turn: the type of the library's numbers, and whether it is of eight images at once."""
 
 ROWS = (*PAIRS, "memory", "rates")
-"""What can be measured: the ratios by their names, memory, and pictures per second."""
+"""What can be measured: the ratios by their names, memory, and images per second."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Pair:
     Attributes:
         name: of the row.
         dtype: type of the library's numbers.
-        pictures: how many a run makes.
+        images: how many a run makes.
         together: whether the plain path inverted all of them at once; one by one where its memory would not fit.
         ratio, cpu_ratio: the plain path's time through the library's, pair by pair, by the clock and of the processor.
-        fast, plain, fast_cpu, plain_cpu: seconds for each picture, by the clock and of the processor.
+        fast, plain, fast_cpu, plain_cpu: seconds for each image, by the clock and of the processor.
         gflops: 1e9 operations per second of the library, counted as those of the plain path.
         arithmetic_share, memory_share: what it reaches of the machine's ceilings; see `ceilings`.
     """
@@ -63,7 +63,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Error:
-    """How far pictures in a narrow type lie from those in float32, on the [-1,1] scale; None for what is not finite.
+    """How far images in a narrow type lie from those in float32, on the [-1,1] scale; None for what is not finite.
 
     Attributes:
         largest, mean: absolute difference of a value.
@@ -93,8 +93,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Rate:
-    """Inversions in batches: pictures per second of `invert`, its seconds for a batch, and those of the networks alone,
-    without reading and measuring pictures."""
+    """Inversions in batches: images per second of `invert`, its seconds for a batch, and those of the networks alone,
+    without reading and measuring images."""
 
     dtype: str
     batch: int
@@ -111,10 +111,10 @@ class Speed:
         weights: what they are.
         size, steps, batch, repeats: of the inversions.
         pairs: the rows.
-        agreement: largest difference of a value between both paths in float32; in the pictures of a strip.
+        agreement: largest difference of a value between both paths in float32; in the images of a strip.
         errors: of narrow types: name of the type -> "image" and "edit", one edit of it.
         memory: None where it was not asked for or the system does not tell.
-        rates: pictures per second.
+        rates: images per second.
         ceilings: name of a type -> operations per second; "memory" -> bytes per second.
         missing: name of a row -> why it is not there.
         machine: what the figures depend on.

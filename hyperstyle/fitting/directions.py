@@ -43,7 +43,7 @@ def fit_interfacegan(
 
     Args:
         model: whose codes these are; the edits are for its generator.
-        scores: codes and what was read of their pictures.
+        scores: codes and what was read of their images.
         traits: which of the scores; None is all.
         conditional: each edit leaves alone the traits whose boundaries hold for 90 % of the codes that were kept
             back: it is orthogonal to their normals, those of all scores. (Its boundary stays what it was.)
@@ -142,7 +142,7 @@ def fit_components(
 
 
 def with_report(edit: DirectionEdit, measured: Measured) -> DirectionEdit:
-    """The edit with what was measured in its report, and the range in which its pictures hold as its own.
+    """The edit with what was measured in its report, and the range in which its images hold as its own.
 
     Where they do not hold at all, the range stays as it was.
     """

@@ -15,7 +15,7 @@ from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError
 from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read
 from hyperstyle.inversion.editing import apply_edit
-from hyperstyle.inversion.synthesis import TOGETHER
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inversion.synthesis import pictures as draw
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import TraitNetwork
@@ -32,8 +32,8 @@ class Judge:
     """Who measures. An edit must not have been fitted to what this reads.
 
     Attributes:
-        scorer: pictures -> trait -> values.
-        person: pictures [B,3,h,w] -> features [B,E] that are alike for pictures of the same person; None where
+        scorer: images -> trait -> values.
+        person: images [B,3,h,w] -> features [B,E] that are alike for images of the same person; None where
             nothing tells people apart.
     """
 
@@ -48,18 +48,18 @@ class Judge:
 
 @dataclass(frozen=True)
 class Measured:
-    """Means over the pictures. Changes are in standard deviations of the trait over random codes.
+    """Means over the images. Changes are in standard deviations of the trait over random codes.
 
     Attributes:
         trait: the edit's own.
         strengths: rising, with 0.
         change: of the own trait at each strength.
-        identity: cosine similarity to the picture at strength 0, at each strength; empty where nobody measures it.
-        low, high: from 0 outward, as far as the picture holds: the own trait still moves by a quarter of its
+        identity: cosine similarity to the image at strength 0, at each strength; empty where nobody measures it.
+        low, high: from 0 outward, as far as the image holds: the own trait still moves by a quarter of its
             step around 0 and the identity stays above 0.5. Both 0 where it does not even around 0.
         per_unit: how far the own trait moves for one unit of strength, over this range.
         leak: how far every other trait moves, on the mean, for one unit of the own trait, over this range.
-        pictures: how many the means are over.
+        images: how many the means are over.
     """
 
     trait: str
@@ -113,7 +113,7 @@ def measure_edits(
     pictures: int = 16,
     on_progress: Progress | None = None,
 ) -> dict[str, Measured]:
-    """Edits random pictures and has the judge read them before and after.
+    """Edits random images and has the judge read them before and after.
 
     Args:
         model: whose generator draws them.
@@ -123,7 +123,7 @@ def measure_edits(
         judge: who reads.
         strengths: at which every edit is measured, on both sides of 0, beside 0 itself; None is four steps from 0 to
             either end of the edit's own range.
-        pictures: how many are edited.
+        images: how many are edited.
         on_progress: called while it goes on.
 
     Raises:
@@ -131,7 +131,7 @@ def measure_edits(
     """
     if not 1 <= pictures <= len(codes) or len(codes) < 2:
         raise EditError(
-            f"measuring on {pictures} of {len(codes)} pictures: expected at most as many as there are codes, of which "
+            f"measuring on {pictures} of {len(codes)} images: expected at most as many as there are codes, of which "
             "two or more."
         )
     steps_of = {name: _steps(name, edit.info.low, edit.info.high, strengths) for name, edit in edits.items()}
@@ -182,26 +182,26 @@ def leading_trait(traits: Sequence[str], steps: Tensor, change: Tensor) -> str:
 def _read_all(
     model: Model, w: Tensor, offsets: Mapping[str, Tensor], judge: Judge, on_progress: Progress | None, what: str
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """What the judge reads of all pictures, trait -> [N], and the features of the people [N,E]."""
+    """What the judge reads of all images, trait -> [N], and the features of the people [N,E]."""
     values: dict[str, list[Tensor]] = {}
     people = []
-    for first in range(0, len(w), TOGETHER):
-        some = slice(first, first + TOGETHER)
-        image = model.domain.to_input(draw(model, w[some], {k: v[some] for k, v in offsets.items()}, None))
+    for first in range(0, len(w), DEFAULT_BATCH_SIZE):
+        some = slice(first, first + DEFAULT_BATCH_SIZE)
+        image = model.domain.resize_to_input(draw(model, w[some], {k: v[some] for k, v in offsets.items()}, None))
         for name, value in read(judge.scorer, image).items():
             values.setdefault(name, []).append(value)
         if judge.person is not None:
             with torch.no_grad():
                 people.append(judge.person(image).float().cpu())
         if on_progress is not None:
-            on_progress(what, min(first + TOGETHER, len(w)), len(w))
+            on_progress(what, min(first + DEFAULT_BATCH_SIZE, len(w)), len(w))
     return {name: torch.cat(parts) for name, parts in values.items()}, torch.cat(people) if people else None
 
 
 def _measured(
     trait: str | None, traits: list[str], steps: Sequence[float], change: Tensor, identity: tuple[float, ...]
 ) -> Measured:
-    """Args: change [S,K,B], of every trait of every picture; one that could not be read (NaN) does not count."""
+    """Args: change [S,K,B], of every trait of every image; one that could not be read (NaN) does not count."""
     strengths = torch.tensor(steps)
     mean = change.nanmean(2)  # [S,K]
     name = leading_trait(traits, strengths, mean) if trait is None else trait
@@ -228,7 +228,7 @@ def _measured(
 
 
 def _held(steps: Sequence[float], own: Sequence[float], identity: Sequence[float]) -> tuple[int, int]:
-    """The places of the first and the last strength, from 0 outward, to which the pictures hold."""
+    """The places of the first and the last strength, from 0 outward, to which the images hold."""
     zero = list(steps).index(0.0)
     slope = (own[zero + 1] - own[zero - 1]) / (steps[zero + 1] - steps[zero - 1])
 

@@ -1,4 +1,4 @@
-"""What a scorer reads of the pictures of codes, and the table on disk that holds such readings."""
+"""What a scorer reads of the images of codes, and the table on disk that holds such readings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
-from hyperstyle.inversion.synthesis import TOGETHER, pictures
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, pictures
 from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import TraitNetwork
@@ -32,11 +32,11 @@ _UNNAMED = "score"
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """W codes and what was read of their pictures.
+    """W codes and what was read of their images.
 
     Attributes:
         codes: [N,D].
-        values: trait -> [N]; NaN where a picture could not be read.
+        values: trait -> [N]; NaN where an image could not be read.
     """
 
     codes: Tensor
@@ -70,7 +70,7 @@ def read(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
     for name, values in named.items():
         if not isinstance(values, Tensor) or values.numel() != len(images):
             kind = f"of shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
-            raise EditError(f"the scorer gave {kind} as {name!r} for {len(images)} pictures: expected a tensor [B].")
+            raise EditError(f"the scorer gave {kind} as {name!r} for {len(images)} images: expected a tensor [B].")
         found[name] = values.detach().float().flatten().cpu()
     return found
 
@@ -83,27 +83,27 @@ def score_codes(
     needed: Sequence[str] = (),
     on_progress: Progress | None = None,
 ) -> Scores:
-    """Draws the picture of every code and has it read.
+    """Draws the image of every code and has it read.
 
     Args:
         model: generator and domain are used.
         codes: W codes [N,D].
         scorer: see `Scorer`.
-        needed: traits without which it is not worth going on; the first pictures show whether they are there.
+        needed: traits without which it is not worth going on; the first images show whether they are there.
         on_progress: called while it goes on.
 
     Raises:
-        EditError: no codes, or what the scorer gives is no score for each picture, or not of each needed trait.
+        EditError: no codes, or what the scorer gives is no score for each image, or not of each needed trait.
     """
     parts: list[dict[str, Tensor]] = []
-    for first in range(0, len(codes), TOGETHER):
-        w = model.generator.broadcast(codes[first : first + TOGETHER].to(model.generator.latent_avg))
-        parts.append(read(scorer, model.domain.to_input(pictures(model, w, {}, None))))
+    for first in range(0, len(codes), DEFAULT_BATCH_SIZE):
+        w = model.generator.broadcast(codes[first : first + DEFAULT_BATCH_SIZE].to(model.generator.latent_avg))
+        parts.append(read(scorer, model.domain.resize_to_input(pictures(model, w, {}, None))))
         for trait in needed:
             if trait not in parts[-1]:
                 raise EditError(f"the scorer gives no {trait!r}. {did_you_mean(trait, parts[-1])}")
         if on_progress is not None:
-            on_progress("scoring", min(first + TOGETHER, len(codes)), len(codes))
+            on_progress("scoring", min(first + DEFAULT_BATCH_SIZE, len(codes)), len(codes))
     if not parts:
         raise EditError("no codes to score: expected W codes [N, D], N >= 1.")
     return Scores(codes.float().cpu(), {name: torch.cat([part[name] for part in parts]) for name in parts[0]})

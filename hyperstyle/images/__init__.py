@@ -6,7 +6,7 @@ Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; ou
 from hyperstyle.images.color_modes import flatten, upright
 from hyperstyle.images.examples import EXAMPLES, example_photo
 from hyperstyle.images.formats import FORMATS, HEAD, MAX_PIXELS, check_opened, open_image, read_head, sort_file
-from hyperstyle.images.grid import sheet
+from hyperstyle.images.grid import image_grid, sheet
 from hyperstyle.images.listing import Listing, list_images
 from hyperstyle.images.load import (
     MIN_SIDE,
@@ -34,6 +34,7 @@ __all__ = [
     "check_opened",
     "example_photo",
     "flatten",
+    "image_grid",
     "list_images",
     "load_image",
     "load_photo",

@@ -29,9 +29,9 @@ _PROFILES_OF_OTHERS = (b"GRAY", b"CMYK")  # colour spaces of profiles that mean 
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation asks; the picture itself where it has none.
+    """The image turned as its EXIF orientation asks; the image itself where it has none.
 
-    A turned picture loses the metadata that would have it turned again. EXIF data that cannot be read count
+    A turned image loses the metadata that would have it turned again. EXIF data that cannot be read count
     as none.
     """
     with quiet():
@@ -48,7 +48,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def as_photo(image: Image.Image) -> Image.Image:
-    """A new upright picture with its `metadata` in `info`: RGBA where it has an alpha channel, else RGB.
+    """A new upright image with its `metadata` in `info`: RGBA where it has an alpha channel, else RGB.
 
     Colours become RGB as by `flatten`, but transparency stays. Greys of more than 8 bits have none.
     """
@@ -61,10 +61,10 @@ def as_photo(image: Image.Image) -> Image.Image:
 
 
 def metadata(image: Image.Image) -> dict[str, bytes]:
-    """What an upright RGB copy of the picture keeps beside its pixels: entries of `info`, "icc_profile" and "exif".
+    """What an upright RGB copy of the image keeps beside its pixels: entries of `info`, "icc_profile" and "exif".
 
-    The EXIF orientation becomes 1; the preview picture in the EXIF data and XMP, which speak of the file as it was,
-    are left out. So are the profile of a grey or CMYK picture, EXIF data that cannot be read, and the tags of a TIFF
+    The EXIF orientation becomes 1; the preview image in the EXIF data and XMP, which speak of the file as it was,
+    are left out. So are the profile of a grey or CMYK image, EXIF data that cannot be read, and the tags of a TIFF
     file, which describe how it is stored.
     """
     kept = {}
@@ -86,7 +86,7 @@ def metadata(image: Image.Image) -> dict[str, bytes]:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """A new RGB picture without metadata; transparency is laid over white, 16 bits are scaled to 8.
+    """A new RGB image without metadata; transparency is laid over white, 16 bits are scaled to 8.
 
     Raises:
         ImageError: a grey of 32 bits or in floating point whose range is unclear.
@@ -103,17 +103,17 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether the picture has an alpha channel, or a palette entry or colour that stands for transparency."""
+    """Whether the image has an alpha channel, or a palette entry or colour that stands for transparency."""
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def to_rgba(image: Image.Image) -> Image.Image:
-    """A new RGBA picture; colours are no longer multiplied by alpha where they were (modes RGBa and La)."""
+    """A new RGBA image; colours are no longer multiplied by alpha where they were (modes RGBa and La)."""
     return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
 def quiet() -> AbstractContextManager[None]:
-    """No warnings from Pillow, about metadata it cannot read or large pictures: the limit here is our own."""
+    """No warnings from Pillow, about metadata it cannot read or large images: the limit here is our own."""
     return ignored_warnings("PIL")
 
 

@@ -39,7 +39,7 @@ FORMATS = _words("PNG JPEG MPO WEBP TIFF BMP GIF PPM JPEG2000 AVIF PSD QOI ICO D
 """Pillow's names of the formats that are read; HEIC is read too, by pi-heif."""
 
 MAX_PIXELS = 178_956_970
-"""Pixels of the largest picture that `load_image` takes: the number from which Pillow suspects a bomb."""
+"""Pixels of the largest image that `load_image` takes: the number from which Pillow suspects a bomb."""
 
 IMAGE_SUFFIXES = frozenset(
     _words(".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pcx .png .ppm .psd .sgi .tga .tif .tiff .webp")
@@ -164,7 +164,7 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
     except UnidentifiedImageError as error:
         why = ": it is empty" if not head else ", whatever its name says" if isinstance(source, str) else ""
         raise ImageError(
-            f"{name} is not a picture that Pillow can read{why}. Expected PNG, JPEG, WebP, TIFF, BMP or the like: "
+            f"{name} is not an image that Pillow can read{why}. Expected PNG, JPEG, WebP, TIFF, BMP or the like: "
             "convert it first."
         ) from error
     except Exception as error:  # of any class: decoders raise what they like where the head of a file is damaged

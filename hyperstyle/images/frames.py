@@ -39,14 +39,14 @@ _SLOWEST = 0.001  # frames per second; rates are written as fractions of small n
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """The pictures of a folder, in the order of their names, numbers within them by value: 2.png before 10.png.
+    """The images of a folder, in the order of their names, numbers within them by value: 2.png before 10.png.
 
-    Every iteration reads them anew, one at a time: upright RGB pictures. An ImageError names a file that is none.
+    Every iteration reads them anew, one at a time: upright RGB images. An ImageError names a file that is none.
 
     Attributes:
         path: the folder.
-        files: the pictures.
-        left_out: (file, why) of those that look like pictures and cannot be read (`images.list_images`).
+        files: the images.
+        left_out: (file, why) of those that look like images and cannot be read (`images.list_images`).
     """
 
     path: Path
@@ -67,7 +67,7 @@ def check_pyav() -> None:
     except ImportError as error:
         raise MissingDependencyError(
             'video files need PyAV, which is not installed. Run: pip install "hyperstyle-inversion[video]". A folder '
-            "of pictures, in and out, works without it."
+            "of images, in and out, works without it."
         ) from error
 
 
@@ -75,7 +75,7 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
     """The frames of a folder, hidden files left out, or a video file.
 
     Raises:
-        ImageError: nothing is there, a folder without pictures, or a file that is no video.
+        ImageError: nothing is there, a folder without images, or a file that is no video.
         MissingDependencyError: a video file without PyAV.
     """
     path = Path(path)
@@ -83,7 +83,7 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
         found = list_images(sorted(path.iterdir(), key=_natural))
         if not found.images:
             left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
-            raise ImageError(f"The folder {str(path)!r} holds no pictures (looked at names and contents).{left}")
+            raise ImageError(f"The folder {str(path)!r} holds no images (looked at names and contents).{left}")
         return FrameFolder(path, found.images, found.left_out)
     if not path.exists():
         raise ImageError(f"There is no {str(path)!r}; expected a folder of frames or a video file.")
@@ -108,7 +108,7 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
 
     Raises:
         ConfigError: the folder holds something or cannot be made, two names are the same, or there are too few.
-        ImageError: a picture cannot be written. Nothing is left behind then, nor when `frames` raises.
+        ImageError: an image cannot be written. Nothing is left behind then, nor when `frames` raises.
     """
     check_folder(folder)
     given = iter(names)

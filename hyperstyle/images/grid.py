@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, warn
 from hyperstyle.images.color_modes import flatten
 
-__all__ = ["sheet"]
+__all__ = ["image_grid", "sheet"]
 
 Colour = tuple[int, int, int]
 
 
-def sheet(
+def image_grid(
     rows: Sequence[Sequence[Image.Image]],
     *,
     labels: Sequence[str] | None = None,
@@ -22,22 +23,22 @@ def sheet(
     cell: int | None = None,
     background: Colour = (250, 250, 248),
 ) -> Image.Image:
-    """A contact sheet: pictures in rows and columns with even gutters and captions.
+    """A contact sheet: images in rows and columns with even gutters and captions.
 
     Args:
-        rows: the pictures, row by row; rows may differ in length.
+        rows: the images, row by row; rows may differ in length.
         labels: captions above the columns, one for each column of the longest row.
         row_labels: captions left of the rows, one for each row.
-        cell: longer side of every picture on the sheet, in pixels (smaller ones are enlarged smoothly); by
-            default that of the largest picture, at least 128.
+        cell: longer side of every image on the sheet, in pixels (smaller ones are enlarged smoothly); by
+            default that of the largest image, at least 128.
         background: RGB, 0..255; captions are dark on a light background and light on a dark one.
 
     Raises:
-        ConfigError: no pictures, or a wrong number of captions.
+        ConfigError: no images, or a wrong number of captions.
     """
     columns = max((len(row) for row in rows), default=0)
     if columns == 0:  # no rows, or empty ones
-        raise ConfigError("A sheet needs at least one picture, and none was given. Pass rows of PIL images.")
+        raise ConfigError("A sheet needs at least one image, and none was given. Pass rows of PIL images.")
     for captions, count, what in ((labels, columns, "columns"), (row_labels, len(rows), "rows")):
         if captions is not None and len(captions) != count:
             raise ConfigError(
@@ -75,7 +76,7 @@ def sheet(
 
 
 def _fitted(image: Image.Image, cell: int) -> Image.Image:
-    """The picture, RGB, with its longer side at `cell` pixels."""
+    """The image, RGB, with its longer side at `cell` pixels."""
     image = image if image.mode == "RGB" else flatten(image)
     scale = cell / max(image.size)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
@@ -106,3 +107,9 @@ def _captions(texts: Sequence[str], width: int, size: int) -> tuple[ImageFont.Fr
         return kept if kept == text else kept + "..."
 
     return font, [cut(text) for text in texts]
+
+
+def sheet(*arguments: Any, **options: Any) -> Image.Image:
+    """Deprecated: `image_grid`."""
+    warn("images.sheet is images.image_grid now; the old name goes with version 0.3.", DeprecationWarning)
+    return image_grid(*arguments, **options)

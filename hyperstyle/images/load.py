@@ -1,6 +1,6 @@
-"""Any picture to a tensor and back: orientation, colour modes, sizes. The only file that knows pixel ranges.
+"""Any image to a tensor and back: orientation, colour modes, sizes. The only file that knows pixel ranges.
 
-Inside the library a picture is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
+Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ ImageSource = (
 """What `load_image` takes."""
 
 MIN_SIDE = 16
-"""Shorter side of the smallest picture that `load_image` takes, in pixels."""
+"""Shorter side of the smallest image that `load_image` takes, in pixels."""
 
 _OVERSHOOT = 10.0  # networks leave [-1, 1] by a little; values beyond this were never meant to be in it
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")  # formats whose further frames or pages are images like the first
 
 
 def load_image(source: ImageSource) -> Image.Image:
-    """Read any picture as a new, plain RGB picture in its upright position, without metadata.
+    """Read any image as a new, plain RGB image in its upright position, without metadata.
 
     Greys, palettes, CMYK and YCbCr become RGB; transparency is laid over white; greys of 16 bits are scaled
     to 8. Files are read in the formats of `images.FORMATS`, which are decoded without starting other programs, and as
@@ -67,7 +67,7 @@ def load_image(source: ImageSource) -> Image.Image:
             whose values outside are clipped, since networks overshoot.
 
     Raises:
-        ImageError: the picture cannot be read or used: no such file, not a picture, of a format that is not read, cut
+        ImageError: the image cannot be read or used: no such file, not an image, of a format that is not read, cut
             off, below `MIN_SIDE` pixels on a side, above `MAX_PIXELS`, not finite, of a wrong shape or type.
         MissingDependencyError: HEIC without pi-heif, or AVIF with a Pillow before 11.3.
 
@@ -81,7 +81,7 @@ def load_image(source: ImageSource) -> Image.Image:
 def load_photo(source: ImageSource) -> Image.Image:
     """`load_image`, with what a photo should keep when a part of it is edited: alpha, ICC profile, EXIF data.
 
-    RGB, or RGBA where the picture is transparent in places, upright; see `modes.as_photo`. Flattened, it is what
+    RGB, or RGBA where the image is transparent in places, upright; see `modes.as_photo`. Flattened, it is what
     `load_image` gives. Arguments, errors and warnings are the same.
     """
     return _loaded(source, as_photo)
@@ -94,7 +94,7 @@ def _loaded(source: ImageSource, finish: Callable[[Image.Image], Image.Image]) -
         return _opened(bytes(source), "The image in the given bytes", finish)
     if isinstance(source, Image.Image):
         filename = getattr(source, "filename", "")
-        name = f"The picture {filename!r}" if filename else "The given PIL image"
+        name = f"The image {filename!r}" if filename else "The given PIL image"
         check_opened(source, name)
         return _plain(source, name, finish)
     if isinstance(source, np.ndarray):
@@ -104,14 +104,14 @@ def _loaded(source: ImageSource, finish: Callable[[Image.Image], Image.Image]) -
     if hasattr(source, "read"):
         return _opened(_content(source), "The image in the given file", finish)
     raise ImageError(
-        f"A picture cannot be made of a value of type {type(source).__name__}. Give a path, the bytes of an image file "
+        f"An image cannot be made of a value of type {type(source).__name__}. Give a path, the bytes of an image file "
         "or one that is open in binary mode, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in "
         "[-1, 1]."
     )
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB picture as a float32 tensor [3, H, W] in [-1, 1]; other modes are flattened as by `load_image`.
+    """An RGB image as a float32 tensor [3, H, W] in [-1, 1]; other modes are flattened as by `load_image`.
 
     The order of operations is that of the published networks' input, so the values agree to the last bit.
     """
@@ -120,10 +120,10 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def to_pil(tensor: Tensor) -> Image.Image:
-    """A tensor [3, H, W] in [-1, 1] as an RGB picture; values outside are clipped.
+    """A tensor [3, H, W] in [-1, 1] as an RGB image; values outside are clipped.
 
     Values are rounded to the nearest of the 256 levels, which makes `to_pil(to_tensor(image))` exact. The
-    official code truncates instead: its saved pictures are half a level darker on average.
+    official code truncates instead: its saved images are half a level darker on average.
 
     Raises:
         ImageError: a wrong shape or type, or values that are not finite.
@@ -154,17 +154,17 @@ def to_levels(tensor: Tensor) -> Tensor:
 
 
 def to_images(tensor: Tensor) -> list[Image.Image]:
-    """A batch [B, 3, H, W] in [-1, 1] as a list of B RGB pictures; see `to_pil`."""
+    """A batch [B, 3, H, W] in [-1, 1] as a list of B RGB images; see `to_pil`."""
     if tensor.ndim != 4:
         raise ImageError(
             f"Expected a batch [B, 3, H, W], got a tensor {list(tensor.shape)}. "
-            "For a single picture [3, H, W] use to_pil."
+            "For a single image [3, H, W] use to_pil."
         )
     return [to_pil(one) for one in tensor]
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at `size` = (height, width), bilinear with antialiasing; itself where it has that size."""
+    """The image at `size` = (height, width), bilinear with antialiasing; itself where it has that size."""
     height, width = size
     if image.size == (width, height):
         return image
@@ -175,10 +175,10 @@ def _from_file(path: str, finish: Callable[[Image.Image], Image.Image]) -> Image
     if not os.path.exists(path):
         here = f"Check the name; paths start from {os.getcwd()!r}."
         advice = "Download it first." if "://" in path else here
-        raise ImageError(f"There is no file {path!r}; expected a picture. {advice}")
+        raise ImageError(f"There is no file {path!r}; expected an image. {advice}")
     if os.path.isdir(path):
-        raise ImageError(f"{path!r} is a folder; expected a picture. Name one of the files in it.")
-    return _opened(path, f"The picture {path!r}", finish)
+        raise ImageError(f"{path!r} is a folder; expected an image. Name one of the files in it.")
+    return _opened(path, f"The image {path!r}", finish)
 
 
 def _content(file: BinaryFile) -> bytes:
@@ -219,7 +219,7 @@ def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise ImageError(
-            f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger picture."
+            f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger image."
         )
     if width * height > MAX_PIXELS:
         raise ImageError(
@@ -266,7 +266,7 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
         raise ImageError(f"The given array is {array.dtype} {list(array.shape)}. {expected} {advice}")
     if (array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4))) or array.size == 0:
         first = array.ndim == 3 and array.shape[0] in (3, 4)
-        advice = "Use .transpose(1, 2, 0): its channels come first." if first else "Give a single picture."
+        advice = "Use .transpose(1, 2, 0): its channels come first." if first else "Give a single image."
         raise ImageError(f"The given array has shape {list(array.shape)}. {expected} {advice}")
     return Image.fromarray(np.ascontiguousarray(array))
 
@@ -276,7 +276,7 @@ def _from_tensor(tensor: Tensor) -> Image.Image:
     tensor = tensor.detach()
     single = tensor[0] if tensor.ndim == 4 and tensor.shape[0] == 1 else tensor
     if single.ndim != 3 or single.shape[0] != 3:
-        advice = "Give a batch picture by picture." if tensor.ndim == 4 else "Put the three channels first."
+        advice = "Give a batch image by image." if tensor.ndim == 4 else "Put the three channels first."
         raise ImageError(f"The given tensor has shape {list(tensor.shape)}. {expected} {advice}")
     if not single.is_floating_point():
         raise ImageError(f"The given tensor is {tensor.dtype}. {expected} From 0..255: x.float() / 127.5 - 1.")

@@ -25,13 +25,13 @@ class _Encoded(io.BytesIO):
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a picture atomically, in the format of the path's suffix (.png, .jpg, .webp, ...).
+    """Write an image atomically, in the format of the path's suffix (.png, .jpg, .webp, ...).
 
     An ICC profile and EXIF data that stand in its `info` are written with it, where the format has a place for
     them. JPEG has no transparency: it is laid over white. It has no place for EXIF data above 64 kB: they are left out.
 
     Raises:
-        ImageError: an unknown suffix, a picture that the format cannot hold, or a file that cannot be written. Nothing
+        ImageError: an unknown suffix, an image that the format cannot hold, or a file that cannot be written. Nothing
             is left behind then.
     """
     kind = picture_format(path)
@@ -59,8 +59,8 @@ def write_encoded(image: Image.Image, path: str | os.PathLike[str], kind: str, *
         image.save(encoded, format=kind, **options)
     except (ValueError, OverflowError, OSError, struct.error) as failure:
         raise ImageError(
-            f"Cannot write {os.fspath(path)!r}: {kind} does not take this {image.mode} picture of {image.width} x "
-            f"{image.height} px ({failure}). Use .png, or a smaller picture."
+            f"Cannot write {os.fspath(path)!r}: {kind} does not take this {image.mode} image of {image.width} x "
+            f"{image.height} px ({failure}). Use .png, or a smaller image."
         ) from failure
     write_bytes(path, encoded.getbuffer(), error=ImageError)
 
@@ -71,7 +71,7 @@ def picture_format(path: str | os.PathLike[str]) -> str:
     kind = Image.registered_extensions().get(suffix, "")
     if kind not in Image.SAVE:
         raise ImageError(
-            f"Cannot write {os.fspath(path)!r}: no picture format belongs to the suffix {suffix!r}. "
+            f"Cannot write {os.fspath(path)!r}: no image format belongs to the suffix {suffix!r}. "
             "Use .png, .jpg, .webp, .tiff or .bmp."
         )
     return kind

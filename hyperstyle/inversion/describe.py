@@ -14,8 +14,8 @@ from PIL import Image
 from hyperstyle.align import LandmarkDetector
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.edits import Edit
-from hyperstyle.images import sheet
-from hyperstyle.inversion.synthesis import TOGETHER
+from hyperstyle.images import image_grid
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.model.parts import ALIGNER, Model
 
 __all__ = ["Edits", "described", "grid_of", "inversion_line", "inversion_png", "inverter_line"]
@@ -113,7 +113,7 @@ def inverter_line(model: Model, aligner: LandmarkDetector | None, methods: Seque
     if methods:
         steps = f" ({model.steps} steps)" if methods[0].endswith("hyperstyle") else ""
         parts.append(f"method {methods[0]!r}{steps}")
-    parts += [f"batches of {TOGETHER}", f"{len(model.edits)} edits"]
+    parts += [f"batches of {DEFAULT_BATCH_SIZE}", f"{len(model.edits)} edits"]
     parts += [] if aligner is None else [f"faces found by {type(aligner).__name__}"]
     return f"<HyperStyleInverter {model.domain.name!r}: {', '.join(parts)}>"
 
@@ -125,7 +125,7 @@ def grid_of(images: Sequence[Image.Image], names: Sequence[str]) -> Image.Image:
         captions[-1] += f" (and {len(names) - _MOST} more)"
     starts = range(0, len(captions), _COLUMNS)
     cell = max(128, *(max(image.size) for image in images)) if len(images) <= _COLUMNS else 160
-    parts = [sheet([images[i : i + _COLUMNS]], labels=captions[i : i + _COLUMNS], cell=cell) for i in starts]
+    parts = [image_grid([images[i : i + _COLUMNS]], labels=captions[i : i + _COLUMNS], cell=cell) for i in starts]
     page = Image.new("RGB", (max(p.width for p in parts), sum(p.height for p in parts)), parts[0].getpixel((0, 0)))
     top = 0
     for part in parts:

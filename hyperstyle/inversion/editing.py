@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyperstyle.edits import Edit, EditInfo
 from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, warn
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.synthesis import styles_of
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.config import LayerSpec
@@ -103,7 +103,7 @@ def apply_edit(
     style_offsets: Mapping[str, Tensor],
     strengths: Tensor,
     layers: Sequence[str | int] | None = None,
-    changes: Changes | None = None,
+    changes: GeneratorOverrides | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Moves codes, or the styles that they make.
 
@@ -114,7 +114,7 @@ def apply_edit(
         style_offsets: layer name -> [B,I], what earlier edits added to the styles.
         strengths: [B].
         layers: only these change: in W the rows that feed them; None is all.
-        changes: of the pictures' generators.
+        changes: of the images' generators.
 
     Returns:
         `w` and style offsets after the edit. An edit that moves none of the layers is an EditWarning.
@@ -137,7 +137,7 @@ def apply_edit(
                 if torch.equal(moved, w) and not torch.equal(edited, w):
                     _warn_of_nothing(edit, chosen)
             return moved, dict(style_offsets)
-        before = styles_of(model, w, changes or Changes())
+        before = styles_of(model, w, changes or GeneratorOverrides())
         before.update({name: before[name] + change for name, change in style_offsets.items()})
         given = {name: style.clone() for name, style in before.items()}
         after = edit(dict(given), strengths)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hyperstyle.align.source import Source
 from hyperstyle.errors import ConfigError, InversionError
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.synthesis import lazy_offsets
 from hyperstyle.io.components import save_tensors, save_torch
 from hyperstyle.io.file_kind import check_suffix
@@ -52,7 +52,7 @@ class Exportable(Protocol):
     @property
     def style_offsets(self) -> Mapping[str, Tensor]: ...
     @property
-    def changes(self) -> Changes: ...
+    def changes(self) -> GeneratorOverrides: ...
     @property
     def sources(self) -> tuple[Source, ...]: ...
     def __len__(self) -> int: ...
@@ -63,22 +63,22 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
     """Writes an inversion for other programs.
 
     Args:
-        inversion: a single picture; other than as a generator also a batch.
+        inversion: a single image; other than as a generator also a batch.
         path: a file; for "official" a folder.
         form: "generator" is its `baked_generator` as `save_generator` writes it, with the codes [L,D] under "w";
             "official" what HyperStyle's inference script leaves, see below; "offsets" a safetensors file of "w" [B,L,D]
             and the dense offsets by layer name, [B,O,I,k,k] or, where all taps are equal, [B,O,I,1,1].
 
     The official form is a folder of `latents.npy`, a dictionary of codes [L,D] by file name, and
-    `weight_deltas/NAME.npy`, a row of [O,I,k,k] or None in the official order of layers: 94 MB for each picture of
-    1024 px with the published layers. NAME is the picture's file name up to the first dot; pictures that came from no
-    file are "picture_1", ... What the folder already holds stays, but for pictures of the same name. `latents.npy` is
+    `weight_deltas/NAME.npy`, a row of [O,I,k,k] or None in the official order of layers: 94 MB for each image of
+    1024 px with the published layers. NAME is the image's file name up to the first dot; images that came from no
+    file are "picture_1", ... What the folder already holds stays, but for images of the same name. `latents.npy` is
     written last.
 
     Raises:
         ConfigError: another form.
         InversionError: a batch as a generator; StyleSpace edits, which no form can hold; other changes than relative
-            offsets, which a generator alone can hold; pictures of the same NAME; a folder of another generator.
+            offsets, which a generator alone can hold; images of the same NAME; a folder of another generator.
         CheckpointError: the folder cannot be made, or its `latents.npy` cannot be read.
         HyperStyleError: a file cannot be written, or its name is that of an image or another kind of file.
     """
@@ -139,18 +139,18 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
 
 
 def baked_generator(inversion: Exportable) -> Generator:
-    """A generator of its own for a single picture: its offsets are multiplied into the weights, W * (1 + Δ) (Eq. 5).
+    """A generator of its own for a single image: its offsets are multiplied into the weights, W * (1 + Δ) (Eq. 5).
 
     What other methods changed is in it too: residuals, tuned parameters, noise maps.
 
-    `baked_generator(inversion)(inversion.w)` is the generator's whole picture; `Domain.content` gives the rows that
+    `baked_generator(inversion)(inversion.w)` is the generator's whole image; `Domain.content` gives the rows that
     `Inversion.tensor` has.
 
     Raises:
         InversionError: a batch, or StyleSpace edits, which are no change of weights.
     """
     if len(inversion) != 1:
-        raise InversionError(f"a generator of a batch of {len(inversion)}: each picture has its own, index the batch.")
+        raise InversionError(f"a generator of a batch of {len(inversion)}: each image has its own, index the batch.")
     _check_styles(inversion)
     model, changes = inversion.model, inversion.changes
     made = copy.deepcopy(model.generator.with_parameters(changes.tuned[0]) if changes.tuned else model.generator)
@@ -166,7 +166,7 @@ def baked_generator(inversion: Exportable) -> Generator:
 
 
 def official_stem(name: str) -> str:
-    """What HyperStyle's scripts call the offsets of a picture: its file name up to the first dot."""
+    """What HyperStyle's scripts call the offsets of an image: its file name up to the first dot."""
     return PureWindowsPath(name).name.split(".", 1)[0]  # knows both kinds of slashes
 
 
@@ -188,7 +188,7 @@ def _save_official(inversion: Exportable, folder: Path) -> None:
         if same := [other for other in others if official_stem(other).casefold() == stem]:
             raise InversionError(
                 f"the offsets of {same[0]!r} and {name!r} would both be in {official_stem(name) + '.npy'!r} of "
-                f"{str(folder / DELTAS)!r}: names count up to the first dot. Rename a picture, or use another folder."
+                f"{str(folder / DELTAS)!r}: names count up to the first dot. Rename an image, or use another folder."
             )
     codes = inversion.w.detach().to("cpu", torch.float32).numpy()
     if latents and (found := next(iter(latents.values())).shape) != codes.shape[1:]:
@@ -197,7 +197,7 @@ def _save_official(inversion: Exportable, folder: Path) -> None:
             "generator. Use another folder."
         )
     make_folder(folder / DELTAS)
-    for i, name in enumerate(names):  # the dense offsets of one picture at a time
+    for i, name in enumerate(names):  # the dense offsets of one image at a time
         own = inversion[i].offsets
         rows = [_taps(own[s.name], s) if s.name in own else None for s in inversion.model.generator.layers]
         save_arrays(folder / DELTAS / f"{official_stem(name)}.npy", rows)
@@ -205,7 +205,7 @@ def _save_official(inversion: Exportable, folder: Path) -> None:
 
 
 def _taps(offset: Tensor, layer: LayerSpec) -> npt.NDArray[np.float32]:
-    """Δ of one picture as [O,I,k,k]; taps that are equal share their memory until the file is written."""
+    """Δ of one image as [O,I,k,k]; taps that are equal share their memory until the file is written."""
     shape = (1, layer.channels_out, layer.channels_in, layer.kernel, layer.kernel)
     array: npt.NDArray[np.float32] = offset.detach().to("cpu", torch.float32).expand(shape)[0].numpy()
     return array

@@ -20,7 +20,7 @@ def figures(model: Model, image: Tensor, crop: Tensor) -> dict[str, tuple[float,
         image: reconstructions [B,3,H,W] in about [-1, 1].
         crop: what was inverted [B,3,h,w] in [-1, 1].
     """
-    seen = model.domain.to_input(image)  # [B,3,h,w]
+    seen = model.domain.resize_to_input(image)  # [B,3,h,w]
     rows = {"l2": metrics.l2(seen, crop), "ms_ssim": metrics.ms_ssim(seen, crop)}
     if model.judge is not None:
         rows["perceptual"] = metrics.perceptual(seen, crop, model.judge)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from hyperstyle.align.source import Placement, Source
 from hyperstyle.errors import InversionError, WeightsError
-from hyperstyle.inversion.overrides import Changes
-from hyperstyle.inversion.state import State
+from hyperstyle.inversion.overrides import GeneratorOverrides
+from hyperstyle.inversion.state import InversionState
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -33,12 +33,12 @@ class Record:
     Attributes:
         state: of the inversion.
         unedited: before the first edit, where there was one.
-        sources: where each picture came from; the photos themselves are not stored.
+        sources: where each image came from; the photos themselves are not stored.
         meta: plain values.
     """
 
-    state: State
-    unedited: State | None
+    state: InversionState
+    unedited: InversionState | None
     sources: tuple[Source, ...]
     meta: Mapping[str, Any]
 
@@ -59,8 +59,8 @@ def _named(codes: OffsetCodes | None, prefix: str) -> dict[str, Tensor]:
     }
 
 
-def _tensors(state: State) -> tuple[dict[str, Tensor], list[int]]:
-    """All tensors of a state by name, and which tuned generator each picture has; a shared one is there once."""
+def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
+    """All tensors of a state by name, and which tuned generator each image has; a shared one is there once."""
     changes = state.changes
     own = {id(one): one for one in changes.tuned}
     places = {key: i for i, key in enumerate(own)}
@@ -172,7 +172,7 @@ def _record(
     tensors: dict[str, Tensor], meta: dict[str, Any], device: torch.device, dtype: torch.dtype | None
 ) -> Record:
     # Copies, which PyTorch aligns in memory, and codes whose rows are not one row repeated: how a matrix product rounds
-    # may depend on where its operands lie, and the pictures must come out bit for bit.
+    # may depend on where its operands lie, and the images must come out bit for bit.
     tensors = {k: v.to(device, dtype or v.dtype, copy=True) for k, v in tensors.items()}
     before = None
     if (stored := meta["unedited"]) is not None:
@@ -199,7 +199,7 @@ def _record(
     )
 
 
-def _state(tensors: Mapping[str, Tensor], rows: int, tuned: list[int]) -> State:
+def _state(tensors: Mapping[str, Tensor], rows: int, tuned: list[int]) -> InversionState:
     def group(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
@@ -212,6 +212,6 @@ def _state(tensors: Mapping[str, Tensor], rows: int, tuned: list[int]) -> State:
     w = tensors["w"]
     own = [group(f"tuned/{place}/") for place in range(max(tuned, default=-1) + 1)]
     noise = tuple(tensors[f"noise/{i}"] for i in range(len(group("noise/"))))
-    changes = Changes(codes("residuals"), tuple(own[place] for place in tuned), noise)
+    changes = GeneratorOverrides(codes("residuals"), tuple(own[place] for place in tuned), noise)
     whole = w.expand(-1, rows, -1).contiguous() if w.shape[1] == 1 else w
-    return State(whole, codes("codes"), group("style/"), changes)
+    return InversionState(whole, codes("codes"), group("style/"), changes)

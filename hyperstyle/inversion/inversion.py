@@ -21,11 +21,12 @@ from hyperstyle.inversion import describe, editing, exports
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.editing import Strength
 from hyperstyle.inversion.figures import figures
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.pickling import Portable, fill, record_of, state_values
-from hyperstyle.inversion.state import State
-from hyperstyle.inversion.synthesis import TOGETHER, lazy_offsets, pictures
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, lazy_offsets, pictures
 from hyperstyle.model.parts import HasModel, Model
+from hyperstyle.moved import renamed_argument
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode, usable
@@ -34,7 +35,7 @@ from hyperstyle.runtime.threads import once
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["TOGETHER", "HasModel", "Inversion", "Model", "Refinement", "Source"]
+__all__ = ["DEFAULT_BATCH_SIZE", "HasModel", "Inversion", "Model", "Refinement", "Source"]
 
 
 class Refinement(Protocol):
@@ -54,24 +55,24 @@ class Refinement(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Inversion(Portable):
-    """One picture, or a batch, as codes and offsets of a generator; immutable.
+    """One image, or a batch, as codes and offsets of a generator; immutable.
 
     `len`, indexing and iteration give batches of one. Made by `HyperStyleInverter.invert`; `edit` and the other
     methods return new values. Notebooks show it as an image. Copies by `copy.deepcopy` share its model; a pickle holds
     what `save` writes, and finds its model again where that is loaded, else by `attach` (see `inversion_pickle`).
 
     Attributes:
-        model: the parts that turn it into pictures.
+        model: the parts that turn it into images.
         w: [B,L,D] latent codes, edits included.
         offset_codes: what the hypernetwork predicted, offsets that were imported, or None.
         style_offsets: StyleSpace edits, layer name -> [B,I], added after the affine layers.
         crop: [B,3,h,w] in [-1,1], float32: what was inverted, as the encoder saw it; None after `load`.
-        sources: where each picture came from.
+        sources: where each image came from.
         method: how it was made.
-        quality: figures measured against the crop when it was made: name -> one number per picture.
+        quality: figures measured against the crop when it was made: name -> one number per image.
         unedited: the inversion before the first edit; None if this is it.
         intermediates: reconstructions [B,3,H,W] before and after each step, when they were asked for.
-        failures: (place in the list, message) of pictures that were left out (`on_error="skip"`).
+        failures: (place in the list, message) of images that were left out (`on_error="skip"`).
         refinement: what made it, for `refine`.
         changes: residual weights, tuned parameters and noise maps, for methods that have them.
         start: what made the codes: the method of `initial`.
@@ -89,10 +90,10 @@ class Inversion(Portable):
     intermediates: tuple[Tensor, ...] = ()
     failures: tuple[tuple[int, str], ...] = ()
     refinement: Refinement | None = None
-    changes: Changes = field(default_factory=Changes)
+    changes: GeneratorOverrides = field(default_factory=GeneratorOverrides)
     start: str = "w-encoder"
 
-    # ---- a batch of pictures ----
+    # ---- a batch of images ----
 
     def __len__(self) -> int:
         return self.w.shape[0]
@@ -101,7 +102,7 @@ class Inversion(Portable):
         if isinstance(index, slice):
             chosen = list(range(len(self)))[index]
             if not chosen:
-                raise InversionError(f"no picture is in {index} of an inversion of {len(self)}.")
+                raise InversionError(f"no image is in {index} of an inversion of {len(self)}.")
             return self._take(chosen)
         place = operator.index(index)
         if not -len(self) <= place < len(self):
@@ -128,7 +129,7 @@ class Inversion(Portable):
         return describe.inversion_png(self)
 
     def _take(self, index: list[int]) -> Inversion:
-        """These pictures, in this order; an index may come more than once."""
+        """These images, in this order; an index may come more than once."""
 
         def pick(t: Tensor) -> Tensor:
             return t[torch.tensor(index, device=t.device)]
@@ -160,7 +161,7 @@ class Inversion(Portable):
         measured = [k for k in first.quality if all(k in p.quality for p in parts)]
         steps = [p.intermediates for p in parts] if len({len(p.intermediates) for p in parts}) == 1 else []
         return replace(
-            first._with(State.cat([p._state for p in parts], first.model.generator)),
+            first._with(InversionState.cat([p._state for p in parts], first.model.generator)),
             crop=torch.cat(crops) if len(crops) == len(parts) else None,
             sources=tuple(s for p in parts for s in p.sources) if all(p.sources for p in parts) else (),
             quality={k: tuple(v for p in parts for v in p.quality[k]) for k in measured},
@@ -169,11 +170,11 @@ class Inversion(Portable):
             failures=(),
         )
 
-    def _with(self, new: State) -> Inversion:
-        """The same with this state; what else belongs to the pictures is up to the caller."""
+    def _with(self, new: InversionState) -> Inversion:
+        """The same with this state; what else belongs to the images is up to the caller."""
         return replace(self, **state_values(new))
 
-    # ---- pictures ----
+    # ---- images ----
 
     @property
     def offsets(self) -> dict[str, Tensor]:
@@ -193,7 +194,7 @@ class Inversion(Portable):
 
     @property
     def image(self) -> Image.Image:
-        """The reconstruction of a single picture. Raises InversionError on a batch."""
+        """The reconstruction of a single image. Raises InversionError on a batch."""
         self._single("image", "use .images, or index the batch first")
         return self.images[0]
 
@@ -205,7 +206,9 @@ class Inversion(Portable):
     def initial(self) -> Inversion:
         """The same codes in the model's own generator, without offsets and other changes: plain G(w)."""
         unedited = None if self.unedited is None else self.unedited.initial
-        plain = replace(self, offset_codes=None, changes=Changes(), quality={}, unedited=unedited, intermediates=())
+        plain = replace(
+            self, offset_codes=None, changes=GeneratorOverrides(), quality={}, unedited=unedited, intermediates=()
+        )
         return replace(plain, method=self.start)
 
     # ---- editing ----
@@ -226,9 +229,9 @@ class Inversion(Portable):
 
         Args:
             edit: the name of one of the model's edits, or an Edit.
-            strength: how far, in the edit's unit. A sequence gives a batch: every picture at every strength, the
-                strengths of one picture next to each other.
-            text: what the picture should look like, instead of an edit (StyleCLIP's global directions, Patashnik et
+            strength: how far, in the edit's unit. A sequence gives a batch: every image at every strength, the
+                strengths of one image next to each other.
+            text: what the image should look like, instead of an edit (StyleCLIP's global directions, Patashnik et
                 al., ICCV 2021, Section 6); the model needs statistics for it.
             neutral: what it looks like now, in words that differ from `text` only in what should change; "a face".
             beta: channels of less relevance, 0 to 1, stay as they are; 0.13.
@@ -270,7 +273,7 @@ class Inversion(Portable):
     # ---- combining ----
 
     def interpolate(self, other: Inversion, n: int = 5) -> Inversion:
-        """`n` pictures from this one to `other`, both ends included; codes and offsets move together.
+        """`n` images from this one to `other`, both ends included; codes and offsets move together.
 
         Raises:
             InversionError: a batch, another model, offset codes for different layers, or n below 2.
@@ -278,10 +281,10 @@ class Inversion(Portable):
         self._single("interpolation")
         other._single("interpolation")
         if n < 2:
-            raise InversionError(f"interpolation in {n} pictures: expected at least 2.")
+            raise InversionError(f"interpolation in {n} images: expected at least 2.")
         self._same_model(other)
         made = Inversion(self.model, self.w, method=self.method, start=self.start, refinement=self.refinement)
-        return made._with(State.between(self._state, other._state, n, self.model.generator))
+        return made._with(InversionState.between(self._state, other._state, n, self.model.generator))
 
     def mix(self, other: Inversion, layers: Sequence[str | int]) -> Inversion:
         """This inversion with the given layers taken from `other`: their style rows and their offsets.
@@ -295,7 +298,7 @@ class Inversion(Portable):
         if len(self) != len(other):
             raise InversionError(f"cannot mix a batch of {len(self)} with a batch of {len(other)}.")
         chosen = [self.model.generator.layer(name) for name in layers]
-        mixed = self._with(State.mixed(self._state, other._state, chosen, self.model.generator))
+        mixed = self._with(InversionState.mixed(self._state, other._state, chosen, self.model.generator))
         return replace(mixed, quality={}, intermediates=(), unedited=self.unedited or self)
 
     def transfer(self, generator: Generator, layers: Sequence[str] | None = None, w: Tensor | None = None) -> Inversion:
@@ -343,18 +346,19 @@ class Inversion(Portable):
             InversionError: it was loaded from disk or has no refinement, so there is nothing to continue.
         """
         if self.refinement is None or self.crop is None:
-            raise InversionError("refine() needs the inverted crop and its method: invert the picture again.")
+            raise InversionError("refine() needs the inverted crop and its method: invert the image again.")
         return self.refinement(self.crop, self, steps=steps, callback=callback)
 
     # ---- back to the photo, figures, disk ----
 
+    @renamed_argument("match_colours", "match_colors")
     def paste_back(
         self,
         photo: ImageSource | None = None,
         *,
         mode: Literal["difference", "replace"] | None = None,
         feather: float = 0.1,
-        match_colours: bool = True,
+        match_colors: bool = True,
         remove_ghosts: bool = True,
     ) -> Image.Image:
         """The (edited) face in its photo; of a batch from one photo (`face="all"`), every face.
@@ -363,26 +367,26 @@ class Inversion(Portable):
             photo: the photo again, for an inversion that was loaded from disk.
             mode: "difference" adds what the edit changed to the photo's own pixels, "replace" puts the reconstruction
                 there; None is "difference" after an edit, else "replace".
-            feather, match_colours, remove_ghosts: see `align.paste_back`.
+            feather, match_colors, remove_ghosts: see `align.paste_back`.
 
         Returns:
-            A picture of the upright photo's size, with its alpha channel, ICC profile and EXIF data.
+            An image of the upright photo's size, with its alpha channel, ICC profile and EXIF data.
 
         Raises:
-            InversionError: a picture that was not cut out of a photo, a batch from several photos or of one face
+            InversionError: an image that was not cut out of a photo, a batch from several photos or of one face
                 twice, no photo after `load`, or one of another size.
             ConfigError: another `mode` or `feather`.
         """
         base, quads = photo_of(self.sources, len(self), photo)
         mode = mode or ("replace" if self.unedited is None else "difference")
         before = (self.unedited or self).tensor if mode == "difference" else [None] * len(self)
-        put = partial(paste_back, mode=mode, feather=feather, match_colours=match_colours, remove_ghosts=remove_ghosts)
+        put = partial(paste_back, mode=mode, feather=feather, match_colors=match_colors, remove_ghosts=remove_ghosts)
         for quad, now, reference in zip(quads, self.tensor, before, strict=True):
             base = put(base, now, quad, reference=reference)
         return base
 
     def metrics(self) -> dict[str, tuple[float, ...]]:
-        """Figures against the inverted crop, a number per picture: l2, ms_ssim and, with a judge, perceptual, identity.
+        """Figures against the inverted crop, a number per image: l2, ms_ssim and, with a judge, perceptual, identity.
 
         They are those measured when the inversion was made where the crop is no longer there.
 
@@ -391,23 +395,23 @@ class Inversion(Portable):
         """
         if self.crop is None:
             if not self.quality:
-                raise InversionError("the inverted crop is gone and no figures were stored: invert the picture again.")
+                raise InversionError("the inverted crop is gone and no figures were stored: invert the image again.")
             return dict(self.quality)
         return figures(self.model, self.tensor, self.crop)
 
     def measured(self, picture: Tensor | None = None) -> Inversion:
         """The same with its figures in `quality`. `picture`, where given, is the `tensor` that it would make itself."""
         if self.crop is None:
-            raise InversionError("the inverted crop is gone: invert the picture again.")
+            raise InversionError("the inverted crop is gone: invert the image again.")
         picture = self.tensor if picture is None else picture
         made = replace(self, quality=figures(self.model, picture, self.crop))
         made.__dict__["tensor"] = picture  # the cached property: it need not be made once more
         return made
 
     def save(self, path: str | Path, *, origin: Mapping[str, Any] | None = None) -> None:
-        """Writes codes, offset codes and figures; pictures are made again, exactly, by the same model.
+        """Writes codes, offset codes and figures; images are made again, exactly, by the same model.
 
-        Tens of kB for each picture. Imported offsets are stored as they are: 94 MB for each picture of a model of
+        Tens of kB for each image. Imported offsets are stored as they are: 94 MB for each image of a model of
         1024 px with the published layers. `origin` (plain JSON values) is stored for `inversion_file.read_origin`.
 
         Raises InversionError for the name of an image, HyperStyleError where the file cannot be written.

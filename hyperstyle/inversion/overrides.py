@@ -12,20 +12,20 @@ from hyperstyle.errors import InversionError
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = ["Changes", "Tuned"]
+__all__ = ["GeneratorOverrides", "Tuned"]
 
 Tuned = Mapping[str, Tensor]
-"""Parameter name -> the value of one picture's own generator."""
+"""Parameter name -> the value of one image's own generator."""
 
 
 @dataclass(frozen=True, eq=False)
-class Changes:
-    """Changes of a generator for each of B pictures; absent ones leave it as it is.
+class GeneratorOverrides:
+    """Changes of a generator for each of B images; absent ones leave it as it is.
 
     Attributes:
         residuals: codes from which `HyperInverter` makes what is added to raw weights, or the sums themselves (dense).
         tuned: B mappings of parameters, by name, that take the place of the generator's own (PTI); () for none. The
-            pictures of a strip share one.
+            images of a strip share one.
         noise: noise maps [B,1,r,r] in the order of `Generator.synthesize`; () for the generator's own.
     """
 
@@ -36,35 +36,35 @@ class Changes:
     def __bool__(self) -> bool:
         return self.residuals is not None or bool(self.tuned) or bool(self.noise)
 
-    def take(self, index: Sequence[int]) -> Changes:
-        """These pictures, in this order."""
+    def take(self, index: Sequence[int]) -> GeneratorOverrides:
+        """These images, in this order."""
 
         def pick(t: Tensor) -> Tensor:
             return t[torch.tensor(list(index), device=t.device)]
 
-        return Changes(
+        return GeneratorOverrides(
             None if self.residuals is None else self.residuals.apply(pick),
             tuple(self.tuned[i] for i in index) if self.tuned else (),
             tuple(pick(t) for t in self.noise),
         )
 
-    def apply(self, function: Callable[[Tensor], Tensor]) -> Changes:
+    def apply(self, function: Callable[[Tensor], Tensor]) -> GeneratorOverrides:
         """The same with `function` applied to every tensor (moving, changing the type)."""
         applied = {id(one): {name: function(value) for name, value in one.items()} for one in self.tuned}
-        return Changes(
+        return GeneratorOverrides(
             None if self.residuals is None else self.residuals.apply(function),
-            tuple(applied[id(one)] for one in self.tuned),  # one that several pictures share stays one
+            tuple(applied[id(one)] for one in self.tuned),  # one that several images share stays one
             tuple(function(t) for t in self.noise),
         )
 
-    def beside(self, others: Sequence[Changes], w: Tensor, generator: Generator) -> Changes:
+    def fill_missing(self, others: Sequence[GeneratorOverrides], w: Tensor, generator: Generator) -> GeneratorOverrides:
         """The same with nothing in place of what only others have, so that all can be joined by `cat`.
 
         Nothing is no residuals, no parameters but the generator's own, and its own noise maps.
 
         Args:
-            others: changes of other pictures.
-            w: [B,L,D], the codes of these pictures.
+            others: changes of other images.
+            w: [B,L,D], the codes of these images.
             generator: of all of them.
         """
         residuals, tuned, noise = self.residuals, self.tuned, self.noise
@@ -74,23 +74,23 @@ class Changes:
             tuned = ({},) * len(w)
         if not noise and any(other.noise for other in others):
             noise = tuple(own.expand(len(w), -1, -1, -1) for own in generator.noises.buffers())
-        return Changes(residuals, tuned, noise)
+        return GeneratorOverrides(residuals, tuned, noise)
 
     @staticmethod
-    def cat(parts: Sequence[Changes]) -> Changes:
+    def cat(parts: Sequence[GeneratorOverrides]) -> GeneratorOverrides:
         """Pictures of all parts in one batch. Raises InversionError where they are changes of different kinds."""
         first = parts[0]
         kinds = {(p.residuals is None, bool(p.tuned), len(p.noise)) for p in parts}
         if len(kinds) > 1:
             raise InversionError("inversions whose methods changed different things cannot be one batch.")
-        return Changes(
+        return GeneratorOverrides(
             None if first.residuals is None else OffsetCodes.cat([p.residuals for p in parts if p.residuals]),
             tuple(one for p in parts for one in p.tuned),
             tuple(torch.cat(maps) for maps in zip(*(p.noise for p in parts), strict=True)),
         )
 
     @staticmethod
-    def lerp(a: Changes, b: Changes, t: float, generator: Generator) -> Changes:
+    def lerp(a: GeneratorOverrides, b: GeneratorOverrides, t: float, generator: Generator) -> GeneratorOverrides:
         """The way from single `a` (t = 0) to single `b` (t = 1); what one side lacks is the generator's own there.
 
         Raises:
@@ -98,17 +98,18 @@ class Changes:
         """
         if t in (0.0, 1.0):
             return (a, b)[int(t)]._filled(a, b, generator)
-        mine, theirs = a._filled(a, b, generator), b._filled(a, b, generator)
+        first, second = a._filled(a, b, generator), b._filled(a, b, generator)
         residuals = None
-        if mine.residuals is not None and theirs.residuals is not None:
-            residuals = mine.residuals * (1 - t) + theirs.residuals * t
+        if first.residuals is not None and second.residuals is not None:
+            residuals = first.residuals * (1 - t) + second.residuals * t
         tuned = tuple(
-            {name: torch.lerp(x[name], y[name], t) for name in x} for x, y in zip(mine.tuned, theirs.tuned, strict=True)
+            {name: torch.lerp(x[name], y[name], t) for name in x}
+            for x, y in zip(first.tuned, second.tuned, strict=True)
         )
-        noise = tuple(torch.lerp(x, y, t) for x, y in zip(mine.noise, theirs.noise, strict=True))
-        return Changes(residuals, tuned, noise)
+        noise = tuple(torch.lerp(x, y, t) for x, y in zip(first.noise, second.noise, strict=True))
+        return GeneratorOverrides(residuals, tuned, noise)
 
-    def _filled(self, a: Changes, b: Changes, generator: Generator) -> Changes:
+    def _filled(self, a: GeneratorOverrides, b: GeneratorOverrides, generator: Generator) -> GeneratorOverrides:
         """With the generator's own values where `a` or `b` has one and this has none, so that all have the same."""
         own = dict(generator.named_parameters())
         names = {name for side in (a, b) for one in side.tuned for name in one}
@@ -122,13 +123,15 @@ class Changes:
         residuals = self.residuals
         if residuals is None and (other := a.residuals or b.residuals) is not None:
             residuals = other * 0.0
-        return Changes(residuals, tuned, noise)
+        return GeneratorOverrides(residuals, tuned, noise)
 
     @staticmethod
-    def mixed(mine: Changes, theirs: Changes, layers: Sequence[str], generator: Generator) -> Changes:
-        """`mine` with these layers as `theirs` has them: residuals, parameters and noise map."""
-        residuals = OffsetCodes.mixed(mine.residuals, theirs.residuals, layers)
-        x, y = mine._filled(mine, theirs, generator), theirs._filled(mine, theirs, generator)
+    def mixed(
+        first: GeneratorOverrides, second: GeneratorOverrides, layers: Sequence[str], generator: Generator
+    ) -> GeneratorOverrides:
+        """`first` with these layers as `second` has them: residuals, parameters and noise map."""
+        residuals = OffsetCodes.mixed(first.residuals, second.residuals, layers)
+        x, y = first._filled(first, second, generator), second._filled(first, second, generator)
         taken = _parameters(layers, generator)
         count = max(len(x.tuned), len(y.tuned))
         tuned = tuple(
@@ -140,9 +143,9 @@ class Changes:
         chosen = [b if name in layers else a for name, a, b in maps]
         pictures = max((len(m) for m in (*x.noise, *y.noise)), default=0)  # the generator's own are one map for all
         noise = tuple(m.expand(pictures, -1, -1, -1) for m in chosen)
-        return Changes(residuals, tuned, noise)
+        return GeneratorOverrides(residuals, tuned, noise)
 
-    def only(self, layers: Sequence[str], generator: Generator) -> Changes:
+    def only(self, layers: Sequence[str], generator: Generator) -> GeneratorOverrides:
         """What stands here for these layers alone."""
         kept = _parameters(layers, generator)
         noise = self.noise
@@ -150,13 +153,13 @@ class Changes:
             convs = [spec.name for spec in generator.layers if not spec.torgb]
             own = list(generator.noises.buffers())
             noise = tuple(a if name in layers else b.expand_as(a) for name, a, b in zip(convs, noise, own, strict=True))
-        return Changes(
+        return GeneratorOverrides(
             None if self.residuals is None else self.residuals.only(layers),
             tuple({name: value for name, value in one.items() if name in kept} for one in self.tuned),
             noise,
         )
 
-    def moved(self, old: Generator, new: Generator) -> Changes:
+    def moved(self, old: Generator, new: Generator) -> GeneratorOverrides:
         """For a generator fine-tuned from the old one: tuned parameters keep their distance from the generator's."""
         if not self.tuned:
             return self

@@ -18,8 +18,8 @@ from hyperstyle.align.source import Source
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.file import Record
-from hyperstyle.inversion.overrides import Changes
-from hyperstyle.inversion.state import State
+from hyperstyle.inversion.overrides import GeneratorOverrides
+from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import HasModel, Model, ModelKey, living_model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
@@ -37,13 +37,13 @@ class Portable:
     w: Tensor
     offset_codes: OffsetCodes | None
     style_offsets: Mapping[str, Tensor]
-    changes: Changes
+    changes: GeneratorOverrides
     sources: tuple[Source, ...]
     failures: tuple[tuple[int, str], ...]
 
     @property
-    def _state(self) -> State:
-        return State(self.w, self.offset_codes, self.style_offsets, self.changes)
+    def _state(self) -> InversionState:
+        return InversionState(self.w, self.offset_codes, self.style_offsets, self.changes)
 
     @property
     def travelled_from(self) -> ModelKey | None:
@@ -137,7 +137,7 @@ def fill(inversion: Any, record: Record, model: Mapping[str, Any]) -> None:
 def record_of(inversion: Any, origin: Mapping[str, Any] | None = None) -> Record:
     """What a file and a pickle hold of an inversion; `origin`, plain values, is what it was made from."""
     key, unedited = _key(inversion), inversion.unedited
-    before = None  # of what was transferred: that picture needs another model
+    before = None  # of what was transferred: that image needs another model
     if unedited is not None and _key(unedited).token == key.token:
         before = unedited._state
     meta = {
@@ -158,7 +158,7 @@ def _key(inversion: Any) -> ModelKey:
     return key
 
 
-def state_values(state: State) -> dict[str, Any]:
+def state_values(state: InversionState) -> dict[str, Any]:
     """The attributes of an inversion with this state."""
     return {
         "w": state.w,

@@ -1,4 +1,4 @@
-"""What a generator makes pictures of: codes, offset codes, style offsets and other changes, and how these combine."""
+"""What a generator makes images of: codes, offset codes, style offsets and other changes, and how these combine."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
-__all__ = ["State"]
+__all__ = ["InversionState"]
 
 
 @dataclass(frozen=True, eq=False)
-class State:
-    """What the pictures of a batch are made of.
+class InversionState:
+    """What the images of a batch are made of.
 
     Attributes:
         w: [B,L,D] latent codes.
@@ -29,7 +29,7 @@ class State:
     w: Tensor
     codes: OffsetCodes | None = None
     style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
-    changes: Changes = field(default_factory=Changes)
+    changes: GeneratorOverrides = field(default_factory=GeneratorOverrides)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -39,24 +39,24 @@ class State:
         tuned = [value for one in changes.tuned for value in one.values()]
         return (self.w, *codes, *self.style_offsets.values(), *tuned, *changes.noise)
 
-    def apply(self, function: Callable[[Tensor], Tensor]) -> State:
+    def apply(self, function: Callable[[Tensor], Tensor]) -> InversionState:
         """The same with `function` applied to every tensor (moving, changing the type)."""
         codes = None if self.codes is None else self.codes.apply(function)
         styles = {name: function(change) for name, change in self.style_offsets.items()}
-        return State(function(self.w), codes, styles, self.changes.apply(function))
+        return InversionState(function(self.w), codes, styles, self.changes.apply(function))
 
-    def take(self, index: Sequence[int]) -> State:
-        """These pictures, in this order; an index may come more than once."""
+    def take(self, index: Sequence[int]) -> InversionState:
+        """These images, in this order; an index may come more than once."""
 
         def pick(t: Tensor) -> Tensor:
             return t[torch.tensor(list(index), device=t.device)]
 
         codes = None if self.codes is None else self.codes.apply(pick)
         styles = {name: pick(change) for name, change in self.style_offsets.items()}
-        return State(pick(self.w), codes, styles, self.changes.take(index))
+        return InversionState(pick(self.w), codes, styles, self.changes.take(index))
 
     @staticmethod
-    def cat(parts: Sequence[State], generator: Generator) -> State:
+    def cat(parts: Sequence[InversionState], generator: Generator) -> InversionState:
         """Pictures of all parts, which are of this generator, in one batch; absent offsets and changes are none.
 
         Raises:
@@ -65,19 +65,19 @@ class State:
         changes = [part.changes for part in parts]
         styled = {name: change for part in parts for name, change in part.style_offsets.items()}
         none = {name: change[:1] * 0 for name, change in styled.items()}
-        return State(
+        return InversionState(
             torch.cat([part.w for part in parts]),
             OffsetCodes.cat([p._offsets for p in parts]) if any(p.codes is not None for p in parts) else None,
             {
                 name: torch.cat([p.style_offsets.get(name, zero.expand(len(p.w), -1)) for p in parts])
                 for name, zero in none.items()
             },
-            Changes.cat([p.changes.beside(changes, p.w, generator) for p in parts]),
+            GeneratorOverrides.cat([p.changes.fill_missing(changes, p.w, generator) for p in parts]),
         )
 
     @staticmethod
-    def between(a: State, b: State, n: int, generator: Generator) -> State:
-        """`n` pictures from single `a` to single `b`, both ends included; all that makes them moves together.
+    def between(a: InversionState, b: InversionState, n: int, generator: Generator) -> InversionState:
+        """`n` images from single `a` to single `b`, both ends included; all that makes them moves together.
 
         Raises:
             InversionError: offset codes for different layers.
@@ -90,11 +90,13 @@ class State:
             name: torch.cat([(1 - t) * a._style(name, generator) + t * b._style(name, generator) for t in ticks])
             for name in {**a.style_offsets, **b.style_offsets}
         }
-        changes = Changes.cat([Changes.lerp(a.changes, b.changes, t, generator) for t in ticks])
-        return State(torch.cat([(1 - t) * a.w + t * b.w for t in ticks]), codes, styles, changes)
+        changes = GeneratorOverrides.cat([GeneratorOverrides.lerp(a.changes, b.changes, t, generator) for t in ticks])
+        return InversionState(torch.cat([(1 - t) * a.w + t * b.w for t in ticks]), codes, styles, changes)
 
     @staticmethod
-    def mixed(a: State, b: State, layers: Sequence[LayerSpec], generator: Generator) -> State:
+    def mixed(
+        a: InversionState, b: InversionState, layers: Sequence[LayerSpec], generator: Generator
+    ) -> InversionState:
         """`a` with these layers as `b` has them: their rows of w, offsets, style offsets and other changes."""
         w, names = a.w.clone(), [spec.name for spec in layers]
         for spec in layers:
@@ -102,7 +104,7 @@ class State:
         styles = {n: v for n, v in a.style_offsets.items() if n not in names}
         styles |= {n: v for n, v in b.style_offsets.items() if n in names}
         codes = OffsetCodes.mixed(a.codes, b.codes, names)
-        return State(w, codes, styles, Changes.mixed(a.changes, b.changes, names, generator))
+        return InversionState(w, codes, styles, GeneratorOverrides.mixed(a.changes, b.changes, names, generator))
 
     @property
     def _offsets(self) -> OffsetCodes:

@@ -1,4 +1,4 @@
-"""Many edits of one picture: a row of them, a grid of two edits, an animation."""
+"""Many edits of one image: a row of them, a grid of two edits, an animation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hyperstyle.align import paste_back as paste
 from hyperstyle.align.source import photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.images import ImageSource, sheet, write_encoded
+from hyperstyle.images import ImageSource, image_grid, write_encoded
 from hyperstyle.images.color_modes import flatten
 from hyperstyle.inversion.inversion import Inversion
 
@@ -39,14 +39,14 @@ def strip(
     photo: ImageSource | None = None,
     cell: int | None = None,
 ) -> Image.Image:
-    """A labelled sheet: a row for each picture, a column for each strength.
+    """A labelled sheet: a row for each image, a column for each strength.
 
     Args:
-        inversion: one picture or a batch.
+        inversion: one image or a batch.
         edit, strengths, layers, other_model: see `Inversion.edit`.
         paste_back: the whole photo, all its inverted faces edited, in one row.
         photo: the photo again, see `Inversion.paste_back`.
-        cell: longer side of the pictures on the sheet in pixels; None keeps theirs.
+        cell: longer side of the images on the sheet in pixels; None keeps theirs.
 
     Raises:
         What `Inversion.edit` and `Inversion.paste_back` raise.
@@ -57,7 +57,7 @@ def strip(
     else:
         images, count = edited.images, len(edited) // len(inversion)
         rows = [images[first : first + count] for first in range(0, len(images), count)]
-    return sheet(rows, labels=[label(edit, strength) for strength in strengths], cell=cell)
+    return image_grid(rows, labels=[label(edit, strength) for strength in strengths], cell=cell)
 
 
 def grid(
@@ -71,25 +71,25 @@ def grid(
     photo: ImageSource | None = None,
     cell: int | None = None,
 ) -> Image.Image:
-    """A labelled sheet of one picture: the strengths of one edit from left to right, of another from top to bottom.
+    """A labelled sheet of one image: the strengths of one edit from left to right, of another from top to bottom.
 
     Args:
-        inversion: a single picture; with `paste_back`, or all faces of one photo.
+        inversion: a single image; with `paste_back`, or all faces of one photo.
         across, down: an edit and its strengths.
         layers, other_model: see `Inversion.edit`.
         paste_back, photo, cell: see `strip`.
 
     Raises:
-        ConfigError: several pictures. What `Inversion.edit` and `Inversion.paste_back` raise.
+        ConfigError: several images. What `Inversion.edit` and `Inversion.paste_back` raise.
     """
     if len(inversion) != 1 and not paste_back:
-        raise ConfigError(f"a grid of {len(inversion)} pictures: it shows one. Index the batch first.")
+        raise ConfigError(f"a grid of {len(inversion)} images: it shows one. Index the batch first.")
     edited = inversion
     for edit, strengths in (down, across):
         edited = edited.edit(edit, strengths, layers=layers, other_model=other_model)
     images = list(photos(inversion, edited, photo)) if paste_back else edited.images
     count = len(across[1])
-    return sheet(
+    return image_grid(
         [images[first : first + count] for first in range(0, len(images), count)],
         labels=[label(across[0], strength) for strength in across[1]],
         row_labels=[label(down[0], strength) for strength in down[1]],
@@ -98,7 +98,7 @@ def grid(
 
 
 def label(edit: str | Edit, strength: float) -> str:
-    """`age +2`: what stands above or beside a picture."""
+    """`age +2`: what stands above or beside an image."""
     name = edit if isinstance(edit, str) else edit.info.name
     return f"{name} {strength:+.3g}" if strength else f"{name} 0"
 
@@ -148,10 +148,10 @@ def animate(
     """Writes frames as a GIF or WebP animation that repeats for ever.
 
     `animate(inversion.edit("age", torch.linspace(-2, 2, 24)), "age.webp")` sweeps over a strength,
-    `animate(one.interpolate(other, 24), "way.gif")` goes from one picture to another.
+    `animate(one.interpolate(other, 24), "way.gif")` goes from one image to another.
 
     Args:
-        frames: the pictures of an inversion in their order, or pictures of one size.
+        frames: the images of an inversion in their order, or images of one size.
         path: where to, by its suffix .gif or .webp; it appears when it is complete.
         rate: frames per second, 1 to 50.
         back: run backwards at the end, so that it repeats without a jump.
@@ -178,7 +178,7 @@ def animate(
 
 
 def _reduced(image: Image.Image, longest: int | None) -> Image.Image:
-    """The picture, RGB, with no side above `longest` pixels."""
+    """The image, RGB, with no side above `longest` pixels."""
     image = flatten(image)
     scale = min(1.0, (longest or math.inf) / max(image.size))
     size = tuple(max(round(side * scale), 1) for side in image.size)
@@ -186,7 +186,7 @@ def _reduced(image: Image.Image, longest: int | None) -> Image.Image:
 
 
 def _with_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
-    """The pictures in 256 colours that are the same for all, so that what does not move does not flicker."""
+    """The images in 256 colours that are the same for all, so that what does not move does not flicker."""
     chosen = images[:: math.ceil(len(images) / _PALETTE_FRAMES)]
     width, height = images[0].size
     page = Image.new("RGB", (width, height * len(chosen)))

@@ -1,4 +1,4 @@
-"""Codes, style offsets, offset codes and other changes of a model -> pictures."""
+"""Codes, style offsets, offset codes and other changes of a model -> images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.model.parts import Model
 from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -18,9 +18,9 @@ from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseM
 from hyperstyle.networks.stylegan2.ops import Modulation
 from hyperstyle.runtime.gradients import normal_tensors
 
-__all__ = ["TOGETHER", "generators", "lazy_offsets", "pictures", "styles_of", "synthesize"]
+__all__ = ["DEFAULT_BATCH_SIZE", "generators", "lazy_offsets", "pictures", "styles_of", "synthesize"]
 
-TOGETHER = 8
+DEFAULT_BATCH_SIZE = 8
 """Pictures that go through the networks at once, unless a batch size is given."""
 
 
@@ -61,21 +61,21 @@ def pictures(
     w: Tensor,
     style_offsets: Mapping[str, Tensor],
     codes: OffsetCodes | None,
-    changes: Changes | None = None,
+    changes: GeneratorOverrides | None = None,
 ) -> Tensor:
-    """The pictures [B,3,H,W], float32, about [-1,1], not clamped; content rows applied.
+    """The images [B,3,H,W], float32, about [-1,1], not clamped; content rows applied.
 
-    Neighbours with equal offset codes and changes, such as the edits of one picture, share their weights W * (1 + Δ),
+    Neighbours with equal offset codes and changes, such as the edits of one image, share their weights W * (1 + Δ),
     which are made once for all of them.
 
     Args:
         model: whose generator draws.
         w: [B,L,D].
         style_offsets: layer name -> [B,I], added after the affine layers.
-        codes: of B pictures, or None.
-        changes: what else is changed of the generator, of B pictures.
+        codes: of B images, or None.
+        changes: what else is changed of the generator, of B images.
     """
-    changes = changes or Changes()
+    changes = changes or GeneratorOverrides()
     parts = []
     with normal_tensors(), torch.no_grad():
         styles = styles_of(model, w, changes)
@@ -83,9 +83,9 @@ def pictures(
             styles[name] = styles[name] + change
         for group, generator in generators(model, changes, len(w)):
             for run, alike in _runs(model, codes, changes, group):
-                own = _folded(model, generator, codes, changes, run.start) if alike else generator
+                own = _bake(model, generator, codes, changes, run.start) if alike else generator
                 # A CPU draws them one by one; elsewhere what is made for many would fill the memory.
-                count = len(w) if alike and w.device.type == "cpu" else TOGETHER
+                count = len(w) if alike and w.device.type == "cpu" else DEFAULT_BATCH_SIZE
                 for first in range(run.start, run.stop, count):
                     some = slice(first, min(first + count, run.stop))
                     image = synthesize(
@@ -100,8 +100,8 @@ def pictures(
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def generators(model: Model, changes: Changes, count: int) -> Iterator[tuple[slice, Generator]]:
-    """Neighbours that share a generator, and it: the model's, or one with parameters of the pictures' own."""
+def generators(model: Model, changes: GeneratorOverrides, count: int) -> Iterator[tuple[slice, Generator]]:
+    """Neighbours that share a generator, and it: the model's, or one with parameters of the images' own."""
     if not changes.tuned:
         yield slice(0, count), model.generator
         return
@@ -110,15 +110,17 @@ def generators(model: Model, changes: Changes, count: int) -> Iterator[tuple[sli
         yield slice(start, stop), model.generator.with_parameters(changes.tuned[start])
 
 
-def styles_of(model: Model, w: Tensor, changes: Changes) -> dict[str, Tensor]:
-    """What the affine layers of the pictures' generators make of codes [B,L,D]: layer name -> [B,I]."""
+def styles_of(model: Model, w: Tensor, changes: GeneratorOverrides) -> dict[str, Tensor]:
+    """What the affine layers of the images' generators make of codes [B,L,D]: layer name -> [B,I]."""
     with torch.no_grad():
         parts = [generator.styles(w[group]) for group, generator in generators(model, changes, len(w))]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _folded(model: Model, generator: Generator, codes: OffsetCodes | None, changes: Changes, picture: int) -> Generator:
-    """The generator with the offsets and residuals of this picture in its weights; it shares all else."""
+def _bake(
+    model: Model, generator: Generator, codes: OffsetCodes | None, changes: GeneratorOverrides, picture: int
+) -> Generator:
+    """The generator with the offsets and residuals of this image in its weights; it shares all else."""
     chosen = slice(picture, picture + 1)
     offsets = lazy_offsets(_of(codes, chosen), model.hypernetwork)
     residuals = lazy_offsets(_of(changes.residuals, chosen), model.hyperinverter)
@@ -136,8 +138,10 @@ def _of(codes: OffsetCodes | None, chosen: slice) -> OffsetCodes | None:
     return None if codes is None else codes.pictures(chosen)
 
 
-def _runs(model: Model, codes: OffsetCodes | None, changes: Changes, group: slice) -> Iterator[tuple[slice, bool]]:
-    """Neighbours with equal codes, True; and the pictures between such runs, which share nothing, False.
+def _runs(
+    model: Model, codes: OffsetCodes | None, changes: GeneratorOverrides, group: slice
+) -> Iterator[tuple[slice, bool]]:
+    """Neighbours with equal codes, True; and the images between such runs, which share nothing, False.
 
     In half precision nothing is shared: the styles, which are multiplied with the maps then, would be rounded there.
     """

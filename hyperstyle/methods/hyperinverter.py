@@ -36,14 +36,14 @@ class HyperInverterRefinement:
         steps: int | None = None,
         callback: Callable[..., None] | None = None,
     ) -> Inversion:
-        """Predicts residuals from the crop and the picture so far, in one step; 0 steps leave the generator as it is.
+        """Predicts residuals from the crop and the image so far, in one step; 0 steps leave the generator as it is.
 
         The published start is a W encoder. After another method its changes of the generator stay, and residuals are
         added to them.
 
         Raises:
             MethodError: the model has no HyperInverter, or the inversion has residuals already.
-            ConfigError: more steps than one, or a model whose pictures are not square.
+            ConfigError: more steps than one, or a model whose images are not square.
         """
         model, network = inversion.model, inversion.model.hyperinverter
         if network is None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
-from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
 from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.optimising import draw
 from hyperstyle.methods.optimization import check_passes, check_whole
@@ -54,13 +54,13 @@ def refine(
     """Predicts weight offsets in a loop while the latent code stays fixed (Eq. 4 to 6).
 
     Args:
-        crop: [B,3,h,w] in [-1,1], the picture as the hypernetwork sees it.
+        crop: [B,3,h,w] in [-1,1], the image as the hypernetwork sees it.
         w: [B,L,D] latent codes, from the W encoder.
         generator, hypernetwork: the networks.
-        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
         steps: passes of the hypernetwork; 0 leaves the codes as they are.
         codes: accumulated codes to continue from.
-        draw: offset codes -> the generator's picture, where it is more than `w` and these.
+        draw: offset codes -> the generator's image, where it is more than `w` and these.
         callback: called with the state before the first pass and after each.
 
     Returns:
@@ -138,7 +138,7 @@ class HyperStyleRefinement:
                 inversion.w,
                 model.generator,
                 model.hypernetwork,
-                model.domain.seen,
+                model.domain.as_network_input,
                 steps=steps,
                 codes=inversion.offset_codes,
                 draw=(lambda codes: draw(replace(inversion, offset_codes=codes))) if inversion.changes else None,
@@ -154,5 +154,5 @@ class HyperStyleRefinement:
         )
         picture = model.domain.content(image).float()
         # What made.tensor would be, up to rounding where neighbours are alike: the same operations on the same batch.
-        same = len(made) <= TOGETHER and not made.style_offsets and not made.changes
+        same = len(made) <= DEFAULT_BATCH_SIZE and not made.style_offsets and not made.changes
         return made.measured(picture if same else None)

@@ -28,7 +28,7 @@ class DomainGuided:
         steps: how many; 0 gives the codes of the start.
         rate: learning rate (Adam).
         feature_weight: of the mean squared difference of features, beside that of pixels.
-        code_weight: of the mean squared difference between the codes and what the encoder makes of their picture.
+        code_weight: of the mean squared difference between the codes and what the encoder makes of their image.
     """
 
     steps: int = 100
@@ -50,7 +50,7 @@ class DomainGuidedStep:
         step: how many changes there were before: 0 at first.
         steps: how many there will be.
         w: [B,L,D] the codes so far.
-        image: [B,3,size,size], their pictures.
+        image: [B,3,size,size], their images.
         pixel, feature, code: [B] the three parts of the loss, without their weights.
         losses: [B] their weighted sum.
     """
@@ -84,7 +84,7 @@ def domain_guided(
 ) -> Tensor:
     """Finds w = argmin |x - G(w)|² + c |F(x) - F(G(w))|² + d |w - E(G(w))|² (Eq. 5).
 
-    The gradient goes through the encoder too. The pictures of a batch are optimised side by side, each as it would be
+    The gradient goes through the encoder too. The images of a batch are optimised side by side, each as it would be
     alone. No network changes.
 
     Args:
@@ -94,18 +94,18 @@ def domain_guided(
         encoder: [B,3,h,w] -> [B,L,D], in eval mode.
         features: [B,3,h,w] -> [B,...].
         settings: None means `DomainGuided()`.
-        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
         callback: called at every step.
 
     Returns:
         The codes [B,L,D].
 
     Raises:
-        ConfigError: codes for another number of pictures, or a loss that is not finite.
+        ConfigError: codes for another number of images, or a loss that is not finite.
     """
     settings = settings or DomainGuided()
     if len(w) != len(target):
-        raise ConfigError(f"codes of shape {tuple(w.shape)} for {len(target)} picture(s): expected one code for each.")
+        raise ConfigError(f"codes of shape {tuple(w.shape)} for {len(target)} image(s): expected one code for each.")
     w = w.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
     with torch.no_grad():
         wanted = features(target)
@@ -125,7 +125,7 @@ def domain_guided(
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
-    """[B] mean squared difference of each picture."""
+    """[B] mean squared difference of each image."""
     return (a - b).square().flatten(1).mean(1)
 
 
@@ -135,7 +135,7 @@ class DomainGuidedRefinement:
 
     Attributes:
         settings: numbers of the optimisation; the `steps` of a call come before theirs.
-        features: pictures [B,3,h,w] -> features, for the loss; None is the model's VGG16.
+        features: images [B,3,h,w] -> features, for the loss; None is the model's VGG16.
     """
 
     settings: DomainGuided = field(default_factory=DomainGuided)
@@ -153,7 +153,7 @@ class DomainGuidedRefinement:
 
         Raises:
             MethodError: the model lacks the encoder or the features; the inversion has offsets, style edits or other
-                changes, which this method does not see; or a picture is too much for the memory.
+                changes, which this method does not see; or an image is too much for the memory.
             ConfigError: a negative number of steps, or a model in half precision.
             ImageError: crops that are not finite.
         """
@@ -173,7 +173,7 @@ class DomainGuidedRefinement:
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
 
         def optimise(target: Tensor, one: Inversion) -> Inversion:
-            seen = model.domain.seen
+            seen = model.domain.as_network_input
             w = domain_guided(
                 target, one.w, model.generator, encoder, features, settings, to_input=seen, callback=callback
             )

@@ -12,7 +12,7 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.offset_optimization import descend
-from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
+from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss, refined
 from hyperstyle.methods.optimization import ImageLoss, check_whole
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
@@ -32,8 +32,8 @@ class OffsetCodeTuner:
     Attributes:
         steps: how many, unless the call says so.
         rate: learning rate, where it is highest: it rises over five steps, and falls to zero over the second half.
-        loss: (picture, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
-        threshold: a picture stays as it is as soon as L2 + loss is no larger; None takes all steps.
+        loss: (image, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
+        threshold: an image stays as it is as soon as L2 + loss is no larger; None takes all steps.
     """
 
     steps: int = 100
@@ -53,7 +53,7 @@ class OffsetCodeTuner:
 
         Raises:
             MethodError: the model has no hypernetwork; its heads are not affine and the inversion has no codes to begin
-                with; no perceptual loss can be had; or a picture is too much for the memory.
+                with; no perceptual loss can be had; or an image is too much for the memory.
             ConfigError: a number of steps or a rate that cannot be used.
             ImageError: crops that are not finite.
         """
@@ -67,7 +67,7 @@ class OffsetCodeTuner:
         check_whole("steps", count)
         if not 0 < self.rate < math.inf:
             raise ConfigError(f"rate={self.rate}: expected a positive one.")
-        loss = beside_l2(self.loss or perceptual_loss(model))
+        loss = add_l2(self.loss or perceptual_loss(model))
 
         def optimise(crops: Tensor, part: Inversion) -> Inversion:
             first, scales = _first(network, crops, part)
@@ -87,7 +87,7 @@ class OffsetCodeTuner:
                 loss,
                 steps=count,
                 rate=self.rate,
-                to_input=model.domain.seen,
+                to_input=model.domain.as_network_input,
                 threshold=self.threshold,
                 callback=callback,
             )
@@ -108,7 +108,7 @@ def _first(network: Hypernetwork, crops: Tensor, inversion: Inversion) -> tuple[
     own = inversion.offset_codes
     if own is not None and own.coded and all(code.any() for code in _codes(own).values()):
         return own, _scales(own)
-    predicted = network(crops, inversion.model.domain.seen(draw(inversion)))
+    predicted = network(crops, inversion.model.domain.as_network_input(draw(inversion)))
     if predicted.terms:
         raise MethodError(
             "this hypernetwork's heads are not affine, so that no codes stand for zero offsets. Begin with its "

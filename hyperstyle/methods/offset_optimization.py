@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
-from hyperstyle.methods.optimization import ImageLoss, check_target, check_whole, held, identity, measured
+from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss, refined
+from hyperstyle.methods.optimization import ImageLoss, check_target, check_whole, freeze_finished, identity, measured
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
 from hyperstyle.networks.stylegan2.generator import Generator
@@ -61,18 +61,18 @@ def descend(
     """Moves the variables [B,...], in place, until what is drawn with them is near to the target.
 
     Adam with a short memory, for runs of few steps: betas 0.8 and 0.9. The rate rises over the first five steps, when
-    the gradient's scale is hardly known, and falls linearly to zero over the last half. The pictures of a batch move
+    the gradient's scale is hardly known, and falls linearly to zero over the last half. The images of a batch move
     side by side, each as it would alone.
 
     Args:
         variables: what moves; leaves that need gradients.
-        draw: the generator's picture [B,3,size,size] with them.
+        draw: the generator's image [B,3,size,size] with them.
         target: [B,3,h,w] in [-1,1].
-        loss: (picture, target) -> [B].
+        loss: (image, target) -> [B].
         steps: at most so many.
         rate: learning rate, where it is highest.
-        to_input: the generator's picture -> [B,3,h,w].
-        threshold: a picture stays as it is as soon as its loss is no larger; None takes all steps.
+        to_input: the generator's image -> [B,3,h,w].
+        threshold: an image stays as it is as soon as its loss is no larger; None takes all steps.
         callback: called at every step, before the variables are changed, and where it stops early.
 
     Raises:
@@ -95,7 +95,7 @@ def descend(
                 break
         optimizer.zero_grad()
         torch.autograd.backward(losses.sum(), inputs=list(variables))
-        with held(variables, done):
+        with freeze_finished(variables, done):
             optimizer.step()
 
 
@@ -114,24 +114,24 @@ def optimize_offsets(
     draw: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     callback: Callable[[OffsetStep], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Finds Δ = argmin L(G(w; θ (1 + Δ)), x) for each picture, with one value per (out, in) pair of each layer.
+    """Finds Δ = argmin L(G(w; θ (1 + Δ)), x) for each image, with one value per (out, in) pair of each layer.
 
     A hypernetwork whose heads give one value per pair chooses among the same offsets, so
     this shows how near to the target such a network could come, as far as gradient descent (`descend`) finds it. The
-    pictures of a batch are optimised side by side, each as it would be alone. The generator stays as it is.
+    images of a batch are optimised side by side, each as it would be alone. The generator stays as it is.
 
     Args:
         target: [B,3,h,w] in [-1,1].
         w: [B,L,D] or [B,D] latent codes, which stay.
         generator: on the device where all happens.
         layers: names or official indexes of the layers that may change.
-        loss: (picture, target) -> [B].
+        loss: (image, target) -> [B].
         steps: how many; 0 gives the start.
         rate: learning rate, where it is highest.
-        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
         start: layer name -> [B,O,I,1,1] to begin with; zeros where it has none.
-        threshold: a picture stays as it is as soon as its loss is no larger; None takes all steps.
-        draw: offsets -> the generator's picture, where it is more than codes and these offsets.
+        threshold: an image stays as it is as soon as its loss is no larger; None takes all steps.
+        draw: offsets -> the generator's image, where it is more than codes and these offsets.
         callback: called at every step, before the offsets are changed.
 
     Returns:
@@ -140,7 +140,7 @@ def optimize_offsets(
     Raises:
         ImageError: target and reconstruction differ in shape.
         ConfigError: no layer, an unknown one, a start for another layer or of another shape, codes for another number
-            of pictures, or a loss, number of steps or rate that cannot be used.
+            of images, or a loss, number of steps or rate that cannot be used.
     """
     specs = [generator.layer(name) for name in layers]
     if not specs or not 0 < rate < math.inf:
@@ -149,7 +149,7 @@ def optimize_offsets(
         )
     target, batch = target.to(generator.latent_avg), target.shape[0]
     if w.shape[0] != batch:
-        raise ConfigError(f"codes of shape {tuple(w.shape)} for {batch} picture(s): expected one code for each.")
+        raise ConfigError(f"codes of shape {tuple(w.shape)} for {batch} image(s): expected one code for each.")
     styles = {name: style.detach() for name, style in generator.styles(w.detach().to(target)).items()}
     offsets = {s.name: target.new_zeros(batch, s.channels_out, s.channels_in, 1, 1) for s in specs}
     for name, value in (start or {}).items():
@@ -186,8 +186,8 @@ class OffsetTuner:
         steps: how many, unless the call says so.
         rate: learning rate, where it is highest.
         layers: that may change; None is those of the model's hypernetwork, or all but toRGB.
-        loss: (picture, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
-        threshold: a picture stays as it is as soon as L2 + loss is no larger; None takes all steps.
+        loss: (image, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
+        threshold: an image stays as it is as soon as L2 + loss is no larger; None takes all steps.
     """
 
     steps: int = 100
@@ -208,7 +208,7 @@ class OffsetTuner:
 
         Raises:
             ConfigError: an unknown layer, or steps or a rate that cannot be used.
-            MethodError, MissingDependencyError: no perceptual loss can be had, or a picture is too much for the memory.
+            MethodError, MissingDependencyError: no perceptual loss can be had, or an image is too much for the memory.
             ImageError: crops that are not finite.
         """
         model = inversion.model
@@ -216,7 +216,7 @@ class OffsetTuner:
         if wanted is None and network is not None:
             wanted = network.config.layers
         layers = tuned_layers(model.generator.config, wanted)
-        loss = beside_l2(self.loss or perceptual_loss(model))
+        loss = add_l2(self.loss or perceptual_loss(model))
 
         def optimise(crops: Tensor, part: Inversion) -> Inversion:
             def changed(offsets: Mapping[str, Tensor]) -> Inversion:
@@ -231,7 +231,7 @@ class OffsetTuner:
                 loss,
                 steps=self.steps if steps is None else steps,
                 rate=self.rate,
-                to_input=model.domain.seen,
+                to_input=model.domain.as_network_input,
                 threshold=self.threshold,
                 draw=lambda offsets: draw(changed(offsets)),
                 callback=callback,

@@ -18,7 +18,7 @@ from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import check_weights, outside_inference_mode, usable
 
-__all__ = ["beside_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refined"]
+__all__ = ["add_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refined"]
 
 
 # ---- losses ----
@@ -38,7 +38,7 @@ def perceptual_loss(model: Model) -> ImageLoss:
 
 def lpips_loss(device: torch.device) -> ImageLoss:
     """LPIPS with AlexNet, whose weights torchvision fetches when it is first used. Raises as `load_lpips` does."""
-    network = load_lpips(instead="Or pass loss=..., a function (picture, target) -> [B].").to(device)
+    network = load_lpips(instead="Or pass loss=..., a function (image, target) -> [B].").to(device)
 
     def loss(image: Tensor, target: Tensor) -> Tensor:
         found: Tensor = network(image.float(), target.float())
@@ -47,21 +47,21 @@ def lpips_loss(device: torch.device) -> ImageLoss:
     return loss
 
 
-def beside_l2(loss: ImageLoss, weight: float = 1.0) -> ImageLoss:
+def add_l2(loss: ImageLoss, weight: float = 1.0) -> ImageLoss:
     """weight * L2 + the loss."""
     return lambda image, target: weight * metrics.l2(image.float(), target.float()) + loss(image, target)
 
 
-# ---- pictures ----
+# ---- images ----
 
 
 def draw(inversion: Inversion, *, plain_noise: bool = False, generator: Generator | None = None) -> Tensor:
-    """The generator's pictures [B,3,size,size] of all that the inversion has; gradients flow to whatever needs them.
+    """The generator's images [B,3,size,size] of all that the inversion has; gradients flow to whatever needs them.
 
     Args:
         inversion: with the codes, offset codes and noise maps to draw.
         plain_noise: leave noise out.
-        generator: in place of the pictures' own generators.
+        generator: in place of the images' own generators.
     """
     model, changes, count = inversion.model, inversion.changes, len(inversion)
     own = [(slice(0, count), generator)] if generator is not None else list(generators(model, changes, count))
@@ -107,8 +107,8 @@ def refined(
 
     Raises:
         ImageError: a crop with values that are not finite.
-        ConfigError: a model in half precision, or another number of crops than of inverted pictures.
-        MethodError: not even one picture fits into the memory, or networks were built in inference mode.
+        ConfigError: a model in half precision, or another number of crops than of inverted images.
+        MethodError: not even one image fits into the memory, or networks were built in inference mode.
     """
     model, crop = inversion.model, usable(crop)
     if torch.finfo(model.dtype).bits < 32:
@@ -116,7 +116,7 @@ def refined(
             f"method {name!r} with a model in {model.dtype}: small steps vanish there. Load it with dtype=None."
         )
     if len(crop) != len(inversion):
-        raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} picture(s): expected one for each.")
+        raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} image(s): expected one for each.")
     check_target(crop)
     for network in model.networks.values():
         check_weights(network)
@@ -128,13 +128,13 @@ def refined(
 def in_parts(
     optimise: Callable[[Tensor, Inversion], Inversion], crop: Tensor, inversion: Inversion, name: str
 ) -> Inversion:
-    """What `optimise` makes of all pictures together or, where the memory is too small for that, of halves of them.
+    """What `optimise` makes of all images together or, where the memory is too small for that, of halves of them.
 
     Warns:
         MemoryWarning: at each split.
 
     Raises:
-        MethodError: the memory is too small for one picture.
+        MethodError: the memory is too small for one image.
     """
     try:
         return optimise(crop, inversion)
@@ -143,7 +143,7 @@ def in_parts(
             raise
         if len(inversion) == 1:
             raise MethodError(
-                f"method {name!r} ran out of memory with a single picture on {crop.device}. Free some, use another "
+                f"method {name!r} ran out of memory with a single image on {crop.device}. Free some, use another "
                 "device, or a method that needs less."
             ) from error
     # Out of the handler: the error's traceback held the tensors that filled the memory.
@@ -151,7 +151,7 @@ def in_parts(
         torch.cuda.empty_cache()
     half = len(inversion) // 2
     warn(
-        f"{len(inversion)} pictures of method {name!r} did not fit into the memory of {crop.device} together and start "
+        f"{len(inversion)} images of method {name!r} did not fit into the memory of {crop.device} together and start "
         f"again as {half} and {len(inversion) - half}. A smaller batch_size saves the time of the failed attempt.",
         MemoryWarning,
     )
@@ -162,5 +162,5 @@ def in_parts(
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """CUDA has a class for it; the CPU's allocator and Apple's GPU only say so."""
     text = str(error).lower()
-    told = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in told)
+    phrases = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in phrases)

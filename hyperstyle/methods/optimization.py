@@ -19,7 +19,7 @@ from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = [
-    "MOST_SEED",
+    "MAX_SEED",
     "ImageLoss",
     "ProjectStep",
     "Projected",
@@ -29,19 +29,19 @@ __all__ = [
     "check_whole",
     "code_statistics",
     "finite",
-    "held",
+    "freeze_finished",
     "identity",
     "measured",
-    "noise_regulariser",
+    "noise_regularizer",
     "project",
     "ramped",
 ]
 
-MOST_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 """The largest that NumPy's generator of chance takes."""
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
-"""(picture, target) [B,3,h,w] each -> [B]; no picture of a batch changes the number of another."""
+"""(image, target) [B,3,h,w] each -> [B]; no image of a batch changes the number of another."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Projection:
 
     Others in print: `Projection(steps=450, rate=0.01, samples=600)` for the pivots of PTI (Roich et al., 2021), and
     `Projection(steps=2000, rate=0.01, space="w+")`. The weight of the noise term belongs to a loss that sums squared
-    features over the picture, in the thousands at first.
+    features over the image, in the thousands at first.
 
     Attributes:
         steps: how many; 0 gives the codes of the start.
@@ -63,7 +63,7 @@ class Projection:
         noise_weight: of the term that keeps the noise maps free of patterns.
         samples: of W, for its mean and standard deviation.
         seed: of the noise maps and of what is added to the codes.
-        threshold: a picture stays as it is as soon as its loss is no larger; None takes all steps, as published.
+        threshold: an image stays as it is as soon as its loss is no larger; None takes all steps, as published.
     """
 
     steps: int = 1000
@@ -81,7 +81,7 @@ class Projection:
 
     def __post_init__(self) -> None:
         check_whole("steps", self.steps)
-        check_whole("seed", self.seed, MOST_SEED)
+        check_whole("seed", self.seed, MAX_SEED)
         check_whole("samples", self.samples)
         if not 0 < self.rate < math.inf or self.samples < 1:
             raise ConfigError(
@@ -112,7 +112,7 @@ class ProjectStep:
         steps: how many there will be.
         w: [B,L,D] codes so far.
         image: [B,3,size,size] of these codes with the noise that is added to them.
-        losses: [B] of this picture.
+        losses: [B] of this image.
     """
 
     step: int
@@ -134,7 +134,7 @@ class Projected:
     Attributes:
         w: [B,L,D] codes.
         noise: maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None where they were not optimised.
-        losses: [B,steps] of each picture before each step that was taken, without the noise term.
+        losses: [B,steps] of each image before each step that was taken, without the noise term.
     """
 
     w: Tensor
@@ -143,7 +143,7 @@ class Projected:
 
 
 def identity(image: Tensor) -> Tensor:
-    """The picture as it is: the `to_input` of targets that have the generator's size."""
+    """The image as it is: the `to_input` of targets that have the generator's size."""
     return image
 
 
@@ -185,7 +185,7 @@ def check_passes(method: str, passes: int, trained: int, instead: str) -> None:
 
 
 def check_target(target: Tensor) -> None:
-    """Raises ImageError for pictures [B,3,h,w] with values that are not finite: better now than as a loss of NaN."""
+    """Raises ImageError for images [B,3,h,w] with values that are not finite: better now than as a loss of NaN."""
     if odd := int((~torch.isfinite(target)).sum()):
         raise ImageError(
             f"{odd} of the {target.numel()} values of a target {list(target.shape)} are not finite (NaN or infinite). "
@@ -194,8 +194,8 @@ def check_target(target: Tensor) -> None:
 
 
 @contextmanager
-def held(variables: Sequence[Tensor], done: Tensor) -> Iterator[None]:
-    """Whatever a step does to the variables [B,...], those of the pictures that are `done` [B] stay as they were."""
+def freeze_finished(variables: Sequence[Tensor], done: Tensor) -> Iterator[None]:
+    """Whatever a step does to the variables [B,...], those of the images that are `done` [B] stay as they were."""
     before = [value.detach()[done] for value in variables]
     yield
     with torch.no_grad():
@@ -207,8 +207,8 @@ def measured(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> Tenso
     """The loss [B] of a step, checked.
 
     Raises:
-        ImageError: target and reconstruction differ in shape, or are no pictures [B,3,h,w].
-        ConfigError: the loss is not one finite number per picture, or has no gradient.
+        ImageError: target and reconstruction differ in shape, or are no images [B,3,h,w].
+        ConfigError: the loss is not one finite number per image, or has no gradient.
     """
     if image.shape != target.shape or target.ndim != 4:
         raise ImageError(
@@ -218,18 +218,18 @@ def measured(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> Tenso
     losses = finite(loss(image, target), len(target), step)
     if not losses.requires_grad:
         raise ConfigError(
-            "no gradient flows from the loss to the picture. Compute it with PyTorch, outside torch.no_grad() and "
+            "no gradient flows from the loss to the image. Compute it with PyTorch, outside torch.no_grad() and "
             "torch.inference_mode()."
         )
     return losses
 
 
 def finite(losses: Tensor, batch: int, step: int) -> Tensor:
-    """The losses [B] of a step. Raises ConfigError where they are not one finite number per picture."""
+    """The losses [B] of a step. Raises ConfigError where they are not one finite number per image."""
     if not isinstance(losses, Tensor):
-        raise ConfigError(f"a loss of type {type(losses).__name__}: expected one number per picture, [{batch}].")
+        raise ConfigError(f"a loss of type {type(losses).__name__}: expected one number per image, [{batch}].")
     if tuple(losses.shape) != (batch,):
-        raise ConfigError(f"a loss of shape {tuple(losses.shape)}: expected one number per picture, [{batch}].")
+        raise ConfigError(f"a loss of shape {tuple(losses.shape)}: expected one number per image, [{batch}].")
     if not torch.isfinite(losses).all():
         raise ConfigError(f"the loss became NaN or infinite at step {step}. Check the target, or use a lower rate.")
     return losses
@@ -244,7 +244,7 @@ def code_statistics(generator: Generator, samples: int) -> tuple[Tensor, float]:
     return mean.to(generator.latent_avg.dtype), math.sqrt(float((w - mean).square().sum()) / samples)
 
 
-def noise_regulariser(maps: Sequence[Tensor]) -> Tensor:
+def noise_regularizer(maps: Sequence[Tensor]) -> Tensor:
     """Squared autocorrelation at a distance of one pixel, at every size down to 8 px: maps [B,1,r,r] -> [B]."""
     total = maps[0].new_zeros(maps[0].shape[0])
     for noise in maps:
@@ -270,22 +270,22 @@ def project(
     draw: Callable[[Tensor, Sequence[Tensor]], Tensor] | None = None,
     callback: Callable[[ProjectStep], None] | None = None,
 ) -> Projected:
-    """Finds the codes, and noise maps, whose picture is nearest to the target: w = argmin L(G(w, n), x) + c R(n).
+    """Finds the codes, and noise maps, whose image is nearest to the target: w = argmin L(G(w, n), x) + c R(n).
 
     Adam moves codes and maps together; a falling amount of noise is added to the codes, which makes the search wide at
-    first, and after every step each map is brought back to mean 0 and mean square 1. The pictures of a batch are
+    first, and after every step each map is brought back to mean 0 and mean square 1. The images of a batch are
     optimised side by side, each as it would be alone: chance, which `settings.seed` decides, is the same for all.
     The generator stays as it is.
 
     Args:
         target: [B,3,h,w] in [-1,1].
         generator: on the device where all happens.
-        loss: (picture, target) -> [B].
+        loss: (image, target) -> [B].
         settings: None means `Projection()`.
-        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
         start: [B,L,D] or [B,D] codes to begin with in place of the mean code.
         maps: noise maps [1 or B,1,r,r] to begin with in place of random ones.
-        draw: (codes [B,L,D], noise maps or none) -> the generator's picture, where it is more than codes and noise.
+        draw: (codes [B,L,D], noise maps or none) -> the generator's image, where it is more than codes and noise.
         callback: called at every step, before the codes are changed.
 
     Raises:
@@ -300,7 +300,7 @@ def project(
     w = _first_codes(mean.expand(batch, -1) if start is None else start, generator, settings, batch)
     random = torch.Generator().manual_seed(int(settings.seed))
 
-    def chance(*shape: int) -> Tensor:  # on the CPU, so that it is the same on every device
+    def randn(*shape: int) -> Tensor:  # on the CPU, so that it is the same on every device
         return torch.randn(shape, generator=random).to(target)
 
     def plain(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
@@ -310,7 +310,7 @@ def project(
     draw = draw or plain
     noises: list[Tensor] = []
     if settings.optimise_noise and (settings.steps or maps):  # 0 steps leave the generator's own
-        first = [chance(*m.shape) for m in generator.noises.buffers()]
+        first = [randn(*m.shape) for m in generator.noises.buffers()]
         noises = [m.detach().expand(batch, -1, -1, -1).clone().requires_grad_() for m in maps or first]
     variables = [w, *noises]
     optimizer = torch.optim.Adam(variables, lr=settings.rate)
@@ -318,7 +318,7 @@ def project(
     done = torch.zeros(batch, dtype=torch.bool, device=target.device)
     for step in range(settings.steps):
         optimizer.param_groups[0]["lr"] = settings.rate_at(step)
-        around = w + chance(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1 or L,D]
+        around = w + randn(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1 or L,D]
         image = draw(around.expand(-1, rows, -1), noises)
         losses = measured(loss, to_input(image), target, step)
         history.append(losses.detach())
@@ -329,10 +329,10 @@ def project(
             done = done | (losses.detach() <= settings.threshold)
             if done.all():
                 break
-        total = losses + settings.noise_weight * noise_regulariser(noises) if noises else losses
+        total = losses + settings.noise_weight * noise_regularizer(noises) if noises else losses
         optimizer.zero_grad()
         torch.autograd.backward(total.sum(), inputs=variables)
-        with held(variables, done):
+        with freeze_finished(variables, done):
             optimizer.step()
             with torch.no_grad():
                 for noise in noises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss, refined
+from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss, refined
 from hyperstyle.methods.optimization import ImageLoss, Projection, project
 
 __all__ = ["PIVOT", "W_PLUS", "Projector"]
@@ -22,13 +22,13 @@ PIVOT = Projection(steps=450, rate=0.01, samples=600)
 
 @dataclass(frozen=True)
 class Projector:
-    """Moves the codes, from where the inversion has them, until the picture is near to the crop.
+    """Moves the codes, from where the inversion has them, until the image is near to the crop.
 
-    Offsets and other changes stay and are drawn. Pictures of a batch are optimised side by side.
+    Offsets and other changes stay and are drawn. Images of a batch are optimised side by side.
 
     Attributes:
         settings: the numbers; `Projection()` are the published ones for W.
-        loss: (picture, target) -> [B]; None is the model's perceptual network, or LPIPS where it has none.
+        loss: (image, target) -> [B]; None is the model's perceptual network, or LPIPS where it has none.
         l2: weight of the mean squared error beside it; None is 0, as published, and 1 with the model's own network.
         keep_noise: the inversion keeps the noise maps that were fitted beside the codes, where the generator's strength
             of noise is not zero in all layers. Published code drops them.
@@ -56,14 +56,14 @@ class Projector:
 
         Raises:
             ConfigError: a negative number of steps, or codes whose rows differ in the space "w".
-            MethodError, MissingDependencyError: no perceptual loss can be had, or a picture is too much for the memory.
+            MethodError, MissingDependencyError: no perceptual loss can be had, or an image is too much for the memory.
             ImageError: crops that are not finite.
         """
         model = inversion.model
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
         own_network = self.loss is None and model.perceptual is not None
         weight = float(own_network) if self.l2 is None else self.l2
-        loss = beside_l2(self.loss or perceptual_loss(model), weight)
+        loss = add_l2(self.loss or perceptual_loss(model), weight)
         strengths = (value for name, value in model.generator.named_parameters() if name.endswith("noise.weight"))
         noisy = any(bool(strength.any()) for strength in strengths)
 
@@ -78,7 +78,7 @@ class Projector:
                 model.generator,
                 loss,
                 settings,
-                to_input=model.domain.seen,
+                to_input=model.domain.as_network_input,
                 start=part.w,
                 maps=changes.noise,
                 draw=drawn,

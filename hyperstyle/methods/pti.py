@@ -15,7 +15,7 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.optimising import draw, in_parts, perceptual_loss, refined
-from hyperstyle.methods.optimization import MOST_SEED, ImageLoss, check_target, check_whole, identity, measured
+from hyperstyle.methods.optimization import MAX_SEED, ImageLoss, check_target, check_whole, identity, measured
 from hyperstyle.metrics import l2
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import with_gradients
@@ -26,7 +26,7 @@ LPIPS_THRESHOLD = 0.06
 """The published early stop, which belongs to LPIPS (AlexNet)."""
 
 Draw = Callable[[Generator, Tensor, Literal["const", "none"]], Tensor]
-"""(generator, codes [1,L,D], noise) -> its picture [1,3,size,size]."""
+"""(generator, codes [1,L,D], noise) -> its image [1,3,size,size]."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PivotalTuning:
         rate: learning rate (Adam).
         threshold: stop as soon as the perceptual part is no larger. None is `LPIPS_THRESHOLD` in `tune`; in
             `PivotalTuner` with LPIPS alone, and with any other loss it takes all steps.
-        locality: ask that codes around the pivot keep their pictures (the paper's regularisation).
+        locality: ask that codes around the pivot keep their images (the paper's regularisation).
         locality_interval: steps from one such demand to the next.
         locality_weight: of both its parts.
         locality_radius: distance from the pivot at which codes are compared, a length over all L x D values.
@@ -58,7 +58,7 @@ class PivotalTuning:
 
     def __post_init__(self) -> None:
         check_whole("steps", self.steps)
-        check_whole("seed", self.seed, MOST_SEED)
+        check_whole("seed", self.seed, MAX_SEED)
         check_whole("locality_interval", self.locality_interval)
         if not 0 < self.rate < math.inf or self.locality_interval < 1:
             raise ConfigError(
@@ -108,9 +108,9 @@ def tune(
         target: [1,3,h,w] in [-1,1].
         w: [1,L,D] or [1,D], the pivot: a code that can be edited, as of `project` in W.
         generator: on the device where all happens.
-        perceptual: (picture, target) -> [1]; LPIPS, as published, or another one with a threshold of its own.
+        perceptual: (image, target) -> [1]; LPIPS, as published, or another one with a threshold of its own.
         settings: None means `PivotalTuning()`.
-        to_input: the generator's picture [1,3,size,size] -> [1,3,h,w].
+        to_input: the generator's image [1,3,size,size] -> [1,3,h,w].
         draw: how a generator draws codes, where more is changed of it than its parameters.
         callback: called at every step, before the weights are changed, and where tuning stops early.
 
@@ -119,12 +119,12 @@ def tune(
 
     Raises:
         ImageError: target and reconstruction differ in shape, or the target is not finite.
-        ConfigError: more than one picture or pivot, a pivot of another shape, or a loss that cannot be used.
+        ConfigError: more than one image or pivot, a pivot of another shape, or a loss that cannot be used.
     """
     settings = settings or PivotalTuning()
     if target.shape[0] != 1 or w.shape[0] != 1:
         raise ConfigError(
-            f"{target.shape[0]} picture(s) and {w.shape[0]} pivot(s): a generator is tuned to one picture. Call tune "
+            f"{target.shape[0]} image(s) and {w.shape[0]} pivot(s): a generator is tuned to one image. Call tune "
             "for each."
         )
     check_target(target)
@@ -175,14 +175,14 @@ def neighbour(w: Tensor, z: Tensor, generator: Generator, settings: PivotalTunin
 
 @dataclass(frozen=True)
 class PivotalTuner:
-    """`tune` as a refinement: the inversion's codes are the pivots, and each picture gets parameters of its own.
+    """`tune` as a refinement: the inversion's codes are the pivots, and each image gets parameters of its own.
 
-    Offset codes, residuals and noise maps stay; the weights beneath them move: W_tuned * (1 + Δ). One picture after the
+    Offset codes, residuals and noise maps stay; the weights beneath them move: W_tuned * (1 + Δ). One image after the
     other: each has a generator and an optimiser to itself.
 
     Attributes:
         settings: the numbers; the published ones by default.
-        loss: (picture, target) -> [1]; None is the model's perceptual network, or LPIPS where it has none.
+        loss: (image, target) -> [1]; None is the model's perceptual network, or LPIPS where it has none.
     """
 
     settings: PivotalTuning = field(default_factory=PivotalTuning)
@@ -196,11 +196,11 @@ class PivotalTuner:
         steps: int | None = None,
         callback: Callable[..., None] | None = None,
     ) -> Inversion:
-        """Takes at most `steps` steps for each picture; the callback sees a `TuneStep` at each.
+        """Takes at most `steps` steps for each image; the callback sees a `TuneStep` at each.
 
         Raises:
             ConfigError: a negative number of steps, another number of crops, or a loss that cannot be used.
-            MethodError, MissingDependencyError: no perceptual loss can be had, or a picture is too much for the memory.
+            MethodError, MissingDependencyError: no perceptual loss can be had, or an image is too much for the memory.
             ImageError: crops that are not finite.
         """
         model = inversion.model
@@ -217,7 +217,16 @@ class PivotalTuner:
             def drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
                 return draw(replace(one, w=w), plain_noise=noise == "none", generator=generator)
 
-            made = tune(target, one.w, base, loss, settings, to_input=model.domain.seen, draw=drawn, callback=callback)
+            made = tune(
+                target,
+                one.w,
+                base,
+                loss,
+                settings,
+                to_input=model.domain.as_network_input,
+                draw=drawn,
+                callback=callback,
+            )
             moved = {name: value for name, value in made.named_parameters() if not torch.equal(value, own[name])}
             values = {name: value.detach() for name, value in moved.items()}
             return replace(one, changes=replace(one.changes, tuned=(values,)))

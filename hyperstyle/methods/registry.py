@@ -42,14 +42,14 @@ from hyperstyle.methods.missing import (
 )
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
 from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimization import MOST_SEED, Projection, check_whole, code_statistics
+from hyperstyle.methods.optimization import MAX_SEED, Projection, check_whole, code_statistics
 from hyperstyle.methods.projector import PIVOT, W_PLUS, Projector
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan1 import StyleGan1
 
-__all__ = ["NAMES", "Method", "Start", "Steps", "Way", "available", "by_networks", "find", "told"]
+__all__ = ["NAMES", "Method", "MethodChain", "Start", "Steps", "available", "by_networks", "describe_step", "find"]
 
 Start = Callable[[Tensor], Tensor]
 """Crops [B,3,h,w] -> codes [B,L,D] or [B,D]."""
@@ -62,7 +62,7 @@ Steps = int | Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Way:
+class MethodChain:
     """A method, ready for crops of one model.
 
     Attributes:
@@ -95,7 +95,7 @@ class Way:
             Their inversion. Its `start` is what made its codes: the start, or what moved them later.
 
         Raises:
-            MethodError: a refinement returned something else than an inversion of these pictures, or codes of another
+            MethodError: a refinement returned something else than an inversion of these images, or codes of another
                 shape, type or device.
         """
         start = self.begins
@@ -104,7 +104,7 @@ class Way:
             made = refinement(crop, replace(inversion, quality={}), steps=steps, callback=callback)
             if not isinstance(made, Inversion) or len(made) != len(inversion):
                 raise MethodError(
-                    f"method {name!r} returned {made!r}: expected an Inversion of {len(inversion)} picture(s)."
+                    f"method {name!r} returned {made!r}: expected an Inversion of {len(inversion)} image(s)."
                 )
             if (kind := _kind(made.w)) != _kind(inversion.w):
                 raise MethodError(f"method {name!r} returned codes {kind}: expected {_kind(inversion.w)}.")
@@ -113,7 +113,7 @@ class Way:
             inversion = made
         method = self.name or inversion.method
         if (method, start) == (inversion.method, inversion.start):
-            return inversion  # with its picture, which need not be made once more
+            return inversion  # with its image, which need not be made once more
         return replace(inversion, method=method, start=start)
 
 
@@ -121,7 +121,7 @@ def _kind(codes: Tensor) -> str:
     return f"{list(codes.shape)}, {codes.dtype} on {codes.device}"
 
 
-def told(step: Any) -> str:
+def describe_step(step: Any) -> str:
     """What a callback sees in a few words: how many steps of how many and, where there is one, the loss."""
     words = f"{step.step}/{step.steps}" if hasattr(step, "steps") else ""
     return f"{words} loss {step.loss:.4f}" if hasattr(step, "loss") else words
@@ -159,7 +159,7 @@ def find(
     steps: Steps | None = None,
     seed: int | None = None,
     keep_intermediates: bool = False,
-) -> Way:
+) -> MethodChain:
     """What a method is for a model.
 
     Args:
@@ -176,7 +176,7 @@ def find(
         ConfigError: steps or a seed that are no whole numbers from 0 on.
     """
     if seed is not None:
-        check_whole("seed", seed, MOST_SEED)
+        check_whole("seed", seed, MAX_SEED)
     before = _split(start) if isinstance(start, str) else []
     parts: Sequence[str | Refinement] = [
         *before,
@@ -198,7 +198,7 @@ def find(
             raise MethodError(f"{part!r} is a start and stands behind something in {name or method!r}: put it first.")
         else:
             made.append((part, _refinement(model, part, seed, keep_intermediates)))
-    return Way(begin, begins, _with_steps(made, steps, name or "start"), name)
+    return MethodChain(begin, begins, _with_steps(made, steps, name or "start"), name)
 
 
 def _split(method: Method) -> list[str | Refinement]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
-from hyperstyle.inversion.inversion import TOGETHER, Inversion
+from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
 from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.optimization import check_passes, check_whole
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
@@ -50,12 +50,12 @@ def restyle(
     """Adds what the encoder predicts to the codes, in a loop (ReStyle, Section 3).
 
     Args:
-        crop: [B,3,h,w] in [-1,1], the picture as the encoder sees it.
+        crop: [B,3,h,w] in [-1,1], the image as the encoder sees it.
         encoder: the network.
         generator: the one that the encoder was trained with.
-        to_input: the generator's picture [B,3,size,size] -> [B,3,h,w].
+        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
         steps: passes of the encoder; 0 leaves the codes as they are.
-        w: [B,L,D] codes to continue from; None is the encoder's mean code, whose picture is the average image.
+        w: [B,L,D] codes to continue from; None is the encoder's mean code, whose image is the average image.
         callback: called with the state before the first pass and after each.
 
     Returns:
@@ -131,7 +131,7 @@ class RestyleRefinement:
                 crop.to(model.device, model.dtype),
                 model.restyle,
                 model.generator,
-                model.domain.seen,
+                model.domain.as_network_input,
                 steps=steps,
                 w=inversion.w,
                 callback=watch,
@@ -145,4 +145,4 @@ class RestyleRefinement:
             refinement=replace(self, done=done),
         )
         # What made.tensor would be: the same operations on the same batch.
-        return made.measured(model.domain.content(image).float() if len(made) <= TOGETHER else None)
+        return made.measured(model.domain.content(image).float() if len(made) <= DEFAULT_BATCH_SIZE else None)

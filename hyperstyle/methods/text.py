@@ -1,11 +1,11 @@
-"""One picture's codes or styles, optimised towards a text (StyleCLIP: Patashnik et al., ICCV 2021, Section 4)."""
+"""One image's codes or styles, optimised towards a text (StyleCLIP: Patashnik et al., ICCV 2021, Section 4)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,27 +13,27 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.edits.clip import clip_loss
 from hyperstyle.edits.text import TextImageEncoder
-from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.errors import ConfigError, MethodError, warn
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.synthesis import generators, lazy_offsets
-from hyperstyle.methods.optimization import check_whole, finite, held, ramped
+from hyperstyle.methods.optimization import check_whole, finite, freeze_finished, ramped
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.similarity import Similarity
 from hyperstyle.runtime.gradients import check_weights, with_gradients
 
-__all__ = ["TextStep", "optimise_text"]
+__all__ = ["TextStep", "optimise_text", "optimize_text"]
 
 
 @dataclass(frozen=True)
 class TextStep:
-    """What a callback of `optimise_text` sees at each step, before the codes or styles are changed.
+    """What a callback of `optimize_text` sees at each step, before the codes or styles are changed.
 
     Attributes:
         step: how many changes there were before: 0 at first.
         steps: how many there will be at most.
-        image: [B,3,H,W], the pictures so far, content rows applied.
-        distances: [B] 1 - cosine between picture and text, 0 to 2.
-        losses: [B] of these pictures, all terms together.
+        image: [B,3,H,W], the images so far, content rows applied.
+        distances: [B] 1 - cosine between image and text, 0 to 2.
+        losses: [B] of these images, all terms together.
     """
 
     step: int
@@ -49,7 +49,7 @@ class TextStep:
 
 
 @with_gradients
-def optimise_text(
+def optimize_text(
     inversion: Inversion,
     text: str,
     encoder: TextImageEncoder,
@@ -64,17 +64,17 @@ def optimise_text(
     threshold: float | None = None,
     callback: Callable[[TextStep], None] | None = None,
 ) -> Inversion:
-    """Finds the codes (W+) or styles (StyleSpace) near the inversion's whose picture fits a text.
+    """Finds the codes (W+) or styles (StyleSpace) near the inversion's whose image fits a text.
 
     Adam minimises D(x, text) + l2 * |v - v0|^2 + identity * (1 - cos(R(x), R(x0))), the paper's Eq. 1, with x = G(v)
-    the picture, v0 and x0 those of the start and D one minus the cosine between what the encoder makes of picture and
+    the image, v0 and x0 those of the start and D one minus the cosine between what the encoder makes of image and
     text. The rate rises over the first 5 % of the steps and falls over the last 25 %. Offsets and noise stay, and so
-    does all else that a method changed of the generator or that was edited before. The pictures of a batch are
+    does all else that a method changed of the generator or that was edited before. The images of a batch are
     optimised side by side, each as it would be alone; take them one by one where memory is short.
 
     Args:
         inversion: where it starts.
-        text: what the picture should show.
+        text: what the image should show.
         encoder: gradients must flow through its `encode_image`.
         space: "w" moves every row of the codes by itself, "styles" the input channels of the convolutions.
         layers: limits it to these; in W to the rows that feed them. None is all, in StyleSpace all but toRGB.
@@ -82,10 +82,10 @@ def optimise_text(
         rate: the highest learning rate.
         l2: weight of the squared distance from the start, a sum over all values.
         identity: weight of the identity term; the authors use 0.005 with faces.
-        similarity: the network of that term, on pictures of the domain's input size: for faces
+        similarity: the network of that term, on images of the domain's input size: for faces
             `networks.similarity.load_arcface`. None is the identity of the model's perceptual network. The judge takes
             no part: it could no longer measure the result.
-        threshold: a picture stays as it is as soon as D is no larger; None takes all steps.
+        threshold: an image stays as it is as soon as D is no larger; None takes all steps.
         callback: called at every step, before anything is changed, and where it stops early.
 
     Returns:
@@ -149,7 +149,7 @@ def optimise_text(
                 break
         optimizer.zero_grad()
         torch.autograd.backward(losses.sum(), inputs=variables)
-        with held(variables, done):
+        with freeze_finished(variables, done):
             optimizer.step()
     with torch.no_grad():
         w, styles = codes(), style_offsets()
@@ -160,7 +160,7 @@ def optimise_text(
 def _check(text: str, space: str, steps: int, rate: float, l2: float, identity: float) -> None:
     """Raises ConfigError for numbers and words that cannot be used."""
     if not isinstance(text, str) or not text.strip():
-        raise ConfigError(f"text={text!r}: expected what the picture should show, in words.")
+        raise ConfigError(f"text={text!r}: expected what the image should show, in words.")
     if space not in ("w", "styles"):
         raise ConfigError(f"space={space!r}: expected 'w' or 'styles'.")
     check_whole("steps", steps)
@@ -171,7 +171,7 @@ def _check(text: str, space: str, steps: int, rate: float, l2: float, identity: 
 
 
 def _drawing(inversion: Inversion) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
-    """Codes [B,L,D] and style offsets -> generator's pictures [B,3,size,size], all else as the inversion has it."""
+    """Codes [B,L,D] and style offsets -> generator's images [B,3,size,size], all else as the inversion has it."""
     model, changes, offsets = inversion.model, inversion.changes, inversion.offsets
     with torch.no_grad():
         residuals = dict(lazy_offsets(changes.residuals, model.hyperinverter))
@@ -199,18 +199,18 @@ def _text_distance(pictures: Tensor, words: Tensor) -> Tensor:
     """One minus the cosine [B] between features [B,E] and [1,E]. Raises ConfigError where they do not fit."""
     if words.ndim != 2 or len(words) != 1 or pictures.ndim != 2 or pictures.shape[1] != words.shape[1]:
         raise ConfigError(
-            f"the encoder made features {tuple(words.shape)} of one text and {tuple(pictures.shape)} of the pictures: "
+            f"the encoder made features {tuple(words.shape)} of one text and {tuple(pictures.shape)} of the images: "
             "expected [1, E] and [B, E]."
         )
     if not pictures.requires_grad:
         raise ConfigError(
-            "no gradient reaches the pictures through the encoder: encode_image must not run under torch.no_grad()."
+            "no gradient reaches the images through the encoder: encode_image must not run under torch.no_grad()."
         )
     return clip_loss(pictures, words)
 
 
 def _identity_loss(model: Model, similarity: Similarity | None, start: Tensor) -> Callable[[Tensor], Tensor]:
-    """Generator's pictures [B,3,size,size] -> 1 - cosine [B] with the identity of those at the start."""
+    """Generator's images [B,3,size,size] -> 1 - cosine [B] with the identity of those at the start."""
     network: Callable[[Tensor], Tensor]
     if similarity is not None:
         network = similarity
@@ -221,5 +221,11 @@ def _identity_loss(model: Model, similarity: Similarity | None, start: Tensor) -
             "an identity term, but this model has no perceptual network (its judge only measures): pass similarity=, "
             "such as load_arcface(path), or identity=0."
         )
-    first = network(model.domain.seen(start))
-    return lambda image: 1.0 - metrics.cosine(network(model.domain.seen(image)), first)
+    first = network(model.domain.as_network_input(start))
+    return lambda image: 1.0 - metrics.cosine(network(model.domain.as_network_input(image)), first)
+
+
+def optimise_text(*arguments: Any, **options: Any) -> Inversion:
+    """Deprecated: `optimize_text`."""
+    warn("optimise_text is optimize_text now; the old name goes with version 0.3.", DeprecationWarning)
+    return optimize_text(*arguments, **options)

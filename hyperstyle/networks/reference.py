@@ -37,7 +37,7 @@ def encode(encoder: WEncoder, crop: Tensor) -> Tensor:
     config = encoder.config
     if config.pool != "average" or config.backbone != "irse":
         raise ConfigError(
-            f"plain.encode given an encoder with pool={config.pool!r}, backbone={config.backbone!r}: expected "
+            f"reference.encode: an encoder with pool={config.pool!r}, backbone={config.backbone!r}: expected "
             "'average' and 'irse', the published form. Call the encoder itself."
         )
     modules: Any = encoder
@@ -52,7 +52,7 @@ def encode(encoder: WEncoder, crop: Tensor) -> Tensor:
 
 
 def synthesize(generator: Generator, w: Tensor, offsets: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Codes [B,L,D] -> pictures [B,3,size,size], about [-1,1], not clamped, with the stored noise maps.
+    """Codes [B,L,D] -> images [B,3,size,size], about [-1,1], not clamped, with the stored noise maps.
 
     Args:
         generator: the network.
@@ -65,10 +65,10 @@ def synthesize(generator: Generator, w: Tensor, offsets: Mapping[str, Tensor] | 
     offsets = offsets or {}
     names = [spec.name for spec in generator.layers]
     if unknown := sorted(set(offsets) - set(names)):
-        raise ConfigError(f"plain.synthesize given an offset for {unknown[0]!r}: expected layers such as {names[0]!r}.")
+        raise ConfigError(f"reference.synthesize: offset for {unknown[0]!r}: expected layers such as {names[0]!r}.")
     expected = (generator.config.rows, generator.config.latent_width)
     if w.ndim != 3 or tuple(w.shape[1:]) != expected:
-        raise ConfigError(f"plain.synthesize given codes {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
+        raise ConfigError(f"reference.synthesize: codes {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
     deltas = [offsets.get(name) for name in names]  # in the official order
     noise = generator.noises
     x = generator.input.input.repeat(len(w), 1, 1, 1)
@@ -92,7 +92,7 @@ def _styled_conv(layer: Any, x: Tensor, w: Tensor, delta: Tensor | None, noise: 
 
 
 def _to_rgb(layer: Any, x: Tensor, w: Tensor, delta: Tensor | None, skip: Tensor | None) -> Tensor:
-    """Colours, added to the picture so far, which is upsampled by zero insertion and the filter."""
+    """Colours, added to the image so far, which is upsampled by zero insertion and the filter."""
     x = _modulated_conv(layer.conv, x, w, delta, demodulate=False, up=False) + layer.bias
     if skip is None:
         return x
@@ -102,7 +102,7 @@ def _to_rgb(layer: Any, x: Tensor, w: Tensor, delta: Tensor | None, skip: Tensor
 
 
 def _modulated_conv(conv: Any, x: Tensor, w: Tensor, delta: Tensor | None, *, demodulate: bool, up: bool) -> Tensor:
-    """W' = c * W * (1 + Δ) * s for every picture, its filters of unit norm where demodulated, in one convolution."""
+    """W' = c * W * (1 + Δ) * s for every image, its filters of unit norm where demodulated, in one convolution."""
     batch, _, height, width = x.shape
     _, size_out, size_in, k, _ = conv.weight.shape
     scale = 1.0 / math.sqrt(size_in * k * k)
@@ -143,7 +143,7 @@ def predict(hypernetwork: Hypernetwork, crop: Tensor, image: Tensor) -> dict[str
     config = hypernetwork.config
     if config.heads not in ("shared", "plain") or config.residual_input:
         raise ConfigError(
-            f"plain.predict given a hypernetwork with heads={config.heads!r}, residual_input={config.residual_input}: "
+            f"reference.predict: a hypernetwork with heads={config.heads!r}, residual_input={config.residual_input}: "
             "expected 'shared' or 'plain' and False, the published forms. Call the hypernetwork itself."
         )
     modules: Any = hypernetwork
@@ -182,9 +182,9 @@ def invert(
     crop: Tensor,
     steps: int,
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Crops -> codes [B,L,D], accumulated dense Δ by layer name ({} after no step), pictures [B,3,size,size] (Eq. 4-6).
+    """Crops -> codes [B,L,D], accumulated dense Δ by layer name ({} after no step), images [B,3,size,size] (Eq. 4-6).
 
-    `to_input` makes of pictures what the hypernetwork sees, [B,3,h,w]; `steps` is the number of its passes. No
+    `to_input` makes of images what the hypernetwork sees, [B,3,h,w]; `steps` is the number of its passes. No
     gradients are recorded. Errors are those of `encode`, `synthesize` and `predict`.
     """
     w = encode(encoder, crop)

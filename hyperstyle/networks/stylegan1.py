@@ -107,7 +107,7 @@ class StyleGan1(Generator):
     """The generator of IDInvert (Zhu et al., ECCV 2020), in the public stages of `Generator`.
 
     Styles are AdaIN's scales, less 1, and biases, [B,2C] for a layer of C channels, and act after the convolutions:
-    weights are the same for all pictures and have no place for offsets. Pictures end in tanh, within [-1, 1].
+    weights are the same for all images and have no place for offsets. Images end in tanh, within [-1, 1].
 
     Its mapping network makes another code for every row, so there is no W of one row: `mapping` is refused, and
     `sample` takes its place.

@@ -15,7 +15,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ConfigError(f"device {device!r} is not known to PyTorch. Use 'auto', 'cpu' or 'cuda'.") from error
     if chosen.type not in ("cpu", "cuda", "mps"):
         raise ConfigError(f"device {device!r}: models run on 'cpu', 'cuda' and 'mps'. Use one of these, or 'auto'.")

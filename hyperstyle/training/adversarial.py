@@ -6,16 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["deceived", "r1_penalty", "told_apart"]
+__all__ = ["discriminator_loss", "generator_loss", "r1_penalty"]
 
 
-def deceived(fake: Tensor) -> Tensor:
-    """What whoever makes pictures lowers: mean softplus(-D(fake)) of the logits [B,1] of made pictures."""
+def generator_loss(fake: Tensor) -> Tensor:
+    """What whoever makes images lowers: mean softplus(-D(fake)) of the logits [B,1] of made images."""
     return F.softplus(-fake).mean()
 
 
-def told_apart(real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator lowers: the mean of its losses on the logits [B,1] of real and of made pictures.
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """What the discriminator lowers: the mean of its losses on the logits [B,1] of real and of made images.
 
     The generator's paper adds the two; HyperInverter halves the sum.
     """
@@ -26,7 +26,7 @@ def r1_penalty(discriminator: nn.Module, real: Tensor, *, gamma: float = 10.0, e
     """gamma / 2 * |gradient of the logits by what is real|^2, for a step of its own that comes once in `every`.
 
     Args:
-        discriminator: pictures or codes -> logits.
+        discriminator: images or codes -> logits.
         real: [B,3,h,w] or [B,D].
         gamma: 10 for faces, 100 for churches, as published.
         every: the penalty is as many times as large.

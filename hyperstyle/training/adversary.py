@@ -1,4 +1,4 @@
-"""A discriminator that learns beside a network, of pictures or of codes."""
+"""A discriminator that learns beside a network, of images or of codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.discriminator import Discriminator
-from hyperstyle.training.adversarial import deceived, r1_penalty, told_apart
+from hyperstyle.training.adversarial import discriminator_loss, generator_loss, r1_penalty
 from hyperstyle.training.options import LossOptions
 from hyperstyle.training.task import Phase, Scale
 
@@ -28,7 +28,7 @@ class Adversary:
         rate: its learning rate, as a multiple of the network's.
         begin: the first step in which it takes part.
         options: R1 and how often.
-        factor: of `told_apart`, which is a mean of two losses.
+        factor: of `discriminator_loss`, which is a mean of two losses.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Adversary:
     def judged(self, made: Tensor) -> Tensor:
         """The weighted term of what was made, whose gradient reaches `made` and not the discriminator."""
         self.discriminator.requires_grad_(False)
-        loss = self.weight * deceived(self.discriminator(made))
+        loss = self.weight * generator_loss(self.discriminator(made))
         self.discriminator.requires_grad_(True)
         return loss
 
     def learn(self, real: Tensor, made: Tensor, scale: Scale) -> dict[str, float]:
         """Adds the discriminator's gradient of one batch."""
         real_logits, made_logits = self.discriminator(real), self.discriminator(made.detach())
-        loss = self.factor * told_apart(real_logits, made_logits)
+        loss = self.factor * discriminator_loss(real_logits, made_logits)
         scale(loss).backward()  # type: ignore[no-untyped-call]
         return {"real": real_logits.mean().item(), "made": made_logits.mean().item(), "told_apart": loss.item()}
 
@@ -81,17 +81,17 @@ class Adversary:
 
 
 def picture_adversary(options: LossOptions, model: Model) -> Adversary | None:
-    """A new discriminator of pictures as the networks of a model see them, as wide as its generator; None for none.
+    """A new discriminator of images as the networks of a model see them, as wide as its generator; None for none.
 
     Raises:
-        ConfigError: pictures that are not square with a power of two as side.
+        ConfigError: images that are not square with a power of two as side.
     """
     if options.adversarial == 0:
         return None
     height, width = model.domain.input_size
     if height != width or height & (height - 1):
         raise ConfigError(
-            f"the loss adversarial for pictures of {height}x{width} px: expected a square of 16, 32, 64, ... px. "
+            f"the loss adversarial for images of {height}x{width} px: expected a square of 16, 32, 64, ... px. "
             "Train without it: --loss.adversarial 0."
         )
     places = height.bit_length() - 2

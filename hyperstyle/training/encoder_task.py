@@ -119,7 +119,7 @@ class EncoderTask:
     def _passes(self, crop: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Codes w [B,L,D], of which the first `rows` rows are their own, and G(w) as networks see it, after each pass.
 
-        W and W+ encoders have one pass. Those of ReStyle see the picture so far, at first that of the mean of W, and
+        W and W+ encoders have one pass. Those of ReStyle see the image so far, at first that of the mean of W, and
         add to its codes; gradients reach back to that pass alone (ReStyle, Section 3).
         """
         passes, w, seen = 1, crop.new_zeros(()), [crop]
@@ -139,7 +139,7 @@ class EncoderTask:
         """G(w) [B,3,h,w] as networks see it."""
         with autocast(self.dtype, w.device):
             image = self._generate(w, modulation="activations")
-        return self.base.domain.seen(image).to(w.dtype)
+        return self.base.domain.as_network_input(image).to(w.dtype)
 
     def _pooled(self, made: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Codes [B,D] of W and predicted ones, from now and before; every process has the pools of all."""

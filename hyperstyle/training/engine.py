@@ -1,4 +1,4 @@
-"""Training any task on any pictures: one loop for all.
+"""Training any task on any images: one loop for all.
 
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
@@ -26,15 +26,15 @@ from hyperstyle.training.hyperstyle_task import HyperStyleTask
 from hyperstyle.training.loop import Schedule, fit, nbytes
 from hyperstyle.training.options import TrainOptions
 from hyperstyle.training.pictures import Pictures, open_data
-from hyperstyle.training.run_folder import Progress, draw_sheet, list_failures, open_run, write_result
+from hyperstyle.training.run_folder import Progress, list_failures, open_run, render_samples, write_result
 from hyperstyle.training.sources import aligner_of, codes_of, inversions_of
 from hyperstyle.training.task import Task
 from hyperstyle.training.updates import Updates
 
 __all__ = ["make_task", "train"]
 
-_SHOWN = 6  # pictures of a sheet
-_JUDGED = 1200  # held-out pictures at most, as published
+_SHOWN = 6  # images of a sheet
+_JUDGED = 1200  # held-out images at most, as published
 
 
 @outside_inference_mode
@@ -64,7 +64,7 @@ def train(task: Task, options: TrainOptions) -> Path:
 
     The folder of the run gets `config.json` (every option, device and domain as they were found), `log.jsonl` (a row
     for each step), checkpoints, `samples/`, curves for TensorBoard where it is installed, `unreadable.json` where
-    pictures were left out, and `model/`, a model folder that is replaced as a whole with each checkpoint.
+    images were left out, and `model/`, a model folder that is replaced as a whole with each checkpoint.
 
     Returns:
         The model folder.
@@ -73,7 +73,7 @@ def train(task: Task, options: TrainOptions) -> Path:
         ConfigError: the folder is that of another run; the batch cannot be divided among the processes; a loss became
             NaN: the last checkpoint and model stay.
         CheckpointError: there is no room for checkpoints and model.
-        ImageError: no pictures. MissingFileError, InversionError: no inversions, or of another generator.
+        ImageError: no images. MissingFileError, InversionError: no inversions, or of another generator.
         HyperStyleError: a file cannot be written: what was there before stays.
     """
     optim, run, domain = options.optim, options.run, task.base.domain
@@ -128,7 +128,7 @@ def train(task: Task, options: TrainOptions) -> Path:
             crops, _ = source.load(range(min(len(source), _SHOWN)))
             if len(crops):
                 with updates.as_written():
-                    draw_sheet(folder, done, task.sample(crops.to(updates.device)))
+                    render_samples(folder, done, task.sample(crops.to(updates.device)))
 
     first = rank() == 0
     with Progress(folder, optim.steps, quiet=run.quiet or not first, tensorboard=run.tensorboard and first) as progress:
@@ -155,12 +155,12 @@ def train(task: Task, options: TrainOptions) -> Path:
 def _with_codes(
     pictures: Pictures, folder: str, base: Model
 ) -> tuple[Pictures, Callable[[Sequence[int]], Tensor], dict[str, str]]:
-    """The pictures that have an inversion in the folder, their codes by index, and why the others are left out."""
+    """The images that have an inversion in the folder, their codes by index, and why the others are left out."""
     found = inversions_of(folder, pictures.names)
     others = {name: f"It has no inversion in {folder!r}." for name in pictures.names if name not in found}
     if others and rank() == 0:
         warn(
-            f"{len(others)} of {len(pictures)} pictures have no inversion in {folder!r} and are left out, the first is "
+            f"{len(others)} of {len(pictures)} images have no inversion in {folder!r} and are left out, the first is "
             f"{next(iter(others))!r}; unreadable.json will list them.",
             TrainingWarning,
         )
@@ -169,7 +169,7 @@ def _with_codes(
 
 
 def _resolved(options: TrainOptions, task: Task) -> TrainOptions:
-    """The options with what "auto" and None stand for: where it is trained, for what kind of pictures, the losses."""
+    """The options with what "auto" and None stand for: where it is trained, for what kind of images, the losses."""
     optim = replace(options.optim, device=str(task.base.device))
     encoder = None if options.encoder is None else replace(options.encoder, domain=task.base.domain.name)
     return replace(options, optim=optim, encoder=encoder, loss=task.objective.options)

@@ -57,7 +57,7 @@ class HyperInverterTask:
             self.optimizers["discriminator"] = self.adversary.optimizer
 
     def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
-        """Towards the pictures, and late past a discriminator, which then learns from the same ones."""
+        """Towards the images, and late past a discriminator, which then learns from the same ones."""
         adversary = self.adversary if self.adversary is not None and self.adversary.takes_part(step) else None
         _, image = self._inverted(crop, codes)
         loss, figures = self.objective(image, crop)
@@ -70,14 +70,16 @@ class HyperInverterTask:
         return figures
 
     def _inverted(self, crop: Tensor, codes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """G(w) and the picture with residuals, as networks see them; gradients reach the network alone."""
+        """G(w) and the image with residuals, as networks see them; gradients reach the network alone."""
         with autocast(self.dtype, crop.device):
             with torch.no_grad():
                 w = self.encoder(crop) if codes is None else codes
                 start = self._generate(w, modulation="activations")
             residuals = self.network.offsets(self._predict(crop, start.to(crop.dtype)))
             image = self._generate(w, residuals=residuals, modulation="activations")
-        return self.base.domain.seen(start).to(crop.dtype), self.base.domain.seen(image).to(crop.dtype)
+        return self.base.domain.as_network_input(start).to(crop.dtype), self.base.domain.as_network_input(image).to(
+            crop.dtype
+        )
 
     def phases(self, step: int) -> list[Phase]:
         """The step, and from time to time R1 of the discriminator."""

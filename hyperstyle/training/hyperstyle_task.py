@@ -113,7 +113,7 @@ class HyperStyleTask:
             with autocast(self.dtype, crop.device):
                 w = self.encoder(crop) if codes is None else codes
                 image = self._generate(w, modulation="activations")
-            image, w = self.base.domain.seen(image).to(crop.dtype), w.to(crop.dtype)
+            image, w = self.base.domain.as_network_input(image).to(crop.dtype), w.to(crop.dtype)
         if not self.pull:
             return w, image, {}
         away = w_mean_loss(w, self.base.generator.latent_avg)
@@ -128,7 +128,7 @@ class HyperStyleTask:
             start,
             self._generate,
             self._predict,
-            to_input=self.base.domain.seen,
+            to_input=self.base.domain.as_network_input,
             steps=self.own.passes,
             dtype=self.dtype,
         )
@@ -150,7 +150,7 @@ class HyperStyleTask:
         """Crops, G(w), and the reconstruction after the last pass."""
         with autocast(self.dtype, crop.device):
             w, generator = self.encoder(crop), self.base.generator
-            start = self.base.domain.seen(synthesize(generator, generator.styles(w))).to(crop.dtype)
+            start = self.base.domain.as_network_input(synthesize(generator, generator.styles(w))).to(crop.dtype)
         *_, after = self._passes(crop, w.to(crop.dtype), start)
         return {"picture": crop, "before": start, "after": after}
 

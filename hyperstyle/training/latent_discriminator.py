@@ -1,7 +1,8 @@
 """e4e's discriminator of latent codes, which keeps what an encoder predicts near W (Tov et al., SIGGRAPH 2021).
 
-Its logits go into the losses of `training.adversarial`: `deceived(discriminator(w))` for the encoder, over all rows
-that it moves by now, and for the discriminator itself twice `told_apart` (e4e adds where HyperInverter halves).
+Its logits go into the losses of `training.adversarial`: `generator_loss(discriminator(w))` for the encoder, over all
+rows that it moves by now, and for the discriminator itself twice `discriminator_loss` (e4e adds where HyperInverter
+halves).
 """
 
 from __future__ import annotations

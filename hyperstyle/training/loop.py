@@ -24,7 +24,7 @@ from hyperstyle.io.files import append_line, make_folder, write_text
 from hyperstyle.training.distributed import on_first, rank
 from hyperstyle.training.ranger import Ranger
 
-__all__ = ["Average", "Schedule", "Stateful", "batch_indices", "fit", "nbytes", "newest_checkpoint"]
+__all__ = ["EMA", "Schedule", "Stateful", "batch_indices", "fit", "nbytes", "newest_checkpoint"]
 
 _CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
@@ -51,7 +51,7 @@ class Schedule:
         return self.peak * min(1.0, (step + 1) / max(1, self.warmup)) * max(self.floor, min(1.0, left))
 
 
-class Average:
+class EMA:
     """Exponential moving average of a module's parameters, kept in a module of the same shape."""
 
     def __init__(self, source: nn.Module, target: nn.Module, rate: float) -> None:
@@ -137,7 +137,7 @@ def fit(
     on_first(lambda: _shorten(folder / "log.jsonl", start))
     if start < steps:
         saves = math.ceil(steps / save_every) - start // save_every
-        on_first(lambda: _check_room(folder, saves, keep, _expected(modules, optimizers), room))
+        on_first(lambda: _check_disk_space(folder, saves, keep, _expected(modules, optimizers), room))
     began, seen = time.perf_counter(), start
     for i in range(start, steps):
         torch.manual_seed(i)
@@ -197,7 +197,7 @@ def _expected(modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimize
     return size
 
 
-def _check_room(folder: Path, saves: int, keep: int, checkpoint: int, room: int) -> None:
+def _check_disk_space(folder: Path, saves: int, keep: int, checkpoint: int, room: int) -> None:
     """Raises CheckpointError where what is to come does not fit; the new one is written before an old one goes."""
     there = len(list(folder.glob(_CHECKPOINT)))
     needed = max(1, min(saves, keep + 1 - there)) * checkpoint + (1 if there else min(saves, 2)) * room

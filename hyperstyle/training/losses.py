@@ -1,4 +1,4 @@
-"""Losses of pictures, of a trait network's features, and of latent codes."""
+"""Losses of images, of a trait network's features, and of latent codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["PerceptualLoss", "delta_loss", "pyramid_l1", "pyramid_mse", "w_mean_
 
 
 def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor | None = None, *, levels: int = 4) -> Tensor:
-    """Weighted L1 of the pictures and of their finite differences, summed over an image pyramid.
+    """Weighted L1 of the images and of their finite differences, summed over an image pyramid.
 
     Args:
         image, target: [B,3,H,W].

@@ -23,7 +23,7 @@ __all__ = ["Objective", "resolved"]
 def resolved(options: LossOptions, domain: Domain, perceptual: TraitNetwork | None) -> LossOptions:
     """The options with numbers where the weights of identity and moco are None.
 
-    None is the published weight, 0.1 or 0.5, for the one of the two that is meant for pictures of this domain, where
+    None is the published weight, 0.1 or 0.5, for the one of the two that is meant for images of this domain, where
     its network is there, and 0 otherwise.
 
     Raises:
@@ -41,11 +41,11 @@ def resolved(options: LossOptions, domain: Domain, perceptual: TraitNetwork | No
     for name, file in files.items():
         if name != meant and name not in given and file is not None:
             raise ConfigError(
-                f"{name}_weights is given, but pictures of {domain.name!r} are compared by {meant}. Say --loss.{name} "
+                f"{name}_weights is given, but images of {domain.name!r} are compared by {meant}. Say --loss.{name} "
                 f"{published[name]:g} to use it all the same, or leave it out."
             )
     if meant not in given and not any(given.values()):
-        if files[meant] is not None or (domain.drawn and perceptual is not None):
+        if files[meant] is not None or (domain.is_rendered and perceptual is not None):
             weights[meant] = published[meant]
         elif not given:
             warn(
@@ -64,7 +64,7 @@ class Objective:
     """l2 * MSE + lpips * LPIPS + identity * (1 - cos) + moco * (1 - cos) + perceptual * distance, means over a batch.
 
     Terms whose weight is 0 need nothing and are not computed; see `resolved` for weights of None. Everything a term
-    needs is loaded, and tried on a grey picture, when the objective is made: no training starts without it.
+    needs is loaded, and tried on a grey image, when the objective is made: no training starts without it.
 
     Attributes:
         options: with the numbers that None stood for.
@@ -73,13 +73,13 @@ class Objective:
 
     Args:
         options: the weights, and the files of the networks.
-        domain: its `input_size` is the size of the pictures that are compared.
+        domain: its `input_size` is the size of the images that are compared.
         perceptual: the model's perceptual network, where it has one. In a domain whose identity the traits tell it
             stands in for ArcFace where no file is given.
-        device: where the pictures will be.
+        device: where the images will be.
 
     Raises:
-        ConfigError: no weight is above 0; a file or network that a term needs is not given; the pictures are of a size
+        ConfigError: no weight is above 0; a file or network that a term needs is not given; the images are of a size
             that a network cannot use.
         MissingDependencyError, MethodError: LPIPS is asked for, and its package or its trunk is not there.
         CheckpointError, WeightsError: a file cannot be read, or is another network's.
@@ -141,7 +141,7 @@ class _Lpips(nn.Module):
 
 
 class _Unlike(nn.Module):
-    """The mean over a batch of 1 - cos of what a similarity network makes of the pictures."""
+    """The mean over a batch of 1 - cos of what a similarity network makes of the images."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class _Embedding(nn.Module):
 def _identity(path: str | None, domain: Domain, perceptual: TraitNetwork | None) -> nn.Module:
     if path is not None:
         return _Unlike(load_arcface(path))
-    if domain.drawn and perceptual is not None:
+    if domain.is_rendered and perceptual is not None:
         return _Unlike(_Embedding(perceptual))
     other = "" if domain.aligner == "face" else ", with --loss.moco 0.5 --loss.moco_weights FILE as published"
     raise ConfigError(
@@ -195,13 +195,13 @@ def _perceptual(network: TraitNetwork | None) -> nn.Module:
 
 
 def _try(name: str, term: nn.Module, grey: Tensor) -> None:
-    """Raises ConfigError for a term that cannot compare pictures of this size."""
+    """Raises ConfigError for a term that cannot compare images of this size."""
     try:
         with torch.no_grad():
             term(grey, grey)
     except (ImageError, RuntimeError) as error:
         height, width = grey.shape[2:]
         raise ConfigError(
-            f"the loss {name} cannot compare pictures of {height}x{width} px (height x width), the input size of this "
+            f"the loss {name} cannot compare images of {height}x{width} px (height x width), the input size of this "
             f"domain ({error}). Train without it: --loss.{name} 0."
         ) from error

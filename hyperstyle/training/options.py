@@ -53,16 +53,16 @@ def _check_ranges(table: Any) -> None:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The pictures; see `training.pictures.open_pictures` for what `train` and `test` may be."""
+    """The images; see `training.pictures.open_pictures` for what `train` and `test` may be."""
 
-    train: str = field(metadata={"doc": "folder, list, .zip or .tar shards of pictures"})
-    test: str | None = _option(None, "held-out pictures; without them a share of the others is held out")
+    train: str = field(metadata={"doc": "folder, list, .zip or .tar shards of images"})
+    test: str | None = _option(None, "held-out images; without them a share of the others is held out")
     test_share: float = _option(0.05, "share that is held out, chosen by the names", least=0, most=0.9)
-    flip: float = _option(0.5, "probability of a mirrored picture; none are with inversions", least=0, most=1)
-    workers: int = _option(2, "threads that read pictures", least=1)
-    align: Literal["no", "auto"] = _option("no", "auto: cut out faces first, where pictures are no crops yet")
+    flip: float = _option(0.5, "probability of a mirrored image; none are with inversions", least=0, most=1)
+    workers: int = _option(2, "threads that read images", least=1)
+    align: Literal["no", "auto"] = _option("no", "auto: cut out faces first, where images are no crops yet")
     inversions: str | None = _option(None, "folder of inversions made before, NAME.safetensors, to start from")
-    size: int | None = _option(None, "side of the pictures of the generator this job is for; other ones are refused")
+    size: int | None = _option(None, "side of the images of the generator this job is for; other ones are refused")
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -78,7 +78,7 @@ class LossOptions:
         None, "identity of faces, 1 - cosine of ArcFace features; none: 0.1 where its file is given", least=0
     )
     moco: float | None = _option(
-        None, "likeness of other pictures, 1 - cosine of MoCo features; none: 0.5 where its file is given", least=0
+        None, "likeness of other images, 1 - cosine of MoCo features; none: 0.5 where its file is given", least=0
     )
     perceptual: float = _option(0.0, "distance of the model's own perceptual network", least=0)
     lpips_net: Literal["alex", "vgg", "squeeze"] = _option("alex", "network of LPIPS")
@@ -110,7 +110,7 @@ class OptimOptions:
     weight_decay: float = _option(0.0, "weight decay", least=0)
     clip: float = _option(0.0, "longest gradient, all parameters taken together; 0 for any", least=0)
     batch: int = _option(8, "pictures per step, of all processes together", least=1)
-    accumulate: int = _option(1, "parts that each process takes its pictures of a step in, to save memory", least=1)
+    accumulate: int = _option(1, "parts that each process takes its images of a step in, to save memory", least=1)
     steps: int = _option(500_000, "steps in all", least=1)
     precision: Literal["float32", "bfloat16", "float16"] = _option("float32", "of the networks' calls")
     ema: float = _option(
@@ -134,7 +134,7 @@ class OptimOptions:
         parts = world * self.accumulate
         if self.batch % parts:
             raise ConfigError(
-                f"a batch of {self.batch} pictures for {world} processes that each take theirs in {self.accumulate} "
+                f"a batch of {self.batch} images for {world} processes that each take theirs in {self.accumulate} "
                 f"parts: expected a multiple of {parts}, such as {self.batch + parts - self.batch % parts}."
             )
         return self.batch // parts
@@ -146,8 +146,8 @@ class RunOptions:
 
     out: str = field(metadata={"doc": "folder of the run; the same command goes on where it was interrupted"})
     save_every: int = _option(1000, "steps between two checkpoints", least=1)
-    evaluate_every: int = _option(1000, "steps between two evaluations on the held-out pictures", least=1)
-    sample_every: int = _option(1000, "steps between two sheets of pictures", least=1)
+    evaluate_every: int = _option(1000, "steps between two evaluations on the held-out images", least=1)
+    sample_every: int = _option(1000, "steps between two sheets of images", least=1)
     keep: int = _option(2, "checkpoints to keep", least=1)
     tensorboard: bool = _option(True, "write curves for TensorBoard, where it is installed")
     quiet: bool = _option(False, "show no progress")
@@ -161,14 +161,14 @@ class EncoderOptions:
     """An encoder for a generator: one code (w), or one for each row (psp; e4e, in stages); ReStyle's, in passes."""
 
     generator: str = field(metadata={"doc": "generator: model folder, .pt (g_ema) or NVIDIA's .pkl"})
-    domain: str | None = _option(None, "kind of pictures: faces, cars, wild, churches, avatars")
+    domain: str | None = _option(None, "kind of images: faces, cars, wild, churches, avatars")
     kind: Literal["w", "psp", "e4e", "restyle-psp", "restyle-e4e"] = _option(
         "w", "one code for all rows; one for each; one, and small changes; restyle: as psp or e4e, refined in passes"
     )
     backbone: Literal["irse", "resnet"] = _option(
         "irse", "trunk: IR-SE-50; ResNet-34, as published for ReStyle but faces"
     )
-    passes: int = _option(_PASSES, "ReStyle's passes per picture, each with a loss of its own", least=1)
+    passes: int = _option(_PASSES, "ReStyle's passes per image, each with a loss of its own", least=1)
     progressive_start: int | None = _option(None, "step at which e4e begins to add rows; all from the start", least=0)
     progressive_every: int = _option(2000, "steps from one row to the next", least=1)
     init: str | None = _option(None, _INIT)
@@ -192,7 +192,7 @@ class HyperStyleOptions:
     """A hypernetwork for the generator and encoder of a model (HyperStyle, Section 3)."""
 
     encoder: str = field(metadata={"doc": "run or model folder with generator and encoder"})
-    passes: int = _option(_PASSES, "refinements per picture, each with a loss of its own", least=1)
+    passes: int = _option(_PASSES, "refinements per image, each with a loss of its own", least=1)
     layers: Literal["published", "all", "medium-fine"] | tuple[str, ...] = _option(
         "published", "layers that are changed: published (all but toRGB), all, medium-fine, or names, by commas"
     )
@@ -241,7 +241,7 @@ class TrainOptions:
         """Raises ConfigError where the job is for generators of another size than `size`."""
         if self.data.size is not None and self.data.size != size:
             raise ConfigError(
-                f"the generator makes pictures of {size} px, and the configuration is for {self.data.size} px "
+                f"the generator makes images of {size} px, and the configuration is for {self.data.size} px "
                 "(data.size). Choose the other generator, or set data.size."
             )
 

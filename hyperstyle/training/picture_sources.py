@@ -1,4 +1,4 @@
-"""Where pictures lie: folders, lists, zip files and tar shards, as names with something that reads each."""
+"""Where images lie: folders, lists, zip files and tar shards, as names with something that reads each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class Entry(NamedTuple):
-    """A picture that has not been read.
+    """An image that has not been read.
 
     Attributes:
         name: where it lies within its source, with "/" between folders, so that it stays where the source is moved.
@@ -38,8 +38,8 @@ class Entries(NamedTuple):
     """What a source holds.
 
     Attributes:
-        pictures: in the order of their names, or that of the list or the shards.
-        left_out: name -> why, of those that look like pictures and cannot be read (`images.sort_file`).
+        images: in the order of their names, or that of the list or the shards.
+        left_out: name -> why, of those that look like images and cannot be read (`images.sort_file`).
     """
 
     pictures: list[Entry]
@@ -47,7 +47,7 @@ class Entries(NamedTuple):
 
 
 class _File(NamedTuple):
-    """A file in a source: its name there, its first bytes, and what reads it as a picture."""
+    """A file in a source: its name there, its first bytes, and what reads it as an image."""
 
     name: str
     head: Callable[[], bytes]
@@ -55,16 +55,16 @@ class _File(NamedTuple):
 
 
 def find_entries(source: str | os.PathLike[str]) -> Entries:
-    """The pictures of a source, in an order that depends on nothing but their names.
+    """The images of a source, in an order that depends on nothing but their names.
 
     Args:
         source: a folder, with all folders in it, each once, wherever links lead; one that holds tar shards and no
-            pictures stands for the shards. A list (.txt) of files, one in a line, relative to the list's folder; lines
+            images stands for the shards. A list (.txt) of files, one in a line, relative to the list's folder; lines
             that begin with "#" are left out. A .zip. A .tar that is not compressed, as WebDataset has them, or several
             as "shard-{000..009}.tar".
 
     Raises:
-        ImageError: there is no such source, it cannot be read, or holds no picture.
+        ImageError: there is no such source, it cannot be read, or holds no image.
     """
     path = Path(os.path.expanduser(os.fspath(source)))
     shown = repr(os.fspath(source))
@@ -74,7 +74,7 @@ def find_entries(source: str | os.PathLike[str]) -> Entries:
         entries = _of_shards(shards, path.parent)
     elif not path.is_file():
         raise ImageError(
-            f"There is no {shown}; expected a folder of pictures, a list of them (.txt), a .zip or .tar shards. "
+            f"There is no {shown}; expected a folder of images, a list of them (.txt), a .zip or .tar shards. "
             f"Check the name; paths start from {os.getcwd()!r}."
         )
     elif path.suffix.lower() == ".zip":
@@ -83,19 +83,19 @@ def find_entries(source: str | os.PathLike[str]) -> Entries:
         entries = _of_list(path)
     else:
         raise ImageError(
-            f"{shown} is one file; expected a folder of pictures, a list of them (.txt), a .zip or .tar shards "
+            f"{shown} is one file; expected a folder of images, a list of them (.txt), a .zip or .tar shards "
             "(not compressed). Give the folder, or unpack the file."
         )
     if not entries.pictures:
         left = "".join(f" {name!r} {why}" for name, why in list(entries.left_out.items())[:1])
         raise ImageError(
-            f"There is no picture in {shown} (looked at names and contents). Give a source with pictures.{left}"
+            f"There is no image in {shown} (looked at names and contents). Give a source with images.{left}"
         )
     return entries
 
 
 def _sorted_out(files: Iterable[_File]) -> Entries:
-    """The pictures among the files."""
+    """The images among the files."""
     entries = Entries([], {})
     for file in files:
         verdict = sort_file(file.name, file.head)
@@ -207,7 +207,7 @@ def _of_member(read: Callable[[], bytes], name: str) -> Image.Image:
     try:
         content = read()
     except Exception as error:  # of any class: archives raise what they like where data are damaged
-        raise ImageError(f"The picture {name!r} cannot be opened: {error}. Get a whole copy of it.") from error
+        raise ImageError(f"The image {name!r} cannot be opened: {error}. Get a whole copy of it.") from error
     try:
         return load_image(content)
     except ImageError as error:

@@ -23,7 +23,7 @@ from hyperstyle.training.picture_sources import Entry, find_entries
 
 __all__ = ["Batch", "Pictures", "open_data", "open_pictures"]
 
-_MOST_TRIES = 100  # other pictures that are tried in place of one that cannot be read
+_MOST_TRIES = 100  # other images that are tried in place of one that cannot be read
 Cut = Callable[[Image.Image, str], Image.Image]
 
 
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: [B,3,h,w] in [-1,1].
-        indices: of its pictures.
+        indices: of its images.
         flipped: which of them are mirrored.
     """
 
@@ -45,12 +45,12 @@ class Pictures:
     """Pictures that are read when they are asked for. Ones that cannot be read are left out, and listed in `failures`.
 
     Args:
-        entries: the pictures.
-        left_out: name -> why, of files beside them that look like pictures and cannot be read.
-        size: (height, width) that they get, whatever their own size and aspect, as pictures that are inverted do.
-        content: (first, end) rows that hold the content where a picture is a generator's padded square (cars: 64, 448,
-            with a `size` of 3:4): squares are cut to them. Other pictures are taken whole.
-        cut: cuts the part to be used out of a picture; gets picture and name; may raise AlignmentError.
+        entries: the images.
+        left_out: name -> why, of files beside them that look like images and cannot be read.
+        size: (height, width) that they get, whatever their own size and aspect, as images that are inverted do.
+        content: (first, end) rows that hold the content where an image is a generator's padded square (cars: 64, 448,
+            with a `size` of 3:4): squares are cut to them. Other images are taken whole.
+        cut: cuts the part to be used out of an image; gets image and name; may raise AlignmentError.
         workers: threads that read.
     """
 
@@ -89,9 +89,9 @@ class Pictures:
         return self._with([entry for entry in self._entries if entry.name in names])
 
     def split(self, share: float) -> tuple[Pictures, Pictures]:
-        """(the others, about this share of them), by the names alone: more pictures, the same ones held out.
+        """(the others, about this share of them), by the names alone: more images, the same ones held out.
 
-        With a share above 0 neither part is empty, so that a single picture is in both; with 0 the second is empty.
+        With a share above 0 neither part is empty, so that a single image is in both; with 0 the second is empty.
         """
         order = sorted(range(len(self)), key=lambda i: _place(self._entries[i].name))
         held = sum(_place(self._entries[i].name) < share for i in order)
@@ -103,14 +103,14 @@ class Pictures:
         return self._with(train), self._with(test)
 
     def load(self, indices: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """([B,3,h,w] in [-1,1] of the pictures that can be read, in their order; the indices of those that cannot)."""
+        """([B,3,h,w] in [-1,1] of the images that can be read, in their order; the indices of those that cannot)."""
         images = list(self._pool.map(self._image, indices))
         failed = [index for index, image in zip(indices, images, strict=True) if image is None]
         good = [image for image in images if image is not None]
         return torch.stack(good) if good else torch.empty(0, 3, *self.size), failed
 
     def batch(self, step: int, batch: int, seed: int, flip: float = 0.0, *, part: tuple[int, int] = (0, 1)) -> Batch:
-        """The pictures of a step: every picture once before any comes again, in an order that the seed decides.
+        """The images of a step: every image once before any comes again, in an order that the seed decides.
 
         One that cannot be read is replaced by another, and what replaces it depends on the same numbers. While a batch
         is used, the one of the next step is read.
@@ -119,11 +119,11 @@ class Pictures:
             step: from 0 on.
             batch: how many, in all parts together.
             seed: of order, replacements and mirroring.
-            flip: probability that a picture is mirrored.
+            flip: probability that an image is mirrored.
             part: (k, n): only the k-th of n equal parts of the batch, such as one process needs.
 
         Raises:
-            ImageError: none of very many pictures could be read.
+            ImageError: none of very many images could be read.
             ConfigError: the batch cannot be divided into n parts.
         """
         key = (batch, seed, flip, part)
@@ -156,7 +156,7 @@ class Pictures:
                 return image, one
         name, reason = next(iter(self._failures.items()))
         raise ImageError(
-            f"{len(self._failures)} of {len(self)} pictures cannot be read, the first of them {name!r}: {reason}"
+            f"{len(self._failures)} of {len(self)} images cannot be read, the first of them {name!r}: {reason}"
         )
 
     def _image(self, index: int) -> Tensor | None:
@@ -192,18 +192,18 @@ def open_pictures(
     aligner: LandmarkDetector | None = None,
     workers: int = 1,
 ) -> Pictures:
-    """The pictures of a folder, list, zip or shards (`picture_sources.find_entries`), read when they are asked for.
+    """The images of a folder, list, zip or shards (`picture_sources.find_entries`), read when they are asked for.
 
     Args:
         source: where they lie.
         size: (height, width) that they get.
         content: see `Pictures`.
-        aligner: finds faces, which are cut out of pictures that are no crops yet. This is done at every reading:
-            aligning all pictures once before takes much less time.
+        aligner: finds faces, which are cut out of images that are no crops yet. This is done at every reading:
+            aligning all images once before takes much less time.
         workers: threads that read.
 
     Raises:
-        ImageError: there is no such source, or no picture in it.
+        ImageError: there is no such source, or no image in it.
     """
     found = find_entries(source)
     return Pictures(
@@ -223,14 +223,14 @@ def open_data(
     content: tuple[int, int] | None = None,
     aligner: LandmarkDetector | None = None,
 ) -> tuple[Pictures, Pictures]:
-    """The pictures (to train on, held out) that the options name; the aligner is used with `align="auto"`.
+    """The images (to train on, held out) that the options name; the aligner is used with `align="auto"`.
 
     Raises:
         ImageError: see `open_pictures`.
         ConfigError: `align="auto"` without an aligner.
     """
     if options.align == "auto" and aligner is None:
-        raise ConfigError('data.align is "auto", and these pictures have no aligner. Use "no", with pictures as crops.')
+        raise ConfigError('data.align is "auto", and these images have no aligner. Use "no", with images as crops.')
     finder = aligner if options.align == "auto" else None
     pictures = open_pictures(options.train, size, content=content, aligner=finder, workers=options.workers)
     if options.test is None:

@@ -1,4 +1,4 @@
-"""The folder of a run: options, log, curves, sheets of pictures, and the model that comes out."""
+"""The folder of a run: options, log, curves, sheets of images, and the model that comes out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.images import save_image, sheet, to_images
+from hyperstyle.images import image_grid, save_image, to_images
 from hyperstyle.io.components import read_json, write_json
 from hyperstyle.io.files import make_folder
 from hyperstyle.model.folder import write_model
@@ -19,7 +19,7 @@ from hyperstyle.model.parts import Model
 from hyperstyle.training.loop import newest_checkpoint
 from hyperstyle.training.options import TrainOptions, to_dict
 
-__all__ = ["Progress", "draw_sheet", "list_failures", "open_run", "write_result"]
+__all__ = ["Progress", "list_failures", "open_run", "render_samples", "write_result"]
 
 _MODEL = "model"
 # What may differ when a run goes on: how fast, how long and how carefully it runs, and all of table `run`.
@@ -74,15 +74,15 @@ def write_result(folder: Path, model: Model) -> Path:
 
 
 def list_failures(folder: Path, failures: Mapping[str, str]) -> None:
-    """Writes `unreadable.json`, name -> reason, where pictures could not be read."""
+    """Writes `unreadable.json`, name -> reason, where images could not be read."""
     if failures:
         write_json(folder / "unreadable.json", dict(sorted(failures.items())))
 
 
-def draw_sheet(folder: Path, done: int, columns: Mapping[str, Tensor]) -> None:
-    """Writes `samples/STEP.png`: a row for each picture, a column for each name -> [B,3,h,w]."""
+def render_samples(folder: Path, done: int, columns: Mapping[str, Tensor]) -> None:
+    """Writes `samples/STEP.png`: a row for each image, a column for each name -> [B,3,h,w]."""
     pictures = [to_images(column.float().cpu()) for column in columns.values()]
-    page = sheet(list(zip(*pictures, strict=True)), labels=list(columns))
+    page = image_grid(list(zip(*pictures, strict=True)), labels=list(columns))
     save_image(page, make_folder(folder / "samples") / f"{done:08d}.png")
 
 

@@ -76,7 +76,7 @@ def open_start(name: str, options: TrainOptions, device: torch.device) -> tuple[
 def open_generator(name: str, domain: str | None, device: torch.device) -> Model:
     """A generator's file as a model of one part, or the model of a folder or name.
 
-    Pictures of a file whose domain is not given are taken whole, at the generator's size or at 256 px.
+    Images of a file whose domain is not given are taken whole, at the generator's size or at 256 px.
 
     Raises:
         ConfigError: an unknown domain, or another one than that of the model. ModelNotFoundError, CheckpointError:
@@ -146,7 +146,7 @@ def begin_from(init: str | None, network: nn.Module, part: str, device: torch.de
 
 
 def aligner_of(model: Model) -> LandmarkDetector | None:
-    """What finds the faces of a model's domain; None where its pictures are not aligned."""
+    """What finds the faces of a model's domain; None where its images are not aligned."""
     if model.domain.aligner != "face":
         return None
     if model.aligner is None:
@@ -156,14 +156,14 @@ def aligner_of(model: Model) -> LandmarkDetector | None:
 
 
 def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
-    """Where inversions lie beside the pictures: name -> file, of the pictures that have one.
+    """Where inversions lie beside the images: name -> file, of the images that have one.
 
     Args:
-        folder: of `NAME.safetensors` for each picture.
-        names: of the pictures.
+        folder: of `NAME.safetensors` for each image.
+        names: of the images.
 
     Raises:
-        MissingFileError: none has one. ConfigError: two pictures have the same one.
+        MissingFileError: none has one. ConfigError: two images have the same one.
     """
     found: dict[str, Path] = {}
     owners: dict[Path, str] = {}
@@ -180,13 +180,13 @@ def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
             )
     if not found:
         raise MissingFileError(
-            f"no picture has an inversion in {folder!r}: invert all pictures of the folder first (hyperstyle invert)."
+            f"no image has an inversion in {folder!r}: invert all images of the folder first (hyperstyle invert)."
         )
     return found
 
 
 def codes_of(paths: Sequence[Path], model: Model) -> Callable[[Sequence[int]], Tensor]:
-    """Files of inversions, one picture each -> places in `paths` -> the codes [B,L,D] that were given to these.
+    """Files of inversions, one image each -> places in `paths` -> the codes [B,L,D] that were given to these.
 
     Raises:
         InversionError: the first, or later one that is read, was made with another generator than the model's. What
@@ -199,7 +199,7 @@ def codes_of(paths: Sequence[Path], model: Model) -> Callable[[Sequence[int]], T
         if made_with not in (model.generator_fingerprint, model.fingerprint):
             raise InversionError(
                 f"{path} was made with a {record.meta['domain']!r} model with fingerprint {made_with}; training is for "
-                f"the generator {model.generator_fingerprint}. Invert the pictures with the model that training starts "
+                f"the generator {model.generator_fingerprint}. Invert the images with the model that training starts "
                 "from."
             )
         return (record.state if record.unedited is None else record.unedited).w

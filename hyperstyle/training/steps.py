@@ -62,10 +62,10 @@ def hyperstyle_step(
     Args:
         crop: [B,3,h,w] in [-1,1].
         w: [B,L,D] initial codes, fixed.
-        generator: frozen, (w, offsets, modulation=...) -> picture; gradients flow through it to the offsets.
+        generator: frozen, (w, offsets, modulation=...) -> image; gradients flow through it to the offsets.
         hypernetwork: the network that learns.
         loss: reconstruction [B,3,h,w] -> scalar.
-        to_input: the generator's picture -> [B,3,h,w].
+        to_input: the generator's image -> [B,3,h,w].
         steps: T.
         start: G(w) as `to_input` gives it, where it is known.
         dtype: of autocast.

@@ -36,7 +36,7 @@ class Task(Protocol):
     """A network that is trained, for `training.engine.train`.
 
     Attributes:
-        base: what it starts from; its domain says what pictures look like.
+        base: what it starts from; its domain says what images look like.
         objective: what it lowers.
         main: the name, in `modules`, of the network that learns, and whose moving average may be kept.
         modules: everything that learns or has a state, by name: what checkpoints hold.

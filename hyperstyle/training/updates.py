@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hyperstyle.training.distributed import average, average_figures, average_gradients, rank, world
-from hyperstyle.training.loop import Average, Stateful
+from hyperstyle.training.loop import EMA, Stateful
 from hyperstyle.training.options import OptimOptions
 from hyperstyle.training.task import Phase, Task
 
@@ -38,7 +38,7 @@ class Updates:
         self.states: dict[str, Stateful] = dict(task.modules)
         if options.ema > 0:
             self.mean = copy.deepcopy(self.main).requires_grad_(False)
-            self._average = Average(self.main, self.mean, 1 - options.ema)
+            self._average = EMA(self.main, self.mean, 1 - options.ema)
             self.states["average"] = self.mean
         if self.scaler.is_enabled():
             self.states["scaler"] = self.scaler

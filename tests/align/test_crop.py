@@ -215,22 +215,22 @@ def test_landmarks_that_make_no_square_are_refused(landmarks: npt.ArrayLike, mes
             call(landmarks)
 
 
-def test_landmarks_outside_the_picture_are_refused_with_both_ranges() -> None:
-    with pytest.raises(LandmarkError, match=r"All 5 landmarks lie outside the picture of 300 x 280 px: x from 1080"):
+def test_landmarks_outside_the_image_are_refused_with_both_ranges() -> None:
+    with pytest.raises(LandmarkError, match=r"All 5 landmarks lie outside the image of 300 x 280 px: x from 1080"):
         crop(waves(300, 280), FACE + np.array([1000, 0]))
-    with pytest.raises(LandmarkError, match="outside the picture"):
+    with pytest.raises(LandmarkError, match="outside the image"):
         crop(waves(300, 280), FACE - [0, 500])
 
 
-def test_a_square_far_larger_than_the_picture_is_refused() -> None:
+def test_a_square_far_larger_than_the_image_is_refused() -> None:
     with pytest.raises(LandmarkError, match=r"side of 3200 px, over 8 times"):
         crop(waves(300, 280), (FACE - FACE[0]) * 20 + 10)
 
 
-def test_a_square_beside_the_picture_is_refused() -> None:
+def test_a_square_beside_the_image_is_refused() -> None:
     chin_only = as_68(FACE + np.array([1000, 0]))
     chin_only[0] = (5, 5)
-    with pytest.raises(LandmarkError, match="lies outside the picture"):
+    with pytest.raises(LandmarkError, match="lies outside the image"):
         crop(waves(300, 280), chin_only)
 
 

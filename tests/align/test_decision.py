@@ -1,4 +1,4 @@
-"""When a picture is cut out, when it is taken as it is, and around which face."""
+"""When an image is cut out, when it is taken as it is, and around which face."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_landmarks_that_are_given_decide_and_nothing_is_looked_for() -> None:
 
 
 @pytest.mark.parametrize("landmarks", [face(99.5, 99.5, 200 * 0.87), face(99.5 + 0.09 * 200, 99.5, 200)])
-def test_a_square_picture_whose_face_is_in_place_is_taken_as_it_is(landmarks: npt.NDArray[np.float64]) -> None:
+def test_a_square_image_whose_face_is_in_place_is_taken_as_it_is(landmarks: npt.NDArray[np.float64]) -> None:
     choice = one(SQUARE, finding(landmarks))
     assert choice.landmarks is None
     assert f"its face is in place, within {misplacement(landmarks, 200):.1%} of the side" in choice.note
@@ -72,7 +72,7 @@ def test_a_square_picture_whose_face_is_in_place_is_taken_as_it_is(landmarks: np
 
 
 @pytest.mark.parametrize("landmarks", [face(99.5, 99.5, 200 * 0.84), face(99.5, 99.5 + 0.11 * 200, 200)])
-def test_a_square_picture_whose_face_is_elsewhere_is_cut_out(landmarks: npt.NDArray[np.float64]) -> None:
+def test_a_square_image_whose_face_is_elsewhere_is_cut_out(landmarks: npt.NDArray[np.float64]) -> None:
     assert misplacement(landmarks, 200) > IN_PLACE
     choice = one(SQUARE, finding(landmarks))
     assert choice.landmarks is landmarks
@@ -83,7 +83,7 @@ def test_a_photo_that_is_not_square_is_always_cut_out() -> None:
     assert one(PHOTO, finding(IN_FRAME)).landmarks is IN_FRAME
 
 
-def test_a_square_picture_without_a_face_counts_as_a_crop() -> None:
+def test_a_square_image_without_a_face_counts_as_a_crop() -> None:
     choice = one(SQUARE, finding())
     assert choice.landmarks is None
     assert choice.note == "square and taken as an aligned crop: no face was found in it"
@@ -99,7 +99,7 @@ def test_where_a_face_must_be_found_none_is_an_error_that_says_what_to_try(photo
 
 
 @pytest.mark.parametrize("error", [MissingDependencyError, MissingFileError])
-def test_without_dlib_or_its_file_a_square_picture_counts_as_a_crop(error: type[Exception]) -> None:
+def test_without_dlib_or_its_file_a_square_image_counts_as_a_crop(error: type[Exception]) -> None:
     aligner = failing(error("No predictor here. Get it there."))
     choice = one(SQUARE, aligner)
     assert choice.landmarks is None
@@ -109,12 +109,12 @@ def test_without_dlib_or_its_file_a_square_picture_counts_as_a_crop(error: type[
             one(photo, aligner, align=align)
 
 
-def test_a_file_that_cannot_be_used_is_an_error_for_square_pictures_too() -> None:
+def test_a_file_that_cannot_be_used_is_an_error_for_square_images_too() -> None:
     with pytest.raises(CheckpointError, match="wrong hash"):
         one(SQUARE, failing(CheckpointError("wrong hash")))
 
 
-def test_without_an_aligner_only_square_pictures_are_taken() -> None:
+def test_without_an_aligner_only_square_images_are_taken() -> None:
     assert "there is no aligner" in one(SQUARE, None).note
     for photo, align in ((PHOTO, "auto"), (SQUARE, True)):
         with pytest.raises(AlignmentError, match=r"landmarks=.*align=False"):

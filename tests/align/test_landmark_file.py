@@ -84,7 +84,7 @@ def test_a_given_file_that_is_not_there_is_an_error_and_nothing_else_is_looked_f
 ) -> None:
     with pytest.raises(CheckpointError, match=r"absent\.dat, given as the predictor, is not a file") as caught:
         find_predictor(tmp_path / "absent.dat")
-    # Not the class of a file that is nowhere to be had, without which a picture may be taken as a crop.
+    # Not the class of a file that is nowhere to be had, without which an image may be taken as a crop.
     assert not isinstance(caught.value, MissingFileError)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     with pytest.raises(CheckpointError, match=rf"named by {VARIABLE}, is not a file"):

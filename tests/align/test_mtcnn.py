@@ -228,7 +228,7 @@ def test_what_are_no_points_of_a_face_is_refused(landmarks: npt.ArrayLike, messa
         identity_crop(noise(112, 112), landmarks)
 
 
-def test_a_picture_that_cannot_be_read_is_refused(tmp_path: Path, weights: Path) -> None:
+def test_an_image_that_cannot_be_read_is_refused(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(ImageError):
         identity_crop(tmp_path / "nowhere.png", TEMPLATE)
     with pytest.raises(ImageError):

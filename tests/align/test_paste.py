@@ -44,7 +44,7 @@ def square_at(x: float, y: float, side: float, angle: float = 0.0) -> Points:
 
 
 def places_in(quad: Points, size: tuple[int, int]) -> Points:
-    """[H, W, 2]: (u, v) of every pixel centre of a picture of (width, height); 0..1 inside the quad."""
+    """[H, W, 2]: (u, v) of every pixel centre of an image of (width, height); 0..1 inside the quad."""
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     axes = np.stack([quad[3] - quad[0], quad[1] - quad[0]])
     places: Points = (np.stack([x, y], axis=-1) - quad[0]) @ np.linalg.inv(axes)
@@ -95,7 +95,7 @@ def test_the_corners_of_the_crop_come_to_the_corners_of_the_quad() -> None:
     marked = torch.full((3, 64, 64), -1.0)
     marked[0, :32, :32] = marked[1, 32:, :32] = marked[2, 32:, 32:] = 1  # top left red, bottom left green, ...
     quad = square_at(100, 100, 120, 0.5)
-    out = np.asarray(paste_back(photo, marked, quad, mode="replace", match_colours=False))
+    out = np.asarray(paste_back(photo, marked, quad, mode="replace", match_colors=False))
     for corner, colour in zip(quad, ([255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]), strict=True):
         x, y = np.rint(quad.mean(axis=0) + 0.5 * (corner - quad.mean(axis=0))).astype(int)
         assert out[y, x].tolist() == colour
@@ -107,7 +107,7 @@ def test_a_crop_of_the_photos_scale_is_copied_exactly() -> None:
     # Pixels 20..67 and 30..61: their outer edges are half a pixel beyond the indices of the first and last.
     quad = np.array([[19.5, 29.5], [19.5, 61.5], [67.5, 61.5], [67.5, 29.5]])
     crop_ = Image.fromarray(patch)
-    out = np.asarray(paste_back(photo, crop_, quad, mode="replace", feather=0, match_colours=False))
+    out = np.asarray(paste_back(photo, crop_, quad, mode="replace", feather=0, match_colors=False))
     expected = np.array(photo)
     expected[30:62, 20:68] = patch
     assert np.array_equal(out, expected)
@@ -150,7 +150,7 @@ def test_a_large_crop_does_not_alias_in_a_small_photo() -> None:
     photo = Image.new("RGB", (80, 80))
     stripes = torch.ones(3, 1024, 1024)
     stripes[:, :, ::2] = -1  # finer than the photo can show: grey
-    out = paste_back(photo, stripes, square_at(39.7, 40.2, 50, 0.3), mode="replace", match_colours=False)
+    out = paste_back(photo, stripes, square_at(39.7, 40.2, 50, 0.3), mode="replace", match_colors=False)
     assert np.abs(np.asarray(out)[30:50, 30:50] - 127.5).max() < 2
 
 
@@ -158,7 +158,7 @@ def test_an_enlarged_crop_is_smooth() -> None:
     photo = Image.new("RGB", (400, 400), (128, 128, 128))
     step = torch.full((3, 16, 16), -0.5)
     step[:, :, 8:] = 0.5
-    out = paste_back(photo, step, square_at(199.5, 199.5, 320), mode="replace", match_colours=False)
+    out = paste_back(photo, step, square_at(199.5, 199.5, 320), mode="replace", match_colors=False)
     profile = np.asarray(out, dtype=int)[200, 120:280, 0]
     assert np.abs(np.diff(profile)).max() < 12  # nearest neighbours would jump by 128
     assert profile[-1] - profile[0] > 110
@@ -247,7 +247,7 @@ def test_long_photos_are_worked_on_in_strips_without_a_seam(monkeypatch: pytest.
     assert difference(whole, strips).max() <= 1
 
 
-def test_tensors_batches_of_one_and_pictures_are_taken() -> None:
+def test_tensors_batches_of_one_and_images_are_taken() -> None:
     photo = waves(300, 240, 25)
     picture = waves(64, 64, 9)
     tensor = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1) / 127.5 - 1
@@ -264,7 +264,7 @@ def test_alpha_and_profile_of_the_photo_are_kept(mode: str) -> None:
         photo.putalpha(Image.linear_gradient("L").resize(photo.size))
     photo.info["icc_profile"] = b"a profile"
     before = photo.tobytes()
-    out = paste_back(photo, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace", match_colours=False)
+    out = paste_back(photo, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace", match_colors=False)
     assert out.mode == ("RGBA" if mode in ("RGBA", "LA") else "RGB")
     assert out.info["icc_profile"] == b"a profile"
     assert np.asarray(out)[120, 150, :3].tolist() == [255, 255, 255]
@@ -274,7 +274,7 @@ def test_alpha_and_profile_of_the_photo_are_kept(mode: str) -> None:
 
 
 @pytest.mark.parametrize("space", [b"RGB ", b"GRAY", b"CMYK"])
-def test_a_profile_of_another_colour_space_is_not_put_on_an_rgb_picture(space: bytes) -> None:
+def test_a_profile_of_another_colour_space_is_not_put_on_an_rgb_image(space: bytes) -> None:
     photo = waves(300, 240, 25)
     photo.info["icc_profile"] = bytes(16) + space + bytes(8)
     out = paste_back(photo, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")
@@ -346,7 +346,7 @@ def test_a_crop_of_other_colours_meets_the_photo_at_the_seam_and_keeps_its_own_i
     photo = Image.new("RGB", (300, 240), (120, 130, 140))
     darker = torch.tensor([100, 130, 150]).view(3, 1, 1).expand(3, 64, 64) / 127.5 - 1
     quad = QUADS[name]
-    plain = paste_back(photo, darker, quad, mode="replace", match_colours=False)
+    plain = paste_back(photo, darker, quad, mode="replace", match_colors=False)
     matched = paste_back(photo, darker, quad, mode="replace")
     assert steps_across(quad, plain, photo) > 1
     assert steps_across(quad, matched, photo) < 0.05
@@ -360,7 +360,7 @@ def test_colours_are_matched_for_each_side_of_the_seam() -> None:
     photo = Image.fromarray(np.stack([x * 0.5 + 40, y * 0.6 + 30, 0 * x + 90], axis=-1).astype(np.uint8))
     grey = torch.zeros(3, 64, 64)
     quad = square_at(150, 120, 180, 0.15)
-    plain, matched = (paste_back(photo, grey, quad, mode="replace", match_colours=on) for on in (False, True))
+    plain, matched = (paste_back(photo, grey, quad, mode="replace", match_colors=on) for on in (False, True))
     place = places_in(quad, photo.size)
     depth = np.minimum(place, 1 - place).min(axis=-1)
     band = (depth > 0) & (depth < 0.08)
@@ -371,7 +371,7 @@ def test_fine_structure_does_not_change_the_colours() -> None:
     photo = waves(300, 240, 9)
     level = torch.zeros(3, 64, 64)  # about the mean of the waves
     plain, matched = (
-        paste_back(photo, level, square_at(150, 120, 180), mode="replace", match_colours=on) for on in (False, True)
+        paste_back(photo, level, square_at(150, 120, 180), mode="replace", match_colors=on) for on in (False, True)
     )
     assert difference(plain, matched).max() < 8
 
@@ -423,7 +423,7 @@ def test_crops_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ImageError, match=r"edited crop is 16 x 16 px and the reference 8 x 8 px"):
         paste_back(photo, torch.zeros(3, 16, 16), quad, reference=torch.zeros(3, 8, 8))
     for edited in (torch.zeros(2, 3, 16, 16), torch.zeros(16, 16), torch.zeros(3, 16, 16, dtype=torch.uint8)):
-        with pytest.raises(ImageError, match="expected one picture"):
+        with pytest.raises(ImageError, match="expected one image"):
             paste_back(photo, edited, quad, mode="replace")
     with pytest.raises(ImageError, match="not finite"):
         paste_back(photo, torch.full((3, 16, 16), float("nan")), quad, mode="replace")

@@ -1,4 +1,4 @@
-"""From a picture to what the encoder sees, and what looks wrong about it."""
+"""From an image to what the encoder sees, and what looks wrong about it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_face_is_cut_out_large_and_then_brought_to_the_size_of_the_encoder(pho
     assert prepared.doubt == ""
 
 
-def test_a_picture_taken_as_it_is_is_only_resized(photo: Image.Image) -> None:
+def test_an_image_taken_as_it_is_is_only_resized(photo: Image.Image) -> None:
     prepared = one(photo, align=False)
     assert torch.equal(prepared.crop, to_tensor(resize(photo, (32, 32))))
     assert (prepared.source.note, prepared.source.placement, prepared.doubt) == ("used as it is", None, "")
@@ -144,7 +144,7 @@ def test_five_points_in_reversed_order_are_doubtful(photo: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("align", ["auto", False])
-def test_a_picture_of_one_colour_or_of_few_pixels_is_doubtful(align: Any) -> None:
+def test_an_image_of_one_colour_or_of_few_pixels_is_doubtful(align: Any) -> None:
     def doubt(levels: Any) -> str:
         picture = Image.fromarray(np.asarray(levels, dtype=np.uint8))
         return one(picture, domain=Domain("faces", 64, (64, 64), aligner="face"), align=align).doubt
@@ -158,11 +158,11 @@ def test_a_picture_of_one_colour_or_of_few_pixels_is_doubtful(align: Any) -> Non
 
 def test_what_contradicts_the_domain_or_itself_is_refused(photo: Image.Image) -> None:
     cars = DOMAINS["cars"]
-    with pytest.raises(ConfigError, match=r"'cars' pictures are not aligned; use align='auto' or False"):
+    with pytest.raises(ConfigError, match=r"'cars' images are not aligned; use align='auto' or False"):
         one(photo, domain=cars, align=True)
     with pytest.raises(ConfigError, match="not aligned by them"):
         one(photo, POINTS, domain=cars)
-    with pytest.raises(ConfigError, match="with align=False, which takes a picture as it is"):
+    with pytest.raises(ConfigError, match="with align=False, which takes an image as it is"):
         one(photo, POINTS, align=False)
     assert one(photo, domain=cars).crop.shape == (3, 192, 256)
 

@@ -106,7 +106,7 @@ class TestSmooth:
 
 
 class TestAlike:
-    """A textured picture that brightens, its landmarks known in the first and the last frame only."""
+    """A textured image that brightens, its landmarks known in the first and the last frame only."""
 
     TRACK: tuple[Points | None, ...] = (moved(50, 0), None, None, None, moved(50, 0))
 
@@ -123,7 +123,7 @@ class TestAlike:
     def test_frames_that_show_the_same_stay_filled_also_darker_ones(self) -> None:
         assert self.kept(self.texture(0), self.texture(0, 0.5), self.texture(0, 1.2)) == [True] * 5
 
-    def test_black_plain_and_other_pictures_are_left_out(self) -> None:
+    def test_black_plain_and_other_images_are_left_out(self) -> None:
         plain = Image.new("RGB", (200, 100), (200, 180, 160))
         assert self.kept(FRAME, plain, self.texture(1)) == [True, False, False, False, True]
         nearly_black = self.texture(0, 0.01)

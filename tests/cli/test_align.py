@@ -77,7 +77,7 @@ def test_a_photo_that_fails_does_not_stop_the_others(
     photo: Image.Image, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     finds(monkeypatch, TWO)
-    Path("text.png").write_text("no picture", encoding="utf-8")
+    Path("text.png").write_text("no image", encoding="utf-8")
     assert align("text.png", "photo.png", "gone.png", "--size", "64") == 1
     shown = capsys.readouterr()
     assert shown.out == f"photo.png -> {Path('out/photo.png')}\n"
@@ -107,7 +107,7 @@ def test_a_face_that_is_not_there_is_one_line_that_says_so(
         (["--size", "0"], "--size 0"),
         (["--face", "all"], "--face with --landmarks"),
         (["--size", "64", "--transform-size", "32"], "--transform-size 32"),
-        (["--out", "."], "would replace a picture to read"),
+        (["--out", "."], "would replace an image to read"),
         (["--out", "photo.png/out"], "cannot write into the folder"),
     ],
 )

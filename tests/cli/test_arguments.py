@@ -58,7 +58,7 @@ def test_what_is_no_edit_is_refused_with_an_example(text: str) -> None:
 
 
 @pytest.mark.parametrize("count", [-1, 0, 1, 100])
-def test_a_strip_of_no_or_too_many_pictures_is_refused(count: int) -> None:
+def test_a_strip_of_no_or_too_many_images_is_refused(count: int) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=r"COUNT is 2 to 99"):
         parse_edit(f"age=0:1:{count}")
 
@@ -102,7 +102,7 @@ def test_sideways_is_refused_where_no_detector_of_dlib_is(
     [
         (["--landmarks", "p.npy", "--face", "1"], "--face with --landmarks, which says where the face is"),
         (["--landmarks", "p.npy", "--face", "all", "--sideways"], "--face, --sideways with --landmarks"),
-        (["--align", "no", "--sideways"], "--sideways with --align no, which takes pictures as they are"),
+        (["--align", "no", "--sideways"], "--sideways with --align no, which takes images as they are"),
         (["--align", "no", "--landmarks", "p.npy"], "--landmarks with --align no"),
         (["--landmarks", "p.npy", "--align", "yes"], None),
         (["--sideways", "--face", "0"], None),

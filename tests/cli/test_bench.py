@@ -56,7 +56,7 @@ def test_the_table_has_a_line_for_each_figure_that_was_taken(
         "torch.load of the official files 4.00 (3.50 to 5.00) s",
         "peak memory of the imports 0.50 (0.50 to 0.50) GiB",
         "peak memory after loading not known on this system",
-        "peak memory after T=5, one picture 2.50 (2.50 to 3.00) GiB",
+        "peak memory after T=5, one image 2.50 (2.50 to 3.00) GiB",
         "share of the weights in it 60%",
         "machine: cpu a fast one, threads 1",
     ]
@@ -129,7 +129,7 @@ def test_without_more_words_it_compares_the_library_with_the_plain_path(
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown == [
         "256 px, T=2, batch 3, random weights",
-        "seconds for each picture, medians of 2 pairs of runs, smallest and largest",
+        "seconds for each image, medians of 2 pairs of runs, smallest and largest",
         "library plain path times as fast by cpu GFLOP/s share",
         "batch8 5.00 (4.50 to 5.50) 15.00 (14.00 to 16.00) 3.00 (2.50 to 3.50) 3.25 222 50%",
         "batch8: the plain path one by one; 8 at once might not fit into memory",
@@ -138,7 +138,7 @@ def test_without_more_words_it_compares_the_library_with_the_plain_path(
         "error of bfloat16, image at most 0.2500, mean 0.01000, PSNR in dB 40.0",
         "error of bfloat16, edit not finite",
         "peak memory in GiB 1.00 built, 1.50 library, 2.00 plain path; above the weights 0.50 of it",
-        "float32, batch 8 4.00 pictures/s, 2000.0 ms a batch, 1500.0 ms of it the networks",
+        "float32, batch 8 4.00 images/s, 2000.0 ms a batch, 1500.0 ms of it the networks",
         "the most here, float32 444 GFLOP/s of a 3x3 convolution",
         "the most here, memory 20 GB/s of copies",
         "machine: cpu a fast one, threads 1",

@@ -56,7 +56,7 @@ class TestInvert:
         written("steps = 7")
         assert parsed("invert", "a.png", *flag).steps == 7
 
-    def test_one_picture_need_not_be_a_list(self) -> None:
+    def test_one_image_need_not_be_a_list(self) -> None:
         assert parsed("invert", "--config", written('inputs = "a.png"')).inputs == ["a.png"]
 
     def test_a_file_that_is_not_there_is_one_line(self, capsys: Captured) -> None:

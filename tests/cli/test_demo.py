@@ -24,7 +24,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, printed.getvalue()
 
 
-def test_it_writes_a_sheet_and_single_pictures(demo: tuple[Path, str]) -> None:
+def test_it_writes_a_sheet_and_single_images(demo: tuple[Path, str]) -> None:
     folder, _ = demo
     names = {path.name for path in folder.iterdir()}
     for person in (1, 2):
@@ -50,7 +50,7 @@ def test_the_python_it_prints_runs(demo: tuple[Path, str], in_tmp_path: Path) ->
     assert (in_tmp_path / "smiling.png").exists()
 
 
-def test_the_edited_face_is_back_in_its_picture_and_the_corners_are_untouched(demo: tuple[Path, str]) -> None:
+def test_the_edited_face_is_back_in_its_image_and_the_corners_are_untouched(demo: tuple[Path, str]) -> None:
     folder, _ = demo
     photo, edited = (np.asarray(Image.open(folder / f"1_{n}.png")).astype(int) for n in ("photo", "edited_photo"))
     assert photo.shape == edited.shape

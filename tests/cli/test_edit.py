@@ -1,4 +1,4 @@
-"""`hyperstyle edit` on inversion files and pictures."""
+"""`hyperstyle edit` on inversion files and images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def edit(model: Path, *arguments: str) -> int:
     return main(["edit", "--model", str(model), "--device", "cpu", *arguments])
 
 
-def test_edits_add_up_and_the_picture_is_that_of_the_library(
+def test_edits_add_up_and_the_image_is_that_of_the_library(
     tiny_model_dir: Path, inverted: Path, capsys: Captured
 ) -> None:
     assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--edit", "smile=-1", "--out", "old.png") == 0
@@ -44,13 +44,13 @@ def test_edits_add_up_and_the_picture_is_that_of_the_library(
         assert shown.tobytes() == expected.tobytes()
 
 
-def test_a_picture_is_inverted_first(tiny_model_dir: Path, inverted: Path) -> None:
+def test_an_image_is_inverted_first(tiny_model_dir: Path, inverted: Path) -> None:
     assert edit(tiny_model_dir, "me.safetensors", "--edit", "age=2", "--out", "from_file.png") == 0
     assert edit(tiny_model_dir, "me.png", "--edit", "age=2", "--align", "no") == 0
     assert Path("me_edited.png").read_bytes() == Path("from_file.png").read_bytes()
 
 
-def test_a_range_gives_a_strip_with_one_picture_per_strength(tiny_model_dir: Path, inverted: Path) -> None:
+def test_a_range_gives_a_strip_with_one_image_per_strength(tiny_model_dir: Path, inverted: Path) -> None:
     widths = []
     for count in (3, 6):
         assert edit(tiny_model_dir, "me.safetensors", "--edit", f"smile=-2:2:{count}", "--out", "strip.png") == 0
@@ -159,7 +159,7 @@ def test_a_text_is_an_edit_of_a_model_that_knows_texts(
         (["me.png", "--edit", "age=2", "--out", "me.png/x.png"], "cannot write into the folder"),
         (["me.png", "--edit", "age=2", "--out", "me.xyz"], "me.xyz"),
         (["gone.png", "--edit", "age=2", "--out", "new/o.png"], "gone.png"),
-        (["me.png", "--edit", "age=2", "--out", "new/o.xyz"], "no picture format belongs to the suffix '.xyz'"),
+        (["me.png", "--edit", "age=2", "--out", "new/o.xyz"], "no image format belongs to the suffix '.xyz'"),
         (["me.safetensors", "--edit", "age=2", "--face", "1", "--steps", "0"], "--steps, --face: for inverting"),
         (["me.safetensors", "--edit", "age=2", "--align", "no", "--sideways"], "--align, --sideways: for inverting"),
         (["me.safetensors", "--edit", "age=2", "--landmarks", "x.npy"], "--landmarks: for inverting"),
@@ -193,7 +193,7 @@ def test_what_cannot_be_done_is_one_line_that_says_why(
     tiny_model_dir: Path, inverted: Path, capsys: Captured, arguments: list[str], message: str
 ) -> None:
     for name in ("me.txt", "fake.safetensors"):
-        Path(name).write_text("neither a picture nor an inversion", encoding="utf-8")
+        Path(name).write_text("neither an image nor an inversion", encoding="utf-8")
     for name in ("you.png", "you.safetensors", "clip.mp4", "points.npy"):
         Path(name).write_bytes(Path("me.png").read_bytes())
     before = Path("me.png").read_bytes()
@@ -289,7 +289,7 @@ class TestSeveral:
     def test_no_result_replaces_an_input(self, tiny_model_dir: Path, people: list[Path], capsys: Captured) -> None:
         shutil.copy("me.png", "people/001_edited.png")
         assert edit(tiny_model_dir, "people", "--edit", "age=2", "--align", "no", "--out", "people") == 2
-        assert "would replace a picture to read" in capsys.readouterr().err
+        assert "would replace an image to read" in capsys.readouterr().err
         assert Path("people/001_edited.png").read_bytes() == Path("me.png").read_bytes()
 
     def test_one_image_goes_into_a_folder_that_is_there(self, tiny_model_dir: Path, people: list[Path]) -> None:

@@ -69,7 +69,7 @@ def test_reconstruction_prints_tables_and_writes_the_same_figures(
     judged_model_dir: Path, few_steps: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["--json", "rows.json", "--sheet", "sheet.png", "--plot", "plot.png"]
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--optimised", "2"]
+    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--optimized", "2"]
     assert main(["evaluate", "reconstruction", *arguments, "--curve", "3", *files, "--quiet"]) == 0
     printed, error = capsys.readouterr()
     assert error == ""
@@ -88,7 +88,7 @@ def test_reconstruction_prints_tables_and_writes_the_same_figures(
 
     first = [line.split()[0] for line in printed.splitlines() if line]
     methods = ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
-    # All pictures, the heading of the curve, the first two pictures.
+    # All images, the heading of the curve, the first two images.
     assert [word for word in first if word in methods] == [*methods[:2], "hyperstyle", *methods]
     for row in found["rows"] + best["rows"]:
         assert any(
@@ -105,7 +105,7 @@ def test_without_optimisation_any_model_of_avatars_will_do(
     tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--model", str(tiny_model_dir), "--count", "2", "--device", "cpu", "--curve", "0", "--quiet"]
-    assert main(["evaluate", "reconstruction", *arguments, "--optimised", "0"]) == 0
+    assert main(["evaluate", "reconstruction", *arguments, "--optimized", "0"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["method", "w-encoder", "hyperstyle"]
 
 
@@ -174,7 +174,7 @@ def test_editing_at_equal_effect_prints_a_column_for_each_method_and_writes_its_
 ) -> None:
     files = ["--json", "edits.json", "--equal-effect", "equal.png"]
     arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--points", "3", "--quiet"]
-    assert main(["evaluate", "editing", *arguments, "--edits", "smile", "--optimised", "2", *files]) == 0
+    assert main(["evaluate", "editing", *arguments, "--edits", "smile", "--optimized", "2", *files]) == 0
     printed = capsys.readouterr().out
     found = json.loads(Path("edits.json").read_text(encoding="utf-8"))["equal_effect"]
     assert set(found) == {"curves", "images", "steps"}
@@ -182,7 +182,7 @@ def test_editing_at_equal_effect_prints_a_column_for_each_method_and_writes_its_
     methods = ["hyperstyle", "w-encoder", "pti", "optimize-w+"]
     assert [curve["method"] for curve in found["curves"]] == methods
     assert ["change", "of", "smile", *methods, "pictures"] in [line.split() for line in printed.splitlines()]
-    assert "at equal effect, 2 pictures" in printed
+    assert "at equal effect, 2 images" in printed
     for curve in found["curves"]:
         for point in curve["points"]:
             assert f"{point['identity']:.4f}" in printed
@@ -190,19 +190,19 @@ def test_editing_at_equal_effect_prints_a_column_for_each_method_and_writes_its_
         assert image.format == "PNG"
 
 
-def test_editing_at_equal_effect_without_optimisation_takes_all_pictures(
+def test_editing_at_equal_effect_without_optimisation_takes_all_images(
     judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--points", "2", "--quiet"]
     assert main(["evaluate", "editing", *arguments, "--edits", "smile", "--equal-effect", "equal.png"]) == 0
     printed = capsys.readouterr().out
-    assert "at equal effect, 3 pictures" in printed
+    assert "at equal effect, 3 images" in printed
     assert "optimize-w+" not in printed
     assert [path.name for path in in_tmp_path.iterdir()] == ["equal.png"]
 
 
 def test_progress_is_shown_on_stderr(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--model", str(tiny_model_dir), "--count", "1", "--device", "cpu", "--optimised", "0"]
+    arguments = ["--model", str(tiny_model_dir), "--count", "1", "--device", "cpu", "--optimized", "0"]
     assert main(["evaluate", "reconstruction", *arguments]) == 0
     assert "timing hyperstyle" in capsys.readouterr().err
 
@@ -238,11 +238,11 @@ def test_bad_arguments_are_one_line_before_any_work(
     ("words", "message"),
     [
         (["reconstruction", "--curve", "-1"], "--curve -1: expected 0 or more"),
-        (["reconstruction", "--optimised", "-1"], "--optimised -1: expected 0 or more"),
+        (["reconstruction", "--optimized", "-1"], "--optimised -1: expected 0 or more"),
         (["reconstruction", "--methods", "all", "--curve", "0"], "--curve and --methods do not go together"),
-        (["reconstruction", "--methods", "all", "--optimised", "4"], "--optimised and --methods do not go together"),
+        (["reconstruction", "--methods", "all", "--optimized", "4"], "--optimised and --methods do not go together"),
         (["editing", "--points", "1"], "--points 1: expected 2 or more"),
-        (["editing", "--optimised", "-1"], "--optimised -1: expected 0 or more"),
+        (["editing", "--optimized", "-1"], "--optimised -1: expected 0 or more"),
     ],
 )
 def test_numbers_out_of_range_and_arguments_that_exclude_each_other_are_refused(
@@ -316,7 +316,7 @@ def data(in_tmp_path: Path) -> Path:
 def test_figures_are_of_the_folder_that_is_named(
     what: str, data: Path, judged_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = ["--optimised", "0", *(["--curve", "0"] if what == "reconstruction" else ["--points", "2", "--edits", "age"])]
+    few = ["--optimized", "0", *(["--curve", "0"] if what == "reconstruction" else ["--points", "2", "--edits", "age"])]
     arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--data", "crops", *few, "--quiet"]
     assert main(["evaluate", what, *arguments, "--json", "all.json"]) == 1
     assert "broken.jpg" in capsys.readouterr().err
@@ -336,7 +336,7 @@ def test_methods_are_compared_on_the_folder_that_is_named(
 
 
 @pytest.mark.parametrize(
-    "words", [["reconstruction", "--optimised", "0"], ["editing"], ["report", "MODEL", "--out", "report"]]
+    "words", [["reconstruction", "--optimized", "0"], ["editing"], ["report", "MODEL", "--out", "report"]]
 )
 def test_more_images_than_come_with_the_library_are_refused_with_the_command_that_makes_them(
     words: list[str], judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -82,7 +82,7 @@ def test_a_model_without_an_aligner_says_so(
         (["--json", "nowhere/rows.json"], "the folder of 'nowhere/rows.json' does not exist"),
         (["--photos", "."], "--photos and --mtcnn go together"),
         (["--mtcnn", "."], "--photos and --mtcnn go together"),
-        (["--photos", ".", "--mtcnn", "."], "there are no pictures in '.'"),
+        (["--photos", ".", "--mtcnn", "."], "there are no images in '.'"),
     ],
 )
 def test_bad_arguments_are_one_line_before_any_work(

@@ -20,7 +20,7 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def inverted(tiny_inverter: HyperStyleInverter, in_tmp_path: Path) -> Inversion:
-    """A picture me.png, inverted, with its file me.safetensors in the current folder."""
+    """An image me.png, inverted, with its file me.safetensors in the current folder."""
     from PIL import Image
 
     Image.linear_gradient("L").resize((32, 32)).convert("RGB").save("me.png")
@@ -70,7 +70,7 @@ def test_the_official_layout_comes_back_as_inversion_files(
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), "no picture was read from latents.npy"),
+        ((), "no image was read from latents.npy"),
         (("a.png", "b.png", "A.jpg"), "'a.png' and 'A.jpg', which would both be written to A.safetensors"),
         (("2024.01.02.jpg", "2024.01.03.jpg"), "both be written to 2024.safetensors"),
         (("a.png", ""), "codes of '', which is no name"),
@@ -78,7 +78,7 @@ def test_the_official_layout_comes_back_as_inversion_files(
         (("a\0b.png",), "codes of 'a\\x00b.png', which is no name"),
     ],
 )
-def test_pictures_that_would_share_a_file_or_have_none_are_refused_before_any_is_written(
+def test_images_that_would_share_a_file_or_have_none_are_refused_before_any_is_written(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, names: tuple[str, ...], message: str
 ) -> None:
     codes: Any = {name: np.zeros((8, 16), np.float32) for name in names}

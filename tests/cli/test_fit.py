@@ -48,7 +48,7 @@ class TestInterfacegan:
     def _fit_extra(self) -> None:
         pytest.importorskip("sklearn", reason="boundaries need scikit-learn")
 
-    def test_pictures_are_scored_and_the_edits_measured_and_drawn(
+    def test_images_are_scored_and_the_edits_measured_and_drawn(
         self, here: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         scorer = ("--scorer", "my_scores:colours", "--judge", "my_scores:colours")
@@ -69,7 +69,7 @@ class TestInterfacegan:
         assert load_scores("table.npz").codes.shape == (200, 16)
         assert (here / "matrix.png").read_bytes()[:4] == b"\x89PNG"
 
-    def test_a_table_needs_no_pictures_and_one_trait_may_be_chosen(
+    def test_a_table_needs_no_images_and_one_trait_may_be_chosen(
         self, here: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         codes = torch.randn(100, 16)

@@ -1,4 +1,4 @@
-"""Files, folders and globs become a list of pictures with output names of their own."""
+"""Files, folders and globs become a list of images with output names of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def touch(folder: Path, *names: str) -> None:
         path.write_bytes(b"")
 
 
-def test_a_folder_stands_for_the_pictures_directly_in_it(in_tmp_path: Path) -> None:
+def test_a_folder_stands_for_the_images_directly_in_it(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/b.JPG", "faces/a.png", "faces/notes.txt", "faces/more/c.png")
     assert find_pictures(["faces"]) == ([Path("faces/a.png"), Path("faces/b.JPG")], [])
 
@@ -53,14 +53,14 @@ def test_a_glob_that_no_shell_expanded_is_expanded(in_tmp_path: Path) -> None:
     assert find_pictures(["a*.png"]) == ([Path("a1.png"), Path("a2.png")], [])
 
 
-def test_a_file_is_taken_by_name_even_if_its_name_looks_like_a_glob_or_not_like_a_picture(
+def test_a_file_is_taken_by_name_even_if_its_name_looks_like_a_glob_or_not_like_an_image(
     in_tmp_path: Path,
 ) -> None:
     touch(in_tmp_path, "me[1].png", "me.heic")
     assert find_pictures(["me[1].png", "me.heic"]) == ([Path("me[1].png"), Path("me.heic")], [])
 
 
-def test_a_picture_named_twice_is_inverted_once(in_tmp_path: Path) -> None:
+def test_an_image_named_twice_is_inverted_once(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/a.png")
     assert find_pictures(["faces/a.png", "faces", str(in_tmp_path / "faces" / "a.png")])[0] == [Path("faces/a.png")]
 
@@ -70,11 +70,11 @@ def test_a_picture_named_twice_is_inverted_once(in_tmp_path: Path) -> None:
     [
         ("gone.png", "no such file"),
         ("*.gone", "no file matches"),
-        ("empty", "no picture in this folder"),
-        ("notes*", "no picture matches"),
+        ("empty", "no image in this folder"),
+        ("notes*", "no image matches"),
     ],
 )
-def test_what_names_no_picture_is_a_failure_with_its_reason(in_tmp_path: Path, text: str, reason: str) -> None:
+def test_what_names_no_image_is_a_failure_with_its_reason(in_tmp_path: Path, text: str, reason: str) -> None:
     (in_tmp_path / "empty").mkdir()
     touch(in_tmp_path, "notes.txt")
     pictures, failures = find_pictures([text])
@@ -83,14 +83,14 @@ def test_what_names_no_picture_is_a_failure_with_its_reason(in_tmp_path: Path, t
     assert reason in failures[0].reason
 
 
-def test_pictures_of_the_same_name_get_different_output_names() -> None:
+def test_images_of_the_same_name_get_different_output_names() -> None:
     pictures = [Path("a/me.png"), Path("b/me.jpg"), Path("b/me.png"), Path("b/ME.webp")]
     assert output_names(pictures, ENDINGS) == ["me", "b_me", "me_2", "ME_3"]
 
 
-def test_a_picture_called_like_the_sheet_of_another_does_not_share_its_file() -> None:
+def test_an_image_called_like_the_sheet_of_another_does_not_share_its_file() -> None:
     assert output_names([Path("a/me.png"), Path("a/me_sheet.png")], ENDINGS) == ["me", "a_me_sheet"]
 
 
-def test_a_lone_picture_keeps_its_name_with_all_its_dots() -> None:
+def test_a_lone_image_keeps_its_name_with_all_its_dots() -> None:
     assert output_names([Path("a/me.v1.png")], ENDINGS) == ["me.v1"]

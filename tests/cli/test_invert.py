@@ -1,4 +1,4 @@
-"""`hyperstyle invert` on files, folders and broken pictures."""
+"""`hyperstyle invert` on files, folders and broken images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from hyperstyle.cli import main
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods import registry as named
+from hyperstyle.methods import registry
 
 Captured = pytest.CaptureFixture[str]
 
@@ -30,7 +30,7 @@ def files(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def test_each_picture_gets_a_reconstruction_a_sheet_and_an_inversion_file(
+def test_each_image_gets_a_reconstruction_a_sheet_and_an_inversion_file(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
     picture(in_tmp_path / "faces" / "me.png")
@@ -75,10 +75,10 @@ def test_what_looks_like_an_image_in_a_folder_and_cannot_be_read_is_listed_and_c
     assert files(in_tmp_path / "again") == {"me.png", "me_sheet.png", "me.safetensors"}
 
 
-def test_a_bad_picture_does_not_stop_the_others_and_is_listed_at_the_end(
+def test_a_bad_image_does_not_stop_the_others_and_is_listed_at_the_end(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
-    (in_tmp_path / "a_text.jpg").write_text("not a picture", encoding="utf-8")
+    (in_tmp_path / "a_text.jpg").write_text("not an image", encoding="utf-8")
     whole = picture(in_tmp_path / "whole.png").read_bytes()
     (in_tmp_path / "b_cut.png").write_bytes(whole[: len(whole) // 2])
     picture(in_tmp_path / "c_tiny.png", (1, 1))
@@ -95,19 +95,19 @@ def test_a_bad_picture_does_not_stop_the_others_and_is_listed_at_the_end(
     ]
 
 
-def test_pictures_of_the_same_name_do_not_overwrite_each_other(tiny_model_dir: Path, in_tmp_path: Path) -> None:
+def test_images_of_the_same_name_do_not_overwrite_each_other(tiny_model_dir: Path, in_tmp_path: Path) -> None:
     picture(in_tmp_path / "a" / "me.png")
     picture(in_tmp_path / "b" / "me.png")
     assert invert(tiny_model_dir, "a", "b", "--out", "out", "--quiet") == 0
     assert {"me.safetensors", "b_me.safetensors"} <= files(in_tmp_path / "out")
 
 
-def test_a_picture_to_read_is_never_replaced_by_a_result(
+def test_an_image_to_read_is_never_replaced_by_a_result(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
     before = picture(in_tmp_path / "me.png").read_bytes()
     assert invert(tiny_model_dir, "me.png", "--out", ".") == 2
-    assert "would replace a picture" in capsys.readouterr().err
+    assert "would replace an image" in capsys.readouterr().err
     assert (in_tmp_path / "me.png").read_bytes() == before
 
 
@@ -157,7 +157,7 @@ def test_the_help_names_every_method(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         main(["invert", "--help"])
     words = capsys.readouterr().out.replace(",", " ").split()
-    assert not set(named.NAMES) - set(words)
+    assert not set(registry.NAMES) - set(words)
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def l1(image: Tensor, target: Tensor) -> Tensor:
         (("--steps", "pti="), "not a number of steps"),
     ],
 )
-def test_methods_and_steps_that_cannot_be_are_one_line_for_all_pictures(
+def test_methods_and_steps_that_cannot_be_are_one_line_for_all_images(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, flags: tuple[str, ...], message: str
 ) -> None:
     for name in ("a.png", "b.png"):

@@ -1,4 +1,4 @@
-"""`--landmarks`: one file for a picture, or a folder with one for each."""
+"""`--landmarks`: one file for an image, or a folder with one for each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_photo_is_cut_out_by_the_points_of_its_file(photos: Path, tiny_model_d
         (np.array([None]), "cannot be read as a .npy file of numbers"),
     ],
 )
-def test_a_landmark_file_of_another_kind_fails_that_picture_in_one_line(
+def test_a_landmark_file_of_another_kind_fails_that_image_in_one_line(
     content: object, message: str, photos: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if isinstance(content, bytes):
@@ -67,9 +67,9 @@ def test_a_face_is_not_chosen_beside_landmarks(photos: Path, capsys: pytest.Capt
     assert not (photos / "inversions").exists()
 
 
-def test_one_file_for_several_pictures_is_refused(
+def test_one_file_for_several_images_is_refused(
     photos: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["3.png", "5.png", "--landmarks", "points/3.npy", "--model", str(tiny_model_dir)]
     assert main(["invert", *arguments]) == 2
-    assert "is one file for 2 pictures" in capsys.readouterr().err
+    assert "is one file for 2 images" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`hyperstyle evaluate report`: from a folder of pictures to a page."""
+"""`hyperstyle evaluate report`: from a folder of images to a page."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-QUICK = ("--optimised", "0", "--adapt", "0", "--shown", "1", "--lpips", "no", "--device", "cpu", "--quiet")
+QUICK = ("--optimized", "0", "--adapt", "0", "--shown", "1", "--lpips", "no", "--device", "cpu", "--quiet")
 
 
-def test_a_folder_of_pictures_becomes_a_page(
+def test_a_folder_of_images_becomes_a_page(
     photos: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report"
@@ -47,10 +47,10 @@ def test_a_folder_of_pictures_becomes_a_page(
     assert {"0.png", "1.png"} <= {row["kind"] for row in found["tables"]["out_of_domain"]}
 
 
-def test_a_broken_picture_is_left_out_named_and_told_by_the_exit_code(
+def test_a_broken_image_is_left_out_named_and_told_by_the_exit_code(
     photos: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "broken.jpg").write_bytes(b"no image")
     out = tmp_path / "report"
     assert run(str(tiny_model_dir), "--data", str(photos), "--out", str(out), *QUICK) == 1
     assert "left out: broken.jpg" in capsys.readouterr().err
@@ -60,7 +60,7 @@ def test_a_broken_picture_is_left_out_named_and_told_by_the_exit_code(
 def test_photos_that_are_left_out_or_in_which_no_face_is_found_are_named(
     photos: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photos / "broken.jpg").write_bytes(b"no picture")
+    (photos / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "data").mkdir()
     (photos / "0.png").rename(tmp_path / "data" / "0.png")
     out = tmp_path / "report"

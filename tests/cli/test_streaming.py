@@ -1,4 +1,4 @@
-"""Folders of pictures stream: flat memory, read ahead in one thread, in order, each failure with its own picture."""
+"""Folders of images stream: flat memory, read ahead in one thread, in order, each failure with its own image."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 
 Captured = pytest.CaptureFixture[str]
-BAD = b"not a picture"
+BAD = b"not an image"
 
 
 def folder_of(folder: Path, count: int, bad: Sequence[int] = ()) -> Path:
-    """A folder of small pictures of different greys, some of them broken: 00000.bmp, 00001.bmp, ..."""
+    """A folder of small images of different greys, some of them broken: 00000.bmp, 00001.bmp, ..."""
     folder.mkdir()
     for number in range(count):
         path = folder / f"{number:05}.bmp"
@@ -130,7 +130,7 @@ class Stub:
         return self
 
 
-def test_memory_is_flat_over_ten_thousand_pictures_and_only_failures_are_kept(
+def test_memory_is_flat_over_ten_thousand_images_and_only_failures_are_kept(
     tiny_model_dir: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     count, early, late, batch = 10_000, 1_000, 9_900, 4
@@ -140,7 +140,7 @@ def test_memory_is_flat_over_ten_thousand_pictures_and_only_failures_are_kept(
     for number in range(count):
         Path("many", f"{number:05}.bmp").write_bytes(contents[number in broken])
 
-    alive: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by id, as pictures cannot be in sets
+    alive: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by id, as images cannot be in sets
     most, blocks, done = 0, {}, 0
 
     def fake(_: HyperStyleInverter, faces: list[Prepared], **__: Any) -> Stub:
@@ -165,7 +165,7 @@ def test_memory_is_flat_over_ten_thousand_pictures_and_only_failures_are_kept(
     assert errors[0] == f"hyperstyle: {len(broken)} of {count} failed:"
     assert len(errors) == 1 + len(broken)
     assert most <= 2 * (3 * batch + 1), "faces, photos, crops and results of a batch and of the one before it"
-    assert blocks[late] - blocks[early] < (late - early) / 2, "not one Python object is kept of each picture"
+    assert blocks[late] - blocks[early] < (late - early) / 2, "not one Python object is kept of each image"
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_failures_in_the_middle_leave_order_and_results_of_the_others_alone(
     assert [Path(line.split(":")[0].strip()).stem for line in failed[1:]] == ["00000", "00003", "00004"]
 
 
-def test_pictures_that_go_together_come_out_as_they_do_alone(tiny_model_dir: Path, in_tmp_path: Path) -> None:
+def test_images_that_go_together_come_out_as_they_do_alone(tiny_model_dir: Path, in_tmp_path: Path) -> None:
     faces = folder_of(Path("faces"), 5, bad=[1])
     inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")
     for batch in ("1", "3"):
@@ -226,7 +226,7 @@ def _extrema_of_difference(a: Image.Image, b: Image.Image) -> Iterator[tuple[int
     yield from ImageChops.difference(a, b).getextrema()  # type: ignore[misc]
 
 
-def test_a_picture_that_fails_in_a_batch_fails_alone(
+def test_an_image_that_fails_in_a_batch_fails_alone(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, asked = HyperStyleInverter.invert, []
@@ -246,7 +246,7 @@ def test_a_picture_that_fails_in_a_batch_fails_alone(
     assert "00002.bmp: too dark" in shown.err
 
 
-def test_all_the_faces_of_a_picture_stay_together_in_a_batch(
+def test_all_the_faces_of_an_image_stay_together_in_a_batch(
     tiny_model_dir: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def two_of_the_second(image: Path, *arguments: Any, **options: Any) -> list[Prepared]:
@@ -284,7 +284,7 @@ def test_an_interrupt_keeps_what_is_done_and_leaves_no_thread_and_nothing_half_w
     assert capsys.readouterr().err == "hyperstyle: interrupted\n"
 
 
-def test_an_error_of_our_own_in_the_thread_is_not_taken_for_a_bad_picture(
+def test_an_error_of_our_own_in_the_thread_is_not_taken_for_a_bad_image(
     tiny_model_dir: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> list[Prepared]:
@@ -301,7 +301,7 @@ def test_a_batch_of_nothing_is_refused(tiny_model_dir: Path, in_tmp_path: Path, 
     assert "--batch 0: expected 1 or more" in capsys.readouterr().err
 
 
-def test_warnings_are_not_lost_while_a_picture_is_read_in_a_thread() -> None:
+def test_warnings_are_not_lost_while_an_image_is_read_in_a_thread() -> None:
     inside, go_on = threading.Event(), threading.Event()
 
     def read() -> None:

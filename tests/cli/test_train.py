@@ -108,7 +108,7 @@ def test_processes_that_cannot_share_a_batch_are_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert main([*ENCODER, "--batch", "8"]) == 2
-    assert "a batch of 8 pictures for 3 processes" in capsys.readouterr().err
+    assert "a batch of 8 images for 3 processes" in capsys.readouterr().err
     assert main([*ENCODER, "--batch", "9"]) == 0
 
 
@@ -117,7 +117,7 @@ def test_the_help_shows_defaults_and_what_is_required(task: str, capsys: Capture
     with pytest.raises(SystemExit):
         build_parser().parse_args(["train", task, "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "--data TRAIN, --data.train TRAIN folder, list, .zip or .tar shards of pictures (required)" in shown
+    assert "--data TRAIN, --data.train TRAIN folder, list, .zip or .tar shards of images (required)" in shown
     assert "--loss.lpips LPIPS LPIPS (default: 0.8)" in shown
     adam = task == "hyperinverter"
     assert f"Ranger, or Adam (default: {'adam' if adam else 'ranger'})" in shown

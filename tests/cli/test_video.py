@@ -212,7 +212,7 @@ class TestFolders:
         assert {file.name: file.read_bytes() for file in turn.iterdir()} == before
 
 
-def test_landmarks_are_refused_for_models_whose_pictures_are_not_cut_out(
+def test_landmarks_are_refused_for_models_whose_images_are_not_cut_out(
     tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch,
     tiny_inverter: HyperStyleInverter,
 ) -> None:  # fmt: skip
@@ -223,7 +223,7 @@ def test_landmarks_are_refused_for_models_whose_pictures_are_not_cut_out(
     assert "--landmarks and --align yes are for faces" in capsys.readouterr().err
 
 
-def test_paste_back_is_refused_for_models_whose_pictures_are_not_cut_out(
+def test_paste_back_is_refused_for_models_whose_images_are_not_cut_out(
     material: Path,
     in_tmp_path: Path,
     capsys: Captured,
@@ -233,4 +233,4 @@ def test_paste_back_is_refused_for_models_whose_pictures_are_not_cut_out(
     whole = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
     monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: SimpleNamespace(model=whole))
     assert main(["edit", str(material / "turn"), "--clip", "--edit", "age=1", "--paste-back", "--model", "cars"]) == 2
-    assert "--paste-back is for faces, and the model 'cars' takes whole pictures" in capsys.readouterr().err
+    assert "--paste-back is for faces, and the model 'cars' takes whole images" in capsys.readouterr().err

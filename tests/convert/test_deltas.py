@@ -21,7 +21,7 @@ from hyperstyle.networks.stylegan2.generator import Generator
 
 @pytest.fixture(scope="module")
 def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
-    """Two pictures with files of their own."""
+    """Two images with files of their own."""
     crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     inversion = tiny_inverter.invert(list(crops), align=False)
     return replace(inversion, sources=(Source("photos/me.v2.jpg"), Source("friend.png")))
@@ -29,7 +29,7 @@ def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
 
 @pytest.fixture
 def folder(batch: Inversion, tmp_path: Path) -> Path:
-    """The two pictures in the official layout."""
+    """The two images in the official layout."""
     batch.export(tmp_path / "results", "official")
     return tmp_path / "results"
 
@@ -38,7 +38,7 @@ def same(a: Tensor, b: Tensor) -> None:
     torch.testing.assert_close(a, b, atol=2e-5, rtol=0)
 
 
-def test_imported_pictures_are_those_that_were_exported(
+def test_imported_images_are_those_that_were_exported(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     assert official_names(folder) == ("me.v2.jpg", "friend.png")
@@ -51,15 +51,15 @@ def test_imported_pictures_are_those_that_were_exported(
     assert torch.equal(found.initial.tensor, batch.initial.tensor)
 
 
-def test_some_pictures_can_be_chosen_and_their_order(
+def test_some_images_can_be_chosen_and_their_order(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     found = load_official(folder, tiny_inverter, names=["friend.png", "me.v2.jpg"])
     same(found.tensor, batch.tensor.flip(0))
     same(load_official(folder, tiny_inverter, names=["friend.png"]).tensor, batch[1].tensor)
-    with pytest.raises(InversionError, match=r"no picture 'freind.png'.*Did you mean 'friend.png'\?"):
+    with pytest.raises(InversionError, match=r"no image 'freind.png'.*Did you mean 'friend.png'\?"):
         load_official(folder, tiny_inverter, names=["freind.png"])
-    with pytest.raises(InversionError, match="no picture was read"):
+    with pytest.raises(InversionError, match="no image was read"):
         load_official(folder, tiny_inverter, names=[])
 
 
@@ -74,7 +74,7 @@ def test_codes_alone_are_read_from_their_file(
 # ---- what can be done with offsets that have no codes ----
 
 
-def test_imported_pictures_are_edited_indexed_and_saved_like_others(
+def test_imported_images_are_edited_indexed_and_saved_like_others(
     batch: Inversion, folder: Path, tmp_path: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     found = load_official(folder, tiny_inverter)
@@ -89,7 +89,7 @@ def test_imported_pictures_are_edited_indexed_and_saved_like_others(
     assert torch.equal(loaded.unedited.tensor, found.tensor)
     dense = sum(value.numel() for value in found.offsets.values())
     assert (tmp_path / "x.safetensors").stat().st_size < 4 * dense + 4096  # once, not for the unedited one again
-    with pytest.raises(InversionError, match="invert the picture again"):
+    with pytest.raises(InversionError, match="invert the image again"):
         found.refine()
 
 
@@ -126,7 +126,7 @@ def test_more_passes_add_to_imported_offsets(batch: Inversion, folder: Path, tin
     assert found.refine(1).offset_codes.count.tolist() == [1, 1]  # type: ignore[union-attr]
 
 
-def test_a_model_without_a_hypernetwork_makes_the_same_pictures(
+def test_a_model_without_a_hypernetwork_makes_the_same_images(
     batch: Inversion, folder: Path, tmp_path: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     parts = tiny_inverter.model
@@ -160,7 +160,7 @@ def test_files_of_another_model_are_refused(folder: Path, tiny_inverter: HyperSt
         load_official(folder, tiny_inverter)
 
 
-def test_pictures_may_have_offsets_for_different_layers_or_none(
+def test_images_may_have_offsets_for_different_layers_or_none(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     deltas = folder / "weight_deltas" / "friend.npy"
@@ -183,7 +183,7 @@ def test_missing_files_are_named(folder: Path, tiny_inverter: HyperStyleInverter
         load_official(folder, tiny_inverter)
 
 
-def test_pictures_that_share_a_file_of_offsets_are_refused(
+def test_images_that_share_a_file_of_offsets_are_refused(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     rewrite(folder / "latents.npy", lambda codes: {**codes, "me.png": codes["friend.png"]})

@@ -47,7 +47,7 @@ def test_official_channels_of_both_multipliers_are_found(assert_same: Callable[.
 
 
 @pytest.mark.parametrize("shape", [(16,), (1, 16), (8, 16)])
-def test_a_file_gives_the_same_pictures_and_its_mean_code_in_any_shape(
+def test_a_file_gives_the_same_images_and_its_mean_code_in_any_shape(
     official: OfficialFiles, assert_same: Callable[..., None], shape: tuple[int, ...]
 ) -> None:
     state, mean = official.decoder()

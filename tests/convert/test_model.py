@@ -281,7 +281,7 @@ def test_the_domain_is_what_is_given_else_what_the_file_tells(
 @pytest.mark.parametrize(
     ("domain", "message"),
     [
-        (None, r"generator\.pt does not tell what kind of pictures it is for: say it with --domain \(avatars, cars,"),
+        (None, r"generator\.pt does not tell what kind of images it is for: say it with --domain \(avatars, cars,"),
         ("facs", "no domain 'facs'.*Did you mean 'faces'"),
         (Domain("plates", 64, (64, 64)), "generator of 32 px, domain of 64 px"),
     ],

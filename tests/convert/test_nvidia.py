@@ -309,7 +309,7 @@ def test_messages_name_the_file(write: Write) -> None:
 
 @pytest.mark.reference
 @pytest.mark.parametrize("name", ["stylegan2_ada_64", "stylegan2_ada_small64"])
-def test_a_file_in_the_published_form_is_read_and_gives_the_recorded_pictures(
+def test_a_file_in_the_published_form_is_read_and_gives_the_recorded_images(
     checkpoint_maker: CheckpointMaker, tmp_path: Path, name: str
 ) -> None:
     folder = checkpoint_maker.reference / "baselines"

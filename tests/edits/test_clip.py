@@ -1,4 +1,4 @@
-"""CLIP through open_clip: preparation of pictures, the loss, and where weights come from."""
+"""CLIP through open_clip: preparation of images, the loss, and where weights come from."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def tiny_file(tiny: dict[str, Tensor], tmp_path: Path) -> Path:
     return tmp_path / "clip.safetensors"
 
 
-def test_pictures_are_enlarged_by_repetition_and_averaged() -> None:
+def test_images_are_enlarged_by_repetition_and_averaged() -> None:
     images = torch.rand(2, 3, 96, 64) * 2 - 1
     repeated = images.repeat_interleave(7, 2).repeat_interleave(7, 3)
     torch.testing.assert_close(prepare_averaged(images), F.avg_pool2d(repeated, (3, 2)))
@@ -67,7 +67,7 @@ def test_pictures_are_enlarged_by_repetition_and_averaged() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 16), (100, 33), (250, 500)])
-def test_pictures_of_any_size_are_prepared_and_keep_their_mean(shape: tuple[int, int]) -> None:
+def test_images_of_any_size_are_prepared_and_keep_their_mean(shape: tuple[int, int]) -> None:
     images = torch.full((1, 3, *shape), 0.25)
     torch.testing.assert_close(prepare_averaged(images), torch.full((1, 3, 224, 224), 0.25))
     assert prepare_bicubic(images, 64).shape == (1, 3, 64, 64)
@@ -89,9 +89,9 @@ def test_the_bicubic_preparation_takes_off_the_colours_of_training() -> None:
 
 
 @pytest.mark.parametrize("images", [torch.zeros(3, 8, 8), torch.zeros(1, 4, 8, 8), torch.zeros(1, 3, 8, 8).byte()])
-def test_what_is_no_picture_is_refused(images: Tensor) -> None:
+def test_what_is_no_image_is_refused(images: Tensor) -> None:
     for prepare in (prepare_averaged, prepare_bicubic):
-        with pytest.raises(ImageError, match=r"expected pictures \[B, 3, h, w\]"):
+        with pytest.raises(ImageError, match=r"expected images \[B, 3, h, w\]"):
             prepare(images)
 
 
@@ -109,7 +109,7 @@ def test_without_open_clip_the_error_says_how_to_get_it(monkeypatch: pytest.Monk
         OpenClip()
 
 
-def test_the_smallest_model_of_open_clip_encodes_texts_and_pictures(open_clip: Any, tmp_path: Path) -> None:
+def test_the_smallest_model_of_open_clip_encodes_texts_and_images(open_clip: Any, tmp_path: Path) -> None:
     name = "ViT-S-32-alt"
     save_tensors(tmp_path / "clip.safetensors", open_clip.CLIP(**open_clip.get_model_config(name)).state_dict())
     encoder = OpenClip(tmp_path / "clip.safetensors", model=name)

@@ -12,7 +12,7 @@ from hyperstyle.errors import EditError
 INFO = EditInfo("age")
 
 
-def test_an_edit_adds_its_direction_times_the_strength_of_each_picture() -> None:
+def test_an_edit_adds_its_direction_times_the_strength_of_each_image() -> None:
     w, direction = torch.randn(3, 4, 5), torch.randn(5)
     edited = DirectionEdit(direction, INFO)(w, torch.tensor([0.0, 1.0, -2.0]))
     assert torch.equal(edited[0], w[0])

@@ -43,7 +43,7 @@ def levels(path: Path, *parts: str, width: int = 6, **options: Any) -> MapperEdi
     return load_mapper(checkpoint(path, tensors, **options))
 
 
-def test_a_mapper_adds_its_output_times_the_strength_of_each_picture(tmp_path: Path) -> None:
+def test_a_mapper_adds_its_output_times_the_strength_of_each_image(tmp_path: Path) -> None:
     edit = levels(tmp_path / "afro.pt", *LEVELS)
     w = torch.randn(2, 18, 6)
     change = edit.network(w)

@@ -31,7 +31,7 @@ SETTINGS = StyleClipSampling(samples=1500, images=3, seed=4)
 
 
 class Eye:
-    """A stand-in for CLIP: a fixed linear view of pictures; it counts what it saw."""
+    """A stand-in for CLIP: a fixed linear view of images; it counts what it saw."""
 
     def __init__(self, seed: int = 0) -> None:
         self.view = torch.randn(3 * 64, 6, generator=torch.Generator().manual_seed(seed))

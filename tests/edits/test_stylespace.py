@@ -33,7 +33,7 @@ def styles() -> dict[str, torch.Tensor]:
     return Generator(CONFIG).styles(torch.randn(3, 8))
 
 
-def test_the_change_is_added_times_the_strength_of_each_picture(styles: dict[str, torch.Tensor]) -> None:
+def test_the_change_is_added_times_the_strength_of_each_image(styles: dict[str, torch.Tensor]) -> None:
     change = torch.randn(4)
     edited = StyleEdit({"b8.conv1": change}, INFO)(styles, torch.tensor([0.0, 1.0, -2.0]))
     assert torch.equal(edited["b8.conv1"][0], styles["b8.conv1"][0])
@@ -245,7 +245,7 @@ def _detrand(reference_dir: Path) -> ModuleType:
 
 
 @pytest.mark.reference
-def test_a_channel_changes_the_recorded_picture_as_recorded(reference_dir: Path) -> None:
+def test_a_channel_changes_the_recorded_image_as_recorded(reference_dir: Path) -> None:
     golden = reference_dir / "editing" / "golden"
     recorded, draw = np.load(golden / "stylespace.npz"), _detrand(reference_dir)
     base = json.loads((golden / "set.json").read_text())["seed_base"]

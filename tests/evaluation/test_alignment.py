@@ -23,7 +23,7 @@ Points = npt.NDArray[np.float64]
 def test_two_detectors_are_compared_face_by_face(tmp_path: Path, portrait: Portrait) -> None:
     for name in ("b.png", "a.png"):
         Image.new("RGB", (80, 64)).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
     first, second = (portrait(number, (64, 80))[1] for number in (0, 4))
 
     def one(_: Image.Image) -> list[Points]:
@@ -42,7 +42,7 @@ def test_two_detectors_are_compared_face_by_face(tmp_path: Path, portrait: Portr
 
 def test_photos_are_judged_by_what_they_hold_and_what_is_left_out_is_kept(tmp_path: Path) -> None:
     (tmp_path / "b.svg").write_bytes(b"<svg/>")
-    with pytest.raises(ConfigError, match=r"no pictures in .*'b\.svg' is an SVG file"):
+    with pytest.raises(ConfigError, match=r"no images in .*'b\.svg' is an SVG file"):
         photos_of(tmp_path)
     Image.new("RGB", (80, 64)).save(tmp_path / "a", "JPEG")
     found = photos_of(tmp_path)
@@ -50,6 +50,6 @@ def test_photos_are_judged_by_what_they_hold_and_what_is_left_out_is_kept(tmp_pa
     assert [file.name for file, _ in found.left_out] == ["b.svg"]
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no pictures in"):
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no images in"):
         photos_of(tmp_path)

@@ -1,4 +1,4 @@
-"""Editing figures: those of the edited pictures, and right on made-up readings."""
+"""Editing figures: those of the edited images, and right on made-up readings."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_an_edit_that_moves_nothing_leaks_nothing(judged: HyperStyleInverter) ->
     assert (curve.offsets, curve.leak, curve.monotone, curve.spearman) == (False, {}, 0, 0)
 
 
-def test_the_share_of_pictures_that_rise_at_every_step() -> None:
+def test_the_share_of_images_that_rise_at_every_step() -> None:
     rising, dented, falling = [0.0, 0.1, 0.2, 0.3], [0.0, 0.2, 0.1, 0.3], [3.0, 2.0, 1.0, 0.0]
     assert monotone_share(torch.tensor([rising, dented, falling, rising]).T) == 0.5
     assert monotone_share(torch.tensor([[0.0, 0.0, 1.0]]).T) == 0  # a step without a change does not rise
@@ -112,7 +112,7 @@ def test_rank_correlation_is_that_of_the_textbook() -> None:
     assert of(1, 1, 2, 3) == pytest.approx(4.5 / (5 * 4.5) ** 0.5)  # equal values share rank 1.5
     assert of(1, 1, 1, 1) == 0
     columns = torch.tensor([[1.0, 4.0], [2.0, 3.0], [3.0, 2.0], [4.0, 1.0]])
-    assert spearman(strengths, columns) == pytest.approx(0)  # the mean over pictures
+    assert spearman(strengths, columns) == pytest.approx(0)  # the mean over images
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,6 @@ def test_a_model_without_a_judge_is_refused(tiny_inverter: HyperStyleInverter, c
 
 def test_sheet_and_plot_show_every_edit(editing: Editing) -> None:
     page = editing_sheet(editing)
-    assert page.height >= 2 * 4 * 128  # two pictures, four curves
+    assert page.height >= 2 * 4 * 128  # two images, four curves
     assert page.width >= (1 + 3) * 128
     assert editing_plot(editing).startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Identity at equal effect: every method on the same pictures, each edited as an inversion, grouped by what changed."""
+"""Identity at equal effect: every method on the same images, each edited as an inversion, grouped by what changed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def found(sensitive: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, in
 
 
 def assert_same(curve: EffectCurve, inversions: list[Inversion]) -> None:
-    """The figures of the curve are those of pictures edited and read one by one."""
+    """The figures of the curve are those of images edited and read one by one."""
     judge = inversions[0].model.judge
     assert judge is not None
     assert curve.strengths == strengths_of(-3, 3, 5)
@@ -52,7 +52,7 @@ def assert_same(curve: EffectCurve, inversions: list[Inversion]) -> None:
         assert max(change) - min(change) > 0.02  # the edit does something
 
 
-def test_every_method_is_measured_on_the_same_first_pictures(found: EqualEffect) -> None:
+def test_every_method_is_measured_on_the_same_first_images(found: EqualEffect) -> None:
     assert [(c.edit, c.trait, c.method) for c in found.curves] == [
         ("smile", "smile", method) for method in ("hyperstyle", "w-encoder", "pti", "optimize-w+")
     ]
@@ -85,11 +85,11 @@ def test_pti_edits_its_pivot_in_the_tuned_generator_and_w_plus_its_own_rows(
     assert_same(found.curves[3], list(rows))
 
 
-def test_progress_counts_the_pictures_of_each_method(found: EqualEffect, seen: list[tuple[str, int, int]]) -> None:
+def test_progress_counts_the_images_of_each_method(found: EqualEffect, seen: list[tuple[str, int, int]]) -> None:
     assert seen == [(method, 2, 2) for method in ("hyperstyle", "w-encoder", "pti", "optimize-w+")]
 
 
-def test_without_optimisation_all_pictures_take_part_in_the_methods_of_the_model(
+def test_without_optimisation_all_images_take_part_in_the_methods_of_the_model(
     judged: HyperStyleInverter, crops: Tensor
 ) -> None:
     found = evaluate_equal_effect(judged, crops, points=2)
@@ -113,12 +113,12 @@ def test_a_change_is_taken_at_the_least_strength_that_reaches_it() -> None:
     torch.testing.assert_close(found, torch.tensor(expected).double(), atol=1e-6, rtol=0, equal_nan=True)
 
 
-def test_methods_are_compared_on_the_pictures_that_all_of_them_change_so_far(
+def test_methods_are_compared_on_the_images_that_all_of_them_change_so_far(
     judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spread = population_std(["smile"])["smile"]
     reads = iter(
-        [  # three pictures at the strengths -3, 0, 3, first as hyperstyle inverts them, then as the W encoder does
+        [  # three images at the strengths -3, 0, 3, first as hyperstyle inverts them, then as the W encoder does
             ([[0.0, 0, 0.5], [0.0, 0, 0.5], [0.0, 0, 0.25]], [[0.9, 1.0, 0.8], [0.9, 0.9, 0.6], [0.9, 0.8, 0.7]]),
             ([[0.0, 0, 1.0], [0.0, 0, 0.3], [0.0, 0, 0.5]], [[0.9, 0.8, 0.4], [0.9, 0.7, 0.1], [0.9, 0.6, 0.2]]),
         ]

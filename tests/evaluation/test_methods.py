@@ -1,4 +1,4 @@
-"""Methods side by side: each inverted through `invert`, on the same pictures, with its seconds, bytes and edits."""
+"""Methods side by side: each inverted through `invert`, on the same images, with its seconds, bytes and edits."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_editability_is_the_mean_over_the_edits_at_changes_that_all_methods_reac
         assert one.editability == pytest.approx(sum(kept) / len(kept))
 
 
-def test_progress_counts_the_pictures_of_each_method(found: Methods, seen: list[tuple[str, int, int]]) -> None:
+def test_progress_counts_the_images_of_each_method(found: Methods, seen: list[tuple[str, int, int]]) -> None:
     assert seen == [(str(trial), done, 3) for trial in TRIALS for done in (1, 2, 3)]
 
 

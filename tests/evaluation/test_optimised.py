@@ -1,4 +1,4 @@
-"""Rows that optimise: against the perceptual network only, on the same pictures as the rows beside them."""
+"""Rows that optimise: against the perceptual network only, on the same images as the rows beside them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mean_l2(image: Tensor, crops: Tensor) -> float:
     return float(metrics.l2(image, crops).mean())
 
 
-def test_all_rows_are_over_the_same_first_pictures(
+def test_all_rows_are_over_the_same_first_images(
     judged: HyperStyleInverter, crops: Tensor, optimised: Optimised
 ) -> None:
     assert [row.method for row in optimised.rows] == ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
@@ -61,7 +61,7 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
         return metrics.l2(image, target) + distance(image, target)
 
     rows = {row.method: row for row in optimised.rows}
-    # One picture on its own, then the other two together: other batches are rounded otherwise, and Adam enlarges that.
+    # One image on its own, then the other two together: other batches are rounded otherwise, and Adam enlarges that.
     parts = slice(0, 1), slice(1, 3)
     settings = Projection(steps=3, optimise_noise=False)
     w = torch.cat([project(crops[part], model.generator, loss, settings).w for part in parts])
@@ -99,7 +99,7 @@ def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimised: 
     assert rows["pti"].seconds == pytest.approx(seconds[-1] + rows["optimize-w"].seconds)
 
 
-def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_pictures(optimised: Optimised) -> None:
+def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_images(optimised: Optimised) -> None:
     targets = {one.figure: one.target for one in optimised.equivalence}
     row = optimised.rows[1]
     assert targets == {"l2": row.l2, "perceptual": row.perceptual, "identity": row.identity}
@@ -120,8 +120,8 @@ def test_the_judge_is_measured_with_and_never_differentiated(
     assert evaluate_reconstruction(judged, crops[:1], curve=0, optimised=settings, timed=1).optimised is not None
 
 
-def test_progress_counts_pictures_times_steps(optimised: Optimised, seen: list[tuple[str, int, int]]) -> None:
-    # One picture on its own, then the other two together.
+def test_progress_counts_images_times_steps(optimised: Optimised, seen: list[tuple[str, int, int]]) -> None:
+    # One image on its own, then the other two together.
     assert [now for now in seen if now[0] == "optimize-w"] == [("optimize-w", done, 9) for done in (1, 2, 3, 5, 7, 9)]
     assert [now for now in seen if now[0] == "pti"][-1] == ("pti", 36, 36)
     assert [now for now in seen if now[0] == "offsets"][-1] == ("offsets", 12, 12)

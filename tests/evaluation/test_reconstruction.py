@@ -1,4 +1,4 @@
-"""The reconstruction table: its figures are those of the inversions, for the pictures it says."""
+"""The reconstruction table: its figures are those of the inversions, for the images it says."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def inverter(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     return tiny_inverter
 
 
-def test_rows_hold_the_means_over_the_pictures(judged: HyperStyleInverter) -> None:
+def test_rows_hold_the_means_over_the_images(judged: HyperStyleInverter) -> None:
     crops = held_out_avatars(9, 32)  # two batches
     result = evaluate_reconstruction(judged, crops, timed=1)
     assert [row.method for row in result.rows] == ["w-encoder", "hyperstyle"]
@@ -87,7 +87,7 @@ def test_held_out_avatars_are_the_same_each_time_and_start_alike() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 32, 32), (2, 3, 64, 64), (3, 32, 32), (2, 1, 32, 32)])
-def test_pictures_of_another_size_are_refused(inverter: HyperStyleInverter, shape: tuple[int, ...]) -> None:
+def test_images_of_another_size_are_refused(inverter: HyperStyleInverter, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"expected \[N, 3, 32, 32\]"):
         evaluate_reconstruction(inverter, torch.zeros(shape))
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation import scaling
-from hyperstyle.evaluation.cases import Case, Way, Work
+from hyperstyle.evaluation.cases import Case, Implementation, Work
 from hyperstyle.evaluation.loading import Spread
 from hyperstyle.evaluation.scaling import Cost, Scaling, measure_scaling, scaling_plot
 from hyperstyle.inverter import HyperStyleInverter
@@ -24,9 +24,9 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 
 def test_each_value_has_its_time_and_its_memory(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Way | None, Work]] = []
+    asked: list[tuple[Implementation | None, Work]] = []
 
-    def peak(case: Case, way: Way | None, work: Work, threads: int) -> int:
+    def peak(case: Case, way: Implementation | None, work: Work, threads: int) -> int:
         asked.append((way, work))
         return 10 if way is None else 20 + work.pictures
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, ModelNotFoundError
 from hyperstyle.evaluation import cases, ceilings, speed
-from hyperstyle.evaluation.cases import Case, Parts, Way, Work, crops_of, parts_of, peak_alone, prepared
+from hyperstyle.evaluation.cases import Case, Implementation, Parts, Work, crops_of, parts_of, peak_alone, prepared
 from hyperstyle.evaluation.speed_figures import PAIRS, Memory, Speed
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -45,11 +45,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Way | None, Work]]:
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Implementation | None, Work]]:
     """No processes of their own and no ceilings that take a second each; notes what memory was asked for."""
-    asked: list[tuple[Way | None, Work]] = []
+    asked: list[tuple[Implementation | None, Work]] = []
 
-    def peak(case: Case, way: Way | None, work: Work, threads: int) -> int:
+    def peak(case: Case, way: Implementation | None, work: Work, threads: int) -> int:
         asked.append((way, work))
         return {None: 100, "fast": 130, "plain": 200, "networks": 0}[way]
 
@@ -60,13 +60,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Way | None, Work]]:
 
 
 def test_every_row_is_measured_in_turn_and_has_its_ratio(
-    folder: Path, quick: list[tuple[Way | None, Work]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "without_bfloat16", lambda device: None)  # slow without instructions, but possible
-    runs: list[tuple[Way, Work, torch.dtype]] = []
+    runs: list[tuple[Implementation, Work, torch.dtype]] = []
     make = prepared
 
-    def noted(way: Way, inverter: HyperStyleInverter, work: Work) -> object:
+    def noted(way: Implementation, inverter: HyperStyleInverter, work: Work) -> object:
         made = make(way, inverter, work)
 
         def run() -> Tensor:
@@ -107,7 +107,7 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
     assert quick == [(None, first), ("fast", first), ("plain", first)]
     assert found.memory == Memory(100, 130, 200)
     assert found.missing == {}
-    assert ("batch8", 2, 2) in steps  # eight pictures each: fewer pairs
+    assert ("batch8", 2, 2) in steps  # eight images each: fewer pairs
     assert ("float32", 4, 4) in steps
 
     report = json.loads(json.dumps(found.report(), allow_nan=False))
@@ -121,7 +121,7 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
 
 
 def test_what_a_machine_lacks_is_left_out_and_said(
-    folder: Path, quick: list[tuple[Way | None, Work]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "without_bfloat16", lambda device: "none here")
     monkeypatch.setattr(speed, "peak_alone", lambda *_: None)
@@ -145,7 +145,7 @@ def test_what_a_machine_lacks_is_left_out_and_said(
 
 
 def test_a_batch_that_the_plain_path_has_no_memory_for_goes_one_by_one(
-    folder: Path, quick: list[tuple[Way | None, Work]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "_free", lambda: 1000)
     found = speed.measure_speed(Case(model=str(folder)), steps=1, rows=["batch8"], repeats=1)
@@ -181,7 +181,7 @@ def test_a_model_that_is_not_there_or_lacks_a_part_is_named(folder: Path, tiny_i
         parts_of(bare)
 
 
-def test_random_weights_change_the_picture_at_every_pass_and_by_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_weights_change_the_image_at_every_pass_and_by_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
     config = GeneratorConfig(32, channels=(32, 32, 32, 16), latent_width=32, mapping_layers=2)
     trunk = TrunkConfig((16, 32), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
 
@@ -207,7 +207,7 @@ def test_random_weights_change_the_picture_at_every_pass_and_by_the_crop(monkeyp
     assert torch.equal(parts_of(again)[1].weight("b4.conv1"), parts_of(inverter)[1].weight("b4.conv1"))
 
 
-def test_the_networks_alone_give_the_pictures_of_the_library(folder: Path) -> None:
+def test_the_networks_alone_give_the_images_of_the_library(folder: Path) -> None:
     inverter = Case(model=str(folder)).build()
     torch.testing.assert_close(
         prepared("networks", inverter, Work(2, 2))(), prepared("fast", inverter, Work(2, 2))(), rtol=0, atol=2e-5

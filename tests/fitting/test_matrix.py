@@ -1,4 +1,4 @@
-"""The picture of the entanglement."""
+"""The image of the entanglement."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import EditError
 from hyperstyle.fitting import Judge, Measured, measure_edits
 from hyperstyle.fitting import measure as module
-from hyperstyle.inversion.synthesis import TOGETHER
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.model.parts import Model
 
 WHOLE = (-3, -2, -1, 1, 2, 3)
@@ -24,7 +24,7 @@ CLEAN = Measured("a", (-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (), -1.0, 1.0, 1.0, {"
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch, tiny_inverter: HyperStyleInverter) -> Model:
-    """A model whose pictures show the first row of their code, so that a judge can read it exactly."""
+    """A model whose images show the first row of their code, so that a judge can read it exactly."""
 
     def draw(model: Model, w: Tensor, offsets: dict[str, Tensor], codes: object) -> Tensor:
         return w[:, 0, :, None, None].expand(-1, -1, 32, 32)
@@ -39,7 +39,7 @@ def entry(number: int, scale: float = 1.0, **info: Any) -> DirectionEdit:
 
 
 def judge(read: Callable[[Tensor], dict[str, Tensor]]) -> Judge:
-    """Reads codes instead of pictures."""
+    """Reads codes instead of images."""
     return Judge(lambda images: read(images[:, :, 0, 0]))
 
 
@@ -55,7 +55,7 @@ def test_changes_are_in_deviations_of_the_trait_and_leaks_for_one_of_the_own(see
     assert found.strengths == (-2.0, -1.0, 0.0, 1.0, 2.0)
     assert found.change == pytest.approx((-1.0, -0.5, 0.0, 0.5, 1.0), abs=1e-5)
     assert found.per_unit == pytest.approx(0.5, abs=1e-5)
-    assert found.leak.keys() == {"b"}  # what is the same in all pictures has no deviations to be measured in
+    assert found.leak.keys() == {"b"}  # what is the same in all images has no deviations to be measured in
     assert found.leak["b"] == pytest.approx(0.25, abs=0.05)
     assert (found.low, found.high, found.identity, found.pictures) == (-2.0, 2.0, (), 4)
 
@@ -104,7 +104,7 @@ def test_an_edit_that_does_nothing_has_no_range(seen: Model) -> None:
     assert found.faults() == ["moves its trait by no more than +0.00 and +0.00"]
 
 
-def test_pictures_that_cannot_be_read_do_not_count(seen: Model) -> None:
+def test_images_that_cannot_be_read_do_not_count(seen: Model) -> None:
     reader = judge(lambda w: {"a": torch.where(w[:, 3] > 0, w[:, 0], torch.nan), "b": w[:, 1]})
     found = measure_edits(seen, {"e": entry(0, trait="a")}, codes(), reader, pictures=16)["e"]
     assert found.change == pytest.approx([s * found.per_unit for s in found.strengths], abs=1e-5)
@@ -112,7 +112,9 @@ def test_pictures_that_cannot_be_read_do_not_count(seen: Model) -> None:
 
 def test_a_trait_that_cannot_be_read_any_more_hides_no_other(seen: Model) -> None:
     def reader(w: Tensor) -> dict[str, Tensor]:
-        gone = w[:, 2] if len(w) == TOGETHER else torch.full((len(w),), torch.nan)  # of the edited ones, fewer
+        gone = (
+            w[:, 2] if len(w) == DEFAULT_BATCH_SIZE else torch.full((len(w),), torch.nan)
+        )  # of the edited ones, fewer
         return {"gone": gone, "a": w[:, 0], "b": w[:, 0] + w[:, 1]}
 
     both = measure_edits(seen, {"e": entry(0), "own": entry(0, trait="a")}, codes(), judge(reader), pictures=2)
@@ -149,7 +151,7 @@ def test_what_cannot_be_measured_is_refused(seen: Model) -> None:
     with pytest.raises(EditError, match="expected some below 0 and above"):
         measure_edits(seen, {"e": entry(0, trait="a", low=0.0)}, codes(), reader)
     for pictures in (0, 65):
-        with pytest.raises(EditError, match=f"{pictures} of 64 pictures"):
+        with pytest.raises(EditError, match=f"{pictures} of 64 images"):
             measure_edits(seen, edits, codes(), reader, pictures=pictures)
     with pytest.raises(EditError, match="'nose', which the judge does not read"):
         measure_edits(seen, {"e": entry(0, trait="nose")}, codes(), reader)

@@ -1,4 +1,4 @@
-"""Scores: every picture is read once, odd scorers are refused, tables come back as they were written."""
+"""Scores: every image is read once, odd scorers are refused, tables come back as they were written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def brightness(images: Tensor) -> Tensor:
     return images.mean((1, 2, 3))
 
 
-def test_every_code_gets_the_score_of_its_own_picture(tiny_inverter: HyperStyleInverter) -> None:
+def test_every_code_gets_the_score_of_its_own_image(tiny_inverter: HyperStyleInverter) -> None:
     model, codes, told = tiny_inverter.model, torch.randn(11, 16), []
     scores = score_codes(model, codes, brightness, on_progress=lambda *args: told.append(args))
     with torch.no_grad():
@@ -39,14 +39,14 @@ def test_a_network_gives_the_scores_of_all_its_traits(tiny_inverter: HyperStyleI
 
 
 @pytest.mark.parametrize("wrong", [lambda x: x, lambda x: 1.0, lambda x: {"age": x.mean()}, lambda x: {"age": [1, 2]}])
-def test_a_scorer_that_gives_no_score_for_each_picture_is_refused(
+def test_a_scorer_that_gives_no_score_for_each_image_is_refused(
     tiny_inverter: HyperStyleInverter, wrong: object
 ) -> None:
-    with pytest.raises(EditError, match=r"for 2 pictures: expected a tensor \[B\]"):
+    with pytest.raises(EditError, match=r"for 2 images: expected a tensor \[B\]"):
         score_codes(tiny_inverter.model, torch.randn(2, 16), wrong)  # type: ignore[arg-type]
 
 
-def test_a_trait_that_the_scorer_does_not_give_ends_it_with_the_first_pictures(
+def test_a_trait_that_the_scorer_does_not_give_ends_it_with_the_first_images(
     tiny_inverter: HyperStyleInverter,
 ) -> None:
     calls = []

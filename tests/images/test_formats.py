@@ -222,7 +222,7 @@ def test_a_pillow_without_avif_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         ("Thumbs.db", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), False),
         (".DS_Store", b"\0\0\0\1Bud1", False),
         ("notes.txt", b"BMW, PDF and P5 are words of a text", False),
-        ("notes", b"P5 is a word and no picture", False),
+        ("notes", b"P5 is a word and no image", False),
         ("record.json", b'{"a": 1}', False),
         ("a.npy", b"\x93NUMPY\x01\0v\0{'descr'", False),
         ("a.safetensors", b"\x40\0\0\0\0\0\0\0{}", False),

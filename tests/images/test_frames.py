@@ -1,4 +1,4 @@
-"""Frames in and out: folders of pictures, and video files through PyAV."""
+"""Frames in and out: folders of images, and video files through PyAV."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TestFolders:
         assert [file.name for file in frames.files] == ["2", "10.gif"]
         assert [file.name for file, why in frames.left_out if why.startswith("is an SVG file")] == ["3.svg"]
 
-    def test_a_picture_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
+    def test_an_image_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         write_folder(ramps(), tmp_path / "in", "abcde")
         (tmp_path / "in" / "c.png").write_bytes((tmp_path / "in" / "c.png").read_bytes()[:60])
         with pytest.raises(ImageError, match=r"c\.png"):
@@ -105,8 +105,8 @@ class TestFolders:
             write_folder(ramps(3), tmp_path / "out", names)
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_folder_without_pictures_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ImageError, match="holds no pictures"):
+    def test_a_folder_without_images_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ImageError, match="holds no images"):
             open_frames(tmp_path)
 
 

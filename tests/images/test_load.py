@@ -1,4 +1,4 @@
-"""Any picture in, plain RGB out; the errors for those that are none; the contact sheet; saving."""
+"""Any image in, plain RGB out; the errors for those that are none; the contact sheet; saving."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from hyperstyle.images import (
     MAX_PIXELS,
     ImageSource,
     flatten,
+    image_grid,
     load_image,
     load_photo,
     resize,
     save_image,
-    sheet,
     to_images,
     to_levels,
     to_pil,
@@ -81,7 +81,7 @@ def test_every_kind_of_source_gives_the_same_pixels(
     assert np.array_equal(np.asarray(loaded), pixels)
 
 
-def test_the_result_shares_nothing_with_a_given_picture(picture: Image.Image) -> None:
+def test_the_result_shares_nothing_with_a_given_image(picture: Image.Image) -> None:
     picture.info["comment"] = "hidden"
     loaded = load_image(picture)
     assert loaded.info == {}
@@ -191,7 +191,7 @@ def test_greys_of_an_unclear_range_are_refused() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "CMYK", "P"])
-def test_a_photo_keeps_its_transparency_and_is_the_plain_picture_once_flattened(
+def test_a_photo_keeps_its_transparency_and_is_the_plain_image_once_flattened(
     tmp_path: Path, mode: str, picture: Image.Image
 ) -> None:
     given = picture.convert(mode)
@@ -228,21 +228,21 @@ def test_an_address_is_not_a_file() -> None:
         load_image("https://example.org/a.jpg")
 
 
-def test_a_folder_is_not_a_picture(tmp_path: Path) -> None:
+def test_a_folder_is_not_an_image(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="is a folder"):
         load_image(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"these are words, not a picture\n" * 20])
-def test_text_named_jpg_is_not_a_picture(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"these are words, not an image\n" * 20])
+def test_text_named_jpg_is_not_an_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "words.jpg").write_bytes(content)
-    with pytest.raises(ImageError, match=r"words\.jpg' is not a picture"):
+    with pytest.raises(ImageError, match=r"words\.jpg' is not an image"):
         load_image(tmp_path / "words.jpg")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("kept", [0.5, 0.8])
-def test_a_picture_cut_off_is_damaged(tmp_path: Path, picture: Image.Image, suffix: str, kept: float) -> None:
+def test_an_image_cut_off_is_damaged(tmp_path: Path, picture: Image.Image, suffix: str, kept: float) -> None:
     path = tmp_path / f"cut{suffix}"
     picture.save(path)
     data = path.read_bytes()
@@ -251,7 +251,7 @@ def test_a_picture_cut_off_is_damaged(tmp_path: Path, picture: Image.Image, suff
         load_image(path)
 
 
-def test_a_cut_off_picture_that_the_caller_opened_is_damaged_too(tmp_path: Path, picture: Image.Image) -> None:
+def test_a_cut_off_image_that_the_caller_opened_is_damaged_too(tmp_path: Path, picture: Image.Image) -> None:
     path = tmp_path / "cut.png"
     picture.save(path)
     path.write_bytes(path.read_bytes()[:2000])
@@ -259,7 +259,7 @@ def test_a_cut_off_picture_that_the_caller_opened_is_damaged_too(tmp_path: Path,
         load_image(opened)
 
 
-def test_every_damaged_file_gives_a_picture_or_our_error(tmp_path: Path, picture: Image.Image) -> None:
+def test_every_damaged_file_gives_an_image_or_our_error(tmp_path: Path, picture: Image.Image) -> None:
     rng = np.random.default_rng(0)
     seen = set()
     for suffix in (".png", ".jpg", ".gif", ".bmp", ".webp"):
@@ -290,7 +290,7 @@ def test_the_limit_holds_where_pillow_has_none(tmp_path: Path, monkeypatch: pyte
         load_image(tmp_path / "bomb.png")
 
 
-def test_a_large_picture_within_the_limit_gives_no_warning(
+def test_a_large_image_within_the_limit_gives_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image, pixels: Pixels
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 40 - 1)  # Pillow warns from here on, errors at twice
@@ -299,7 +299,7 @@ def test_a_large_picture_within_the_limit_gives_no_warning(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (15, 400), (400, 15)])
-def test_a_tiny_picture_is_refused_with_its_size(size: tuple[int, int]) -> None:
+def test_a_tiny_image_is_refused_with_its_size(size: tuple[int, int]) -> None:
     with pytest.raises(ImageError, match=f"{size[0]} x {size[1]} pixels; expected at least 16"):
         load_image(Image.new("RGB", size))
 
@@ -311,7 +311,7 @@ def test_a_tiny_picture_is_refused_with_its_size(size: tuple[int, int]) -> None:
         (np.zeros((20, 20, 3), dtype=np.int64), "astype('uint8')"),
         (np.zeros((3, 20, 20), dtype=np.uint8), "transpose(1, 2, 0)"),
         (np.zeros((20, 20, 2), dtype=np.uint8), "Expected uint8 [H, W, 3]"),
-        (np.zeros((1, 20, 20, 3), dtype=np.uint8), "Give a single picture"),
+        (np.zeros((1, 20, 20, 3), dtype=np.uint8), "Give a single image"),
         (np.zeros((0, 20, 3), dtype=np.uint8), "[0, 20, 3]"),
     ],
 )
@@ -325,7 +325,7 @@ def test_arrays_of_another_kind_are_refused_with_advice(array: npt.NDArray[np.ge
     [
         (torch.zeros(3, 20, 20, dtype=torch.uint8), "x.float() / 127.5 - 1"),
         (torch.zeros(20, 20, 3), "three channels first"),
-        (torch.zeros(2, 3, 20, 20), "picture by picture"),
+        (torch.zeros(2, 3, 20, 20), "picture by image"),
         (torch.full((3, 20, 20), float("nan")), "not finite"),
         (torch.full((3, 20, 20), float("-inf")), "Scale it first"),
         (torch.full((3, 20, 20), 255.0), "from 255 to 255"),
@@ -427,8 +427,8 @@ def test_files_that_give_no_bytes_are_refused_with_what_to_do(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "given bytes is not a picture that Pillow can read: it is empty"),
-        (b"words" * 20, "given bytes is not a picture"),
+        (b"", "given bytes is not an image that Pillow can read: it is empty"),
+        (b"words" * 20, "given bytes is not an image"),
         (png_header(8, 8), "given bytes is 8 x 8 pixels"),
         (png_header(64, 64), "given bytes is damaged"),
         (png_header(30_000, 30_000), "given bytes is too large"),
@@ -505,7 +505,7 @@ def test_the_suffix_chooses_the_format(tmp_path: Path, suffix: str) -> None:
     assert np.abs(loaded - (200, 100, 50)).max() <= 3
 
 
-def test_jpeg_takes_transparent_pictures(tmp_path: Path) -> None:
+def test_jpeg_takes_transparent_images(tmp_path: Path) -> None:
     save_image(Image.new("RGBA", (20, 20), (0, 0, 0, 0)), tmp_path / "a.jpg")
     assert np.asarray(load_image(tmp_path / "a.jpg")).min() == 255
 
@@ -527,14 +527,14 @@ def test_exif_data_that_jpeg_has_no_place_for_are_left_out(tmp_path: Path, pictu
 
 
 def test_a_side_that_webp_cannot_hold_is_refused_with_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"WEBP does not take this RGB picture of 16384 x 16 px \(.*16383"):
+    with pytest.raises(ImageError, match=r"WEBP does not take this RGB image of 16384 x 16 px \(.*16383"):
         save_image(Image.new("RGB", (16384, 16)), tmp_path / "a.webp")
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["picture.xyz", "picture", "picture.psd"])
 def test_an_unknown_suffix_is_refused(tmp_path: Path, picture: Image.Image, name: str) -> None:
-    with pytest.raises(ImageError, match=r"no picture format.*Use \.png"):
+    with pytest.raises(ImageError, match=r"no image format.*Use \.png"):
         save_image(picture, tmp_path / name)
     assert os.listdir(tmp_path) == []
 
@@ -555,7 +555,7 @@ def test_a_read_only_folder_is_refused(tmp_path: Path, picture: Image.Image) -> 
     tmp_path.chmod(0o700)
 
 
-def test_a_picture_that_the_format_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
+def test_an_image_that_the_format_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("old")
     with pytest.raises(ImageError, match="Cannot write"):
@@ -567,9 +567,9 @@ def test_a_picture_that_the_format_cannot_hold_leaves_the_old_file(tmp_path: Pat
 # The contact sheet
 
 
-def test_a_sheet_places_its_pictures_with_even_gutters() -> None:
+def test_a_sheet_places_its_images_with_even_gutters() -> None:
     colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]]
-    page = sheet([[Image.new("RGB", (32, 32), c) for c in row] for row in colours], cell=96)
+    page = image_grid([[Image.new("RGB", (32, 32), c) for c in row] for row in colours], cell=96)
     array = np.asarray(page)
     assert page.size == (2 * 96 + 3 * 4, 2 * 96 + 3 * 4)
     for i, row in enumerate(colours):
@@ -581,28 +581,28 @@ def test_a_sheet_places_its_pictures_with_even_gutters() -> None:
     assert (array[:, gutters] == (250, 250, 248)).all()
 
 
-def test_pictures_keep_their_shape_and_rows_may_differ_in_length() -> None:
+def test_images_keep_their_shape_and_rows_may_differ_in_length() -> None:
     wide = Image.new("RGB", (64, 48))
-    page = sheet([[wide, wide], [wide]], cell=128)
+    page = image_grid([[wide, wide], [wide]], cell=128)
     assert page.size == (2 * 128 + 3 * 5, 2 * 96 + 3 * 5)
 
 
-def test_small_pictures_are_enlarged_by_default() -> None:
-    assert sheet([[Image.new("RGB", (16, 16))]]).size == (128 + 2 * 5, 128 + 2 * 5)
+def test_small_images_are_enlarged_by_default() -> None:
+    assert image_grid([[Image.new("RGB", (16, 16))]]).size == (128 + 2 * 5, 128 + 2 * 5)
 
 
 @pytest.mark.parametrize(("background", "darker"), [((250, 250, 248), True), ((20, 20, 24), False)])
 def test_captions_stand_out_above_and_beside(background: tuple[int, int, int], darker: bool) -> None:
     tile = Image.new("RGB", (32, 32), background)
-    plain = sheet([[tile, tile]], cell=128, background=background)
-    page = sheet([[tile, tile]], cell=128, background=background, labels=["in", "out"], row_labels=["a long name"])
+    plain = image_grid([[tile, tile]], cell=128, background=background)
+    page = image_grid([[tile, tile]], cell=128, background=background, labels=["in", "out"], row_labels=["a long name"])
     assert page.width > plain.width
     assert page.height > plain.height
     grey = np.asarray(page.convert("L")).astype(int) - round(sum(background) / 3)
     ink = grey < -120 if darker else grey > 120
     head, side = page.height - plain.height, page.width - plain.width
     gutter = 128 // 24
-    top, left = head + gutter, side + gutter  # where the pictures begin
+    top, left = head + gutter, side + gutter  # where the images begin
     assert ink[:top, left:].any()
     assert ink[top:, :left].any()
     assert not ink[top:, left:].any()
@@ -611,18 +611,18 @@ def test_captions_stand_out_above_and_beside(background: tuple[int, int, int], d
 
 def test_a_caption_too_wide_is_cut_to_its_column() -> None:
     tile = Image.new("RGB", (32, 32), "white")
-    page = np.asarray(sheet([[tile, tile]], cell=100, labels=["in", "word " * 40]).convert("L"))
+    page = np.asarray(image_grid([[tile, tile]], cell=100, labels=["in", "word " * 40]).convert("L"))
     assert (page[:, -4:] > 200).all()
     assert (page[:, 106:204] < 120).any()
 
 
-def test_a_sheet_without_pictures_or_with_too_few_captions_is_refused() -> None:
+def test_a_sheet_without_images_or_with_too_few_captions_is_refused() -> None:
     tile = Image.new("RGB", (32, 32))
-    with pytest.raises(ConfigError, match="at least one picture"):
-        sheet([[]])
+    with pytest.raises(ConfigError, match="at least one image"):
+        image_grid([[]])
     with pytest.raises(ConfigError, match="2 columns and 1 captions"):
-        sheet([[tile, tile]], labels=["one"])
+        image_grid([[tile, tile]], labels=["one"])
     with pytest.raises(ConfigError, match="1 rows and 2 captions"):
-        sheet([[tile, tile]], row_labels=["one", "two"])
+        image_grid([[tile, tile]], row_labels=["one", "two"])
     with pytest.raises(ConfigError, match="0 pixels"):
-        sheet([[tile]], cell=0)
+        image_grid([[tile]], cell=0)

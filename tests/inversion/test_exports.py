@@ -42,7 +42,7 @@ def inverter() -> HyperStyleInverter:
 
 @pytest.fixture(scope="module")
 def batch(inverter: HyperStyleInverter) -> Inversion:
-    """Two pictures with files of their own."""
+    """Two images with files of their own."""
     crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     inversion = inverter.invert(list(crops))
     return replace(inversion, sources=(Source("photos/me.v2.jpg"), Source("C:\\photos\\friend.png")))
@@ -72,7 +72,7 @@ def test_a_baked_generator_can_be_trained_on(batch: Inversion) -> None:
     assert made.weight("b4.conv1").requires_grad
 
 
-def test_an_exported_generator_makes_the_same_picture_when_it_is_read_again(batch: Inversion, tmp_path: Path) -> None:
+def test_an_exported_generator_makes_the_same_image_when_it_is_read_again(batch: Inversion, tmp_path: Path) -> None:
     batch[1].export(tmp_path / "g.pt")
     content = load_state(tmp_path / "g.pt")
     assert list(content) == ["latent_avg", "g_ema", "w"]
@@ -148,14 +148,14 @@ def test_the_official_layout_is_that_of_the_published_script(batch: Inversion, t
             np.testing.assert_array_equal(delta, expected.numpy())
 
 
-def test_pictures_that_came_from_no_file_are_numbered(batch: Inversion, tmp_path: Path) -> None:
+def test_images_that_came_from_no_file_are_numbered(batch: Inversion, tmp_path: Path) -> None:
     replace(batch, sources=(Source("Tensor"), Source(".hidden.png"))).export(tmp_path / "a", "official")
     replace(batch, sources=()).export(tmp_path / "b", "official")
     for folder in ("a", "b"):
         assert list(np.load(tmp_path / folder / "latents.npy", allow_pickle=True).item()) == ["picture_1", "picture_2"]
 
 
-def test_a_folder_collects_pictures_and_replaces_those_of_the_same_name(batch: Inversion, tmp_path: Path) -> None:
+def test_a_folder_collects_images_and_replaces_those_of_the_same_name(batch: Inversion, tmp_path: Path) -> None:
     batch[0].export(tmp_path, "official")
     batch[1].export(tmp_path, "official")
     changed = replace(batch[0], w=batch[0].w + 1)
@@ -194,7 +194,7 @@ def test_the_stem_of_a_name_ends_at_its_first_dot() -> None:
 # ---- dense offsets ----
 
 
-def test_dense_offsets_and_codes_make_the_picture_again(batch: Inversion, tmp_path: Path) -> None:
+def test_dense_offsets_and_codes_make_the_image_again(batch: Inversion, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     batch.export(tmp_path / "o.safetensors", "offsets")

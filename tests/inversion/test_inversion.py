@@ -52,7 +52,7 @@ def same(a: Tensor, b: Tensor) -> None:
 # ---- a batch ----
 
 
-def test_indexing_and_iterating_give_single_pictures(batch: Inversion) -> None:
+def test_indexing_and_iterating_give_single_images(batch: Inversion) -> None:
     assert len(batch) == 3
     assert len(batch[1]) == 1
     assert torch.equal(batch[-1].w, batch.w[2:])
@@ -66,13 +66,13 @@ def test_indexing_and_iterating_give_single_pictures(batch: Inversion) -> None:
 
 
 @pytest.mark.parametrize("index", [3, -4])
-def test_a_picture_that_is_not_there_is_an_index_error(batch: Inversion, index: int) -> None:
+def test_an_image_that_is_not_there_is_an_index_error(batch: Inversion, index: int) -> None:
     with pytest.raises(IndexError, match="inversion of 3"):
         batch[index]
 
 
 def test_an_empty_slice_is_refused(batch: Inversion) -> None:
-    with pytest.raises(InversionError, match="no picture"):
+    with pytest.raises(InversionError, match="no image"):
         batch[3:]
 
 
@@ -83,7 +83,7 @@ def test_the_image_of_a_batch_is_refused_and_images_is_named(batch: Inversion) -
         batch.image  # noqa: B018
 
 
-def test_many_pictures_are_made_in_groups_and_are_the_same(batch: Inversion) -> None:
+def test_many_images_are_made_in_groups_and_are_the_same(batch: Inversion) -> None:
     many = batch.edit("age", list(np.linspace(-2, 2, 7)))
     assert many.tensor.shape == (21, 3, 32, 32)
     for i in (0, 8, 20):
@@ -143,7 +143,7 @@ def test_strength_zero_changes_nothing_at_all(batch: Inversion) -> None:
     [[-1, 0, 2.5], (-1, 0, 2.5), np.array([-1, 0, 2.5], np.float32), torch.tensor([-1, 0, 2.5])],
     ids=["list", "tuple", "array", "tensor"],
 )
-def test_several_strengths_give_each_picture_at_each_strength(batch: Inversion, strengths: Any) -> None:
+def test_several_strengths_give_each_image_at_each_strength(batch: Inversion, strengths: Any) -> None:
     strip = batch.edit("age", strengths)
     assert len(strip) == 9
     expected = [batch[i].edit("age", s).w for i in range(3) for s in (-1, 0, 2.5)]
@@ -228,7 +228,7 @@ def test_interpolation_that_cannot_be_is_refused(batch: Inversion) -> None:
         batch[0].interpolate(batch[1], 1)
 
 
-def test_absent_offsets_are_zero_offsets_on_the_way_from_one_picture_to_another(batch: Inversion) -> None:
+def test_absent_offsets_are_zero_offsets_on_the_way_from_one_image_to_another(batch: Inversion) -> None:
     a, b = batch[0], batch[1].initial
     there, back = a.interpolate(b, 5), b.interpolate(a, 5)
     same(there.tensor[:1], a.tensor)
@@ -239,7 +239,7 @@ def test_absent_offsets_are_zero_offsets_on_the_way_from_one_picture_to_another(
     assert a.initial.interpolate(b, 2).offset_codes is None
 
 
-def test_pictures_with_and_without_offsets_are_one_batch(
+def test_images_with_and_without_offsets_are_one_batch(
     batch: Inversion, tmp_path: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     dense = {name: offset[..., :1, :1] for name, offset in batch[2].offsets.items() if name != "b8.conv1"}
@@ -278,7 +278,7 @@ def test_mixing_takes_rows_and_offsets_of_the_layers_named(batch: Inversion) -> 
     assert torch.equal(a.mix(b, []).w, a.w)
 
 
-def test_mixing_with_a_picture_without_offsets_takes_these_away(batch: Inversion) -> None:
+def test_mixing_with_an_image_without_offsets_takes_these_away(batch: Inversion) -> None:
     a, b = batch[0], batch[1]
     assert set(a.mix(b.initial, ["b16.conv1"]).offsets) == {"b8.conv1", "b32.conv0"}
     assert set(a.initial.mix(b, ["b16.conv1"]).offsets) == {"b16.conv1"}
@@ -296,7 +296,7 @@ def other_generator(inversion: Inversion) -> Generator:
     return Generator(inversion.model.generator.config).eval().requires_grad_(False)
 
 
-def test_pictures_of_other_models_are_not_combined(batch: Inversion) -> None:
+def test_images_of_other_models_are_not_combined(batch: Inversion) -> None:
     foreign = batch[1].transfer(other_generator(batch))
     ways: list[Callable[[], Inversion]] = [lambda: batch[0].interpolate(foreign), lambda: batch[0].mix(foreign, [0])]
     for combine in ways:
@@ -367,14 +367,14 @@ def test_metrics_compare_with_the_crop(batch: Inversion) -> None:
 
 
 def test_without_crop_or_figures_there_are_no_metrics(batch: Inversion) -> None:
-    with pytest.raises(InversionError, match="invert the picture again"):
+    with pytest.raises(InversionError, match="invert the image again"):
         replace(batch, crop=None, quality={}).metrics()
-    with pytest.raises(InversionError, match="invert the picture again"):
+    with pytest.raises(InversionError, match="invert the image again"):
         replace(batch, crop=None).measured()
     assert replace(batch, crop=None).metrics() == batch.quality
 
 
-def test_the_figures_of_a_picture_are_not_those_of_its_edit(batch: Inversion) -> None:
+def test_the_figures_of_an_image_are_not_those_of_its_edit(batch: Inversion) -> None:
     edited = batch.edit("age", 2)
     assert edited.metrics()["l2"] != batch.quality["l2"]
     assert edited.unedited is not None
@@ -386,7 +386,7 @@ def test_the_figures_of_a_picture_are_not_those_of_its_edit(batch: Inversion) ->
 # ---- disk ----
 
 
-def test_a_saved_inversion_is_small_and_makes_the_same_picture_bit_for_bit(
+def test_a_saved_inversion_is_small_and_makes_the_same_image_bit_for_bit(
     batch: Inversion, tmp_path: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     for name, inversion in {
@@ -447,7 +447,7 @@ def test_a_loaded_inversion_keeps_its_figures_and_says_what_it_cannot_do(
     batch.save(tmp_path / "x.safetensors")
     loaded = Inversion.load(tmp_path / "x.safetensors", tiny_inverter)
     assert loaded.metrics() == batch.quality
-    with pytest.raises(InversionError, match="invert the picture again"):
+    with pytest.raises(InversionError, match="invert the image again"):
         loaded.refine()
     same(loaded.edit("age", 1).tensor, batch.edit("age", 1).tensor)
 
@@ -502,7 +502,7 @@ def test_the_mode_of_pasting_can_be_chosen(cut_out: Inversion, photo: Image.Imag
     assert cut_out.paste_back(mode="difference").tobytes() == photo.tobytes()
     edited, placement = cut_out.edit("age", 3), cut_out.sources[0].placement
     assert placement is not None
-    for options in ({}, {"feather": 0.3}, {"match_colours": False}):
+    for options in ({}, {"feather": 0.3}, {"match_colors": False}):
         expected = paste_back(photo, edited.tensor, placement.footprint, mode="replace", **options)
         assert edited.paste_back(mode="replace", **options).tobytes() == expected.tobytes()
     assert edited.paste_back(mode="difference").tobytes() == edited.paste_back().tobytes()

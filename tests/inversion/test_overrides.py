@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, InversionError
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
@@ -85,17 +85,17 @@ def test_parameters_belong_to_one_layer_each(generator: Generator) -> None:
     assert set(names) | outside == {n for n, _ in generator.named_parameters()}
 
 
-def test_pictures_are_taken_and_joined_again(generator: Generator) -> None:
+def test_images_are_taken_and_joined_again(generator: Generator) -> None:
     noise = tuple(torch.randn(2, 1, *m.shape[2:]) for m in generator.noises.buffers())
     codes = OffsetCodes.cat([dense(generator, 1), dense(generator, 2)])
-    both = Changes(codes, (tuned(generator, 1), tuned(generator, 2)), noise)
-    again = Changes.cat([both.take([1]), both.take([0])]).take([1, 0, 0])
+    both = GeneratorOverrides(codes, (tuned(generator, 1), tuned(generator, 2)), noise)
+    again = GeneratorOverrides.cat([both.take([1]), both.take([0])]).take([1, 0, 0])
     assert again.tuned == (both.tuned[0], both.tuned[1], both.tuned[1])
     assert torch.equal(again.noise[0], noise[0][[0, 1, 1]])
     assert again.residuals is not None
     assert torch.equal(again.residuals.dense["b4.conv1"], codes.dense["b4.conv1"][[0, 1, 1]])
-    plain = Changes().beside([both], torch.zeros(2, 6, 12), generator)
-    joined = Changes.cat([both, plain])
+    plain = GeneratorOverrides().fill_missing([both], torch.zeros(2, 6, 12), generator)
+    joined = GeneratorOverrides.cat([both, plain])
     assert joined.residuals is not None
     assert torch.equal(joined.residuals.dense["b4.conv1"][:2], codes.dense["b4.conv1"])
     assert not joined.residuals.dense["b4.conv1"][2:].any()
@@ -103,16 +103,16 @@ def test_pictures_are_taken_and_joined_again(generator: Generator) -> None:
     assert joined.tuned[2] is joined.tuned[3], "they share the model's own generator"
     own = list(generator.noises.buffers())
     assert all(torch.equal(m, torch.cat([n, o, o])) for m, n, o in zip(joined.noise, noise, own, strict=True))
-    assert not Changes().beside([Changes()], torch.zeros(2, 6, 12), generator)
+    assert not GeneratorOverrides().fill_missing([GeneratorOverrides()], torch.zeros(2, 6, 12), generator)
     with pytest.raises(InversionError, match="different things"):
-        Changes.cat([both, Changes()])
+        GeneratorOverrides.cat([both, GeneratorOverrides()])
 
 
 def test_the_way_between_two_ends_at_both_and_fills_what_one_lacks(generator: Generator) -> None:
     noise = tuple(torch.randn_like(m) for m in generator.noises.buffers())
-    a, b = Changes(dense(generator, 1), (tuned(generator, 1),), noise), Changes()
+    a, b = GeneratorOverrides(dense(generator, 1), (tuned(generator, 1),), noise), GeneratorOverrides()
     own = dict(generator.named_parameters())
-    start, middle, end = (Changes.lerp(a, b, t, generator) for t in (0.0, 0.5, 1.0))
+    start, middle, end = (GeneratorOverrides.lerp(a, b, t, generator) for t in (0.0, 0.5, 1.0))
     name = generator.parameters_of("b8.conv0")[0]
     assert torch.equal(start.tuned[0][name], a.tuned[0][name])
     same(middle.tuned[0][name], (a.tuned[0][name] + own[name]) / 2)
@@ -123,13 +123,13 @@ def test_the_way_between_two_ends_at_both_and_fills_what_one_lacks(generator: Ge
     assert end.residuals is not None
     same(middle.residuals.dense["b4.conv1"], start.residuals.dense["b4.conv1"] / 2)
     assert float(end.residuals.dense["b4.conv1"].abs().max()) == 0
-    assert len(Changes.cat([start, middle, end]).tuned) == 3
+    assert len(GeneratorOverrides.cat([start, middle, end]).tuned) == 3
 
 
 def test_layers_are_mixed_with_all_that_belongs_to_them(generator: Generator) -> None:
     noise = tuple(torch.randn_like(m) for m in generator.noises.buffers())
-    mine, theirs = Changes(), Changes(dense(generator, 1), (tuned(generator, 1),), noise)
-    mixed = Changes.mixed(mine, theirs, ["b4.conv1"], generator)
+    mine, theirs = GeneratorOverrides(), GeneratorOverrides(dense(generator, 1), (tuned(generator, 1),), noise)
+    mixed = GeneratorOverrides.mixed(mine, theirs, ["b4.conv1"], generator)
     assert mixed.residuals is not None
     assert mixed.residuals.layers == ("b4.conv1",)
     own = dict(generator.named_parameters())
@@ -147,8 +147,11 @@ def test_layers_are_mixed_with_all_that_belongs_to_them(generator: Generator) ->
 def test_batches_are_mixed_where_one_side_has_the_generators_own_noise(generator: Generator) -> None:
     noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
     own = list(generator.noises.buffers())
-    for mine, theirs in ((Changes(noise=noise), Changes()), (Changes(), Changes(noise=noise))):
-        mixed = Changes.mixed(mine, theirs, ["b4.conv1"], generator).noise
+    for mine, theirs in (
+        (GeneratorOverrides(noise=noise), GeneratorOverrides()),
+        (GeneratorOverrides(), GeneratorOverrides(noise=noise)),
+    ):
+        mixed = GeneratorOverrides.mixed(mine, theirs, ["b4.conv1"], generator).noise
         assert [len(m) for m in mixed] == [2] * len(own)
         first, second = (own, noise) if mine.noise else (noise, own)
         assert torch.equal(mixed[0], first[0].expand_as(mixed[0]))
@@ -156,9 +159,9 @@ def test_batches_are_mixed_where_one_side_has_the_generators_own_noise(generator
 
 
 def test_the_constant_input_belongs_to_the_first_layer(generator: Generator) -> None:
-    theirs = Changes(tuned=({"input.input": torch.ones_like(generator.input.input)},))
+    theirs = GeneratorOverrides(tuned=({"input.input": torch.ones_like(generator.input.input)},))
     for layer, value in (("b4.conv1", theirs.tuned[0]["input.input"]), ("b8.conv0", generator.input.input)):
-        mixed = Changes.mixed(Changes(), theirs, [layer], generator)
+        mixed = GeneratorOverrides.mixed(GeneratorOverrides(), theirs, [layer], generator)
         assert torch.equal(mixed.tuned[0]["input.input"], value)
     assert theirs.only(["b4.conv1"], generator).tuned[0].keys() == {"input.input"}
     assert not theirs.only(["b8.conv0"], generator).tuned[0]
@@ -167,7 +170,7 @@ def test_the_constant_input_belongs_to_the_first_layer(generator: Generator) -> 
 def test_tuned_parameters_keep_their_distance_in_another_generator(generator: Generator) -> None:
     torch.manual_seed(1)
     other = Generator(generator.config)
-    changes = Changes(tuned=(tuned(generator, 1),))
+    changes = GeneratorOverrides(tuned=(tuned(generator, 1),))
     name = generator.parameters_of("b8.conv0")[0]
     mine, theirs = dict(generator.named_parameters()), dict(other.named_parameters())
     same(changes.moved(generator, other).tuned[0][name] - theirs[name], changes.tuned[0][name] - mine[name])

@@ -54,20 +54,20 @@ def found(inversion, folder):
     return bytes_of(inversion), inversion.model is kept[0].model
 
 
-def inverted(picture):
-    return kept[0].invert(picture)
+def inverted(image):
+    return kept[0].invert(image)
 
 
 if __name__ == "__main__":
     folder = sys.argv[1]
     inverter = HyperStyleInverter.from_pretrained(folder, device="cpu")
-    picture = Image.radial_gradient("L").convert("RGB").resize((64, 64))
-    inversion = inverter.invert(picture).edit("age", [1, 2])
+    image = Image.radial_gradient("L").convert("RGB").resize((64, 64))
+    inversion = inverter.invert(image).edit("age", [1, 2])
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         lacking = pool.apply(without_model, (inversion,))
         pixels = pool.apply(attached, (inversion, folder))
         more = pool.apply(found, (inversion, folder))
-        back = pool.apply(inverted, (picture,))
+        back = pool.apply(inverted, (image,))
     print(json.dumps({
         "repr": lacking["repr"],
         "error": lacking["error"],
@@ -75,7 +75,7 @@ if __name__ == "__main__":
         "same figures": lacking["quality"] == inversion.quality,
         "attached": pixels == bytes_of(inversion),
         "found": more == (bytes_of(inversion), True),
-        "back": back.model is inverter.model and torch.equal(back.tensor, inverter.invert(picture).tensor),
+        "back": back.model is inverter.model and torch.equal(back.tensor, inverter.invert(image).tensor),
     }))
 """
 
@@ -144,7 +144,7 @@ print(len(pickle.dumps(inversion)))
 def test_what_a_pickle_leaves_out_is_asked_for(tiny_inverter: HyperStyleInverter, batch: Inversion) -> None:
     again = round_trip(batch)
     assert again.metrics() == batch.quality
-    with pytest.raises(InversionError, match="invert the picture again"):
+    with pytest.raises(InversionError, match="invert the image again"):
         again.refine()
     photo = Image.radial_gradient("L").convert("RGB").resize((80, 90))
     cut_out = tiny_inverter.invert(photo, landmarks=FACE)

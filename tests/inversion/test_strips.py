@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from hyperstyle.errors import ConfigError, EditError, HyperStyleError, ImageError, InversionError
-from hyperstyle.images import sheet
+from hyperstyle.images import image_grid
 from hyperstyle.inversion import strips
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
@@ -24,7 +24,7 @@ CORNERS = np.array([[20.0, 24.0], [36.0, 24.0], [28.0, 32.0], [22.0, 40.0], [34.
 
 @pytest.fixture(scope="module")
 def inversion(tiny_inverter: HyperStyleInverter) -> Inversion:
-    """Two inverted pictures."""
+    """Two inverted images."""
     torch.manual_seed(1)
     return tiny_inverter.invert(list(torch.rand(2, 3, 32, 32) * 2 - 1), align=False)
 
@@ -38,7 +38,7 @@ def in_photo(tiny_inverter: HyperStyleInverter) -> Inversion:
 
 def cells(sheet: Image.Image, columns: int, rows: int) -> npt.NDArray[np.int64]:
     """The middle of each cell, [rows,columns,60,60,3]; the captions are above and to the left."""
-    step = 128 + 5  # small pictures are enlarged to 128 px; the gutter of such cells
+    step = 128 + 5  # small images are enlarged to 128 px; the gutter of such cells
     left, top = sheet.width - columns * step, sheet.height - rows * step
     boxes = [(left + k * step + 34, top + i * step + 34) for i in range(rows) for k in range(columns)]
     patches = [np.asarray(sheet.crop((x, y, x + 60, y + 60)), dtype=np.int64) for x, y in boxes]
@@ -50,11 +50,11 @@ def same(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> bool:
     return bool(np.abs(a - b).max() <= 2)
 
 
-def test_a_strip_has_a_row_for_each_picture_and_a_column_for_each_strength(inversion: Inversion) -> None:
+def test_a_strip_has_a_row_for_each_image_and_a_column_for_each_strength(inversion: Inversion) -> None:
     found = cells(strips.strip(inversion, "age", [-1.0, 0.0, 1.0]), 3, 2)
     for place, one in enumerate(inversion):
         for k, strength in enumerate((-1.0, 0.0, 1.0)):
-            alone = cells(sheet([[one.edit("age", strength).image]]), 1, 1)
+            alone = cells(image_grid([[one.edit("age", strength).image]]), 1, 1)
             assert same(found[place, k], alone[0, 0])
     assert not same(found[0, 0], found[0, 2])
     assert not same(found[0, 0], found[1, 0])
@@ -68,8 +68,8 @@ def test_a_grid_moves_one_edit_across_and_the_other_down(inversion: Inversion) -
     assert not same(found[0], found[1])
 
 
-def test_a_grid_shows_one_picture(inversion: Inversion) -> None:
-    with pytest.raises(ConfigError, match="a grid of 2 pictures"):
+def test_a_grid_shows_one_image(inversion: Inversion) -> None:
+    with pytest.raises(ConfigError, match="a grid of 2 images"):
         strips.grid(inversion, ("age", [0.0, 1.0]), ("smile", [0.0, 1.0]))
 
 
@@ -90,7 +90,7 @@ def test_photos_after_an_edit_start_from_the_unedited_face(in_photo: Inversion) 
     assert np.abs(np.asarray(photo, dtype=int) - expected).max() <= 1
 
 
-def test_pictures_that_were_not_cut_out_have_no_photos(inversion: Inversion) -> None:
+def test_images_that_were_not_cut_out_have_no_photos(inversion: Inversion) -> None:
     with pytest.raises(InversionError, match="not cut out of a photo"):
         strips.strip(inversion[0], "age", [0.0, 1.0], paste_back=True)
 
@@ -174,7 +174,7 @@ def test_frames_of_different_sizes_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_way_between_pictures_with_edited_styles_begins_and_ends_at_them(inversion: Inversion) -> None:
+def test_the_way_between_images_with_edited_styles_begins_and_ends_at_them(inversion: Inversion) -> None:
     one = replace(inversion[0], style_offsets={"b16.conv1": torch.ones(1, 16)})
     other = replace(inversion[1].edit("age", 1.0), style_offsets={"b16.conv1": -torch.ones(1, 16), "b8.conv0": ones()})
     way = one.interpolate(other, 3)

@@ -24,14 +24,14 @@ STRENGTHS = [k / 4 for k in range(-5, 6)]
 
 @pytest.fixture(scope="module")
 def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
-    """Three inverted pictures."""
+    """Three inverted images."""
     torch.manual_seed(1)
     return tiny_inverter.invert(list(torch.rand(3, 3, 32, 32) * 2 - 1), align=False)
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts for how many pictures the offset of each layer is made."""
+    """Counts for how many images the offset of each layer is made."""
     counter: Counter[str] = Counter()
     make = FastOffsets.__getitem__
 
@@ -47,7 +47,7 @@ def singly(inversion: Inversion) -> Tensor:
     return torch.cat([one.tensor for one in inversion])
 
 
-def test_a_strip_is_the_same_pictures_and_makes_each_offset_once(batch: Inversion, made: Counter[str]) -> None:
+def test_a_strip_is_the_same_images_and_makes_each_offset_once(batch: Inversion, made: Counter[str]) -> None:
     strip = batch[0].edit("age", STRENGTHS).tensor
     assert set(made.values()) == {1}
     assert len(made) == 3
@@ -55,7 +55,7 @@ def test_a_strip_is_the_same_pictures_and_makes_each_offset_once(batch: Inversio
     torch.testing.assert_close(strip, expected, rtol=0, atol=2e-5)
 
 
-def test_strips_of_several_pictures_make_each_offset_once_for_each(batch: Inversion, made: Counter[str]) -> None:
+def test_strips_of_several_images_make_each_offset_once_for_each(batch: Inversion, made: Counter[str]) -> None:
     strips = batch.edit("age", STRENGTHS)
     assert strips.tensor.shape[0] == 33
     assert set(made.values()) == {3}
@@ -68,7 +68,7 @@ def test_alike_and_different_neighbours_mix(batch: Inversion, order: list[int]) 
     torch.testing.assert_close(mixed.tensor, singly(mixed), rtol=0, atol=2e-5)
 
 
-def test_offsets_in_styles_belong_to_their_picture(batch: Inversion) -> None:
+def test_offsets_in_styles_belong_to_their_image(batch: Inversion) -> None:
     change = torch.linspace(-1, 1, 6)[:, None].expand(6, batch.model.generator.layer("b16.conv1").channels_in)
     strip = replace(batch._take([1] * 6), style_offsets={"b16.conv1": change})
     torch.testing.assert_close(strip.tensor, singly(strip), rtol=0, atol=2e-5)

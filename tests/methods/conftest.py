@@ -55,5 +55,5 @@ def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
 
 @pytest.fixture(scope="session")
 def crops() -> list[Tensor]:
-    """Two pictures."""
+    """Two images."""
     return list(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(7)) * 2 - 1)

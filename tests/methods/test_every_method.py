@@ -14,7 +14,7 @@ from torch import Tensor
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods import registry as named
+from hyperstyle.methods import registry
 
 CHAINS = (
     "hyperstyle+pti",
@@ -48,9 +48,9 @@ def same(a: Tensor, b: Tensor) -> None:
 
 @pytest.fixture(scope="module", params=[*ALONE, *CHAINS])
 def two(request: pytest.FixtureRequest, able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
-    """Two pictures, inverted in few steps."""
+    """Two images, inverted in few steps."""
     method: str = request.param
-    way = named.find(able.model, method)
+    way = registry.find(able.model, method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
     return able.invert(crops, method=method, steps=steps, align=False)
 
@@ -64,8 +64,8 @@ def test_it_is_named_and_measured(two: Inversion) -> None:
     assert not torch.allclose(two.tensor[0], two.tensor[1], atol=1e-3)
 
 
-def test_a_batch_is_its_pictures(two: Inversion, able: HyperStyleInverter, crops: list[Tensor]) -> None:
-    way = named.find(able.model, two.method)
+def test_a_batch_is_its_images(two: Inversion, able: HyperStyleInverter, crops: list[Tensor]) -> None:
+    way = registry.find(able.model, two.method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
     for i, one in enumerate(two):
         same(one.tensor, two.tensor[i : i + 1])
@@ -95,7 +95,7 @@ def test_it_is_pickled_without_its_model_and_finds_it_again(two: Inversion, able
 def test_it_is_the_same_where_no_gradients_are_recorded_and_usable_outside(
     two: Inversion, able: HyperStyleInverter, crops: list[Tensor], mode: type[torch.no_grad], tmp_path: Path
 ) -> None:
-    way = named.find(able.model, two.method)
+    way = registry.find(able.model, two.method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
     with mode():
         made = able.invert([crop.clone() for crop in crops], method=two.method, steps=steps, align=False)
@@ -143,13 +143,13 @@ def test_it_goes_into_another_generator_and_back(two: Inversion) -> None:
     assert moved.edit("age", 1).tensor.isfinite().all()
 
 
-def test_pictures_are_joined_again(two: Inversion) -> None:
+def test_images_are_joined_again(two: Inversion) -> None:
     joined = Inversion.cat([two[1], two[0]])
     same(joined.tensor, two.tensor.flip(0))
     assert joined.quality["l2"] == two.quality["l2"][::-1]
 
 
-def test_it_joins_and_leads_to_a_picture_whose_generator_is_as_it_was(
+def test_it_joins_and_leads_to_an_image_whose_generator_is_as_it_was(
     two: Inversion, able: HyperStyleInverter, crops: list[Tensor], tmp_path: Path
 ) -> None:
     plain = able.invert(crops[1], method="psp", align=False)
@@ -165,7 +165,7 @@ def test_it_joins_and_leads_to_a_picture_whose_generator_is_as_it_was(
         same(way.tensor[2:], b.tensor)
 
 
-def test_pictures_of_all_methods_are_one_batch(able: HyperStyleInverter, crops: list[Tensor]) -> None:
+def test_images_of_all_methods_are_one_batch(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     parts = [
         able.invert(crops[0], method=m, steps=1, align=False) for m in ALONE if m not in ("w-encoder", "e4e", "psp")
     ]
@@ -177,7 +177,7 @@ def test_it_is_pasted_back_into_its_photo(two: Inversion, able: HyperStyleInvert
     noise = np.random.default_rng(3).integers(0, 256, (70, 60, 3), dtype=np.uint8)
     photo = Image.fromarray(noise)
     points = np.array([[22.0, 30.0], [38.0, 30.0], [30.0, 40.0], [24.0, 48.0], [36.0, 48.0]])
-    way = named.find(able.model, two.method)
+    way = registry.find(able.model, two.method)
     inversion = able.invert(photo, method=two.method, landmarks=points, steps={name: 1 for name, _, _ in way.parts})
     pasted = inversion.edit("age", 1).paste_back()
     assert pasted.size == photo.size

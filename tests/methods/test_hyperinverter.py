@@ -13,7 +13,7 @@ from torch import Tensor
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperinverter import HyperInverterRefinement
 from hyperstyle.methods.hyperstyle import HyperStyleRefinement, RefineStep
@@ -70,7 +70,9 @@ def test_residuals_are_predicted_from_the_crop_and_the_plain_reconstruction(
 def test_what_other_methods_changed_before_stays(model: Model, crops: Tensor, start: Inversion) -> None:
     noise = tuple(torch.randn(2, *maps.shape[1:]) for maps in model.generator.noises.buffers())
     value = {"conv1.conv.weight": model.generator.conv1.conv.weight * 1.5}
-    changed = replace(HyperStyleRefinement()(crops, start), changes=Changes(tuned=(value, value), noise=noise))
+    changed = replace(
+        HyperStyleRefinement()(crops, start), changes=GeneratorOverrides(tuned=(value, value), noise=noise)
+    )
     made = HyperInverterRefinement()(crops, changed)
     assert made.offset_codes is changed.offset_codes
     assert (made.changes.tuned, made.changes.noise) == (changed.changes.tuned, changed.changes.noise)

@@ -24,12 +24,12 @@ Parts = tuple[Tensor, Tensor, Generator, Hypernetwork, Callable[[Tensor], Tensor
 
 @pytest.fixture
 def parts(tiny_inverter: HyperStyleInverter) -> Parts:
-    """Two crops, their codes, the networks, and the way from a picture to the network's input."""
+    """Two crops, their codes, the networks, and the way from an image to the network's input."""
     model = tiny_inverter.model
     assert model.encoder is not None
     assert model.hypernetwork is not None
     crop = torch.rand(2, 3, 32, 32) * 2 - 1
-    return crop, model.encoder(crop), model.generator, model.hypernetwork, model.domain.to_input
+    return crop, model.encoder(crop), model.generator, model.hypernetwork, model.domain.resize_to_input
 
 
 def run(
@@ -49,7 +49,7 @@ def test_the_callback_sees_the_start_and_every_step(parts: Parts) -> None:
     assert all(not torch.equal(a.image, b.image) for a, b in pairwise(seen))
 
 
-def test_without_a_step_the_picture_is_that_of_the_code(parts: Parts) -> None:
+def test_without_a_step_the_image_is_that_of_the_code(parts: Parts) -> None:
     _, w, generator, *_ = parts
     seen, codes, image = run(parts, 0)
     assert len(seen) == 1
@@ -114,13 +114,13 @@ def test_a_refinement_takes_the_models_number_of_steps_and_measures_itself(start
     assert refined.intermediates == ()
 
 
-def test_the_picture_kept_from_the_loop_is_the_one_the_inversion_makes(start: Inversion) -> None:
+def test_the_image_kept_from_the_loop_is_the_one_the_inversion_makes(start: Inversion) -> None:
     assert start.crop is not None
     refined = HyperStyleRefinement()(start.crop, start)
     assert torch.equal(refined.tensor, replace(refined).tensor)
 
 
-def test_intermediates_are_the_pictures_before_and_after_each_step(start: Inversion) -> None:
+def test_intermediates_are_the_images_before_and_after_each_step(start: Inversion) -> None:
     assert start.crop is not None
     refined = HyperStyleRefinement(keep_intermediates=True)(start.crop, start, steps=3)
     assert len(refined.intermediates) == 4

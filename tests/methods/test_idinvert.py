@@ -125,13 +125,13 @@ def test_the_callback_sees_the_three_parts_of_a_loss_that_falls(crops: Tensor, r
     assert not torch.equal(seen[0].w, seen[1].w)
 
 
-def test_pictures_of_a_batch_are_optimised_as_each_would_be_alone(exact: Tensor, run: Run) -> None:
+def test_images_of_a_batch_are_optimised_as_each_would_be_alone(exact: Tensor, run: Run) -> None:
     together = run(exact, DomainGuided(steps=3))
     alone = torch.cat([run(crop[None], DomainGuided(steps=3)) for crop in exact])
     torch.testing.assert_close(together, alone, atol=1e-7, rtol=0)
 
 
-def test_a_heavy_code_term_keeps_codes_where_the_encoder_puts_their_pictures(
+def test_a_heavy_code_term_keeps_codes_where_the_encoder_puts_their_images(
     model: Model, crops: Tensor, run: Run
 ) -> None:
     def distance(weight: float) -> float:
@@ -162,7 +162,7 @@ def test_wrong_numbers_are_refused(model: Model, crops: Tensor, run: Run) -> Non
 # ---- as a method ----
 
 
-def test_an_inversion_has_rows_of_its_own_and_its_pictures_come_from_the_stylegan(
+def test_an_inversion_has_rows_of_its_own_and_its_images_come_from_the_stylegan(
     inverter: HyperStyleInverter, crops: Tensor
 ) -> None:
     inversion = inverted(inverter, crops)

@@ -42,7 +42,7 @@ def codes_of(inversion: Inversion) -> OffsetCodes:
 
 
 @pytest.mark.parametrize("name", ["predicted", "plain"])
-def test_the_picture_comes_nearer_and_the_codes_keep_their_form(name: str, request: pytest.FixtureRequest) -> None:
+def test_the_image_comes_nearer_and_the_codes_keep_their_form(name: str, request: pytest.FixtureRequest) -> None:
     begun: Inversion = request.getfixturevalue(name)
     seen: list[OffsetStep] = []
     assert begun.crop is not None
@@ -79,7 +79,7 @@ def test_steps_are_measured_in_the_size_of_the_code(predicted: Inversion) -> Non
         torch.testing.assert_close(moved, 0.25 * size.expand_as(moved), rtol=1e-2, atol=1e-5)
 
 
-def test_a_picture_stops_when_it_is_near_enough(predicted: Inversion) -> None:
+def test_an_image_stops_when_it_is_near_enough(predicted: Inversion) -> None:
     seen: list[OffsetStep] = []
     assert predicted.crop is not None
     TUNER(predicted.crop, predicted, callback=seen.append)
@@ -108,7 +108,7 @@ def test_heads_that_are_not_affine_need_a_prediction_to_begin_with(
         run(made)
     assert made.crop is not None
     with torch.no_grad():
-        codes = separable(made.crop, model.domain.seen(model.generator(made.w)))
+        codes = separable(made.crop, model.domain.as_network_input(model.generator(made.w)))
     begun = replace(made, offset_codes=codes + codes)
     found = run(begun)
     assert {n: c.shape for n, c in codes_of(found).terms.items()} == {n: (2, 2, 16) for n in codes.terms}

@@ -1,4 +1,4 @@
-"""Offsets found by optimisation: they lower the loss, each picture by itself, and nothing else changes."""
+"""Offsets found by optimisation: they lower the loss, each image by itself, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.offset_optimization import OffsetStep, OffsetTuner, optimize_offsets
-from hyperstyle.methods.optimising import beside_l2
+from hyperstyle.methods.optimising import add_l2
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 LAYERS = ("b16.conv0", "b16.torgb", "b32.conv1")
@@ -52,7 +52,7 @@ def test_the_loss_falls_to_a_fraction_where_offsets_can_draw_the_target(parts: P
     assert not any(value.requires_grad for value in found.values())
 
 
-def test_a_batch_equals_its_pictures_one_by_one(parts: Parts) -> None:
+def test_a_batch_equals_its_images_one_by_one(parts: Parts) -> None:
     target, w, generator = parts
     both = optimize_offsets(target, w, generator, LAYERS, distance, steps=15)
     for i in range(2):
@@ -114,7 +114,7 @@ def test_the_rate_rises_for_five_steps_and_falls_over_the_second_half(
     assert rates == pytest.approx([0.12, 0.24, 0.36, 0.48, 0.6, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
-def test_the_target_may_be_smaller_than_the_generators_picture(parts: Parts) -> None:
+def test_the_target_may_be_smaller_than_the_generators_image(parts: Parts) -> None:
     target, w, generator = parts
 
     def halved(image: Tensor) -> Tensor:
@@ -135,9 +135,9 @@ def test_the_target_may_be_smaller_than_the_generators_picture(parts: Parts) -> 
         ({"rate": 0.0}, "rate 0.0"),
         ({"start": {"b8.conv0": torch.zeros(2, 8, 12, 1, 1)}}, "'b8.conv0'"),
         ({"start": {"b16.conv0": torch.zeros(2, 8, 8, 3, 3)}}, r"\(2, 8, 8, 3, 3\) for 'b16.conv0'"),
-        ({"w": torch.zeros(3, 8, 16)}, r"\(3, 8, 16\) for 2 picture"),
+        ({"w": torch.zeros(3, 8, 16)}, r"\(3, 8, 16\) for 2 image"),
         ({"w": torch.zeros(2, 7, 16)}, r"expected \[B, 8, 16\]"),
-        ({"loss": torch.nn.functional.mse_loss}, "one number per picture"),
+        ({"loss": torch.nn.functional.mse_loss}, "one number per image"),
     ],
 )
 def test_what_cannot_work_is_refused(parts: Parts, options: dict[str, Any], message: str) -> None:
@@ -153,7 +153,7 @@ def test_a_target_of_another_size_is_refused(parts: Parts) -> None:
         optimize_offsets(target[:, :, ::2, ::2], w, generator, LAYERS, distance)
 
 
-def test_a_picture_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on(parts: Parts) -> None:
+def test_an_image_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on(parts: Parts) -> None:
     seen: list[OffsetStep] = []
     optimize_offsets(*parts, LAYERS, distance, steps=20, callback=seen.append)
     losses = torch.stack([s.losses for s in seen])  # [20,2]
@@ -201,8 +201,8 @@ def test_from_the_encoders_code_it_is_optimize_offsets(able: HyperStyleInverter,
         crops, method=OffsetTuner(steps=4, rate=0.1, layers=(0, "b8.conv0"), loss=distance), align=False
     )
     assert found.crop is not None
-    options: dict[str, Any] = {"steps": 4, "rate": 0.1, "to_input": model.domain.seen}
-    loss = beside_l2(distance)
+    options: dict[str, Any] = {"steps": 4, "rate": 0.1, "to_input": model.domain.as_network_input}
+    loss = add_l2(distance)
     expected = optimize_offsets(found.crop, found.w, model.generator, (0, "b8.conv0"), loss, **options)
     assert list(found.offsets) == ["b4.conv1", "b8.conv0"]
     for name, value in expected.items():

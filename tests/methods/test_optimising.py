@@ -1,4 +1,4 @@
-"""What the optimising refinements share: losses, pictures of whole inversions, batches that do not fit."""
+"""What the optimising refinements share: losses, images of whole inversions, batches that do not fit."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Lpips(torch.nn.Module):
         return self.scale * (a - b).abs().mean((1, 2, 3), keepdim=True)
 
 
-def test_lpips_is_one_number_for_each_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lpips_is_one_number_for_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Lpips))
     a = torch.zeros(3, 3, 8, 8, requires_grad=True)
     found = lpips_loss(torch.device("cpu"))(a, torch.ones(3, 3, 8, 8))
@@ -162,7 +162,7 @@ def test_offline_nothing_is_asked_for_the_weights(monkeypatch: pytest.MonkeyPatc
         lpips_loss(torch.device("cpu"))
 
 
-# ---- pictures ----
+# ---- images ----
 
 
 @pytest.mark.parametrize("method", ["hyperstyle", "hyperinverter", "optimize-w", "e4e+pti", "w-encoder+offsets"])
@@ -185,7 +185,7 @@ def test_gradients_flow_to_codes(begun: Inversion) -> None:
 
 
 def starved(most: int, error: type[RuntimeError] = torch.cuda.OutOfMemoryError) -> Callable[[Tensor, Tensor], Tensor]:
-    """A loss for which more than `most` pictures at once are too many."""
+    """A loss for which more than `most` images at once are too many."""
 
     def loss(image: Tensor, target: Tensor) -> Tensor:
         if len(image) > most:
@@ -209,8 +209,8 @@ def test_a_batch_that_does_not_fit_is_split_with_a_note(name: str, begun: Invers
         assert found.quality["l2"][i] == pytest.approx(alone.quality["l2"][0], abs=1e-5)
 
 
-def test_one_picture_that_does_not_fit_is_an_error_of_ours(tuner: Callable[..., Refinement], begun: Inversion) -> None:
-    with pytest.raises(MethodError, match="ran out of memory with a single picture on cpu"):
+def test_one_image_that_does_not_fit_is_an_error_of_ours(tuner: Callable[..., Refinement], begun: Inversion) -> None:
+    with pytest.raises(MethodError, match="ran out of memory with a single image on cpu"):
         tuner(loss=starved(0))(crop_of(begun)[:1], begun[0])
 
 
@@ -222,6 +222,6 @@ def test_other_errors_stay_what_they_are(begun: Inversion) -> None:
         OffsetTuner(loss=broken)(crop_of(begun), begun)
 
 
-def test_crops_of_other_pictures_are_refused(tuner: Callable[..., Refinement], begun: Inversion) -> None:
-    with pytest.raises(ConfigError, match=rf"1 crop\(s\) for {len(begun)} picture\(s\)"):
+def test_crops_of_other_images_are_refused(tuner: Callable[..., Refinement], begun: Inversion) -> None:
+    with pytest.raises(ConfigError, match=rf"1 crop\(s\) for {len(begun)} image\(s\)"):
         tuner()(crop_of(begun)[:1], begun)

@@ -18,7 +18,7 @@ from hyperstyle.methods.optimization import (
     Projection,
     ProjectStep,
     code_statistics,
-    noise_regulariser,
+    noise_regularizer,
     project,
 )
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -49,14 +49,14 @@ def pictures(generator: Generator, count: int = 2) -> Tensor:
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[Generator, Tensor]:
-    """A generator and two of its pictures. Tests leave it as it is."""
+    """A generator and two of its images. Tests leave it as it is."""
     torch.manual_seed(0)
     generator = build()
     return generator, pictures(generator)
 
 
 @pytest.mark.parametrize("settings", [QUICK, PLUS])
-def test_the_loss_of_every_picture_falls(parts: tuple[Generator, Tensor], settings: Projection) -> None:
+def test_the_loss_of_every_image_falls(parts: tuple[Generator, Tensor], settings: Projection) -> None:
     generator, target = parts
     found = project(target, generator, distance, settings)
     assert found.losses.shape == (2, 20)
@@ -67,7 +67,7 @@ def test_the_loss_of_every_picture_falls(parts: tuple[Generator, Tensor], settin
 
 
 @pytest.mark.parametrize("settings", [QUICK, PLUS])
-def test_a_batch_equals_its_pictures_one_by_one(parts: tuple[Generator, Tensor], settings: Projection) -> None:
+def test_a_batch_equals_its_images_one_by_one(parts: tuple[Generator, Tensor], settings: Projection) -> None:
     generator, target = parts
     both = project(target, generator, distance, settings)
     assert both.noise is not None
@@ -110,7 +110,7 @@ def test_without_optimised_noise_the_maps_of_the_generator_are_used(parts: tuple
     torch.testing.assert_close(seen[2].image, generator(seen[2].w))
 
 
-def test_the_first_picture_is_that_of_the_mean_code_and_noise_of_a_twentieth_of_the_spread(
+def test_the_first_image_is_that_of_the_mean_code_and_noise_of_a_twentieth_of_the_spread(
     parts: tuple[Generator, Tensor],
 ) -> None:
     generator, target = parts
@@ -175,7 +175,7 @@ def test_the_callback_sees_every_step_and_the_codes_before_it(parts: tuple[Gener
     assert not torch.equal(seen[1].w, seen[2].w)
 
 
-def test_the_target_may_be_smaller_than_the_generators_picture(parts: tuple[Generator, Tensor]) -> None:
+def test_the_target_may_be_smaller_than_the_generators_image(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
 
     def halved(image: Tensor) -> Tensor:
@@ -255,7 +255,7 @@ def test_the_noise_term_is_the_squared_autocorrelation_at_each_size() -> None:
             n = len(noise)
             expected[i] += sum(float(noise[y, x] * noise[y, x - 1]) / n**2 for y in range(n) for x in range(n)) ** 2
             expected[i] += sum(float(noise[y, x] * noise[y - 1, x]) / n**2 for y in range(n) for x in range(n)) ** 2
-    torch.testing.assert_close(noise_regulariser(maps), expected)
+    torch.testing.assert_close(noise_regularizer(maps), expected)
 
 
 def test_a_large_weight_of_the_noise_term_keeps_patterns_out_of_the_maps(parts: tuple[Generator, Tensor]) -> None:
@@ -264,7 +264,7 @@ def test_a_large_weight_of_the_noise_term_keeps_patterns_out_of_the_maps(parts: 
     for weight in (0.0, 1e5):
         found = project(target, generator, distance, Projection(steps=20, noise_weight=weight, samples=50))
         assert found.noise is not None
-        terms.append(noise_regulariser(found.noise))
+        terms.append(noise_regularizer(found.noise))
     assert (terms[1] < 0.5 * terms[0]).all()
 
 
@@ -296,11 +296,11 @@ def test_a_target_of_another_shape_is_refused(parts: tuple[Generator, Tensor], s
         project(torch.zeros(shape), parts[0], distance, QUICK)
 
 
-def test_a_loss_that_is_no_number_per_picture_is_refused(parts: tuple[Generator, Tensor]) -> None:
+def test_a_loss_that_is_no_number_per_image_is_refused(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
-    with pytest.raises(ConfigError, match="one number per picture"):
+    with pytest.raises(ConfigError, match="one number per image"):
         project(target, generator, torch.nn.functional.mse_loss, QUICK)
-    with pytest.raises(ConfigError, match=r"a loss of type float: expected one number per picture"):
+    with pytest.raises(ConfigError, match=r"a loss of type float: expected one number per image"):
         project(target, generator, lambda image, target: 0.3, QUICK)  # type: ignore[arg-type,return-value]
     with pytest.raises(ConfigError, match="NaN or infinite at step 0"):
         project(target, generator, lambda image, target: distance(image, target) * math.nan, QUICK)
@@ -330,7 +330,7 @@ def test_a_target_with_a_value_that_is_not_finite_is_refused_before_the_first_st
 
 
 @pytest.mark.parametrize("settings", [QUICK, PLUS])
-def test_a_picture_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on(
+def test_an_image_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on(
     parts: tuple[Generator, Tensor], settings: Projection
 ) -> None:
     generator, target = parts
@@ -380,7 +380,7 @@ def test_no_steps_change_no_noise_maps(parts: tuple[Generator, Tensor]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(kept, maps, strict=True))
 
 
-def test_maps_to_begin_with_may_be_without_noise_and_of_one_picture(parts: tuple[Generator, Tensor]) -> None:
+def test_maps_to_begin_with_may_be_without_noise_and_of_one_image(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
     silent = [torch.zeros_like(own) for own in generator.noises.buffers()]
     found = project(target, generator, distance, QUICK, maps=silent)
@@ -408,7 +408,7 @@ def test_the_first_steps_equal_the_recording_of_the_published_projectors(
         golden: dict[str, Any] = dict(file)
     target = torch.from_numpy(golden["target_uint8"])[None].double() / 127.5 - 1
 
-    def features(image: Tensor, target: Tensor) -> Tensor:  # the recording's stand-in for VGG: the picture in [0, 1]
+    def features(image: Tensor, target: Tensor) -> Tensor:  # the recording's stand-in for VGG: the image in [0, 1]
         return distance(image / 2, target / 2)
 
     for samples in (600, 10_000):

@@ -12,7 +12,7 @@ from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.optimising import beside_l2, draw, perceptual_loss
+from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss
 from hyperstyle.methods.optimization import Projection, ProjectStep, project
 from hyperstyle.methods.projector import Projector
 
@@ -34,8 +34,8 @@ def run(inversion: Inversion, projector: Projector, steps: int | None = None) ->
 def test_it_finds_what_project_finds(begun: Inversion) -> None:
     model, crop = begun.model, begun.crop
     assert crop is not None
-    loss = beside_l2(perceptual_loss(model))
-    expected = project(crop, model.generator, loss, QUICK, to_input=model.domain.seen, start=begun.w)
+    loss = add_l2(perceptual_loss(model))
+    expected = project(crop, model.generator, loss, QUICK, to_input=model.domain.as_network_input, start=begun.w)
     seen, found = run(begun, Projector(QUICK))
     assert torch.equal(found.w, expected.w)
     assert expected.noise is not None
@@ -45,10 +45,10 @@ def test_it_finds_what_project_finds(begun: Inversion) -> None:
 
 
 @pytest.mark.parametrize("settings", [QUICK, PLUS])
-def test_the_picture_comes_nearer_to_the_crop(begun: Inversion, settings: Projection) -> None:
+def test_the_image_comes_nearer_to_the_crop(begun: Inversion, settings: Projection) -> None:
     seen, found = run(begun, Projector(settings, loss=metrics.l2))
     assert found.crop is not None
-    after = metrics.l2(begun.model.domain.to_input(found.tensor), found.crop)
+    after = metrics.l2(begun.model.domain.resize_to_input(found.tensor), found.crop)
     assert (after < seen[0].losses).all()
     rows_differ = not torch.equal(found.w[:, 0], found.w[:, 1])
     assert rows_differ == (settings.space == "w+")
@@ -93,7 +93,7 @@ def test_it_goes_on_with_the_noise_maps_and_offsets_that_are_there(
     assert plain.changes.noise == first.changes.noise, "kept though not optimised"
 
 
-def test_no_steps_leave_the_picture_as_it_is(begun: Inversion) -> None:
+def test_no_steps_leave_the_image_as_it_is(begun: Inversion) -> None:
     assert torch.equal(run(begun, Projector(QUICK), steps=0)[1].tensor, begun.tensor)
 
 

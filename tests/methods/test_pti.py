@@ -118,7 +118,7 @@ def test_what_the_callback_returns_ends_nothing(parts: Parts) -> None:
     assert calls == list(range(12))
 
 
-def test_the_target_may_be_smaller_than_the_generators_picture(parts: Parts) -> None:
+def test_the_target_may_be_smaller_than_the_generators_image(parts: Parts) -> None:
     target, w, generator = parts
 
     def halved(image: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def test_the_locality_term_is_added_at_its_interval_and_is_0_while_nothing_has_m
     assert [extra[i] for i in (1, 2, 4, 5, 7)] == pytest.approx([0] * 5, abs=1e-6)
 
 
-def test_the_locality_term_holds_the_pictures_of_neighbours(parts: Parts) -> None:
+def test_the_locality_term_holds_the_images_of_neighbours(parts: Parts) -> None:
     _, w, generator = parts
     changes = []
     for settings in (QUICK, replace(LOCAL, locality_weight=20.0)):
@@ -164,11 +164,11 @@ def test_neighbours_lie_at_the_radius_towards_truncated_samples(parts: Parts) ->
 # ---- what is refused ----
 
 
-def test_more_than_one_picture_or_pivot_is_refused(parts: Parts) -> None:
+def test_more_than_one_image_or_pivot_is_refused(parts: Parts) -> None:
     target, w, generator = parts
-    with pytest.raises(ConfigError, match=r"2 picture\(s\) and 1 pivot"):
+    with pytest.raises(ConfigError, match=r"2 image\(s\) and 1 pivot"):
         tune(target.repeat(2, 1, 1, 1), w, generator, distance, QUICK)
-    with pytest.raises(ConfigError, match=r"1 picture\(s\) and 2 pivot"):
+    with pytest.raises(ConfigError, match=r"1 image\(s\) and 2 pivot"):
         tune(target, w.repeat(2, 1, 1), generator, distance, QUICK)
 
 
@@ -178,7 +178,7 @@ def test_shapes_that_do_not_fit_are_refused(parts: Parts) -> None:
         tune(target[:, :, :16, :16], w, generator, distance, QUICK)
     with pytest.raises(ConfigError, match=r"expected \[B, 8, 16\]"):
         tune(target, w[:, :7], generator, distance, QUICK)
-    with pytest.raises(ConfigError, match="one number per picture"):
+    with pytest.raises(ConfigError, match="one number per image"):
         tune(target, w, generator, torch.nn.functional.l1_loss, QUICK)
 
 
@@ -272,11 +272,11 @@ def crop_of(inversion: Inversion) -> Tensor:
     return inversion.crop
 
 
-def test_every_picture_gets_parameters_of_its_own_beneath_its_offsets(predicted: Inversion) -> None:
+def test_every_image_gets_parameters_of_its_own_beneath_its_offsets(predicted: Inversion) -> None:
     seen: list[TuneStep] = []
     found = PivotalTuner(QUICK)(crop_of(predicted), predicted, callback=seen.append)
     torch.testing.assert_close(seen[0].image, predicted.tensor[:1], atol=2e-5, rtol=0)
-    assert [s.step for s in seen] == [*range(12), *range(12)], "one picture after the other"
+    assert [s.step for s in seen] == [*range(12), *range(12)], "one image after the other"
     assert seen[11].loss < seen[0].loss
     assert seen[23].loss < seen[12].loss
     assert found.offset_codes is not None
@@ -299,7 +299,7 @@ def test_alone_it_is_tune_at_the_pivot(able: HyperStyleInverter, crops: list[Ten
     assert torch.equal(found.w[:, :1].expand_as(found.w), found.w)
     settings = PivotalTuning(steps=4, threshold=-1.0)
     loss = perceptual_loss(model)
-    tuned = tune(crop_of(found), found.w, model.generator, loss, settings, to_input=model.domain.seen)
+    tuned = tune(crop_of(found), found.w, model.generator, loss, settings, to_input=model.domain.as_network_input)
     torch.testing.assert_close(tuned(found.w), found.tensor, atol=2e-5, rtol=0)
     own = dict(tuned.named_parameters())
     for name, value in found.changes.tuned[0].items():
@@ -340,8 +340,8 @@ def test_what_is_near_enough_at_once_keeps_the_models_parameters(predicted: Inve
     assert len(Inversion.cat([found, moved])) == 4
 
 
-def test_crops_and_pictures_of_different_numbers_are_refused(predicted: Inversion) -> None:
-    with pytest.raises(ConfigError, match=r"2 crop\(s\) for 1 picture\(s\)"):
+def test_crops_and_images_of_different_numbers_are_refused(predicted: Inversion) -> None:
+    with pytest.raises(ConfigError, match=r"2 crop\(s\) for 1 image\(s\)"):
         PivotalTuner(QUICK)(crop_of(predicted), predicted[0])
 
 

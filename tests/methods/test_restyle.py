@@ -49,7 +49,7 @@ def inverter(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
 def parts(inverter: HyperStyleInverter) -> Parts:
     model = inverter.model
     assert model.restyle is not None
-    return torch.rand(2, 3, 32, 32) * 2 - 1, model.restyle, model.generator, model.domain.seen
+    return torch.rand(2, 3, 32, 32) * 2 - 1, model.restyle, model.generator, model.domain.as_network_input
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_codes_are_the_mean_and_what_each_pass_predicts(parts: Parts) -> None:
     assert not torch.allclose(w[0], w[1], atol=1e-4)
 
 
-def test_the_callback_sees_the_average_picture_and_every_step(parts: Parts) -> None:
+def test_the_callback_sees_the_average_image_and_every_step(parts: Parts) -> None:
     seen: list[RestyleStep] = []
     w, image = restyle(*parts, steps=2, callback=seen.append)
     assert [(s.step, s.steps) for s in seen] == [(0, 2), (1, 2), (2, 2)]
@@ -95,7 +95,7 @@ def test_content_rows_are_what_the_encoder_sees(inverter: HyperStyleInverter) ->
     generator = inverter.model.generator
     flat = encoder(replace(inverter.model, domain=domain), trunk=TRUNK)
     crop = torch.rand(1, 3, 16, 32) * 2 - 1
-    w, _ = restyle(crop, flat, generator, domain.seen, steps=1)
+    w, _ = restyle(crop, flat, generator, domain.as_network_input, steps=1)
     expected = flat.latent_avg + flat(crop, generator(flat.latent_avg[None])[:, :, 8:24])
     assert torch.equal(w, expected)
 
@@ -111,7 +111,9 @@ def test_a_model_with_its_encoder_inverts_by_it(inverter: HyperStyleInverter, cr
     assert inversion.crop is not None  # the crops, through bytes
     assert inverter.model.restyle is not None
     with torch.no_grad():
-        w, _ = restyle(inversion.crop, inverter.model.restyle, inverter.model.generator, inverter.model.domain.seen)
+        w, _ = restyle(
+            inversion.crop, inverter.model.restyle, inverter.model.generator, inverter.model.domain.as_network_input
+        )
     torch.testing.assert_close(inversion.w, w, atol=2e-5, rtol=0)  # the crops lie otherwise in memory
     assert not torch.allclose(inversion.w[:, 0], inversion.w[:, 1], atol=1e-4)
     assert inversion.quality == inversion.metrics()

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.errors import ConfigError, MethodError
-from hyperstyle.inversion.overrides import Changes
+from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.methods.optimization import ramped
-from hyperstyle.methods.text import TextStep, optimise_text
+from hyperstyle.methods.text import TextStep, optimize_text
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Stand:
-    """Pictures and texts in one space of 12 values: a coarse view of the picture, and a direction for each text."""
+    """Pictures and texts in one space of 12 values: a coarse view of the image, and a direction for each text."""
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         seeds = [torch.Generator().manual_seed(sum(text.encode())) for text in texts]
@@ -70,12 +70,12 @@ def exact(two: Inversion) -> Inversion:
 
 def run(two: Inversion, **options: Any) -> tuple[list[TextStep], Inversion]:
     seen: list[TextStep] = []
-    made = optimise_text(two, TEXT, Stand(), callback=seen.append, **{"steps": 15, "l2": 1e-4, **options})
+    made = optimize_text(two, TEXT, Stand(), callback=seen.append, **{"steps": 15, "l2": 1e-4, **options})
     return seen, made
 
 
 @pytest.mark.parametrize("space", ["w", "styles"])
-def test_every_picture_comes_nearer_to_the_text_and_offsets_stay(two: Inversion, space: str) -> None:
+def test_every_image_comes_nearer_to_the_text_and_offsets_stay(two: Inversion, space: str) -> None:
     seen, made = run(two, space=space)
     assert [step.step for step in seen] == list(range(15))
     torch.testing.assert_close(seen[0].distances, distances(two.tensor), atol=1e-5, rtol=0)
@@ -108,7 +108,7 @@ def test_it_is_the_same_where_no_gradients_are_recorded(two: Inversion, space: s
 def test_the_rule_is_adam_on_the_loss_of_the_paper(exact: Inversion) -> None:
     steps, l2, identity = 30, 0.05, 0.3
     options = {"l2": l2, "identity": identity, "similarity": colours}
-    made = optimise_text(exact, TEXT, Stand(), steps=steps, rate=0.2, **options)  # type: ignore[arg-type]
+    made = optimize_text(exact, TEXT, Stand(), steps=steps, rate=0.2, **options)  # type: ignore[arg-type]
     generator, offsets = exact.model.generator, exact.offsets
     first = colours(generator(exact.w, offsets))
     w = exact.w.clone().requires_grad_()
@@ -135,7 +135,7 @@ def test_the_learning_rate_is_the_published_one(reference_dir: Path, steps: int,
 
 
 @pytest.mark.parametrize("space", ["w", "styles"])
-def test_a_batch_equals_its_pictures_one_by_one(exact: Inversion, space: str) -> None:
+def test_a_batch_equals_its_images_one_by_one(exact: Inversion, space: str) -> None:
     _, both = run(exact, space=space, steps=8)
     for i in range(2):
         _, alone = run(exact[i], space=space, steps=8)
@@ -188,7 +188,7 @@ def test_residuals_tuned_parameters_and_noise_of_a_method_stay(two: Inversion) -
     tuned = ({conv: 1.5 * weight, strength: torch.ones(1)}, {conv: 0.5 * weight, strength: torch.ones(1)})
     residual = torch.randn(2, *generator.weight("b8.conv1").shape)
     noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
-    changes = Changes(OffsetCodes.of_dense({"b8.conv1": residual}), tuned, noise)
+    changes = GeneratorOverrides(OffsetCodes.of_dense({"b8.conv1": residual}), tuned, noise)
     changed = dataclasses.replace(two, changes=changes)
     seen, made = run(changed)
     torch.testing.assert_close(seen[0].image, changed.tensor, atol=1e-4, rtol=0)
@@ -229,7 +229,7 @@ def test_it_can_be_limited_to_layers(two: Inversion) -> None:
         run(two, layers=[])
 
 
-def test_a_picture_that_is_near_enough_stays_while_the_other_goes_on(exact: Inversion) -> None:
+def test_an_image_that_is_near_enough_stays_while_the_other_goes_on(exact: Inversion) -> None:
     seen, plain = run(exact)
     near, far = sorted(range(2), key=lambda i: float(seen[6].distances[i]))
     threshold = float(seen[6].distances[near]) + 1e-4
@@ -286,7 +286,7 @@ class _Narrow(Stand):
 )
 def test_an_encoder_that_cannot_be_used_is_refused(two: Inversion, encoder: Stand, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        optimise_text(two, TEXT, encoder, steps=2)
+        optimize_text(two, TEXT, encoder, steps=2)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_an_encoder_that_cannot_be_used_is_refused(two: Inversion, encoder: Stan
 )
 def test_numbers_and_words_that_cannot_be_used_are_refused(two: Inversion, options: Any, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
-        optimise_text(two, encoder=Stand(), **{"text": TEXT, **options})
+        optimize_text(two, encoder=Stand(), **{"text": TEXT, **options})
 
 
 def test_styles_of_a_stylegan_are_optimised_too(two: Inversion) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.methods.hyperstyle import refine
-from hyperstyle.networks import reference as plain
+from hyperstyle.networks import reference
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
@@ -95,35 +95,35 @@ def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_plain_pictures_are_those_of_the_generator(dtype: torch.dtype, batch: int) -> None:
+def test_plain_images_are_those_of_the_generator(dtype: torch.dtype, batch: int) -> None:
     network, w, changes = generator(dtype), codes(batch, dtype), offsets(batch, dtype)
-    unchanged = plain.synthesize(network, w)
+    unchanged = reference.synthesize(network, w)
     assert_near(unchanged, network(w))
-    assert torch.equal(plain.synthesize(network, w, {}), unchanged)
-    assert_near(plain.synthesize(network, w, changes), network(w, changes))
-    assert not torch.allclose(plain.synthesize(network, w, changes), unchanged, atol=0.01)
+    assert torch.equal(reference.synthesize(network, w, {}), unchanged)
+    assert_near(reference.synthesize(network, w, changes), network(w, changes))
+    assert not torch.allclose(reference.synthesize(network, w, changes), unchanged, atol=0.01)
 
 
-def test_pictures_may_share_their_plain_offsets() -> None:
+def test_images_may_share_their_plain_offsets() -> None:
     network, w, changes = generator(), codes(3), offsets(1)
-    assert_near(plain.synthesize(network, w, changes), network(w, changes))
+    assert_near(reference.synthesize(network, w, changes), network(w, changes))
 
 
 @pytest.mark.parametrize("part", ["noise.weight", "activate.bias", "to_rgbs.1.bias", "modulation.bias"])
-def test_plain_pictures_depend_on_every_kind_of_parameter(part: str) -> None:
+def test_plain_images_depend_on_every_kind_of_parameter(part: str) -> None:
     network, w = generator(), codes(1)
-    before = plain.synthesize(network, w)
+    before = reference.synthesize(network, w)
     for name, value in network.named_parameters():
         if name.endswith(part):
             value.zero_()
-    assert not torch.allclose(plain.synthesize(network, w), before, atol=1e-3)
-    assert_near(plain.synthesize(network, w), network(w))
+    assert not torch.allclose(reference.synthesize(network, w), before, atol=1e-3)
+    assert_near(reference.synthesize(network, w), network(w))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_plain_codes_are_those_of_the_encoder(dtype: torch.dtype) -> None:
     network, crop = encoder(dtype), torch.randn(2, 3, 32, 32, dtype=dtype)
-    w = plain.encode(network, crop)
+    w = reference.encode(network, crop)
     assert_near(w, network(crop))
     assert not torch.allclose(w[0], w[1], atol=0.01)
 
@@ -133,7 +133,7 @@ def test_plain_codes_are_those_of_the_encoder(dtype: torch.dtype) -> None:
 def test_plain_offsets_are_those_of_the_hypernetwork(kind: str, dtype: torch.dtype) -> None:
     network = hypernetwork(dtype, **KINDS[kind])
     crop, image = torch.randn(2, 2, 3, 32, 32, dtype=dtype)
-    assert_same(plain.predict(network, crop, image), network.offsets(network(crop, image)))
+    assert_same(reference.predict(network, crop, image), network.offsets(network(crop, image)))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
@@ -143,7 +143,7 @@ def test_a_plain_inversion_is_what_refining_gives(steps: int, dtype: torch.dtype
     for value in parts[2].shared_weight_hypernet.parameters():  # type: ignore[union-attr]
         value.mul_(3.0)  # by itself it changes little with so short a code
     crop = torch.randn(2, 3, 32, 32, dtype=dtype)
-    w, deltas, image = plain.invert(*parts, torch.tanh, crop, steps)
+    w, deltas, image = reference.invert(*parts, torch.tanh, crop, steps)
     summed, expected = refine(crop, parts[0](crop), parts[1], parts[2], torch.tanh, steps=steps)
     assert_near(w, parts[0](crop))
     assert_near(image, expected)
@@ -153,15 +153,15 @@ def test_a_plain_inversion_is_what_refining_gives(steps: int, dtype: torch.dtype
 
 def test_a_plain_inversion_records_no_gradients() -> None:
     parts = encoder(), generator().requires_grad_(), hypernetwork()
-    assert plain.synthesize(parts[1], codes(1)).requires_grad
-    assert not plain.invert(*parts, torch.tanh, torch.randn(1, 3, 32, 32), 1)[2].requires_grad
+    assert reference.synthesize(parts[1], codes(1)).requires_grad
+    assert not reference.invert(*parts, torch.tanh, torch.randn(1, 3, 32, 32), 1)[2].requires_grad
 
 
 @pytest.mark.parametrize("options", [{"pool": "flatten"}, {"backbone": "resnet"}])
 def test_encoders_of_another_form_are_refused(options: dict[str, Any]) -> None:
     (value,) = options.values()
     with pytest.raises(ConfigError, match=rf"{value}.*expected 'average' and 'irse'"):
-        plain.encode(encoder(**options), torch.zeros(1, 3, 32, 32))
+        reference.encode(encoder(**options), torch.zeros(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize("options", [{"heads": "separable"}, {"heads": "compact"}, {"residual_input": True}])
@@ -169,19 +169,19 @@ def test_hypernetworks_of_another_form_are_refused(options: dict[str, Any]) -> N
     crop = torch.zeros(1, 3, 32, 32)
     (value,) = options.values()
     with pytest.raises(ConfigError, match=rf"{value}.*expected 'shared' or 'plain'"):
-        plain.predict(hypernetwork(**options), crop, crop)
+        reference.predict(hypernetwork(**options), crop, crop)
 
 
 def test_codes_of_another_shape_and_offsets_for_unknown_layers_are_refused() -> None:
     network = generator()
     with pytest.raises(ConfigError, match=r"codes \(2, 16\): expected \[B, 8, 16\]"):
-        plain.synthesize(network, torch.zeros(2, 16))
+        reference.synthesize(network, torch.zeros(2, 16))
     with pytest.raises(ConfigError, match=r"'b64\.conv0': expected layers such as 'b4\.conv1'"):
-        plain.synthesize(network, codes(1), {"b64.conv0": torch.zeros(1)})
+        reference.synthesize(network, codes(1), {"b64.conv0": torch.zeros(1)})
 
 
 def test_the_plain_path_is_short_and_stands_on_no_operation_of_the_library() -> None:
-    text = Path(plain.__file__).read_text(encoding="utf-8")
+    text = Path(reference.__file__).read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 200
     imported = {
         f"{node.module}.{alias.name}"
@@ -201,7 +201,7 @@ def test_the_plain_path_is_short_and_stands_on_no_operation_of_the_library() -> 
 
 
 def test_plain_modulation_is_one_grouped_convolution_per_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cost that it stands for: filters of every picture, each filter a pass over the map."""
+    """The cost that it stands for: filters of every image, each filter a pass over the map."""
     seen: list[tuple[str, int]] = []
 
     def counted(name: str) -> None:
@@ -216,7 +216,7 @@ def test_plain_modulation_is_one_grouped_convolution_per_layer(monkeypatch: pyte
 
     counted("conv2d")
     counted("conv_transpose2d")
-    plain.synthesize(generator(), codes(5))
+    reference.synthesize(generator(), codes(5))
     blocks = int(math.log2(GENERATOR.size)) - 2
     assert seen.count(("conv_transpose2d", 5)) == blocks
     assert seen.count(("conv2d", 5)) == 2 + 2 * blocks  # plain convolutions and toRGB
@@ -249,7 +249,7 @@ def test_a_plain_inversion_with_official_weights_is_the_recorded_one(checkpoint_
         return seen[-1]
 
     crop = golden["input_u8"].permute(2, 0, 1)[None].float().div(255).sub(0.5).div(0.5)
-    w, deltas, image = plain.invert(first, network, hyper, to_input, crop, 3)
+    w, deltas, image = reference.invert(first, network, hyper, to_input, crop, 3)
     to_input(image)
     torch.testing.assert_close(w[0], golden["w_code"], atol=1e-5, rtol=0)
     for name, pooled in zip(("y0", "iter1", "iter2", "iter3"), seen, strict=True):

@@ -44,7 +44,7 @@ def test_its_numbers_are_never_taken_for_those_of_a_stylegan2() -> None:
     assert StyleGan1Config(**numbers) != GeneratorConfig(**numbers)
 
 
-def test_codes_become_pictures_within_the_range(generator: StyleGan1, w: Tensor) -> None:
+def test_codes_become_images_within_the_range(generator: StyleGan1, w: Tensor) -> None:
     image = generator(w)
     assert image.shape == (2, 3, 16, 16)
     assert image.abs().max() < 1

@@ -44,7 +44,7 @@ _RULES = (
     ("_feats_", 1e-5, False),
     ("_loss", 1e-5, False),
     ("_improve", 1e-5, False),
-    ("", 5e-5, False),  # pictures
+    ("", 5e-5, False),  # images
 )
 
 

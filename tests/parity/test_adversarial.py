@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.networks.stylegan2.discriminator import Discriminator
-from hyperstyle.training.adversarial import deceived, r1_penalty, told_apart
+from hyperstyle.training.adversarial import discriminator_loss, generator_loss, r1_penalty
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
@@ -43,10 +43,10 @@ def test_losses_and_their_gradients_equal_the_recorded_ones(checkpoint_maker: Ch
     generator = checkpoint_maker.small_generator().double()
     z = torch.from_numpy(golden["z"]).double()
     made = fake.clone().requires_grad_(True)
-    adversarial, error = deceived(discriminator(made)), (made - real).square().mean()
+    adversarial, error = generator_loss(discriminator(made)), (made - real).square().mean()
     total = 0.005 * adversarial + error
     (gradient,) = torch.autograd.grad(total, made)
-    d_loss, r1 = told_apart(discriminator(real), discriminator(fake)), r1_penalty(discriminator, real)
+    d_loss, r1 = discriminator_loss(discriminator(real), discriminator(fake)), r1_penalty(discriminator, real)
     arrays = {
         "fake": generator(generator.mapping(z)),
         "g_total": total,

@@ -1,4 +1,4 @@
-"""pSp and e4e from official files to pictures, against recordings of the original code."""
+"""pSp and e4e from official files to images, against recordings of the original code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.reference
 @pytest.mark.parametrize(
     "name", [*(pytest.param(f"{kind}_faces_1024", marks=pytest.mark.slow) for kind in ("psp", "e4e")), "e4e_church_256"]
 )
-def test_a_converted_encoder_gives_the_recorded_codes_and_picture(
+def test_a_converted_encoder_gives_the_recorded_codes_and_image(
     checkpoint_maker: CheckpointMaker, converted: Converted, parity: Parity, name: str
 ) -> None:
     method, kind, _ = name.split("_")

@@ -1,4 +1,4 @@
-"""HyperInverter from the tensors of its three files to pictures, against recordings of the original code."""
+"""HyperInverter from the tensors of its three files to images, against recordings of the original code."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def networks(maker: CheckpointMaker, name: str, size: int, backbone: Any) -> tup
 def recorded(
     generator: Generator, encoder: WEncoder, network: HyperInverter, picture: Image.Image
 ) -> dict[str, Tensor | list[Any]]:
-    """The arrays of a recording by name, for a picture of any size, read as the published networks were trained to."""
+    """The arrays of a recording by name, for an image of any size, read as the published networks were trained to."""
     size = generator.config.size
     x = to_tensor(picture.resize((size, size), Image.Resampling.BILINEAR))[None]
     x256 = resized(x, (256, 256))
@@ -97,7 +97,7 @@ def statistics(values: Tensor) -> list[float]:
     ("name", "size", "backbone", "photo"),
     [("human_faces", 1024, "irse", "face_256.png"), ("church", 256, "resnet", "church_256.png")],
 )
-def test_the_networks_give_the_recorded_codes_weights_and_pictures(
+def test_the_networks_give_the_recorded_codes_weights_and_images(
     checkpoint_maker: CheckpointMaker, parity: Parity, name: str, size: int, backbone: str, photo: str
 ) -> None:
     folder = checkpoint_maker.reference / "hyperinverter" / "golden"
@@ -118,7 +118,7 @@ def test_the_networks_give_the_recorded_codes_weights_and_pictures(
 
 
 @pytest.mark.parametrize(("name", "photo"), [("human_faces", "face_256.png"), ("church", "church_256.png")])
-def test_the_three_files_converted_invert_a_photo_to_the_recorded_picture(
+def test_the_three_files_converted_invert_a_photo_to_the_recorded_image(
     checkpoint_maker: CheckpointMaker, parity: Parity, tmp_path: Path, name: str, photo: str
 ) -> None:
     script, folder = checkpoint_maker.script("hyperinverter"), checkpoint_maker.reference / "hyperinverter" / "golden"

@@ -1,4 +1,4 @@
-"""HyperStyle from official files to pictures, against recordings of the original code."""
+"""HyperStyle from official files to images, against recordings of the original code."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def offsets(inverter: HyperStyleInverter, step: RefineStep) -> dict[str, npt.NDA
 def run(
     inverter: HyperStyleInverter, photo: npt.NDArray[np.uint8], steps: int
 ) -> tuple[dict[str, Any], Tensor, Inversion]:
-    """The arrays of a recording by name, the last full picture [3,H,W], and the inversion."""
+    """The arrays of a recording by name, the last full image [3,H,W], and the inversion."""
     domain = inverter.model.domain
     arrays: dict[str, Any] = {}
     full: list[Tensor] = []
 
     def watch(step: RefineStep) -> None:
         picture = domain.content(step.image)
-        pooled = domain.to_input(picture)[0]
+        pooled = domain.resize_to_input(picture)[0]
         if step.step == 0:
             arrays["y0_pooled"] = pooled
             return
@@ -141,7 +141,7 @@ def test_in_float64_the_recording_in_float64_is_reproduced(
 
 
 @pytest.mark.slow
-def test_offsets_in_a_fine_tuned_generator_give_the_recorded_picture(
+def test_offsets_in_a_fine_tuned_generator_give_the_recorded_image(
     checkpoint_maker: CheckpointMaker, converted: Converted, parity: Parity, tmp_path: Path
 ) -> None:
     with np.load(checkpoint_maker.reference / "hyperstyle" / "golden" / "domain_adaptation.npz") as file:
@@ -152,18 +152,18 @@ def test_offsets_in_a_fine_tuned_generator_give_the_recorded_picture(
         domain = restyle.model.domain
         steps: list[RestyleStep] = []
         first = restyle.invert(photo, align=False, method="restyle-e4e", steps=2, callback=steps.append)
-        arrays["restyle_avg_image"] = domain.seen(steps[0].image)[0]
+        arrays["restyle_avg_image"] = domain.as_network_input(steps[0].image)[0]
         arrays["restyle_encoder_out"] = torch.cat([steps[i + 1].w - steps[i].w for i in range(2)])
         arrays["restyle_latents"] = first.w[0]
-        arrays["restyle_y_hat"] = domain.to_input(first.tensor)[0]
+        arrays["restyle_y_hat"] = domain.resize_to_input(first.tensor)[0]
     with converted("hyperstyle_1024", "w_encoder_1024") as inverter:
         target = read_generator(checkpoint_maker.write("stylegan2_1024", tmp_path / "target.pt", seed=1000))
         kept = [spec.name for spec in target.layers if spec.resolution >= 128 and not spec.torgb]
         moved = inverter.invert(photo, align=False, steps=2).transfer(target, layers=kept, w=first.w)
         arrays["kept_layers"] = [target.layer(name).index for name in kept]
-        arrays["output_pooled"] = domain.to_input(moved.tensor)[0]
+        arrays["output_pooled"] = domain.resize_to_input(moved.tensor)[0]
         arrays["output_crop128"] = centre(moved.tensor[0], 128)
-        arrays["output_without_deltas_pooled"] = domain.to_input(moved.initial.tensor)[0]
+        arrays["output_without_deltas_pooled"] = domain.resize_to_input(moved.initial.tensor)[0]
     for name, value in arrays.items():
         parity.check("domain_adaptation", name, value, golden[name])
     parity.covers("domain_adaptation", golden)

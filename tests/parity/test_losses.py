@@ -26,7 +26,7 @@ pytestmark = pytest.mark.reference
 
 Golden = dict[str, npt.NDArray[Any]]
 
-# file -> loader, name in the recording, recording of the pictures, their last reconstruction
+# file -> loader, name in the recording, recording of the images, their last reconstruction
 CASES: dict[str, tuple[Callable[[Path], Similarity], str, str, str]] = {
     "ir_se50": (load_arcface, "id", "faces", "iter3_pooled"),
     "moco_v2_resnet50": (load_moco, "moco", "cars", "iter2_pooled"),

@@ -26,7 +26,7 @@ CLOSE = 1e-6  # of figures; the recording itself was met to 1e-7 by code that su
 
 
 class Recording:
-    """What was recorded, and the pictures that it was made with: x, a distortion y of it, and another z, two each."""
+    """What was recorded, and the images that it was made with: x, a distortion y of it, and another z, two each."""
 
     def __init__(self, reference: Path) -> None:
         self.folder = reference / "editing"
@@ -40,7 +40,7 @@ class Recording:
         self.z = torch.from_numpy(np.concatenate([self.draw.image(self.base + place) for place in (430, 440)]))
 
     def pair(self, place: int, **how: float) -> tuple[Tensor, Tensor]:
-        """A picture and a distortion of it, [1,3,256,256]."""
+        """An image and a distortion of it, [1,3,256,256]."""
         first, second = self.draw.pair(self.base + place, **how)
         return torch.from_numpy(first), torch.from_numpy(second)
 
@@ -78,8 +78,8 @@ def test_ms_ssim_and_l2_equal_the_recording_in_both_directions(recording: Record
     assert metrics.l2(x, y).item() == close(golden["l2"])
 
 
-def test_ms_ssim_of_a_batch_is_that_of_its_pictures(recording: Recording) -> None:
-    # The original averages over a batch before it multiplies the scales; its published figures are of single pictures.
+def test_ms_ssim_of_a_batch_is_that_of_its_images(recording: Recording) -> None:
+    # The original averages over a batch before it multiplies the scales; its published figures are of single images.
     found = metrics.ms_ssim_reference(recording.x, recording.y)
     assert found.mean().item() == close(recording.figures["batched"]["mean_of_single"])
     x, y = recording.x[:1], recording.y[:1]
@@ -141,7 +141,7 @@ def test_the_identity_network_equals_the_recording(recording: Recording) -> None
 
 
 @pytest.mark.slow  # many weights to draw
-def test_moco_equals_the_recording_for_one_picture_too(recording: Recording) -> None:
+def test_moco_equals_the_recording_for_one_image_too(recording: Recording) -> None:
     network = MocoNetwork().eval().requires_grad_(False)
     parameters = dict(network.named_parameters())
     for number, (name, tensor) in enumerate(network.state_dict().items()):

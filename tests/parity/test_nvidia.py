@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.reference
 
 
-def test_a_generator_of_nvidias_gives_the_recorded_codes_and_pictures(
+def test_a_generator_of_nvidias_gives_the_recorded_codes_and_images(
     checkpoint_maker: CheckpointMaker, parity: Parity, tmp_path: Path
 ) -> None:
     manifest = checkpoint_maker.manifest("baselines", "stylegan2_ada_64")

@@ -47,12 +47,12 @@ def test_two_passes_on_a_face_equal_the_recording(checkpoint_maker: CheckpointMa
     del state
     crop = torch.from_numpy(golden["input_u8"]).permute(2, 0, 1)[None].float().div(255).sub(0.5).div(0.5)
     steps: list[RestyleStep] = []
-    w, image = restyle(crop, encoder, generator, DOMAINS["faces"].seen, steps=2, callback=steps.append)
+    w, image = restyle(crop, encoder, generator, DOMAINS["faces"].as_network_input, steps=2, callback=steps.append)
     arrays = {
-        "restyle_avg_image": DOMAINS["faces"].seen(steps[0].image)[0],
+        "restyle_avg_image": DOMAINS["faces"].as_network_input(steps[0].image)[0],
         "restyle_encoder_out": torch.cat([steps[1].w - steps[0].w, steps[2].w - steps[1].w]),
         "restyle_latents": w[0],
-        "restyle_y_hat": DOMAINS["faces"].seen(image)[0],
+        "restyle_y_hat": DOMAINS["faces"].as_network_input(image)[0],
     }
     assert arrays.keys() == {key for key in golden if key.startswith("restyle_")}
     for key, value in arrays.items():
@@ -81,7 +81,7 @@ def compare(
     pooled, codes = F.adaptive_avg_pool2d(pictures, 128), torch.cat([step.w for step in steps])
     top, left = (pictures.shape[2] - 64) // 2, (pictures.shape[3] - 64) // 2
     arrays = {
-        "average_image": F.adaptive_avg_pool2d(domain.seen(steps[0].image), 128)[0],
+        "average_image": F.adaptive_avg_pool2d(domain.as_network_input(steps[0].image), 128)[0],
         "encoder_out": codes[1:] - codes[:-1],
         "codes": codes[1:],
         "images": pooled[1:],

@@ -1,4 +1,4 @@
-"""Small jobs: a generator of 32 px, pictures in a folder, options that train in seconds."""
+"""Small jobs: a generator of 32 px, images in a folder, options that train in seconds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CheckGradient = Callable[[nn.Module, Callable[[], Tensor]], None]
 
 @pytest.fixture(scope="session")
 def generator() -> Generator:
-    """A generator with random weights, whose pictures differ from one another."""
+    """A generator with random weights, whose images differ from one another."""
     torch.manual_seed(5)
     made = Generator(GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=2)).requires_grad_(False)
     made.latent_avg.copy_(made.mean_w(200))
@@ -44,14 +44,14 @@ def start(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def photos(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 pictures of the generator's, lightly changed, of two sizes, and a file that is no picture."""
+    """24 images of the generator's, lightly changed, of two sizes, and a file that is no image."""
     folder = tmp_path_factory.mktemp("photos")
     torch.manual_seed(6)
     images = generator(generator.mapping(torch.randn(24, 16)))
     for i, image in enumerate(images.clamp(-1, 1)):
         picture = to_pil(image * 0.8 + 0.1)
         save_image(picture.resize((40, 48)) if i % 2 else picture, folder / f"{i:02d}.png")
-    (folder / "broken.png").write_bytes(b"not a picture")
+    (folder / "broken.png").write_bytes(b"not an image")
     return folder
 
 
@@ -105,7 +105,7 @@ def doubled() -> Doubled:
 
 @pytest.fixture(scope="session")
 def crops() -> Crops:
-    """(how many, 2 if it is not said) -> random pictures of 32 px in float64."""
+    """(how many, 2 if it is not said) -> random images of 32 px in float64."""
     return lambda count=2: torch.rand(count, 3, 32, 32, dtype=torch.float64) * 2 - 1
 
 

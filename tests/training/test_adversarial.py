@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.training.adversarial import deceived, r1_penalty, told_apart
+from hyperstyle.training.adversarial import discriminator_loss, generator_loss, r1_penalty
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.pictures import open_pictures
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def test_the_losses_fall_as_logits_move_the_way_they_ask_for() -> None:
-    assert float(deceived(torch.zeros(4, 1))) == pytest.approx(math.log(2))
-    assert float(deceived(torch.full((4, 1), 3.0))) < 0.05
-    assert float(told_apart(torch.zeros(4, 1), torch.zeros(4, 1))) == pytest.approx(math.log(2))
-    assert float(told_apart(torch.full((1, 1), 3.0), torch.full((1, 1), -3.0))) < 0.05
-    assert float(told_apart(torch.full((1, 1), -3.0), torch.full((1, 1), -3.0))) > 1.5
+    assert float(generator_loss(torch.zeros(4, 1))) == pytest.approx(math.log(2))
+    assert float(generator_loss(torch.full((4, 1), 3.0))) < 0.05
+    assert float(discriminator_loss(torch.zeros(4, 1), torch.zeros(4, 1))) == pytest.approx(math.log(2))
+    assert float(discriminator_loss(torch.full((1, 1), 3.0), torch.full((1, 1), -3.0))) < 0.05
+    assert float(discriminator_loss(torch.full((1, 1), -3.0), torch.full((1, 1), -3.0))) > 1.5
 
 
 def test_the_penalty_is_the_squared_slope_of_the_logits_and_has_a_gradient_of_its_own() -> None:
@@ -141,7 +141,7 @@ def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_the
     check_gradient(judge, of_penalty)
 
 
-def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_pictures_past_it(
+def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_images_past_it(
     job: Job, tmp_path: Path, encoder_run: Path, photos: Path
 ) -> None:
     real, _ = open_pictures(photos, (32, 32)).load(range(20))
@@ -158,7 +158,7 @@ def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_pictures_pas
         pictures.append(task.sample(real)["after"])
     with torch.no_grad():
         unheard, heard = pictures
-        apart = [told_apart(judge(real), judge(unheard)).item() for judge in (before, judges[0])]
+        apart = [discriminator_loss(judge(real), judge(unheard)).item() for judge in (before, judges[0])]
         assert apart[1] < apart[0] - 0.01
         for judge in judges:
-            assert deceived(judge(heard)).item() < deceived(judge(unheard)).item() - 0.02
+            assert generator_loss(judge(heard)).item() < generator_loss(judge(unheard)).item() - 0.02

@@ -46,19 +46,19 @@ import torch
 from hyperstyle.training import run_folder
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
-from hyperstyle.training.pictures import Pictures
+from hyperstyle.training.pictures import Images
 
 options = resolve(sys.argv[1], [sys.argv[2]])
 torch.set_num_threads(1)
 task = make_task(options)
 if sys.argv[4] == "float64":
-    read = Pictures._image
+    read = Images._image
 
-    def wide(pictures, index):
-        image = read(pictures, index)
+    def wide(images, index):
+        image = read(images, index)
         return None if image is None else image.double()
 
-    Pictures._image = wide
+    Images._image = wide
     for network in (task.base.generator, task.encoder, *task.modules.values()):
         network.double()
 place, _, number = sys.argv[3].partition(" ")
@@ -115,7 +115,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_pictures_and_a_generator_become_a_model_that_inverts_and_edits(
+def test_images_and_a_generator_become_a_model_that_inverts_and_edits(
     encoder_run: Path, job: Job, photos: Path, tmp_path: Path
 ) -> None:
     options = job("hyperstyle", tmp_path / "hs", hyperstyle__encoder=str(encoder_run), hyperstyle__passes=2)
@@ -134,7 +134,7 @@ def test_an_encoder_learns(encoder_run: Path) -> None:
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
-def test_a_run_leaves_options_log_checkpoints_pictures_and_a_model(job: Job, tmp_path: Path) -> None:
+def test_a_run_leaves_options_log_checkpoints_images_and_a_model(job: Job, tmp_path: Path) -> None:
     often = {"run__save_every": 2, "run__sample_every": 3, "run__evaluate_every": 3, "run__keep": 2}
     options = job("encoder", tmp_path / "run", optim__steps=7, **often)
     folder = trained(options)
@@ -204,7 +204,7 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
     for i in range(10):
         (pictures / f"{i}.png").write_bytes((photos / f"{i:02d}.png").read_bytes())
         if i < 6:  # which process meets which one is chance
-            (pictures / f"broken{i}.png").write_bytes(b"not a picture")
+            (pictures / f"broken{i}.png").write_bytes(b"not an image")
     flags: dict[str, Any] = {"loss__adversarial": 0.1, "loss__r1_every": 2, "optim__optimizer": "adam"}
     flags["data__train"] = str(pictures)
     flags |= {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 2}
@@ -225,7 +225,7 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
         assert mine.keys() == theirs.keys()
         for name in mine.keys() - {"steps_per_second"}:  # averaged in float32, logged with seven digits
             assert mine[name] == pytest.approx(theirs[name], rel=2e-6, abs=2e-7), (name, mine["step"])
-    for folder in (alone.run.out, together.run.out):  # every picture has been asked for, the held-out ones too
+    for folder in (alone.run.out, together.run.out):  # every image has been asked for, the held-out ones too
         unreadable = json.loads((Path(folder) / "unreadable.json").read_text())
         assert list(unreadable) == [f"broken{i}.png" for i in range(6)]
 
@@ -316,7 +316,7 @@ def test_a_folder_of_another_run_is_refused(job: Job, tmp_path: Path) -> None:
         trained(job("encoder", tmp_path / "run", optim__steps=2, loss__l2=2.0))
 
 
-def test_a_run_goes_on_however_its_pictures_are_named(job: Job, tmp_path: Path, photos: Path) -> None:
+def test_a_run_goes_on_however_its_images_are_named(job: Job, tmp_path: Path, photos: Path) -> None:
     trained(job("encoder", tmp_path / "run", optim__steps=1))
     trained(job("encoder", tmp_path / "run", optim__steps=2, data__train=f"{photos}/"))
     assert rows(tmp_path / "run")[-1]["step"] == 2
@@ -360,7 +360,7 @@ def test_bad_input_is_refused_before_the_first_step(job: Job, tmp_path: Path, mo
     with pytest.raises(ConfigError, match=r"32 px, and the configuration is for 64 px"):
         make_task(job("encoder", tmp_path / "run", data__size=64))
     monkeypatch.setattr("hyperstyle.training.engine.world", lambda: 3)
-    with pytest.raises(ConfigError, match="batch of 4 pictures for 3 processes"):
+    with pytest.raises(ConfigError, match="batch of 4 images for 3 processes"):
         make_task(job("encoder", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

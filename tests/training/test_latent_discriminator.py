@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.training.adversarial import deceived, r1_penalty, told_apart
+from hyperstyle.training.adversarial import discriminator_loss, generator_loss, r1_penalty
 from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool
 
 
@@ -33,19 +33,19 @@ def test_it_learns_to_tell_codes_apart_and_an_encoder_to_deceive_it() -> None:
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for step in range(100):
         optimizer.zero_grad()
-        loss = 2 * told_apart(network(torch.randn(16, 8)), network(pool(codes)))
+        loss = 2 * discriminator_loss(network(torch.randn(16, 8)), network(pool(codes)))
         if step % 4 == 0:
             loss = loss + r1_penalty(network, torch.randn(16, 8), gamma=0.1, every=4)
         loss.backward()
         optimizer.step()
-    assert told_apart(network(torch.randn(64, 8)), network(codes)).item() < 0.2
+    assert discriminator_loss(network(torch.randn(64, 8)), network(codes)).item() < 0.2
     assert codes.grad is None  # the discriminator's step leaves the encoder alone
-    mover, before = torch.optim.Adam([codes], 0.1), deceived(network(codes)).item()
+    mover, before = torch.optim.Adam([codes], 0.1), generator_loss(network(codes)).item()
     for _ in range(30):
         mover.zero_grad()
-        deceived(network(codes)).backward()
+        generator_loss(network(codes)).backward()
         mover.step()
-    assert deceived(network(codes)).item() < before / 10
+    assert generator_loss(network(codes)).item() < before / 10
 
 
 def test_the_penalty_is_that_of_the_slope() -> None:

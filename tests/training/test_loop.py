@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.training.loop import Average, Schedule, _write_row, batch_indices, fit
+from hyperstyle.training.loop import EMA, Schedule, _write_row, batch_indices, fit
 from hyperstyle.training.ranger import Ranger
 
 
@@ -180,7 +180,7 @@ def test_batches_depend_on_seed_and_step_alone() -> None:
 
 def test_an_average_moves_towards_its_source() -> None:
     source, target = nn.Linear(2, 2), nn.Linear(2, 2)
-    average = Average(source, target, 0.25)
+    average = EMA(source, target, 0.25)
     assert torch.equal(source.weight, target.weight)
     old = source.weight.detach().clone()
     with torch.no_grad():

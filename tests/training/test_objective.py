@@ -35,7 +35,7 @@ def _lpips_is_a_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Lpips(nn.Module):
-    """Has the form of lpips.LPIPS; like AlexNet it cannot see small pictures."""
+    """Has the form of lpips.LPIPS; like AlexNet it cannot see small images."""
 
     def __init__(self, net: str, verbose: bool) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ def test_weights_that_are_not_given_are_the_published_ones_of_the_domain(
     assert (found.identity, found.moco) == weights
 
 
-def test_the_file_of_the_network_for_other_pictures_is_refused() -> None:
+def test_the_file_of_the_network_for_other_images_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"identity_weights is given, but .*'cars' are compared by moco"):
         resolved(LossOptions(identity_weights="a"), DOMAINS["cars"], None)
 
@@ -207,9 +207,9 @@ def test_without_the_file_of_a_network_it_says_how_to_give_it(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("lpips")
-def test_pictures_that_a_network_cannot_use_are_refused_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"lpips cannot compare pictures of 8x8 px.*Kernel.*--loss\.lpips 0"):
+def test_images_that_a_network_cannot_use_are_refused_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"lpips cannot compare images of 8x8 px.*Kernel.*--loss\.lpips 0"):
         Objective(LossOptions(identity=0), Domain("stamps", 8, (8, 8)))
     monkeypatch.setattr(module, "load_arcface", lambda path: FaceNetwork(FaceNetworkConfig(TRUNK)).eval())
-    with pytest.raises(ConfigError, match=r"identity cannot compare pictures of 32x32.*expected 256x256"):
+    with pytest.raises(ConfigError, match=r"identity cannot compare images of 32x32.*expected 256x256"):
         Objective(LossOptions(lpips=0, identity=0.1, identity_weights="face.pth"), SMALL)

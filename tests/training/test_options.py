@@ -181,14 +181,14 @@ class TestWhatMustFit:
         assert OptimOptions(batch=12, accumulate=accumulate).micro_batch(world) == expected
 
     def test_one_that_cannot_be_divided_is_refused(self) -> None:
-        with pytest.raises(ConfigError, match=r"a batch of 8 pictures for 3 processes .* a multiple of 3, such as 9"):
+        with pytest.raises(ConfigError, match=r"a batch of 8 images for 3 processes .* a multiple of 3, such as 9"):
             OptimOptions(batch=8).micro_batch(3)
         with pytest.raises(ConfigError, match="a multiple of 3"):
             OptimOptions(batch=8, accumulate=3)
 
     def test_a_generator_of_another_size_than_the_configuration_is_refused(self) -> None:
         options = resolved(data__size=1024)
-        with pytest.raises(ConfigError, match=r"makes pictures of 32 px, and the configuration is for 1024 px"):
+        with pytest.raises(ConfigError, match=r"makes images of 32 px, and the configuration is for 1024 px"):
             options.check_generator(32)
         options.check_generator(1024)
         resolved().check_generator(32)

@@ -29,7 +29,7 @@ def drawn(path: Path, level: int = 128, size: tuple[int, int] = (40, 30), mode: 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seven pictures, each of a level of its own, in a folder with folders."""
+    """Seven images, each of a level of its own, in a folder with folders."""
     for k in range(7):
         drawn(tmp_path / "photos" / ("deep/er" if k % 2 else "") / f"{k}.png", 20 + 30 * k)
     return tmp_path / "photos"
@@ -48,7 +48,7 @@ EXPECTED = {f"{k}.png": 20 + 30 * k for k in range(7)}
 
 class TestSources:
     def test_a_folder_is_searched_to_its_depth_in_the_order_of_names(self, folder: Path) -> None:
-        (folder / "notes.md").write_text("no picture")
+        (folder / "notes.md").write_text("no image")
         (folder / "._0.png").write_text("what macOS leaves behind")
         pictures = open_pictures(folder, SIZE)
         assert pictures.names == ("0.png", "2.png", "4.png", "6.png", "deep/er/1.png", "deep/er/3.png", "deep/er/5.png")
@@ -119,20 +119,20 @@ class TestSources:
             assert pictures.load(range(len(pictures)))[1] == []
 
     def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(ImageError, match=r"There is no picture in '.*\(looked at names.*Give a source"):
+        with pytest.raises(ImageError, match=r"There is no image in '.*\(looked at names.*Give a source"):
             open_pictures(tmp_path, SIZE)
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("gone", None, r"There is no '.*gone'; expected a folder of pictures"),
+            ("gone", None, r"There is no '.*gone'; expected a folder of images"),
             ("gone.tar", None, r"There is no '.*gone.tar'"),
             ("part-{0..3}.tar", None, "4 of the 4 shards .* are not there"),
             ("a.tar.gz", b"x", "is one file; expected a folder"),
             ("a.zip", b"no archive", "Cannot read the archive"),
             ("a.tar", b"no archive" * 100, "Cannot read the shard .*not compressed"),
             ("a.txt", b"\xff\xfe\xff", "Cannot read the list"),
-            ("b.txt", b"# nothing\n", "There is no picture in"),
+            ("b.txt", b"# nothing\n", "There is no image in"),
         ],
     )
     def test_what_is_no_source_is_refused_with_what_would_be(
@@ -160,27 +160,27 @@ class TestPicturesOfAllKinds:
     def test_one_that_cannot_be_decoded_is_left_out_and_listed(self, folder: Path) -> None:
         whole = (folder / "2.png").read_bytes()
         (folder / "2.png").write_bytes(whole[: len(whole) // 2])
-        (folder / "4.png").write_text("no picture")
+        (folder / "4.png").write_text("no image")
         pictures = open_pictures(folder, SIZE, workers=2)
         images, failed = pictures.load([0, 1, 2, 3])
         assert len(images) == 2
         assert failed == [1, 2]
         assert set(pictures.failures) == {"2.png", "4.png"}
-        assert "is not a picture" in pictures.failures["4.png"]
+        assert "is not an image" in pictures.failures["4.png"]
 
     def test_damaged_members_of_archives_are_listed_too(self, folder: Path, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-            archive.writestr("bad.png", b"no picture")
+            archive.writestr("bad.png", b"no image")
             archive.write(folder / "0.png", "good.png")
         pictures = open_pictures(tmp_path / "all.zip", SIZE)
         assert pictures.load([0, 1])[1] == [0]
         assert "all.zip/bad.png" in pictures.failures["bad.png"]
 
     def test_only_bad_ones_give_an_empty_tensor_and_no_batch(self, tmp_path: Path) -> None:
-        (tmp_path / "a.png").write_text("no picture")
+        (tmp_path / "a.png").write_text("no image")
         pictures = open_pictures(tmp_path, SIZE)
         assert pictures.load([0])[0].shape == (0, 3, 32, 32)
-        with pytest.raises(ImageError, match=r"1 of 1 pictures cannot be read, the first of them 'a.png'"):
+        with pytest.raises(ImageError, match=r"1 of 1 images cannot be read, the first of them 'a.png'"):
             pictures.batch(0, 2, 0)
 
     def test_squares_are_cut_to_their_content_and_others_taken_whole(self, tmp_path: Path) -> None:
@@ -206,34 +206,32 @@ class TestSplitting:
         (tmp_path / "list.txt").write_text(lines, encoding="utf-8")
         return open_pictures(tmp_path / "list.txt", SIZE)
 
-    def test_every_picture_is_in_one_part_and_the_share_is_kept(self, tmp_path: Path) -> None:
+    def test_every_image_is_in_one_part_and_the_share_is_kept(self, tmp_path: Path) -> None:
         pictures = self.names(1000, tmp_path)
         train, test = pictures.split(0.1)
         assert set(train.names) | set(test.names) == set(pictures.names)
         assert len(train) + len(test) == 1000
         assert 70 < len(test) < 130
 
-    def test_more_pictures_leave_the_held_out_ones_held_out(self, tmp_path: Path) -> None:
+    def test_more_images_leave_the_held_out_ones_held_out(self, tmp_path: Path) -> None:
         few = self.names(100, tmp_path).split(0.1)[1]
         many = self.names(300, tmp_path).split(0.1)[1]
         assert set(few.names) < set(many.names)
 
     @pytest.mark.parametrize(("count", "expected"), [(1, (1, 1)), (2, (1, 1)), (3, (2, 1))])
-    def test_neither_part_of_a_few_pictures_is_empty(
-        self, count: int, expected: tuple[int, int], tmp_path: Path
-    ) -> None:
+    def test_neither_part_of_a_few_images_is_empty(self, count: int, expected: tuple[int, int], tmp_path: Path) -> None:
         train, test = self.names(count, tmp_path).split(0.01)
         assert (len(train), len(test)) == expected
 
     def test_nothing_is_held_out_with_a_share_of_zero(self, tmp_path: Path) -> None:
         assert [len(part) for part in self.names(5, tmp_path).split(0)] == [5, 0]
 
-    def test_held_out_pictures_of_their_own_replace_the_share(self, folder: Path) -> None:
+    def test_held_out_images_of_their_own_replace_the_share(self, folder: Path) -> None:
         train, test = open_data(DataOptions(str(folder), str(folder / "deep")), SIZE)
         assert (len(train), len(test)) == (7, 3)
 
     def test_aligning_needs_an_aligner(self, folder: Path) -> None:
-        with pytest.raises(ConfigError, match=r'data.align is "auto", and these pictures have no aligner'):
+        with pytest.raises(ConfigError, match=r'data.align is "auto", and these images have no aligner'):
             open_data(DataOptions(str(folder), align="auto"), SIZE)
 
 
@@ -248,7 +246,7 @@ class TestBatches:
             assert again[1:] == wanted[step][1:]
         assert [resumed.batch(step, 4, 6, 0.5).indices for step in range(6)] != [one.indices for one in wanted]
 
-    def test_every_picture_comes_once_before_any_comes_again(self, folder: Path) -> None:
+    def test_every_image_comes_once_before_any_comes_again(self, folder: Path) -> None:
         pictures = open_pictures(folder, SIZE)
         seen = [index for step in range(7) for index in pictures.batch(step, 3, 0).indices]
         for epoch in range(3):
@@ -267,7 +265,7 @@ class TestBatches:
         with pytest.raises(ConfigError, match="a batch of 4 in 3 parts: expected a multiple of 3"):
             open_pictures(folder, SIZE).batch(0, 4, 0, part=(0, 3))
 
-    def test_flipped_pictures_are_mirrored_and_said_to_be(self, folder: Path) -> None:
+    def test_flipped_images_are_mirrored_and_said_to_be(self, folder: Path) -> None:
         pictures = open_pictures(folder, SIZE)
         plain, mirrored = pictures.batch(0, 4, 0, 0.0), pictures.batch(0, 4, 0, 1.0)
         assert (plain.flipped, mirrored.flipped) == ((False,) * 4, (True,) * 4)
@@ -277,8 +275,8 @@ class TestBatches:
         some = [flag for step in range(10) for flag in pictures.batch(step, 4, 0, 0.5).flipped]
         assert 8 < sum(some) < 32
 
-    def test_a_bad_picture_is_replaced_the_same_way_every_time(self, folder: Path) -> None:
-        (folder / "4.png").write_text("no picture")
+    def test_a_bad_image_is_replaced_the_same_way_every_time(self, folder: Path) -> None:
+        (folder / "4.png").write_text("no image")
         first, second = open_pictures(folder, SIZE), open_pictures(folder, SIZE, workers=2)
         second.load(range(7))  # knows what is bad before
         for step in range(5):

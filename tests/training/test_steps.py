@@ -66,7 +66,7 @@ def test_steps_of_an_optimiser_lower_the_loss() -> None:
     assert history[-1] < 0.8 * history[0]
 
 
-def test_pixel_losses_are_zero_for_equal_pictures_and_look_where_the_weight_is() -> None:
+def test_pixel_losses_are_zero_for_equal_images_and_look_where_the_weight_is() -> None:
     image = torch.rand(1, 3, 32, 32)
     changed = image.clone()
     changed[..., :8, :8] += 0.5

@@ -202,7 +202,7 @@ def test_a_discriminator_takes_part_from_its_step_on(job: Job, tmp_path: Path, e
     assert all("gradient_discriminator" in row for row in log[3:])
 
 
-def test_a_discriminator_learns_to_tell_pictures_apart(job: Job, tmp_path: Path, crops: Crops) -> None:
+def test_a_discriminator_learns_to_tell_images_apart(job: Job, tmp_path: Path, crops: Crops) -> None:
     task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
     assert isinstance(task, EncoderTask)
     assert task.adversary is not None
@@ -275,7 +275,7 @@ def test_layers_are_chosen_by_word_name_or_number() -> None:
 
 @pytest.fixture(scope="module")
 def codes(encoder_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Inversions of all pictures but the one that is none."""
+    """Inversions of all images but the one that is none."""
     folder = tmp_path_factory.mktemp("codes")
     inverter = HyperStyleInverter.from_pretrained(encoder_run / "model", device="cpu")
     for photo in sorted(photos.glob("[0-9]*.png")):
@@ -301,7 +301,7 @@ def test_codes_made_before_take_the_place_of_the_encoders(
         inversions_of(str(codes), ["a/00.png", "b/00.png"])
 
 
-def test_pictures_without_an_inversion_are_left_out_and_listed(
+def test_images_without_an_inversion_are_left_out_and_listed(
     job: Job, tmp_path: Path, encoder_run: Path, codes: Path
 ) -> None:
     (tmp_path / "some").mkdir()
@@ -309,12 +309,12 @@ def test_pictures_without_an_inversion_are_left_out_and_listed(
         (tmp_path / "some" / f"{name}.safetensors").write_bytes((codes / f"{name}.safetensors").read_bytes())
     flags: dict[str, Any] = {"hyperstyle__encoder": str(encoder_run), "data__test_share": 0.0, "optim__steps": 1}
     options = job("hyperstyle", tmp_path / "run", data__inversions=str(tmp_path / "some"), **flags)
-    with pytest.warns(UserWarning, match=r"23 of 25 pictures have no inversion in .*some' and are left out"):
+    with pytest.warns(UserWarning, match=r"23 of 25 images have no inversion in .*some' and are left out"):
         train(make_task(options), options)
     listed = json.loads((tmp_path / "run" / "unreadable.json").read_text())
     assert set(listed) == {"broken.png", *(f"{i:02d}.png" for i in range(24))} - {"00.png", "05.png"}
     assert "no inversion in" in listed["broken.png"]
-    with pytest.raises(MissingFileError, match=r"no picture has an inversion in .*: invert all pictures"):
+    with pytest.raises(MissingFileError, match=r"no image has an inversion in .*: invert all images"):
         inversions_of(str(codes), ["99.png"])
 
 
@@ -346,7 +346,7 @@ def test_training_goes_on_from_the_network_of_another_model(job: Job, tmp_path: 
         make_task(job("encoder", tmp_path, encoder__kind="e4e", encoder__init=str(encoder_run)))
 
 
-def test_a_generator_file_without_a_domain_is_for_pictures_of_its_size(tmp_path: Path, generator: Generator) -> None:
+def test_a_generator_file_without_a_domain_is_for_images_of_its_size(tmp_path: Path, generator: Generator) -> None:
     state = {name: tensor for name, tensor in generator.state_dict().items() if name != "latent_avg"}
     torch.save({"g_ema": state, "latent_avg": generator.latent_avg}, tmp_path / "g.pt")
     model = open_generator(str(tmp_path / "g.pt"), None, CPU)

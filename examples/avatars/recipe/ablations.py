@@ -57,7 +57,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def train_ablations(recipe: Recipe, data: Sets, run: Path) -> None:
-    """Trains every variant on the first `ablation_pictures` pictures for `ablation_steps`; those done are kept."""
+    """Trains every variant on the first `ablation_pictures` images for `ablation_steps`; those done are kept."""
     every, count = data.detailed, recipe.ablation_pictures
     pictures = AvatarSet(every.pixels[:count], every.attention[:count], every.factors[:count])
     begun = Beginnings.of(recipe, pictures, data.detailed_test, run)

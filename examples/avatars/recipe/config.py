@@ -22,25 +22,25 @@ class Recipe:
 
     Attributes:
         generator: configuration of the generator; smaller sizes of it are trained first.
-        clean, detailed, held_out: numbers of rendered pictures.
+        clean, detailed, held_out: numbers of rendered images.
         generator_steps: per resolution from 16 px up, with batches of `generator_batch`.
         mapping_steps: length of that stage.
-        encoder_steps: towards the codes, then towards the pictures.
-        hypernetwork_steps: (length, passes T, size of the pictures compared) of each phase.
-        ablation_steps, ablation_pictures: phases, as of `hypernetwork_steps`, and pictures of each variant of the stage
+        encoder_steps: towards the codes, then towards the images.
+        hypernetwork_steps: (length, passes T, size of the images compared) of each phase.
+        ablation_steps, ablation_pictures: phases, as of `hypernetwork_steps`, and images of each variant of the stage
             of ablations.
         further_steps: what a finished model is trained further: steps of the encoder, (length, passes T) of the
             hypernetwork's phases.
-        batch: pictures per step of encoder and hypernetwork.
+        batch: images per step of encoder and hypernetwork.
         perceptual: weight of the perceptual loss of encoder and hypernetwork.
-        people: with two pictures each, to learn identity from.
+        people: with two images each, to learn identity from.
         judge_steps, perceptual_steps: lengths of those stages.
         hyper_first: hypernetwork and HyperInverter change layers from this resolution up.
         hyper_heads: its form of heads, see `HypernetworkConfig.heads`.
         hyper_code: width of its offset codes.
         hyper_widths, hyper_blocks, encoder_widths, perceptual_widths, encoder_blocks: trunks; the judge has the
             encoder's widths.
-        inverter_steps: (length, size of the pictures compared) of each phase of HyperInverter's stage.
+        inverter_steps: (length, size of the images compared) of each phase of HyperInverter's stage.
         inverter_widths, inverter_blocks, inverter_hidden, inverter_channels: its trunk, of three stages or more, the
             width of its codes and the channels of the convolutions that read the features of a layer.
         seed: of everything but the next.
@@ -107,7 +107,7 @@ class Recipe:
         return torch.bfloat16 if self.bfloat16 else torch.float32
 
     def continued(self) -> Recipe:
-        """For training a finished model further: towards the pictures only, and at full size."""
+        """For training a finished model further: towards the images only, and at full size."""
         encoder, hypernetwork = self.further_steps
         size = self.generator.size
         return replace(

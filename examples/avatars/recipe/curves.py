@@ -1,4 +1,4 @@
-"""The learning curves of a run as one picture, from the logs of its stages."""
+"""The learning curves of a run as one image, from the logs of its stages."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def encoded(data: AvatarSet, index: Tensor | slice) -> Tensor:
 
 
 def mean_errors(differences: Iterable[Tensor], count: int) -> tuple[float, float]:
-    """L1 and L2 over batches of differences [B,3,h,w] of `count` pictures in all."""
+    """L1 and L2 over batches of differences [B,3,h,w] of `count` images in all."""
     total = torch.zeros(2)
     for d in differences:
         total += torch.stack([d.abs().mean((1, 2, 3)).sum(), d.square().mean((1, 2, 3)).sum()])
@@ -85,4 +85,4 @@ def chunks(count: int, size: int = 64) -> Iterable[slice]:
 
 def make_data(recipe: Recipe, data: Sets, run: Path) -> None:
     sets = (data.clean_test, data.detailed_test, data.clean, data.detailed)
-    LOG.info("data: %d pictures", sum(map(len, sets)))
+    LOG.info("data: %d images", sum(map(len, sets)))

@@ -1,4 +1,4 @@
-"""The W encoder: first towards known codes, then towards the pictures."""
+"""The W encoder: first towards known codes, then towards the images."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
         crop = torch.cat([data.clean.images(clean), data.detailed.images(detailed)])
         weight = torch.cat([data.clean.weights(clean), data.detailed.weights(detailed)])
         optimizer.zero_grad()
-        if i < regress:  # first towards the codes that made the pictures ...
+        if i < regress:  # first towards the codes that made the images ...
             with torch.no_grad():
                 target = mapping(torch.cat([encoded(data.clean, clean), encoded(data.detailed, detailed)]))
             with autocast(recipe.dtype, CPU):
@@ -61,7 +61,7 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
             loss = ((w.float() - target) / spread).square().mean()
             loss.backward()
             value = loss.item()
-        else:  # ... then towards the pictures, every other batch mirrored
+        else:  # ... then towards the images, every other batch mirrored
             if i % 2:
                 crop, weight = crop.flip(3), weight.flip(3)
             value, _ = encoder_step(

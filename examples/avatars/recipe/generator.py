@@ -18,7 +18,7 @@ from hyperstyle.io.torch_files import load_state
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, Offsets
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation
 from hyperstyle.training.distributed import average_gradients, on_first, share
-from hyperstyle.training.loop import Average, Schedule, batch_indices, fit
+from hyperstyle.training.loop import EMA, Schedule, batch_indices, fit
 from hyperstyle.training.losses import pyramid_l1
 from hyperstyle.training.steps import autocast, compiled
 
@@ -28,7 +28,7 @@ __all__ = ["Coarse", "FactorMapping", "load_factor_mapping", "load_generator", "
 class FactorMapping(nn.Module):
     """Encoded traits [B,F] -> W codes [B,D]; the training-time stand-in for the mapping network.
 
-    Factors reach W without the detour over z, so each picture has a known code and the generator can be trained by
+    Factors reach W without the detour over z, so each image has a known code and the generator can be trained by
     regression. The mapping network z -> w is fitted to it afterwards.
     """
 
@@ -88,7 +88,7 @@ def _generator_phase(
     size = generator.config.size
     held_out = data.clean_test
     call = compiled(generator, recipe.compile)
-    averages = (Average(generator, average, 0.01), Average(mapping, mapping_average, 0.01))
+    averages = (EMA(generator, average, 0.01), EMA(mapping, mapping_average, 0.01))
     optimizer = torch.optim.Adam([*generator.parameters(), *mapping.parameters()], betas=(0.9, 0.99))
 
     def shrink(x: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ def load_generator(folder: Path) -> Generator:
 
 
 class Coarse(nn.Module):
-    """A generator without its blocks above `size`: its coarse picture, at a fraction of the cost.
+    """A generator without its blocks above `size`: its coarse image, at a fraction of the cost.
 
     What the finer blocks add to it depends on the code more than on offsets, so it can be measured once without them.
     Offsets and residuals for the layers that are left out are ignored.

@@ -32,7 +32,7 @@ __all__ = ["train_hyperinverter"]
 
 
 def train_hyperinverter(recipe: Recipe, data: Sets, run: Path) -> None:
-    """Towards the pictures: squared error over a pyramid and, at full size, the perceptual network's distance.
+    """Towards the images: squared error over a pyramid and, at full size, the perceptual network's distance.
 
     The published training has LPIPS and an identity loss in place of the perceptual network, and adds an adversarial
     loss late. Held-out figures in the log: `w_l2`, and `ratio`, the L2 with residuals divided by it.
@@ -65,7 +65,7 @@ def train_hyperinverter(recipe: Recipe, data: Sets, run: Path) -> None:
         if i % 2:  # every other batch is mirrored
             crop, weight = crop.flip(3), weight.flip(3)
         pixels = recipe.inverter_steps[bisect_right(ends, i)][1]
-        shift = torch.zeros(())  # what the blocks above add to the coarse picture, measured without residuals
+        shift = torch.zeros(())  # what the blocks above add to the coarse image, measured without residuals
         optimizer.zero_grad()
         with autocast(recipe.dtype, CPU):
             with torch.no_grad():

@@ -50,7 +50,7 @@ class Beginnings:
 
     Attributes:
         generator: frozen.
-        data, test: the pictures to learn from, and those held out.
+        data, test: the images to learn from, and those held out.
         prepared: codes [N,D] and reconstructions [N,3,h,w] (see `_initial`) of `data`, as they are and mirrored.
         held_out: the same of `test`.
     """
@@ -118,7 +118,7 @@ def fit_hypernetwork(recipe: Recipe, begun: Beginnings, run: Path, *, name: str 
             crop, weight = crop.flip(3), weight.flip(3)
         start = starts[index].float() / 85.0 - 1.5
         t, pixels = phase(i)
-        shift = torch.zeros(())  # what the blocks above add to the coarse picture, measured without offsets
+        shift = torch.zeros(())  # what the blocks above add to the coarse image, measured without offsets
         if pixels < size:
             with torch.no_grad(), autocast(recipe.dtype, CPU):
                 coarse = syntheses[pixels](codes[index], modulation="activations").float()

@@ -45,7 +45,7 @@ class _Heads(nn.Module):
 
 
 def _identity_factors(people: int, seed: int) -> Factors:
-    """Two pictures of each of `people` people, next to each other; groups of look-alikes follow each other."""
+    """Two images of each of `people` people, next to each other; groups of look-alikes follow each other."""
     pictures = sample_factors(2 * people, seed=seed)
     person = torch.arange(2 * people) // 2
     for name in IDENTITY:

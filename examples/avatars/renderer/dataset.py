@@ -43,7 +43,7 @@ class AvatarSet:
         return self.pixels[index].float() / 127.5 - 1.0
 
     def weights(self, index: Tensor | slice) -> Tensor:
-        """Loss weights [B,1,size,size] with mean 1 in each picture."""
+        """Loss weights [B,1,size,size] with mean 1 in each image."""
         weight = self.attention[index].float()
         return weight / weight.mean((2, 3), keepdim=True)
 
@@ -80,7 +80,7 @@ def make_set(
     Args:
         count: how many.
         seed: of the factors.
-        details: whether pictures get what no W code carries.
+        details: whether images get what no W code carries.
         size, supersample, workers, on_progress: see `make_set_of`.
 
     Raises:
@@ -105,7 +105,7 @@ def make_set_of(
         size: side in pixels.
         supersample: see `render`.
         workers: processes; None is one per CPU core, 0 renders here.
-        on_progress: called with (pictures made, N).
+        on_progress: called with (images made, N).
     """
     count = check(factors)
     jobs = [(select(factors, slice(first, first + _SHARD)), size, supersample) for first in range(0, count, _SHARD)]

@@ -15,7 +15,7 @@ __all__ = ["draw_face"]
 
 
 def draw_face(stage: Stage) -> Tensor:
-    """Paint the face over the picture; returns the share of each pixel it covers [B,H,W]."""
+    """Paint the face over the image; returns the share of each pixel it covers [B,H,W]."""
     shell = stage.skin
     nx, ny = stage.head.lifted(shell, NOSE_LIFT)
     skin = stage.colours.skin.expand(-1, -1, *shell.x.shape[1:]).clone()

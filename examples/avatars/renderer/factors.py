@@ -1,7 +1,7 @@
 """The table of factors that describe one avatar, and how they are drawn at random.
 
 Every factor is a number in [0, 1]. *Traits* are what the W codes of the bundled generator carry; *details*
-are what no W code carries (patterns, jewellery, hats), so that inverting a picture with details needs more
+are what no W code carries (patterns, jewellery, hats), so that inverting an image with details needs more
 than W. Whether a thing is there at all is always a flag of its own (present from 0.5 on), never a ramp.
 """
 
@@ -57,13 +57,13 @@ def _flag(name: str, probability: float, high: str, group: Literal["trait", "det
 
 FACTORS: tuple[Factor, ...] = (
     # pose and expression
-    _trait("yaw", "turned to the picture's left", "turned to the picture's right"),
+    _trait("yaw", "turned to the image's left", "turned to the image's right"),
     _trait("pitch", "looking up", "looking down"),
-    _trait("roll", "tilted to the picture's left", "tilted to the picture's right"),
+    _trait("roll", "tilted to the image's left", "tilted to the image's right"),
     _trait("smile", "a slight pout", "a broad smile with teeth"),
     _trait("mouth_open", "closed", "wide open"),
     _trait("eye_open", "narrowed", "wide open"),
-    _trait("gaze", "looking to the picture's left", "looking to the picture's right"),
+    _trait("gaze", "looking to the image's left", "looking to the image's right"),
     _trait("brow_height", "low", "raised"),
     # shape
     _trait("age", "young", "old: grey hair, wrinkles, a slight sag"),
@@ -86,14 +86,14 @@ FACTORS: tuple[Factor, ...] = (
     _trait("hair_volume", "flat", "full"),
     _trait("hair_curl", "straight", "curly"),
     _trait("fringe", "forehead free", "fringe down to the brows"),
-    _trait("parting", "parted at the picture's left", "parted at the picture's right"),
+    _trait("parting", "parted at the image's left", "parted at the image's right"),
     _flag("bald", 0.05, "no hair on the head", "trait"),
     _flag("beard", 0.20, "a beard and a moustache", "trait"),
     _trait("beard_length", "stubble", "full beard"),
     _flag("glasses", 0.28, "glasses", "trait"),
     _trait("glasses_shape", "rectangular and thick", "round and thin"),
     # light and surroundings
-    _trait("light_azimuth", "light from the picture's left", "light from the picture's right"),
+    _trait("light_azimuth", "light from the image's left", "light from the image's right"),
     _trait("light_elevation", "level light", "light from above"),
     _trait("light_warmth", "cool light", "warm light"),
     _hue("background_hue", "trait"),
@@ -107,7 +107,7 @@ FACTORS: tuple[Factor, ...] = (
     _flag("freckles", 0.22, "freckles"),
     _detail("freckle_density", "a few", "many"),
     _flag("mole", 0.18, "a mole"),
-    _detail("mole_x", "at the picture's left", "at the picture's right"),
+    _detail("mole_x", "at the image's left", "at the image's right"),
     _detail("mole_y", "high on the cheek", "at the chin"),
     _flag("lipstick", 0.22, "lipstick (never with a beard)"),
     _hue("lipstick_hue"),

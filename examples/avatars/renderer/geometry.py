@@ -172,7 +172,7 @@ def portrait_quads(factors: Factors, height: int, width: int) -> Tensor:
 
 
 def pixel_grid(quads: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scene x and y [B,H,W] of the pixel centres in the picture of `quads`, and the pixel size [B,1,1]."""
+    """Scene x and y [B,H,W] of the pixel centres in the image of `quads`, and the pixel size [B,1,1]."""
     origin, down, across = quads[:, 0], quads[:, 1] - quads[:, 0], quads[:, 3] - quads[:, 0]
     s = (torch.arange(width, device=quads.device) + 0.5) / width
     t = (torch.arange(height, device=quads.device) + 0.5) / height
@@ -187,7 +187,7 @@ def pixel_grid(quads: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, 
 
 
 def to_pixels(points: Tensor, quads: Tensor, height: int, width: int) -> Tensor:
-    """Scene points [B,N,2] -> pixels of the picture of `quads`; the first pixel's centre is (0, 0)."""
+    """Scene points [B,N,2] -> pixels of the image of `quads`; the first pixel's centre is (0, 0)."""
     basis = torch.stack([quads[:, 3] - quads[:, 0], quads[:, 1] - quads[:, 0]], 2)
     shares = torch.linalg.solve(basis, (points - quads[:, :1]).transpose(1, 2)).transpose(1, 2)
     pixels: Tensor = shares * shares.new_tensor([width, height]) - 0.5

@@ -1,6 +1,6 @@
 """The 68 landmarks of a face, computed from the curves that draw it.
 
-Order of the iBUG 68-point scheme: jaw 0-16 from the picture's left to its right, brows 17-21 and 22-26,
+Order of the iBUG 68-point scheme: jaw 0-16 from the image's left to its right, brows 17-21 and 22-26,
 bridge of the nose 27-30, its base 31-35, eyes 36-41 and 42-47, outer lips 48-59, inner lips 60-67.
 """
 
@@ -75,7 +75,7 @@ def _eyes(head: Head, face: Face) -> Tensor:
     x = EYE_X + face.eye_half_width * t
     left = _points(*head.project(-x, y))
     right = _points(*head.project(x, y))
-    order = [3, 2, 1, 0, 5, 4]  # the mirrored eye is walked the same way round in the picture
+    order = [3, 2, 1, 0, 5, 4]  # the mirrored eye is walked the same way round in the image
     return torch.cat([left, right[:, order]], 1)
 
 

@@ -26,7 +26,7 @@ def demo_photo(seed: int = 7, size: tuple[int, int] = (640, 800)) -> tuple[Image
         size: (width, height) in pixels, each from 64 to 4096.
 
     Returns:
-        The picture, and the 68 landmarks [68,2] in float64: (x, y) as pixel indices, as a
+        The image, and the 68 landmarks [68,2] in float64: (x, y) as pixel indices, as a
         detector gives them.
 
     Raises:

@@ -35,7 +35,7 @@ class Render:
     """Pictures of avatars and what is known about them.
 
     images: [B,3,H,W] float32 in [-1, 1].
-    landmarks: [B,68,2] (x, y) in pixels of the picture, iBUG order; (0, 0) is the centre of the first pixel.
+    landmarks: [B,68,2] (x, y) in pixels of the image, iBUG order; (0, 0) is the centre of the first pixel.
     face_mask: [B,1,H,W] in [0, 1], the face.
     feature_mask: [B,1,H,W] in [0, 1], eyes with brows, and mouth.
     """
@@ -79,7 +79,7 @@ def render(
     if quads is not None and quads.shape != (count, 4, 2):
         raise ConfigError(
             f"The quads have shape {tuple(quads.shape)}; expected {(count, 4, 2)}: top left, bottom left, "
-            "bottom right and top right of each picture, as (x, y) in scene units."
+            "bottom right and top right of each image, as (x, y) in scene units."
         )
     target = torch.device(device) if device is not None else factors["yaw"].device
     placed = {name: value.detach().to(target, torch.float32) for name, value in factors.items()}
@@ -104,7 +104,7 @@ def render(
 def _checked_size(size: int | tuple[int, int], view: str, free: bool) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if not (8 <= height <= 8192 and 8 <= width <= 8192):
-        raise ConfigError(f"Cannot draw a picture of {height}x{width} pixels. Each side must be from 8 to 8192.")
+        raise ConfigError(f"Cannot draw an image of {height}x{width} pixels. Each side must be from 8 to 8192.")
     if view == "crop" and height != width and not free:
         raise ConfigError(f"A crop is square, but {height}x{width} was asked for. Use view='portrait'.")
     return height, width

@@ -24,7 +24,7 @@ __all__ = [
 
 def smoothstep(start: float, end: float, x: Tensor) -> Tensor:
     """0 up to `start`, 1 from `end` on, smooth in between; `start` may be above `end`, which reverses it."""
-    # In place on the fresh copy: this runs hundreds of times per picture.
+    # In place on the fresh copy: this runs hundreds of times per image.
     t = (x - start).mul_(1 / (end - start)).clamp_(0, 1)
     return (t * -2).add_(3).mul_(t).mul_(t)
 

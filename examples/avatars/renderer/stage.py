@@ -1,4 +1,4 @@
-"""What every drawing step shares: the picture so far, its pixel grid, and who is drawn."""
+"""What every drawing step shares: the image so far, its pixel grid, and who is drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Stage"]
 
 @dataclass
 class Stage:
-    """A picture being painted, back to front.
+    """An image being painted, back to front.
 
     `x`, `y` are scene positions of the pixels [B,H,W], `hx`, `hy` the same in the frame that tilts with the
     head, `skin` the surface of the head there; `pixel` [B,1,1] is the size of a pixel in scene units; `light`
@@ -51,7 +51,7 @@ class Stage:
         lx, ly = torch.sin(azimuth) * torch.cos(elevation), -torch.sin(elevation)
         c, s = torch.cos(head.roll), torch.sin(head.roll)
         light = (lx * c + ly * s, ly * c - lx * s, torch.cos(azimuth) * torch.cos(elevation))
-        # One step across / down the picture, in the head's frame and per scene unit: what turns differences
+        # One step across / down the image, in the head's frame and per scene unit: what turns differences
         # between neighbouring pixels into slopes, whatever way the camera is turned.
         across, down = quads[:, 3] - quads[:, 0], quads[:, 1] - quads[:, 0]
         a = (across / across.norm(dim=1, keepdim=True)).view(-1, 2, 1, 1)
@@ -76,7 +76,7 @@ class Stage:
         return (self.get(name) >= 0.5).float()
 
     def any(self, presence: Tensor) -> bool:
-        """Whether a thing is there in any picture of the batch; what is not need not be drawn."""
+        """Whether a thing is there in any image of the batch; what is not need not be drawn."""
         return bool((presence > 0).any())
 
     def hue(self, name: str, saturation: float, value: float | Tensor) -> Tensor:
@@ -100,11 +100,11 @@ class Stage:
         return smoothstep(0.75, 0.25, self.pixel * frequency)
 
     def paint(self, colour: Tensor, mask: Tensor) -> None:
-        """Lay a colour [B,3,H,W] over the picture where `mask` [B,H,W] is 1."""
+        """Lay a colour [B,3,H,W] over the image where `mask` [B,H,W] is 1."""
         self.image = torch.lerp(self.image, colour.expand_as(self.image), mask[:, None].expand_as(self.image))
 
     def shade(self, mask: Tensor, tint: Tensor) -> None:
-        """Multiply the picture by `tint` where `mask` is 1."""
+        """Multiply the image by `tint` where `mask` is 1."""
         self.image = self.image * (1 - mask[:, None] * (1 - tint))
 
     def slopes(self, field: Tensor) -> tuple[Tensor, Tensor]:

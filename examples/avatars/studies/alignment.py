@@ -44,7 +44,7 @@ class AlignmentRow:
     """What a detector did on photos with one face each; errors are over the faces found, None where none was.
 
     Attributes:
-        pictures: which.
+        images: which.
         count: how many.
         detected: share of the photos whose face was found: points within half the distance of the eyes, on average.
         false: detections beside it, in all photos together.
@@ -79,13 +79,13 @@ def evaluate_alignment(
 
     Args:
         detector: of 68 or 5 points.
-        count: pictures of each kind.
+        count: images of each kind.
         size, crop_size: their sides in pixels.
         seed: no training set uses the default.
         on_progress: called while it goes on.
 
     Raises:
-        ConfigError: fewer than 1 picture, or sizes that cannot be drawn.
+        ConfigError: fewer than 1 image, or sizes that cannot be drawn.
         HyperStyleError: what the detector raises.
     """
     rows = []

@@ -18,7 +18,7 @@ from examples.avatars.renderer.factors import sample_factors
 from examples.avatars.renderer.photo import demo_photo
 from examples.avatars.renderer.render import render
 from hyperstyle import HyperStyleInverter
-from hyperstyle.images import save_image, sheet, to_pil
+from hyperstyle.images import image_grid, save_image, to_pil
 
 __all__ = ["main"]
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         after = photo
         for points in faces:
             after = inverter.invert(after, landmarks=points.numpy()).edit(edit, strength).paste_back()
-        pair = sheet([[photo, after]], labels=["photo", f"{edit} {strength:+g}"], cell=560)
+        pair = image_grid([[photo, after]], labels=["photo", f"{edit} {strength:+g}"], cell=560)
         save_image(pair, f"pasteback_{name}.{suffix}")
 
     photo, points = demo_photo(7, (1024, 1024))

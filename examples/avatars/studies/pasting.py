@@ -41,9 +41,9 @@ _BAND = 0.1  # of the side: the strip along the border in which colours are comp
 _STRETCHES = 8  # of each side of the quad, over which they are averaged
 
 _WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("replace, hard edge", {"mode": "replace", "feather": 0.0, "match_colours": False}),
-    ("replace, colours matched", {"mode": "replace", "feather": 0.0, "match_colours": True}),
-    ("replace, feathered", {"mode": "replace", "match_colours": False}),
+    ("replace, hard edge", {"mode": "replace", "feather": 0.0, "match_colors": False}),
+    ("replace, colours matched", {"mode": "replace", "feather": 0.0, "match_colors": True}),
+    ("replace, feathered", {"mode": "replace", "match_colors": False}),
     ("replace, both", {"mode": "replace"}),
     ("difference, hard edge", {"mode": "difference", "feather": 0.0}),
     ("difference, feathered", {"mode": "difference"}),
@@ -143,7 +143,7 @@ def evaluate_pasting(
         EditError: the model has no such edit.
     """
     if inverter.model.domain.aligner != "face":
-        raise ConfigError(f"{inverter.model.domain.name!r} pictures are not cut out of photos: nothing is pasted back.")
+        raise ConfigError(f"{inverter.model.domain.name!r} images are not cut out of photos: nothing is pasted back.")
     changed, outside, inside = 0, 0, []
     contrasts: dict[str, list[tuple[float, float]]] = {way: [] for way, _ in _WAYS}
     distances: dict[str, list[tuple[float, ...]]] = {way: [] for way in (_NOT_PASTED, *(way for way, _ in _EDITED))}

@@ -22,12 +22,12 @@ _BATCH, _RATE = 4, 4e-3
 
 @with_gradients
 def tune_to(model: Model, look: Filter, *, steps: int = 32, on_step: Callable[[int], None] | None = None) -> Generator:
-    """The model's generator, tuned until it draws what the filter makes of its pictures; the mapping stays.
+    """The model's generator, tuned until it draws what the filter makes of its images; the mapping stays.
 
     Args:
         model: whose generator; it is copied.
         look: the filter.
-        steps: of Adam, four pictures each.
+        steps: of Adam, four images each.
         on_step: called with how many are done.
 
     Raises:

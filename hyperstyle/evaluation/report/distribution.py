@@ -1,4 +1,4 @@
-"""FID and KID of pictures and their reconstructions; the only file that needs torch-fidelity, an optional package."""
+"""FID and KID of images and their reconstructions; the only file that needs torch-fidelity, an optional package."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["Distance", "Features", "distance", "features_of"]
 Features = Callable[[Tensor], Tensor]
 """Pictures [B,3,h,w] in [-1,1] -> [B,E] float64 on the CPU."""
 
-_SUBSETS, _SUBSET = 100, 1000  # as published; of fewer pictures all are one subset
+_SUBSETS, _SUBSET = 100, 1000  # as published; of fewer images all are one subset
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far apart two sets of pictures are.
+    """How far apart two sets of images are.
 
     Attributes:
-        fid: Frechet distance; it falls as pictures are added, so that only sets of one size compare.
+        fid: Frechet distance; it falls as images are added, so that only sets of one size compare.
         kid: kernel distance, unbiased, so that it may be below 0.
     """
 
@@ -62,7 +62,7 @@ def features_of(model: Model, inception: Path | None) -> tuple[Features, str]:
     judge = model.judge
     if judge is None:
         raise MethodError(
-            "FID and KID need a network that sees pictures: name the file of Inception's weights, --fid FILE.pth."
+            "FID and KID need a network that sees images: name the file of Inception's weights, --fid FILE.pth."
         )
 
     def embed(image: Tensor) -> Tensor:
@@ -76,13 +76,13 @@ def distance(real: Tensor, made: Tensor) -> Distance:
     """FID and KID of two sets of features [N,E].
 
     Raises:
-        ConfigError: fewer than 2 pictures in one of them.
+        ConfigError: fewer than 2 images in one of them.
     """
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
     from torch_fidelity.metric_kid import kid_features_to_metric
 
     if min(len(real), len(made)) < 2:
-        raise ConfigError(f"FID and KID of {len(real)} and {len(made)} pictures: expected 2 or more of each.")
+        raise ConfigError(f"FID and KID of {len(real)} and {len(made)} images: expected 2 or more of each.")
     statistics = [fid_features_to_statistics(one) for one in (real, made)]
     fid: dict[str, float] = fid_statistics_to_metric(*statistics, False)
     size = min(_SUBSET, len(real), len(made))

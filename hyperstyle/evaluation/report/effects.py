@@ -23,10 +23,10 @@ class Effect:
     Attributes:
         edit, trait, method: their names.
         points: (measured change in population standard deviations, mean identity to the input), by rising change, the
-            same changes and pictures for all methods.
+            same changes and images for all methods.
         mean: identity over the points but that of no change; None where there are no others.
         reach: (lowest, highest) mean change at the ends of the edit's range.
-        pictures: how many there are.
+        images: how many there are.
     """
 
     edit: str
@@ -45,7 +45,7 @@ def effects(
 
     Args:
         model: whose edits.
-        rows: method -> journal rows with edits, of the same pictures in the same order.
+        rows: method -> journal rows with edits, of the same images in the same order.
         edits: names.
         points: strengths over the range of each edit, as measured.
     """

@@ -1,4 +1,4 @@
-"""What turns pictures into such as no network saw: paintings, drawings, bad photos (paper, Figure 8)."""
+"""What turns images into such as no network saw: paintings, drawings, bad photos (paper, Figure 8)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["FILTERS", "Filter", "blurred", "comic", "dusk", "mosaic", "painting"
 Filter = Callable[[Tensor], Tensor]
 """Pictures [B,3,H,W] in [-1,1] -> the same, deterministic."""
 
-_DRAWN_FOR = 128  # pixels; lengths grow with the picture
+_DRAWN_FOR = 128  # pixels; lengths grow with the image
 
 
 def _length(image: Tensor, pixels: float) -> int:
@@ -57,7 +57,7 @@ def pencil(image: Tensor) -> Tensor:
 
 
 def comic(image: Tensor) -> Tensor:
-    """Flat, strong colours, and ink where the picture is darker than what is around."""
+    """Flat, strong colours, and ink where the image is darker than what is around."""
     image = flat = image.clamp(-1, 1)
     step = _length(image, 3)
     for _ in range(3):  # averages of neighbours of a similar colour

@@ -1,4 +1,4 @@
-"""Rows of pictures with words above and beside them, small enough for a page that carries them itself."""
+"""Rows of images with words above and beside them, small enough for a page that carries them itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Gallery:
 def gallery(
     heads: Sequence[str], labels: Sequence[str], rows: Sequence[Sequence[Tensor | Image.Image]], caption: str
 ) -> Gallery:
-    """Of pictures [3,H,W] in [-1,1], or PIL images."""
+    """Of images [3,H,W] in [-1,1], or PIL images."""
     uris = tuple(tuple(data_uri(one) for one in row) for row in rows)
     return Gallery(tuple(heads), tuple(labels), uris, caption)
 

@@ -1,4 +1,4 @@
-"""Figures of single pictures in a file that grows by a line as each is measured, so that an interrupted run goes on."""
+"""Figures of single images in a file that grows by a line as each is measured, so that an interrupted run goes on."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Journal:
                 file.truncate(len(whole))
 
     def get(self, method: str, picture: str) -> Record | None:
-        """What was measured of this picture; None where nothing was."""
+        """What was measured of this image; None where nothing was."""
         return self._rows.get((method, picture))
 
     def add(self, row: Record) -> None:

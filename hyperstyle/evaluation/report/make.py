@@ -63,11 +63,11 @@ def make_report(
 
     Args:
         inverter: the model.
-        pictures: to measure on.
+        images: to measure on.
         out: a folder; it is made.
         options: None is all defaults.
         ablations: other models by name, for Table 3.
-        photos: pictures from outside the domain, for the sheet of these.
+        photos: images from outside the domain, for the sheet of these.
         on_progress: called while it goes on.
 
     Returns:
@@ -160,14 +160,14 @@ def _methods(
     tables = []
     if rows:
         count = len(study.pictures)
-        about = f"Means over {count} pictures ({study.pictures.source}); seconds are medians, one picture at a time; "
+        about = f"Means over {count} images ({study.pictures.source}); seconds are medians, one image at a time; "
         about += "memory is that of the whole process on a CPU, libraries included."
         tables.append(methods_table("table2", "Table 2. Reconstruction", about, rows, study.measures, distances=seen))
     compared = rows
     if searched:
         few = min(job.count for job in searched)
         compared = [method_row(job.label, study.rows(job.label, few), study.measures) for job in (*network, *searched)]
-        about = f"The first {few} of these pictures, with the methods that search for each picture on its own."
+        about = f"The first {few} of these images, with the methods that search for each image on its own."
         tables.append(methods_table("table2_optimised", "Table 2b. With optimisation", about, compared, study.measures))
     found.orderings = orderings(rows, compared)
     found.tables += tables
@@ -200,7 +200,7 @@ def _row(study: Study, job: Job, count: int, features: tuple[Features, str] | No
 
 
 def _effects(found: Findings, study: Study, jobs: list[Job], model: Model) -> None:
-    """Figure 6: of the networks on all edited pictures, and of all methods on those that were optimised."""
+    """Figure 6: of the networks on all edited images, and of all methods on those that were optimised."""
     edited = [job for job in jobs if job.edited]
     network = [job for job in edited if not job.optimises]
     groups = {"networks": network} | ({"all": edited} if len(network) < len(edited) else {})
@@ -221,7 +221,7 @@ def _sheets(
     photos: TestPictures | None,
     on_progress: Progress | None,
 ) -> None:
-    """Interpolation, domain adaptation and out-of-domain pictures, by the model's best method."""
+    """Interpolation, domain adaptation and out-of-domain images, by the model's best method."""
     best = Trial(inverter.methods[0])
     if not alone(inverter.model, best):
         return

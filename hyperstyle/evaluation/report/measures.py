@@ -1,4 +1,4 @@
-"""Which figures a report can measure of a reconstruction, decided before the first picture."""
+"""Which figures a report can measure of a reconstruction, decided before the first image."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Measures:
     def __call__(self, model: Model, picture: Tensor, crop: Tensor) -> dict[str, float | None]:
         """Figures of one reconstruction [1,3,H,W] against its crop [1,3,h,w]; None where there is no number."""
         with torch.no_grad():
-            image = model.domain.to_input(picture.float())
+            image = model.domain.resize_to_input(picture.float())
             found = {one.key: float(one.function(image, crop)) for one in self.chosen}
         return {key: value if math.isfinite(value) else None for key, value in found.items()}
 
@@ -78,7 +78,7 @@ def choose_measures(
     faces = model.domain.similarity == "arcface"
     if (mtcnn is not None and identity is None) or (identity is not None and faces and mtcnn is None):
         raise ConfigError("--identity and --mtcnn go together for faces: the network, and the detector it needs.")
-    chosen = [Measure("l2", "L2", "low", 4, "mean squared error, pictures in [-1, 1]", metrics.l2)]
+    chosen = [Measure("l2", "L2", "low", 4, "mean squared error, images in [-1, 1]", metrics.l2)]
     if judge is None if lpips is None else lpips:
         chosen.append(Measure("lpips", "LPIPS", "low", 3, "AlexNet, at the size the encoder sees", _lpips(device)))
     if judge is not None:
@@ -87,7 +87,7 @@ def choose_measures(
             Measure("perceptual", "perceptual", "low", 4, about, lambda a, b: metrics.perceptual(a, b, judge))
         )
     chosen.append(Measure("ms_ssim", "MS-SSIM", "high", 4, "at 256 px, window and range as published", _ms_ssim))
-    about = "the official evaluation's form, whose data range is guessed from each picture; negative ones are left out"
+    about = "the official evaluation's form, whose data range is guessed from each image; negative ones are left out"
     chosen.append(Measure("ms_ssim_reference", "MS-SSIM, official form", "high", 4, about, _ms_ssim_reference))
     if identity is not None:
         chosen.append(_by_file(identity, mtcnn, faces, device))
@@ -106,7 +106,7 @@ def _by_file(path: Path, mtcnn: Path | None, faces: bool, device: torch.device) 
     network = load_curricular(path).to(device)
     detector = MtcnnDetector(mtcnn, device=device, confidence=0.35)
     detector(to_pil(torch.zeros(3, 64, 64)))  # that its weights are there
-    about = "CurricularFace on faces that MTCNN finds anew in both pictures; pictures without one are left out"
+    about = "CurricularFace on faces that MTCNN finds anew in both images; images without one are left out"
 
     def compared(a: Tensor, b: Tensor) -> Tensor:
         return metrics.published_identity(a, b, network, detector)

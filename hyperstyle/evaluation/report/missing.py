@@ -47,11 +47,11 @@ def not_measured(
     Args:
         inverter: the model.
         options: of the report.
-        pictures: how many it is about.
+        images: how many it is about.
         optimised: how many of them the methods that optimise take.
         edits: names of those that are measured.
         ablations: whether there are any.
-        photos: whether there are pictures from outside the domain.
+        photos: whether there are images from outside the domain.
     """
     model = inverter.model
     found = _figures(model, options, pictures)
@@ -69,10 +69,10 @@ def not_measured(
         found.append(Missing("other forms of the model (Table 3)", "none were named", "--ablation NAME=MODEL"))
     if not alone(model, Trial(inverter.methods[0])):
         why = "the model has no network that inverts"
-        found.append(Missing("the sheets, and pictures out of the domain", why, "hyperstyle train encoder"))
+        found.append(Missing("the sheets, and images out of the domain", why, "hyperstyle train encoder"))
     else:
         if pictures < 2:
-            found.append(Missing("interpolation", "there is one picture", "more pictures"))
+            found.append(Missing("interpolation", "there is one image", "more images"))
         if not photos:
             found.append(Missing("photos out of the domain (Figure 8)", "none were named", "--photos FOLDER"))
     return found
@@ -92,7 +92,7 @@ def _figures(model: Model, options: ReportOptions, pictures: int) -> list[Missin
         flag = "--fid FILE.pth" if model.judge is None else "--fid"
         found.append(Missing("FID and KID", "they were not asked for", flag))
     elif pictures < 2:
-        found.append(Missing("FID and KID", "there is one picture", "more pictures"))
+        found.append(Missing("FID and KID", "there is one image", "more images"))
     return found
 
 

@@ -16,12 +16,12 @@ class ReportOptions:
 
     Attributes:
         methods: None is all of the model's networks and, with `optimised`, W+ optimisation and PTI.
-        optimised: pictures, the first ones, for methods that optimise each on its own; None is 4 where the model has a
+        optimised: images, the first ones, for methods that optimise each on its own; None is 4 where the model has a
             perceptual network for them, else 0.
         edits: names; None is every edit whose trait the model's judge reads.
         points: strengths over the range of each edit.
-        edited: pictures, the first ones, that are edited for Figure 6; 0 leaves it out.
-        shown: pictures on each sheet.
+        edited: images, the first ones, that are edited for Figure 6; 0 leaves it out.
+        shown: images on each sheet.
         adapt: steps of tuning the generator to a comic for the sheet of domain adaptation; 0 leaves it out.
         lpips, identity, mtcnn: see `choose_measures`.
         fid: whether FID and KID are measured; see `features_of`.

@@ -49,7 +49,7 @@ class Ordering:
         figure: its title.
         paper, here: the figures of both, in this order.
         holds: whether the better one is better here too.
-        images: pictures that the figures here are means over.
+        images: images that the figures here are means over.
     """
 
     better: str
@@ -67,7 +67,7 @@ def orderings(*tables: Sequence[Mapping[str, Value]]) -> list[Ordering]:
     The perceptual distance of a judge takes the place of LPIPS where that was not measured.
 
     Args:
-        tables: rows of tables, each on pictures of its own; two methods are compared in the first that has both.
+        tables: rows of tables, each on images of its own; two methods are compared in the first that has both.
     """
     found: dict[tuple[str, frozenset[str]], Ordering] = {}
     for rows in tables:
@@ -120,18 +120,18 @@ def ordering_tables(found: Sequence[Ordering]) -> list[Table]:
 
 
 def summary(found: Sequence[Ordering]) -> str:
-    """How many hold, on how many pictures, and which do not, in words."""
+    """How many hold, on how many images, and which do not, in words."""
     if not found:
         return "No two of the methods measured are told apart by the paper, so there is no ordering to compare."
     sentences = []
     for images in dict.fromkeys(one.images for one in found):
         group = [one for one in found if one.images == images]
         failed = [one for one in group if not one.holds]
-        told = (
-            f"On {images} picture(s), {len(group) - len(failed)} of {len(group)} orderings of the paper are reproduced"
+        summary_line = (
+            f"On {images} image(s), {len(group) - len(failed)} of {len(group)} orderings of the paper are reproduced"
         )
         named = "; ".join(f"{one.better} better than {one.worse} by {one.figure}" for one in failed)
-        sentences.append(f"{told}, but not: {named}." if failed else f"{told}.")
+        sentences.append(f"{summary_line}, but not: {named}." if failed else f"{summary_line}.")
     return " ".join(sentences)
 
 
@@ -154,9 +154,9 @@ def effect_verdict(found: Sequence[Effect]) -> str:
             continue
         won = sum(mine[edit] > theirs[edit] for edit in shared)
         average = [sum(one[edit] for edit in shared) / len(shared) for one in (mine, theirs)]
-        told = f"{average[0]:.3f} with HyperStyle and {average[1]:.3f} with {method}"
+        summary_line = f"{average[0]:.3f} with HyperStyle and {average[1]:.3f} with {method}"
         sentences.append(
-            f"Identity, the mean over edits: {told}; HyperStyle keeps more in {won} of {len(shared)} edits."
+            f"Identity, the mean over edits: {summary_line}; HyperStyle keeps more in {won} of {len(shared)} edits."
         )
         if method in (*_ENCODERS, *STANDS_FOR):
             sentences.append(f"The paper's order is {'' if 2 * won > len(shared) else 'not '}reproduced.")

@@ -25,12 +25,12 @@ from hyperstyle.io.files import make_folder
 __all__ = ["TOLD", "out_of_domain"]
 
 TOLD = ("l2", "lpips", "perceptual", "identity")
-"""Figures of pictures out of the domain that the page has; the files have all."""
+"""Figures of images out of the domain that the page has; the files have all."""
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A crop [3,h,w] of a kind of pictures, and whether it is shown."""
+    """A crop [3,h,w] of a kind of images, and whether it is shown."""
 
     kind: str
     name: str
@@ -46,10 +46,10 @@ def out_of_domain(
     edits: Mapping[str, float],
     caption: str,
 ) -> tuple[Gallery, Table]:
-    """Inverts filtered pictures, and others, by the model's best method; the journal keeps the figures of each.
+    """Inverts filtered images, and others, by the model's best method; the journal keeps the figures of each.
 
     Args:
-        study: its first pictures are filtered, and one of each filter is shown.
+        study: its first images are filtered, and one of each filter is shown.
         inverter: the model.
         count: how many are filtered.
         photos: others, taken as they are; all are shown.
@@ -97,7 +97,7 @@ def _inverted(
             make_folder(files[0].parent)
             made = [after.initial, after, *(after.edit(name, strength) for name, strength in edits.items())]
             for one, file in zip(made, files, strict=True):
-                save_image(to_images(model.domain.to_input(one.tensor))[0], file)
+                save_image(to_images(model.domain.resize_to_input(one.tensor))[0], file)
         row = {"method": method, "picture": picture.name, "kind": picture.kind, "crop": crop, "drawn": drawn}
         row["figures"] = figures
         study.journal.add(row)
@@ -105,7 +105,7 @@ def _inverted(
 
 
 def _table(kinds: Mapping[str, Sequence[Record]], measures: Measures, count: int) -> Table:
-    """Means over the pictures of each kind that have a figure both before and after refinement."""
+    """Means over the images of each kind that have a figure both before and after refinement."""
     table: list[dict[str, Value]] = []
     for kind, rows in kinds.items():
         line: dict[str, Value] = {"kind": kind, "images": len(rows)}
@@ -123,5 +123,5 @@ def _table(kinds: Mapping[str, Sequence[Record]], measures: Measures, count: int
             columns += [Column(f"{one.key}_{when}", f"{one.title} {when}", one.digits) for when in ("before", "after")]
             if any(f"{one.key}_left_out" in line for line in table):
                 columns.append(Column(f"{one.key}_left_out", "left out"))
-    about = f"Means over {count} pictures of each filter, before and after refinement."
-    return Table("out_of_domain", "By kind of picture", about, tuple(columns), table)
+    about = f"Means over {count} images of each filter, before and after refinement."
+    return Table("out_of_domain", "By kind of image", about, tuple(columns), table)

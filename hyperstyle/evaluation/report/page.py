@@ -1,4 +1,4 @@
-"""The page: sections of words, tables, pictures and charts in one file that refers to nothing outside itself."""
+"""The page: sections of words, tables, images and charts in one file that refers to nothing outside itself."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class TestPictures:
         names: one for each.
         load: place -> crop [3,h,w] in [-1,1], of 256 levels, on the CPU.
         digests: of each crop, see `digest`.
-        failures: (name, reason) of files that are no pictures or cannot be cut.
+        failures: (name, reason) of files that are no images or cannot be cut.
         uncut: (name, reason) of those in which a face was looked for and not found, so that they are taken as crops.
     """
 
@@ -58,24 +58,24 @@ def digest(crop: Tensor) -> str:
 def folder_pictures(
     folder: Path, inverter: HyperStyleInverter, *, align: Align = False, count: int | None = None
 ) -> TestPictures:
-    """All pictures below a folder, by name, of any size and mode; what cannot be read is left out and listed.
+    """All images below a folder, by name, of any size and mode; what cannot be read is left out and listed.
 
     Args:
         folder: searched with the folders in it.
         inverter: whose crops they become.
-        align: False takes pictures as crops, "auto" and True cut faces out, as in `HyperStyleInverter.invert`.
+        align: False takes images as crops, "auto" and True cut faces out, as in `HyperStyleInverter.invert`.
         count: the first so many; None is all.
 
     Raises:
         ConfigError: no such folder, none in it, or none of them can be read.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{str(folder)!r} is no folder: expected one with pictures to measure on.")
+        raise ConfigError(f"{str(folder)!r} is no folder: expected one with images to measure on.")
     found = list_images(sorted(folder.rglob("*")), within=folder)
     files = found.images
     failures = [(file.relative_to(folder).as_posix(), why) for file, why in found.left_out]
     if not files:
-        raise ConfigError(f"no picture in {str(folder)!r} (looked at names and contents).{_first(failures)}")
+        raise ConfigError(f"no image in {str(folder)!r} (looked at names and contents).{_first(failures)}")
     good: dict[str, Path] = {}
     digests: list[str] = []
     uncut: list[tuple[str, str]] = []
@@ -98,7 +98,7 @@ def folder_pictures(
         if count is not None and len(good) == count:
             break
     if not good:
-        raise ConfigError(f"none of the {len(files)} pictures in {str(folder)!r} can be used.{_first(failures)}")
+        raise ConfigError(f"none of the {len(files)} images in {str(folder)!r} can be used.{_first(failures)}")
     names = tuple(good)
     return TestPictures(
         folder.name, names, lambda i: read(good[names[i]])[0], tuple(digests), tuple(failures), tuple(uncut)
@@ -120,7 +120,7 @@ def held_out_pictures(inverter: HyperStyleInverter, count: int | None = None) ->
         ConfigError: a model of another domain, or a number or a size of crops that there is not.
     """
     domain = inverter.model.domain
-    if not domain.drawn:
+    if not domain.is_rendered:
         raise ConfigError(
             f"no images of the domain {domain.name!r} come with the library. Name a folder of crops with --data."
         )

@@ -1,4 +1,4 @@
-"""The sections of a report: which words, tables, charts and pictures stand together."""
+"""The sections of a report: which words, tables, charts and images stand together."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def overview(
     here = machine(model)
     own = [job for job in jobs if job.inverter.model is model]
     facts = [
-        f"{len(pictures)} pictures: {pictures.source}. Crops of {' x '.join(map(str, model.domain.input_size))} px, "
+        f"{len(pictures)} images: {pictures.source}. Crops of {' x '.join(map(str, model.domain.input_size))} px, "
         f"generator of {model.generator.config.size} px.",
         f"{here['cpu']}, device {here['device']}, {here['threads']} thread(s), {here['dtype']}, "
         f"PyTorch {here['torch']}; model {here['model']}.",
@@ -77,7 +77,7 @@ def methods_section(
     jobs: Sequence[Job],
     shown: int,
 ) -> Section:
-    """Table 2, quality over time, the order of the paper, and pictures."""
+    """Table 2, quality over time, the order of the paper, and images."""
     section = Section("Reconstruction", "reconstruction")
     how = "; ".join(f"{one.title}: {one.about}" for one in study.measures.chosen)
     section.blocks += [table_html(table) for table in tables] + [paragraph(f"{how}.", "facts")]
@@ -101,16 +101,16 @@ def effects_section(model: Model, found: Mapping[str, Sequence[Effect]]) -> Sect
     section = Section("Editing", "editing")
     section.blocks.append(
         paragraph(
-            "The same strength moves the pictures of one method more than those of another. So methods are compared "
+            "The same strength moves the images of one method more than those of another. So methods are compared "
             "where an edit has changed its trait by the same measured amount, in standard deviations of the "
-            "population: how much of the person is left there, as identity to the picture that was inverted (Figure 6 "
+            "population: how much of the person is left there, as identity to the image that was inverted (Figure 6 "
             "of HyperStyle). Higher is better, and a longer line reaches further."
         )
     )
     for name, group in found.items():
         count, methods = group[0].pictures, list(dict.fromkeys(one.method for one in group))
         title = "Methods that optimise, too" if name == "all" else "Networks"
-        section.blocks.append(f"<h3>{title}, {count} pictures</h3>")
+        section.blocks.append(f"<h3>{title}, {count} images</h3>")
         section.blocks.append(paragraph(effect_verdict(group)))
         places = {method: place for place, method in enumerate(methods)}
         charts = []
@@ -123,11 +123,11 @@ def effects_section(model: Model, found: Mapping[str, Sequence[Effect]]) -> Sect
 
 
 def interpolation_section(inversions: Sequence[Inversion]) -> Section:
-    """Edits at their strengths, and ways between pictures."""
+    """Edits at their strengths, and ways between images."""
     section = Section("Edits and interpolation", "sheets")
     for name in sheets.shown_edits(inversions[0].model):
         section.blocks.append(f"<h3>{name}</h3>" + gallery_html(sheets.editing(inversions, name, ""), 118))
-    caption = "From one picture to another: codes and offsets move together, as HyperInverter shows it."
+    caption = "From one image to another: codes and offsets move together, as HyperInverter shows it."
     section.blocks.append("<h3>Interpolation</h3>" + gallery_html(sheets.interpolation(inversions, caption), 100))
     return section
 
@@ -139,7 +139,7 @@ def adaptation_section(inversions: Sequence[Inversion], steps: int, on_progress:
         model, comic, steps=steps, on_step=lambda done: on_progress and on_progress("domain adaptation", done, steps)
     )
     caption = (
-        f"The generator, tuned in {steps} steps to draw comics of its own pictures, takes over codes and relative "
+        f"The generator, tuned in {steps} steps to draw comics of its own images, takes over codes and relative "
         "offsets of the inversions as they are. In the paper offsets carry details that the code alone loses."
     )
     made = sheets.adaptation(inversions, tuned, sheets.shown_edits(model), caption)
@@ -149,7 +149,7 @@ def adaptation_section(inversions: Sequence[Inversion], steps: int, on_progress:
 def out_of_domain_section(
     study: Study, inverter: HyperStyleInverter, count: int, photos: TestPictures | None
 ) -> tuple[Section, Table]:
-    """Figure 8: pictures that no training set held anything like, with its table."""
+    """Figure 8: images that no training set held anything like, with its table."""
     caption = (
         "Pictures that the networks never saw the like of, the encoder's reconstruction before refinement and the one "
         "after it, and edits of it (Figure 8)."
@@ -157,7 +157,7 @@ def out_of_domain_section(
     edits = sheets.shown_edits(inverter.model)
     made, table = out_of_domain(study, inverter, count, photos, edits, caption)
     words = " ".join(
-        _told_of_refinement(table, one.key, one.title, one.better) for one in study.measures.chosen if one.key in TOLD
+        _describe_refinement(table, one.key, one.title, one.better) for one in study.measures.chosen if one.key in TOLD
     )
     section = Section("Out of domain", "out-of-domain", [paragraph(words), gallery_html(made), table_html(table)])
     return section, table
@@ -168,8 +168,8 @@ def missing_section(found: Sequence[Missing]) -> Section:
     return Section("Not measured", "not-measured", [paragraph(str(one)) for one in found])
 
 
-def _told_of_refinement(table: Table, key: str, title: str, better: str) -> str:
-    """For how many kinds of pictures refinement improves a figure of the table, and for which it does not."""
+def _describe_refinement(table: Table, key: str, title: str, better: str) -> str:
+    """For how many kinds of images refinement improves a figure of the table, and for which it does not."""
     pairs = {str(row["kind"]): (row.get(f"{key}_before"), row.get(f"{key}_after")) for row in table.rows}
     numbers = {k: (a, b) for k, (a, b) in pairs.items() if isinstance(a, float) and isinstance(b, float)}
     if not numbers:
@@ -191,7 +191,7 @@ def _over_time(rows: Sequence[Mapping[str, Value]]) -> str:
                 series.append(Series(str(row["method"]), place, [(seconds, value)]))
         if len(series) > 1:
             charts.append(
-                chart(series, title=f"{title} over time", x="seconds per picture", y=title, log=True, names=True)
+                chart(series, title=f"{title} over time", x="seconds per image", y=title, log=True, names=True)
             )
     return chart_grid(charts, wide=True)
 

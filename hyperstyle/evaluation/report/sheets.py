@@ -1,4 +1,4 @@
-"""The picture sheets of a report: reconstructions, edits, interpolation, domain adaptation."""
+"""The image sheets of a report: reconstructions, edits, interpolation, domain adaptation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def editing(inversions: Sequence[Inversion], edit: str, caption: str) -> Gallery
 
 
 def interpolation(inversions: Sequence[Inversion], caption: str) -> Gallery:
-    """From each picture to the next: codes and offsets together."""
+    """From each image to the next: codes and offsets together."""
     pairs = [(inversions[i], inversions[i + 1]) for i in range(0, len(inversions) - 1, 2)]
     rows = [[_crop(a), *a.interpolate(b, _STEPS).tensor.cpu(), _crop(b)] for a, b in pairs]
     return gallery(["from", *[""] * _STEPS, "to"], [""] * len(rows), rows, caption)

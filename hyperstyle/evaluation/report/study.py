@@ -1,4 +1,4 @@
-"""Every method on every picture: inverted, timed, measured, edited; a line of the journal each."""
+"""Every method on every image: inverted, timed, measured, edited; a line of the journal each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["Job", "Study", "alone", "check_ablations", "identified", "invert_one
 
 @dataclass(frozen=True)
 class Job:
-    """A method on the first `count` pictures, and edits of the first `edited` of these.
+    """A method on the first `count` images, and edits of the first `edited` of these.
 
     Attributes:
         label: its name in rows and tables.
@@ -55,7 +55,7 @@ class Job:
 
     @property
     def optimises(self) -> bool:
-        """Whether it searches for each picture on its own."""
+        """Whether it searches for each image on its own."""
         return not alone(self.inverter.model, self.trial)
 
 
@@ -64,9 +64,9 @@ class Study:
     """What is measured, on what, and where it is kept.
 
     Attributes:
-        pictures, measures: on what, and which figures.
+        images, measures: on what, and which figures.
         journal: where the figures are kept.
-        folder: where pictures are kept, `folder/reconstructions/LABEL/DIGEST.png`.
+        folder: where images are kept, `folder/reconstructions/LABEL/DIGEST.png`.
         edits: names of the edits to measure, of traits that the judge reads.
         points: strengths over the range of each edit.
     """
@@ -83,7 +83,7 @@ class Study:
         return self.folder / "reconstructions" / job.folder / f"{self.pictures.digests[i]}.png"
 
     def rows(self, label: str, count: int) -> list[Record]:
-        """What was measured of the first pictures; for all of them, once `measure_all` is done."""
+        """What was measured of the first images; for all of them, once `measure_all` is done."""
         found = [self.journal.get(label, name) for name in self.pictures.names[:count]]
         return [row for row in found if row is not None]
 
@@ -130,7 +130,7 @@ def jobs_of(
         inverter: the model.
         trials: methods; None is every one of the model's networks and, with `optimised`, W+ optimisation and PTI.
         ablations: other models by name, each by its own best method.
-        pictures: how many there are.
+        images: how many there are.
         optimised: how many of them the methods that optimise take.
         edited: how many of them are edited.
 
@@ -147,7 +147,7 @@ def jobs_of(
     if not trials:
         raise ConfigError(
             "the model has no network that inverts: train one (hyperstyle train encoder), or say with --methods and "
-            "--optimised which pictures to search for, as in --methods optimize-w+:300 --optimised 4."
+            "--optimised which images to search for, as in --methods optimize-w+:300 --optimised 4."
         )
     names = [str(trial) for trial in trials]
     if len(set(names)) < len(names):
@@ -158,9 +158,7 @@ def jobs_of(
         find(model, trial.method, steps=trial.steps)
         count = pictures if alone(model, trial) else min(optimised, pictures)
         if not count:
-            raise ConfigError(
-                f"{trial} optimises each picture on its own: say with --optimised N how many it may take."
-            )
+            raise ConfigError(f"{trial} optimises each image on its own: say with --optimised N how many it may take.")
         jobs.append(Job(str(trial), inverter, mine, trial, count, min(edited, count)))
     once = Trial.of(ONCE)  # a row of Table 3 that costs next to nothing
     if "hyperstyle" in names and model.steps > 1 and ONCE not in names:
@@ -168,7 +166,7 @@ def jobs_of(
     for name, other in ablations.items():
         if other.model.domain.input_size != model.domain.input_size:
             raise ConfigError(
-                f"ablation {name!r} sees pictures of {other.model.domain.input_size} px, this model "
+                f"ablation {name!r} sees images of {other.model.domain.input_size} px, this model "
                 f"{model.domain.input_size}: expected the same."
             )
         own = by_networks(other.model)
@@ -215,7 +213,7 @@ def _done(study: Study, job: Job, i: int) -> bool:
 
 
 def _measured(study: Study, job: Job, i: int) -> dict[str, Any]:
-    """Figures, seconds, memory and edits of a picture; its reconstruction is written."""
+    """Figures, seconds, memory and edits of an image; its reconstruction is written."""
     model, crop = job.inverter.model, study.pictures.load(i)
     _forget_peak(model.device)
     began = now(model.device)
@@ -227,7 +225,7 @@ def _measured(study: Study, job: Job, i: int) -> dict[str, Any]:
     if i < job.edited and study.edits:
         curves = compare(model, {job.label: [inversion]}, study.edits, points=study.points)
         row["edits"] = {c.edit: {"changes": c.changes[0], "identities": c.identities[0]} for c in curves}
-    save_image(to_images(model.domain.to_input(picture))[0], study.reconstruction(job, i))
+    save_image(to_images(model.domain.resize_to_input(picture))[0], study.reconstruction(job, i))
     return row
 
 

@@ -126,9 +126,9 @@ def _count(config: HypernetworkConfig) -> int:
 
 
 def method_row(label: str, rows: Sequence[Record], measures: Measures) -> dict[str, Value]:
-    """Means over the pictures, the median of the seconds, the largest memory.
+    """Means over the images, the median of the seconds, the largest memory.
 
-    Where pictures have no number of a figure, `FIGURE_left_out` says how many.
+    Where images have no number of a figure, `FIGURE_left_out` says how many.
     """
     row: dict[str, Value] = {"method": label, "images": len(rows)}
     for one in measures.chosen:
@@ -143,7 +143,7 @@ def method_row(label: str, rows: Sequence[Record], measures: Measures) -> dict[s
 
 
 def measure_columns(rows: Sequence[Mapping[str, Value]], measures: Measures) -> list[Column]:
-    """A column for each figure, and one beside it where pictures were left out of its means."""
+    """A column for each figure, and one beside it where images were left out of its means."""
     columns = []
     for one in measures.chosen:
         columns.append(Column(one.key, one.title, one.digits, one.better))
@@ -185,7 +185,7 @@ def ablation_table(
     columns = [Column("method", "variant"), Column("heads", "heads"), Column("layers", "layers")]
     columns += [Column("passes", "passes"), Column("parameters", "parameters")]
     columns += [*measure_columns(rows, measures), Column("seconds", "seconds", 2, "low")]
-    about = "Variants of the hypernetwork on the same pictures."
+    about = "Variants of the hypernetwork on the same images."
     if any(row["method"] == ONCE for row in rows):
         about += f" {ONCE} is this model stopped after one pass; the paper trains a network of its own for that row."
     if named:

@@ -183,7 +183,7 @@ def video_stream(container: Any) -> Any:
 
     stream = container.streams.best("video")
     if stream is None or Disposition.attached_pic in Disposition(stream.disposition):
-        raise ImageError(f"The file {container.name!r} holds no video. Expected a clip with pictures in it.")
+        raise ImageError(f"The file {container.name!r} holds no video. Expected a clip with images in it.")
     if stream.codec_context is None:
         raise ImageError(f"The file {container.name!r} holds video of an unknown codec. Convert it to H.264.")
     return stream

@@ -19,7 +19,7 @@ _GAIN = math.sqrt(2.0)  # of the activation
 
 @dataclass(frozen=True)
 class FusedConv:
-    """The convolution of one picture, and what is added to its output.
+    """The convolution of one image, and what is added to its output.
 
     All are written as transposed convolutions, whose weights have output channels innermost, as the fastest way to make
     offsets leaves them; those that keep the size have their taps in reverse for it.
@@ -43,7 +43,7 @@ class FusedConv:
 
 @dataclass(frozen=True)
 class SharedConv:
-    """A convolution whose weight W / sqrt(I * k * k) several pictures share.
+    """A convolution whose weight W / sqrt(I * k * k) several images share.
 
     Style and demodulation stay on the maps, which pays where these are smaller than the weight.
 
@@ -79,7 +79,7 @@ class SharedConv:
         return width**2 <= 9 * channels and dtype in (torch.float32, torch.float64)
 
     def fuse(self, style: Tensor, bias: Tensor, noise: Tensor | None) -> FusedConv:
-        """Of one picture: style [I], bias [O], noise [1,1,r,r] times its strength."""
+        """Of one image: style [I], bias [O], noise [1,1,r,r] times its strength."""
         scale = _GAIN * torch.rsqrt(style.square() @ self.power + 1e-8)
         noise = None if noise is None else noise * _GAIN
         return FusedConv(self.weight, bias * _GAIN, noise, style, scale, self.transformed)
@@ -136,7 +136,7 @@ def fuse(
     up: bool = False,
     workspace: Workspace | None = None,
 ) -> FusedConv:
-    """Weight, style and offset of one picture -> one convolution.
+    """Weight, style and offset of one image -> one convolution.
 
     W' = (W * (1 + offset) + residual) * style / sqrt(I * k * k); unless `torgb`, its filters are scaled to unit norm
     and, with bias and noise, by the gain sqrt(2) of the activation.

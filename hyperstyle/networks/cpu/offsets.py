@@ -1,6 +1,6 @@
-"""Offset codes -> dense offsets, the large matrices of the hypernetwork read once for all layers and pictures.
+"""Offset codes -> dense offsets, the large matrices of the hypernetwork read once for all layers and images.
 
-`plain.predict` is the same step by step.
+`reference.predict` is the same step by step.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["FastOffsets"]
 
 @dataclass(frozen=True, eq=False)
 class FastOffsets(LazyOffsets):
-    """`LazyOffsets` of a hypernetwork whose large matrices are read once for all layers and pictures.
+    """`LazyOffsets` of a hypernetwork whose large matrices are read once for all layers and images.
 
-    What depends on them is kept: as published, 9 MB a picture for the shared heads and 1 MB for the others, and 9 MB in
+    What depends on them is kept: as published, 9 MB an image for the shared heads and 1 MB for the others, and 9 MB in
     all for `turned`.
 
     Attributes:
         hypernetwork: whose codes these are.
-        codes: one row for each of B pictures.
+        codes: one row for each of B images.
         rows: of the shared heads, layer -> [B,C,C]; Δ is made of them when its layer is asked for.
         deltas: Δ of the other heads that are affine, layer -> [B,O,I,1,1] or [B,O,I,k,k].
         turned: `SharedExpander.turned`, on a CPU and without gradients.

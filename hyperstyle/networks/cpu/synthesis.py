@@ -12,7 +12,7 @@ from torch import Tensor
 from hyperstyle.networks.cpu.blocks import Block, run_block, upsample2x
 from hyperstyle.networks.cpu.fuse import SharedConv, fuse_layer
 from hyperstyle.networks.cpu.workspace import Workspace
-from hyperstyle.networks.hypernetworks.lazy import of_picture
+from hyperstyle.networks.hypernetworks.lazy import of_image
 from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets
 
 __all__ = ["synthesize"]
@@ -76,7 +76,7 @@ def _image(
 ) -> Tensor:
     """Image i of a batch [1,3,size,size], resolution by resolution."""
     batch = len(styles[generator.layers[0].name])
-    offsets, residuals = (of_picture(change, i, batch) for change in changes)
+    offsets, residuals = (of_image(change, i, batch) for change in changes)
     maps: Iterator[Tensor | None] = (None if n is None else n[i : i + 1] if len(n) > 1 else n for n in noise)
     x: Tensor = generator.input.input  # [1,C,4,4]
     image: Tensor | None = None

@@ -16,7 +16,7 @@ __all__ = ["Workspace"]
 
 
 class Workspace:
-    """Memory that is used again: for folded weights and for maps, by every layer of every picture.
+    """Memory that is used again: for folded weights and for maps, by every layer of every image.
 
     Memory that is new to a process costs more than what is computed in it.
 

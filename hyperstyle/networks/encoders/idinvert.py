@@ -1,4 +1,4 @@
-"""The encoder of IDInvert (Zhu et al., ECCV 2020): pictures -> codes in which its StyleGAN stays in its domain."""
+"""The encoder of IDInvert (Zhu et al., ECCV 2020): images -> codes in which its StyleGAN stays in its domain."""
 
 from __future__ import annotations
 

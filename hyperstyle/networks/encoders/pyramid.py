@@ -68,7 +68,7 @@ class FeaturePyramid(nn.Module):
     """A trunk and two lateral convolutions, which carry what its last stage saw to the sizes of the two before it.
 
     Args:
-        channels: of the pictures.
+        channels: of the images.
         backbone, trunk: kind and numbers of the trunk; three stages or more.
     """
 

@@ -1,4 +1,4 @@
-"""Appearance features of a picture, a map for every style row (HyperInverter, Section 3.2)."""
+"""Appearance features of an image, a map for every style row (HyperInverter, Section 3.2)."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class OffsetCodes:
 
     @classmethod
     def none(cls, w: Tensor) -> OffsetCodes:
-        """No offsets, for as many pictures as there are codes `w` [B,...]: zeros beside whatever they are joined to."""
+        """No offsets, for as many images as there are codes `w` [B,...]: zeros beside whatever they are joined to."""
         return cls({}, {}, w.new_zeros(len(w), 1))
 
     @property
@@ -63,7 +63,7 @@ class OffsetCodes:
 
     @property
     def values(self) -> int:
-        """How many numbers describe one picture."""
+        """How many numbers describe one image."""
         return sum(t[0].numel() for t in self.tensors)
 
     @property
@@ -97,7 +97,7 @@ class OffsetCodes:
         return OffsetCodes(sums, terms, function(self.weights), dense)
 
     def pictures(self, chosen: slice) -> OffsetCodes:
-        """The codes of some of the pictures; dense offsets that all share stay."""
+        """The codes of some of the images; dense offsets that all share stay."""
         some = self.apply(lambda t: t[chosen])
         shared = {name: t for name, t in self.dense.items() if t.ndim < 5 or len(t) == 1}
         return replace(some, dense={**some.dense, **shared})
@@ -119,17 +119,17 @@ class OffsetCodes:
         return OffsetCodes({**own.sums, **other.sums}, {**own.terms, **other.terms}, self.weights, dense)
 
     @staticmethod
-    def mixed(mine: OffsetCodes | None, theirs: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
-        """`mine` with these layers as `theirs` has them. A layer without a code, and None, mean no offset."""
-        kept = None if mine is None else mine._seen().only([name for name in mine.layers if name not in layers])
-        taken = None if theirs is None else theirs._seen().only(layers)
+    def mixed(first: OffsetCodes | None, second: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
+        """`first` with these layers as `second` has them. A layer without a code, and None, mean no offset."""
+        kept = None if first is None else first._seen().only([name for name in first.layers if name not in layers])
+        taken = None if second is None else second._seen().only(layers)
         parts = [part for part in (kept, taken) if part is not None and part.layers]
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else parts[0].update(parts[1])
 
     def _seen(self) -> OffsetCodes:
-        """Without codes that make no offset in any picture: zeros of no pass."""
+        """Without codes that make no offset in any image: zeros of no pass."""
         seen = self.weights.any() or any(code.any() for code in self.sums.values())
         return self if seen else OffsetCodes({}, {}, self.weights[:, :1], self.dense)
 

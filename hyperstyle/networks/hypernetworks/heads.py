@@ -47,13 +47,13 @@ class SharedExpander(nn.Module):
         return torch.bmm(code.expand(self.width, -1, -1), matrices).transpose(0, 1) + bias
 
     def turned(self) -> Tensor:
-        """w1 as a picture of C channels, a position for each input channel and tap: [1,C,C,9], channels-last."""
+        """w1 as an image of C channels, a position for each input channel and tap: [1,C,C,9], channels-last."""
         return self.w1.t().contiguous().view(1, self.width, 9, self.width).permute(0, 3, 1, 2)
 
     def delta(self, rows: Tensor, count: Tensor, turned: Tensor | None = None) -> Tensor:
         """[B,C,C] -> Δ [B,C,C,3,3].
 
-        With `turned`, and of one picture without gradients, as a 1x1 convolution of it, which is faster on a CPU;
+        With `turned`, and of one image without gradients, as a 1x1 convolution of it, which is faster on a CPU;
         output channels are innermost in memory then, as `folding` wants them.
         """
         if turned is not None and len(rows) == 1 and not torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""HyperInverter (Dinh et al., CVPR 2022): (picture, its W reconstruction) -> residuals of the generator's weights."""
+"""HyperInverter (Dinh et al., CVPR 2022): (image, its W reconstruction) -> residuals of the generator's weights."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class HyperInverterConfig:
     Attributes:
         generator: the generator whose weights it changes.
         layers: names of the layers it changes, in the official order.
-        input_size: (height, width) in pixels at which it looks at pictures.
+        input_size: (height, width) in pixels at which it looks at images.
         backbone: of the appearance encoder: "irse" (faces) or "resnet" (the other published domains).
         trunk: the numbers of that backbone; three stages or more.
         hidden: D, width of the code of each layer.
@@ -88,7 +88,7 @@ class HyperInverterConfig:
 
 
 class _Regressor(nn.Module):
-    """Appearance features of both pictures -> the code f of one layer -> the residual of its weight.
+    """Appearance features of both images -> the code f of one layer -> the residual of its weight.
 
     The residual is affine in f: A = f @ w1 + b1, viewed as [I,D]; A @ w2 + b2, viewed as [O,I,k,k]. The second view
     takes the I x (O * k * k) values in their order and transposes nothing.
@@ -125,7 +125,7 @@ class _Regressor(nn.Module):
 
 
 class HyperInverter(nn.Module):
-    """Predicts, from a picture and what G(w) makes of it, a code for each layer, which stands for a weight residual.
+    """Predicts, from an image and what G(w) makes of it, a code for each layer, which stands for a weight residual.
 
     Tensor names are those of the published files, without `hypernet.`.
 
@@ -154,16 +154,16 @@ class HyperInverter(nn.Module):
         """[B,3,h,w] and [B,3,h',w'] in [-1,1], the second without residuals -> the codes of this pass.
 
         Both are brought to `config.input_size` by `resized`, so they may be of any square size: published networks saw
-        pictures of the generator's size.
+        images of the generator's size.
 
         Raises:
-            ConfigError: pictures of another shape.
+            ConfigError: images of another shape.
         """
         height, width = self.config.input_size
         for x in (picture, reconstruction):
             if x.ndim != 4 or len(x) != len(picture) or x.shape[1] != 3 or x.shape[2] * width != x.shape[3] * height:
                 raise ConfigError(
-                    f"HyperInverter given pictures {tuple(picture.shape)} and {tuple(reconstruction.shape)}: expected "
+                    f"HyperInverter given images {tuple(picture.shape)} and {tuple(reconstruction.shape)}: expected "
                     "both square and as many of each, [B, 3, h, h]."
                 )
         fused = torch.cat([self.appearance(reconstruction), self.appearance(picture)], 2)  # [B,L,2F,s,s], in this order

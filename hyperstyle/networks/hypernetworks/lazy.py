@@ -11,7 +11,7 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
-__all__ = ["Expander", "LazyOffsets", "of_picture"]
+__all__ = ["Expander", "LazyOffsets", "of_image"]
 
 
 class Expander(Protocol):
@@ -26,11 +26,11 @@ class Expander(Protocol):
 class LazyOffsets(Mapping[str, Tensor]):
     """What `hypernetwork.offsets(codes)` gives, layer by layer; nothing is kept, so asking twice makes it twice.
 
-    The published layers of a 1024 px model have 86 MB of dense offsets for each picture; the largest has 9 MB.
+    The published layers of a 1024 px model have 86 MB of dense offsets for each image; the largest has 9 MB.
 
     Attributes:
         hypernetwork: makes the offsets.
-        codes: one row for each picture.
+        codes: one row for each image.
     """
 
     hypernetwork: Expander
@@ -49,18 +49,18 @@ class LazyOffsets(Mapping[str, Tensor]):
         return len(self.codes.layers)
 
     def picture(self, i: int) -> LazyOffsets:
-        """The offsets of one picture, of shapes [1,...]."""
+        """The offsets of one image, of shapes [1,...]."""
         return LazyOffsets(self.hypernetwork, self.codes.pictures(slice(i, i + 1)))
 
 
-def of_picture(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, Tensor]:
-    """Of offsets that broadcast to [B,O,I,k,k] those of one picture, to [1,O,I,k,k]; nothing is made or copied.
+def of_image(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, Tensor]:
+    """Of offsets that broadcast to [B,O,I,k,k] those of one image, to [1,O,I,k,k]; nothing is made or copied.
 
     Raises:
-        ConfigError: codes of another number of pictures.
+        ConfigError: codes of another number of images.
     """
     if isinstance(offsets, LazyOffsets):
         if len(offsets.codes) not in (1, batch):
-            raise ConfigError(f"offset codes of {len(offsets.codes)} pictures for {batch}: expected 1 or {batch}.")
+            raise ConfigError(f"offset codes of {len(offsets.codes)} images for {batch}: expected 1 or {batch}.")
         return offsets if len(offsets.codes) == 1 else offsets.picture(i)
     return {name: t[i : i + 1] if t.ndim == 5 and len(t) == batch else t for name, t in offsets.items()}

@@ -13,7 +13,7 @@ from hyperstyle.networks.encoders.backbones import IRSETrunk, TrunkConfig
 
 __all__ = ["FaceNetwork", "FaceNetworkConfig"]
 
-_CROP_OF = 256  # the side of the pictures that the identity loss cuts the face out of
+_CROP_OF = 256  # the side of the images that the identity loss cuts the face out of
 _ROWS, _COLUMNS = slice(35, 223), slice(32, 220)
 
 
@@ -25,8 +25,8 @@ class FaceNetworkConfig:
         trunk: its IR or IR-SE trunk.
         squeeze: squeeze-and-excitation in the blocks (IR-SE).
         affine: whether the last normalisation has weights of its own.
-        prepare: how a picture gets to `input_size`: "crop" keeps rows 35:223 and columns 32:220 of a 256 px picture
-            and averages; "nearest" resizes the whole picture.
+        prepare: how an image gets to `input_size`: "crop" keeps rows 35:223 and columns 32:220 of a 256 px image
+            and averages; "nearest" resizes the whole image.
         input_size: side of what the trunk sees, in pixels.
         embedding_width: E.
     """
@@ -54,7 +54,7 @@ class FaceNetworkConfig:
     def curricular(cls) -> FaceNetworkConfig:
         """The network of the identity figure.
 
-        The published figure aligns faces by a detector first. Here the picture, an FFHQ crop already, is resized as it
+        The published figure aligns faces by a detector first. Here the image, an FFHQ crop already, is resized as it
         is, so that no detector's weights are needed.
         """
         return cls(TrunkConfig.ir101(), squeeze=False, affine=False, prepare="nearest")
@@ -85,19 +85,19 @@ class FaceNetwork(nn.Module):
         )
 
     def prepared(self, image: Tensor) -> Tensor:
-        """What the trunk sees of the pictures: [B,3,input_size,input_size].
+        """What the trunk sees of the images: [B,3,input_size,input_size].
 
         Raises:
             ImageError: not [B,3,H,W]; or, where the face is cut out by its place, not 256x256 px.
         """
         side = self.config.input_size
         if image.ndim != 4 or image.shape[1] != 3:
-            raise ImageError(f"a face network was given {tuple(image.shape)}: expected pictures [B, 3, H, W].")
+            raise ImageError(f"a face network was given {tuple(image.shape)}: expected images [B, 3, H, W].")
         if self.config.prepare == "nearest":
             return F.interpolate(image, size=(side, side), mode="nearest")
         if tuple(image.shape[2:]) != (_CROP_OF, _CROP_OF):
             raise ImageError(
-                f"a face network was given pictures of {image.shape[2]}x{image.shape[3]} px (height x width): expected "
+                f"a face network was given images of {image.shape[2]}x{image.shape[3]} px (height x width): expected "
                 f"{_CROP_OF}x{_CROP_OF}, in which it knows where the face is. Average larger ones down first."
             )
         return F.adaptive_avg_pool2d(image[:, :, _ROWS, _COLUMNS], side)

@@ -23,7 +23,7 @@ _TRUNKS = {  # what torchvision calls the files of the trunks
 
 @outside_inference_mode
 def load_lpips(net: Literal["alex", "vgg", "squeeze"] = "alex", *, instead: str) -> nn.Module:
-    """The network, frozen: pictures [B,3,h,w] in [-1,1], twice -> [B,1,1,1].
+    """The network, frozen: images [B,3,h,w] in [-1,1], twice -> [B,1,1,1].
 
     The trunk's weights are those in torchvision's cache; where they are not there torchvision fetches them, unless
     HF_HUB_OFFLINE is set.

@@ -1,4 +1,4 @@
-"""Networks that tell how alike two pictures are: the protocol, MoCo v2, and the loaders of the published files."""
+"""Networks that tell how alike two images are: the protocol, MoCo v2, and the loaders of the published files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _MOCO_QUERY = "module.encoder_q."
 
 
 class Similarity(Protocol):
-    """Pictures [B,3,H,W] in [-1,1] -> unit vectors [B,E]; the cosine of two of them is how alike pictures are."""
+    """Pictures [B,3,H,W] in [-1,1] -> unit vectors [B,E]; the cosine of two of them is how alike images are."""
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The vectors. Raises ImageError for pictures of a size that the network cannot use."""
+        """The vectors. Raises ImageError for images of a size that the network cannot use."""
         ...
 
 
@@ -55,9 +55,9 @@ class _Bottleneck(nn.Module):
 
 
 class MocoNetwork(nn.Module):
-    """ResNet-50 up to its average: pictures [B,3,H,W] in [-1,1] -> unit vectors [B,4*widths[-1]].
+    """ResNet-50 up to its average: images [B,3,H,W] in [-1,1] -> unit vectors [B,4*widths[-1]].
 
-    Pictures are resized to 224x224 by nearest neighbours, whatever their aspect, and not normalised otherwise.
+    Images are resized to 224x224 by nearest neighbours, whatever their aspect, and not normalised otherwise.
 
     Args:
         widths, blocks: inner channels and number of bottlenecks per stage; the defaults are ResNet-50's.
@@ -77,9 +77,9 @@ class MocoNetwork(nn.Module):
             self.add_module(name, stage)
 
     def forward(self, image: Tensor) -> Tensor:
-        """[B,3,H,W] -> [B,E]. Raises ImageError for anything but such pictures."""
+        """[B,3,H,W] -> [B,E]. Raises ImageError for anything but such images."""
         if image.ndim != 4 or image.shape[1] != 3:
-            raise ImageError(f"the MoCo network was given {tuple(image.shape)}: expected pictures [B, 3, H, W].")
+            raise ImageError(f"the MoCo network was given {tuple(image.shape)}: expected images [B, 3, H, W].")
         x = F.interpolate(image, size=(224, 224), mode="nearest")
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
         for name in self._stages:

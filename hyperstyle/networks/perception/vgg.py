@@ -11,7 +11,7 @@ from hyperstyle.errors import ConfigError
 
 __all__ = ["Vgg16", "Vgg16Config"]
 
-_MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet, in 0..255: how the published weights want their pictures
+_MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet, in 0..255: how the published weights want their images
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Vgg16Config:
     """Numbers of the network.
 
     Attributes:
-        widths: channels of each block; pictures are halved between blocks.
+        widths: channels of each block; images are halved between blocks.
         convs: convolutions of each block.
     """
 

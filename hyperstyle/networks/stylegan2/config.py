@@ -15,7 +15,7 @@ class GeneratorConfig:
     """Numbers that define a generator.
 
     Attributes:
-        size: side of the pictures in pixels, a power of two from 16 up.
+        size: side of the images in pixels, a power of two from 16 up.
         channels: feature channels at 4, 8, ..., `size` px.
         latent_width: D, the width of z and w.
         mapping_layers: depth of the mapping network.

@@ -1,4 +1,4 @@
-"""StyleGAN2's discriminator with residual blocks (Karras et al., CVPR 2020): pictures -> logits."""
+"""StyleGAN2's discriminator with residual blocks (Karras et al., CVPR 2020): images -> logits."""
 
 from __future__ import annotations
 
@@ -72,20 +72,20 @@ class _Last(nn.Module):
         self.out = _Linear(channels, 1, activate=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()  # of the batch, one number for all its pictures
+        deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()  # of the batch, one number for all its images
         x = torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], 1)
         out: Tensor = self.out(self.fc(self.conv(x).flatten(1)))
         return out
 
 
 class Discriminator(nn.Module):
-    """Tells real pictures from made ones: [B,3,size,size] in [-1,1] -> logits [B,1], above 0 for real.
+    """Tells real images from made ones: [B,3,size,size] in [-1,1] -> logits [B,1], above 0 for real.
 
-    Tensor names are those of NVIDIA's pickles, without the low-pass filters. The deviation between pictures is taken
+    Tensor names are those of NVIDIA's pickles, without the low-pass filters. The deviation between images is taken
     over the whole batch, as files converted from the first release have it.
 
     Args:
-        size: side of the pictures, a power of two from 8 up.
+        size: side of the images, a power of two from 8 up.
         channels: at 4, 8, ..., `size` px, as of a `GeneratorConfig`.
 
     Example:
@@ -104,7 +104,7 @@ class Discriminator(nn.Module):
         self.b4 = _Last(channels[0])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Raises ConfigError for pictures of another size."""
+        """Raises ConfigError for images of another size."""
         if tuple(image.shape[1:]) != (3, self.size, self.size):
             raise ConfigError(f"discriminator given {tuple(image.shape)}: expected [B, 3, {self.size}, {self.size}].")
         for part in self.children():

@@ -133,7 +133,7 @@ class Generator(nn.Module):
         return out
 
     def broadcast(self, w: Tensor) -> Tensor:
-        """One code per picture [B,D] -> the same row for every layer [B,L,D]; [B,L,D] passes through."""
+        """One code per image [B,D] -> the same row for every layer [B,L,D]; [B,L,D] passes through."""
         return w[:, None].expand(-1, self.config.rows, -1) if w.ndim == 2 else w
 
     def styles(self, w: Tensor) -> dict[str, Tensor]:
@@ -217,7 +217,7 @@ class Generator(nn.Module):
             raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
         batch = styles[names[0]].shape[0]
         if odd := next((name for name in names if styles[name].shape[0] != batch), None):
-            raise ConfigError(f"styles of {styles[odd].shape[0]} picture(s) in {odd}, of {batch} in {names[0]}.")
+            raise ConfigError(f"styles of {styles[odd].shape[0]} image(s) in {odd}, of {batch} in {names[0]}.")
         if not isinstance(noise, str):
             sizes = [s.resolution for s in self.layers if not s.torgb]
             shapes = [tuple(map_.shape) for map_ in noise]

@@ -140,9 +140,9 @@ def modulated_conv(
         demodulate: scale filters to unit norm (off in toRGB layers).
         up: double the size: transposed convolution, then `kernel`.
         kernel: [4,4] low-pass filter, needed where `up`.
-        modulation: "weights" scales the weights of each picture, as written above (the reference form); "activations"
+        modulation: "weights" scales the weights of each image, as written above (the reference form); "activations"
             scales the input and the output instead, which is the same function up to rounding and shares one
-            convolution between the pictures of a batch where no offset differs.
+            convolution between the images of a batch where no offset differs.
 
     Returns:
         [B,O,H,W], or [B,O,2H,2W] where `up`.
@@ -191,7 +191,7 @@ def _modulated_by_activations(
         per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
         per_sample = per_sample if residual is None else per_sample + residual
         if demodulate and offset is not None and residual is None and offset.ndim == 5 and offset.shape[-2:] == (1, 1):
-            # one value per (out, in) pair needs no sum over the taps of every picture
+            # one value per (out, in) pair needs no sum over the taps of every image
             power = weight.square().sum((2, 3)) * (1.0 + offset[..., 0, 0]).square()
         elif demodulate:
             power = per_sample.square().sum((3, 4))

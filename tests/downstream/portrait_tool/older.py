@@ -17,7 +17,7 @@ def older(inverter: HyperStyleInverter, photo: Path, years: float) -> Image.Imag
 
 
 def strip(inversion: Inversion, name: str, strengths: Sequence[float]) -> list[Image.Image]:
-    """One picture per strength; none where the model lacks this edit."""
+    """One image per strength; none where the model lacks this edit."""
     try:
         return inversion.edit(name, strengths).images
     except EditError:
@@ -25,7 +25,7 @@ def strip(inversion: Inversion, name: str, strengths: Sequence[float]) -> list[I
 
 
 def report(folder: Path, model: str = "avatars") -> dict[str, str]:
-    """What became of every picture of a folder."""
+    """What became of every image of a folder."""
     inverter = HyperStyleInverter.from_pretrained(model, device="cpu")
     results = {"hyperstyle": __version__}
     for photo in sorted(folder.glob("*.png")):

@@ -24,7 +24,7 @@ def test_equal_sets_are_at_no_distance_and_shifted_ones_at_the_square_of_the_shi
     assert abs(same.kid) < 0.2 < moved.kid
 
 
-def test_the_judge_sees_pictures_where_no_file_is_named(judged: HyperStyleInverter) -> None:
+def test_the_judge_sees_images_where_no_file_is_named(judged: HyperStyleInverter) -> None:
     see, name = features_of(judged.model, None)
     pictures = torch.rand(3, 3, 32, 32) * 2 - 1
     assert (name, see(pictures).shape, see(pictures).dtype) == ("the judge", (3, 8), torch.float64)
@@ -56,7 +56,7 @@ def test_nothing_of_a_file_is_executed(tiny_inverter: HyperStyleInverter, tmp_pa
     assert not (tmp_path / "executed").exists()
 
 
-def test_one_picture_is_too_few() -> None:
+def test_one_image_is_too_few() -> None:
     with pytest.raises(ConfigError, match="2 or more"):
         distance(torch.zeros(1, 4), torch.zeros(1, 4))
 

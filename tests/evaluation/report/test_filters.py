@@ -1,4 +1,4 @@
-"""Filters that take pictures out of their domain."""
+"""Filters that take images out of their domain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pictures() -> Tensor:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_makes_another_picture_of_the_same_size_and_range(name: str, pictures: Tensor) -> None:
+def test_a_filter_makes_another_image_of_the_same_size_and_range(name: str, pictures: Tensor) -> None:
     before = pictures.clone()
     made = FILTERS[name](pictures)
     assert made.shape == pictures.shape
@@ -27,7 +27,7 @@ def test_a_filter_makes_another_picture_of_the_same_size_and_range(name: str, pi
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_gives_a_picture_alone_what_it_gives_it_in_a_batch(name: str, pictures: Tensor) -> None:
+def test_a_filter_gives_an_image_alone_what_it_gives_it_in_a_batch(name: str, pictures: Tensor) -> None:
     torch.testing.assert_close(FILTERS[name](pictures)[1:], FILTERS[name](pictures[1:]), atol=1e-5, rtol=0)
 
 

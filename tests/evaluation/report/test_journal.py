@@ -28,7 +28,7 @@ def test_rows_are_found_again(tmp_path: Path) -> None:
     assert again.get("w-encoder", "a") is None
 
 
-def test_of_two_rows_of_a_picture_the_later_one_counts(tmp_path: Path) -> None:
+def test_of_two_rows_of_an_image_the_later_one_counts(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "rows.jsonl", ABOUT)
     journal.add(row("a", 1.0))
     journal.add(row("a", 2.0))

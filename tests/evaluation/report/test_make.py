@@ -80,7 +80,7 @@ def report(sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path_facto
 
 @pytest.fixture
 def one_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer pictures out of the domain: quicker."""
+    """Fewer images out of the domain: quicker."""
     monkeypatch.setattr(out_of_domain, "FILTERS", {"comic": comic})
 
 
@@ -197,7 +197,7 @@ def test_the_same_call_again_measures_nothing_again(
 
 
 @pytest.mark.usefixtures("one_filter")
-def test_an_interrupted_run_goes_on_with_the_picture_it_was_at(
+def test_an_interrupted_run_goes_on_with_the_image_it_was_at(
     sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0)
@@ -206,7 +206,7 @@ def test_an_interrupted_run_goes_on_with_the_picture_it_was_at(
     def interrupted(inverter: HyperStyleInverter, crop: Tensor, trial: Trial) -> Inversion:
         nonlocal done
         done += 1
-        if done == 4:  # one that warms up, and two pictures
+        if done == 4:  # one that warms up, and two images
             raise KeyboardInterrupt
         return real(inverter, crop, trial)
 
@@ -236,7 +236,7 @@ def test_a_run_interrupted_out_of_the_domain_goes_on_there(
 
     def counted(inverter: HyperStyleInverter, crop: Tensor, trial: Trial) -> Inversion:
         seen.append(crop)
-        if len(seen) == 6:  # two pictures of two kinds, and the first photo
+        if len(seen) == 6:  # two images of two kinds, and the first photo
             raise KeyboardInterrupt
         return real(inverter, crop, trial)
 
@@ -253,7 +253,7 @@ def test_a_run_interrupted_out_of_the_domain_goes_on_there(
 
 
 @pytest.mark.usefixtures("one_filter")
-def test_other_pictures_of_the_same_names_are_measured_anew(
+def test_other_images_of_the_same_names_are_measured_anew(
     sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0)
@@ -271,7 +271,7 @@ def test_other_pictures_of_the_same_names_are_measured_anew(
 
 
 @pytest.mark.usefixtures("one_filter")
-def test_a_picture_that_comes_before_the_others_does_not_take_their_reconstructions(
+def test_an_image_that_comes_before_the_others_does_not_take_their_reconstructions(
     sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0)
@@ -416,7 +416,7 @@ def test_names_of_ablations_that_make_no_folder_of_their_own_are_refused_before_
     [
         ({"points": 1}, ConfigError, "points=1"),
         ({"optimised": -1}, ConfigError, "optimised=-1"),
-        ({"optimised": 0}, ConfigError, "optimises each picture on its own"),
+        ({"optimised": 0}, ConfigError, "optimises each image on its own"),
         ({"methods": (Trial("e4e"),)}, MethodError, "e4e"),
         ({"methods": (Trial("hyperstyle"), Trial("hyperstyle"))}, ConfigError, "each once"),
         ({"edits": ("beard",)}, HyperStyleError, "beard"),
@@ -452,7 +452,7 @@ def test_tuning_moves_the_generator_towards_the_look_and_leaves_the_model_alone(
     assert not any(p.requires_grad for p in tuned.parameters())
 
 
-def test_effects_leave_out_changes_that_few_pictures_reach(sensitive: HyperStyleInverter) -> None:
+def test_effects_leave_out_changes_that_few_images_reach(sensitive: HyperStyleInverter) -> None:
     def row(reach: float) -> dict[str, object]:
         return {"edits": {"age": {"changes": [-reach, 0.0, reach], "identities": [0.8, 1.0, 0.9]}}}
 

@@ -58,7 +58,7 @@ class TestMeasures:
         assert "lpips" in [m.key for m in choose_measures(judged.model, lpips=True).chosen]
         assert "lpips" not in [m.key for m in choose_measures(tiny_inverter.model, lpips=False).chosen]
 
-    def test_lpips_without_its_network_is_an_error_before_the_first_picture(
+    def test_lpips_without_its_network_is_an_error_before_the_first_image(
         self, tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def offline(*, instead: str) -> object:
@@ -152,12 +152,12 @@ class TestOrderings:
     def test_what_does_not_hold_is_named(self) -> None:
         text = summary(orderings([{**row, "images": 4} for row in self.ROWS]))
         assert text == (
-            "On 4 picture(s), 13 of 14 orderings of the paper are reproduced, but not: "
+            "On 4 image(s), 13 of 14 orderings of the paper are reproduced, but not: "
             "hyperstyle better than w-encoder by identity."
         )
         assert "no ordering" in summary([])
 
-    def test_two_methods_are_compared_on_the_most_pictures_that_both_have(self) -> None:
+    def test_two_methods_are_compared_on_the_most_images_that_both_have(self) -> None:
         many = [{**row, "images": 40} for row in self.ROWS[:2]]
         few: list[dict[str, Value]] = [{**row, "l2": 0.5, "images": 2} for row in self.ROWS]
         found = orderings(many, few)
@@ -220,7 +220,7 @@ class TestPage:
         assert '<td class="yes">12,345</td>' in text
         assert "<td>\N{EN DASH}</td>" in text
 
-    def test_pictures_are_inside_the_page_and_small(self) -> None:
+    def test_images_are_inside_the_page_and_small(self) -> None:
         made = gallery(["in", "out"], ["row"], [[torch.rand(3, 600, 300) * 2 - 1, torch.zeros(3, 32, 32)]], "cap")
         text = gallery_html(made)
         assert text.count('src="data:image/jpeg;base64,') == 2
@@ -233,6 +233,6 @@ class TestPage:
         assert '<section id="one"><h2>One</h2><p>words</p></section>' in text
 
 
-def test_tensors_outside_the_range_become_pictures() -> None:
+def test_tensors_outside_the_range_become_images() -> None:
     batch: Tensor = torch.full((3, 8, 8), 5.0)
     assert gallery(["a"], [""], [[batch]], "").rows[0][0].startswith("data:image/jpeg")

@@ -1,4 +1,4 @@
-"""Test pictures from a folder: any size and mode, broken files listed, folders without pictures refused."""
+"""Test images from a folder: any size and mode, broken files listed, folders without images refused."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def mixed(tmp_path: Path) -> Path:
     picture.convert("L").resize((40, 90)).save(tmp_path / "a.png")
     picture.convert("RGBA").save(tmp_path / "b.webp")
     picture.convert("P").resize((200, 130)).save(tmp_path / "c.PNG")
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
-    (tmp_path / "notes.txt").write_text("no picture either", encoding="utf-8")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno image")
+    (tmp_path / "notes.txt").write_text("no image either", encoding="utf-8")
     return tmp_path
 
 
@@ -54,17 +54,17 @@ def test_only_as_many_as_asked_for_are_taken(mixed: Path, tiny_inverter: HyperSt
     assert folder_pictures(mixed, tiny_inverter, count=2).names == ("a.png", "b.webp")
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path, tiny_inverter: HyperStyleInverter) -> None:
-    with pytest.raises(ConfigError, match="no picture in"):
+def test_a_folder_without_images_is_refused(tmp_path: Path, tiny_inverter: HyperStyleInverter) -> None:
+    with pytest.raises(ConfigError, match="no image in"):
         folder_pictures(tmp_path, tiny_inverter)
     with pytest.raises(ConfigError, match="is no folder"):
         folder_pictures(tmp_path / "nowhere", tiny_inverter)
-    (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(ConfigError, match="none of the 1 pictures"):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(ConfigError, match="none of the 1 images"):
         folder_pictures(tmp_path, tiny_inverter)
 
 
-def test_a_picture_that_cannot_be_decoded_to_its_end_is_left_out(
+def test_an_image_that_cannot_be_decoded_to_its_end_is_left_out(
     tmp_path: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     Image.effect_noise((64, 64), 40).save(tmp_path / "good.png")
@@ -100,7 +100,7 @@ def test_digests_change_with_the_crop_and_with_its_size_only(
     assert digest(crop) != digest(other)
 
 
-def test_pictures_in_which_no_face_is_found_are_listed_where_one_was_looked_for(
+def test_images_in_which_no_face_is_found_are_listed_where_one_was_looked_for(
     tmp_path: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     def finder(photo: Image.Image) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:

@@ -88,7 +88,7 @@ def test_faces_are_cut_out_by_the_detector_and_compared_by_the_network(
     assert chosen(faces.model, black, a)["identity"] is None
 
 
-def test_a_report_says_how_many_pictures_show_no_face(
+def test_a_report_says_how_many_images_show_no_face(
     detector: Path,
     network: FaceNetwork,
     faces: HyperStyleInverter,

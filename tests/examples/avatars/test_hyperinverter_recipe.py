@@ -51,7 +51,7 @@ def run(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_residuals_bring_held_out_pictures_closer(run: Path) -> None:
+def test_residuals_bring_held_out_images_closer(run: Path) -> None:
     rows = [json.loads(line) for line in (run / "hyperinverter" / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["ratio"] < 0.96
     assert rows[-1]["w_l2"] > 0

@@ -89,7 +89,7 @@ def test_a_stronger_distortion_is_a_larger_distance(
         assert (distances[1:] > distances[:-1]).all(0).double().mean() >= 0.9, (name, distances)
 
 
-def test_equal_pictures_have_no_distance(networks: dict[str, TraitNetwork], pictures: tuple[Tensor, Tensor]) -> None:
+def test_equal_images_have_no_distance(networks: dict[str, TraitNetwork], pictures: tuple[Tensor, Tensor]) -> None:
     for network in networks.values():
         with torch.no_grad():
             assert metrics.perceptual(pictures[0], pictures[0], network).eq(0).all()

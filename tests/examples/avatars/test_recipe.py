@@ -42,7 +42,7 @@ def test_every_stage_learns(run: Path) -> None:
     def log(stage: str) -> list[dict[str, float]]:
         return [json.loads(line) for line in (run / stage / "log.jsonl").read_text().splitlines()]
 
-    assert log("generator/16")[-1]["test_l2"] < 0.3  # the variance of the pictures is about 0.35
+    assert log("generator/16")[-1]["test_l2"] < 0.3  # the variance of the images is about 0.35
     assert log("hypernetwork")[-1]["ratio_2"] < 1.0  # below the W encoder
 
 

@@ -40,7 +40,7 @@ def pushed(client: Any, local_hub: Any, tiny_model_dir: Path) -> Any:
     return said
 
 
-def test_a_model_comes_back_from_the_hub_and_makes_the_same_picture_bit_for_bit(pushed: Any, local_hub: Any) -> None:
+def test_a_model_comes_back_from_the_hub_and_makes_the_same_image_bit_for_bit(pushed: Any, local_hub: Any) -> None:
     assert pushed["url"] == f"{local_hub.url}/org/tiny"
     assert pushed["None"] == {"steps": 2, "same": True, "licence": "MIT"}
 

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks import cpu
-from hyperstyle.networks import reference as plain
+from hyperstyle.networks import cpu, reference
 from hyperstyle.networks.cpu import blocks
 from hyperstyle.networks.cpu.fuse import SharedConv
 from hyperstyle.networks.cpu.workspace import Workspace
@@ -37,7 +36,7 @@ def generator(request: pytest.FixtureRequest) -> Generator:
 
 
 def given(generator: Generator, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Codes [B,L,D], and offsets of all forms: of each tap, of each pair of channels, of all pictures."""
+    """Codes [B,L,D], and offsets of all forms: of each tap, of each pair of channels, of all images."""
     dtype = generator.latent_avg.dtype
     shapes = {
         "b4.conv1": (batch, 16, 16, 3, 3),
@@ -75,7 +74,7 @@ def test_it_draws_what_the_plain_path_draws_in_strips_of_any_height(
     w, offsets = given(generator, batch)
     monkeypatch.setattr(blocks, "_BYTES", rows * 64 * 4 * generator.latent_avg.element_size())
     drawn = fused(generator, w, offsets)
-    close(drawn, plain.synthesize(generator, w, {n: t if t.ndim == 5 else t[None] for n, t in offsets.items()}))
+    close(drawn, reference.synthesize(generator, w, {n: t if t.ndim == 5 else t[None] for n, t in offsets.items()}))
 
 
 @pytest.mark.parametrize("noise", ["none", "random", "maps"])
@@ -156,7 +155,7 @@ def test_an_offset_of_every_tap_and_a_residual_of_pairs_go_together_either_way()
             close(*(synthesis(made, w, **changes) for synthesis in (fused, modules)))  # type: ignore[arg-type]
 
 
-def test_pictures_do_not_see_what_was_fused_for_others() -> None:
+def test_images_do_not_see_what_was_fused_for_others() -> None:
     made = Generator(CONFIG).eval().requires_grad_(False)
     w, offsets = given(made, 3)
     each = {name: t if t.ndim == 5 and len(t) == 3 else t.expand(3, *t.shape[-4:]) for name, t in offsets.items()}
@@ -165,7 +164,7 @@ def test_pictures_do_not_see_what_was_fused_for_others() -> None:
     close(together[[2, 0, 1]], torch.cat(alone))
 
 
-def test_pictures_stay_as_they_are_when_others_are_drawn_in_the_same_memory(generator: Generator) -> None:
+def test_images_stay_as_they_are_when_others_are_drawn_in_the_same_memory(generator: Generator) -> None:
     w, offsets = given(generator, 2)
     workspace = Workspace()
     drawn = [
@@ -237,7 +236,7 @@ def test_memory_that_was_made_in_inference_mode_serves_outside_of_it(monkeypatch
 
 
 @pytest.mark.parametrize("noise", ["const", "none"])
-def test_pictures_without_changes_share_the_weights_of_layers_with_small_maps(
+def test_images_without_changes_share_the_weights_of_layers_with_small_maps(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, noise: Any
 ) -> None:
     w, _ = given(generator, 3)
@@ -252,7 +251,7 @@ def test_pictures_without_changes_share_the_weights_of_layers_with_small_maps(
     close(drawn, generator(w, noise=noise, modulation="weights"))
     assert shared == [(16, 16), (16, 12), (12, 12)] * 3  # 4 and 8 px
     shared.clear()
-    fused(generator, w[:1])  # one picture shares with nobody
+    fused(generator, w[:1])  # one image shares with nobody
     fused(generator, w, {"b4.conv1": torch.zeros(3, 16, 16, 1, 1).to(w)})
     assert not shared
 
@@ -281,7 +280,7 @@ def test_changes_of_any_shape_that_broadcasts_are_those_of_the_other_forms(shape
             close(*(synthesis(made, w, **{kind: change}) for synthesis in (fused, modules)))  # type: ignore[arg-type]
 
 
-def test_changes_and_styles_of_another_number_of_pictures_are_refused() -> None:
+def test_changes_and_styles_of_another_number_of_images_are_refused() -> None:
     made = Generator(CONFIG).eval().requires_grad_(False)
     w = torch.randn(2, CONFIG.rows, 16)
     for count in (3, 5):
@@ -290,6 +289,6 @@ def test_changes_and_styles_of_another_number_of_pictures_are_refused() -> None:
             with pytest.raises(ConfigError, match=rf"\({count}, 12, 16, 3, 3\)"):
                 fused(made, w, **{kind: wrong})  # type: ignore[arg-type]
     styles = made.styles(w)
-    with pytest.raises(ConfigError, match=r"styles of 1 picture\(s\) in b8.conv0, of 2 in b4.conv1"):
+    with pytest.raises(ConfigError, match=r"styles of 1 image\(s\) in b8.conv0, of 2 in b4.conv1"):
         cpu.synthesize(made, {**styles, "b8.conv0": styles["b8.conv0"][:1]})
     assert fused(made, w[:0]).shape == (0, 3, 64, 64)

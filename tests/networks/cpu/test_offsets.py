@@ -63,7 +63,7 @@ def test_they_are_what_the_hypernetwork_makes(heads: str, dtype: torch.dtype) ->
                 torch.testing.assert_close(fast.picture(i)[name], value[i : i + 1])
 
 
-def test_the_shared_matrix_is_read_once_for_all_layers_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shared_matrix_is_read_once_for_all_layers_and_images(monkeypatch: pytest.MonkeyPatch) -> None:
     made = network("shared")
     codes = codes_of(made, 2)
     rows = SharedExpander.rows
@@ -92,7 +92,7 @@ def test_gradients_reach_the_codes() -> None:
     assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves.values())
 
 
-def test_codes_of_one_picture_serve_all_and_of_another_number_are_refused() -> None:
+def test_codes_of_one_image_serve_all_and_of_another_number_are_refused() -> None:
     made, generator = network("shared", torch.float32), Generator(GENERATOR).eval().requires_grad_(False)
     codes, w = codes_of(made, 3), torch.randn(2, GENERATOR.rows, 16)
     with torch.no_grad():
@@ -102,12 +102,12 @@ def test_codes_of_one_picture_serve_all_and_of_another_number_are_refused() -> N
             torch.testing.assert_close(generator(w, lazy), expected, rtol=0, atol=2e-5)
             fused = cpu.synthesize(generator, generator.styles(w), lazy)
             torch.testing.assert_close(fused, expected, rtol=0, atol=2e-5)
-        with pytest.raises(ConfigError, match="offset codes of 3 pictures for 2: expected 1 or 2"):
+        with pytest.raises(ConfigError, match="offset codes of 3 images for 2: expected 1 or 2"):
             cpu.synthesize(generator, generator.styles(w), FastOffsets.of(made, codes))
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3, 3), (1, 16, 16, 3, 3)])
-def test_dense_offsets_that_all_pictures_share_stay_whole(shape: tuple[int, ...]) -> None:
+def test_dense_offsets_that_all_images_share_stay_whole(shape: tuple[int, ...]) -> None:
     made = network("shared")
     codes = replace(codes_of(made, 3), dense={"b8.conv1": torch.randn(shape, dtype=torch.float64)})
     expected = made.offsets(codes)["b8.conv1"]
@@ -129,7 +129,7 @@ def test_a_product_read_row_by_row_is_the_product(width: int, count: int) -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_offsets_of_one_picture_are_made_in_the_order_in_which_weights_are_fused(dtype: torch.dtype) -> None:
+def test_offsets_of_one_image_are_made_in_the_order_in_which_weights_are_fused(dtype: torch.dtype) -> None:
     made = network("shared", dtype)
     codes = codes_of(made, 2)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_offsets_of_one_picture_are_made_in_the_order_in_which_weights_are_fused
     assert one.turned is every.turned or torch.equal(one.turned, every.turned)  # type: ignore[arg-type]
 
 
-def test_gradients_go_through_offsets_of_one_picture() -> None:
+def test_gradients_go_through_offsets_of_one_image() -> None:
     made = network("shared")
     codes = codes_of(made, 1).apply(lambda t: t.requires_grad_(t.is_floating_point()))
     FastOffsets.of(made, codes)["b16.conv1"].sum().backward()  # type: ignore[no-untyped-call]

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.networks import cpu
-from hyperstyle.networks import reference as plain
+from hyperstyle.networks import cpu, reference
 from hyperstyle.networks.cpu import winograd
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
@@ -79,15 +78,15 @@ def test_a_generator_whose_layers_are_wide_enough_draws_what_the_plain_path_draw
     offsets = {"b32.conv1": 0.3 * torch.randn(2, 256, 256, 3, 3, dtype=dtype)}
     drawn = cpu.synthesize(generator, generator.styles(w), offsets)
     torch.testing.assert_close(
-        drawn, plain.synthesize(generator, w, offsets), rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12
+        drawn, reference.synthesize(generator, w, offsets), rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12
     )
     assert seen == [(1, 256, 32, 32), (1, 128, 64, 64)] * 2
 
 
-def test_pictures_that_share_weights_draw_what_the_plain_path_draws() -> None:
+def test_images_that_share_weights_draw_what_the_plain_path_draws() -> None:
     generator = Generator(GeneratorConfig(32, (32, 32, 32, 256), latent_width=16, mapping_layers=1)).eval()
     generator.requires_grad_(False)
     assert generator.weight("b32.conv1").shape[0] * 9 >= 32**2  # shared, and wide enough
     w = torch.randn(3, generator.config.rows, 16)
     drawn = cpu.synthesize(generator, generator.styles(w))
-    torch.testing.assert_close(drawn, plain.synthesize(generator, w, {}), rtol=0, atol=2e-5)
+    torch.testing.assert_close(drawn, reference.synthesize(generator, w, {}), rtol=0, atol=2e-5)

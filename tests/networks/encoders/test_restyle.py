@@ -31,7 +31,7 @@ def pair() -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("backbone", ["irse", "resnet"])
 @pytest.mark.parametrize("progressive", [True, False])
-def test_a_pair_of_pictures_becomes_a_change_for_every_row(
+def test_a_pair_of_images_becomes_a_change_for_every_row(
     pair: tuple[Tensor, Tensor], backbone: str, progressive: bool
 ) -> None:
     change = build(backbone=backbone, progressive=progressive)(*pair)
@@ -64,7 +64,7 @@ def test_the_mean_code_is_kept_but_not_added(pair: tuple[Tensor, Tensor]) -> Non
     assert encoder.state_dict()["latent_avg"].shape == (6, 12)
 
 
-def test_a_batch_equals_its_pictures_one_by_one(pair: tuple[Tensor, Tensor]) -> None:
+def test_a_batch_equals_its_images_one_by_one(pair: tuple[Tensor, Tensor]) -> None:
     encoder = build()
     batch = encoder(*pair)
     for i in range(3):
@@ -80,7 +80,7 @@ def test_the_map_blocks_halve_until_one_position_is_left(size: tuple[int, int], 
 
 
 @pytest.mark.parametrize("other", [(3, 3, 24, 16), (3, 1, 16, 24), (2, 3, 16, 24)])
-def test_pictures_of_another_size_are_refused(pair: tuple[Tensor, Tensor], other: tuple[int, ...]) -> None:
+def test_images_of_another_size_are_refused(pair: tuple[Tensor, Tensor], other: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"expected both \[B, 3, 16, 24\]"):
         build()(pair[0], torch.zeros(other))
 

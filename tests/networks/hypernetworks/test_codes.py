@@ -91,7 +91,7 @@ def test_apply_reaches_every_tensor() -> None:
     assert torch.equal(first.terms["s"], x.terms["s"][:1])
 
 
-def test_values_counts_the_numbers_of_one_picture() -> None:
+def test_values_counts_the_numbers_of_one_image() -> None:
     assert codes(passes=2).values == 4 + 4 + 2 * 3 + 2
     assert codes(passes=5, terms=False).values == 4 + 4 + 1
 
@@ -120,7 +120,7 @@ def test_dense_offsets_are_added_scaled_chosen_and_joined_without_codes() -> Non
     assert torch.equal(OffsetCodes.cat([x, x]).dense["a"], torch.cat([x.dense["a"]] * 2))
 
 
-def test_what_only_some_pictures_of_a_batch_have_is_zero_in_the_others() -> None:
+def test_what_only_some_images_of_a_batch_have_is_zero_in_the_others() -> None:
     x, y, none = dense("a", "b"), dense("b", "c", batch=1), OffsetCodes.none(torch.zeros(3, 8, 4))
     large = OffsetCodes.of_dense({"b": torch.randn(1, 3, 4, 3, 3)})
     joined = OffsetCodes.cat([x, none, y, large])

@@ -39,7 +39,7 @@ def pair() -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("backbone", ["irse", "resnet"])
-def test_two_pictures_become_a_code_for_every_layer_and_these_residuals_of_its_weight(
+def test_two_images_become_a_code_for_every_layer_and_these_residuals_of_its_weight(
     pair: tuple[Tensor, Tensor], backbone: str
 ) -> None:
     network = build(backbone=backbone)
@@ -101,7 +101,7 @@ def test_codes_interpolate_as_weights_do(pair: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(doubled["b16.conv1"], 2 * ends[0]["b16.conv1"])
 
 
-def test_pictures_of_any_size_are_seen_at_the_input_size_without_antialiasing() -> None:
+def test_images_of_any_size_are_seen_at_the_input_size_without_antialiasing() -> None:
     network = build()
     large = torch.rand(1, 3, 256, 256)
     small = resized(large, (64, 64))
@@ -110,7 +110,7 @@ def test_pictures_of_any_size_are_seen_at_the_input_size_without_antialiasing() 
     assert all(torch.equal(found.sums[name], expected.sums[name]) for name in ALL)
 
 
-def test_a_batch_equals_its_pictures_one_by_one(pair: tuple[Tensor, Tensor]) -> None:
+def test_a_batch_equals_its_images_one_by_one(pair: tuple[Tensor, Tensor]) -> None:
     network = build()
     batch = network(*pair)
     for i in range(2):
@@ -151,7 +151,7 @@ def test_layers_without_a_code_are_left_out_and_dense_residuals_added() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 1, 64, 64), (2, 3, 64, 32), (3, 64, 64)])
-def test_pictures_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+def test_images_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"expected both square and as many of each"):
         build()(torch.zeros(2, 3, 64, 64), torch.zeros(shape))
 

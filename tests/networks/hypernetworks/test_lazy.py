@@ -44,7 +44,7 @@ def test_it_is_the_mapping_that_the_hypernetwork_gives(network: Hypernetwork, co
         lazy["b8.conv1"]
 
 
-def test_a_synthesis_makes_each_layer_once_and_gives_the_same_picture(
+def test_a_synthesis_makes_each_layer_once_and_gives_the_same_image(
     network: Hypernetwork, codes: OffsetCodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator, w = Generator(GENERATOR).eval(), torch.randn(2, 6, 16)

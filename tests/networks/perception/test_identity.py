@@ -52,7 +52,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_pictures_become_unit_vectors_each_by_itself(name: str, pictures: Tensor) -> None:
+def test_images_become_unit_vectors_each_by_itself(name: str, pictures: Tensor) -> None:
     network: Similarity = settled(NETWORKS[name]())
     vectors = network(pictures)
     assert vectors.shape == (2, 32 if name == "moco" else 6)
@@ -64,24 +64,24 @@ def test_pictures_become_unit_vectors_each_by_itself(name: str, pictures: Tensor
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("shape", [(3, 256, 256), (1, 1, 256, 256)])
-def test_what_is_no_batch_of_pictures_is_refused(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ImageError, match=r"expected pictures \[B, 3, H, W\]"):
+def test_what_is_no_batch_of_images_is_refused(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match=r"expected images \[B, 3, H, W\]"):
         NETWORKS[name]().eval()(torch.zeros(shape))
 
 
-def test_the_identity_loss_sees_the_middle_of_a_256_px_picture(pictures: Tensor) -> None:
+def test_the_identity_loss_sees_the_middle_of_a_256_px_image(pictures: Tensor) -> None:
     network = FaceNetwork(FaceNetworkConfig(TRUNK, input_size=94))
     expected = F.avg_pool2d(pictures[:, :, 35:223, 32:220], 2)
     torch.testing.assert_close(network.prepared(pictures), expected)
 
 
 @pytest.mark.parametrize("size", [(192, 256), (128, 128), (1024, 1024)])
-def test_the_identity_loss_refuses_pictures_in_which_it_does_not_know_the_face(size: tuple[int, int]) -> None:
+def test_the_identity_loss_refuses_images_in_which_it_does_not_know_the_face(size: tuple[int, int]) -> None:
     with pytest.raises(ImageError, match=rf"{size[0]}x{size[1]} px.*expected 256x256.*Average larger ones"):
         FaceNetwork(CROP)(torch.zeros(1, 3, *size))
 
 
-def test_the_identity_figure_resizes_the_whole_picture_by_nearest_neighbours(pictures: Tensor) -> None:
+def test_the_identity_figure_resizes_the_whole_image_by_nearest_neighbours(pictures: Tensor) -> None:
     assert torch.equal(FaceNetwork(NEAREST).prepared(pictures), pictures[:, :, ::16, ::16])
     assert FaceNetwork(NEAREST).prepared(pictures[:, :, :40, :100]).shape == (2, 3, 16, 16)
 

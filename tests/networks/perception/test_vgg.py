@@ -9,7 +9,7 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 
 
-def test_pictures_are_seen_blue_first_in_bytes_less_their_mean() -> None:
+def test_images_are_seen_blue_first_in_bytes_less_their_mean() -> None:
     network = Vgg16(Vgg16Config((3,), (1,)))
     network.features[0].weight.data = torch.eye(3)[:, :, None, None] * torch.ones(3, 3).where(
         torch.arange(9).view(3, 3) == 4, torch.zeros(1)

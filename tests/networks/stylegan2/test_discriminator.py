@@ -14,13 +14,13 @@ def discriminator() -> Discriminator:
     return Discriminator(16, (8, 6, 4)).requires_grad_(False)
 
 
-def test_pictures_become_a_logit_each(discriminator: Discriminator) -> None:
+def test_images_become_a_logit_each(discriminator: Discriminator) -> None:
     logits = discriminator(torch.randn(3, 3, 16, 16))
     assert logits.shape == (3, 1)
     assert not torch.allclose(logits[0], logits[1])
 
 
-def test_the_deviation_between_the_pictures_of_a_batch_counts(discriminator: Discriminator) -> None:
+def test_the_deviation_between_the_images_of_a_batch_counts(discriminator: Discriminator) -> None:
     x = torch.randn(1, 3, 16, 16)
     alone = discriminator(x)
     torch.testing.assert_close(discriminator(x.expand(4, -1, -1, -1)), alone.expand(4, -1), atol=1e-5, rtol=0)

@@ -98,7 +98,7 @@ def test_a_half_width_official_generator_has_half_the_channels_from_64_px_on() -
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
-def test_any_size_and_channel_table_gives_pictures_of_that_size(size: int) -> None:
+def test_any_size_and_channel_table_gives_images_of_that_size(size: int) -> None:
     generator = build(size)
     image = generator(generator.mapping(torch.randn(2, 16)))
     assert image.shape == (2, 3, size, size)
@@ -142,7 +142,7 @@ def test_no_offsets_empty_offsets_and_zero_offsets_are_the_same_bit_for_bit(size
 
 @pytest.mark.parametrize("modulation", ["weights", "activations"])
 @pytest.mark.parametrize("with_offsets", [False, True])
-def test_a_batch_equals_its_pictures_one_by_one(with_offsets: bool, modulation: Any) -> None:
+def test_a_batch_equals_its_images_one_by_one(with_offsets: bool, modulation: Any) -> None:
     generator, w = build(), torch.randn(3, 8, 16)
     offsets = some_offsets(generator, 3) if with_offsets else {}
     batch = generator(w, offsets, modulation=modulation)
@@ -153,7 +153,7 @@ def test_a_batch_equals_its_pictures_one_by_one(with_offsets: bool, modulation: 
         )
 
 
-def test_every_offset_changes_the_picture_and_the_two_modulations_agree() -> None:
+def test_every_offset_changes_the_image_and_the_two_modulations_agree() -> None:
     generator, w = build(), torch.randn(2, 8, 16)
     plain = generator(w)
     for spec in generator.layers:
@@ -189,7 +189,7 @@ def test_noise_is_stored_drawn_or_absent() -> None:
     assert not torch.equal(generator(w), const)
 
 
-def test_drawn_noise_differs_between_the_pictures_of_a_batch() -> None:
+def test_drawn_noise_differs_between_the_images_of_a_batch() -> None:
     generator, w = build(), torch.randn(1, 8, 16).expand(2, -1, -1)
     image = generator(w, noise="random", random=torch.Generator().manual_seed(0))
     assert not torch.allclose(image[0], image[1], atol=1e-3)
@@ -198,7 +198,7 @@ def test_drawn_noise_differs_between_the_pictures_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("modulation", ["weights", "activations"])
-def test_given_noise_maps_take_the_place_of_the_stored_ones_for_each_picture(modulation: Any) -> None:
+def test_given_noise_maps_take_the_place_of_the_stored_ones_for_each_image(modulation: Any) -> None:
     generator, w = build(), torch.randn(2, 8, 16)
     stored = list(generator.noises.buffers())
     assert torch.equal(

@@ -91,7 +91,7 @@ def arguments(up: bool, *, offset: str = "none", dtype: torch.dtype = torch.floa
 
 
 def one_at_a_time(given: dict[str, Any], *, demodulate: bool) -> Tensor:
-    """The modulated convolution of each picture on its own, as the papers write it, without groups."""
+    """The modulated convolution of each image on its own, as the papers write it, without groups."""
     results = []
     for i in range(len(given["x"])):
         weight = given["weight"]
@@ -114,7 +114,7 @@ def one_at_a_time(given: dict[str, Any], *, demodulate: bool) -> Tensor:
 @pytest.mark.parametrize("offset", ["none", "full", "flat", "shared"])
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("modulation", ["weights", "activations"])
-def test_both_ways_to_modulate_equal_each_picture_on_its_own(
+def test_both_ways_to_modulate_equal_each_image_on_its_own(
     modulation: Any, up: bool, offset: str, demodulate: bool
 ) -> None:
     given = arguments(up, offset=offset)
@@ -126,7 +126,7 @@ def test_both_ways_to_modulate_equal_each_picture_on_its_own(
 @pytest.mark.parametrize("up", [False, True])
 def test_wide_layers_take_the_grouped_path_and_agree_too(up: bool) -> None:
     given = arguments(up, offset="none")
-    given["weight"] = torch.randn(72, 4, 3, 3)  # above the width up to which the CPU goes picture by picture
+    given["weight"] = torch.randn(72, 4, 3, 3)  # above the width up to which the CPU goes image by image
     given["offset"] = 0.3 * torch.randn(3, 72, 4, 1, 1)
     out = modulated_conv(**given, modulation="activations")
     torch.testing.assert_close(out, modulated_conv(**given), atol=1e-5, rtol=1e-5)

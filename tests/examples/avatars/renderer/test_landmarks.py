@@ -42,7 +42,7 @@ def test_turning_the_other_way_mirrors_the_landmarks() -> None:
     assert torch.allclose(_scene(right), mirrored, atol=1e-5)
 
 
-def test_landmarks_lie_in_the_picture_and_in_the_order_of_the_scheme() -> None:
+def test_landmarks_lie_in_the_image_and_in_the_order_of_the_scheme() -> None:
     factors = sample_factors(200, seed=3)
     points = _scene(factors)
     p = to_pixels(points, portrait_quads(factors, 200, 160), 200, 160)
@@ -94,7 +94,7 @@ def test_mouth_landmarks_surround_the_dark_of_an_open_mouth() -> None:
         assert drawn.images[i, :, y - 2 : y + 3, x].mean(0).min() < -0.3
 
 
-def test_scene_points_and_pixels_agree_in_a_turned_picture() -> None:
+def test_scene_points_and_pixels_agree_in_a_turned_image() -> None:
     quad = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 2.0], [2.0, 1.0]]])  # a square on its corner
     points = torch.tensor([[[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]])
     expected = torch.tensor([[[-0.5, -0.5], [4.5, 4.5], [9.5, 9.5]]])

@@ -56,7 +56,7 @@ def test_an_avatar_does_not_depend_on_its_batch() -> None:
         assert torch.allclose(alone.landmarks[0], together.landmarks[i], atol=2e-4, rtol=0)
 
 
-def test_two_sizes_show_the_same_picture() -> None:
+def test_two_sizes_show_the_same_image() -> None:
     factors = sample_factors(3, seed=4)
     small, large = render(factors, 64), render(factors, 256, supersample=1)
     difference = (F.avg_pool2d(large.images, 4) - small.images).abs().flatten(1).mean(1)
@@ -131,7 +131,7 @@ def test_expressions_change_pixels_mostly_around_eyes_and_mouth(name: str) -> No
     assert inside > 4 * outside
 
 
-# The least mean change of a 48 px picture that counts as visible.
+# The least mean change of a 48 px image that counts as visible.
 VISIBLE = {
     "glasses": 0.01,
     "beard": 0.02,
@@ -229,7 +229,7 @@ def test_an_impossible_view_quad_or_supersample_is_refused() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_draws_the_same_picture() -> None:
+def test_a_gpu_draws_the_same_image() -> None:
     factors = sample_factors(8, seed=13)
     here, there = render(factors, 64), render(factors, 64, device="cuda")
     assert (here.images - there.images.cpu()).abs().mean() < 2e-3
