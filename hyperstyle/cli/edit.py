@@ -116,12 +116,13 @@ def _run_several(args: argparse.Namespace, folders: Sequence[Path]) -> int:
     """Inversions and images, each on its own; what is in folders counts as such."""
     from hyperstyle.images import save_image
 
-    sources, failures = find_pictures(args.inputs)
+    sources, failures = find_pictures(args.inputs, inversions=True)
     total = len(sources) + len(failures)
     out: Path = Path("edited") if args.out is None else args.out
-    if _is_image_name(out) and not out.is_dir():
+    if (_is_image_name(out) or is_clip_file(out)) and not out.is_dir():
+        what = "a clip" if is_clip_file(out) else "an image"
         raise ConfigError(
-            f"--out {str(out)!r} is the name of an image, and each of several gets one: give a folder for them."
+            f"--out {str(out)!r} is the name of {what}, and each of several gets one: give a folder for them."
         )
     targets = [out / f"{name}_edited.png" for name in output_names(sources, ["_edited.png"])]
     keep_inputs(sources, targets)

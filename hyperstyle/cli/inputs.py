@@ -6,7 +6,7 @@ import glob
 import itertools
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +31,17 @@ class Failure:
     reason: str
 
 
-def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
+def find_pictures(inputs: Iterable[str], *, inversions: bool = False) -> tuple[list[Path], list[Failure]]:
     """The images that `inputs` name, each once, in the order typed (sorted within a folder or glob).
 
     A folder stands for the images directly in it, a glob for those among the files it matches, as
     `images.list_images` finds them. A file typed by name is taken as it is, and so are those that match a glob with a
     suffix (`*.png`): reading them decides whether they are images.
+    What `hyperstyle invert` made of NAME, NAME.png and NAME_sheet.png beside NAME.safetensors, is no image of a folder;
+    with `inversions` the NAME.safetensors is taken in their place.
     What names nothing, and what looks like an image in a folder and cannot be read, is returned as a failure.
     """
-    from hyperstyle.images import Listing, list_images
+    from hyperstyle.images import Listing, list_folder, list_images
 
     pictures: dict[Path, Path] = {}
     left_out: dict[Path, Failure] = {}
@@ -47,10 +49,12 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found, reason = (
-                list_images(sorted(path.iterdir())),
-                "no image in this folder (looked at names and contents)",
-            )
+            files = list_folder(path)
+            records = {file.name: file for file in files if file.suffix == ".safetensors" and file.name[0] != "."}
+            found = list_images(file for file in files if not _is_result(file, records))
+            if inversions:
+                found = Listing((*records.values(), *found.images), found.left_out)
+            reason = "no image in this folder (looked at names and contents)"
         elif path.exists():
             found, reason = Listing((path,)), ""
         elif glob.has_magic(text):
@@ -58,7 +62,7 @@ def find_pictures(inputs: Iterable[str]) -> tuple[list[Path], list[Failure]]:
             files = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
             has_suffix = path.suffix != "" and not glob.has_magic(path.suffix)
             found = Listing(tuple(files)) if has_suffix else list_images(files)
-            reason = f"no {'picture' if files else 'file'} matches this pattern"
+            reason = f"no {'image' if files else 'file'} matches this pattern"
         else:
             found, reason = Listing(()), "no such file or folder"
         if not found.images and not found.left_out:
@@ -138,3 +142,10 @@ def report_left_out(found: Listing) -> int:
 
 def _files(name: str, endings: Sequence[str]) -> set[str]:
     return {(name + ending).casefold() for ending in endings}
+
+
+def _is_result(file: Path, records: Container[str]) -> bool:
+    """Whether `hyperstyle invert` wrote this image of a reconstruction, or this grid, beside one of the records."""
+    return file.suffix == ".png" and any(
+        f"{stem}.safetensors" in records for stem in (file.stem, file.stem.removesuffix("_sheet"))
+    )

@@ -54,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "the same command goes on after an interruption, and several at once share the work."
         ),
     )
-    parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="picture, folder of images, or glob")
+    parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
     parser.add_argument(
         "--out",
         type=Path,
@@ -72,7 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--batch",
         type=int,
         metavar="N",
-        help=f"pictures that go through the networks together (default: {_DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
+        help=f"images that go through the networks together (default: {_DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no line per image")
     add_config_argument(parser)
@@ -112,7 +112,7 @@ def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace)
 
     inverter = load_inverter(args)
     registry.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
-    with tqdm(total=len(jobs), unit="picture", disable=args.quiet) as bar:
+    with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
         return list(_invert(work.claimed(jobs, on_skip=bar.update), work, inverter, args, bar))
 
 

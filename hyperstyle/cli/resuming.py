@@ -165,10 +165,12 @@ class Resumption:
     def tell(self, total: int, out: Path, quiet: bool) -> None:
         """Says what was left out."""
         if self.done and not quiet:
-            print(
-                f"hyperstyle: {self.done} of {total} were in {str(out)!r} already (--overwrite does them again)",
-                file=sys.stderr,
-            )
+            where = f"{self.done} of {total}"
+            if self.overwrite:
+                line = f"{where} were inverted by another run meanwhile"
+            else:
+                line = f"{where} were in {str(out)!r} already (--overwrite does them again)"
+            print(f"hyperstyle: {line}", file=sys.stderr)
         if self.busy:
             print(
                 f"hyperstyle: {self.busy} of {total} are being inverted by another run: start this one again to see "

@@ -14,6 +14,7 @@ from hyperstyle.cli.arguments import writable_folder
 from hyperstyle.cli.inputs import report_left_out
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
+from hyperstyle.io.file_kind import check_suffix
 
 if TYPE_CHECKING:
     from hyperstyle.images.frames import Clip, FrameFolder
@@ -117,9 +118,13 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
         check_clip(out, 25 if rate is None else rate)
         if like is None and isinstance(frames, Clip) and frames.audio:
             print("--rate gives the frames other times, so the audio is left out", file=sys.stderr)
-    elif args.rate is not None:
+    elif args.rate is not None and not out.suffix:
         raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
     else:
+        advice = (
+            "Clips are written as .mp4, and frames into a folder, whose name has no such suffix: choose another --out."
+        )
+        check_suffix(out, advice=advice, error=ConfigError)
         check_folder(out)
         if isinstance(frames, FrameFolder):
             _check_names(frames)

@@ -147,9 +147,10 @@ def _direction(content: Any, name: str | None, width: int, path: Path) -> tuple[
             return content, None
         key = name if name in found else next(iter(found)) if len(found) == 1 else None
         if key is None:
-            asked = f"{name!r} is none of them" if name else "say which one by name="
+            asked = f"{name!r} is none of them" if name else "none was named"
             raise EditError(
-                f"{path} holds {len(found)} directions, and {asked} (--name on the command line). "
+                f"{path} holds {len(found)} directions, and {asked}: name one, as in load_edit(..., name=...), or "
+                "put it into a model folder, `hyperstyle edits add FILE --name NAME`. "
                 f"{did_you_mean(name or '', found)}"
             )
         return found[key], key

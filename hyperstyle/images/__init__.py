@@ -7,7 +7,7 @@ from hyperstyle.images.color_modes import flatten, upright
 from hyperstyle.images.examples import EXAMPLES, example_photo
 from hyperstyle.images.formats import FORMATS, HEAD, MAX_PIXELS, check_opened, open_image, read_head, sort_file
 from hyperstyle.images.grid import image_grid, sheet
-from hyperstyle.images.listing import Listing, list_images
+from hyperstyle.images.listing import Listing, list_folder, list_images
 from hyperstyle.images.load import (
     MIN_SIDE,
     BinaryFile,
@@ -35,6 +35,7 @@ __all__ = [
     "example_photo",
     "flatten",
     "image_grid",
+    "list_folder",
     "list_images",
     "load_image",
     "load_photo",

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from hyperstyle.errors import ConfigError, ImageError, MissingDependencyError
-from hyperstyle.images import list_images, load_image, save_image
+from hyperstyle.images import list_folder, list_images, load_image, save_image
 from hyperstyle.images.clips.read import Clip, open_clip
 from hyperstyle.images.clips.write import encode_clip
 from hyperstyle.io.files import replace_folder
@@ -80,7 +80,7 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
     """
     path = Path(path)
     if path.is_dir():
-        found = list_images(sorted(path.iterdir(), key=_natural))
+        found = list_images(sorted(list_folder(path), key=_natural))
         if not found.images:
             left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
             raise ImageError(f"The folder {str(path)!r} holds no images (looked at names and contents).{left}")

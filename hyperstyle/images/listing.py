@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hyperstyle.errors import ImageError
 from hyperstyle.images.formats import read_head, sort_file
 
-__all__ = ["Listing", "list_images"]
+__all__ = ["Listing", "list_folder", "list_images"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,20 @@ class Listing:
     left_out: tuple[tuple[Path, str], ...] = ()
 
 
+def list_folder(folder: Path) -> list[Path]:
+    """What lies directly in a folder, sorted by name. Raises ImageError where it cannot be listed."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise ImageError(
+            f"The folder {str(folder)!r} cannot be listed: {error.strerror}. Choose one that you may read."
+        ) from error
+
+
 def list_images(files: Iterable[Path], *, within: str | os.PathLike[str] = "") -> Listing:
     """Sorts files by `formats.sort_file`; what is no regular file (or a link to one) is left out without a word.
 
-    `list_images(sorted(folder.iterdir()))` are those of a folder.
+    `list_images(list_folder(folder))` are those of a folder. A link to a file that is gone counts by its name.
 
     Args:
         files: their paths.
@@ -40,6 +51,8 @@ def list_images(files: Iterable[Path], *, within: str | os.PathLike[str] = "") -
     for file in files:
         name = file.relative_to(within).as_posix() if within else file.name
         verdict = file.is_file() and sort_file(name, partial(read_head, file))
+        if file.is_symlink() and not file.exists() and sort_file(name, bytes):
+            verdict = "is a link to a file that is not there."
         if isinstance(verdict, str):
             left_out.append((file, verdict))
         elif verdict:

@@ -23,14 +23,17 @@ _REFUSALS = {
     "web page": "is a web page and no {expected}: the server answered with a page. Fetch the file itself.",
     "Git LFS pointer": "is a Git LFS pointer and no {expected}. Fetch the file it stands for: git lfs pull.",
     "safetensors": "is a safetensors file and no {expected}: convert the original file.",
-    "PyTorch": "is a PyTorch file (.pt) and no {expected}: read it with `foreign.load_state`.",
-    "old PyTorch": "is a PyTorch file (.pt) and no {expected}: read it with `foreign.load_state`.",
+    "PyTorch": "is a PyTorch file (.pt) and no {expected}: read it with `io.torch_files.load_state`.",
+    "old PyTorch": "is a PyTorch file (.pt) and no {expected}: read it with `io.torch_files.load_state`.",
     "pickle": "was not loaded: it is a plain pickle and no {expected}. Only networks of NVIDIA's are read from those.",
 }
 
 _SUFFIXES = {  # of files that the library or its users have, by what they promise
-    "image": ".png .apng .jpg .jpeg .jpe .jfif .jp2 .webp .gif .bmp .tif .tiff .ppm .pgm .pnm .avif .heic .heif .ico",
-    "video": ".mp4 .m4v .mov .mkv .webm .avi",
+    "image": ".png .apng .jpg .jpeg .jpe .jfif .jp2 .jpf .jpx .j2c .j2k .jpc .mpo .webp .gif .bmp .dib .tif .tiff .ppm "
+    ".pbm .pgm .pnm .pfm .avif .avifs .heic .heif .ico .icns .tga .icb .vda .vst .psd .qoi .dds .sgi .rgb .rgba .bw "
+    ".pcx .im .msp .xbm .palm .jxl .dng .cr2 .cr3 .nef .arw .svg .eps .ps .blp",
+    "video": ".mp4 .m4v .mov .mkv .webm .avi .3gp .m2ts .mpeg .mpg .mts",
+    "document": ".pdf .doc .docx",
     "safetensors": ".safetensors",
     "PyTorch": ".pt .pth .ckpt",
     "NumPy": ".npy .npz",
@@ -57,7 +60,7 @@ def check_suffix(
     Raises:
         HyperStyleError: (or the class given) the suffix is that of another kind.
     """
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    suffix = os.path.splitext(os.fspath(path).rstrip("/\\"))[1].lower()
     kind = _KINDS.get(suffix)
     if kind is None or kind in own or not (own or kind in ("image", "video")):
         return

@@ -122,7 +122,7 @@ class HyperStyleRefinement:
         check_whole("steps", steps)
         done = 0.0 if inversion.offset_codes is None else float(inversion.offset_codes.count.max())
         if steps:
-            better = "Gradient steps go on from there: method='hyperstyle+offsets', steps=50."
+            better = "Gradient steps make it better: invert with method='hyperstyle+offsets', steps=50."
             check_passes("hyperstyle", round(done) + steps, model.steps, better)
         seen: list[Tensor] = []
 

@@ -178,8 +178,8 @@ def check_passes(method: str, passes: int, trained: int, instead: str) -> None:
     """
     if passes >= 2 * max(trained, 1):
         warn(
-            f"{passes} passes of {method!r}, whose network was trained with {trained}: from about twice as many on, "
-            f"each one makes the reconstruction worse. {instead}",
+            f"{passes} passes of {method!r}, whose network was trained with {trained}: with twice "
+            f"as many or more, reconstructions become worse. {instead}",
             QualityWarning,
         )
 

@@ -116,7 +116,7 @@ class RestyleRefinement:
         check_whole("steps", steps)
         name, done = model.restyle.config.method, self.done + steps
         if steps:
-            better = f"Gradient steps go on from there: method='{name}+offsets', steps=50."
+            better = f"Gradient steps make it better: invert with method='{name}+offsets', steps=50."
             check_passes(name, done, _STEPS, better)
         seen: list[Tensor] = []
 

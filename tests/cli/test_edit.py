@@ -177,6 +177,7 @@ def test_a_text_is_an_edit_of_a_model_that_knows_texts(
         ([".", "me.png", "--clip", "--edit", "age=2"], "--clip with 2 inputs: it takes one folder"),
         (["me.png", "--clip", "--edit", "age=2"], "--clip is for a folder of frames, and 'me.png' is no folder"),
         (["gone", "--clip", "--edit", "age=2"], "--clip is for a folder of frames, and 'gone' does not exist"),
+        (["me.png", "you.png", "--edit", "age=2", "--out", "new.mp4"], "--out 'new.mp4' is the name of a clip"),
         (["me.png", "clip.mp4", "--edit", "age=2"], "'clip.mp4' is a clip, and there are other inputs"),
         (["*.mp4", "me.png", "--edit", "age=2"], "'clip.mp4' is a clip, and there are other inputs"),
         (["me.png", "me.safetensors", "--edit", "aeg=2"], "Did you mean 'age'?"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from hyperstyle.cli.inputs import find_pictures, output_names
+from hyperstyle.errors import ImageError
 
 ENDINGS = (".png", "_sheet.png", ".safetensors")
 
@@ -94,3 +96,37 @@ def test_an_image_called_like_the_sheet_of_another_does_not_share_its_file() -> 
 
 def test_a_lone_image_keeps_its_name_with_all_its_dots() -> None:
     assert output_names([Path("a/me.v1.png")], ENDINGS) == ["me.v1"]
+
+
+def test_what_invert_wrote_into_a_folder_is_no_image_of_it_and_edit_takes_the_inversions(in_tmp_path: Path) -> None:
+    touch(in_tmp_path, "faces/me.jpg", "faces/me.png", "faces/me_sheet.png", "faces/me.safetensors", "faces/you.png")
+    assert find_pictures(["faces"])[0] == [Path("faces/me.jpg"), Path("faces/you.png")]
+    assert find_pictures(["faces"], inversions=True)[0] == [
+        Path("faces/me.safetensors"),
+        Path("faces/me.jpg"),
+        Path("faces/you.png"),
+    ]
+    assert find_pictures(["faces/me.png"])[0] == [Path("faces/me.png")], "typed by name"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_a_link_to_an_image_that_is_gone_is_said(in_tmp_path: Path) -> None:
+    touch(in_tmp_path, "faces/me.png")
+    Path("faces/gone.jpg").symlink_to("nowhere.jpg")
+    Path("faces/gone.txt").symlink_to("nowhere.txt")
+    found, failures = find_pictures(["faces"])
+    assert found == [Path("faces/me.png")]
+    assert [(failure.source, failure.reason) for failure in failures] == [
+        ("faces/gone.jpg", "is a link to a file that is not there.")
+    ]
+
+
+def test_a_folder_that_cannot_be_listed_is_one_error(in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(in_tmp_path, "faces/me.png")
+
+    def refused(self: Path) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(ImageError, match="The folder 'faces' cannot be listed: Permission denied"):
+        find_pictures(["faces"])

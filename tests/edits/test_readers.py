@@ -105,7 +105,7 @@ def test_one_of_several_directions_is_chosen_by_its_name(tmp_path: Path, suffix:
     edit, w = load_edit(path, name="smile", width=8), torch.randn(1, 6, 8)
     torch.testing.assert_close(edit(w, 1.0), w + ROW.flip(0))
     assert edit.info.name == "smile"
-    for name, message in ((None, "say which one by name="), ("smlie", "'smlie' is none of them")):
+    for name, message in ((None, "none was named"), ("smlie", "'smlie' is none of them")):
         with pytest.raises(EditError, match=rf"all{suffix} holds 3 directions, and {message}.*age, pose, smile"):
             load_edit(path, name=name, width=8)
     with pytest.raises(EditError, match="component does not go with"):

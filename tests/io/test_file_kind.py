@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hyperstyle.cli import main
 from hyperstyle.edits import DirectionEdit, EditInfo, StyleClip, save_edit
 from hyperstyle.errors import CheckpointError, HyperStyleError, InversionError
+from hyperstyle.images.formats import IMAGE_SUFFIXES
+from hyperstyle.images.frames import CLIP_SUFFIXES
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.file_kind import check_suffix
@@ -72,8 +75,8 @@ def test_a_folder_may_be_called_as_a_file_of_weights_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "pasting", "--json", "out.png"], "a JSON file to 'out.png', the name of an image file"),
-        (["evaluate", "jitter", "--noise", "1", "--json", "out.webp"], "a JSON file to 'out.webp'"),
+        (["evaluate", "reconstruction", "--json", "out.png"], "a JSON file to 'out.png', the name of an image file"),
+        (["evaluate", "editing", "--json", "out.webp"], "a JSON file to 'out.webp'"),
         (["bench", "--json", "out.safetensors"], "a JSON file to 'out.safetensors'"),
         (["fit", "sefa", "--out", "made", "--plot", "out.json"], "an image file to 'out.json'"),
         (["fit", "interfacegan", "--out", "made", "--save-table", "t.csv"], "a NumPy file to 't.csv'"),
@@ -85,3 +88,14 @@ def test_commands_say_it_before_the_work(
 ) -> None:
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_every_image_that_is_read_or_written_and_every_clip_has_its_suffix_among_the_refused() -> None:
+    Image.init()
+    written = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
+    documents = {".pdf", ".eps", ".ps"}
+    for suffix in {*written, *IMAGE_SUFFIXES, *CLIP_SUFFIXES} - documents - {".h5", ".hdf", ".bufr", ".grib", ".wmf", ".emf"}:
+        with pytest.raises(CheckpointError, match=r"name of an? (image|video) file"):
+            check_suffix(f"me{suffix}", "safetensors", advice="", error=CheckpointError)
+    with pytest.raises(CheckpointError, match="name of an image file"):
+        check_suffix("folder/me.png/", "PyTorch", advice="", error=CheckpointError)
