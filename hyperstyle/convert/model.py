@@ -129,8 +129,8 @@ def convert(
         if generator is not None:
             holder, generator = _read(generator, say, use), None
     found = find_generator(holder)
-    mine = found.generator.config
-    area = _domain(domain, [first, *encoders], mine.size)
+    target = found.generator.config
+    area = _domain(domain, [first, *encoders], target.size)
 
     consumed = {"generator": found.consumed}
     files = [first, *encoders, *([] if holder is first else [holder])]
@@ -139,12 +139,12 @@ def convert(
     parts: dict[str, Any] = {"generator": found.generator}
     aliases = 0
     if first.kind == "hyperstyle":
-        hyper = official.hypernetwork(first, mine, area.input_size)
+        hyper = official.hypernetwork(first, target, area.input_size)
         parts["hypernetwork"], consumed["hypernetwork"], aliases = hyper[:3]
         unread[first] += hyper.unread
     if first.kind == "hyperinverter":
         area = replace(area, sampling="point")
-        parts["hyperinverter"], consumed["hyperinverter"], left = hyperinverter(first, mine)
+        parts["hyperinverter"], consumed["hyperinverter"], left = hyperinverter(first, target)
         unread[first] += left
     for file in [first, *encoders]:
         if file.kind not in _ENCODERS:
@@ -158,14 +158,14 @@ def convert(
         if name in parts:
             raise ConfigError(f"{file.path} is a second {KINDS[file.kind]}: a model has one.")
         if file is not first:
-            _check_served(file, holder, mine)
+            _check_served(file, holder, target)
             unread[file] += _not_taken(file, first)
-        parts[name], consumed[name] = make(file, mine, area.input_size, _mean_code(file, first, found))
+        parts[name], consumed[name] = make(file, target, area.input_size, _mean_code(file, first, found))
     computed = found.computed
     if generator is not None:
         other = _read(generator, say, use)
         replaced = find_generator(other)
-        _check_same(replaced.generator.config, mine, other, first)
+        _check_same(replaced.generator.config, target, other, first)
         parts["generator"], consumed["generator"], computed = replaced[:3]
         unread[other] = [*other.unread, *replaced.unread]
         unread[first].append(f"its generator ({found.consumed} tensors)")
@@ -332,9 +332,9 @@ def _check_served(encoder: Source, first: Source, config: GeneratorConfig) -> No
         )
 
 
-def _check_same(other: GeneratorConfig, mine: GeneratorConfig, source: Source, first: Source) -> None:
+def _check_same(other: GeneratorConfig, target: GeneratorConfig, source: Source, first: Source) -> None:
     """Raises WeightsError where a generator cannot take the place of another."""
-    if other == mine:
+    if other == target:
         return
 
     def text(config: GeneratorConfig) -> str:
@@ -344,7 +344,7 @@ def _check_same(other: GeneratorConfig, mine: GeneratorConfig, source: Source, f
         )
 
     raise WeightsError(
-        f"{source.path} is a generator of {text(other)}; that of {first.path} has {text(mine)}. Use one that was "
+        f"{source.path} is a generator of {text(other)}; that of {first.path} has {text(target)}. Use one that was "
         "fine-tuned from it."
     )
 

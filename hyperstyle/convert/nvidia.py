@@ -29,7 +29,7 @@ __all__ = ["generator_from_nvidia", "load_nvidia", "nvidia_state"]
 class _Row(NamedTuple):
     """One tensor under both names; `axes` of our shape are NVIDIA's, and ours is `gain` times as large."""
 
-    theirs: str
+    nvidia: str
     ours: str
     axes: slice = slice(None)
     gain: float = 1.0
@@ -83,15 +83,15 @@ def generator_from_nvidia(
         generator = Generator(config)
     shapes = {name: tensor.shape for name, tensor in generator.state_dict().items()}
     rows, unused = _rows(generator), _unused_filters(config)
-    _check_names({row.theirs for row in rows} | unused, state, where)
+    _check_names({row.nvidia for row in rows} | unused, state, where)
     converted: dict[str, Tensor] = {}
     for row in rows:
-        tensor, shape = state[row.theirs], shapes[row.ours]
+        tensor, shape = state[row.nvidia], shapes[row.ours]
         if tensor.shape != shape[row.axes]:
             raise WeightsError(
-                f"{where}: {row.theirs!r} has the shape {tuple(tensor.shape)}: expected {tuple(shape[row.axes])}."
+                f"{where}: {row.nvidia!r} has the shape {tuple(tensor.shape)}: expected {tuple(shape[row.axes])}."
             )
-        check_finite(tensor, row.theirs, where)
+        check_finite(tensor, row.nvidia, where)
         converted[row.ours] = tensor.detach().to("cpu", torch.float32).reshape(shape).contiguous() * row.gain
     generator.load_state_dict(converted, assign=True)
     return generator.eval().requires_grad_(False)
@@ -103,7 +103,7 @@ def nvidia_state(generator: Generator) -> dict[str, Tensor]:
     state = {name: fir_kernel(gain=1.0).to(generator.latent_avg) for name in sorted(_unused_filters(generator.config))}
     for row in _rows(generator):
         tensor = ours[row.ours]
-        state[row.theirs] = tensor.detach().reshape(tensor.shape[row.axes]) / row.gain
+        state[row.nvidia] = tensor.detach().reshape(tensor.shape[row.axes]) / row.gain
     return state
 
 
@@ -139,27 +139,27 @@ def _rows(generator: Generator) -> list[_Row]:
     noise = 0
     for spec in generator.layers:
         block, place = divmod(spec.index - 2, 3)
-        theirs = f"synthesis.{spec.name}"
+        nvidia = f"synthesis.{spec.name}"
         if spec.torgb:
             ours = "to_rgb1" if spec.resolution == 4 else f"to_rgbs.{block}"
-            rows.append(_Row(f"{theirs}.bias", f"{ours}.bias", slice(1, 2)))
+            rows.append(_Row(f"{nvidia}.bias", f"{ours}.bias", slice(1, 2)))
             if spec.resolution > 4:
                 filter_ = f"synthesis.b{spec.resolution}.resample_filter"
                 rows.append(_Row(filter_, f"{ours}.upsample.kernel", copied, 4.0))
         else:
             ours = "conv1" if spec.resolution == 4 else f"convs.{2 * block + place}"
             rows += [
-                _Row(f"{theirs}.bias", f"{ours}.activate.bias"),
-                _Row(f"{theirs}.noise_strength", f"{ours}.noise.weight", lead),
-                _Row(f"{theirs}.noise_const", f"noises.noise_{noise}", leads),
+                _Row(f"{nvidia}.bias", f"{ours}.activate.bias"),
+                _Row(f"{nvidia}.noise_strength", f"{ours}.noise.weight", lead),
+                _Row(f"{nvidia}.noise_const", f"noises.noise_{noise}", leads),
             ]
             noise += 1
             if spec.up:
-                rows.append(_Row(f"{theirs}.resample_filter", f"{ours}.conv.blur.kernel", copied, 4.0))
+                rows.append(_Row(f"{nvidia}.resample_filter", f"{ours}.conv.blur.kernel", copied, 4.0))
         rows += [
-            _Row(f"{theirs}.weight", f"{ours}.conv.weight", lead),
-            _Row(f"{theirs}.affine.weight", f"{ours}.conv.modulation.weight"),
-            _Row(f"{theirs}.affine.bias", f"{ours}.conv.modulation.bias"),
+            _Row(f"{nvidia}.weight", f"{ours}.conv.weight", lead),
+            _Row(f"{nvidia}.affine.weight", f"{ours}.conv.modulation.weight"),
+            _Row(f"{nvidia}.affine.bias", f"{ours}.conv.modulation.bias"),
         ]
     return rows
 

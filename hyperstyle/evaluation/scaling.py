@@ -152,11 +152,11 @@ def scaling_plot(found: Scaling) -> bytes:
         for row in range(rows):
             axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1)
             for way in dict.fromkeys(cost.way for cost in costs):
-                mine = [cost for cost in costs if (cost.over, cost.way) == (over, way)]
+                measured_costs = [cost for cost in costs if (cost.over, cost.way) == (over, way)]
                 if row == 0:
-                    points = [(cost.value, cost.seconds.median) for cost in mine]
+                    points = [(cost.value, cost.seconds.median) for cost in measured_costs]
                 else:
-                    points = [(cost.value, cost.peak / 2**30) for cost in mine if cost.peak is not None]
+                    points = [(cost.value, cost.peak / 2**30) for cost in measured_costs if cost.peak is not None]
                 axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
             axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
             axes.set_ylabel("peak memory, GiB" if row else "seconds")

@@ -335,8 +335,10 @@ class Inversion(Portable):
         if self.model is not other.model and self.model.fingerprint != other.model.fingerprint:
             raise InversionError("the two inversions belong to different models.")
         if (self.w.device, self.w.dtype) != (other.w.device, other.w.dtype):
-            mine, theirs = (f"{w.dtype} on {w.device}" for w in (self.w, other.w))
-            raise InversionError(f"one is {mine}, the other {theirs}: load a saved one with the other's model.")
+            this_kind, other_kind = (f"{w.dtype} on {w.device}" for w in (self.w, other.w))
+            raise InversionError(
+                f"one is {this_kind}, the other {other_kind}: load a saved one with the other's model."
+            )
 
     @outside_inference_mode
     def refine(self, steps: int | None = None, *, callback: Callable[..., None] | None = None) -> Inversion:

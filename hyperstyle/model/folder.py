@@ -101,9 +101,9 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
             hashes[f"aligner/{name}"] = _copied(model.aligner / name, folder / "aligner" / name)
     edits = dict(model.edits)
     if dtype != torch.float32:  # what was made for this generator is for the rounded one from now on
-        mine, rounded = model.generator_fingerprint, fingerprint(model.generator, dtype=dtype)
-        edits = {n: _made_for(e, rounded) if e.info.model == mine else e for n, e in edits.items()}
-        text = replace(text, model=rounded) if text is not None and text.model == mine else text
+        exact, rounded = model.generator_fingerprint, fingerprint(model.generator, dtype=dtype)
+        edits = {n: _made_for(e, rounded) if e.info.model == exact else e for n, e in edits.items()}
+        text = replace(text, model=rounded) if text is not None and text.model == exact else text
     if text is not None:
         text.save(folder / _TEXT)
         hashes[_TEXT] = sha256(folder / _TEXT / WEIGHTS)

@@ -126,11 +126,11 @@ def gathered(part: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def joined(mine: Mapping[str, str]) -> dict[str, str]:
+def joined(entries: Mapping[str, str]) -> dict[str, str]:
     """What each process knows, by name, as all know it together."""
-    parts: list[Mapping[str, str]] = [mine] * world()
+    parts: list[Mapping[str, str]] = [entries] * world()
     if world() > 1:
-        dist.all_gather_object(parts, dict(mine))
+        dist.all_gather_object(parts, dict(entries))
     return {name: text for part in parts for name, text in part.items()}
 
 

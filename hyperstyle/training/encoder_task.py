@@ -143,12 +143,12 @@ class EncoderTask:
 
     def _pooled(self, made: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Codes [B,D] of W and predicted ones, from now and before; every process has the pools of all."""
-        mine = slice(rank() * len(made), (rank() + 1) * len(made))
+        rows = slice(rank() * len(made), (rank() + 1) * len(made))
         everyone = {"real": gathered(self._drawn(len(made))), "made": gathered(made)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step)  # the same draws in every process
             pooled = {name: self.pools[name](w) for name, w in everyone.items()}
-        return pooled["real"][mine], pooled["made"][mine]
+        return pooled["real"][rows], pooled["made"][rows]
 
     @torch.no_grad()
     def _drawn(self, count: int) -> Tensor:

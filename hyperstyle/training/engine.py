@@ -146,7 +146,7 @@ def train(task: Task, options: TrainOptions) -> Path:
             log_all=True,
             on_step=look,
             on_save=save,
-            room=sum(nbytes(network.state_dict().values()) for network in task.model().networks.values()),
+            reserve_bytes=sum(nbytes(network.state_dict().values()) for network in task.model().networks.values()),
         )
     on_first(lambda: None if (folder / "model").exists() else save(optim.steps))  # killed between checkpoint and model
     return folder / "model"

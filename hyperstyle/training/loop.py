@@ -104,7 +104,7 @@ def fit(
     on_step: Callable[[int, Mapping[str, float]], None] | None = None,
     on_save: Callable[[int], None] | None = None,
     on_progress: Callable[[str], None] | None = None,
-    room: int = 0,
+    reserve_bytes: int = 0,
 ) -> None:
     """Runs `step(i)` for i up to `steps`, from the last checkpoint in `folder` if there is one.
 
@@ -137,7 +137,7 @@ def fit(
     on_first(lambda: _shorten(folder / "log.jsonl", start))
     if start < steps:
         saves = math.ceil(steps / save_every) - start // save_every
-        on_first(lambda: _check_disk_space(folder, saves, keep, _expected(modules, optimizers), room))
+        on_first(lambda: _check_disk_space(folder, saves, keep, _expected(modules, optimizers), reserve_bytes))
     began, seen = time.perf_counter(), start
     for i in range(start, steps):
         torch.manual_seed(i)
@@ -197,10 +197,10 @@ def _expected(modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimize
     return size
 
 
-def _check_disk_space(folder: Path, saves: int, keep: int, checkpoint: int, room: int) -> None:
+def _check_disk_space(folder: Path, saves: int, keep: int, checkpoint: int, reserve_bytes: int) -> None:
     """Raises CheckpointError where what is to come does not fit; the new one is written before an old one goes."""
     there = len(list(folder.glob(_CHECKPOINT)))
-    needed = max(1, min(saves, keep + 1 - there)) * checkpoint + (1 if there else min(saves, 2)) * room
+    needed = max(1, min(saves, keep + 1 - there)) * checkpoint + (1 if there else min(saves, 2)) * reserve_bytes
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise CheckpointError(

@@ -125,8 +125,8 @@ class Updates:
 
     def _swap(self) -> None:
         if self.mean is not None:
-            for mine, averaged in zip(self.main.parameters(), self.mean.parameters(), strict=True):
-                mine.data, averaged.data = averaged.data, mine.data
+            for parameter, averaged in zip(self.main.parameters(), self.mean.parameters(), strict=True):
+                parameter.data, averaged.data = averaged.data, parameter.data
 
 
 def _put(values: Sequence[Tensor], places: Sequence[Tensor]) -> None:

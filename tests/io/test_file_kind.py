@@ -94,7 +94,9 @@ def test_every_image_that_is_read_or_written_and_every_clip_has_its_suffix_among
     Image.init()
     written = [suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE]
     documents = {".pdf", ".eps", ".ps"}
-    for suffix in {*written, *IMAGE_SUFFIXES, *CLIP_SUFFIXES} - documents - {".h5", ".hdf", ".bufr", ".grib", ".wmf", ".emf"}:
+    for suffix in (
+        {*written, *IMAGE_SUFFIXES, *CLIP_SUFFIXES} - documents - {".h5", ".hdf", ".bufr", ".grib", ".wmf", ".emf"}
+    ):
         with pytest.raises(CheckpointError, match=r"name of an? (image|video) file"):
             check_suffix(f"me{suffix}", "safetensors", advice="", error=CheckpointError)
     with pytest.raises(CheckpointError, match="name of an image file"):

@@ -92,7 +92,7 @@ def test_a_disk_without_room_is_said_before_the_first_step(
         optimizer.step()
         return {}
 
-    def run(steps: int, room: int = 0) -> None:
+    def run(steps: int, reserved: int = 0) -> None:
         schedule = Schedule(1e-3)
         modules, optimizers = {"model": model}, {"one": optimizer}
         fit(
@@ -104,15 +104,15 @@ def test_a_disk_without_room_is_said_before_the_first_step(
             schedule=schedule,
             save_every=2,
             keep=2,
-            room=room,
+            reserve_bytes=reserved,
         )
 
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     one = (4 if kind is Ranger else 3) * 4 * (200 * 200 + 200)  # bytes of a checkpoint
-    for steps, room, needed in ((2, 0, one), (4, 0, 2 * one), (9, 0, 3 * one), (9, 1000, 3 * one + 2000)):
+    for steps, reserved, needed in ((2, 0, one), (4, 0, 2 * one), (9, 0, 3 * one), (9, 1000, 3 * one + 2000)):
         free = needed - 1
         with pytest.raises(CheckpointError, match=rf"need about {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are"):
-            run(steps, room)
+            run(steps, reserved)
     assert done == []
     free = 3 * one
     run(6)

@@ -144,16 +144,16 @@ def effect_verdict(found: Sequence[Effect]) -> str:
     for one in found:
         if one.mean is not None:
             means.setdefault(one.method, {})[one.edit] = one.mean
-    mine = means.pop("hyperstyle", {})
-    if not mine or not means:
+    hyperstyle_means = means.pop("hyperstyle", {})
+    if not hyperstyle_means or not means:
         return "There is no other method to compare HyperStyle's edits with."
     sentences = []
-    for method, theirs in means.items():
-        shared = [edit for edit in mine if edit in theirs]
+    for method, other_means in means.items():
+        shared = [edit for edit in hyperstyle_means if edit in other_means]
         if not shared:
             continue
-        won = sum(mine[edit] > theirs[edit] for edit in shared)
-        average = [sum(one[edit] for edit in shared) / len(shared) for one in (mine, theirs)]
+        won = sum(hyperstyle_means[edit] > other_means[edit] for edit in shared)
+        average = [sum(one[edit] for edit in shared) / len(shared) for one in (hyperstyle_means, other_means)]
         summary_line = f"{average[0]:.3f} with HyperStyle and {average[1]:.3f} with {method}"
         sentences.append(
             f"Identity, the mean over edits: {summary_line}; HyperStyle keeps more in {won} of {len(shared)} edits."

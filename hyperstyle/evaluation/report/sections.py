@@ -213,7 +213,9 @@ def _orderings_html(found: Sequence[Ordering]) -> str:
                 marks[i, one.figure] = one.holds
         rows.append(row)
     stand_ins = [
-        f"{mine} stands for {theirs}" for mine, theirs in STANDS_FOR.items() if any(mine in pair for pair in pairs)
+        f"{stand_in} stands for {published}"
+        for stand_in, published in STANDS_FOR.items()
+        if any(stand_in in pair for pair in pairs)
     ]
     about = "Figures here, and those of the paper in brackets; green where both stand in the same order. " + (
         f"In the paper's figures {', '.join(stand_ins)}, an encoder alone as well." if stand_ins else ""

@@ -153,16 +153,16 @@ def jobs_of(
     if len(set(names)) < len(names):
         raise ConfigError(f"methods {', '.join(names)}: expected each once.")
     check_ablations(list(ablations))
-    jobs, mine = [], identified(model)
+    jobs, identity = [], identified(model)
     for trial in trials:
         find(model, trial.method, steps=trial.steps)
         count = pictures if alone(model, trial) else min(optimised, pictures)
         if not count:
             raise ConfigError(f"{trial} optimises each image on its own: say with --optimised N how many it may take.")
-        jobs.append(Job(str(trial), inverter, mine, trial, count, min(edited, count)))
+        jobs.append(Job(str(trial), inverter, identity, trial, count, min(edited, count)))
     once = Trial.of(ONCE)  # a row of Table 3 that costs next to nothing
     if "hyperstyle" in names and model.steps > 1 and ONCE not in names:
-        jobs.append(Job(ONCE, inverter, mine, once, pictures))
+        jobs.append(Job(ONCE, inverter, identity, once, pictures))
     for name, other in ablations.items():
         if other.model.domain.input_size != model.domain.input_size:
             raise ConfigError(

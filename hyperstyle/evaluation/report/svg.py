@@ -81,8 +81,8 @@ class _Axis:
     def __init__(self, values: Sequence[float], start: float, end: float, log: bool) -> None:
         self.start, self.end, self.log = start, end, log
         low, high = (self._scaled(f(values)) for f in (min, max))
-        room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-        self.low, self.high = low - room, high + room
+        margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+        self.low, self.high = low - margin, high + margin
         self.ticks = self._ticks()
 
     def _scaled(self, value: float) -> float:
