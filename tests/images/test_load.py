@@ -325,7 +325,7 @@ def test_arrays_of_another_kind_are_refused_with_advice(array: npt.NDArray[np.ge
     [
         (torch.zeros(3, 20, 20, dtype=torch.uint8), "x.float() / 127.5 - 1"),
         (torch.zeros(20, 20, 3), "three channels first"),
-        (torch.zeros(2, 3, 20, 20), "picture by image"),
+        (torch.zeros(2, 3, 20, 20), "image by image"),
         (torch.full((3, 20, 20), float("nan")), "not finite"),
         (torch.full((3, 20, 20), float("-inf")), "Scale it first"),
         (torch.full((3, 20, 20), 255.0), "from 255 to 255"),

@@ -119,5 +119,5 @@ def test_a_report_says_how_many_images_show_no_face(
     assert unfiltered["identity_left_out"] >= 1
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert text.count("<th>left out</th>") >= 2
-    assert "pictures without one are left out" in text
+    assert "images without one are left out" in text
     assert not [one for one in report["not_measured"] if one["what"] == "identity"]
