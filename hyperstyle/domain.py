@@ -15,7 +15,7 @@ __all__ = ["DOMAINS", "Domain"]
 
 @dataclass(frozen=True)
 class Domain:
-    """What must be known about a kind of image beside the weights.
+    """What must be known about a kind of image besides the weights.
 
     Attributes:
         name: how it is called in files and messages.

@@ -286,7 +286,7 @@ class HyperStyleInverter:
         Args:
             image: path, bytes, open file, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these;
                 or what `align.prepare.prepare` made of one, for which `align`, `face` and `landmarks` are settled.
-            method: one of `methods`, several joined by "+" (`methods.named` says what each begins with), a Refinement
+            method: one of `methods`, several joined by "+" (`methods.registry` says how each begins), a Refinement
                 object, or a list of names and objects; None is the first of `methods` that optimises nothing.
             start: a name, as in start="e4e", or a function from crops [B,3,h,w] to codes [B,L,D], in place of the
                 method's own start.

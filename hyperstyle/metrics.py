@@ -22,7 +22,7 @@ _LEVEL_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 def _check(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.ndim != 4:
-        raise ImageError(f"pictures of shapes {tuple(a.shape)} and {tuple(b.shape)}: expected the same [B, 3, H, W].")
+        raise ImageError(f"images of shapes {tuple(a.shape)} and {tuple(b.shape)}: expected the same [B, 3, H, W].")
 
 
 def l2(a: Tensor, b: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def ms_ssim_reference(a: Tensor, b: Tensor) -> Tensor:
     """
     _check(a, b)
     if min(a.shape[2:]) < 176:
-        raise ImageError(f"pictures of {a.shape[2]}x{a.shape[3]} px: the reference form needs at least 176x176.")
+        raise ImageError(f"images of {a.shape[2]}x{a.shape[3]} px: the reference form needs at least 176x176.")
     return _product(_similarities(a, b, lambda x: torch.where(x.amin((1, 2, 3)) < -0.5, 2.0, 1.0).to(x.dtype)))
 
 

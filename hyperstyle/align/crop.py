@@ -205,7 +205,7 @@ def _check_position(points: Points, side: float, size: tuple[int, int]) -> None:
     if side > _LARGEST_RATIO * max(size):
         raise LandmarkError(
             f"The landmarks' square has a side of {side:.0f} px, over {_LARGEST_RATIO:.0f} times that of the "
-            f"picture ({_by(size)} px). Give landmarks of this very image, at its full size."
+            f"image ({_by(size)} px). Give landmarks of this very image, at its full size."
         )
 
 

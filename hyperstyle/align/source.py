@@ -69,7 +69,7 @@ def photo_of(
     placements = [source.placement for source in sources or [Source("")] * count]
     cut_out = [placement for placement in placements if placement is not None]
     if len(cut_out) < count:
-        which = "this image" if count == 1 else f"picture {placements.index(None)} of this batch of {count}"
+        which = "this image" if count == 1 else f"image {placements.index(None)} of this batch of {count}"
         raise InversionError(
             f"{which} was not cut out of a photo, so there is nothing to paste it back into: its image is all there is."
         )

@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_case_arguments(parser, _OWN)
     own = parser.add_argument
     own("--steps", dest=f"{_OWN}steps", type=int, metavar="T", help="passes of the inversion (default: 5)")
-    own("--batch", dest=f"{_OWN}batch", type=int, metavar="B", help="pictures inverted together (default: 1)")
+    own("--batch", dest=f"{_OWN}batch", type=int, metavar="B", help="images inverted together (default: 1)")
     own(
         "--rows",
         dest=f"{_OWN}rows",

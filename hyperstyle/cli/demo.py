@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         edits = {label: _edited(inversion, amounts) for label, amounts in _EDITS if set(amounts) <= set(inverter.edits)}
         columns = _columns(inversion, edits)
         known = {name: amount for name, amount in _BACK.items() if name in inverter.edits}
-        columns["back in the image"] = [_edited(one, known).paste_back() for one in inversion]
+        columns["back in the photo"] = [_edited(one, known).paste_back() for one in inversion]
     with clock.stage("write the images"):
         sheet_path = _write(out, columns)
     print(f"\nwrote {sheet_path} and the single images beside it\n")
@@ -119,7 +119,7 @@ def _columns(inversion: Inversion, edits: dict[str, Inversion]) -> dict[str, lis
     from hyperstyle.images import to_images
 
     photos = [source.photo for source in inversion.sources if source.photo is not None]
-    columns = {"picture": photos}
+    columns = {"photo": photos}
     if inversion.crop is not None:
         columns["crop"] = to_images(inversion.crop)
     columns["W encoder"] = inversion.initial.images
@@ -132,7 +132,7 @@ def _write(out: Path, columns: dict[str, list[Image.Image]]) -> Path:
     from hyperstyle.images import image_grid, save_image
 
     for label, images in columns.items():
-        stem = {"picture": "photo", "back in the image": "edited_photo"}.get(label, label.lower().replace(" ", "_"))
+        stem = {"back in the photo": "edited_photo"}.get(label, label.lower().replace(" ", "_"))
         for i, image in enumerate(images):
             save_image(image, out / f"{i + 1}_{stem}.png")
     rows = [list(row) for row in zip(*columns.values(), strict=True)]

@@ -137,7 +137,7 @@ def _lines(name: str, edit: Edit, model: Model) -> str:
     """Some lines about one edit."""
     info = edit.info
     if not info.model:
-        made_for = "not told"
+        made_for = "not known"
     elif info.model == model.generator_fingerprint:
         made_for = f"this generator ({info.model})"
     else:

@@ -78,7 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         dest="optimised",
         type=int,
         metavar="N",
-        help="pictures for the rows that optimise; 0 leaves them out (default: 32)",
+        help="images for the rows that optimise; 0 leaves them out (default: 32)",
     )
     reconstruction.add_argument(
         "--methods",

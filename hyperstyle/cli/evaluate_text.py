@@ -72,7 +72,7 @@ def equal_effect_text(result: EqualEffect) -> str:
         by_edit.setdefault(curve.edit, []).append(curve)
     parts = [f"at equal effect, {result.images} images: identity similarity to the input"]
     parts += [_at_equal_effect(edit, curves) for edit, curves in by_edit.items()]
-    parts.append("pictures: those that the edit changes so far with every method; mean: over the changes but 0")
+    parts.append("images: those that the edit changes so far with every method; mean: over the changes but 0")
     return "\n\n".join(parts)
 
 
@@ -168,7 +168,7 @@ def _edit(curve: EditCurve) -> str:
 
 
 def _at_equal_effect(edit: str, curves: Sequence[EffectCurve]) -> str:
-    titles = (f"change of {curves[0].trait}", *(curve.method for curve in curves), "pictures")
+    titles = (f"change of {curves[0].trait}", *(curve.method for curve in curves), "images")
     rows = [
         (f"{first.change:+.2f}", *(f"{c.points[i].identity:.4f}" for c in curves), str(first.pictures))
         for i, first in enumerate(curves[0].points)

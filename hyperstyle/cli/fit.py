@@ -113,7 +113,7 @@ def _add_styleclip(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _add_common(parser)
     parser.add_argument("--samples", type=int, default=100_000, metavar="N", help="random codes (default: 100,000)")
-    parser.add_argument("--images", type=int, default=100, metavar="N", help="pictures per channel (default: 100)")
+    parser.add_argument("--images", type=int, default=100, metavar="N", help="images per channel (default: 100)")
     parser.add_argument(
         "--deviations",
         type=float,

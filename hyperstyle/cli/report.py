@@ -65,7 +65,7 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         dest="optimised",
         type=int,
         metavar="N",
-        help="pictures for methods that optimise each on its own, which take minutes (default: 4 where the model has a "
+        help="images for methods that optimise each on its own, which take minutes (default: 4 where the model has a "
         "perceptual network for it, else 0)",
     )
     parser.add_argument(
@@ -78,11 +78,11 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument(
         "--edits", nargs="+", metavar="NAME", help="edits of Figure 6 (default: all that can be measured)"
     )
-    parser.add_argument("--edited", type=int, default=16, metavar="N", help="pictures to edit for it (default: 16)")
+    parser.add_argument("--edited", type=int, default=16, metavar="N", help="images to edit for it (default: 16)")
     parser.add_argument(
         "--points", type=int, default=5, metavar="N", help="strengths over each edit's range (default: 5)"
     )
-    parser.add_argument("--shown", type=int, default=4, metavar="N", help="pictures on each sheet (default: 4)")
+    parser.add_argument("--shown", type=int, default=4, metavar="N", help="images on each sheet (default: 4)")
     parser.add_argument(
         "--adapt",
         type=int,
@@ -90,7 +90,7 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="STEPS",
         help="tune the generator to a comic for the sheet of domain adaptation; 0 leaves it out (default: 32)",
     )
-    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="pictures of your own from outside the domain")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="images of your own from outside the domain")
     parser.add_argument(
         "--lpips", choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no judge (default)"
     )

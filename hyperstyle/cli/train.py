@@ -12,7 +12,7 @@ from hyperstyle.training.options import TASKS, TaskName, default_of, resolve, ta
 __all__ = ["add_parser", "run"]
 
 _HELP: dict[TaskName, str] = {
-    "encoder": "pictures -> codes of a generator: w, psp or e4e",
+    "encoder": "images -> codes of a generator: w, psp or e4e",
     "hyperstyle": "the hypernetwork for a generator and its encoder",
     "hyperinverter": "HyperInverter's second phase, for a generator and its encoder",
 }
@@ -53,7 +53,7 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         help=_HELP[task],
         description=(
             f"{_HELP[task][0].upper()}{_HELP[task][1:]}. Writes checkpoints, log.jsonl, config.json and sheets of "
-            "pictures into --out, and the model folder --out/model; the same command goes on where it was interrupted. "
+            "images into --out, and the model folder --out/model; the same command goes on where it was interrupted. "
             "Under torchrun, every process takes a share of each batch."
         ),
     )

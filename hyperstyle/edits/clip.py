@@ -106,14 +106,14 @@ class OpenClip:
         return features
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Pictures [B,3,h,w] in [-1,1], of any size -> features [B,E]; gradients flow. Raises ImageError for others."""
+        """Images [B,3,h,w] in [-1,1], of any size -> features [B,E]; gradients flow. Raises ImageError for others."""
         prepare = prepare_averaged if self.preparation == "averaged" else prepare_bicubic
         features: Tensor = self._network.encode_image(prepare(images.to(self.device), self.size))
         return features
 
 
 def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
-    """Pictures [B,3,h,w] in [-1,1] -> [B,3,size,size], as StyleCLIP's losses see them.
+    """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], as StyleCLIP's losses see them.
 
     Each pixel is repeated 7 times, then blocks are averaged; values stay in [-1,1], the colours of CLIP's training are
     not taken off. Published for sides that are multiples of 32; other sides get blocks as even as they can be, and
@@ -128,7 +128,7 @@ def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
 
 
 def prepare_bicubic(images: Tensor, size: int = 224) -> Tensor:
-    """Pictures [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and with the colours of CLIP's training taken off.
+    """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and with the colours of CLIP's training taken off.
 
     Raises:
         ImageError: these are no images.

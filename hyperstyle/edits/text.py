@@ -21,7 +21,7 @@ class TextImageEncoder(Protocol):
         ...
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Pictures [B,3,h,w] in [-1,1], of any size -> features [B,E]; gradients flow."""
+        """Images [B,3,h,w] in [-1,1], of any size -> features [B,E]; gradients flow."""
         ...
 
 

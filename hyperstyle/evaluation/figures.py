@@ -155,7 +155,7 @@ def now(device: torch.device) -> float:
 
 
 def machine(model: Model) -> dict[str, Any]:
-    """What the figures depend on beside the images: processor, threads, versions, number type, weights."""
+    """What the figures depend on besides the images: processor, threads, versions, number type, weights."""
     name = platform.processor() or platform.machine()
     table = Path("/proc/cpuinfo")  # Linux: the two above say only which family it is
     if table.is_file():

@@ -31,7 +31,7 @@ from hyperstyle.model.parts import Model
 __all__ = ["SHOWN", "Reconstruction", "evaluate_reconstruction"]
 
 SHOWN = 8
-"""Pictures that are kept for a contact sheet."""
+"""Images that are kept for a contact sheet."""
 
 _SHOWN_PASSES = (1, 3, 5)
 

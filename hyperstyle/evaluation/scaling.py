@@ -31,7 +31,7 @@ are drawn of one image, its offset codes at hand."""
 
 _AXES = {
     "steps": "passes of the hypernetwork",
-    "batch": "pictures inverted together",
+    "batch": "images inverted together",
     "size": "side of the image, px",
 }
 

@@ -26,7 +26,7 @@ from hyperstyle.inverter import HyperStyleInverter, pick_device
 __all__ = ["STRIP", "default_rows", "measure_speed", "threads_set", "timed"]
 
 STRIP = 11
-"""Pictures of an edit strip."""
+"""Images of an edit strip."""
 
 _MANY = 8  # images of the rows that are named after it
 _RATES = (1, 8, 32)

@@ -21,7 +21,7 @@ from hyperstyle.networks.perception.attributes import TraitNetwork
 __all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "read", "save_scores", "score_codes"]
 
 Scorer = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
-"""Pictures [B,3,h,w] in [-1,1] at the domain's input size -> scores [B], or trait -> scores [B]. NaN: unreadable."""
+"""Images [B,3,h,w] in [-1,1] at the domain's input size -> scores [B], or trait -> scores [B]. NaN: unreadable."""
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much of it is done, and how much there is."""

@@ -1,4 +1,4 @@
-"""Pictures of any colour mode and orientation to plain, upright RGB ones."""
+"""Images of any colour mode and orientation to plain, upright RGB ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def as_photo(image: Image.Image) -> Image.Image:
 
 
 def metadata(image: Image.Image) -> dict[str, bytes]:
-    """What an upright RGB copy of the image keeps beside its pixels: entries of `info`, "icc_profile" and "exif".
+    """What an upright RGB copy of the image keeps besides its pixels: entries of `info`, "icc_profile" and "exif".
 
     The EXIF orientation becomes 1; the preview image in the EXIF data and XMP, which speak of the file as it was,
     are left out. So are the profile of a grey or CMYK image, EXIF data that cannot be read, and the tags of a TIFF

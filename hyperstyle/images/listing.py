@@ -38,9 +38,9 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def list_images(files: Iterable[Path], *, within: str | os.PathLike[str] = "") -> Listing:
-    """Sorts files by `formats.sort_file`; what is no regular file (or a link to one) is left out without a word.
+    """Splits files into images, and what looks like one and cannot be read; all others, folders too, are ignored.
 
-    `list_images(list_folder(folder))` are those of a folder. A link to a file that is gone counts by its name.
+    `list_images(list_folder(folder))` are those of a folder. A dead link with the name of an image is in `left_out`.
 
     Args:
         files: their paths.

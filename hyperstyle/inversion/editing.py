@@ -68,7 +68,7 @@ def numbers(edit: Edit, strength: Strength) -> list[float]:
     if abs(worst - (info.low + info.high) / 2) > info.high - info.low:
         warn(
             f"strength {worst:g} of edit {info.name!r} is far outside its range, {info.low:g} to {info.high:g}: expect "
-            "pictures that fall apart.",
+            "images that fall apart.",
             EditWarning,
         )
     return strengths

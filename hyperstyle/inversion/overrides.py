@@ -58,9 +58,9 @@ class GeneratorOverrides:
         )
 
     def fill_missing(self, others: Sequence[GeneratorOverrides], w: Tensor, generator: Generator) -> GeneratorOverrides:
-        """The same with nothing in place of what only others have, so that all can be joined by `cat`.
+        """The same, with neutral values for the kinds of change that only `others` have, so that `cat` can join them.
 
-        Nothing is no residuals, no parameters but the generator's own, and its own noise maps.
+        Neutral are no residuals, no tuned parameters, and the generator's own noise maps.
 
         Args:
             others: changes of other images.
@@ -78,7 +78,7 @@ class GeneratorOverrides:
 
     @staticmethod
     def cat(parts: Sequence[GeneratorOverrides]) -> GeneratorOverrides:
-        """Pictures of all parts in one batch. Raises InversionError where they are changes of different kinds."""
+        """The overrides of all parts along the batch. Raises InversionError where their kinds differ."""
         first = parts[0]
         kinds = {(p.residuals is None, bool(p.tuned), len(p.noise)) for p in parts}
         if len(kinds) > 1:
@@ -146,7 +146,7 @@ class GeneratorOverrides:
         return GeneratorOverrides(residuals, tuned, noise)
 
     def only(self, layers: Sequence[str], generator: Generator) -> GeneratorOverrides:
-        """What stands here for these layers alone."""
+        """The changes of these layers; all other layers are the generator's own."""
         kept = _parameters(layers, generator)
         noise = self.noise
         if noise:
@@ -160,7 +160,7 @@ class GeneratorOverrides:
         )
 
     def moved(self, old: Generator, new: Generator) -> GeneratorOverrides:
-        """For a generator fine-tuned from the old one: tuned parameters keep their distance from the generator's."""
+        """For transfer to `new`, fine-tuned from `old`: the difference of tuned values from `old` is added to `new`."""
         if not self.tuned:
             return self
         before, now = dict(old.named_parameters()), dict(new.named_parameters())

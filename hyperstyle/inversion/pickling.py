@@ -31,7 +31,7 @@ _KEY = "_key"  # in the `__dict__` of those whose model is still looked for
 
 
 class Portable:
-    """What makes an `Inversion` portable."""
+    """Mixin of `Inversion`: copying, pickling, and finding its model again."""
 
     model: Model
     w: Tensor
@@ -47,7 +47,7 @@ class Portable:
 
     @property
     def travelled_from(self) -> ModelKey | None:
-        """The model it was made with, where that is not loaded in this process; None where it has its model."""
+        """The key of its model, while that is not loaded here; it is looked for first, and once found, this is None."""
         key: ModelKey | None = self.__dict__.get(_KEY)
         if key is not None and (model := living_model(key)) is not None:
             _settle(self, model)
@@ -55,7 +55,7 @@ class Portable:
         return key
 
     def attach(self: T, inverter: HasModel) -> T:
-        """The same inversion with the model of an inverter, on its device.
+        """A copy of this inversion with the inverter's model, on that model's device; this one is unchanged.
 
         Raises:
             InversionError: it was made with another model.

@@ -57,7 +57,7 @@ class InversionState:
 
     @staticmethod
     def cat(parts: Sequence[InversionState], generator: Generator) -> InversionState:
-        """Pictures of all parts, which are of this generator, in one batch; absent offsets and changes are none.
+        """The states of all parts, which are of this generator, along the batch; absent offsets and changes are none.
 
         Raises:
             InversionError: offset codes for different layers.

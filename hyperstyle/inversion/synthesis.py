@@ -21,7 +21,7 @@ from hyperstyle.runtime.gradients import normal_tensors
 __all__ = ["DEFAULT_BATCH_SIZE", "generators", "lazy_offsets", "pictures", "styles_of", "synthesize"]
 
 DEFAULT_BATCH_SIZE = 8
-"""Pictures that go through the networks at once, unless a batch size is given."""
+"""Images that go through the networks at once, unless a batch size is given."""
 
 
 def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping[str, Tensor]:

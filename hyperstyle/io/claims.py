@@ -69,12 +69,12 @@ class Claims:
 
         Args:
             marker: the file that is written when the piece is done.
-            outdated: the `stamp` of a marker that does not count, because the piece is to be done again. It is done
-                when the marker is another file than that.
+            outdated: the `stamp` of an existing marker that is to be replaced. The piece counts as done once the
+            stamp differs from it.
 
         Returns:
-            "free": it is in hand now, until `release`. "done": the marker is there. "busy": another process, or
-            another `Claims`, has it in hand; or this one has already.
+            "free": it was free, and this `Claims` now holds it until `release`. "done": the marker is there. "busy":
+            another process, or another `Claims`, has it in hand; or this one has already.
 
         Raises:
             ConfigError: no lock can be made in the folder.

@@ -136,7 +136,7 @@ def append_line(path: str | os.PathLike[str], line: str, *, error: type[HyperSty
 
 
 def move_file(source: Path, target: Path) -> None:
-    """Give a file another name on the same file system, in the place of the file that has it, once it is on the disk.
+    """Rename a file within one file system, replacing `target`; its content is flushed to the disk first.
 
     Raises:
         OSError: it cannot be moved; what was at `target` stays.
@@ -193,7 +193,7 @@ def replace_folder(
 
 
 def restore_folder(path: str | os.PathLike[str], *, error: type[HyperStyleError] = CheckpointError) -> None:
-    """Complete what a process that was killed, or is at it, has begun to put into a folder by `replace_folder`.
+    """Finish a `replace_folder` that was interrupted after its files were complete: the folder gets the new content.
 
     Readers of such folders call it first; where there is nothing to complete, it only looks. Whatever lies in the
     folder, nothing outside of it is touched: it may be somebody else's.

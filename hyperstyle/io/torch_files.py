@@ -39,7 +39,7 @@ def load_state(path: str | Path, *, mmap: bool = False) -> dict[str, Any]:
 def load_content(path: str | Path, *, mmap: bool = False) -> Any:
     """Reads a `.pt` file of tensors, numbers, strings, NumPy arrays and containers of these onto the CPU.
 
-    NumPy arrays are rebuilt by `foreign_pickle`, which compares them with their shapes first; that needs PyTorch 2.6.
+    NumPy arrays are rebuilt by `io.pickle_reader`, which compares them with their shapes first; that needs PyTorch 2.6.
 
     Args:
         path: the file.

@@ -30,7 +30,7 @@ def model_card(model: Model, repo: str, *, sha256: Mapping[str, str] | None = No
     height, width = domain.content_size
     facts = [
         ["domain", domain.name],
-        ["pictures", f"{width} x {height} px, from a generator of {generator.size} px"],
+        ["images", f"{width} x {height} px, from a generator of {generator.size} px"],
         ["seen by the encoders", "{1} x {0} px".format(*domain.input_size)],
         ["codes", f"{generator.rows} rows of {generator.latent_width}"],
     ]
@@ -45,7 +45,7 @@ def model_card(model: Model, repo: str, *, sha256: Mapping[str, str] | None = No
         _head(domain.name, licence),
         f"# {repo.split('/')[-1]}",
         f"{domain.description or f'Domain: {domain.name}.'} A model for the Python library `hyperstyle`, which puts "
-        "pictures into StyleGAN2 after [HyperStyle](https://arxiv.org/abs/2111.15666) and edits them.",
+        "images into StyleGAN2 after [HyperStyle](https://arxiv.org/abs/2111.15666) and edits them.",
         "## Use",
         _usage(model, repo),
         "## What it is",

@@ -165,7 +165,7 @@ class Model:
 
     def compile(self, mode: str | None = None) -> None:
         """Lets PyTorch compile, in place, what inverting calls: encoders, trunks and, elsewhere than on a CPU, the
-        generator's layers (on a CPU these are folded, see `networks.fast_synthesis`).
+        generator's layers (on a CPU `networks.cpu` runs in their place).
 
         Args:
             mode: of `torch.compile`.

@@ -58,7 +58,7 @@ def with_gradients(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def usable(value: Any) -> Any:
-    """A tensor, or a mapping, list or tuple of tensors, with copies in place of inference tensors; else the value.
+    """The value with inference tensors replaced by copies, in lists, tuples and mappings too; anything else as it is.
 
     Raises:
         MethodError: a network with weights that are inference tensors.

@@ -54,7 +54,7 @@ _lists: dict[_Filter, list[Any]] = {}
 
 @contextmanager
 def ignored_warnings(module: str = "") -> Iterator[None]:
-    """No warnings of modules whose names begin like this ("" is all modules) in any thread; other filters stay.
+    """Ignores warnings from modules whose names match this regular expression ("": all) in all threads; others stay.
 
     Filters belong to the process. `warnings.catch_warnings` puts back the list that it found: of two threads that leave
     in the order in which they came, the second leaves the filters of the first behind, for good. Here the first to come

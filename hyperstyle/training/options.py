@@ -109,7 +109,7 @@ class OptimOptions:
     rate: float = _option(1e-4, "learning rate", least=0)
     weight_decay: float = _option(0.0, "weight decay", least=0)
     clip: float = _option(0.0, "longest gradient, all parameters taken together; 0 for any", least=0)
-    batch: int = _option(8, "pictures per step, of all processes together", least=1)
+    batch: int = _option(8, "images per step, of all processes together", least=1)
     accumulate: int = _option(1, "parts that each process takes its images of a step in, to save memory", least=1)
     steps: int = _option(500_000, "steps in all", least=1)
     precision: Literal["float32", "bfloat16", "float16"] = _option("float32", "of the networks' calls")
@@ -126,7 +126,7 @@ class OptimOptions:
         self.micro_batch(1)
 
     def micro_batch(self, world: int) -> int:
-        """Pictures that each of `world` processes takes at a time.
+        """Images that each of `world` processes takes at a time.
 
         Raises:
             ConfigError: `batch` cannot be divided evenly.

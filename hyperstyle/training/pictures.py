@@ -1,4 +1,4 @@
-"""Pictures to train on: of any size, mode and source, as batches that depend on seed and step alone."""
+"""Images to train on: of any size, mode and source, as batches that depend on seed and step alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
 
 class Pictures:
-    """Pictures that are read when they are asked for. Ones that cannot be read are left out, and listed in `failures`.
+    """Images that are read when they are asked for. Ones that cannot be read are left out, and listed in `failures`.
 
     Args:
         entries: the images.

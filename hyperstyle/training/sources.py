@@ -95,7 +95,7 @@ def open_generator(name: str, domain: str | None, device: torch.device) -> Model
     size = generator.config.size
     if domain is None or domain == _PICTURES:
         side = min(size, _INPUT)
-        found = Domain(_PICTURES, size, (side, side), description="Pictures like those the generator was trained on.")
+        found = Domain(_PICTURES, size, (side, side), description="Images like those the generator was trained on.")
     else:
         found = DOMAINS[domain].at_size(size)
         if found.input_size == (found.input_size[0],) * 2 and found.input_size[0] > size:
@@ -176,7 +176,7 @@ def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
         if (other := owners.setdefault(path, name)) != name:
             raise ConfigError(
                 f"the inversion {path} would be that of {other} and of {name}: expected one for each. Give the "
-                "pictures names of their own and invert them anew."
+                "images names of their own and invert them anew."
             )
     if not found:
         raise MissingFileError(

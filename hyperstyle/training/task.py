@@ -81,7 +81,7 @@ class Task(Protocol):
         ...
 
     def sample(self, crop: Tensor) -> Mapping[str, Tensor]:
-        """Pictures [B,3,h,w] to look at, by what they are."""
+        """Images [B,3,h,w] to look at, by what they are."""
         ...
 
     def model(self) -> Model:

@@ -62,7 +62,7 @@ def test_the_list_tells_space_range_unit_source_and_maker(model: Path, capsys: p
         assert text in found["mine"]
     assert "another generator (0123456789abcdef)" in found["theirs"]
     assert "relative: 0 is no edit" in found["age"]
-    assert "made for  not told" in found["age"]
+    assert "made for  not known" in found["age"]
 
 
 def test_a_published_direction_becomes_an_edit_of_the_model(

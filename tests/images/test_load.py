@@ -65,7 +65,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_every_kind_of_source_gives_the_same_pixels(
     kind: str, tmp_path: Path, picture: Image.Image, pixels: Pixels
 ) -> None:
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     picture.save(path)
     tensor = to_tensor(picture)
     sources: dict[str, ImageSource] = {
@@ -532,7 +532,7 @@ def test_a_side_that_webp_cannot_hold_is_refused_with_its_reason(tmp_path: Path)
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["picture.xyz", "picture", "picture.psd"])
+@pytest.mark.parametrize("name", ["image.xyz", "picture", "image.psd"])
 def test_an_unknown_suffix_is_refused(tmp_path: Path, picture: Image.Image, name: str) -> None:
     with pytest.raises(ImageError, match=r"no image format.*Use \.png"):
         save_image(picture, tmp_path / name)

@@ -1,4 +1,4 @@
-"""Pictures that share their weights, and those between them that do not."""
+"""Images that share their weights, and those between them that do not."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def zeros(generator: Generator, batch: int = 2) -> dict[str, Tensor]:
 
 @pytest.fixture
 def parts() -> Parts:
-    """Pictures that other weights draw, the codes, and the generator."""
+    """Images that other weights draw, the codes, and the generator."""
     generator = Generator(GeneratorConfig(32, (12, 8, 8, 4), latent_width=16, mapping_layers=2)).double().eval()
     generator.requires_grad_(False)
     w = torch.randn(2, 8, 16, dtype=torch.float64)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Stand:
-    """Pictures and texts in one space of 12 values: a coarse view of the image, and a direction for each text."""
+    """Images and texts in one space of 12 values: a coarse view of the image, and a direction for each text."""
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         seeds = [torch.Generator().manual_seed(sum(text.encode())) for text in texts]

@@ -1,4 +1,4 @@
-"""Pictures and a generator become a model, in runs that can be interrupted, watched and gone on with."""
+"""Images and a generator become a model, in runs that can be interrupted, watched and gone on with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures to train on: sources, sizes, modes, damage, splitting and batches."""
+"""Images to train on: sources, sizes, modes, damage, splitting and batches."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _initial(
 
 @dataclass(frozen=True)
 class Beginnings:
-    """Pictures with what the W encoder makes of them, the same for every hypernetwork of one generator.
+    """Images with what the W encoder makes of them, the same for every hypernetwork of one generator.
 
     Attributes:
         generator: frozen.

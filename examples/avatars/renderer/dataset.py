@@ -39,7 +39,7 @@ class AvatarSet:
         return len(self.pixels)
 
     def images(self, index: Tensor | slice) -> Tensor:
-        """Pictures as float32 [B,3,size,size] in [-1,1]."""
+        """Images as float32 [B,3,size,size] in [-1,1]."""
         return self.pixels[index].float() / 127.5 - 1.0
 
     def weights(self, index: Tensor | slice) -> Tensor:

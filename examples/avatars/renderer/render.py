@@ -32,7 +32,7 @@ _GPU_PIXELS = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Render:
-    """Pictures of avatars and what is known about them.
+    """Images of avatars and what is known about them.
 
     images: [B,3,H,W] float32 in [-1, 1].
     landmarks: [B,68,2] (x, y) in pixels of the image, iBUG order; (0, 0) is the centre of the first pixel.

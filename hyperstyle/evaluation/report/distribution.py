@@ -21,7 +21,7 @@ from hyperstyle.model.parts import Model
 __all__ = ["Distance", "Features", "distance", "features_of"]
 
 Features = Callable[[Tensor], Tensor]
-"""Pictures [B,3,h,w] in [-1,1] -> [B,E] float64 on the CPU."""
+"""Images [B,3,h,w] in [-1,1] -> [B,E] float64 on the CPU."""
 
 _SUBSETS, _SUBSET = 100, 1000  # as published; of fewer images all are one subset
 

@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["FILTERS", "Filter", "blurred", "comic", "dusk", "mosaic", "painting", "pencil"]
 
 Filter = Callable[[Tensor], Tensor]
-"""Pictures [B,3,H,W] in [-1,1] -> the same, deterministic."""
+"""Images [B,3,H,W] in [-1,1] -> the same, deterministic."""
 
 _DRAWN_FOR = 128  # pixels; lengths grow with the image
 

@@ -20,7 +20,7 @@ _QUALITY = 85
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures in rows.
+    """Images in rows.
 
     Attributes:
         heads: a caption for each column.

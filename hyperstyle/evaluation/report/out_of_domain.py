@@ -1,4 +1,4 @@
-"""Pictures that no training set held anything like, before and after refinement, and edited (paper, Figure 8)."""
+"""Images that no training set held anything like, before and after refinement, and edited (paper, Figure 8)."""
 
 from __future__ import annotations
 

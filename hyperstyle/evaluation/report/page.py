@@ -108,7 +108,7 @@ def table_html(table: Table, marks: Mapping[tuple[int, str], bool] | None = None
 
 
 def gallery_html(gallery: Gallery, cell: int = 128) -> str:
-    """Pictures on a grid, `cell` pixels wide where there is room."""
+    """Images on a grid, `cell` pixels wide where there is room."""
     labelled = any(gallery.labels)
     columns = ("max-content " if labelled else "") + f"repeat({len(gallery.heads)}, minmax(0, {cell}px))"
     parts = ["<span></span>"] * labelled + [f"<span>{escape(head)}</span>" for head in gallery.heads]

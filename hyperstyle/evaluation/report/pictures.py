@@ -24,7 +24,7 @@ _NO_FACE = re.compile("no face (was found|could be looked for)|no aligner")  # i
 
 @dataclass(frozen=True)
 class TestPictures:
-    """Pictures as the encoder sees them, each read when it is asked for.
+    """Images as the encoder sees them, each read when it is asked for.
 
     Attributes:
         source: where they are from, in words.

@@ -151,7 +151,7 @@ def out_of_domain_section(
 ) -> tuple[Section, Table]:
     """Figure 8: images that no training set held anything like, with its table."""
     caption = (
-        "Pictures that the networks never saw the like of, the encoder's reconstruction before refinement and the one "
+        "Images that the networks never saw the like of, the encoder's reconstruction before refinement and the one "
         "after it, and edits of it (Figure 8)."
     )
     edits = sheets.shown_edits(inverter.model)

@@ -158,7 +158,7 @@ class Clip:
 
 
 def open_clip(path: str | os.PathLike[str]) -> Clip:
-    """The clip in a file, PyAV being installed.
+    """The clip in a file. Needs PyAV.
 
     Raises:
         ImageError: the file is no video.
@@ -183,7 +183,7 @@ def video_stream(container: Any) -> Any:
 
     stream = container.streams.best("video")
     if stream is None or Disposition.attached_pic in Disposition(stream.disposition):
-        raise ImageError(f"The file {container.name!r} holds no video. Expected a clip with images in it.")
+        raise ImageError(f"The file {container.name!r} holds no video. Expected a video file.")
     if stream.codec_context is None:
         raise ImageError(f"The file {container.name!r} holds video of an unknown codec. Convert it to H.264.")
     return stream

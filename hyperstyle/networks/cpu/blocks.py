@@ -1,6 +1,6 @@
 """Synthesis without gradients, faster than its plain form: one image after the other, a few rows at a time.
 
-For each image style, offset and demodulation go into the weights of its convolutions (`folding.fold`), and so does
+For each image style, offset and demodulation go into the weights of its convolutions (`fuse.fuse`), and so does
 the gain of the activation: leaky ReLU is homogeneous, the gain can go before it. What is left is a network like any
 other. A resolution runs from its upsampling to its colours on a few rows while they are in the processor's cache;
 nothing as large as the maps of the last one is ever made. `reference.synthesize` is the same function step by step.

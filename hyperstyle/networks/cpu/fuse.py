@@ -1,4 +1,4 @@
-"""Modulated convolutions without gradients as plain ones: style, offset and demodulation go into the weight."""
+"""Modulated convolutions as ordinary ones, without gradients: style, offset, demodulation are fused into the weight."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class FusedConv:
 
     Attributes:
         weight: [I,O,k,k] of a transposed convolution, in channels-last order.
-        bias: [O].
-        noise: [1,1,r,r], or None.
+        bias: [O], times the gain of the activation (none for toRGB).
+        noise: [1,1,r,r], times its strength and that gain, or None.
         style: [I], what the input is multiplied with; None where it is in the weight.
         scale: [O], what the output is multiplied with before bias and noise; None where it is in the weight.
         transformed: what `winograd.transform_weight` makes of the weight, where that is at hand.
@@ -59,7 +59,7 @@ class SharedConv:
 
     @classmethod
     def of_layer(cls, conv: ModulatedConv) -> SharedConv | None:
-        """Of a layer; None where it is slower than a weight for each image."""
+        """The shared form of a layer; None for toRGB, and where one weight per image is faster."""
         spec, weight = conv.spec, conv.weight
         if spec.torgb or not cls.is_faster(spec.channels_out, spec.resolution, weight.dtype):
             return None
@@ -149,7 +149,8 @@ def fuse(
         noise: [1,1,r,r], already times its strength.
         torgb: no demodulation, no activation.
         up: of the convolution that doubles the size.
-        workspace: where the weight is made; not for `torgb`.
+        workspace: where the weight is made; the next `fuse` with the same workspace may overwrite the returned weight.
+            Ignored for `torgb`, whose weight has memory of its own.
 
     Returns:
         In the type of `weight`; computed in float32 or wider.

@@ -16,13 +16,13 @@ __all__ = ["Workspace"]
 
 
 class Workspace:
-    """Memory that is used again: for folded weights and for maps, by every layer of every image.
+    """Buffers for fused weights and feature maps that every layer of every image uses again.
 
     Memory that is new to a process costs more than what is computed in it.
 
     Args:
-        keeps: whether weights stay in the order in which they are folded, for who draws with the same ones again; as
-            published, 94 MB. They must not change meanwhile.
+        keeps: whether the reordered weights are kept, for several images from one generator; 94 MB for the published
+        one. Its parameters must not change meanwhile.
     """
 
     _idle: ClassVar[deque[dict[object, Tensor]]] = deque(maxlen=1)
@@ -35,9 +35,9 @@ class Workspace:
     @classmethod
     @contextmanager
     def reuse(cls, *, keeps: bool = True) -> Iterator[Workspace]:
-        """One whose memory, but not what is in it, goes on to who asks next; as published, 0.2 GiB.
+        """A workspace whose buffers, not their contents, go to the next caller; 0.2 GiB for the published generator.
 
-        One on a CPU is kept for that, and those who ask while it is reuse get new memory.
+        Only memory on a CPU is kept; whoever asks while it is in use gets new memory.
         """
         workspace = cls(keeps=keeps)
         with contextlib.suppress(IndexError):
@@ -51,7 +51,7 @@ class Workspace:
     def buffer(self, slot: object, like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """A tensor of this shape, of the type (unless `dtype` says another) and device of `like`, with any values.
 
-        It is taken away again by the next call for the same slot.
+        The next call for the same slot returns the same memory.
         """
         size, dtype = math.prod(shape), dtype or like.dtype
         kept = self._slots.get(slot)

@@ -83,7 +83,7 @@ class FeaturePyramid(nn.Module):
         self.latlayer2 = nn.Conv2d(fine, coarse, 1)
 
     def maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures [B,channels,h,w] -> features, coarse to fine, each with as many channels as the last stage."""
+        """Images [B,channels,h,w] -> features, coarse to fine, each with as many channels as the last stage."""
         for name in self._stem:
             x = self.get_submodule(name)(x)
         tapped: list[Tensor] = []

@@ -46,6 +46,6 @@ class AppearanceEncoder(FeaturePyramid):
         self.styles = nn.ModuleList(_Halving(trunk.widths[-1], 1 + level_of(row)) for row in range(rows))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures [B,3,h,w] in [-1,1] -> features [B,L,F,s,t]: of half the size of the trunk's last stage."""
+        """Images [B,3,h,w] in [-1,1] -> features [B,L,F,s,t]: of half the size of the trunk's last stage."""
         maps = self.maps(x)
         return torch.stack([block(maps[level_of(row)]) for row, block in enumerate(self.styles)], 1)

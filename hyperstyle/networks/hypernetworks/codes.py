@@ -135,7 +135,7 @@ class OffsetCodes:
 
     @staticmethod
     def cat(parts: Sequence[OffsetCodes]) -> OffsetCodes:
-        """Pictures of all parts in one batch. What only some parts have, codes or dense offsets, is zero in the others.
+        """The codes of all parts along the batch. What only some parts have (codes, offsets) is zero in others.
 
         Raises:
             InversionError: parts that have codes, for different layers.

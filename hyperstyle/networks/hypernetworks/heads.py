@@ -54,7 +54,7 @@ class SharedExpander(nn.Module):
         """[B,C,C] -> Δ [B,C,C,3,3].
 
         With `turned`, and of one image without gradients, as a 1x1 convolution of it, which is faster on a CPU;
-        output channels are innermost in memory then, as `folding` wants them.
+        output channels are innermost in memory then, as `networks.cpu.fuse` wants them.
         """
         if turned is not None and len(rows) == 1 and not torch.is_grad_enabled():
             made = F.conv2d(turned, rows[0, :, :, None, None])  # [1,O,I,9]

@@ -61,7 +61,7 @@ class FaceNetworkConfig:
 
 
 class FaceNetwork(nn.Module):
-    """Pictures [B,3,H,W] in [-1,1] -> unit vectors [B,E] whose cosine says how alike two faces are.
+    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E] whose cosine says how alike two faces are.
 
     Tensor names are those of the published files.
 

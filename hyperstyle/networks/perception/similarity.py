@@ -24,7 +24,7 @@ _MOCO_QUERY = "module.encoder_q."
 
 
 class Similarity(Protocol):
-    """Pictures [B,3,H,W] in [-1,1] -> unit vectors [B,E]; the cosine of two of them is how alike images are."""
+    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E]; the cosine of two of them is how alike images are."""
 
     def __call__(self, image: Tensor) -> Tensor:
         """The vectors. Raises ImageError for images of a size that the network cannot use."""

@@ -34,7 +34,7 @@ class Vgg16Config:
 
 
 class Vgg16(nn.Module):
-    """Pictures -> features. Places in `features` are those of torchvision's, so its tensors have the same names.
+    """Images -> features. Places in `features` are those of torchvision's, so its tensors have the same names.
 
     The weights are those with Caffe's preprocessing (blue first, 0..255), which Keras has too; not torchvision's own.
 
@@ -59,7 +59,7 @@ class Vgg16(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN_BGR))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Pictures [B,3,h,w], RGB in [-1,1] -> features [B,C,h',w'] after the last ReLU."""
+        """Images [B,3,h,w], RGB in [-1,1] -> features [B,C,h',w'] after the last ReLU."""
         bgr = (image.flip(1) + 1) * 127.5 - self.mean[:, None, None]
         features: Tensor = self.features(bgr)
         return features

@@ -19,7 +19,7 @@ FACE = np.array([(0.385, 0.475), (0.615, 0.475), (0.5, 0.6), (0.42, 0.71), (0.58
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Pictures of several sizes and modes, one in a folder below, one broken, and a file that is none."""
+    """Images of several sizes and modes, one in a folder below, one broken, and a file that is none."""
     picture = to_pil(held_out_avatars(1, 64)[0])
     (tmp_path / "below").mkdir()
     picture.save(tmp_path / "below" / "d.jpg")
