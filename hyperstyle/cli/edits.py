@@ -104,7 +104,7 @@ def run_add(args: argparse.Namespace) -> int:
 
 def _own_folder(folder: Path) -> Path:
     """Raises ConfigError or MissingFileError unless the folder holds a model that is the user's own."""
-    from hyperstyle.io.files import restore_folder
+    from hyperstyle.io.files import finish_replacing
     from hyperstyle.io.hub import BUNDLED
 
     if str(folder) in BUNDLED or folder.resolve() in {bundled.resolve() for bundled in BUNDLED.values()}:
@@ -112,7 +112,7 @@ def _own_folder(folder: Path) -> Path:
             f"--model {str(folder)!r} is the bundled model, which stays as it is. Save a copy of it with "
             "`HyperStyleInverter().save_pretrained(DIR)` and add the edit there."
         )
-    restore_folder(folder)
+    finish_replacing(folder)
     if not (folder / _FILE).is_file():
         raise MissingFileError(f"--model {str(folder)!r} is no folder of a model: it has no {_FILE}.")
     return folder

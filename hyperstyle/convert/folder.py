@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hyperstyle.errors import CheckpointError
 from hyperstyle.io.file_kind import check_suffix
-from hyperstyle.io.files import restore_folder, sweep
+from hyperstyle.io.files import finish_replacing, sweep
 from hyperstyle.model.folder import COMPONENTS
 from hyperstyle.model.parts import ALIGNER
 
@@ -28,7 +28,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     What a killed process left in the folder is completed or removed first.
     """
     check_suffix(folder, advice="A model is a folder: give it another name.", error=CheckpointError)
-    restore_folder(folder)
+    finish_replacing(folder)
     sweep(folder)
     if not os.path.lexists(folder):
         return

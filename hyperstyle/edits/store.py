@@ -22,7 +22,7 @@ from hyperstyle.io.components import (
     write_json,
 )
 from hyperstyle.io.file_kind import check_suffix
-from hyperstyle.io.files import replace_folder, restore_folder
+from hyperstyle.io.files import finish_replacing, replace_folder
 
 __all__ = ["KINDS", "load_edits", "load_folder", "save_edit"]
 
@@ -65,7 +65,7 @@ def load_folder(folder: str | Path) -> StoredEdit:
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(f"{folder} is not a folder. An edit is a folder with config.json and model.safetensors.")
-    restore_folder(folder)
+    finish_replacing(folder)
     config = config_from_dict(_Config, read_json(folder / "config.json"), str(folder / "config.json"))
     if config.type not in KINDS:
         raise EditError(f"{folder} describes an edit of type {config.type!r}: expected one of {', '.join(KINDS)}.")

@@ -16,7 +16,7 @@ from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, warn
 from hyperstyle.io.components import config_from_dict, config_to_dict, load_tensors, read_json, save_tensors, write_json
 from hyperstyle.io.file_kind import check_suffix
-from hyperstyle.io.files import replace_folder, restore_folder
+from hyperstyle.io.files import finish_replacing, replace_folder
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.runtime.threads import once
 
@@ -207,7 +207,7 @@ class StyleClip:
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextImageEncoder | None = None) -> StyleClip:
         """What `save` wrote. Raises MissingFileError, ConfigError, WeightsError or EditError."""
-        restore_folder(folder)
+        finish_replacing(folder)
         path = Path(folder) / "config.json"
         config = config_from_dict(_Config, read_json(path), str(path))
         if config.type != cls.__name__:

@@ -82,7 +82,7 @@ def _aligner_in_words(model: Model, aligner: LandmarkDetector | None) -> str | N
 def inversion_line(inversion: Any) -> str:
     """How many images of which size, what made them, of which model, whether edited, and where."""
     count, size = len(inversion), ""
-    if (key := inversion.travelled_from) is None:
+    if (key := inversion.missing_model) is None:
         model = inversion.model
         domain, place = model.domain.name, _precision(model.device, model.dtype)
         height, width = model.domain.content_size
@@ -96,7 +96,7 @@ def inversion_line(inversion: Any) -> str:
 
 def inversion_png(inversion: Any) -> bytes | None:
     """The image of an inversion, or `grid_of` a batch, as a PNG file; None where its model is not loaded."""
-    if inversion.travelled_from is not None:
+    if inversion.missing_model is not None:
         return None
     if len(inversion) == 1:
         return _as_png(inversion.image)

@@ -46,7 +46,7 @@ class Portable:
         return InversionState(self.w, self.offset_codes, self.style_offsets, self.changes)
 
     @property
-    def travelled_from(self) -> ModelKey | None:
+    def missing_model(self) -> ModelKey | None:
         """The key of its model, while that is not loaded here; it is looked for first, and once found, this is None."""
         key: ModelKey | None = self.__dict__.get(_KEY)
         if key is not None and (model := living_model(key)) is not None:
@@ -77,7 +77,7 @@ class Portable:
             key = self.__dict__.get(_KEY)
             if name != "model" or key is None:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            if self.travelled_from is not None:
+            if self.missing_model is not None:
                 load = f"from_pretrained({key.origin})" if key.origin else "building it as it was built there"
                 raise InversionError(
                     f"this inversion was unpickled where its model is not loaded: {key.domain!r}, fingerprint "

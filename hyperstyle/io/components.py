@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, HyperStyleError, MissingFileError, WeightsError
 from hyperstyle.io.file_kind import file_kind, refusal
-from hyperstyle.io.files import atomic_write, replace_folder, restore_folder, write_text
+from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
 
 __all__ = [
     "check_dense",
@@ -254,7 +254,7 @@ def load_component(
         ConfigError: the config is for another type, or cannot be used.
         WeightsError: tensors are missing, unexpected, of another shape, or not finite.
     """
-    restore_folder(folder)
+    finish_replacing(folder)
     path = folder / CONFIG
     values = read_json(path)
     written = values.pop("type", None)

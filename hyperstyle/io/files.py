@@ -27,11 +27,11 @@ from hyperstyle.io.temporary import (
 __all__ = [
     "append_line",
     "atomic_write",
+    "finish_replacing",
     "make_folder",
     "move_file",
     "peak_memory",
     "replace_folder",
-    "restore_folder",
     "sha256",
     "sweep",
     "temporary_folder",
@@ -161,8 +161,8 @@ def replace_folder(
     A new folder gets its name by one rename. Into a folder that is there the files are moved, so that it stays the
     same folder: it may be the current one, a mount point or a symbolic link, and lie where nothing else may be written.
     All that is new lies in it, complete, and gets one name in it before the first old file is touched. A process
-    killed before that leaves the old content, and one killed later what `restore_folder` completes, which this function
-    and every reader call first. Whatever else ends the body early, what was at `path` stays.
+    killed before that leaves the old content, and one killed later what `finish_replacing` completes, which this
+    function and every reader call first. Whatever else ends the body early, what was at `path` stays.
 
     Args:
         path: the folder; the folders above it are made where they are missing. Links in it are not followed.
@@ -176,7 +176,7 @@ def replace_folder(
     try:
         if target.exists() and not target.is_dir():
             raise NotADirectoryError("a file has that name")
-        restore_folder(target, error=error)
+        finish_replacing(target, error=error)
         home = target if target.is_dir() else target.parent
         home.mkdir(parents=True, exist_ok=True)
         sweep(home)
@@ -192,7 +192,7 @@ def replace_folder(
         ) from failure
 
 
-def restore_folder(path: str | os.PathLike[str], *, error: type[HyperStyleError] = CheckpointError) -> None:
+def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleError] = CheckpointError) -> None:
     """Finish a `replace_folder` that was interrupted after its files were complete: the folder gets the new content.
 
     Readers of such folders call it first; where there is nothing to complete, it only looks. Whatever lies in the
@@ -260,7 +260,7 @@ def _put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
     flush_to_disk(temporary / _REMOVED)
     flush_to_disk(temporary)
     while True:
-        restore_folder(target)
+        finish_replacing(target)
         try:
             temporary.rename(target / _COMPLETE)  # from here on it is the new one
             break

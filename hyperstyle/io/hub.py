@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean
-from hyperstyle.io.files import restore_folder
+from hyperstyle.io.files import finish_replacing
 
 __all__ = ["BUNDLED", "explain", "resolve", "upload"]
 
@@ -50,7 +50,7 @@ def resolve(
     if text and (folder := Path(text).expanduser()).is_dir():
         inside = folder / "model"
         for place in (folder, inside):
-            restore_folder(place, error=ModelNotFoundError)
+            finish_replacing(place, error=ModelNotFoundError)
         return inside if (inside / _MANIFEST).is_file() and not (folder / _MANIFEST).is_file() else folder
     if text.count("/") != 1 or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(

@@ -16,11 +16,11 @@ __all__ = [
     "RESTYLE",
     "SEARCHING",
     "encoders",
-    "lacking",
     "missing",
+    "missing_error",
     "starts",
-    "unfit",
     "why_missing",
+    "why_unfit",
 ]
 
 ENCODERS = ("w-encoder", "e4e", "psp")
@@ -103,7 +103,7 @@ def missing(model: Model) -> dict[str, str]:
 
 def why_missing(model: Model, name: str) -> str | None:
     """Why a model cannot do the method of this name, without a capital and a full stop; None where it can."""
-    if (reason := unfit(model, name)) is not None:
+    if (reason := why_unfit(model, name)) is not None:
         return reason
     if name in _BEGINS_WITH_W and model.encoder is None:
         others = starts(model)
@@ -111,7 +111,7 @@ def why_missing(model: Model, name: str) -> str | None:
     return None
 
 
-def unfit(model: Model, name: str) -> str | None:
+def why_unfit(model: Model, name: str) -> str | None:
     """Why a model cannot do a method whatever it starts from: a network is not there, or the generator is another."""
     for part in _NETWORKS.get(name, ()):
         if getattr(model, part) is None:
@@ -123,7 +123,7 @@ def unfit(model: Model, name: str) -> str | None:
     return None
 
 
-def lacking(model: Model, name: str, methods: Sequence[str]) -> MethodError:
+def missing_error(model: Model, name: str, methods: Sequence[str]) -> MethodError:
     """The error for a method that a model cannot do: the reason, the `methods` that it can do, and the way to it."""
     reason, instead = why_missing(model, name), did_you_mean(name, methods)
     if name not in _LACKING:

@@ -16,7 +16,7 @@ from hyperstyle.methods.optimization import ImageLoss, check_target
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.stylegan2.generator import Generator
-from hyperstyle.runtime.gradients import check_weights, outside_inference_mode, usable
+from hyperstyle.runtime.gradients import check_no_inference_weights, outside_inference_mode, usable
 
 __all__ = ["add_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refined"]
 
@@ -119,7 +119,7 @@ def refined(
         raise ConfigError(f"{len(crop)} crop(s) for {len(inversion)} image(s): expected one for each.")
     check_target(crop)
     for network in model.networks.values():
-        check_weights(network)
+        check_no_inference_weights(network)
     method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
     found = in_parts(optimise, crop.to(model.device, model.dtype), inversion, name)
     return replace(found, crop=crop.to(model.device), method=method, quality={}, refinement=refinement).measured()

@@ -35,10 +35,10 @@ from hyperstyle.methods.missing import (
     RESTYLE,
     SEARCHING,
     encoders,
-    lacking,
+    missing_error,
     starts,
-    unfit,
     why_missing,
+    why_unfit,
 )
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
 from hyperstyle.methods.offset_optimization import OffsetTuner
@@ -140,7 +140,7 @@ def available(model: Model) -> tuple[str, ...]:
     """Names of the methods that the parts of this model allow, as `find` takes them; they can be joined by "+"."""
     names = by_networks(model)
     if isinstance(model.generator, StyleGan1):  # no W of one row, and no place for offsets
-        return (*names, "idinvert") if unfit(model, "idinvert") is None else names
+        return (*names, "idinvert") if why_unfit(model, "idinvert") is None else names
     tuning = ["offsets"] if model.hypernetwork is None else ["offsets", "offset-codes"]
     return (*names, *SEARCHING, *_from_a_start(model, tuning))
 
@@ -245,7 +245,7 @@ def _default(model: Model, started: bool) -> list[str | Refinement]:
     refining: list[str | Refinement] = [name for name, network in there.items() if network is not None]
     if started:
         return refining[:1]
-    names = ("idinvert",) if unfit(model, "idinvert") is None else by_networks(model)
+    names = ("idinvert",) if why_unfit(model, "idinvert") is None else by_networks(model)
     return _split(names[0]) if names else refining[:1] or ["w-encoder"]
 
 
@@ -289,13 +289,13 @@ def _encoder(model: Model, name: str, method: str) -> Start:
             + (f"one of {', '.join(map(repr, others))}, or " if others else "")
             + "a function from crops [B,3,h,w] to codes [B,L,D]."
         )
-    raise lacking(model, name, available(model))
+    raise missing_error(model, name, available(model))
 
 
 def _refinement(model: Model, name: str, seed: int | None, keep: bool) -> Refinement:
     """The refinement of this name. Raises MethodError where the model lacks its network."""
-    if unfit(model, name) is not None:
-        raise lacking(model, name, available(model))
+    if why_unfit(model, name) is not None:
+        raise missing_error(model, name, available(model))
     made: dict[str, Callable[[], Refinement]] = {
         "hyperstyle": lambda: HyperStyleRefinement(keep),
         "hyperinverter": lambda: HyperInverterRefinement(keep),

@@ -19,7 +19,7 @@ from hyperstyle.inversion.synthesis import generators, lazy_offsets
 from hyperstyle.methods.optimization import check_whole, finite, freeze_finished, ramped
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.similarity import Similarity
-from hyperstyle.runtime.gradients import check_weights, with_gradients
+from hyperstyle.runtime.gradients import check_no_inference_weights, with_gradients
 
 __all__ = ["TextStep", "optimise_text", "optimize_text"]
 
@@ -100,7 +100,7 @@ def optimize_text(
     _check(text, space, steps, rate, l2, identity)
     model, w0 = inversion.model, inversion.w.detach()
     for network in model.networks.values():
-        check_weights(network)
+        check_no_inference_weights(network)
     wide = torch.promote_types(w0.dtype, torch.float32)  # small steps vanish in half precision
     specs = [s for s in model.generator.layers if space == "w" or not s.torgb]
     if layers is not None:

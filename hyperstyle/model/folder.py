@@ -26,7 +26,7 @@ from hyperstyle.io.components import (
     write_json,
 )
 from hyperstyle.io.file_kind import check_suffix
-from hyperstyle.io.files import make_folder, replace_folder, restore_folder, sha256, write_bytes
+from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, sha256, write_bytes
 from hyperstyle.model.parts import ALIGNER, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
@@ -130,7 +130,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         MissingFileError: `hyperstyle.json` or a file of a component is missing.
         ConfigError, WeightsError: a file is malformed, a hash differs, or parts do not fit together.
     """
-    restore_folder(folder)
+    finish_replacing(folder)
     top = read_json(folder / FILE)
     where = str(folder / FILE)
     if top.get("format") != 1:

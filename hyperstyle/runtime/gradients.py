@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import MethodError
 
-__all__ = ["check_weights", "normal_tensors", "outside_inference_mode", "usable", "with_gradients"]
+__all__ = ["check_no_inference_weights", "normal_tensors", "outside_inference_mode", "usable", "with_gradients"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def usable(value: Any) -> Any:
         with torch.inference_mode(False):
             return value.clone() if value.is_inference() else value
     if isinstance(value, nn.Module):
-        check_weights(value)
+        check_no_inference_weights(value)
     if type(value) in (list, tuple):
         return type(value)(map(usable, value))
     if isinstance(value, Mapping) and any(isinstance(one, Tensor) and one.is_inference() for one in value.values()):
@@ -75,7 +75,7 @@ def usable(value: Any) -> Any:
     return value
 
 
-def check_weights(network: nn.Module) -> None:
+def check_no_inference_weights(network: nn.Module) -> None:
     """Raises MethodError for a network through which no gradient can flow, since it was built in inference mode."""
     if any(weight.is_inference() for weight in (*network.parameters(), *network.buffers())):
         raise MethodError(

@@ -13,8 +13,8 @@ from hyperstyle.errors import CheckpointError, HyperStyleError
 from hyperstyle.io.files import (
     append_line,
     atomic_write,
+    finish_replacing,
     replace_folder,
-    restore_folder,
     sweep,
     write_bytes,
     write_text,
@@ -186,9 +186,9 @@ def test_what_a_killed_process_had_begun_to_put_in_place_is_completed(tmp_path: 
     fill(tmp_path / "m", a__one="new", a__two="old", b="old", gone="old")
     fill(tmp_path / "m" / ".replacing", a__two="new", b="new")
     (tmp_path / "m" / ".replacing" / ".removed.json").write_text('["gone", "gone already"]')
-    restore_folder(tmp_path / "m")
+    finish_replacing(tmp_path / "m")
     assert content(tmp_path / "m") == {"a/one": "new", "a/two": "new", "b": "new"}
-    restore_folder(tmp_path / "nowhere")  # nothing to do
+    finish_replacing(tmp_path / "nowhere")  # nothing to do
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege on Windows")
@@ -198,7 +198,7 @@ def test_a_folder_from_elsewhere_cannot_have_anything_outside_of_it_touched(tmp_
     fill(tmp_path / "m" / ".replacing", link__two="evil")
     (tmp_path / "m" / ".replacing" / ".removed.json").write_text(f'["{name.format(tmp_path)}"]')
     (tmp_path / "m" / "link").symlink_to(tmp_path / "outside")
-    restore_folder(tmp_path / "m")
+    finish_replacing(tmp_path / "m")
     assert content(tmp_path) == {
         "theirs": "theirs",
         "outside/one": "theirs",
@@ -207,7 +207,7 @@ def test_a_folder_from_elsewhere_cannot_have_anything_outside_of_it_touched(tmp_
     }
     (tmp_path / "n").mkdir()
     (tmp_path / "n" / ".replacing").symlink_to(tmp_path / "outside")
-    restore_folder(tmp_path / "n")
+    finish_replacing(tmp_path / "n")
     assert sorted(os.listdir(tmp_path / "outside")) == ["one", "two"]
 
 
@@ -219,8 +219,8 @@ def test_a_folder_that_cannot_be_completed_is_said_to_be_one(tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", refused)
         with pytest.raises(CheckpointError, match=r"m' was being replaced.*Read-only file system"):
-            restore_folder(tmp_path / "m")
-    restore_folder(tmp_path / "m")
+            finish_replacing(tmp_path / "m")
+    finish_replacing(tmp_path / "m")
     assert content(tmp_path / "m") == {"a": "new"}
 
 

@@ -54,7 +54,7 @@ class SharedConv:
     """
 
     weight: Tensor
-    power: Tensor
+    squares: Tensor
     transformed: list[Tensor] | None
 
     @classmethod
@@ -80,7 +80,7 @@ class SharedConv:
 
     def fuse(self, style: Tensor, bias: Tensor, noise: Tensor | None) -> FusedConv:
         """Of one image: style [I], bias [O], noise [1,1,r,r] times its strength."""
-        scale = _GAIN * torch.rsqrt(style.square() @ self.power + 1e-8)
+        scale = _GAIN * torch.rsqrt(style.square() @ self.squares + 1e-8)
         noise = None if noise is None else noise * _GAIN
         return FusedConv(self.weight, bias * _GAIN, noise, style, scale, self.transformed)
 
