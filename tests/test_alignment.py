@@ -199,7 +199,7 @@ def test_a_batch_that_is_not_the_faces_of_one_photo_is_not_pasted(
             alike.edit("age", 1).paste_back(photo)
     assert alike[1].paste_back(photo).size == photo.size
     mixed = with_aligner(tiny_inverter, finding()).invert([photo, noise(1, (40, 40))], landmarks=[FACE, None])
-    with pytest.raises(InversionError, match="picture 1 of this batch of 2 was not cut out"):
+    with pytest.raises(InversionError, match="image 1 of this batch of 2 was not cut out"):
         mixed.paste_back()
 
 

@@ -181,7 +181,7 @@ def test_editing_at_equal_effect_prints_a_column_for_each_method_and_writes_its_
     assert (found["images"], found["steps"]) == (2, {"projection": 2, "tuning": 11})
     methods = ["hyperstyle", "w-encoder", "pti", "optimize-w+"]
     assert [curve["method"] for curve in found["curves"]] == methods
-    assert ["change", "of", "smile", *methods, "pictures"] in [line.split() for line in printed.splitlines()]
+    assert ["change", "of", "smile", *methods, "images"] in [line.split() for line in printed.splitlines()]
     assert "at equal effect, 2 images" in printed
     for curve in found["curves"]:
         for point in curve["points"]:

@@ -243,7 +243,7 @@ def test_images_without_changes_share_the_weights_of_layers_with_small_maps(
     shared, fuse = [], SharedConv.fuse
 
     def watched(self: SharedConv, *rest: Any) -> Any:
-        shared.append(tuple(self.power.shape))
+        shared.append(tuple(self.squares.shape))
         return fuse(self, *rest)
 
     monkeypatch.setattr(SharedConv, "fuse", watched)
