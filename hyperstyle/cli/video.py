@@ -118,13 +118,11 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
         check_clip(out, 25 if rate is None else rate)
         if like is None and isinstance(frames, Clip) and frames.audio:
             print("--rate gives the frames other times, so the audio is left out", file=sys.stderr)
-    elif args.rate is not None and not out.suffix:
-        raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
     else:
-        advice = (
-            "Clips are written as .mp4, and frames into a folder, whose name has no such suffix: choose another --out."
-        )
+        advice = "Clips are written as .mp4, and frames into a folder: give a name that ends in .mp4, or has no suffix."
         check_suffix(out, advice=advice, error=ConfigError)
+        if args.rate is not None:
+            raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
         check_folder(out)
         if isinstance(frames, FrameFolder):
             _check_names(frames)
