@@ -15,7 +15,7 @@ way = one.interpolate(other, 12)  # codes and offsets together
 animate(way, "way.webp")
 
 fine = [spec.name for spec in one.model.generator.layers if spec.resolution >= 32]
-mixed = one.mix(other, fine)  # the shape of one, the colours of the other
+mixed = one.mix(other, fine)  # the shape of one, the colors of the other
 row = [one.image, mixed.image, mixed.edit("smile", 2).image, other.image]
 save_image(image_grid([row], labels=["one", "mixed", "smile +2", "other"]), "mixed.png")
 

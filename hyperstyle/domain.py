@@ -23,7 +23,7 @@ class Domain:
         input_size: (height, width) that encoder and hypernetwork see.
         content_rows: (first, end) rows of the generator's image that hold the content; the rest is padding (cars).
         aligner: "face" crops by facial landmarks (FFHQ's rule); "none" takes the whole image.
-        similarity: the network that compares identities: "arcface", "moco" or "traits" (the bundled judge).
+        similarity: the network that compares identities: "arcface", "moco" or "traits" (the bundled evaluator).
         description: one sentence for people.
         sampling: how images come to `input_size`: "average" over areas, or "point": brought to the generator's size
             first, then read bilinearly without antialiasing, as HyperInverter's encoders were trained to see.

@@ -37,13 +37,14 @@ from hyperstyle.methods import missing, registry
 from hyperstyle.model.card import model_card
 from hyperstyle.model.folder import check_parts, read_model, write_model
 from hyperstyle.model.parts import ALIGNER, Model
+from hyperstyle.moved import renamed_argument
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.vgg import Vgg16
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.device import pick_device
@@ -77,8 +78,8 @@ class HyperStyleInverter:
         aligner: finds landmarks in photos, for domains whose crops are aligned by them. None is the model's own where
             it has one, else `DlibDetector()`, which needs dlib and its predictor file when it is first used.
         edits: edits by name.
-        judge: reads traits and identity, for figures.
-        perceptual: a second network of that kind, for losses; the judge measures and is never optimised against.
+        evaluator: reads traits and identity, for figures.
+        perceptual: a second network of that kind, for losses; the evaluator measures and is never optimized against.
         steps: passes of the hypernetwork by default.
         restyle: predicts changes of w, for the method "restyle-e4e" (or "restyle-psp").
         info: source, licence and notes, shown by `describe`.
@@ -99,6 +100,7 @@ class HyperStyleInverter:
     """
 
     @outside_inference_mode
+    @renamed_argument("judge", "evaluator")
     def __init__(
         self,
         generator: Generator | None = None,
@@ -108,8 +110,8 @@ class HyperStyleInverter:
         domain: Domain | None = None,
         aligner: LandmarkDetector | None = None,
         edits: Mapping[str, Edit] | None = None,
-        judge: TraitNetwork | None = None,
-        perceptual: TraitNetwork | None = None,
+        evaluator: AttributeNetwork | None = None,
+        perceptual: AttributeNetwork | None = None,
         steps: int = 5,
         restyle: RestyleEncoder | None = None,
         info: Mapping[str, Any] | None = None,
@@ -122,7 +124,7 @@ class HyperStyleInverter:
         device: str | torch.device | None = None,
     ) -> None:
         if generator is None:
-            given = [encoder, hypernetwork, domain, edits, judge, perceptual, restyle, info, text]
+            given = [encoder, hypernetwork, domain, edits, evaluator, perceptual, restyle, info, text]
             given += [psp, e4e, hyperinverter, idinvert, vgg16]
             if any(part is not None for part in given):
                 raise ConfigError("parts were given without a generator. Pass one, or nothing for the bundled model.")
@@ -142,7 +144,7 @@ class HyperStyleInverter:
                 encoder,
                 hypernetwork,
                 edits or {},
-                judge,
+                evaluator,
                 perceptual,
                 steps,
                 restyle,
@@ -287,7 +289,7 @@ class HyperStyleInverter:
             image: path, bytes, open file, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these;
                 or what `align.prepare.prepare` made of one, for which `align`, `face` and `landmarks` are settled.
             method: one of `methods`, several joined by "+" (`methods.registry` says how each begins), a Refinement
-                object, or a list of names and objects; None is the first of `methods` that optimises nothing.
+                object, or a list of names and objects; None is the first of `methods` that optimizes nothing.
             start: a name, as in start="e4e", or a function from crops [B,3,h,w] to codes [B,L,D], in place of the
                 method's own start.
             steps: of the last part of the method; a mapping gives those of parts by their names, as in
@@ -296,14 +298,14 @@ class HyperStyleInverter:
             align: "auto" cuts the face out where landmarks are given or found, but takes a square image as a crop
                 where its face lies in place or none is found (`align.decision.decide`), and notes in
                 `Inversion.sources` what it did; True aligns; False never does.
-            face: which of several detected faces: the largest, the one nearest to the centre, a place in the
+            face: which of several detected faces: the largest, the one nearest to the center, a place in the
                 aligner's list, or "all": a batch of them, which `Inversion.paste_back` puts back together.
             landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of images, one for each.
             batch_size: images that go through the networks together; None is 8.
             on_error: "skip" leaves out images that fail and lists them in `Inversion.failures`.
             intermediates: keep the reconstructions before and after each pass of a network.
             callback: called at every step with a `RefineStep`, or what else the refinement of a method gives; those
-                that optimise have `step`, `steps`, `image` and `loss`.
+                that optimize have `step`, `steps`, `image` and `loss`.
             progress: show a progress bar over batches, with step and loss.
 
         Raises:
@@ -313,7 +315,7 @@ class HyperStyleInverter:
             MissingDependencyError: a perceptual loss is needed, and there is neither the model's own nor LPIPS.
 
         Warns:
-            MemoryWarning: a batch did not fit into the memory of an optimising method and was split.
+            MemoryWarning: a batch did not fit into the memory of an optimizing method and was split.
             QualityWarning: once, where crops (`align.prepare`) or reconstructions (`L2_WARN_THRESHOLD`,
                 `START_L2_WARN_THRESHOLD`) look wrong; and for so many passes of a network that they make
                 reconstructions worse.

@@ -12,7 +12,8 @@ from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.align.mtcnn import identity_crop
 from hyperstyle.errors import ImageError
 from hyperstyle.images import to_pil
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.moved import renamed_argument
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.similarity import Similarity
 
 __all__ = ["cosine", "identity", "l1", "l2", "ms_ssim", "ms_ssim_reference", "perceptual", "published_identity"]
@@ -95,25 +96,27 @@ def _similarities(a: Tensor, b: Tensor, data_range: Callable[[Tensor], Tensor]) 
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
 
 
-def perceptual(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
-    """Distance [B] between the features of a trait network; 0 for equal images.
+@renamed_argument("judge", "evaluator")
+def perceptual(a: Tensor, b: Tensor, evaluator: AttributeNetwork) -> Tensor:
+    """Distance [B] between the features of an attribute network; 0 for equal images.
 
-    At every stage the features are normalised over channels, as in LPIPS, and their squared differences are averaged
+    At every stage the features are normalized over channels, as in LPIPS, and their squared differences are averaged
     over positions and stages. It is not LPIPS: the network and its scale are those of the bundled domain.
     """
     _check(a, b)
     total = torch.zeros(a.shape[0], dtype=a.dtype, device=a.device)
-    stages = list(zip(judge.features(a), judge.features(b), strict=True))
+    stages = list(zip(evaluator.features(a), evaluator.features(b), strict=True))
     for x, y in stages:
         difference = F.normalize(x, dim=1) - F.normalize(y, dim=1)
         total = total + difference.square().sum(1).mean((1, 2))
     return total / len(stages)
 
 
-def identity(a: Tensor, b: Tensor, judge: TraitNetwork) -> Tensor:
+@renamed_argument("judge", "evaluator")
+def identity(a: Tensor, b: Tensor, evaluator: AttributeNetwork) -> Tensor:
     """Cosine similarity [B] of the identity embeddings."""
     _check(a, b)
-    return cosine(judge.embedding(a), judge.embedding(b))
+    return cosine(evaluator.embedding(a), evaluator.embedding(b))
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Names of version 0.1 that go on working, with a DeprecationWarning: modules, and arguments of functions.
+"""Names of version 0.1 that go on working, with a DeprecationWarning.
 
-To be removed with version 0.3.
+They are modules, arguments of functions and fields of dataclasses. To be removed with version 0.3.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
-__all__ = ["MOVED", "install", "renamed_argument"]
+__all__ = ["MOVED", "install", "renamed_argument", "renamed_field"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C")
 
 MOVED = {
     "checkpoint": "io.components",
@@ -66,6 +67,8 @@ MOVED = {
     "networks.vgg": "networks.perception.vgg",
     "networks.winograd": "networks.cpu.winograd",
     "strips": "inversion.strips",
+    "training.pictures": "training.images",
+    "training.picture_sources": "training.image_sources",
     "synthesis": "inversion.synthesis",
 }
 """Old name -> new name, both below `hyperstyle`."""
@@ -106,13 +109,33 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[
             if old in kwargs:
                 from hyperstyle.errors import warn
 
+                name = function.__qualname__.removesuffix(".__init__")
                 warn(
-                    f"{function.__name__}({old}=...) is {new}=... now; the old name goes with version 0.3.",
+                    f"{name}({old}=...) is {new}=... now; the old name goes with version 0.3.",
                     DeprecationWarning,
                 )
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
         return call
+
+    return decorate
+
+
+def renamed_field(old: str, new: str) -> Callable[[type[C]], type[C]]:
+    """A dataclass that takes the keyword `old` as the keyword `new`, and whose attribute `old` is its field `new`."""
+
+    def decorate(cls: type[C]) -> type[C]:
+        def read(self: C) -> object:
+            from hyperstyle.errors import warn
+
+            warn(f"{cls.__name__}.{old} is .{new} now; the old name goes with version 0.3.", DeprecationWarning)
+            return getattr(self, new)
+
+        start = renamed_argument(old, new)(cls.__init__)
+        start.__qualname__ = cls.__qualname__
+        cls.__init__ = start  # type: ignore[method-assign]
+        setattr(cls, old, property(read, doc=f"Deprecated: `{new}`."))
+        return cls
 
     return decorate

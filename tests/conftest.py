@@ -132,7 +132,7 @@ class CheckpointMaker:
         return path
 
     def small_generator(self) -> Generator:
-        """The 64 px generator of the recorded optimisations, from its NVIDIA tensors."""
+        """The 64 px generator of the recorded optimizations, from its NVIDIA tensors."""
         from hyperstyle.convert.nvidia import generator_from_nvidia
 
         drawn = self.script("hyperinverter").build(

@@ -283,5 +283,5 @@ def test_a_crop_that_looks_wrong_is_warned_of_with_the_name_of_its_photo(
         tiny_inverter.invert(photo, landmarks=FACE / 10 + 40)
     with pytest.warns(QualityWarning, match="'Image': its landmarks put the face on its head: right where the photo"):
         tiny_inverter.invert(photo, landmarks=FACE[::-1])
-    with pytest.warns(QualityWarning, match="'Image': it is of one colour all over"):
+    with pytest.warns(QualityWarning, match="'Image': it is of one color all over"):
         with_aligner(tiny_inverter, finding()).invert(Image.new("RGB", (64, 64)))

@@ -27,7 +27,7 @@ def inversion(inverter: HyperStyleInverter) -> Inversion:
 
 
 def trait(inverter: HyperStyleInverter, name: str, images: Tensor) -> Tensor:
-    judge = inverter.model.judge
+    judge = inverter.model.evaluator
     assert judge is not None
     with torch.no_grad():
         return judge(images)[:, judge.config.traits.index(name)]

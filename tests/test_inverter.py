@@ -271,7 +271,7 @@ def test_other_compositions_that_cannot_be_are_refused(tiny_inverter: HyperStyle
 
 
 def test_a_composition_is_in_evaluation_mode_so_that_batches_do_not_matter() -> None:
-    trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)  # batch normalisation
+    trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)  # batch normalization
     generator = Generator(GeneratorConfig(16, (8, 8, 8), latent_width=16, mapping_layers=2))
     encoder = WEncoder(WEncoderConfig(6, 16, (16, 16), trunk))
     assert encoder.training

@@ -17,7 +17,7 @@ from hyperstyle.align.mtcnn import identity_crop
 from hyperstyle.errors import ImageError
 from hyperstyle.images import to_pil
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def picture() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def judge() -> TraitNetwork:
+def judge() -> AttributeNetwork:
     torch.manual_seed(1)
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
-    return TraitNetwork(TraitNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
+    return AttributeNetwork(AttributeNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
 
 
 def test_l2_is_the_mean_square_on_the_scale_of_minus_one_to_one() -> None:
@@ -87,7 +87,7 @@ def test_large_images_are_not_enlarged(picture: Tensor) -> None:
     )
 
 
-def test_the_perceptual_distance_is_zero_for_equal_images_and_grows(picture: Tensor, judge: TraitNetwork) -> None:
+def test_the_perceptual_distance_is_zero_for_equal_images_and_grows(picture: Tensor, judge: AttributeNetwork) -> None:
     noise = torch.randn_like(picture)
     assert metrics.perceptual(picture, picture, judge).tolist() == [0, 0]
     near, far = (metrics.perceptual(picture, picture + level * noise, judge) for level in (0.05, 0.5))
@@ -95,7 +95,7 @@ def test_the_perceptual_distance_is_zero_for_equal_images_and_grows(picture: Ten
     assert (far > near).all()
 
 
-def test_identity_is_a_cosine(picture: Tensor, judge: TraitNetwork) -> None:
+def test_identity_is_a_cosine(picture: Tensor, judge: AttributeNetwork) -> None:
     torch.testing.assert_close(metrics.identity(picture, picture, judge), torch.ones(2))
     a, b = judge.embedding(picture), judge.embedding(picture.flip(0))
     expected = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
@@ -148,7 +148,7 @@ def test_images_of_different_shapes_are_refused(name: str) -> None:
         getattr(metrics, name)(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))
 
 
-def test_a_batch_has_the_figures_of_its_images(picture: Tensor, judge: TraitNetwork) -> None:
+def test_a_batch_has_the_figures_of_its_images(picture: Tensor, judge: AttributeNetwork) -> None:
     other = picture + 0.2 * torch.randn_like(picture)
     rows: list[Callable[[Tensor, Tensor], Tensor]] = [
         metrics.l1,

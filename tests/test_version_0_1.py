@@ -18,6 +18,11 @@ import hyperstyle
 from hyperstyle import Domain, HyperStyleInverter, Inversion
 from hyperstyle.align import paste_back
 from hyperstyle.images import image_grid, sheet
+from hyperstyle.methods.idinvert import DomainGuided
+from hyperstyle.methods.offset_codes import OffsetCodeTuner
+from hyperstyle.methods.offset_optimization import OffsetTuner
+from hyperstyle.methods.optimization import Projection
+from hyperstyle.methods.pti import PivotalTuning
 from hyperstyle.moved import MOVED
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
@@ -114,3 +119,27 @@ def test_old_names_of_functions_and_arguments_warn_and_work() -> None:
         pytest.raises(AttributeError),
     ):
         hyperstyle.optimise_text(None, "a face", None)
+
+
+SETTINGS = [DomainGuided, OffsetCodeTuner, OffsetTuner, PivotalTuning, Projection]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_settings_take_rate_for_lr(settings: type) -> None:
+    with pytest.warns(DeprecationWarning, match=rf"{settings.__name__}\(rate=...\) is lr=... now") as warned:
+        old = settings(rate=0.125)
+    assert warned[0].filename == __file__
+    assert old == settings(lr=0.125)
+    with pytest.warns(DeprecationWarning, match=rf"{settings.__name__}.rate is .lr now") as warned:
+        assert old.rate == 0.125
+    assert warned[0].filename == __file__
+
+
+def test_judge_is_evaluator(inverter: HyperStyleInverter) -> None:
+    model = inverter.model
+    with pytest.warns(DeprecationWarning, match="Model.judge is .evaluator now"):
+        assert model.judge is model.evaluator  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match=r"HyperStyleInverter\(judge=...\) is evaluator=... now") as warned:
+        again = HyperStyleInverter(model.generator, domain=model.domain, judge=model.evaluator)  # type: ignore[call-arg]
+    assert warned[0].filename == __file__
+    assert again.model.evaluator is model.evaluator

@@ -63,7 +63,7 @@ def levels(pictures: Iterator[Image.Image] | list[Image.Image]) -> npt.NDArray[n
 
 
 def outside(points: Points) -> npt.NDArray[np.bool_]:
-    """Which pixels of a frame have their centre outside the crop."""
+    """Which pixels of a frame have their center outside the crop."""
     corners = ffhq_quad(points)
     axes = np.stack([corners[3] - corners[0], corners[1] - corners[0]])
     pixels = np.stack(np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1])), axis=-1)

@@ -9,6 +9,17 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "hyperstyle"
 
 OLD = {
+    "regularise": "regularize",
+    "find_pictures": "find_images",
+    "grey": "gray",
+    "centre": "center",
+    "colours": "colors",
+    "colour": "color",
+    "optimise": "optimize",
+    "judge": "evaluator",
+    "TraitNetworkConfig": "AttributeNetworkConfig",
+    "TraitNetwork": "AttributeNetwork",
+    "Judge": "Evaluator",
     "Average": "EMA",
     "Changes": "GeneratorOverrides",
     "Common": "SharedConv",

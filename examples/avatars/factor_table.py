@@ -21,7 +21,7 @@ __all__ = ["factor_table", "main"]
 
 
 def factor_table(count: int, *, model: str = "avatars", seed: int = 5) -> Scores:
-    """Random codes, and for each trait that the model's judge reads the factors that they stand for.
+    """Random codes, and for each trait that the model's evaluator reads the factors that they stand for.
 
     Args:
         count: how many codes.
@@ -29,16 +29,16 @@ def factor_table(count: int, *, model: str = "avatars", seed: int = 5) -> Scores
         seed: of z.
 
     Raises:
-        MethodError: the model has no judge. What `from_pretrained` raises.
+        MethodError: the model has no evaluator. What `from_pretrained` raises.
     """
     parts = HyperStyleInverter.from_pretrained(model, device="cpu").model
-    if parts.judge is None:
-        raise MethodError("this model has no judge, so nothing says which traits to fit. Use a model with one.")
+    if parts.evaluator is None:
+        raise MethodError("this model has no evaluator, so nothing says which traits to fit. Use a model with one.")
     z = torch.randn(count, parts.generator.config.latent_width, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         codes = parts.generator.mapping(z)
     factors = factors_from_normal(z)
-    return Scores(codes, {trait: factors[trait] for trait in parts.judge.config.traits})
+    return Scores(codes, {trait: factors[trait] for trait in parts.evaluator.config.traits})
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """The FFHQ crop: the square around a face that face generators were trained on, as pure mathematics.
 
 Points are `(x, y)` in pixel indices of the upright source image, as landmark detectors give them: a whole
-number is the centre of a pixel, and pixel `i` reaches from `i - 0.5` to `i + 0.5`.
+number is the center of a pixel, and pixel `i` reaches from `i - 0.5` to `i + 0.5`.
 """
 
 from __future__ import annotations
@@ -187,8 +187,8 @@ def _square(points: Points) -> tuple[Points, float]:
         )
     half = half / length * wanted
     perp = half[::-1] * [-1, 1]
-    centre = eyes + down * 0.1
-    corners = np.stack([centre - half - perp, centre - half + perp, centre + half + perp, centre + half - perp])
+    center = eyes + down * 0.1
+    corners = np.stack([center - half - perp, center - half + perp, center + half + perp, center + half - perp])
     return corners, float(np.hypot(*half)) * 2
 
 
@@ -225,7 +225,7 @@ def _footprint(quad: Points, shrink: int, before: tuple[int, int], after: tuple[
 def _padded(
     picture: Image.Image, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], blur: float
 ) -> Image.Image:
-    """Extend an image by its reflection, which is blurred towards the edges and fades to the median colour.
+    """Extend an image by its reflection, which is blurred towards the edges and fades to the median color.
 
     `before` is (left, top), `after` (right, bottom), `blur` a standard deviation, all in pixels. The image
     is held in float32 and each step computed in float64, as the reference does under NumPy 2, whatever NumPy

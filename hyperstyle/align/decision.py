@@ -68,7 +68,7 @@ def decide(
         name: what messages call it.
         aligner: finds landmarks; None finds nothing.
         align: True cuts out in any case.
-        face: the largest, the one nearest to the centre, all, or a place in the aligner's list.
+        face: the largest, the one nearest to the center, all, or a place in the aligner's list.
         landmarks: [68,2] or [5,2] points.
 
     Raises:

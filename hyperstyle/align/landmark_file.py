@@ -38,7 +38,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
     """The predictor file: the one given, else that of `HYPERSTYLE_LANDMARKS`, else the published one.
 
     The published one is looked for in the cache of huggingface_hub, then in the package `face_recognition_models`
-    (which is not imported), then fetched from the Hub; HF_HUB_OFFLINE is honoured. It counts only with its sha256.
+    (which is not imported), then fetched from the Hub; HF_HUB_OFFLINE is honored. It counts only with its sha256.
     Its licence, which excludes commercial use, is logged as a warning, once in a process.
 
     A file that is given may be any predictor; one that has the name of the published one must be that one.
@@ -55,7 +55,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
         return _given(Path(named), f"named by {VARIABLE}")
     for place in (_cached(), _packaged()):
         if place is not None and _published(place):
-            _show_licence()
+            _show_license()
             return place
     try:
         place = fetch(PREDICTOR, accept_third_party=True)
@@ -66,7 +66,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
             f"(.bz2) and set {VARIABLE} to its path, or `pip install {_PACKAGE}`, which carries it. Without it, pass "
             "landmarks=, or images that are already cut out with align=False."
         ) from error
-    _show_licence()
+    _show_license()
     return place
 
 
@@ -78,7 +78,7 @@ def _given(path: Path, how: str) -> Path:
     if kind in ("empty", "web page", "Git LFS pointer"):
         raise refusal(place, kind, "landmark predictor")
     if _published(place):
-        _show_licence()
+        _show_license()
     elif place.name == PREDICTOR.name:
         raise CheckpointError(
             f"{place}, {how}, has the name of the published predictor and is not that file: {place.stat().st_size:,} "
@@ -106,6 +106,6 @@ def _packaged() -> Path | None:
 
 
 @functools.cache
-def _show_licence() -> None:
+def _show_license() -> None:
     """Logs the licence of the published file, the first time."""
     LOG.warning("Landmarks are found with %s. %s", PREDICTOR.name, PREDICTOR.licence)

@@ -262,7 +262,7 @@ def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
 
 
 def _sampled(photo: Image.Image, places: npt.NDArray[np.complex128]) -> npt.NDArray[np.uint8]:
-    """The photo's colours [H,W,3] at places x + iy [H,W], in pixel indices: bilinear and rounded, black outside.
+    """The photo's colors [H,W,3] at places x + iy [H,W], in pixel indices: bilinear and rounded, black outside.
 
     Not by `Image.transform`, which cuts the fractions of levels off.
     """

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from hyperstyle.align.seam import colour_offset, moved_edges, smoothstep
+from hyperstyle.align.seam import color_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import check_opened, to_levels, to_tensor
 from hyperstyle.images.color_modes import as_photo
@@ -42,9 +42,9 @@ def paste_back(
     Mode "difference" adds to the photo what the edit changed, `mask * (edited - reference)` brought to the
     photo's scale: a small generator does not soften a large photo, and where the edit changed nothing no
     pixel changes. Where the edit moved edges, the photo's own would stay as ghosts; there, and only there, the
-    photo gives way to the edited crop in the photo's colours (`seam.moved_edges`).
+    photo gives way to the edited crop in the photo's colors (`seam.moved_edges`).
     Mode "replace" fades from the photo into the crop: `photo * (1 - mask) + edited * mask`. In both modes the
-    mask is 1 inside and falls to 0 at the border of the quad, and no pixel whose centre lies outside the quad
+    mask is 1 inside and falls to 0 at the border of the quad, and no pixel whose center lies outside the quad
     changes. Faces whose quads do not meet can be put back one after the other, in any order.
 
     Args:
@@ -57,8 +57,8 @@ def paste_back(
         reference: mode "difference" only: the unedited reconstruction, of the same size as `edited`.
         mode: see above.
         feather: width of the mask's ramp as a fraction of the quad's sides, 0 (a hard edge) to 0.5.
-        match_colors: mode "replace" only: shift the crop's colours towards the border of the quad to those of
-            the photo there, smoothly, and by nothing in the middle (`seam.colour_offset`).
+        match_colors: mode "replace" only: shift the crop's colors towards the border of the quad to those of
+            the photo there, smoothly, and by nothing in the middle (`seam.color_offset`).
         remove_ghosts: mode "difference" only: False adds the difference and does nothing else.
 
     Returns:
@@ -82,7 +82,7 @@ def paste_back(
     check_opened(photo, "The photo")
     picture, unedited = _crops(edited, reference, mode)
     upright = as_photo(photo)
-    base = np.array(upright.convert("RGB"))  # [H,W,3]; leaves the colours of RGBA as they are
+    base = np.array(upright.convert("RGB"))  # [H,W,3]; leaves the colors of RGBA as they are
     corner, axes = _frame(quad)
 
     # Bounding box of the quad in the photo, in whole pixels.
@@ -162,13 +162,13 @@ def _layer(
 ) -> Tensor:
     """What is laid over the photo, [1, C, H, W] in levels at the photo's scale: the crop, or the change of it.
 
-    Where the change moved edges it has seven channels: the change, the crop in the photo's colours, and the weight of
+    Where the change moved edges it has seven channels: the change, the crop in the photo's colors, and the weight of
     the latter.
     """
     if unedited is None:
         layer = _at_photo_scale(picture, axes)
         if match_colors:
-            layer = layer + _enlarged(colour_offset(photo, picture, corner, axes, feather), layer)
+            layer = layer + _enlarged(color_offset(photo, picture, corner, axes, feather), layer)
         return layer
     change = picture - unedited
     if not remove_ghosts:

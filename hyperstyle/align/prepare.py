@@ -29,7 +29,7 @@ crop counts as doubtful.
 """
 
 _LEAST_AGREEMENT = 0.5  # cosine between the two directions that say where a face's right is: 60 degrees apart
-_PLAIN = 8  # levels; an image whose colours differ by less shows nothing
+_PLAIN = 8  # levels; an image whose colors differ by less shows nothing
 _SMALLEST_CROP = 256  # faces are cut out at least this large, then averaged down
 
 
@@ -105,7 +105,7 @@ def outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
 
 def _doubt_as_it_is(picture: Image.Image, domain: Domain) -> str:
     if all(high - low < _PLAIN for low, high in np.reshape(picture.getextrema(), (3, 2))):
-        return "it is of one colour all over"
+        return "it is of one color all over"
     if min(picture.size) < SMALLEST_SIDE * min(domain.input_size):
         width, height = picture.size
         return f"it has only {width} x {height} px; {min(domain.input_size)} are looked at"

@@ -1,4 +1,4 @@
-"""Where a crop and its photo do not meet by themselves: colours at the seam, and edges that an edit has moved."""
+"""Where a crop and its photo do not meet by themselves: colors at the seam, and edges that an edit has moved."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["colour_offset", "moved_edges", "smoothstep"]
+__all__ = ["color_offset", "moved_edges", "smoothstep"]
 
 _CELLS = 64  # a side of the quad, for the offset: it has no detail
-_REACH = 0.12  # of the side: how far along the seam colours are averaged
+_REACH = 0.12  # of the side: how far along the seam colors are averaged
 _NARROWEST, _WIDEST = 0.05, 0.25  # of the side: the band along the border in which they are compared
 
 _FINE_CELLS = 128  # a side of the quad, for the weight of moved edges
 _WINDOW = 2.0  # of these cells: the Gaussian in which structure is compared
-_SMOOTH = 4.0  # of these cells: the Gaussian beyond which the photo's colours are kept
-_NOISE = 60.0  # levels squared, summed over the colours: structure of less variance than this counts for little
+_SMOOTH = 4.0  # of these cells: the Gaussian beyond which the photo's colors are kept
+_NOISE = 60.0  # levels squared, summed over the colors: structure of less variance than this counts for little
 _KEPT, _MOVED = 0.85, 0.4  # similarity of structure at which the photo's own edges stay, and at which they go
 _MARGIN = 2  # cells that the weight is widened by, and then feathered over
 
 
-def colour_offset(
+def color_offset(
     photo: npt.NDArray[np.uint8],
     layer: Tensor,
     corner: npt.NDArray[np.float64],
     axes: npt.NDArray[np.float64],
     feather: float,
 ) -> Tensor:
-    """What to add to a crop so that its colours along the border of the quad are the photo's.
+    """What to add to a crop so that its colors along the border of the quad are the photo's.
 
     In a band as wide as the feather, photo and crop are compared in an average over 0.12 of the side: fine structure
-    counts for nothing. The difference goes on inwards and falls smoothly to 0 in the middle of the quad, whose colours
+    counts for nothing. The difference goes on inwards and falls smoothly to 0 in the middle of the quad, whose colors
     stay the crop's own. Where the quad lies outside the photo nothing is compared.
 
     Args:
@@ -67,16 +67,16 @@ def moved_edges(
     corner: npt.NDArray[np.float64],
     axes: npt.NDArray[np.float64],
 ) -> tuple[Tensor, Tensor]:
-    """Where an edit has moved edges, and what to add to the edited crop there to give it the photo's colours.
+    """Where an edit has moved edges, and what to add to the edited crop there to give it the photo's colors.
 
     `photo + edited - reference` keeps every edge of the photo that the reconstruction does not have exactly, so a mouth
     that has moved is seen twice. Such places show in the crops alone: their local structure differs. Both are compared
     by the contrast-structure term of SSIM, `(2 cov + c) / (var + var + c)`, in a Gaussian window of 1/64 of the side: 1
-    where only the colour has changed or nothing has, near 0 where an edge came or went. The weight is 0 from 0.85 of it
+    where only the color has changed or nothing has, near 0 where an edge came or went. The weight is 0 from 0.85 of it
     on and 1 from 0.4 down, widened and feathered by a few hundredths of the side.
 
     Args:
-        photo, corner, axes: see `colour_offset`.
+        photo, corner, axes: see `color_offset`.
         edited, reference: [1, 3, h, w] crops, in 256 levels.
 
     Returns:

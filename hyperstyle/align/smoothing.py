@@ -33,7 +33,7 @@ _DEGREE = 2
 _FARTHEST = 0.5  # of the crop's side: a face that is farther away than this from where it was is another one
 _LOOK = 16  # side in pixels at which crops are compared
 _ALIKE = 0.25  # correlation; unrelated photos mostly have less, a face that turns more
-_FAINT = 2.0  # levels; a crop whose colours deviate by less shows next to nothing
+_FAINT = 2.0  # levels; a crop whose colors deviate by less shows next to nothing
 
 
 def follow_face(
@@ -51,7 +51,7 @@ def follow_face(
     Args:
         detector: finds the faces of one frame.
         frames: upright RGB images, in order; one is held at a time.
-        face: where the search starts: the largest one, the one nearest to the centre, or a place in the detector's
+        face: where the search starts: the largest one, the one nearest to the center, or a place in the detector's
             list, in the first frame that has so many faces.
         on_frame: called with the number of frames done.
 
@@ -86,7 +86,7 @@ def smooth(
 ) -> list[Points | None]:
     """A track without the shaking of the detector, and with its short gaps filled.
 
-    Gaps are filled on a straight line between their neighbours; at the ends of the clip the nearest points are held.
+    Gaps are filled on a straight line between their neighbors; at the ends of the clip the nearest points are held.
     Then every coordinate becomes the value at its frame of a parabola fitted to the frames around, weighted by a
     Gaussian of standard deviation `width`, all the frames being known (local quadratic regression; Cleveland 1979).
     The weights are symmetric, so nothing is delayed (zero phase), and any motion that is a parabola over a few frames
@@ -122,13 +122,13 @@ def alike_only(
     """A smoothed track without the filled frames that show something else than the frames around: black, or a cut.
 
     The crop of a filled frame is compared at 16 x 16 px with those of the nearest frame before and the nearest one
-    after in which the face was found. Where the correlation of the colours is below 0.25 with both, the frame has
+    after in which the face was found. Where the correlation of the colors is below 0.25 with both, the frame has
     None. Plain frames correlate with nothing, and brightness does not count.
 
     Args:
         smoothed: what `smooth` made of `found`.
         found: the track with its gaps.
-        frames: as many upright RGB images. They are gone through up to the last filled frame and its neighbour.
+        frames: as many upright RGB images. They are gone through up to the last filled frame and its neighbor.
 
     Raises:
         LandmarkError: fewer frames than that, or landmarks that give no crop.
@@ -148,8 +148,8 @@ def alike_only(
     }
     if len(looks) < len(wanted):
         raise LandmarkError(f"The clip ends before frame {max(wanted)} of its track: expected a frame for each entry.")
-    for number, neighbours in around.items():
-        if all(float((looks[number] * looks[other]).sum()) < _ALIKE for other in neighbours):
+    for number, neighbors in around.items():
+        if all(float((looks[number] * looks[other]).sum()) < _ALIKE for other in neighbors):
             kept[number] = None
     return kept
 
@@ -171,12 +171,12 @@ def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
         if a is not None and b is not None and c is not None
     ]
     if not bends:
-        raise ConfigError(f"None of the {len(track)} frames has points together with both its neighbours.")
+        raise ConfigError(f"None of the {len(track)} frames has points together with both its neighbors.")
     return float(np.sqrt(np.square(bends).sum(axis=-1).mean()))
 
 
 def _look(frame: Image.Image, points: Points) -> npt.NDArray[np.float64]:
-    """[16,16,3] the crop, each colour with mean 0, all with norm 1 (less where faint): products are correlations."""
+    """[16,16,3] the crop, each color with mean 0, all with norm 1 (less where faint): products are correlations."""
     look = np.asarray(crop(frame, points, _LOOK, _LOOK).image, dtype=np.float64)
     look -= look.mean(axis=(0, 1))
     look /= max(float(np.linalg.norm(look)), _FAINT * look.size**0.5)

@@ -14,7 +14,7 @@ from hyperstyle.cli.arguments import (
     load_inverter,
     writable_folder,
 )
-from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, report
+from hyperstyle.cli.inputs import Failure, find_images, keep_inputs, output_names, report
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.io.files import sweep
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             f"--size {size} with --transform-size {sampled}: expected 1 or more, and no less than --size."
         )
     check_face_arguments(args)
-    photos, failures = find_pictures(args.inputs)
+    photos, failures = find_images(args.inputs)
     total = len(photos) + len(failures)
     if len(photos) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
         raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} photos: give a folder.")

@@ -87,7 +87,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "the best that the model's networks can do)",
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="of the chance in methods that optimise (default: the published one)"
+        "--seed", type=int, metavar="N", help="of the chance in methods that optimize (default: the published one)"
     )
 
 

@@ -16,7 +16,7 @@ from hyperstyle.cli.arguments import (
     load_inverter,
     writable_folder,
 )
-from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, report
+from hyperstyle.cli.inputs import Failure, find_images, keep_inputs, output_names, report
 from hyperstyle.cli.starting import (
     add_edit_arguments,
     check_edits,
@@ -99,12 +99,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_one(source: Path, args: argparse.Namespace) -> int:
     """One inversion or image."""
-    from hyperstyle.images import picture_format, save_image
+    from hyperstyle.images import image_format, save_image
 
     name = f"{source.stem}_edited.png"
     out: Path = Path(name) if args.out is None else args.out / name if args.out.is_dir() else args.out
     check_files(args, [source], out)
-    picture_format(out)
+    image_format(out)
     writable_folder(out.parent)
     inverter = load_inverter(args)
     save_image(_edited(source, inverter, sweeps(args, inverter), args), out)
@@ -116,7 +116,7 @@ def _run_several(args: argparse.Namespace, folders: Sequence[Path]) -> int:
     """Inversions and images, each on its own; what is in folders counts as such."""
     from hyperstyle.images import save_image
 
-    sources, failures = find_pictures(args.inputs, inversions=True)
+    sources, failures = find_images(args.inputs, inversions=True)
     total = len(sources) + len(failures)
     out: Path = Path("edited") if args.out is None else args.out
     if (_is_image_name(out) or is_clip_file(out)) and not out.is_dir():
@@ -200,10 +200,10 @@ def _is_name(path: Path) -> bool:
 
 def _is_image_name(path: Path) -> bool:
     """Whether an image would be written to a path of this suffix."""
-    from hyperstyle.images import picture_format
+    from hyperstyle.images import image_format
 
     try:
-        picture_format(path)
+        image_format(path)
     except ImageError:
         return False
     return True

@@ -59,13 +59,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "reconstruction",
         help="error and time of every way to invert",
         description=(
-            "Inverts held-out crops, and prints means: L2 on the [-1,1] scale, "
-            "perceptual distance and identity similarity of the model's judge, MS-SSIM at 256 px, seconds per image "
-            "(one at a time, median and quartiles, without measuring). W encoder and hypernetwork invert all images; "
-            "W optimisation, PTI and optimised offsets, which take minutes each, the first ones. These three minimise "
-            "L2 + the distance of the model's perceptual network; the judge only measures. With --methods it compares "
-            "methods instead, each at the steps given: also how editable their inversions are (identity to the input "
-            "where age, smile and pose were changed by the same measured amount) and how large their files."
+            "Inverts held-out crops, and prints means: L2 on the [-1,1] scale, perceptual distance and identity "
+            "similarity of the model's evaluator, MS-SSIM at 256 px, seconds per image (one at a time, median and "
+            "quartiles, without measuring). W encoder and hypernetwork invert all images; W optimization, PTI and "
+            "optimized offsets, which take minutes each, the first ones. These three minimize L2 + the distance of "
+            "the model's perceptual network; the evaluator only measures. With --methods it compares methods instead, "
+            "each at the steps given: also how editable their inversions are (identity to the input where age, smile "
+            "and pose were changed by the same measured amount) and how large their files."
         ),
     )
     add_model_arguments(reconstruction)
@@ -78,7 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         dest="optimised",
         type=int,
         metavar="N",
-        help="images for the rows that optimise; 0 leaves them out (default: 32)",
+        help="images for the rows that optimize; 0 leaves them out (default: 32)",
     )
     reconstruction.add_argument(
         "--methods",
@@ -94,12 +94,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "editing",
         help="what edits change, with weight offsets and without",
         description=(
-            "Inverts held-out crops, edits them at strengths over each edit's range, "
-            "with the hypernetwork's offsets and without, and prints what the model's judge reads: the edit's trait "
-            "and its change (in standard deviations of the population), identity similarity to the unedited inversion "
-            "and to the input, the share of images whose trait rises at every step, rank correlation, and how much "
-            "the traits of the other edits change with it. With --optimised or --equal-effect also what each way to "
-            "invert keeps of the person where the edit had the same measured effect."
+            "Inverts held-out crops, edits them at strengths over each edit's range, with the hypernetwork's offsets "
+            "and without, and prints what the model's evaluator reads: the edit's trait and its change (in standard "
+            "deviations of the population), identity similarity to the unedited inversion and to the input, the share "
+            "of images whose trait rises at every step, rank correlation, and how much the traits of the other edits "
+            "change with it. With --optimised or --equal-effect also what each way to invert keeps of the person "
+            "where the edit had the same measured effect."
         ),
     )
     add_model_arguments(editing)
@@ -114,7 +114,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=int,
         default=0,
         metavar="N",
-        help="compare at equal effect on the first N images, which PTI and W+ optimisation invert too; they take "
+        help="compare at equal effect on the first N images, which PTI and W+ optimization invert too; they take "
         "minutes per image (default: 0, without these two)",
     )
     editing.add_argument(
@@ -186,7 +186,7 @@ def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_reconstruction(args: argparse.Namespace) -> int:
     """Prints the tables of `evaluate_reconstruction` and writes what was asked for."""
-    from hyperstyle.evaluation import Optimisation, evaluate_reconstruction
+    from hyperstyle.evaluation import Optimization, evaluate_reconstruction
     from hyperstyle.evaluation.optimised import perceptual_network
     from hyperstyle.evaluation.plots import reconstruction_plot
     from hyperstyle.evaluation.sheets import reconstruction_sheet
@@ -200,7 +200,7 @@ def run_reconstruction(args: argparse.Namespace) -> int:
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name} {getattr(args, name)}: expected 0 or more.")
     inverter = load_inverter(args)
-    settings = Optimisation(args.optimised) if args.optimised else None
+    settings = Optimization(args.optimised) if args.optimised else None
     if settings is not None:
         perceptual_network(inverter.model)
     images = _images(args, inverter)
@@ -218,7 +218,7 @@ def run_reconstruction(args: argparse.Namespace) -> int:
         found["optimised"] = {
             "settings": asdict(settings),
             "rows": [asdict(row) for row in best.rows],
-            "encoder_over_optimisation": best.encoder_over_optimisation,
+            "encoder_over_optimisation": best.encoder_over_optimization,
             "tuning": [asdict(point) for point in best.tuning],
             "equivalence": [asdict(one) for one in best.equivalence],
         }
@@ -258,7 +258,7 @@ def _run_methods(args: argparse.Namespace) -> int:
 
 def run_editing(args: argparse.Namespace) -> int:
     """Prints the tables of `evaluate_editing`, those at equal effect where asked for, and writes what was asked for."""
-    from hyperstyle.evaluation import Optimisation, evaluate_editing
+    from hyperstyle.evaluation import Optimization, evaluate_editing
     from hyperstyle.evaluation.editing import measurable_edits
     from hyperstyle.evaluation.equal_effect import EqualEffect, evaluate_equal_effect
     from hyperstyle.evaluation.optimised import perceptual_network
@@ -272,7 +272,7 @@ def run_editing(args: argparse.Namespace) -> int:
         raise ConfigError(f"--optimised {args.optimised}: expected 0 or more.")
     inverter = load_inverter(args)
     edits = measurable_edits(inverter.model, args.edits)
-    settings = Optimisation(args.optimised) if args.optimised else None
+    settings = Optimization(args.optimised) if args.optimised else None
     if settings is not None:
         perceptual_network(inverter.model)
     images = _images(args, inverter)

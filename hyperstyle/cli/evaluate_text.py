@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hyperstyle.evaluation import EditCurve, Editing, Optimised, Point, Reconstruction, Row
+    from hyperstyle.evaluation import EditCurve, Editing, Optimized, Point, Reconstruction, Row
     from hyperstyle.evaluation.alignment import Difference
     from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect
     from hyperstyle.evaluation.methods import Methods
@@ -122,12 +122,12 @@ def _points(step: str, points: Sequence[Point]) -> str:
     return _table(titles, cells)
 
 
-def _optimised(found: Optimised) -> str:
-    lines = [f"the first {found.rows[0].images} of these images, and what optimisation finds for each", ""]
+def _optimised(found: Optimized) -> str:
+    lines = [f"the first {found.rows[0].images} of these images, and what optimization finds for each", ""]
     lines.append(_rows(found.rows))
     if any(row.method == "offsets" for row in found.rows):
         lines.append("offsets: not a rival but a bound, the best weight offsets that were found for each image")
-    lines += ["", f"W encoder's L2 over that of W optimisation: {found.encoder_over_optimisation:.2f}", ""]
+    lines += ["", f"W encoder's L2 over that of W optimization: {found.encoder_over_optimization:.2f}", ""]
     lines += ["PTI after its steps (seconds without the search for the pivot)", _points("step", found.tuning)]
     if found.equivalence:
         titles = ("hyperstyle's", "mean", "PTI steps", "seconds", "x its time", "with pivot")

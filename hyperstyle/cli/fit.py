@@ -34,7 +34,7 @@ def _add_interfacegan(kinds: argparse._SubParsersAction[argparse.ArgumentParser]
         description=(
             "Samples codes, scores their images, and fits a linear boundary between those of the highest and of the "
             "lowest scores, for every trait. Scores come from the model's own `perceptual` network, from a Python "
-            "function, or from a table; the model's judge measures what came out, on other codes."
+            "function, or from a table; the model's evaluator measures what came out, on other codes."
         ),
     )
     parser.add_argument("--trait", action="append", metavar="NAME", help="only this; may be given again (default: all)")
@@ -145,7 +145,10 @@ def _add_sampling(parser: argparse.ArgumentParser, *, samples: int) -> None:
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--judge", metavar="MODULE:FUNCTION", help="measures; a function like --scorer (default: the model's judge)"
+        "--judge",
+        dest="evaluator",
+        metavar="MODULE:FUNCTION",
+        help="measures; a function like --scorer (default: the model's evaluator)",
     )
     parser.add_argument(
         "--pictures", type=int, default=16, metavar="N", help="measure every edit on so many; 0: do not (default: 16)"
@@ -159,7 +162,7 @@ def run_interfacegan(args: argparse.Namespace) -> int:
     from hyperstyle.fitting import fit_interfacegan
 
     check_sklearn()
-    model, judge, out = begin(args)
+    model, evaluator, out = begin(args)
     with progress_bar(args.quiet) as show:
         scores, source = scores_of(args, model, show)
         edits = fit_interfacegan(
@@ -173,7 +176,7 @@ def run_interfacegan(args: argparse.Namespace) -> int:
             source=source,
             on_progress=show,
         )
-        return finish(args, model, judge, edits, out, show)
+        return finish(args, model, evaluator, edits, out, show)
 
 
 def run_ganspace(args: argparse.Namespace) -> int:
@@ -182,7 +185,7 @@ def run_ganspace(args: argparse.Namespace) -> int:
     from hyperstyle.fitting import fit_components
     from hyperstyle.io.npy_objects import save_npz
 
-    model, judge, out = begin(args)
+    model, evaluator, out = begin(args)
     with progress_bar(args.quiet) as show:
         components = fit_components(
             model, args.components, samples=args.samples, seed=args.seed, truncation=args.truncation, on_progress=show
@@ -196,18 +199,18 @@ def run_ganspace(args: argparse.Namespace) -> int:
             if isinstance(edit, DirectionEdit):  # relative ones are
                 info = dataclasses.replace(edit.info, model=model.generator_fingerprint)
                 edits[info.name] = dataclasses.replace(edit, info=info)
-        return finish(args, model, judge, edits, out, show)
+        return finish(args, model, evaluator, edits, out, show)
 
 
 def run_sefa(args: argparse.Namespace) -> int:
     """Writes the directions of closed-form factorisation."""
     from hyperstyle.edits.sefa import sefa
 
-    model, judge, out = begin(args)
+    model, evaluator, out = begin(args)
     layers = None if args.layers is None else [_layer(text) for text in args.layers.split(",")]
     found = sefa(model.generator, layers, count=args.count, model=model.generator_fingerprint)
     with progress_bar(args.quiet) as show:
-        return finish(args, model, judge, {edit.info.name: edit for edit in found}, out, show)
+        return finish(args, model, evaluator, {edit.info.name: edit for edit in found}, out, show)
 
 
 def run_styleclip(args: argparse.Namespace) -> int:

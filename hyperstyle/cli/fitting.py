@@ -14,7 +14,7 @@ from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from hyperstyle.edits import DirectionEdit
-    from hyperstyle.fitting import Judge, Measured, Scores
+    from hyperstyle.fitting import Evaluator, Measured, Scores
     from hyperstyle.fitting.scores import Progress
     from hyperstyle.model.parts import Model
 
@@ -24,7 +24,7 @@ _SPREAD = 16  # codes for each image that is edited, to know how much every trai
 _OTHER_SEED = 1_000_003  # codes that nothing was fitted to
 
 
-def begin(args: argparse.Namespace) -> tuple[Model, Judge | None, Path]:
+def begin(args: argparse.Namespace) -> tuple[Model, Evaluator | None, Path]:
     """The model, who measures (None: nobody) and the folder, once all that can be refused early has been.
 
     Raises:
@@ -32,7 +32,7 @@ def begin(args: argparse.Namespace) -> tuple[Model, Judge | None, Path]:
             written. MissingDependencyError: a plot without matplotlib. What loading a model raises.
     """
     from hyperstyle.evaluation.plots import check_matplotlib
-    from hyperstyle.fitting import Judge
+    from hyperstyle.fitting import Evaluator
 
     if args.plot is not None:
         check_matplotlib()
@@ -42,15 +42,15 @@ def begin(args: argparse.Namespace) -> tuple[Model, Judge | None, Path]:
             writable_folder(file.parent)
     check_output_files(args, plot="image", save_table="NumPy")
     model = load_inverter(args).model
-    judge = None
-    if args.pictures > 0 and args.judge is not None:
-        judge = Judge(_function(args.judge, "--judge"))
-    elif args.pictures > 0 and model.judge is not None:
-        judge = Judge.of(model.judge)
-    if judge is None and args.plot is not None:
-        why = "this model has no judge: give --judge" if args.pictures > 0 else "give --pictures a number above 0"
+    evaluator = None
+    if args.pictures > 0 and args.evaluator is not None:
+        evaluator = Evaluator(_function(args.evaluator, "--judge"))
+    elif args.pictures > 0 and model.evaluator is not None:
+        evaluator = Evaluator.of(model.evaluator)
+    if evaluator is None and args.plot is not None:
+        why = "this model has no evaluator: give --judge" if args.pictures > 0 else "give --pictures a number above 0"
         raise ConfigError(f"--plot draws what was measured, and nothing would be; {why}.")
-    return model, judge, out
+    return model, evaluator, out
 
 
 def scores_of(args: argparse.Namespace, model: Model, show: Progress) -> tuple[Scores, str]:
@@ -81,7 +81,7 @@ def scores_of(args: argparse.Namespace, model: Model, show: Progress) -> tuple[S
 def finish(
     args: argparse.Namespace,
     model: Model,
-    judge: Judge | None,
+    evaluator: Evaluator | None,
     edits: Mapping[str, DirectionEdit],
     out: Path,
     show: Progress,
@@ -98,9 +98,9 @@ def finish(
         if Path(name).name != name or name in ("", "..") or {"\\", "\0"} & set(name):
             raise ConfigError(f"an edit of {name!r} cannot be written: its name is no name of a folder.")
     measured: Mapping[str, Measured] = {}
-    if judge is not None:
+    if evaluator is not None:
         codes = torch.cat(list(sample_w(model.generator, _SPREAD * args.pictures, seed=args.seed + _OTHER_SEED)))
-        measured = measure_edits(model, edits, codes, judge, pictures=args.pictures, on_progress=show)
+        measured = measure_edits(model, edits, codes, evaluator, pictures=args.pictures, on_progress=show)
     written = {name: with_report(edit, measured[name]) if measured else edit for name, edit in edits.items()}
     for name, edit in written.items():
         save_edit(edit, out / name)
@@ -108,7 +108,7 @@ def finish(
         write_bytes(args.plot, entanglement_plot(measured))
     for line in _lines(written, measured):
         print(line)
-    if judge is None:
+    if evaluator is None:
         print("not measured: " + ("this model has no judge" if args.pictures > 0 else "--pictures 0"))
     return 0
 

@@ -17,7 +17,7 @@ from hyperstyle.errors import ConfigError
 if TYPE_CHECKING:
     from hyperstyle.images import Listing
 
-__all__ = ["Failure", "find_pictures", "keep_inputs", "output_names", "read_ahead", "report", "report_left_out"]
+__all__ = ["Failure", "find_images", "keep_inputs", "output_names", "read_ahead", "report", "report_left_out"]
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -31,7 +31,7 @@ class Failure:
     reason: str
 
 
-def find_pictures(inputs: Iterable[str], *, inversions: bool = False) -> tuple[list[Path], list[Failure]]:
+def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[list[Path], list[Failure]]:
     """The images that `inputs` name, each once, in the order typed (sorted within a folder or glob).
 
     A folder stands for the images directly in it, a glob for those among the files it matches, as

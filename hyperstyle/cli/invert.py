@@ -22,7 +22,7 @@ from hyperstyle.cli.arguments import (
     writable_folder,
 )
 from hyperstyle.cli.config import add_config_argument
-from hyperstyle.cli.inputs import Failure, find_pictures, keep_inputs, output_names, read_ahead, report
+from hyperstyle.cli.inputs import Failure, find_images, keep_inputs, output_names, read_ahead, report
 from hyperstyle.cli.resuming import Asked, Job, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.io.claims import Claims
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     check_face_arguments(args)
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch {args.batch}: expected 1 or more images.")
-    pictures, failures = find_pictures(args.inputs)
+    pictures, failures = find_images(args.inputs)
     total = len(pictures) + len(failures)
     names = output_names(pictures, _ENDINGS)
     out: Path = args.out

@@ -57,7 +57,7 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--methods",
         nargs="+",
         metavar="NAME[:STEPS]",
-        help="which methods (default: all of the model's networks and, with --optimised, W+ optimisation and PTI)",
+        help="which methods (default: all of the model's networks and, with --optimised, W+ optimization and PTI)",
     )
     parser.add_argument(
         "--optimized",
@@ -65,7 +65,7 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         dest="optimised",
         type=int,
         metavar="N",
-        help="images for methods that optimise each on its own, which take minutes (default: 4 where the model has a "
+        help="images for methods that optimize each on its own, which take minutes (default: 4 where the model has a "
         "perceptual network for it, else 0)",
     )
     parser.add_argument(
@@ -92,7 +92,10 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="images of your own from outside the domain")
     parser.add_argument(
-        "--lpips", choices=("auto", "yes", "no"), default="auto", help="auto: where the model has no judge (default)"
+        "--lpips",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="auto: where the model has no evaluator (default)",
     )
     parser.add_argument(
         "--identity",

@@ -73,7 +73,7 @@ def trunk_config(tensors: Mapping[str, Tensor], published: TrunkConfig, *, stem:
 def check_rgb(channels: int, where: str) -> None:
     """Raises WeightsError where a generator makes images of another number of channels than 3."""
     if channels != 3:
-        kinds = {1: "a generator of grey images", 4: "a generator of RGBA images", 12: "a SWAGAN generator"}
+        kinds = {1: "a generator of gray images", 4: "a generator of RGBA images", 12: "a SWAGAN generator"}
         kind = kinds.get(channels, "a generator of other images than RGB")
         raise WeightsError(
             f"{where} is {kind}, with {channels} channel(s): expected 3, as only generators of RGB images convert."

@@ -75,7 +75,7 @@ def generator_from_nvidia(
 
     Raises:
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite, or the generator is conditional,
-            of another family or not of 3 colours.
+            of another family or not of 3 colors.
         ConfigError: a size that `GeneratorConfig` refuses.
     """
     config = _config(state, mapping_rate, where)

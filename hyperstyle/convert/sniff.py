@@ -187,7 +187,7 @@ _PREFIXES: Mapping[Kind, tuple[str, ...]] = {
 }
 _DISCRIMINATOR = "a discriminator, which makes no images,"
 _REFUSED: tuple[tuple[_Test, str], ...] = (
-    (_any("encoder.styles."), "a pSp encoder of sketches or label maps instead of images in colour"),
+    (_any("encoder.styles."), "a pSp encoder of sketches or label maps instead of images in color"),
     (_INTO_W_PLUS, "a pSp encoder without a feature pyramid"),
     (_any("encoder."), "an encoder of another family"),
     (_any("synthesis.superres."), "a StyleGAN-XL generator"),

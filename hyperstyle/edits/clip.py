@@ -38,7 +38,7 @@ Preparation = Literal["averaged", "bicubic"]
 
 # OpenAI's files hold these beside the weights.
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
-# The mean and deviation of colours in [0, 1] that CLIP was trained with.
+# The mean and deviation of colors in [0, 1] that CLIP was trained with.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -49,7 +49,7 @@ class OpenClip:
     Args:
         weights: the file of the weights: OpenAI's `ViT-B-32.pt`, or a `.pt` or `.safetensors` of open_clip. None takes
             the file that the environment variable `HYPERSTYLE_CLIP` names, else open_clip fetches OpenAI's weights from
-            the Hub into the cache of huggingface_hub; HF_HUB_OFFLINE is honoured.
+            the Hub into the cache of huggingface_hub; HF_HUB_OFFLINE is honored.
         model: its name in open_clip; OpenAI's weights need the "quickgelu" ones.
         device: where it runs; texts and images are brought there, features stay there.
         preparation: how images become what the network takes: "averaged" as StyleCLIP's losses do
@@ -115,7 +115,7 @@ class OpenClip:
 def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
     """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], as StyleCLIP's losses see them.
 
-    Each pixel is repeated 7 times, then blocks are averaged; values stay in [-1,1], the colours of CLIP's training are
+    Each pixel is repeated 7 times, then blocks are averaged; values stay in [-1,1], the colors of CLIP's training are
     not taken off. Published for sides that are multiples of 32; other sides get blocks as even as they can be, and
     images that are not square are squeezed. Both steps are linear, so no enlarged image is made.
 
@@ -128,7 +128,7 @@ def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
 
 
 def prepare_bicubic(images: Tensor, size: int = 224) -> Tensor:
-    """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and with the colours of CLIP's training taken off.
+    """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and with the colors of CLIP's training taken off.
 
     Raises:
         ImageError: these are no images.

@@ -113,7 +113,7 @@ def regression_direction(codes: Tensor, trait: Tensor) -> Tensor:
         trait: [N] values of the trait for them; other traits should vary independently of it.
 
     Returns:
-        [D] slope of the regression of the code on the standardised trait.
+        [D] slope of the regression of the code on the standardized trait.
 
     Raises:
         EditError: fewer than two codes, another number of values, or a trait that does not vary.

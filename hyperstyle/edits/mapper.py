@@ -42,15 +42,17 @@ class _Layers(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        # The first place is the normalisation's, so that the others have their published numbers.
-        self.mapping = nn.Sequential(nn.Identity(), *(EqualLinear(width, width, rate=_RATE) for _ in range(_DEPTH)))
+        # The first place is the normalization's, so that the others have their published numbers.
+        self.mapping = nn.Sequential(
+            nn.Identity(), *(EqualLinear(width, width, lr_multiplier=_RATE) for _ in range(_DEPTH))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
         for layer in self.mapping:
             if isinstance(layer, EqualLinear):
                 # By hand: the weights go to the type and the device of the codes, like the directions of edits.
-                x = F.linear(x, layer.weight.to(x) * layer.scale, layer.bias.to(x) * layer.rate)
+                x = F.linear(x, layer.weight.to(x) * layer.scale, layer.bias.to(x) * layer.lr_multiplier)
                 x = F.leaky_relu(x, 0.2) * math.sqrt(2.0)
         return x
 

@@ -28,7 +28,7 @@ class EditInfo:
         source: where it comes from.
         model: fingerprint of the generator it was made for (`Model.generator_fingerprint`), or "" where that is not
             known and cannot be compared.
-        trait: what the judge calls the trait that it moves, upwards for strengths above 0; None where that is not
+        trait: what the evaluator calls the trait that it moves, upwards for strengths above 0; None where that is not
             known, and then the edit cannot be measured.
         space: what it moves: latent codes "w", or what the affine layers make of them, "styles" (StyleSpace).
         relative: whether strength 0 is no edit and twice the strength twice the edit; else it sets a coordinate.

@@ -99,13 +99,13 @@ def style_statistics(
     """
     settings = settings or StyleClipSampling()
     # Sums of distances from the styles of the mean code: squares of the styles themselves would cancel.
-    centre = {name: style[0].double() for name, style in generator.styles(generator.latent_avg[None]).items()}
-    first = {name: torch.zeros_like(style) for name, style in centre.items()}
-    second = {name: torch.zeros_like(style) for name, style in centre.items()}
+    center = {name: style[0].double() for name, style in generator.styles(generator.latent_avg[None]).items()}
+    first = {name: torch.zeros_like(style) for name, style in center.items()}
+    second = {name: torch.zeros_like(style) for name, style in center.items()}
     done = 0
     for w in _codes(generator, settings, settings.samples):
         for name, style in generator.styles(w).items():
-            distance = style.double() - centre[name]
+            distance = style.double() - center[name]
             first[name] += distance.sum(0)
             second[name] += distance.square().sum(0)
         done += len(w)
@@ -114,7 +114,7 @@ def style_statistics(
     mean = {name: total / done for name, total in first.items()}
     std = {name: (total / done - mean[name].square()).clamp(min=0).sqrt() for name, total in second.items()}
     return StyleStatistics(
-        {name: (centre[name] + mean[name]).float().cpu() for name in mean},
+        {name: (center[name] + mean[name]).float().cpu() for name in mean},
         {name: deviation.float().cpu() for name, deviation in std.items()},
     )
 

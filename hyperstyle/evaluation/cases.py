@@ -209,7 +209,7 @@ def _enliven(encoder: WEncoder, generator: Generator, hypernetwork: Hypernetwork
         if name.endswith(("noise.weight", "activate.bias")):
             parameter.normal_(std=0.1)
         elif "to_rgb" in name and name.endswith("conv.weight"):
-            parameter.mul_(0.25)  # colours of the range of images
+            parameter.mul_(0.25)  # colors of the range of images
     for head in hypernetwork.refinement_blocks.children():
         last = [module for module in head.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)]
         last[-1].weight.mul_(16.0)  # codes of the size of one

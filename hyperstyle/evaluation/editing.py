@@ -34,11 +34,11 @@ _SHOWN = 2  # images kept for a contact sheet
 
 @dataclass(frozen=True)
 class EditPoint:
-    """Means over the images at one strength; the judge reads everything.
+    """Means over the images at one strength; the evaluator reads everything.
 
     Attributes:
         strength: in the edit's own unit.
-        trait, trait_std: what the judge reads of the edit's trait, about 0..1, and its deviation over the images.
+        trait, trait_std: what the evaluator reads of the edit's trait, about 0..1, and its deviation over the images.
         change: `trait` minus that at strength 0, in standard deviations of the population of avatars.
         identity: cosine similarity to the unedited inversion of the same kind.
         identity_to_crop: cosine similarity to the image that was inverted.
@@ -57,7 +57,7 @@ class EditCurve:
     """One edit over its range of strengths, on inversions of one kind.
 
     Attributes:
-        edit, trait: the edit's name and the trait that the judge reads.
+        edit, trait: the edit's name and the trait that the evaluator reads.
         offsets: whether the inversions have weight offsets; without, they are the plain G(w) of the same codes.
         points: by rising strength.
         monotone: share of images whose trait rises at every step.
@@ -102,18 +102,18 @@ def evaluate_editing(
     points: int = 9,
     on_progress: Progress | None = None,
 ) -> Editing:
-    """Edits the inversions of all crops at strengths over each edit's range and has the judge read the images.
+    """Edits the inversions of all crops at strengths over each edit's range and has the evaluator read the images.
 
     Args:
-        inverter: a model with a judge.
+        inverter: a model with an evaluator.
         crops: [N,3,h,w] in [-1,1] at the domain's input size.
         edits: names; None is every edit of the model.
         points: strengths from the low to the high end of an edit's range; 0 comes on top where it is not one of them.
         on_progress: called while it goes on.
 
     Raises:
-        MethodError: the model has no judge.
-        EditError: an unknown edit, or some that do not name a trait that the judge reads.
+        MethodError: the model has no evaluator.
+        EditError: an unknown edit, or some that do not name a trait that the evaluator reads.
         ConfigError: no images, or of another size; fewer than 2 points.
     """
     model = inverter.model
@@ -150,11 +150,11 @@ def measurable_edits(model: Model, wanted: Sequence[str] | None = None) -> list[
     """The wanted edits (None: all), each once.
 
     Raises:
-        MethodError: the model has no judge.
-        EditError: none at all, an unknown one, or some whose trait the judge does not read.
+        MethodError: the model has no evaluator.
+        EditError: none at all, an unknown one, or some whose trait the evaluator does not read.
     """
-    if model.judge is None:
-        raise MethodError("this model has no judge, so nothing reads traits and identity. Use a model with one.")
+    if model.evaluator is None:
+        raise MethodError("this model has no evaluator, so nothing reads traits and identity. Use a model with one.")
     names = list(model.edits) if wanted is None else list(dict.fromkeys(wanted))
     if not names:
         raise EditError("no edit to measure. Name one, or use a model that has some.")
@@ -165,8 +165,8 @@ def measurable_edits(model: Model, wanted: Sequence[str] | None = None) -> list[
     if unread:
         good = [name for name in model.edits if _trait(model, name)]
         raise EditError(
-            f"the judge reads no trait of these edits: {', '.join(unread)}. An edit's info names the trait it moves; "
-            f"edits of this model that can be measured: {', '.join(good) or 'none'}."
+            f"the evaluator reads no trait of these edits: {', '.join(unread)}. An edit's info names the trait it "
+            f"moves; edits of this model that can be measured: {', '.join(good) or 'none'}."
         )
     return names
 
@@ -194,7 +194,7 @@ def spearman(strengths: Sequence[float], values: Tensor) -> float:
     A column whose values are all equal counts as 0.
     """
 
-    def ranks(x: Tensor) -> Tensor:  # [S,N] -> [S,N], centred
+    def ranks(x: Tensor) -> Tensor:  # [S,N] -> [S,N], centerd
         lower, equal = (x[:, None] > x[None]).double().sum(1), (x[:, None] == x[None]).double().sum(1)
         return lower + equal / 2 - len(x) / 2
 
@@ -203,7 +203,7 @@ def spearman(strengths: Sequence[float], values: Tensor) -> float:
 
 
 class _Swept(NamedTuple):
-    """What the judge reads of B images at S strengths: traits [S,B,K] and two cosine similarities [S,B]."""
+    """What the evaluator reads of B images at S strengths: traits [S,B,K] and two cosine similarities [S,B]."""
 
     traits: Tensor
     identity: Tensor
@@ -212,16 +212,16 @@ class _Swept(NamedTuple):
 
 def _sweep(inversion: Inversion, edit: str, strengths: Sequence[float], traits: Sequence[str]) -> tuple[_Swept, Tensor]:
     """The readings at every strength, and the images [S,B,3,H,W]."""
-    judge, domain = inversion.model.judge, inversion.model.domain
-    if judge is None or inversion.crop is None:
-        raise MethodError("editing is measured by a judge, on inversions of known crops.")
-    columns = [judge.config.traits.index(trait) for trait in traits]
+    evaluator, domain = inversion.model.evaluator, inversion.model.domain
+    if evaluator is None or inversion.crop is None:
+        raise MethodError("editing is measured by an evaluator, on inversions of known crops.")
+    columns = [evaluator.config.traits.index(trait) for trait in traits]
     pictures = torch.stack([inversion.edit(edit, strength).tensor for strength in strengths])
     with torch.no_grad():
         images = [domain.resize_to_input(picture) for picture in pictures]
-        readings = torch.stack([judge(image)[:, columns] for image in images])
-        people = torch.stack([judge.embedding(image) for image in images])  # [S,B,E]
-        original = judge.embedding(inversion.crop)
+        readings = torch.stack([evaluator(image)[:, columns] for image in images])
+        people = torch.stack([evaluator.embedding(image) for image in images])  # [S,B,E]
+        original = evaluator.embedding(inversion.crop)
     before = people[list(strengths).index(0.0)]
     similar = [F.cosine_similarity(people, other[None], dim=2) for other in (before, original)]
     return _Swept(readings.cpu(), similar[0].cpu(), similar[1].cpu()), pictures
@@ -266,5 +266,5 @@ def _curve(
 def _trait(model: Model, edit: str) -> str:
     """The trait of an edit, "" where it names none that can be measured."""
     trait = model.edits[edit].info.trait
-    known = model.judge is not None and trait in model.judge.config.traits and trait in attribute_deviations()
+    known = model.evaluator is not None and trait in model.evaluator.config.traits and trait in attribute_deviations()
     return trait if trait is not None and known else ""

@@ -14,7 +14,7 @@ from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.editing import measurable_edits, population_std, strengths_of
 from hyperstyle.evaluation.figures import Progress, checked
-from hyperstyle.evaluation.optimised import Optimisation, perceptual_network
+from hyperstyle.evaluation.optimised import Optimization, perceptual_network
 from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import Steps, by_networks
@@ -76,30 +76,30 @@ def evaluate_equal_effect(
     edits: Sequence[str] | None = None,
     *,
     points: int = 9,
-    optimised: Optimisation | None = None,
+    optimised: Optimization | None = None,
     on_progress: Progress | None = None,
 ) -> EqualEffect:
-    """Edits inversions of every method and compares them where the judge says that the edits did the same.
+    """Edits inversions of every method and compares them where the evaluator says that the edits did the same.
 
     The same strength moves the images of one method more than those of another, so identities are compared at equal
     measured change of the trait, trait(edit) - trait(inversion), as `compare` says. The methods are those of the model
-    and, with `optimised`, two that fit each image by the model's perceptual network; the judge only measures:
+    and, with `optimised`, two that fit each image by the model's perceptual network; the evaluator only measures:
 
-    - `pti`: a generator tuned to the image at the code of W optimisation. The edit moves that code.
+    - `pti`: a generator tuned to the image at the code of W optimization. The edit moves that code.
     - `optimize-w+`: the projector with a row of its own for every layer. The edit moves all rows alike.
 
     Args:
-        inverter: a model with a judge.
+        inverter: a model with an evaluator.
         crops: [N,3,h,w] in [-1,1] at the domain's input size.
         edits: names; None is every edit of the model.
         points: strengths from the low to the high end of an edit's range; 0 comes on top where it is not one of them.
-        optimised: how many images, the first ones, and steps: `projection` for both codes, `tuning` for PTI. Every
+        optimized: how many images, the first ones, and steps: `projection` for both codes, `tuning` for PTI. Every
             method then inverts these images only. None: the methods of the model, on all images.
         on_progress: called while it goes on.
 
     Raises:
-        MethodError: the model has no judge, or no perceptual network where one is needed.
-        EditError: an unknown edit, or some that do not name a trait that the judge reads.
+        MethodError: the model has no evaluator, or no perceptual network where one is needed.
+        EditError: an unknown edit, or some that do not name a trait that the evaluator reads.
         ConfigError: no images, or of another size; fewer than 2 points.
     """
     model = inverter.model
@@ -119,15 +119,15 @@ def evaluate_equal_effect(
 def compare(
     model: Model, ways: Mapping[str, Iterable[Inversion]], edits: Sequence[str], *, points: int
 ) -> tuple[EffectCurve, ...]:
-    """Edits the inversions of every method, and compares them where the judge says that the edits did the same.
+    """Edits the inversions of every method, and compares them where the evaluator says that the edits did the same.
 
     Every image is taken at the least strength that reaches a change. Changes that fewer than a quarter of the
     images reach with all methods are left out, and so are images that do not reach them with all methods.
 
     Args:
-        model: with a judge.
+        model: with an evaluator.
         ways: for each method inversions of the same images; each is needed only until the next is asked for.
-        edits: names, of edits whose traits the judge reads.
+        edits: names, of edits whose traits the evaluator reads.
         points: strengths from the low to the high end of an edit's range, and 0.
 
     Returns:
@@ -213,17 +213,17 @@ def _rows(table: Tensor) -> tuple[tuple[float, ...], ...]:
 
 
 def _read(inversion: Inversion, edit: str, strengths: Sequence[float], trait: str) -> tuple[Tensor, Tensor]:
-    """Change of the trait and identity similarity to the crop, [B,S] each, as the judge sees them."""
-    judge, domain = inversion.model.judge, inversion.model.domain
+    """Change of the trait and identity similarity to the crop, [B,S] each, as the evaluator sees them."""
+    evaluator, domain = inversion.model.evaluator, inversion.model.domain
     edited = inversion.edit(edit, strengths)  # every image at every strength
-    if judge is None or edited.crop is None:
-        raise MethodError("editing is measured by a judge, on inversions of known crops.")
-    column, shape = judge.config.traits.index(trait), (len(inversion), len(strengths))
+    if evaluator is None or edited.crop is None:
+        raise MethodError("editing is measured by an evaluator, on inversions of known crops.")
+    column, shape = evaluator.config.traits.index(trait), (len(inversion), len(strengths))
     with torch.no_grad():
-        before = judge(domain.resize_to_input(inversion.tensor))[:, column]
+        before = evaluator(domain.resize_to_input(inversion.tensor))[:, column]
         images = domain.resize_to_input(edited.tensor)
-        change = judge(images)[:, column].view(shape) - before[:, None]
-        alike = metrics.identity(images, edited.crop, judge).view(shape)
+        change = evaluator(images)[:, column].view(shape) - before[:, None]
+        alike = metrics.identity(images, edited.crop, evaluator).view(shape)
     return change.cpu(), alike.cpu()
 
 

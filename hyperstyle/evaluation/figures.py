@@ -49,8 +49,8 @@ class Row:
     Attributes:
         method: its name.
         l2: mean squared error on the [-1,1] scale.
-        perceptual: distance of the judge's features (not LPIPS), None without a judge.
-        identity: cosine similarity of the judge's embeddings, None without a judge.
+        perceptual: distance of the evaluator's features (not LPIPS), None without an evaluator.
+        identity: cosine similarity of the evaluator's embeddings, None without an evaluator.
         ms_ssim: at 256 px after bilinear enlargement.
         seconds: wall time from a crop to its reconstruction, one image at a time, without reading, aligning and
             measuring; the median.
@@ -100,13 +100,13 @@ def checked(model: Model, crops: Tensor) -> Tensor:
 
 
 def measure(model: Model, picture: Tensor, crop: Tensor, *, ms_ssim: bool = False) -> Figures:
-    """Figures of reconstructions [B,3,H,W] against crops [B,3,h,w]; the judge measures, where there is one."""
+    """Figures of reconstructions [B,3,H,W] against crops [B,3,h,w]; the evaluator measures, where there is one."""
     with torch.no_grad():
         image = model.domain.resize_to_input(picture.float())
         found = {"l2": metrics.l2(image, crop)}
-        if model.judge is not None:
-            found["perceptual"] = metrics.perceptual(image, crop, model.judge)
-            found["identity"] = metrics.identity(image, crop, model.judge)
+        if model.evaluator is not None:
+            found["perceptual"] = metrics.perceptual(image, crop, model.evaluator)
+            found["identity"] = metrics.identity(image, crop, model.evaluator)
         if ms_ssim:
             found["ms_ssim"] = metrics.ms_ssim(image, crop)
     return {name: values.cpu() for name, values in found.items()}

@@ -21,7 +21,7 @@ from hyperstyle.model.parts import Model
 __all__ = ["EDITS", "MethodRow", "Methods", "Trial", "all_trials", "evaluate_methods"]
 
 EDITS = ("age", "smile", "pose")
-"""Edits that tell how editable inversions are, where the model has them and its judge reads their traits."""
+"""Edits that tell how editable inversions are, where the model has them and its evaluator reads their traits."""
 
 _HYBRIDS = ("hyperstyle+offsets", "hyperstyle+offset-codes", "hyperstyle+pti", "w-encoder+offsets")
 _HYBRID_STEPS = (10, 25, 50, 100)
@@ -52,10 +52,10 @@ class Trial:
 
 
 def all_trials(model: Model) -> tuple[Trial, ...]:
-    """Every method of the model's networks, the optimisations, and hybrids at several numbers of steps.
+    """Every method of the model's networks, the optimizations, and hybrids at several numbers of steps.
 
-    W optimisation takes 300 steps in both spaces, fewer than published, as in the rows that optimise; PTI takes its
-    published numbers, 450 of W optimisation and 350 of tuning.
+    W optimization takes 300 steps in both spaces, fewer than published, as in the rows that optimize; PTI takes its
+    published numbers, 450 of W optimization and 350 of tuning.
     """
     alone = by_networks(model)
     hybrids = [name for name in _HYBRIDS if name.partition("+")[0] in alone]
@@ -76,7 +76,7 @@ class MethodRow:
         row: means over the images; its method is the trial in words, its seconds are those of `invert`.
         bytes: of the file of one saved inversion, the mean.
         editability: identity similarity to the input where an edit has had the same measured effect with every trial,
-            the mean over changes and edits; None without a judge, without such edits, or without such changes.
+            the mean over changes and edits; None without an evaluator, without such edits, or without such changes.
     """
 
     trial: Trial
@@ -110,7 +110,7 @@ def evaluate_methods(
 ) -> Methods:
     """Inverts every crop with every method, one at a time and as anyone would: `inverter.invert(crop, method=...)`.
 
-    Those that optimise use the model's perceptual network; the judge only measures.
+    Those that optimize use the model's perceptual network; the evaluator only measures.
 
     Args:
         inverter: the model.
@@ -201,6 +201,6 @@ def _bytes(inversion: Inversion) -> int:
 
 
 def _edits(model: Model) -> list[str]:
-    """Those of `EDITS` that the model has and that its judge can measure."""
-    read = () if model.judge is None else model.judge.config.traits
+    """Those of `EDITS` that the model has and that its evaluator can measure."""
+    read = () if model.evaluator is None else model.evaluator.config.traits
     return [name for name in EDITS if name in model.edits and model.edits[name].info.trait in read]

@@ -1,4 +1,4 @@
-"""Rows that optimise every image on its own: W optimisation, PTI, and the best offsets that can be found."""
+"""Rows that optimize every image on its own: W optimization, PTI, and the best offsets that can be found."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from hyperstyle.methods.offset_optimization import optimize_offsets
 from hyperstyle.methods.optimization import Projection, project
 from hyperstyle.methods.pti import PivotalTuning, TuneStep, tune
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 
-__all__ = ["Known", "Optimisation", "Optimised", "evaluate_optimised", "perceptual_network"]
+__all__ = ["Known", "Optimization", "Optimized", "evaluate_optimized", "perceptual_network"]
 
 _RECORDED = (0, 10, 20, 30, 50, 75, 100, 150, 200, 250, 300, 350)  # steps of PTI, beside its last
 
 
 @dataclass(frozen=True)
-class Optimisation:
-    """Numbers of the rows that optimise.
+class Optimization:
+    """Numbers of the rows that optimize.
 
     Attributes:
         images: how many, the first ones; all where there are fewer.
-        projection, tuning, offsets: steps of W optimisation, of PTI, and of the search for offsets.
-        timed: how many images W optimisation and the search for offsets invert one at a time, for the seconds; the
+        projection, tuning, offsets: steps of W optimization, of PTI, and of the search for offsets.
+        timed: how many images W optimization and the search for offsets invert one at a time, for the seconds; the
             others go in batches. PTI tunes a generator to one image, so all of its images are timed.
     """
 
@@ -56,49 +56,49 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Optimised:
-    """What `evaluate_optimised` found; all means are over the same images.
+class Optimized:
+    """What `evaluate_optimized` found; all means are over the same images.
 
     Attributes:
         rows: the methods that were known, then `optimize-w`, `pti` and, with a hypernetwork, `offsets`.
-        encoder_over_optimisation: L2 of the W encoder over that of W optimisation.
+        encoder_over_optimisation: L2 of the W encoder over that of W optimization.
         tuning: PTI over its steps; 0 is the pivot. Seconds are without the search for the pivot.
         equivalence: for each figure; empty without a hypernetwork.
         images: title -> [N,3,H,W] reconstructions.
     """
 
     rows: tuple[Row, ...]
-    encoder_over_optimisation: float
+    encoder_over_optimization: float
     tuning: tuple[Point, ...]
     equivalence: tuple[Equivalence, ...]
     pictures: Mapping[str, Tensor]
 
 
-def perceptual_network(model: Model) -> TraitNetwork:
-    """The network that optimisation may use.
+def perceptual_network(model: Model) -> AttributeNetwork:
+    """The network that optimization may use.
 
     Raises:
-        MethodError: the model has none. The judge is no substitute: it cannot measure what was made to please it.
+        MethodError: the model has none. The evaluator is no substitute: it cannot measure what was made to please it.
     """
     if model.perceptual is None:
         raise MethodError(
-            "this model has no perceptual network to optimise against (its judge only measures). Use a model with "
-            "one, or leave out the rows that optimise (--optimised 0)."
+            "this model has no perceptual network to optimize against (its evaluator only measures). Use a model with "
+            "one, or leave out the rows that optimize (--optimised 0)."
         )
     return model.perceptual
 
 
-def evaluate_optimised(
+def evaluate_optimized(
     model: Model,
     crops: Tensor,
     codes: Tensor,
     known: Mapping[str, Known],
-    settings: Optimisation,
+    settings: Optimization,
     on_progress: Progress | None = None,
-) -> Optimised:
-    """Inverts the first images by W optimisation, PTI and optimised offsets.
+) -> Optimized:
+    """Inverts the first images by W optimization, PTI and optimized offsets.
 
-    All three minimise the same sum, L2 + the distance of the model's perceptual network. The judge, which measures,
+    All three minimize the same sum, L2 + the distance of the model's perceptual network. The evaluator, which measures,
     takes no part. What differs from the published methods:
 
     - `optimize-w`: the projector in W from the mean code. Its published loss is a perceptual distance alone, and it
@@ -131,7 +131,7 @@ def evaluate_optimised(
         return metrics.l2(image.float(), target.float()) + distance(image, target)
 
     def find_code(part: slice, tick: _Tick) -> tuple[Tensor, Tensor]:
-        numbers = Projection(steps=settings.projection, optimise_noise=False)
+        numbers = Projection(steps=settings.projection, optimize_noise=False)
         w = project(crops[part], model.generator, loss, numbers, to_input=to_input, callback=tick).w
         return w, _picture(model, w)
 
@@ -173,13 +173,13 @@ def evaluate_optimised(
     methods = {name: (one.figures, one.seconds) for name, one in known.items()}
     methods["optimize-w"] = by_code.figures, by_code.seconds
     methods["pti"] = by_tuning.figures, [search + seen[settings.tuning][0] for seen in trace]
-    pictures = {"W optimisation": by_code.pictures, "PTI": by_tuning.pictures}
+    pictures = {"W optimization": by_code.pictures, "PTI": by_tuning.pictures}
     if model.hypernetwork is not None:
         by_offsets = _invert(model, crops, "offsets", settings.offsets, settings.timed, find_offsets, on_progress)
         methods["offsets"] = by_offsets.figures, by_offsets.seconds
         pictures["offsets (bound)"] = by_offsets.pictures
     rows = {name: mean_row(name, figures, seconds, len(crops)) for name, (figures, seconds) in methods.items()}
-    return Optimised(
+    return Optimized(
         tuple(rows.values()),
         rows["w-encoder"].l2 / rows["optimize-w"].l2,
         tuning,

@@ -21,7 +21,7 @@ from hyperstyle.evaluation.figures import (
     measure,
     now,
 )
-from hyperstyle.evaluation.optimised import Known, Optimisation, Optimised, evaluate_optimised, perceptual_network
+from hyperstyle.evaluation.optimised import Known, Optimization, Optimized, evaluate_optimized, perceptual_network
 from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
 from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.inverter import HyperStyleInverter
@@ -42,15 +42,15 @@ class Reconstruction:
 
     Attributes:
         rows: on all images: `w-encoder`, and `hyperstyle` with the model's number of passes where it has a
-            hypernetwork. Neither saw these images in training; nothing is optimised for them.
+            hypernetwork. Neither saw these images in training; nothing is optimized for them.
         curve: the figures of `hyperstyle` after 0, 1, ... passes; empty without a hypernetwork, or not asked for.
-        optimised: the rows that optimise each image on its own, on the first few images; None if not asked for.
+        optimized: the rows that optimize each image on its own, on the first few images; None if not asked for.
         images: what a contact sheet shows of the first images: title -> [at most SHOWN,3,h,w].
     """
 
     rows: tuple[Row, ...]
     curve: tuple[Point, ...]
-    optimised: Optimised | None
+    optimised: Optimized | None
     pictures: Mapping[str, Tensor]
 
 
@@ -59,17 +59,17 @@ def evaluate_reconstruction(
     crops: Tensor,
     *,
     curve: int = 10,
-    optimised: Optimisation | None = None,
+    optimised: Optimization | None = None,
     timed: int = 16,
     on_progress: Progress | None = None,
 ) -> Reconstruction:
-    """Inverts all crops with the W encoder and the hypernetwork, and the first ones by optimisation too.
+    """Inverts all crops with the W encoder and the hypernetwork, and the first ones by optimization too.
 
     Args:
         inverter: the model.
         crops: [N,3,h,w] in [-1,1] at the domain's input size.
         curve: passes of the hypernetwork to measure one by one; 0 leaves the curve out.
-        optimised: numbers of the rows that optimise each image on its own; None leaves them out.
+        optimized: numbers of the rows that optimize each image on its own; None leaves them out.
         timed: how many images are also inverted one at a time, for the seconds of the first two rows.
         on_progress: called while it goes on.
 
@@ -108,7 +108,7 @@ def evaluate_reconstruction(
     known = {name: Known(figures[t], seconds[name]) for name, t in methods.items()}
     result = None
     if optimised is not None:
-        result = evaluate_optimised(model, crops, torch.cat(codes), known, optimised, on_progress)
+        result = evaluate_optimized(model, crops, torch.cat(codes), known, optimised, on_progress)
         shown |= {title: image[:SHOWN] for title, image in result.pictures.items()}
     return Reconstruction(
         tuple(mean_row(name, one.figures, one.seconds) for name, one in known.items()),

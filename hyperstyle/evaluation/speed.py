@@ -231,9 +231,9 @@ def _errors(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) ->
         mean_square = float(difference.square().mean())
         model = wide.model
         identity = None
-        if model.judge is not None:
+        if model.evaluator is not None:
             seen = [model.domain.resize_to_input(picture.float()) for picture in (image, exact)]
-            identity = _finite(float(metrics.identity(seen[0], seen[1], model.judge).mean()))
+            identity = _finite(float(metrics.identity(seen[0], seen[1], model.evaluator).mean()))
         psnr = 10.0 * math.log10(4.0 / mean_square) if 0.0 < mean_square < math.inf else None
         found[what] = Error(_finite(float(difference.max())), _finite(float(difference.mean())), psnr, identity)
     return found

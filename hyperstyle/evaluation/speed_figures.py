@@ -68,7 +68,7 @@ class Error:
     Attributes:
         largest, mean: absolute difference of a value.
         psnr: in dB.
-        identity: cosine similarity by the model's judge, the mean; None without a judge.
+        identity: cosine similarity by the model's evaluator, the mean; None without an evaluator.
     """
 
     largest: float | None

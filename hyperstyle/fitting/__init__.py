@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from hyperstyle.fitting.directions import fit_components, fit_interfacegan, with_report
-from hyperstyle.fitting.measure import Judge, Measured, measure_edits
+from hyperstyle.fitting.measure import Evaluator, Measured, measure_edits
 from hyperstyle.fitting.sampling import sample_w
 from hyperstyle.fitting.scores import Scorer, Scores, load_scores, network_scorer, save_scores, score_codes
 
 __all__ = [
-    "Judge",
+    "Evaluator",
     "Measured",
     "Scorer",
     "Scores",

@@ -41,7 +41,7 @@ def entanglement_plot(measured: Mapping[str, Measured]) -> bytes:
     shown = axes.imshow(rows, cmap="RdBu", vmin=-1, vmax=1)
     axes.set_xticks(range(len(traits)), traits, rotation=90, fontsize=6)
     axes.set_yticks(range(len(rows)), list(measured), fontsize=6)
-    axes.set_xlabel("trait that the judge reads", fontsize=7)
+    axes.set_xlabel("trait that the evaluator reads", fontsize=7)
     axes.set_ylabel("edit", fontsize=7)
     figure.colorbar(shown, ax=axes, shrink=0.6).ax.tick_params(labelsize=6)
     buffer = io.BytesIO()

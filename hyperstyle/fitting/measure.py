@@ -18,17 +18,17 @@ from hyperstyle.inversion.editing import apply_edit
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inversion.synthesis import pictures as draw
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 
-__all__ = ["Judge", "Measured", "leading_trait", "measure_edits"]
+__all__ = ["Evaluator", "Measured", "leading_trait", "measure_edits"]
 
 _STALLED = 0.25  # of the step around 0: a trait that moves less than that no longer follows
-_RECOGNISED = 0.5  # identity similarity, below which it is somebody else
+_RECOGNIZED = 0.5  # identity similarity, below which it is somebody else
 _WORTH_SAYING = 0.05
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Who measures. An edit must not have been fitted to what this reads.
 
     Attributes:
@@ -41,8 +41,8 @@ class Judge:
     person: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
-    def of(cls, network: TraitNetwork) -> Judge:
-        """A trait network as the judge."""
+    def of(cls, network: AttributeNetwork) -> Evaluator:
+        """An attribute network as the evaluator."""
         return cls(network_scorer(network), network.embedding)
 
 
@@ -107,27 +107,27 @@ def measure_edits(
     model: Model,
     edits: Mapping[str, Edit],
     codes: Tensor,
-    judge: Judge,
+    evaluator: Evaluator,
     *,
     strengths: Sequence[float] | None = None,
     pictures: int = 16,
     on_progress: Progress | None = None,
 ) -> dict[str, Measured]:
-    """Edits random images and has the judge read them before and after.
+    """Edits random images and has the evaluator read them before and after.
 
     Args:
         model: whose generator draws them.
         edits: by name. The trait of one whose info names none is the one that it moves the most.
         codes: W codes [N,D] that no edit was fitted to. All of them tell how much each trait varies; the first
             `pictures` are edited.
-        judge: who reads.
+        evaluator: who reads.
         strengths: at which every edit is measured, on both sides of 0, beside 0 itself; None is four steps from 0 to
             either end of the edit's own range.
         images: how many are edited.
         on_progress: called while it goes on.
 
     Raises:
-        EditError: too few codes, strengths or a range on one side of 0 only, or a trait that the judge does not read.
+        EditError: too few codes, strengths or a range on one side of 0 only, or a trait not read by the evaluator.
     """
     if not 1 <= pictures <= len(codes) or len(codes) < 2:
         raise EditError(
@@ -136,14 +136,14 @@ def measure_edits(
         )
     steps_of = {name: _steps(name, edit.info.low, edit.info.high, strengths) for name, edit in edits.items()}
     w = model.generator.broadcast(codes.to(model.generator.latent_avg))
-    before, people = _read_all(model, w, {}, judge, on_progress, "reading")
+    before, people = _read_all(model, w, {}, evaluator, on_progress, "reading")
     spread = {name: float(values[~values.isnan()].std()) for name, values in before.items()}
     varied = {name: value for name, value in spread.items() if value > 0}  # False for NaN, too
     found = {}
     for i, (name, edit) in enumerate(edits.items()):
         trait, steps = edit.info.trait, steps_of[name]
         if trait is not None and trait not in varied:
-            raise EditError(f"edit {name!r} moves {trait!r}, which the judge does not read or finds equal in all.")
+            raise EditError(f"edit {name!r} moves {trait!r}, which the evaluator does not read or finds equal in all.")
         changes, alike = [], []
         for strength in steps:
             if strength == 0:
@@ -152,7 +152,7 @@ def measure_edits(
                 continue
             at = torch.full((pictures,), strength)
             edited, offsets = apply_edit(model, edit, w[:pictures], {}, at.to(w))
-            after, others = _read_all(model, edited, offsets, judge, None, "")
+            after, others = _read_all(model, edited, offsets, evaluator, None, "")
             changes.append(torch.stack([(after[k] - before[k][:pictures]) / varied[k] for k in varied]))
             if people is not None and others is not None:
                 alike.append(F.cosine_similarity(people[:pictures], others).mean().item())
@@ -180,19 +180,24 @@ def leading_trait(traits: Sequence[str], steps: Tensor, change: Tensor) -> str:
 
 
 def _read_all(
-    model: Model, w: Tensor, offsets: Mapping[str, Tensor], judge: Judge, on_progress: Progress | None, what: str
+    model: Model,
+    w: Tensor,
+    offsets: Mapping[str, Tensor],
+    evaluator: Evaluator,
+    on_progress: Progress | None,
+    what: str,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """What the judge reads of all images, trait -> [N], and the features of the people [N,E]."""
+    """What the evaluator reads of all images, trait -> [N], and the features of the people [N,E]."""
     values: dict[str, list[Tensor]] = {}
     people = []
     for first in range(0, len(w), DEFAULT_BATCH_SIZE):
         some = slice(first, first + DEFAULT_BATCH_SIZE)
         image = model.domain.resize_to_input(draw(model, w[some], {k: v[some] for k, v in offsets.items()}, None))
-        for name, value in read(judge.scorer, image).items():
+        for name, value in read(evaluator.scorer, image).items():
             values.setdefault(name, []).append(value)
-        if judge.person is not None:
+        if evaluator.person is not None:
             with torch.no_grad():
-                people.append(judge.person(image).float().cpu())
+                people.append(evaluator.person(image).float().cpu())
         if on_progress is not None:
             on_progress(what, min(first + DEFAULT_BATCH_SIZE, len(w)), len(w))
     return {name: torch.cat(parts) for name, parts in values.items()}, torch.cat(people) if people else None
@@ -237,7 +242,7 @@ def _held(steps: Sequence[float], own: Sequence[float], identity: Sequence[float
         while 0 <= at + direction < len(steps):
             to = at + direction
             pace = (own[to] - own[at]) / (steps[to] - steps[at])
-            if not pace * slope > _STALLED * slope * slope or (identity and identity[to] < _RECOGNISED):
+            if not pace * slope > _STALLED * slope * slope or (identity and identity[to] < _RECOGNIZED):
                 break
             at = to
         return at

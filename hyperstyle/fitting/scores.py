@@ -16,7 +16,7 @@ from hyperstyle.errors import EditError, MissingFileError, did_you_mean
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, pictures
 from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 
 __all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "read", "save_scores", "score_codes"]
 
@@ -52,7 +52,7 @@ class Scores:
             )
 
 
-def network_scorer(network: TraitNetwork) -> Scorer:
+def network_scorer(network: AttributeNetwork) -> Scorer:
     """All traits that a network reads."""
 
     def scorer(images: Tensor) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Images: any kind to a tensor and back, files in and out, what a folder holds, labelled sheets.
+"""Images: any kind to a tensor and back, files in and out, what a folder holds, labeled sheets.
 
 Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
 """
@@ -20,7 +20,7 @@ from hyperstyle.images.load import (
     to_pil,
     to_tensor,
 )
-from hyperstyle.images.save import picture_format, save_image, write_encoded
+from hyperstyle.images.save import image_format, save_image, write_encoded
 
 __all__ = [
     "EXAMPLES",
@@ -34,13 +34,13 @@ __all__ = [
     "check_opened",
     "example_photo",
     "flatten",
+    "image_format",
     "image_grid",
     "list_folder",
     "list_images",
     "load_image",
     "load_photo",
     "open_image",
-    "picture_format",
     "read_head",
     "resize",
     "save_image",

@@ -1,4 +1,4 @@
-"""Images of any colour mode and orientation to plain, upright RGB ones."""
+"""Images of any color mode and orientation to plain, upright RGB ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TURNS = {
 }
 _METADATA_WITH_ORIENTATION = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _BROKEN_METADATA = (SyntaxError, struct.error, ValueError, TypeError, KeyError, EOFError)  # what Pillow raises on it
-_PROFILES_OF_OTHERS = (b"GRAY", b"CMYK")  # colour spaces of profiles that mean nothing for RGB
+_PROFILES_OF_OTHERS = (b"GRAY", b"CMYK")  # color spaces of profiles that mean nothing for RGB
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -50,7 +50,7 @@ def upright(image: Image.Image) -> Image.Image:
 def as_photo(image: Image.Image) -> Image.Image:
     """A new upright image with its `metadata` in `info`: RGBA where it has an alpha channel, else RGB.
 
-    Colours become RGB as by `flatten`, but transparency stays. Greys of more than 8 bits have none.
+    Colors become RGB as by `flatten`, but transparency stays. Grays of more than 8 bits have none.
     """
     turned = upright(image)
     deep = turned.mode in ("I", "F") or turned.mode.startswith("I;16")
@@ -64,7 +64,7 @@ def metadata(image: Image.Image) -> dict[str, bytes]:
     """What an upright RGB copy of the image keeps besides its pixels: entries of `info`, "icc_profile" and "exif".
 
     The EXIF orientation becomes 1; the preview image in the EXIF data and XMP, which speak of the file as it was,
-    are left out. So are the profile of a grey or CMYK image, EXIF data that cannot be read, and the tags of a TIFF
+    are left out. So are the profile of a gray or CMYK image, EXIF data that cannot be read, and the tags of a TIFF
     file, which describe how it is stored.
     """
     kept = {}
@@ -89,10 +89,10 @@ def flatten(image: Image.Image) -> Image.Image:
     """A new RGB image without metadata; transparency is laid over white, 16 bits are scaled to 8.
 
     Raises:
-        ImageError: a grey of 32 bits or in floating point whose range is unclear.
+        ImageError: a gray of 32 bits or in floating point whose range is unclear.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _grey_of_8_bits(image)
+        image = _gray_of_8_bits(image)
     if has_alpha(image):
         opaque = Image.new("RGBA", image.size, "white")
         opaque.alpha_composite(to_rgba(image))
@@ -103,12 +103,12 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether the image has an alpha channel, or a palette entry or colour that stands for transparency."""
+    """Whether the image has an alpha channel, or a palette entry or color that stands for transparency."""
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
 def to_rgba(image: Image.Image) -> Image.Image:
-    """A new RGBA image; colours are no longer multiplied by alpha where they were (modes RGBa and La)."""
+    """A new RGBA image; colors are no longer multiplied by alpha where they were (modes RGBa and La)."""
     return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
@@ -117,8 +117,8 @@ def quiet() -> AbstractContextManager[None]:
     return ignored_warnings("PIL")
 
 
-def _grey_of_8_bits(image: Image.Image) -> Image.Image:
-    """A grey of 16 or 32 bits or in floating point as an 8-bit one, scaled by its bit depth.
+def _gray_of_8_bits(image: Image.Image) -> Image.Image:
+    """A gray of 16 or 32 bits or in floating point as an 8-bit one, scaled by its bit depth.
 
     Mode I;16 has 16 bits. Modes I and F do not say: values up to 255 are taken as 8 bits (for F, values up
     to 1 as fractions), values up to 65535 as 16 bits; anything else is refused.
@@ -127,7 +127,7 @@ def _grey_of_8_bits(image: Image.Image) -> Image.Image:
     low, high = float(values.min()), float(values.max())  # NaN where any value is
     if not (low >= 0 and high <= 65535):
         raise ImageError(
-            f"The grey values of mode {image.mode} run from {low:.6g} to {high:.6g}; expected 0..255, "
+            f"The gray values of mode {image.mode} run from {low:.6g} to {high:.6g}; expected 0..255, "
             "0..65535 or, in floating point, 0..1. Scale them to 0..255 and save them with 8 bits."
         )
     top = 1 if image.mode == "F" and high <= 1 else 65535 if image.mode.startswith("I;16") or high > 255 else 255

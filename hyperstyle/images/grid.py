@@ -12,7 +12,7 @@ from hyperstyle.images.color_modes import flatten
 
 __all__ = ["image_grid", "sheet"]
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 def image_grid(
@@ -21,7 +21,7 @@ def image_grid(
     labels: Sequence[str] | None = None,
     row_labels: Sequence[str] | None = None,
     cell: int | None = None,
-    background: Colour = (250, 250, 248),
+    background: Color = (250, 250, 248),
 ) -> Image.Image:
     """A contact sheet: images in rows and columns with even gutters and captions.
 

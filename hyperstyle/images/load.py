@@ -1,4 +1,4 @@
-"""Any image to a tensor and back: orientation, colour modes, sizes. The only file that knows pixel ranges.
+"""Any image to a tensor and back: orientation, color modes, sizes. The only file that knows pixel ranges.
 
 Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
 """
@@ -56,7 +56,7 @@ _MOVING = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")  # formats whose further frames
 def load_image(source: ImageSource) -> Image.Image:
     """Read any image as a new, plain RGB image in its upright position, without metadata.
 
-    Greys, palettes, CMYK and YCbCr become RGB; transparency is laid over white; greys of 16 bits are scaled
+    Grays, palettes, CMYK and YCbCr become RGB; transparency is laid over white; grays of 16 bits are scaled
     to 8. Files are read in the formats of `images.FORMATS`, which are decoded without starting other programs, and as
     HEIC, what iPhones write, where pi-heif is installed (the extra "heic").
 

@@ -13,7 +13,7 @@ from hyperstyle.errors import ImageError
 from hyperstyle.images.color_modes import flatten
 from hyperstyle.io.files import write_bytes
 
-__all__ = ["picture_format", "save_image", "write_encoded"]
+__all__ = ["image_format", "save_image", "write_encoded"]
 
 _LONGEST_JPEG_EXIF = 65533  # bytes that one segment of a JPEG file holds
 
@@ -34,7 +34,7 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
         ImageError: an unknown suffix, an image that the format cannot hold, or a file that cannot be written. Nothing
             is left behind then.
     """
-    kind = picture_format(path)
+    kind = image_format(path)
     options: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
     options |= {key: image.info[key] for key in ("icc_profile", "exif") if image.info.get(key)}
     if kind == "JPEG" and len(options.get("exif", b"")) > _LONGEST_JPEG_EXIF:
@@ -65,7 +65,7 @@ def write_encoded(image: Image.Image, path: str | os.PathLike[str], kind: str, *
     write_bytes(path, encoded.getbuffer(), error=ImageError)
 
 
-def picture_format(path: str | os.PathLike[str]) -> str:
+def image_format(path: str | os.PathLike[str]) -> str:
     """Pillow's name of the format that `save_image` writes to this path. Raises ImageError for an unknown suffix."""
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     kind = Image.registered_extensions().get(suffix, "")

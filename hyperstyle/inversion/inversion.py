@@ -125,7 +125,7 @@ class Inversion(Portable):
         return describe.inversion_line(self)
 
     def _repr_png_(self) -> bytes | None:
-        """What notebooks show: the image, or a labelled grid of a batch; None where its model is not loaded."""
+        """What notebooks show: the image, or a labeled grid of a batch; None where its model is not loaded."""
         return describe.inversion_png(self)
 
     def _take(self, index: list[int]) -> Inversion:
@@ -388,7 +388,7 @@ class Inversion(Portable):
         return base
 
     def metrics(self) -> dict[str, tuple[float, ...]]:
-        """Figures against the inverted crop, a number per image: l2, ms_ssim and, with a judge, perceptual, identity.
+        """Figures against the inverted crop, a number per image: l2, ms_ssim; with an evaluator perceptual, identity.
 
         They are those measured when the inversion was made where the crop is no longer there.
 

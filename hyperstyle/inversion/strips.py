@@ -25,7 +25,7 @@ Sweep = tuple[str | Edit, Sequence[float]]
 
 _FORMATS = {".gif": "GIF", ".webp": "WEBP"}
 _RATES = (1.0, 50.0)  # players show frames of less than 20 ms for 100 ms
-_PALETTE_FRAMES = 8  # frames from which the colours of a GIF are chosen
+_PALETTE_FRAMES = 8  # frames from which the colors of a GIF are chosen
 
 
 def strip(
@@ -39,7 +39,7 @@ def strip(
     photo: ImageSource | None = None,
     cell: int | None = None,
 ) -> Image.Image:
-    """A labelled sheet: a row for each image, a column for each strength.
+    """A labeled sheet: a row for each image, a column for each strength.
 
     Args:
         inversion: one image or a batch.
@@ -71,7 +71,7 @@ def grid(
     photo: ImageSource | None = None,
     cell: int | None = None,
 ) -> Image.Image:
-    """A labelled sheet of one image: the strengths of one edit from left to right, of another from top to bottom.
+    """A labeled sheet of one image: the strengths of one edit from left to right, of another from top to bottom.
 
     Args:
         inversion: a single image; with `paste_back`, or all faces of one photo.
@@ -186,11 +186,11 @@ def _reduced(image: Image.Image, longest: int | None) -> Image.Image:
 
 
 def _with_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
-    """The images in 256 colours that are the same for all, so that what does not move does not flicker."""
+    """The images in 256 colors that are the same for all, so that what does not move does not flicker."""
     chosen = images[:: math.ceil(len(images) / _PALETTE_FRAMES)]
     width, height = images[0].size
     page = Image.new("RGB", (width, height * len(chosen)))
     for place, image in enumerate(chosen):
         page.paste(image, (0, place * height))
-    palette = page.quantize(256, kmeans=2)  # without it, small things such as eyes lose their colours
+    palette = page.quantize(256, kmeans=2)  # without it, small things such as eyes lose their colors
     return [image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images]

@@ -65,7 +65,7 @@ def pictures(
 ) -> Tensor:
     """The images [B,3,H,W], float32, about [-1,1], not clamped; content rows applied.
 
-    Neighbours with equal offset codes and changes, such as the edits of one image, share their weights W * (1 + Δ),
+    Neighbors with equal offset codes and changes, such as the edits of one image, share their weights W * (1 + Δ),
     which are made once for all of them.
 
     Args:
@@ -135,7 +135,7 @@ def _bake(
 
 
 def _of(codes: OffsetCodes | None, chosen: slice) -> OffsetCodes | None:
-    return None if codes is None else codes.pictures(chosen)
+    return None if codes is None else codes.select(chosen)
 
 
 def _runs(

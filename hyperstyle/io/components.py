@@ -31,6 +31,7 @@ __all__ = [
     "save_component",
     "save_tensors",
     "save_torch",
+    "type_name",
     "write_json",
 ]
 
@@ -235,17 +236,23 @@ def save_torch(
             raise OSError(str(failure).split("\n")[0]) from failure
 
 
+def type_name(kind: type[nn.Module]) -> str:
+    """The `type` that a component's `config.json` names: the class's name, or its `type_on_disk` where it has one."""
+    name: str = getattr(kind, "type_on_disk", kind.__name__)
+    return name
+
+
 def save_component(module: nn.Module, config: Any, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Puts `config.json` and `model.safetensors` (floating-point tensors as `dtype`) into `folder`, both or neither."""
     with replace_folder(folder, keep_others=True) as temporary:
         save_tensors(temporary / WEIGHTS, module.state_dict(), dtype=dtype)
-        write_json(temporary / CONFIG, {"type": type(module).__name__, **config_to_dict(config)})
+        write_json(temporary / CONFIG, {"type": type_name(type(module)), **config_to_dict(config)})
 
 
 def load_component(
     kind: type[M], config_kind: type[Any], folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> M:
-    """Builds `kind(config)` without initialising it and fills it, strictly, from the folder.
+    """Builds `kind(config)` without initializing it and fills it, strictly, from the folder.
 
     Where device and type are those of the file, the weights stay mapped (`load_tensors`).
 
@@ -258,8 +265,8 @@ def load_component(
     path = folder / CONFIG
     values = read_json(path)
     written = values.pop("type", None)
-    if written != kind.__name__:
-        raise ConfigError(f"{path} describes a {written!r}: expected {kind.__name__!r}.")
+    if written != type_name(kind):
+        raise ConfigError(f"{path} describes a {written!r}: expected {type_name(kind)!r}.")
     try:
         config = config_from_dict(config_kind, values, str(path))
         with torch.device("meta"):

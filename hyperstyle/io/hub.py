@@ -33,7 +33,7 @@ def resolve(
         name: a bundled model, a folder on disk (a model's, or that of a training run, which stands for the model in
             it), or a Hub repository `org/name`.
         revision: branch, tag or commit of the repository; None is its main branch.
-        cache_dir, local_files_only: for the Hub, as in huggingface_hub; HF_HUB_OFFLINE is honoured.
+        cache_dir, local_files_only: for the Hub, as in huggingface_hub; HF_HUB_OFFLINE is honored.
 
     Raises:
         ModelNotFoundError: there is no such model, or the Hub does not give it; the message says why.

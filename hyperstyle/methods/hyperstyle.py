@@ -153,6 +153,6 @@ class HyperStyleRefinement:
             refinement=self,
         )
         picture = model.domain.content(image).float()
-        # What made.tensor would be, up to rounding where neighbours are alike: the same operations on the same batch.
+        # What made.tensor would be, up to rounding where neighbors are alike: the same operations on the same batch.
         same = len(made) <= DEFAULT_BATCH_SIZE and not made.style_offsets and not made.changes
         return made.measured(picture if same else None)

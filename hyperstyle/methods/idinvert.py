@@ -1,4 +1,4 @@
-"""Domain-guided optimisation (IDInvert: Zhu et al., ECCV 2020, Section 3.2): codes that stay where the encoder goes."""
+"""Domain-guided optimization (IDInvert: Zhu et al., ECCV 2020, Section 3.2): codes that stay where the encoder goes."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.optimising import refined
 from hyperstyle.methods.optimization import check_whole, finite
 from hyperstyle.metrics import l2
+from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["DomainGuided", "DomainGuidedRefinement", "DomainGuidedStep", "domain_guided"]
 
 
+@renamed_field("rate", "lr")
 @dataclass(frozen=True)
 class DomainGuided:
-    """Numbers of the optimisation; the defaults are the published ones.
+    """Numbers of the optimization; the defaults are the published ones.
 
     Attributes:
         steps: how many; 0 gives the codes of the start.
-        rate: learning rate (Adam).
+        lr: learning rate (Adam).
         feature_weight: of the mean squared difference of features, beside that of pixels.
         code_weight: of the mean squared difference between the codes and what the encoder makes of their image.
     """
 
     steps: int = 100
-    rate: float = 0.01
+    lr: float = 0.01
     feature_weight: float = 5e-5
     code_weight: float = 2.0
 
     def __post_init__(self) -> None:
         check_whole("steps", self.steps)
-        if not 0 < self.rate < math.inf:
-            raise ConfigError(f"rate={self.rate}: expected a positive one.")
+        if not 0 < self.lr < math.inf:
+            raise ConfigError(f"lr={self.lr}: expected a positive one.")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def domain_guided(
 ) -> Tensor:
     """Finds w = argmin |x - G(w)|² + c |F(x) - F(G(w))|² + d |w - E(G(w))|² (Eq. 5).
 
-    The gradient goes through the encoder too. The images of a batch are optimised side by side, each as it would be
+    The gradient goes through the encoder too. The images of a batch are optimized side by side, each as it would be
     alone. No network changes.
 
     Args:
@@ -109,7 +111,7 @@ def domain_guided(
     w = w.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
     with torch.no_grad():
         wanted = features(target)
-    optimizer = torch.optim.Adam([w], lr=settings.rate)
+    optimizer = torch.optim.Adam([w], lr=settings.lr)
     for step in range(settings.steps):
         image = generator(w)
         seen = to_input(image)
@@ -134,7 +136,7 @@ class DomainGuidedRefinement:
     """`domain_guided` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
 
     Attributes:
-        settings: numbers of the optimisation; the `steps` of a call come before theirs.
+        settings: numbers of the optimization; the `steps` of a call come before theirs.
         features: images [B,3,h,w] -> features, for the loss; None is the model's VGG16.
     """
 
@@ -172,11 +174,11 @@ class DomainGuidedRefinement:
             )
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
 
-        def optimise(target: Tensor, one: Inversion) -> Inversion:
+        def optimize(target: Tensor, one: Inversion) -> Inversion:
             seen = model.domain.as_network_input
             w = domain_guided(
                 target, one.w, model.generator, encoder, features, settings, to_input=seen, callback=callback
             )
             return replace(one, w=w)
 
-        return refined("idinvert", self, crop, inversion, optimise)
+        return refined("idinvert", self, crop, inversion, optimize)

@@ -1,4 +1,4 @@
-"""Offset codes by optimisation: what the hypernetwork predicts, moved further through its own frozen heads."""
+"""Offset codes by optimization: what the hypernetwork predicts, moved further through its own frozen heads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.offset_optimization import descend
 from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss, refined
 from hyperstyle.methods.optimization import ImageLoss, check_whole
+from hyperstyle.moved import renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 
 __all__ = ["OffsetCodeTuner"]
 
 
+@renamed_field("rate", "lr")
 @dataclass(frozen=True)
 class OffsetCodeTuner:
     """Finds codes c = argmin L(G(w; θ (1 + Δ(c))), x), Δ(c) being what the hypernetwork's heads make of them (Eq. 5).
@@ -31,13 +33,13 @@ class OffsetCodeTuner:
 
     Attributes:
         steps: how many, unless the call says so.
-        rate: learning rate, where it is highest: it rises over five steps, and falls to zero over the second half.
+        lr: learning rate, where it is highest: it rises over five steps, and falls to zero over the second half.
         loss: (image, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
         threshold: an image stays as it is as soon as L2 + loss is no larger; None takes all steps.
     """
 
     steps: int = 100
-    rate: float = 0.2
+    lr: float = 0.2
     loss: ImageLoss | None = None
     threshold: float | None = None
 
@@ -54,7 +56,7 @@ class OffsetCodeTuner:
         Raises:
             MethodError: the model has no hypernetwork; its heads are not affine and the inversion has no codes to begin
                 with; no perceptual loss can be had; or an image is too much for the memory.
-            ConfigError: a number of steps or a rate that cannot be used.
+            ConfigError: a number of steps or an lr that cannot be used.
             ImageError: crops that are not finite.
         """
         model = inversion.model
@@ -65,11 +67,11 @@ class OffsetCodeTuner:
             )
         network, count = model.hypernetwork, self.steps if steps is None else steps
         check_whole("steps", count)
-        if not 0 < self.rate < math.inf:
-            raise ConfigError(f"rate={self.rate}: expected a positive one.")
+        if not 0 < self.lr < math.inf:
+            raise ConfigError(f"lr={self.lr}: expected a positive one.")
         loss = add_l2(self.loss or perceptual_loss(model))
 
-        def optimise(crops: Tensor, part: Inversion) -> Inversion:
+        def optimize(crops: Tensor, part: Inversion) -> Inversion:
             first, scales = _first(network, crops, part)
             moves = {name: torch.zeros_like(code).requires_grad_() for name, code in _codes(first).items()}
 
@@ -86,7 +88,7 @@ class OffsetCodeTuner:
                 crops,
                 loss,
                 steps=count,
-                rate=self.rate,
+                lr=self.lr,
                 to_input=model.domain.as_network_input,
                 threshold=self.threshold,
                 callback=callback,
@@ -94,7 +96,7 @@ class OffsetCodeTuner:
             with torch.no_grad():
                 return changed()
 
-        return refined("offset-codes", self, crop, inversion, optimise)
+        return refined("offset-codes", self, crop, inversion, optimize)
 
 
 def _codes(codes: OffsetCodes) -> Mapping[str, Tensor]:

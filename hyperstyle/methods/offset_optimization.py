@@ -1,4 +1,4 @@
-"""Relative weight offsets by optimisation: what HyperStyle's hypernetwork predicts (Eq. 5), searched for instead."""
+"""Relative weight offsets by optimization: what HyperStyle's hypernetwork predicts (Eq. 5), searched for instead."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss, refined
 from hyperstyle.methods.optimization import ImageLoss, check_target, check_whole, freeze_finished, identity, measured
+from hyperstyle.moved import renamed_argument, renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
 from hyperstyle.networks.stylegan2.generator import Generator
@@ -53,7 +54,7 @@ def descend(
     loss: ImageLoss,
     *,
     steps: int,
-    rate: float,
+    lr: float,
     to_input: Callable[[Tensor], Tensor] = identity,
     threshold: float | None = None,
     callback: Callable[[OffsetStep], None] | None = None,
@@ -70,7 +71,7 @@ def descend(
         target: [B,3,h,w] in [-1,1].
         loss: (image, target) -> [B].
         steps: at most so many.
-        rate: learning rate, where it is highest.
+        lr: learning rate, where it is highest.
         to_input: the generator's image -> [B,3,h,w].
         threshold: an image stays as it is as soon as its loss is no larger; None takes all steps.
         callback: called at every step, before the variables are changed, and where it stops early.
@@ -81,10 +82,10 @@ def descend(
     """
     check_target(target)
     check_whole("steps", steps)
-    optimizer = torch.optim.Adam(variables, lr=rate, betas=(0.8, 0.9))
+    optimizer = torch.optim.Adam(variables, lr=lr, betas=(0.8, 0.9))
     done = torch.zeros(len(target), dtype=torch.bool, device=target.device)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / _RISING, 2.0 * (1.0 - step / steps))
+        optimizer.param_groups[0]["lr"] = lr * min(1.0, (step + 1) / _RISING, 2.0 * (1.0 - step / steps))
         image = draw()
         losses = measured(loss, to_input(image), target, step)
         if callback is not None:
@@ -99,6 +100,7 @@ def descend(
             optimizer.step()
 
 
+@renamed_argument("rate", "lr")
 def optimize_offsets(
     target: Tensor,
     w: Tensor,
@@ -107,7 +109,7 @@ def optimize_offsets(
     loss: ImageLoss,
     *,
     steps: int = 350,
-    rate: float = 0.02,
+    lr: float = 0.02,
     to_input: Callable[[Tensor], Tensor] = identity,
     start: Mapping[str, Tensor] | None = None,
     threshold: float | None = None,
@@ -118,7 +120,7 @@ def optimize_offsets(
 
     A hypernetwork whose heads give one value per pair chooses among the same offsets, so
     this shows how near to the target such a network could come, as far as gradient descent (`descend`) finds it. The
-    images of a batch are optimised side by side, each as it would be alone. The generator stays as it is.
+    images of a batch are optimized side by side, each as it would be alone. The generator stays as it is.
 
     Args:
         target: [B,3,h,w] in [-1,1].
@@ -127,7 +129,7 @@ def optimize_offsets(
         layers: names or official indexes of the layers that may change.
         loss: (image, target) -> [B].
         steps: how many; 0 gives the start.
-        rate: learning rate, where it is highest.
+        lr: learning rate, where it is highest.
         to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
         start: layer name -> [B,O,I,1,1] to begin with; zeros where it has none.
         threshold: an image stays as it is as soon as its loss is no larger; None takes all steps.
@@ -140,13 +142,11 @@ def optimize_offsets(
     Raises:
         ImageError: target and reconstruction differ in shape.
         ConfigError: no layer, an unknown one, a start for another layer or of another shape, codes for another number
-            of images, or a loss, number of steps or rate that cannot be used.
+            of images, or a loss, number of steps or lr that cannot be used.
     """
     specs = [generator.layer(name) for name in layers]
-    if not specs or not 0 < rate < math.inf:
-        raise ConfigError(
-            f"offsets of {len(specs)} layers at rate {rate}: expected at least 1 layer and a positive rate."
-        )
+    if not specs or not 0 < lr < math.inf:
+        raise ConfigError(f"offsets of {len(specs)} layers at lr={lr}: expected at least 1 layer and a positive lr.")
     target, batch = target.to(generator.latent_avg), target.shape[0]
     if w.shape[0] != batch:
         raise ConfigError(f"codes of shape {tuple(w.shape)} for {batch} image(s): expected one code for each.")
@@ -170,7 +170,7 @@ def optimize_offsets(
         target,
         loss,
         steps=steps,
-        rate=rate,
+        lr=lr,
         to_input=to_input,
         threshold=threshold,
         callback=callback,
@@ -178,20 +178,21 @@ def optimize_offsets(
     return {name: value.detach() for name, value in offsets.items()}
 
 
+@renamed_field("rate", "lr")
 @dataclass(frozen=True)
 class OffsetTuner:
     """`optimize_offsets` as a refinement: it adds dense offsets to those that the inversion has.
 
     Attributes:
         steps: how many, unless the call says so.
-        rate: learning rate, where it is highest.
+        lr: learning rate, where it is highest.
         layers: that may change; None is those of the model's hypernetwork, or all but toRGB.
         loss: (image, target) -> [B], to which L2 is added; None is the model's perceptual network, or LPIPS.
         threshold: an image stays as it is as soon as L2 + loss is no larger; None takes all steps.
     """
 
     steps: int = 100
-    rate: float = 0.03
+    lr: float = 0.03
     layers: tuple[str | int, ...] | None = None
     loss: ImageLoss | None = None
     threshold: float | None = None
@@ -207,7 +208,7 @@ class OffsetTuner:
         """Takes `steps` steps; the callback sees an `OffsetStep` at each.
 
         Raises:
-            ConfigError: an unknown layer, or steps or a rate that cannot be used.
+            ConfigError: an unknown layer, or steps or an lr that cannot be used.
             MethodError, MissingDependencyError: no perceptual loss can be had, or an image is too much for the memory.
             ImageError: crops that are not finite.
         """
@@ -218,7 +219,7 @@ class OffsetTuner:
         layers = tuned_layers(model.generator.config, wanted)
         loss = add_l2(self.loss or perceptual_loss(model))
 
-        def optimise(crops: Tensor, part: Inversion) -> Inversion:
+        def optimize(crops: Tensor, part: Inversion) -> Inversion:
             def changed(offsets: Mapping[str, Tensor]) -> Inversion:
                 dense = OffsetCodes.of_dense(offsets)
                 return replace(part, offset_codes=dense if part.offset_codes is None else part.offset_codes + dense)
@@ -230,7 +231,7 @@ class OffsetTuner:
                 layers,
                 loss,
                 steps=self.steps if steps is None else steps,
-                rate=self.rate,
+                lr=self.lr,
                 to_input=model.domain.as_network_input,
                 threshold=self.threshold,
                 draw=lambda offsets: draw(changed(offsets)),
@@ -238,4 +239,4 @@ class OffsetTuner:
             )
             return changed(found)
 
-        return refined("offsets", self, crop, inversion, optimise)
+        return refined("offsets", self, crop, inversion, optimize)

@@ -1,4 +1,4 @@
-"""What the refinements that optimise share: their loss, what they draw, and batches that fit into the memory."""
+"""What the refinements that optimize share: their loss, what they draw, and batches that fit into the memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["add_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refin
 
 
 def perceptual_loss(model: Model) -> ImageLoss:
-    """The distance of the model's perceptual network, or LPIPS where it has none. Never that of its judge.
+    """The distance of the model's perceptual network, or LPIPS where it has none. Never that of its evaluator.
 
     Raises:
         MissingDependencyError, MethodError: what `load_lpips` raises.
@@ -70,9 +70,7 @@ def draw(inversion: Inversion, *, plain_noise: bool = False, generator: Generato
         styles = one.styles(inversion.w[group])
         for name, change in inversion.style_offsets.items():
             styles[name] = styles[name] + change[group]
-        codes, residuals = (
-            None if c is None else c.pictures(group) for c in (inversion.offset_codes, changes.residuals)
-        )
+        codes, residuals = (None if c is None else c.select(group) for c in (inversion.offset_codes, changes.residuals))
         noise = tuple(maps[group] for maps in changes.noise)
         image = one.synthesize(
             styles,
@@ -94,16 +92,16 @@ def refined(
     refinement: Refinement,
     crop: Tensor,
     inversion: Inversion,
-    optimise: Callable[[Tensor, Inversion], Inversion],
+    optimize: Callable[[Tensor, Inversion], Inversion],
 ) -> Inversion:
-    """What `optimise` makes of crops and inversion, checked before and measured after.
+    """What `optimize` makes of crops and inversion, checked before and measured after.
 
     Args:
         name: of the method; it is added to that of the inversion.
         refinement: what `Inversion.refine` continues with.
         crop: [B,3,h,w] in [-1,1].
         inversion: of these crops.
-        optimise: (crops, inversion) -> inversion; called again with halves where the memory is too small.
+        optimize: (crops, inversion) -> inversion; called again with halves where the memory is too small.
 
     Raises:
         ImageError: a crop with values that are not finite.
@@ -121,14 +119,14 @@ def refined(
     for network in model.networks.values():
         check_no_inference_weights(network)
     method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
-    found = in_parts(optimise, crop.to(model.device, model.dtype), inversion, name)
+    found = in_parts(optimize, crop.to(model.device, model.dtype), inversion, name)
     return replace(found, crop=crop.to(model.device), method=method, quality={}, refinement=refinement).measured()
 
 
 def in_parts(
-    optimise: Callable[[Tensor, Inversion], Inversion], crop: Tensor, inversion: Inversion, name: str
+    optimize: Callable[[Tensor, Inversion], Inversion], crop: Tensor, inversion: Inversion, name: str
 ) -> Inversion:
-    """What `optimise` makes of all images together or, where the memory is too small for that, of halves of them.
+    """What `optimize` makes of all images together or, where the memory is too small for that, of halves of them.
 
     Warns:
         MemoryWarning: at each split.
@@ -137,7 +135,7 @@ def in_parts(
         MethodError: the memory is too small for one image.
     """
     try:
-        return optimise(crop, inversion)
+        return optimize(crop, inversion)
     except RuntimeError as error:
         if not _is_out_of_memory(error):
             raise
@@ -156,7 +154,7 @@ def in_parts(
         MemoryWarning,
     )
     parts: Sequence[slice] = (slice(None, half), slice(half, None))
-    return Inversion.cat([in_parts(optimise, crop[part], inversion[part], name) for part in parts])
+    return Inversion.cat([in_parts(optimize, crop[part], inversion[part], name) for part in parts])
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -1,4 +1,4 @@
-"""Inversion by optimisation (HyperStyle, Eq. 1): the projector of StyleGAN2 (Karras et al., 2020, appendix D)."""
+"""Inversion by optimization (HyperStyle, Eq. 1): the projector of StyleGAN2 (Karras et al., 2020, appendix D)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
+from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import with_gradients
 
@@ -44,19 +45,21 @@ ImageLoss = Callable[[Tensor, Tensor], Tensor]
 """(image, target) [B,3,h,w] each -> [B]; no image of a batch changes the number of another."""
 
 
+@renamed_field("optimise_noise", "optimize_noise")
+@renamed_field("rate", "lr")
 @dataclass(frozen=True)
 class Projection:
     """Numbers of the projector. The defaults are the published ones for W.
 
-    Others in print: `Projection(steps=450, rate=0.01, samples=600)` for the pivots of PTI (Roich et al., 2021), and
-    `Projection(steps=2000, rate=0.01, space="w+")`. The weight of the noise term belongs to a loss that sums squared
+    Others in print: `Projection(steps=450, lr=0.01, samples=600)` for the pivots of PTI (Roich et al., 2021), and
+    `Projection(steps=2000, lr=0.01, space="w+")`. The weight of the noise term belongs to a loss that sums squared
     features over the image, in the thousands at first.
 
     Attributes:
         steps: how many; 0 gives the codes of the start.
-        rate: the highest learning rate (Adam).
+        lr: the highest learning rate (Adam).
         space: one row for all layers ("w"), or a row of its own for each ("w+").
-        optimise_noise: fit noise maps beside the codes; otherwise the generator's own are used.
+        optimize_noise: fit noise maps beside the codes; otherwise the generator's own are used.
         initial_noise: what is added to the codes at the first step, in standard deviations of W.
         noise_ramp: the fraction of the steps after which nothing is added any more.
         rampdown, rampup: the fractions of the steps, at the end and at the start, in which the rate falls and rises.
@@ -67,9 +70,9 @@ class Projection:
     """
 
     steps: int = 1000
-    rate: float = 0.1
+    lr: float = 0.1
     space: Literal["w", "w+"] = "w"
-    optimise_noise: bool = True
+    optimize_noise: bool = True
     initial_noise: float = 0.05
     noise_ramp: float = 0.75
     rampdown: float = 0.25
@@ -83,10 +86,10 @@ class Projection:
         check_whole("steps", self.steps)
         check_whole("seed", self.seed, MAX_SEED)
         check_whole("samples", self.samples)
-        if not 0 < self.rate < math.inf or self.samples < 1:
+        if not 0 < self.lr < math.inf or self.samples < 1:
             raise ConfigError(
-                f"a projection of {self.steps} steps at rate {self.rate} from {self.samples} samples: expected a "
-                "positive rate and at least 1 sample."
+                f"a projection of {self.steps} steps at lr={self.lr} from {self.samples} samples: expected a "
+                "positive lr and at least 1 sample."
             )
         if self.space not in ("w", "w+"):
             raise ConfigError(f"space={self.space!r}: expected 'w' or 'w+'.")
@@ -94,9 +97,9 @@ class Projection:
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected a fraction of the steps, in (0, 1].")
 
-    def rate_at(self, step: int) -> float:
+    def lr_at(self, step: int) -> float:
         """The learning rate of step 0 <= `step` < `steps`: 0 at the first, as published."""
-        return ramped(step, self.steps, self.rate, rampup=self.rampup, rampdown=self.rampdown)
+        return ramped(step, self.steps, self.lr, rampup=self.rampup, rampdown=self.rampdown)
 
     def noise_at(self, step: int) -> float:
         """What is added to the codes at this step, in standard deviations of W."""
@@ -133,7 +136,7 @@ class Projected:
 
     Attributes:
         w: [B,L,D] codes.
-        noise: maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None where they were not optimised.
+        noise: maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None where they were not optimized.
         losses: [B,steps] of each image before each step that was taken, without the noise term.
     """
 
@@ -147,14 +150,14 @@ def identity(image: Tensor) -> Tensor:
     return image
 
 
-def ramped(step: int, steps: int, rate: float, *, rampup: float = 0.05, rampdown: float = 0.25) -> float:
+def ramped(step: int, steps: int, lr: float, *, rampup: float = 0.05, rampdown: float = 0.25) -> float:
     """The learning rate of step 0 <= `step` < `steps`: it rises linearly from 0 and falls along a cosine at the end.
 
     `rampup` and `rampdown` are the fractions of the steps in which it does.
     """
     t = step / steps
     fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
-    return rate * fall * min(1.0, t / rampup)
+    return lr * fall * min(1.0, t / rampup)
 
 
 def check_whole(name: str, value: object, most: float = math.inf) -> None:
@@ -231,7 +234,7 @@ def finite(losses: Tensor, batch: int, step: int) -> Tensor:
     if tuple(losses.shape) != (batch,):
         raise ConfigError(f"a loss of shape {tuple(losses.shape)}: expected one number per image, [{batch}].")
     if not torch.isfinite(losses).all():
-        raise ConfigError(f"the loss became NaN or infinite at step {step}. Check the target, or use a lower rate.")
+        raise ConfigError(f"the loss became NaN or infinite at step {step}. Check the target, or use a lower lr.")
     return losses
 
 
@@ -274,7 +277,7 @@ def project(
 
     Adam moves codes and maps together; a falling amount of noise is added to the codes, which makes the search wide at
     first, and after every step each map is brought back to mean 0 and mean square 1. The images of a batch are
-    optimised side by side, each as it would be alone: chance, which `settings.seed` decides, is the same for all.
+    optimized side by side, each as it would be alone: chance, which `settings.seed` decides, is the same for all.
     The generator stays as it is.
 
     Args:
@@ -309,15 +312,15 @@ def project(
 
     draw = draw or plain
     noises: list[Tensor] = []
-    if settings.optimise_noise and (settings.steps or maps):  # 0 steps leave the generator's own
+    if settings.optimize_noise and (settings.steps or maps):  # 0 steps leave the generator's own
         first = [randn(*m.shape) for m in generator.noises.buffers()]
         noises = [m.detach().expand(batch, -1, -1, -1).clone().requires_grad_() for m in maps or first]
     variables = [w, *noises]
-    optimizer = torch.optim.Adam(variables, lr=settings.rate)
+    optimizer = torch.optim.Adam(variables, lr=settings.lr)
     history: list[Tensor] = []
     done = torch.zeros(batch, dtype=torch.bool, device=target.device)
     for step in range(settings.steps):
-        optimizer.param_groups[0]["lr"] = settings.rate_at(step)
+        optimizer.param_groups[0]["lr"] = settings.lr_at(step)
         around = w + randn(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1 or L,D]
         image = draw(around.expand(-1, rows, -1), noises)
         losses = measured(loss, to_input(image), target, step)
@@ -345,7 +348,7 @@ def project(
 
 
 def _first_codes(codes: Tensor, generator: Generator, settings: Projection, batch: int) -> Tensor:
-    """Codes [B,L,D] or [B,D] -> a leaf to optimise: [B,1,D] in W, [B,L,D] in W+."""
+    """Codes [B,L,D] or [B,D] -> a leaf to optimize: [B,1,D] in W, [B,L,D] in W+."""
     w = generator.broadcast(codes.detach().to(generator.latent_avg))
     expected = (batch, generator.config.rows, generator.config.latent_width)
     if tuple(w.shape) != expected:

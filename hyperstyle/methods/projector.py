@@ -13,10 +13,10 @@ from hyperstyle.methods.optimization import ImageLoss, Projection, project
 
 __all__ = ["PIVOT", "W_PLUS", "Projector"]
 
-W_PLUS = Projection(steps=2000, rate=0.01, space="w+")
+W_PLUS = Projection(steps=2000, lr=0.01, space="w+")
 """Published numbers for W+."""
 
-PIVOT = Projection(steps=450, rate=0.01, samples=600)
+PIVOT = Projection(steps=450, lr=0.01, samples=600)
 """Published numbers for the pivots of PTI (Roich et al., 2021)."""
 
 
@@ -24,7 +24,7 @@ PIVOT = Projection(steps=450, rate=0.01, samples=600)
 class Projector:
     """Moves the codes, from where the inversion has them, until the image is near to the crop.
 
-    Offsets and other changes stay and are drawn. Images of a batch are optimised side by side.
+    Offsets and other changes stay and are drawn. Images of a batch are optimized side by side.
 
     Attributes:
         settings: the numbers; `Projection()` are the published ones for W.
@@ -67,7 +67,7 @@ class Projector:
         strengths = (value for name, value in model.generator.named_parameters() if name.endswith("noise.weight"))
         noisy = any(bool(strength.any()) for strength in strengths)
 
-        def optimise(crops: Tensor, part: Inversion) -> Inversion:
+        def optimize(crops: Tensor, part: Inversion) -> Inversion:
             changes = part.changes
 
             def drawn(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
@@ -87,4 +87,4 @@ class Projector:
             noise = found.noise if found.noise is not None and self.keep_noise and noisy else changes.noise
             return replace(part, w=found.w, changes=replace(changes, noise=noise))
 
-        return refined(self.name, self, crop, inversion, optimise)
+        return refined(self.name, self, crop, inversion, optimize)

@@ -17,10 +17,11 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.methods.optimising import draw, in_parts, perceptual_loss, refined
 from hyperstyle.methods.optimization import MAX_SEED, ImageLoss, check_target, check_whole, identity, measured
 from hyperstyle.metrics import l2
+from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import with_gradients
 
-__all__ = ["PivotalTuner", "PivotalTuning", "TuneStep", "neighbour", "tune"]
+__all__ = ["PivotalTuner", "PivotalTuning", "TuneStep", "neighbor", "tune"]
 
 LPIPS_THRESHOLD = 0.06
 """The published early stop, which belongs to LPIPS (AlexNet)."""
@@ -29,16 +30,17 @@ Draw = Callable[[Generator, Tensor, Literal["const", "none"]], Tensor]
 """(generator, codes [1,L,D], noise) -> its image [1,3,size,size]."""
 
 
+@renamed_field("rate", "lr")
 @dataclass(frozen=True)
 class PivotalTuning:
     """Numbers of pivotal tuning; the defaults are the published ones.
 
     Attributes:
         steps: at most so many.
-        rate: learning rate (Adam).
+        lr: learning rate (Adam).
         threshold: stop as soon as the perceptual part is no larger. None is `LPIPS_THRESHOLD` in `tune`; in
             `PivotalTuner` with LPIPS alone, and with any other loss it takes all steps.
-        locality: ask that codes around the pivot keep their images (the paper's regularisation).
+        locality: ask that codes around the pivot keep their images (the paper's regularization).
         locality_interval: steps from one such demand to the next.
         locality_weight: of both its parts.
         locality_radius: distance from the pivot at which codes are compared, a length over all L x D values.
@@ -47,7 +49,7 @@ class PivotalTuning:
     """
 
     steps: int = 350
-    rate: float = 3e-4
+    lr: float = 3e-4
     threshold: float | None = None
     locality: bool = False
     locality_interval: int = 1
@@ -60,10 +62,10 @@ class PivotalTuning:
         check_whole("steps", self.steps)
         check_whole("seed", self.seed, MAX_SEED)
         check_whole("locality_interval", self.locality_interval)
-        if not 0 < self.rate < math.inf or self.locality_interval < 1:
+        if not 0 < self.lr < math.inf or self.locality_interval < 1:
             raise ConfigError(
-                f"pivotal tuning of {self.steps} steps at rate {self.rate}, locality every {self.locality_interval}: "
-                "expected a positive rate and an interval of at least 1."
+                f"pivotal tuning of {self.steps} steps at lr={self.lr}, locality every {self.locality_interval}: "
+                "expected a positive lr and an interval of at least 1."
             )
 
 
@@ -134,7 +136,7 @@ def tune(
     tuned = copy.deepcopy(generator).requires_grad_(True)
     tuned.style.requires_grad_(False)  # mapping
     weights = [p for p in tuned.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(weights, lr=settings.rate)
+    optimizer = torch.optim.Adam(weights, lr=settings.lr)
     random = np.random.RandomState(settings.seed)
     for step in range(settings.steps):
         image = draw(tuned, w, "const")
@@ -143,7 +145,7 @@ def tune(
         loss = error + distance  # [1]
         if settings.locality and step % settings.locality_interval == 0:
             z = torch.from_numpy(random.randn(1, generator.config.latent_width)).to(w)
-            code = neighbour(w, z, generator, settings)
+            code = neighbor(w, z, generator, settings)
             with torch.no_grad():
                 before = to_input(draw(generator, code, "none"))
             after = to_input(draw(tuned, code, "none"))
@@ -165,7 +167,7 @@ def _drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> 
 
 
 @torch.no_grad()
-def neighbour(w: Tensor, z: Tensor, generator: Generator, settings: PivotalTuning) -> Tensor:
+def neighbor(w: Tensor, z: Tensor, generator: Generator, settings: PivotalTuning) -> Tensor:
     """The code [1,L,D] in the direction of a sampled one at the radius of the pivot `w`: z is [1,D]."""
     sampled = generator.latent_avg.lerp(generator.mapping(z), settings.locality_truncation)
     direction = generator.broadcast(sampled) - w
@@ -178,7 +180,7 @@ class PivotalTuner:
     """`tune` as a refinement: the inversion's codes are the pivots, and each image gets parameters of its own.
 
     Offset codes, residuals and noise maps stay; the weights beneath them move: W_tuned * (1 + Δ). One image after the
-    other: each has a generator and an optimiser to itself.
+    other: each has a generator and an optimizer to itself.
 
     Attributes:
         settings: the numbers; the published ones by default.

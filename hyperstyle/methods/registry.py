@@ -128,7 +128,7 @@ def describe_step(step: Any) -> str:
 
 
 def by_networks(model: Model) -> tuple[str, ...]:
-    """Names of the methods that the networks of this model allow without optimising anything, the best first.
+    """Names of the methods that the networks of this model allow without optimizing anything, the best first.
 
     Where there is no W encoder, those that begin with one are listed with another start: "e4e+hyperstyle".
     """
@@ -167,7 +167,7 @@ def find(
         method: names joined by "+", a refinement of the user's own, a list of both, or None for the best there is.
         start: in place of the method's own start: a function, or a name or names that the method is joined to.
         steps: of the last part, or by the names of parts; None, and what is not named, is each part's own number.
-        seed: of the chance in optimising methods; None is the published one.
+        seed: of the chance in optimizing methods; None is the published one.
         keep_intermediates: passed on to the refinements that have a network predict.
 
     Raises:
@@ -240,7 +240,7 @@ def _own_start(model: Model, start: Start) -> Start:
 
 
 def _default(model: Model, started: bool) -> list[str | Refinement]:
-    """The best that the model has: of its networks alone, as nobody waits for an optimiser unasked."""
+    """The best that the model has: of its networks alone, as nobody waits for an optimizer unasked."""
     there = {"hyperstyle": model.hypernetwork, "hyperinverter": model.hyperinverter}
     refining: list[str | Refinement] = [name for name, network in there.items() if network is not None]
     if started:

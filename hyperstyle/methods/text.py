@@ -1,4 +1,4 @@
-"""One image's codes or styles, optimised towards a text (StyleCLIP: Patashnik et al., ICCV 2021, Section 4)."""
+"""One image's codes or styles, optimized towards a text (StyleCLIP: Patashnik et al., ICCV 2021, Section 4)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.synthesis import generators, lazy_offsets
 from hyperstyle.methods.optimization import check_whole, finite, freeze_finished, ramped
 from hyperstyle.model.parts import Model
+from hyperstyle.moved import renamed_argument
 from hyperstyle.networks.perception.similarity import Similarity
 from hyperstyle.runtime.gradients import check_no_inference_weights, with_gradients
 
@@ -49,6 +50,7 @@ class TextStep:
 
 
 @with_gradients
+@renamed_argument("rate", "lr")
 def optimize_text(
     inversion: Inversion,
     text: str,
@@ -57,7 +59,7 @@ def optimize_text(
     space: Literal["w", "styles"] = "w",
     layers: Sequence[str | int] | None = None,
     steps: int = 300,
-    rate: float = 0.1,
+    lr: float = 0.1,
     l2: float = 0.008,
     identity: float = 0.0,
     similarity: Similarity | None = None,
@@ -66,11 +68,11 @@ def optimize_text(
 ) -> Inversion:
     """Finds the codes (W+) or styles (StyleSpace) near the inversion's whose image fits a text.
 
-    Adam minimises D(x, text) + l2 * |v - v0|^2 + identity * (1 - cos(R(x), R(x0))), the paper's Eq. 1, with x = G(v)
+    Adam minimizes D(x, text) + l2 * |v - v0|^2 + identity * (1 - cos(R(x), R(x0))), the paper's Eq. 1, with x = G(v)
     the image, v0 and x0 those of the start and D one minus the cosine between what the encoder makes of image and
     text. The rate rises over the first 5 % of the steps and falls over the last 25 %. Offsets and noise stay, and so
     does all else that a method changed of the generator or that was edited before. The images of a batch are
-    optimised side by side, each as it would be alone; take them one by one where memory is short.
+    optimized side by side, each as it would be alone; take them one by one where memory is short.
 
     Args:
         inversion: where it starts.
@@ -79,12 +81,12 @@ def optimize_text(
         space: "w" moves every row of the codes by itself, "styles" the input channels of the convolutions.
         layers: limits it to these; in W to the rows that feed them. None is all, in StyleSpace all but toRGB.
         steps: how many; 0 changes nothing.
-        rate: the highest learning rate.
+        lr: the highest learning rate.
         l2: weight of the squared distance from the start, a sum over all values.
         identity: weight of the identity term; the authors use 0.005 with faces.
         similarity: the network of that term, on images of the domain's input size: for faces
-            `networks.similarity.load_arcface`. None is the identity of the model's perceptual network. The judge takes
-            no part: it could no longer measure the result.
+            `networks.similarity.load_arcface`. None is the identity of the model's perceptual network. The evaluator
+            takes no part: it could no longer measure the result.
         threshold: an image stays as it is as soon as D is no larger; None takes all steps.
         callback: called at every step, before anything is changed, and where it stops early.
 
@@ -97,7 +99,7 @@ def optimize_text(
         MethodError: an identity term, no network for it, and no perceptual network in the model; or networks that were
             built in inference mode.
     """
-    _check(text, space, steps, rate, l2, identity)
+    _check(text, space, steps, lr, l2, identity)
     model, w0 = inversion.model, inversion.w.detach()
     for network in model.networks.values():
         check_no_inference_weights(network)
@@ -109,7 +111,7 @@ def optimize_text(
         raise ConfigError("layers=[]: expected at least one, or None for all.")
     rows = sorted({s.row for s in specs})
     chosen = torch.tensor(rows, device=w0.device)
-    moves: dict[str, Tensor] = {}  # what is optimised, from zero: rows of the codes, or styles by layer
+    moves: dict[str, Tensor] = {}  # what is optimized, from zero: rows of the codes, or styles by layer
     if space == "w":
         moves["w"] = w0.new_zeros(len(w0), len(rows), w0.shape[2], dtype=wide)
     else:
@@ -130,10 +132,10 @@ def optimize_text(
         words = encoder.encode_text([text])
         first = draw(w0, inversion.style_offsets).to(wide) if identity else None
         alike = None if first is None else _identity_loss(model, similarity, first)
-    optimizer = torch.optim.Adam(variables, lr=rate)
+    optimizer = torch.optim.Adam(variables, lr=lr)
     done = torch.zeros(len(w0), dtype=torch.bool, device=w0.device)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = ramped(step, steps, rate)
+        optimizer.param_groups[0]["lr"] = ramped(step, steps, lr)
         image = draw(codes(), style_offsets()).to(wide)
         shown = model.domain.content(image)
         distances = _text_distance(encoder.encode_image(shown), words).to(image)
@@ -157,16 +159,16 @@ def optimize_text(
     return replace(inversion, w=w, style_offsets=styles, quality={}, unedited=unedited, intermediates=())
 
 
-def _check(text: str, space: str, steps: int, rate: float, l2: float, identity: float) -> None:
+def _check(text: str, space: str, steps: int, lr: float, l2: float, identity: float) -> None:
     """Raises ConfigError for numbers and words that cannot be used."""
     if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"text={text!r}: expected what the image should show, in words.")
     if space not in ("w", "styles"):
         raise ConfigError(f"space={space!r}: expected 'w' or 'styles'.")
     check_whole("steps", steps)
-    if not 0 < rate < math.inf or not 0 <= l2 < math.inf or not 0 <= identity < math.inf:
+    if not 0 < lr < math.inf or not 0 <= l2 < math.inf or not 0 <= identity < math.inf:
         raise ConfigError(
-            f"a rate of {rate} with l2={l2}, identity={identity}: expected a positive rate and weights of 0 or more."
+            f"lr={lr} with l2={l2}, identity={identity}: expected a positive lr and weights of 0 or more."
         )
 
 
@@ -218,8 +220,8 @@ def _identity_loss(model: Model, similarity: Similarity | None, start: Tensor) -
         network = model.perceptual.embedding
     else:
         raise MethodError(
-            "an identity term, but this model has no perceptual network (its judge only measures): pass similarity=, "
-            "such as load_arcface(path), or identity=0."
+            "an identity term, but this model has no perceptual network (its evaluator only measures): pass "
+            "similarity=, such as load_arcface(path), or identity=0."
         )
     first = network(model.domain.as_network_input(start))
     return lambda image: 1.0 - metrics.cosine(network(model.domain.as_network_input(image)), first)

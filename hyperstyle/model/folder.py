@@ -23,18 +23,19 @@ from hyperstyle.io.components import (
     load_component,
     read_json,
     save_component,
+    type_name,
     write_json,
 )
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, sha256, write_bytes
-from hyperstyle.model.parts import ALIGNER, Model, fingerprint
+from hyperstyle.model.parts import ALIGNER, FIELD_OF_COMPONENT, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
 from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -55,8 +56,8 @@ COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
     "hyperinverter": (HyperInverter, HyperInverterConfig),
     "idinvert": (IdInvertEncoder, IdInvertEncoderConfig),
     "vgg16": (Vgg16, Vgg16Config),
-    "judge": (TraitNetwork, TraitNetworkConfig),
-    "perceptual": (TraitNetwork, TraitNetworkConfig),
+    "judge": (AttributeNetwork, AttributeNetworkConfig),
+    "perceptual": (AttributeNetwork, AttributeNetworkConfig),
 }
 
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
@@ -153,10 +154,12 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
     with _hashed(files.values()) as digests:
         for name in (name for name in hashes if name in COMPONENTS):
             kind, config = COMPONENTS[name]
-            if name == "generator" and read_json(folder / name / CONFIG).get("type") == StyleGan1.__name__:
+            if name == "generator" and read_json(folder / name / CONFIG).get("type") == type_name(StyleGan1):
                 kind, config = StyleGan1, StyleGan1Config
-            precision = torch.float32 if kind is TraitNetwork else dtype  # figures are measured in float32, always
-            parts[name] = load_component(kind, config, folder / name, device=device, dtype=precision)
+            precision = torch.float32 if kind is AttributeNetwork else dtype  # figures are measured in float32, always
+            parts[FIELD_OF_COMPONENT.get(name, name)] = load_component(
+                kind, config, folder / name, device=device, dtype=precision
+            )
         for name, expected in hashes.items():
             _check_hash(files[name], digests[files[name]], expected)
     if "generator" not in parts:

@@ -16,13 +16,14 @@ from torch import nn
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.edits.text import TextEdits
+from hyperstyle.moved import renamed_field
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.vgg import Vgg16
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.threads import once
@@ -68,6 +69,11 @@ def living_model(key: ModelKey) -> Model | None:
     return next((m for m in models if m.domain.name == key.domain and m.fingerprint == key.fingerprint), None)
 
 
+FIELD_OF_COMPONENT = {"judge": "evaluator"}
+"""Components whose folder, of version 0.1, has another name than the field of `Model`."""
+
+
+@renamed_field("judge", "evaluator")
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """The parts of a model, as values; `HyperStyleInverter` composes them.
@@ -77,8 +83,8 @@ class Model:
         encoder: crop -> w.
         hypernetwork: crop and reconstruction -> offset codes.
         edits: by name.
-        judge: reads traits and identity, for `metrics`.
-        perceptual: a second trait network, for losses; never the judge, which measures what these losses made.
+        evaluator: reads traits and identity, for `metrics`.
+        perceptual: a second attribute network, for losses; never the evaluator, which measures what these losses made.
         steps: passes of the hypernetwork by default.
         restyle: crop and reconstruction -> how w should change.
         info: what `hyperstyle.json` says (source, licence, hashes, notes).
@@ -98,8 +104,8 @@ class Model:
     encoder: WEncoder | None = None
     hypernetwork: Hypernetwork | None = None
     edits: Mapping[str, Edit] = field(default_factory=dict)
-    judge: TraitNetwork | None = None
-    perceptual: TraitNetwork | None = None
+    evaluator: AttributeNetwork | None = None
+    perceptual: AttributeNetwork | None = None
     steps: int = 5
     restyle: RestyleEncoder | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -151,7 +157,7 @@ class Model:
             "judge",
             "perceptual",
         )
-        return {name: module for name in names if (module := getattr(self, name)) is not None}
+        return {n: module for n in names if (module := getattr(self, FIELD_OF_COMPONENT.get(n, n))) is not None}
 
     @property
     def device(self) -> torch.device:

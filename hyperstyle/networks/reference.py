@@ -127,7 +127,7 @@ def _filter(x: Tensor, kernel: Tensor, pad: tuple[int, int]) -> Tensor:
 
 
 def _linear(layer: Any, x: Tensor) -> Tensor:
-    """A linear layer of equalised learning rate."""
+    """A linear layer of equalized learning rate."""
     return F.linear(x, layer.weight * (1.0 / math.sqrt(layer.weight.shape[1])), layer.bias)
 
 

@@ -60,7 +60,7 @@ def blur_filter() -> Tensor:
 
 
 class _Layer(nn.Module):
-    """Convolution, noise, bias, leaky ReLU, and adaptive instance normalisation (AdaIN)."""
+    """Convolution, noise, bias, leaky ReLU, and adaptive instance normalization (AdaIN)."""
 
     def __init__(self, spec: AdainSpec, latent_width: int) -> None:
         super().__init__()
@@ -85,14 +85,14 @@ class _Layer(nn.Module):
         if not self.up:
             return F.conv2d(x, weight, padding=1)
         # Every value four times, then a 3x3 convolution: the same as one transposed 4x4 convolution, which has fewer
-        # products. Its taps are the sums of neighbouring taps, in reverse.
+        # products. Its taps are the sums of neighboring taps, in reverse.
         taps = F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1) * 4
         x = F.conv_transpose2d(x, taps.flip(2, 3).transpose(0, 1), stride=2, padding=1)
         return upfirdn(x, blur, pad=(1, 1))
 
 
-class _Colours(nn.Module):
-    """1x1 convolution of the last features to colours."""
+class _Colors(nn.Module):
+    """1x1 convolution of the last features to colors."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -124,14 +124,17 @@ class StyleGan1(Generator):
         nn.Module.__init__(self)  # the parts of a StyleGAN2 are others
         self.config = config
         self.layers = adain_table(config)
-        width, rate = config.latent_width, config.mapping_rate
+        width, lr_multiplier = config.latent_width, config.mapping_rate
         wide = [width] * config.mapping_layers
         self.style = nn.Sequential(
-            *(EqualLinear(width, n, rate=rate, activate=True) for n in (*wide[1:], width * config.rows))
+            *(
+                EqualLinear(width, n, lr_multiplier=lr_multiplier, activate=True)
+                for n in (*wide[1:], width * config.rows)
+            )
         )
         self.constant = nn.Parameter(torch.ones(1, config.channels[0], 4, 4))
         self.convs = nn.ModuleList(_Layer(spec, width) for spec in self.layers)
-        self.to_rgb = _Colours(config.channels[-1])
+        self.to_rgb = _Colors(config.channels[-1])
         self.noises = StoredNoise([spec.resolution for spec in self.layers])
         self.register_buffer("blur", blur_filter())
         self.register_buffer("latent_avg", torch.zeros(width))

@@ -51,7 +51,7 @@ class Adversary:
         """Whether it does in this step."""
         return step >= self.begin
 
-    def regularised(self, step: int) -> bool:
+    def regularized(self, step: int) -> bool:
         """Whether R1 has a step of its own after this one."""
         return self.takes_part(step) and self.gamma > 0 and (step - self.begin) % self.every == 0
 
@@ -70,11 +70,11 @@ class Adversary:
         return {"real": real_logits.mean().item(), "made": made_logits.mean().item(), "told_apart": loss.item()}
 
     def r1_phase(self, name: str) -> Phase:
-        """R1 of real crops, as a step of the optimiser that is called `name`."""
-        return Phase(lambda crop, step, scale, codes: self.regularise(crop, scale), (name,))
+        """R1 of real crops, as a step of the optimizer that is called `name`."""
+        return Phase(lambda crop, step, scale, codes: self.regularize(crop, scale), (name,))
 
-    def regularise(self, real: Tensor, scale: Scale) -> dict[str, float]:
-        """Adds the gradient of R1 (lazy regularisation) of one batch."""
+    def regularize(self, real: Tensor, scale: Scale) -> dict[str, float]:
+        """Adds the gradient of R1 (lazy regularization) of one batch."""
         penalty = r1_penalty(self.discriminator, real, gamma=self.gamma, every=self.every)
         scale(penalty).backward()  # type: ignore[no-untyped-call]
         return {"r1": penalty.item()}

@@ -161,12 +161,12 @@ class EncoderTask:
         taking = {"latent_discriminator": self.latent, "discriminator": self.adversary}
         there = {name: one for name, one in taking.items() if one is not None and one.takes_part(step)}
         made = [Phase(self.train_step, (self.main, *there))]
-        if self.adversary is not None and self.adversary.regularised(step):
+        if self.adversary is not None and self.adversary.regularized(step):
             made.append(self.adversary.r1_phase("discriminator"))
-        if (latent := self.latent) is not None and latent.regularised(step):
+        if (latent := self.latent) is not None and latent.regularized(step):
 
             def of_codes(crop: Tensor, step: int, scale: Scale, codes: Tensor | None) -> Mapping[str, float]:
-                return {"latent_r1": latent.regularise(self._drawn(len(crop)), scale)["r1"]}
+                return {"latent_r1": latent.regularize(self._drawn(len(crop)), scale)["r1"]}
 
             made.append(Phase(of_codes, ("latent_discriminator",)))
         return made

@@ -23,9 +23,9 @@ from hyperstyle.training.distributed import join, joined, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
 from hyperstyle.training.hyperstyle_task import HyperStyleTask
+from hyperstyle.training.images import Pictures, open_data
 from hyperstyle.training.loop import Schedule, fit, nbytes
 from hyperstyle.training.options import TrainOptions
-from hyperstyle.training.pictures import Pictures, open_data
 from hyperstyle.training.run_folder import Progress, list_failures, open_run, render_samples, write_result
 from hyperstyle.training.sources import aligner_of, codes_of, inversions_of
 from hyperstyle.training.task import Task

@@ -86,7 +86,7 @@ class HyperInverterTask:
         if self.adversary is None or not self.adversary.takes_part(step):
             return [Phase(self.train_step, ("hyperinverter",))]
         made = [Phase(self.train_step, ("hyperinverter", "discriminator"))]
-        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.regularised(step) else [])
+        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.regularized(step) else [])
 
     @torch.no_grad()
     def evaluate(self, crop: Tensor) -> Mapping[str, Tensor]:

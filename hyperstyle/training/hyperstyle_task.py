@@ -138,7 +138,7 @@ class HyperStyleTask:
         if self.adversary is None or not self.adversary.takes_part(step):
             return [Phase(self.train_step, ("hypernetwork",))]
         made = [Phase(self.train_step, ("hypernetwork", "discriminator"))]
-        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.regularised(step) else [])
+        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.regularized(step) else [])
 
     def evaluate(self, crop: Tensor) -> Mapping[str, Tensor]:
         """L2 [B] of G(w) and after the last pass."""

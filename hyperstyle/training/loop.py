@@ -72,7 +72,7 @@ def batch_indices(count: int, batch: int, step: int, seed: int) -> Tensor:
 
 
 class Stateful(Protocol):
-    """A module, an optimiser, a gradient scaler: whatever has a state for checkpoints."""
+    """A module, an optimizer, a gradient scaler: whatever has a state for checkpoints."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state, of tensors, numbers, texts and containers of them."""
@@ -113,7 +113,7 @@ def fit(
     the checkpoint are taken out, since they come again.
 
     Args:
-        step: performs one optimisation step and returns figures for the log.
+        step: performs one optimization step and returns figures for the log.
         steps: total number.
         folder: gets `checkpoint-STEP.pt` and `log.jsonl`.
         modules, optimizers: what a checkpoint holds.
@@ -189,7 +189,7 @@ def nbytes(state: Iterable[Any]) -> int:
 
 
 def _expected(modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
-    """About the bytes of a checkpoint: every optimiser keeps two tensors as large as each parameter, Ranger three."""
+    """About the bytes of a checkpoint: every optimizer keeps two tensors as large as each parameter, Ranger three."""
     size = sum(nbytes(module.state_dict().values()) for module in modules.values())
     for optimizer in optimizers.values():
         copies = 3 if isinstance(optimizer, Ranger) else 2

@@ -1,4 +1,4 @@
-"""Losses of images, of a trait network's features, and of latent codes."""
+"""Losses of images, of an attribute network's features, and of latent codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.metrics import perceptual
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 
 __all__ = ["PerceptualLoss", "delta_loss", "pyramid_l1", "pyramid_mse", "w_mean_loss"]
 
@@ -53,7 +53,7 @@ def pyramid_mse(image: Tensor, target: Tensor, weight: Tensor | None = None, *, 
 class PerceptualLoss(nn.Module):
     """Mean of `metrics.perceptual` over a batch: (image, target) [B,3,H,W] each -> scalar."""
 
-    def __init__(self, network: TraitNetwork) -> None:
+    def __init__(self, network: AttributeNetwork) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
 
@@ -65,7 +65,7 @@ class PerceptualLoss(nn.Module):
 def delta_loss(w: Tensor, stage: int | None = None) -> Tensor:
     """How far the rows of a code are from its first: the sum over rows of the mean length of w_i - w_0.
 
-    It is the delta regularisation of e4e (Tov et al., SIGGRAPH 2021).
+    It is the delta regularization of e4e (Tov et al., SIGGRAPH 2021).
 
     Args:
         w: [B,L,D].
@@ -79,7 +79,7 @@ def delta_loss(w: Tensor, stage: int | None = None) -> Tensor:
 def w_mean_loss(w: Tensor, mean: Tensor) -> Tensor:
     """How far codes [B,L,D] are from the mean of W, [D] or [L,D]: the mean length of the difference over all rows.
 
-    It is the regularisation of pSp (Richardson et al., CVPR 2021).
+    It is the regularization of pSp (Richardson et al., CVPR 2021).
     """
     lengths: Tensor = (w - mean).flatten(1).norm(dim=1)  # [B]
     return lengths.mean()

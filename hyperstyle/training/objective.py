@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, ImageError, TrainingWarning, warn
 from hyperstyle.metrics import cosine
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.perception.similarity import load_arcface, load_moco
 from hyperstyle.training.losses import PerceptualLoss
@@ -20,7 +20,7 @@ from hyperstyle.training.options import LossOptions
 __all__ = ["Objective", "resolved"]
 
 
-def resolved(options: LossOptions, domain: Domain, perceptual: TraitNetwork | None) -> LossOptions:
+def resolved(options: LossOptions, domain: Domain, perceptual: AttributeNetwork | None) -> LossOptions:
     """The options with numbers where the weights of identity and moco are None.
 
     None is the published weight, 0.1 or 0.5, for the one of the two that is meant for images of this domain, where
@@ -64,7 +64,7 @@ class Objective:
     """l2 * MSE + lpips * LPIPS + identity * (1 - cos) + moco * (1 - cos) + perceptual * distance, means over a batch.
 
     Terms whose weight is 0 need nothing and are not computed; see `resolved` for weights of None. Everything a term
-    needs is loaded, and tried on a grey image, when the objective is made: no training starts without it.
+    needs is loaded, and tried on a gray image, when the objective is made: no training starts without it.
 
     Attributes:
         options: with the numbers that None stood for.
@@ -96,7 +96,7 @@ class Objective:
         options: LossOptions,
         domain: Domain,
         *,
-        perceptual: TraitNetwork | None = None,
+        perceptual: AttributeNetwork | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.options = options = resolved(options, domain, perceptual)
@@ -114,9 +114,9 @@ class Objective:
         last = "lpips"  # fetches its trunk: files that are not there are said before
         made = {name: makers[name]() for name in sorted(self.weights, key=lambda name: name == last)}
         self.terms = nn.ModuleDict({name: made[name] for name in self.weights}).to(device).eval()
-        grey = torch.zeros(1, 3, *domain.input_size, device=device)
+        gray = torch.zeros(1, 3, *domain.input_size, device=device)
         for name, term in self.terms.items():
-            _try(name, term, grey)
+            _try(name, term, gray)
 
     def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Reconstructions and crops [B,3,*input_size] in [-1,1] -> the sum, and every term without its weight.
@@ -154,9 +154,9 @@ class _Unlike(nn.Module):
 
 
 class _Embedding(nn.Module):
-    """The identity part of a trait network, as a similarity network."""
+    """The identity part of an attribute network, as a similarity network."""
 
-    def __init__(self, network: TraitNetwork) -> None:
+    def __init__(self, network: AttributeNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -164,7 +164,7 @@ class _Embedding(nn.Module):
         return self.network.embedding(image)
 
 
-def _identity(path: str | None, domain: Domain, perceptual: TraitNetwork | None) -> nn.Module:
+def _identity(path: str | None, domain: Domain, perceptual: AttributeNetwork | None) -> nn.Module:
     if path is not None:
         return _Unlike(load_arcface(path))
     if domain.is_rendered and perceptual is not None:
@@ -185,7 +185,7 @@ def _moco(path: str | None) -> nn.Module:
     return _Unlike(load_moco(path))
 
 
-def _perceptual(network: TraitNetwork | None) -> nn.Module:
+def _perceptual(network: AttributeNetwork | None) -> nn.Module:
     if network is None:
         raise ConfigError(
             "the loss perceptual needs a model with a perceptual network, such as 'avatars'. For this one train with "
@@ -194,13 +194,13 @@ def _perceptual(network: TraitNetwork | None) -> nn.Module:
     return PerceptualLoss(network)
 
 
-def _try(name: str, term: nn.Module, grey: Tensor) -> None:
+def _try(name: str, term: nn.Module, gray: Tensor) -> None:
     """Raises ConfigError for a term that cannot compare images of this size."""
     try:
         with torch.no_grad():
-            term(grey, grey)
+            term(gray, gray)
     except (ImageError, RuntimeError) as error:
-        height, width = grey.shape[2:]
+        height, width = gray.shape[2:]
         raise ConfigError(
             f"the loss {name} cannot compare images of {height}x{width} px (height x width), the input size of this "
             f"domain ({error}). Train without it: --loss.{name} 0."

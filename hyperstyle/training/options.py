@@ -53,7 +53,7 @@ def _check_ranges(table: Any) -> None:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The images; see `training.pictures.open_pictures` for what `train` and `test` may be."""
+    """The images; see `training.images.open_pictures` for what `train` and `test` may be."""
 
     train: str = field(metadata={"doc": "folder, list, .zip or .tar shards of images"})
     test: str | None = _option(None, "held-out images; without them a share of the others is held out")

@@ -18,13 +18,13 @@ from hyperstyle.io.torch_files import load_state, plain_names
 
 __all__ = ["LoadedTrunk", "load_trunk", "trunk_file"]
 
-_COUNTER = "num_batches_tracked"  # of a normalisation; newer files have it, and nothing reads it
+_COUNTER = "num_batches_tracked"  # of a normalization; newer files have it, and nothing reads it
 _SUFFIXES = (".bin", ".pt", ".pth", ".safetensors")
 _HEADS = ("fc.", "output_layer.")  # what the files have behind the trunk: classes, an embedding
 
 
 class LoadedTrunk(NamedTuple):
-    """What became of the tensors of a trunk and of its file, by name; counters of normalisations are no part of it.
+    """What became of the tensors of a trunk and of its file, by name; counters of normalizations are no part of it.
 
     Attributes:
         filled: of the trunk, from the file.

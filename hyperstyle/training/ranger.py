@@ -1,4 +1,4 @@
-"""Ranger, the optimiser that HyperStyle, pSp and e4e are trained with: rectified Adam, gradients without their mean,
+"""Ranger, the optimizer that HyperStyle, pSp and e4e are trained with: rectified Adam, gradients without their mean,
 and a look-ahead (Liu et al., ICLR 2020; Yong et al., ECCV 2020; Zhang et al., NeurIPS 2019)."""
 
 from __future__ import annotations

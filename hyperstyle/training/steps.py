@@ -1,4 +1,4 @@
-"""One optimisation step per network, each readable on one screen."""
+"""One optimization step per network, each readable on one screen."""
 
 from __future__ import annotations
 

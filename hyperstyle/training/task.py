@@ -21,7 +21,7 @@ Scale = Callable[[Tensor], Tensor]
 
 
 class Phase(NamedTuple):
-    """Gradients of a batch, and the optimisers that step with them.
+    """Gradients of a batch, and the optimizers that step with them.
 
     Attributes:
         add: (crop [B,3,h,w], step, scale, codes made before [B,L,D] or None) -> figures for the log.
@@ -90,7 +90,7 @@ class Task(Protocol):
 
 
 def optimizer_for(parameters: Iterable[nn.Parameter], options: OptimOptions) -> Optimizer:
-    """The optimiser that the options name; the loop sets its learning rate."""
+    """The optimizer that the options name; the loop sets its learning rate."""
     kinds: dict[str, Any] = {"ranger": Ranger, "adam": torch.optim.Adam}
     made: Optimizer = kinds[options.optimizer](list(parameters), lr=options.rate, weight_decay=options.weight_decay)
     return made

@@ -1,4 +1,4 @@
-"""One step of the optimisers: micro-batches, processes, precision, clipping and the moving average."""
+"""One step of the optimizers: micro-batches, processes, precision, clipping and the moving average."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Updates:
     """Turns the gradients that a task adds into steps.
 
     Attributes:
-        states: what belongs into checkpoints beside the optimisers.
+        states: what belongs into checkpoints beside the optimizers.
 
     Args:
         task: what is trained; its networks are put into training mode.
@@ -51,7 +51,7 @@ class Updates:
         """Step `i` with this process's crops [B,3,h,w] of the batch, and their codes [B,L,D] where they are known.
 
         Returns:
-            Figures for the log, means over the whole batch, and the length of each optimiser's gradient. Where one is
+            Figures for the log, means over the whole batch, and the length of each optimizer's gradient. Where one is
             not finite nothing has been changed by it.
         """
         figures: dict[str, float] = {}
@@ -80,7 +80,7 @@ class Updates:
     def _gradients(self, phase: Phase, i: int, crops: Tensor, codes: Tensor | None) -> dict[str, float]:
         """Gradients of the whole batch: micro-batches one after another, then the mean over processes.
 
-        Running statistics of batch normalisation are treated as gradients are: every micro-batch, whichever process
+        Running statistics of batch normalization are treated as gradients are: every micro-batch, whichever process
         takes it, moves those from before the step, and their mean is what stays.
         """
         for name in phase.optimizers:

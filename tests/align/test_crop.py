@@ -18,7 +18,7 @@ from hyperstyle.errors import ConfigError, LandmarkError
 
 Points = npt.NDArray[np.float64]
 
-# Eyes 40 px apart, mouth 40 px below: half the side is max(2 * 40, 1.8 * 40) = 80, the centre 4 px below the
+# Eyes 40 px apart, mouth 40 px below: half the side is max(2 * 40, 1.8 * 40) = 80, the center 4 px below the
 # eyes.
 FACE = np.array([[80, 90], [120, 90], [100, 110], [85, 130], [115, 130]], dtype=np.float64)
 
@@ -111,8 +111,8 @@ def test_the_quad_follows_turned_scaled_and_moved_landmarks() -> None:
 def test_the_crop_of_a_square_on_whole_pixels_is_that_square() -> None:
     photo = waves(300, 280)
     result = crop(photo, FACE, size=160, transform_size=160)
-    # Corner indices 20..180 plus a half are the centres' square: its pixels are means of two by two
-    # neighbours.
+    # Corner indices 20..180 plus a half are the centers' square: its pixels are means of two by two
+    # neighbors.
     source = np.asarray(photo, dtype=float)[14:175, 20:181]
     expected = (source[:-1, :-1] + source[1:, :-1] + source[:-1, 1:] + source[1:, 1:]) / 4
     assert np.abs(np.asarray(result.image) - expected).max() <= 1
@@ -147,7 +147,7 @@ def test_a_large_transform_is_reduced_to_the_size() -> None:
 
 @pytest.mark.parametrize("size", [(239, 231), (240, 240)])
 def test_the_footprint_tells_where_a_shrunk_crop_was_taken(size: tuple[int, int]) -> None:
-    # Coordinates as colours: the crop's pixels say which point of the photo each of them shows.
+    # Coordinates as colors: the crop's pixels say which point of the photo each of them shows.
     y, x = np.mgrid[: size[1], : size[0]]
     photo = Image.fromarray(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8))
     result = crop(photo, FACE + 15, size=16, transform_size=16)  # side 160: shrunk by 5, which moves it by 2 px

@@ -26,7 +26,7 @@ PHOTO = Image.new("RGB", (200, 300))
 
 
 def face(x: float, y: float, side: float) -> npt.NDArray[np.float64]:
-    """Five points whose square has this centre and side."""
+    """Five points whose square has this center and side."""
     shape = [(-0.125, -0.025), (0.125, -0.025), (0, 0.1), (-0.1, 0.225), (0.1, 0.225)]
     return np.array(shape) * side + (x, y)
 

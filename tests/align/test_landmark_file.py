@@ -22,7 +22,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
     small = dataclasses.replace(PREDICTOR, size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setattr(landmark_file, "PREDICTOR", small)
     monkeypatch.delenv(VARIABLE, raising=False)
-    landmark_file._show_licence.cache_clear()
+    landmark_file._show_license.cache_clear()
 
 
 def write(path: Path, content: bytes = CONTENT) -> Path:

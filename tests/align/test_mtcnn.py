@@ -193,7 +193,7 @@ def test_a_turned_photo_gives_the_same_crop_of_a_face() -> None:
 def test_points_of_another_face_are_brought_as_near_as_can_be() -> None:
     """The turn, scale and shift of least squares, found here as the solution of a linear system."""
     y, x = np.mgrid[:200, :220]
-    photo = Image.fromarray(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8))  # colours that say the place
+    photo = Image.fromarray(np.stack([x, y, 0 * x], axis=-1).astype(np.uint8))  # colors that say the place
     points = TEMPLATE @ [[1.1, 0.3], [-0.3, 1.1]] + [40, 10] + np.random.default_rng(1).normal(0, 3, (5, 2))
     ones, zeros = np.ones(5), np.zeros(5)
     rows = [np.stack([*TEMPLATE.T * [[1], [-1]], ones, zeros], 1), np.stack([*TEMPLATE[:, ::-1].T, zeros, ones], 1)]

@@ -44,7 +44,7 @@ def square_at(x: float, y: float, side: float, angle: float = 0.0) -> Points:
 
 
 def places_in(quad: Points, size: tuple[int, int]) -> Points:
-    """[H, W, 2]: (u, v) of every pixel centre of an image of (width, height); 0..1 inside the quad."""
+    """[H, W, 2]: (u, v) of every pixel center of an image of (width, height); 0..1 inside the quad."""
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     axes = np.stack([quad[3] - quad[0], quad[1] - quad[0]])
     places: Points = (np.stack([x, y], axis=-1) - quad[0]) @ np.linalg.inv(axes)
@@ -149,7 +149,7 @@ def test_a_crop_partly_outside_comes_back_too(x: int, y: int, side: int) -> None
 def test_a_large_crop_does_not_alias_in_a_small_photo() -> None:
     photo = Image.new("RGB", (80, 80))
     stripes = torch.ones(3, 1024, 1024)
-    stripes[:, :, ::2] = -1  # finer than the photo can show: grey
+    stripes[:, :, ::2] = -1  # finer than the photo can show: gray
     out = paste_back(photo, stripes, square_at(39.7, 40.2, 50, 0.3), mode="replace", match_colors=False)
     assert np.abs(np.asarray(out)[30:50, 30:50] - 127.5).max() < 2
 
@@ -160,7 +160,7 @@ def test_an_enlarged_crop_is_smooth() -> None:
     step[:, :, 8:] = 0.5
     out = paste_back(photo, step, square_at(199.5, 199.5, 320), mode="replace", match_colors=False)
     profile = np.asarray(out, dtype=int)[200, 120:280, 0]
-    assert np.abs(np.diff(profile)).max() < 12  # nearest neighbours would jump by 128
+    assert np.abs(np.diff(profile)).max() < 12  # nearest neighbors would jump by 128
     assert profile[-1] - profile[0] > 110
 
 
@@ -177,7 +177,7 @@ def test_the_difference_is_added_and_fades_at_the_border() -> None:
 
 
 def disc(x: float, y: float, size: int = 128) -> torch.Tensor:
-    """[3, size, size] in [-1, 1]: a dark disc of a tenth of the side on grey, its edge soft as a generator draws it."""
+    """[3, size, size] in [-1, 1]: a dark disc of a tenth of the side on gray, its edge soft as a generator draws it."""
     places = (torch.arange(size) + 0.5) / size
     distance = torch.hypot(places - x, places[:, None] - y)
     return (0.3 - 0.9 * torch.sigmoid((0.1 - distance) * 150)).expand(3, -1, -1)

@@ -151,7 +151,7 @@ def test_an_image_of_one_colour_or_of_few_pixels_is_doubtful(align: Any) -> None
 
     ramp = np.stack([np.add.outer(np.arange(32), np.arange(32))] * 3, axis=-1)
     for plain in (np.zeros((80, 80, 3)), np.full((80, 80, 3), (10, 90, 255)), ramp // 9):
-        assert doubt(plain) == "it is of one colour all over"
+        assert doubt(plain) == "it is of one color all over"
     assert doubt(ramp * (0, 0, 1)) == ""  # half of what is looked at
     assert doubt(ramp[:31, :31]) == "it has only 31 x 31 px; 64 are looked at"
 

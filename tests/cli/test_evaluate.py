@@ -17,11 +17,11 @@ from hyperstyle.cli import main
 from hyperstyle.cli.evaluate_text import methods_text
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.errors import HyperStyleError
-from hyperstyle.evaluation import Optimisation, Row, held_out_avatars
+from hyperstyle.evaluation import Optimization, Row, held_out_avatars
 from hyperstyle.evaluation.methods import MethodRow, Methods, Trial
 from hyperstyle.images import to_images
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 
 ROW = {"method", "l2", "perceptual", "identity", "ms_ssim", "seconds", "quartiles", "timed", "images"}
 POINT = {"step", "l2", "perceptual", "identity", "seconds"}
@@ -30,10 +30,10 @@ EDIT_POINT = {"strength", "trait", "trait_std", "change", "identity", "identity_
 
 @pytest.fixture(scope="module")
 def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with a judge, a perceptual network, and edits that name their traits."""
+    """The tiny model with an evaluator, a perceptual network, and edits that name their traits."""
     torch.manual_seed(1)
     trunk = TrunkConfig((8, 8), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
-    networks = [TraitNetwork(TraitNetworkConfig(("smile", "age"), trunk, 32, 8)) for _ in range(2)]
+    networks = [AttributeNetwork(AttributeNetworkConfig(("smile", "age"), trunk, 32, 8)) for _ in range(2)]
     model = tiny_inverter.model
     edits = {}
     for name, edit in model.edits.items():
@@ -46,7 +46,7 @@ def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest
         model.hypernetwork,
         domain=model.domain,
         edits=edits,
-        judge=networks[0],
+        evaluator=networks[0],
         perceptual=networks[1],
         steps=2,
     ).save_pretrained(folder)
@@ -55,7 +55,7 @@ def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest
 
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = partial(Optimisation, projection=2, tuning=11, offsets=2, timed=1)
+    few = partial(Optimization, projection=2, tuning=11, offsets=2, timed=1)
     monkeypatch.setattr("hyperstyle.evaluation.Optimisation", few)
 
 
@@ -95,7 +95,7 @@ def test_reconstruction_prints_tables_and_writes_the_same_figures(
             line.startswith(row["method"]) and f"{row['l2']:.4f}" in line and line.endswith(str(row["images"]))
             for line in printed.splitlines()
         ), row
-    assert f"over that of W optimisation: {best['encoder_over_optimisation']:.2f}" in printed
+    assert f"over that of W optimization: {best['encoder_over_optimisation']:.2f}" in printed
     for name in ("sheet.png", "plot.png"):
         with Image.open(name) as image:
             assert image.format == "PNG"
@@ -269,7 +269,7 @@ def test_what_a_model_lacks_is_said_before_images_are_read(
 ) -> None:
     monkeypatch.setattr("hyperstyle.evaluation.report.pictures.held_out_avatars", None)
     assert main(["evaluate", "reconstruction", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
-    assert "no perceptual network to optimise against" in capsys.readouterr().err
+    assert "no perceptual network to optimize against" in capsys.readouterr().err
     assert main(["evaluate", "editing", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
     assert "this model has no judge" in capsys.readouterr().err
 

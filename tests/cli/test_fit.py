@@ -102,7 +102,7 @@ class TestInterfacegan:
             (("--table", "slash.npz", "--trait", "a/b", "--chosen", "0.3"), "no name of a folder"),
             (("--table", "slash.npz", "--trait", "..", "--chosen", "0.3"), "no name of a folder"),
             (("--scorer", "my_scores:colours", "--save-table", "my_scores.py/a.npz"), "cannot write into the folder"),
-            (("--plot", "a.png"), "this model has no judge: give --judge"),
+            (("--plot", "a.png"), "this model has no evaluator: give --judge"),
             (("--plot", "a.png", "--pictures", "0"), "give --pictures a number above 0"),
         ],
     )
@@ -166,7 +166,7 @@ def test_sefa_moves_the_rows_of_its_layers(here: Path, tiny_model_dir: Path) -> 
 
 
 class StandIn:
-    """Instead of CLIP: the mean colours are the features."""
+    """Instead of CLIP: the mean colors are the features."""
 
     asked: dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hyperstyle.cli.inputs import find_pictures, output_names
+from hyperstyle.cli.inputs import find_images, output_names
 from hyperstyle.errors import ImageError
 
 ENDINGS = (".png", "_sheet.png", ".safetensors")
@@ -23,7 +23,7 @@ def touch(folder: Path, *names: str) -> None:
 
 def test_a_folder_stands_for_the_images_directly_in_it(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/b.JPG", "faces/a.png", "faces/notes.txt", "faces/more/c.png")
-    assert find_pictures(["faces"]) == ([Path("faces/a.png"), Path("faces/b.JPG")], [])
+    assert find_images(["faces"]) == ([Path("faces/a.png"), Path("faces/b.JPG")], [])
 
 
 def test_a_folder_is_judged_by_what_its_files_hold_and_what_is_left_out_is_returned(in_tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_folder_is_judged_by_what_its_files_hold_and_what_is_left_out_is_retur
     (folder / "drawing.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
     (folder / "IMG_1.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0")
     for text in ("faces", "faces/*"):
-        found, failures = find_pictures([text, text])
+        found, failures = find_images([text, text])
         assert [file.name for file in found] == ["a.jfif", "b.gif", "c.bmp", "d", "e.dat"]
         assert [(Path(failure.source).name, failure.reason.partition(",")[0]) for failure in failures] == [
             ("IMG_1.CR2", "is the raw file of a camera"),
@@ -47,24 +47,24 @@ def test_a_folder_is_judged_by_what_its_files_hold_and_what_is_left_out_is_retur
 
 def test_what_is_left_out_of_a_folder_is_tried_where_it_is_named_too(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/a.svg")
-    assert find_pictures(["faces", "faces/a.svg"]) == ([Path("faces/a.svg")], [])
+    assert find_images(["faces", "faces/a.svg"]) == ([Path("faces/a.svg")], [])
 
 
 def test_a_glob_that_no_shell_expanded_is_expanded(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "a1.png", "a2.png", "b1.png")
-    assert find_pictures(["a*.png"]) == ([Path("a1.png"), Path("a2.png")], [])
+    assert find_images(["a*.png"]) == ([Path("a1.png"), Path("a2.png")], [])
 
 
 def test_a_file_is_taken_by_name_even_if_its_name_looks_like_a_glob_or_not_like_an_image(
     in_tmp_path: Path,
 ) -> None:
     touch(in_tmp_path, "me[1].png", "me.heic")
-    assert find_pictures(["me[1].png", "me.heic"]) == ([Path("me[1].png"), Path("me.heic")], [])
+    assert find_images(["me[1].png", "me.heic"]) == ([Path("me[1].png"), Path("me.heic")], [])
 
 
 def test_an_image_named_twice_is_inverted_once(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/a.png")
-    assert find_pictures(["faces/a.png", "faces", str(in_tmp_path / "faces" / "a.png")])[0] == [Path("faces/a.png")]
+    assert find_images(["faces/a.png", "faces", str(in_tmp_path / "faces" / "a.png")])[0] == [Path("faces/a.png")]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_an_image_named_twice_is_inverted_once(in_tmp_path: Path) -> None:
 def test_what_names_no_image_is_a_failure_with_its_reason(in_tmp_path: Path, text: str, reason: str) -> None:
     (in_tmp_path / "empty").mkdir()
     touch(in_tmp_path, "notes.txt")
-    pictures, failures = find_pictures([text])
+    pictures, failures = find_images([text])
     assert pictures == []
     assert [failure.source for failure in failures] == [text]
     assert reason in failures[0].reason
@@ -100,13 +100,13 @@ def test_a_lone_image_keeps_its_name_with_all_its_dots() -> None:
 
 def test_what_invert_wrote_into_a_folder_is_no_image_of_it_and_edit_takes_the_inversions(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/me.jpg", "faces/me.png", "faces/me_sheet.png", "faces/me.safetensors", "faces/you.png")
-    assert find_pictures(["faces"])[0] == [Path("faces/me.jpg"), Path("faces/you.png")]
-    assert find_pictures(["faces"], inversions=True)[0] == [
+    assert find_images(["faces"])[0] == [Path("faces/me.jpg"), Path("faces/you.png")]
+    assert find_images(["faces"], inversions=True)[0] == [
         Path("faces/me.safetensors"),
         Path("faces/me.jpg"),
         Path("faces/you.png"),
     ]
-    assert find_pictures(["faces/me.png"])[0] == [Path("faces/me.png")], "typed by name"
+    assert find_images(["faces/me.png"])[0] == [Path("faces/me.png")], "typed by name"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
@@ -114,7 +114,7 @@ def test_a_link_to_an_image_that_is_gone_is_said(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/me.png")
     Path("faces/gone.jpg").symlink_to("nowhere.jpg")
     Path("faces/gone.txt").symlink_to("nowhere.txt")
-    found, failures = find_pictures(["faces"])
+    found, failures = find_images(["faces"])
     assert found == [Path("faces/me.png")]
     assert [(failure.source, failure.reason) for failure in failures] == [
         ("faces/gone.jpg", "is a link to a file that is not there.")
@@ -129,4 +129,4 @@ def test_a_folder_that_cannot_be_listed_is_one_error(in_tmp_path: Path, monkeypa
 
     monkeypatch.setattr(Path, "iterdir", refused)
     with pytest.raises(ImageError, match="The folder 'faces' cannot be listed: Permission denied"):
-        find_pictures(["faces"])
+        find_images(["faces"])

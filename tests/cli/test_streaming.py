@@ -29,7 +29,7 @@ BAD = b"not an image"
 
 
 def folder_of(folder: Path, count: int, bad: Sequence[int] = ()) -> Path:
-    """A folder of small images of different greys, some of them broken: 00000.bmp, 00001.bmp, ..."""
+    """A folder of small images of different grays, some of them broken: 00000.bmp, 00001.bmp, ..."""
     folder.mkdir()
     for number in range(count):
         path = folder / f"{number:05}.bmp"

@@ -25,7 +25,7 @@ TUNED = "0,2,3,5,6,8,9,11,12,14,15,17,18,20,21,23,24"
 
 
 def _shaken(module: nn.Module) -> nn.Module:
-    """The module in eval mode, none of whose tensors is as it was initialised."""
+    """The module in eval mode, none of whose tensors is as it was initialized."""
     for name, tensor in module.state_dict().items():
         if not tensor.is_floating_point():
             tensor.fill_(7)

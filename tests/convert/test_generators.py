@@ -172,7 +172,7 @@ def _wide_mapping(state: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_grey, r"is a generator of grey images, with 1 channel\(s\): expected 3"),
+        (_grey, r"is a generator of gray images, with 1 channel\(s\): expected 3"),
         (_rgba, r"is a generator of RGBA images, with 4 channel\(s\): expected 3"),
         (_wavelets, r"is a SWAGAN generator, with 12 channel\(s\): expected 3"),
         (_class_table, "is a class-conditional generator with 10 class labels: only unconditional ones"),

@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 
 
 def shaken(module: nn.Module) -> nn.Module:
-    """The module in eval mode, none of whose tensors is as it was initialised."""
+    """The module in eval mode, none of whose tensors is as it was initialized."""
     for name, tensor in module.state_dict().items():
         if "running_var" in name:
             tensor.uniform_(0.5, 1.5)

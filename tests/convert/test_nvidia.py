@@ -166,7 +166,7 @@ def test_its_state_dict_in_a_pt_file_is_read(wrap: Callable[[State], Any], tmp_p
     ("changes", "message"),
     [
         ({"mapping.embed.weight": torch.zeros(16, 10)}, "is a class-conditional generator with 10 class labels"),
-        ({"synthesis.b4.torgb.weight": torch.zeros(1, 12, 1, 1)}, "is a generator of grey images"),
+        ({"synthesis.b4.torgb.weight": torch.zeros(1, 12, 1, 1)}, "is a generator of gray images"),
         ({"synthesis.b4.torgb.weight": torch.zeros(4, 12, 1, 1)}, "is a generator of RGBA images"),
     ],
 )

@@ -197,7 +197,7 @@ def test_effects_and_the_rate_of_optimisation_equal_the_recording(reference_dir:
     features = features + sides * 0.05 * detrand.normal(base + 82, 24, 1, 1, 512)
     effects = effects_of_features(torch.from_numpy(features).float())
     torch.testing.assert_close(effects, torch.from_numpy(golden["delta_i_c"]), atol=4e-6, rtol=0)
-    # StyleCLIP optimises a code with the rates of the projector.
+    # StyleCLIP optimizes a code with the rates of the projector.
     for steps, key in ((300, "opt_lr"), (40, "opt_lr40")):
-        rates = [Projection(steps=steps, rate=0.1).rate_at(step) for step in range(steps)]
+        rates = [Projection(steps=steps, lr=0.1).lr_at(step) for step in range(steps)]
         np.testing.assert_allclose(rates, golden[key], atol=1e-12)

@@ -1,4 +1,4 @@
-"""A tiny model that can be measured: with a judge, a perceptual network, and edits that name their traits."""
+"""A tiny model that can be measured: with an evaluator, a perceptual network, and edits that name their traits."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 
 TRAITS = ("yaw", "smile", "age", "glasses")
 
 
-def trait_network(traits: tuple[str, ...]) -> TraitNetwork:
+def attribute_network(traits: tuple[str, ...]) -> AttributeNetwork:
     trunk = TrunkConfig((8, 8), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
-    return TraitNetwork(TraitNetworkConfig(traits, trunk, 32, 8))
+    return AttributeNetwork(AttributeNetworkConfig(traits, trunk, 32, 8))
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +35,8 @@ def judged(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
         model.hypernetwork,
         domain=model.domain,
         edits=edits,
-        judge=trait_network(TRAITS),
-        perceptual=trait_network(TRAITS[:2]),
+        evaluator=attribute_network(TRAITS),
+        perceptual=attribute_network(TRAITS[:2]),
         steps=model.steps,
         info=model.info,
     )
@@ -44,7 +44,7 @@ def judged(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
 
 @pytest.fixture(scope="session")
 def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
-    """The judged model with directions so long that the random judge sees them, made for its own generator."""
+    """The judged model with directions so long that the random evaluator sees them, made for its own generator."""
     model = judged.model
     edits = {}
     for name, edit in model.edits.items():
@@ -56,7 +56,7 @@ def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
         model.hypernetwork,
         domain=model.domain,
         edits=edits,
-        judge=model.judge,
+        evaluator=model.evaluator,
         perceptual=model.perceptual,
         steps=model.steps,
     )

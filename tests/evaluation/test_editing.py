@@ -41,7 +41,7 @@ def curve_of(editing: Editing, edit: str, offsets: bool) -> EditCurve:
 
 @pytest.mark.parametrize("offsets", [True, False])
 def test_every_figure_is_that_of_the_edited_inversions(offsets: bool, editing: Editing, inversion: Inversion) -> None:
-    judge, kind = inversion.model.judge, inversion if offsets else inversion.initial
+    judge, kind = inversion.model.evaluator, inversion if offsets else inversion.initial
     assert judge is not None
     assert inversion.crop is not None
     std = {trait: population_std([trait])[trait] for trait in ("age", "smile")}
@@ -89,7 +89,9 @@ def test_an_edit_that_moves_nothing_leaks_nothing(judged: HyperStyleInverter) ->
         "smile": DirectionEdit(torch.zeros(16), EditInfo("smile", trait="smile")),
         "age": model.edits["age"],
     }
-    inverter = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, edits=still, judge=model.judge)
+    inverter = HyperStyleInverter(
+        model.generator, model.encoder, domain=model.domain, edits=still, evaluator=model.evaluator
+    )
     (curve,) = evaluate_editing(inverter, held_out_avatars(2, 32), ["smile"], points=3).curves
     assert (curve.offsets, curve.leak, curve.monotone, curve.spearman) == (False, {}, 0, 0)
 
@@ -143,9 +145,9 @@ def test_edits_that_nobody_can_read_are_listed(judged: HyperStyleInverter, crops
     assert isinstance(smile, DirectionEdit)
     edits = dict(model.edits)
     edits["old"] = replace(smile, info=replace(smile.info, trait=None))
-    edits["jaw"] = replace(smile, info=replace(smile.info, trait="jaw"))  # which this judge does not read
+    edits["jaw"] = replace(smile, info=replace(smile.info, trait="jaw"))  # which this evaluator does not read
     inverter = HyperStyleInverter(
-        model.generator, model.encoder, model.hypernetwork, domain=model.domain, edits=edits, judge=model.judge
+        model.generator, model.encoder, model.hypernetwork, domain=model.domain, edits=edits, evaluator=model.evaluator
     )
     with pytest.raises(EditError, match=r"old \(trait None\), jaw \(trait 'jaw'\).*can be measured: age, smile\."):
         evaluate_editing(inverter, crops)

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, MethodError
-from hyperstyle.evaluation import Optimisation, held_out_avatars
+from hyperstyle.evaluation import Optimization, held_out_avatars
 from hyperstyle.evaluation.editing import population_std, strengths_of
 from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect, at_changes, evaluate_equal_effect
 from hyperstyle.evaluation.plots import equal_effect_plot
 
-SETTINGS = Optimisation(2, projection=3, tuning=4)
+SETTINGS = Optimization(2, projection=3, tuning=4)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def found(sensitive: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, in
 
 def assert_same(curve: EffectCurve, inversions: list[Inversion]) -> None:
     """The figures of the curve are those of images edited and read one by one."""
-    judge = inversions[0].model.judge
+    judge = inversions[0].model.evaluator
     assert judge is not None
     assert curve.strengths == strengths_of(-3, 3, 5)
     column, spread = judge.config.traits.index("smile"), population_std(["smile"])["smile"]
@@ -148,7 +148,7 @@ def test_the_plot_has_a_panel_for_each_edit(found: EqualEffect) -> None:
 def test_what_cannot_be_compared_is_refused(judged: HyperStyleInverter, crops: Tensor) -> None:
     model = judged.model
     blind = HyperStyleInverter(
-        model.generator, model.encoder, domain=model.domain, edits=model.edits, judge=model.judge
+        model.generator, model.encoder, domain=model.domain, edits=model.edits, evaluator=model.evaluator
     )
     with pytest.raises(MethodError, match="no perceptual network"):
         evaluate_equal_effect(blind, crops, optimised=SETTINGS)

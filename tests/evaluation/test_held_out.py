@@ -39,7 +39,7 @@ def test_more_or_larger_crops_than_there_are_say_where_they_come_from() -> None:
 
 
 def test_deviations_are_known_for_all_that_the_bundled_judge_reads() -> None:
-    judge = HyperStyleInverter.from_pretrained("avatars", device="cpu").model.judge
+    judge = HyperStyleInverter.from_pretrained("avatars", device="cpu").model.evaluator
     assert judge is not None
     known = attribute_deviations()
     assert set(judge.config.traits) <= set(known)

@@ -67,14 +67,14 @@ def test_progress_counts_the_images_of_each_method(found: Methods, seen: list[tu
 def test_the_judge_is_measured_with_and_never_differentiated(
     judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert judged.model.judge is not None
-    features = judged.model.judge.features
+    assert judged.model.evaluator is not None
+    features = judged.model.evaluator.features
 
     def only_without_gradients(x: Tensor) -> list[Tensor]:
         assert not torch.is_grad_enabled()
         return features(x)
 
-    monkeypatch.setattr(judged.model.judge, "features", only_without_gradients)
+    monkeypatch.setattr(judged.model.evaluator, "features", only_without_gradients)
     trials = [Trial(name, 1) for name in ("optimize-w+", "hyperstyle+pti", "offsets", "offset-codes")]
     assert len(evaluate_methods(judged, crops[:1], trials, points=2).rows) == 4
 

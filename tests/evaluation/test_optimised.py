@@ -1,4 +1,4 @@
-"""Rows that optimise: against the perceptual network only, on the same images as the rows beside them."""
+"""Rows that optimize: against the perceptual network only, on the same images as the rows beside them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from hyperstyle import HyperStyleInverter, metrics
-from hyperstyle.evaluation import Optimisation, Optimised, evaluate_reconstruction, held_out_avatars
+from hyperstyle.evaluation import Optimization, Optimized, evaluate_reconstruction, held_out_avatars
 from hyperstyle.methods.offset_optimization import optimize_offsets
 from hyperstyle.methods.optimization import Projection, project
 from hyperstyle.methods.pti import PivotalTuning, tune
 
-SETTINGS = Optimisation(3, projection=3, tuning=12, offsets=4, timed=1)
+SETTINGS = Optimization(3, projection=3, tuning=12, offsets=4, timed=1)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def optimised(judged: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Optimised:
+def optimised(judged: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Optimized:
     found = evaluate_reconstruction(
         judged, crops, curve=0, optimised=SETTINGS, timed=2, on_progress=lambda *now: seen.append(now)
     ).optimised
@@ -35,7 +35,7 @@ def mean_l2(image: Tensor, crops: Tensor) -> float:
 
 
 def test_all_rows_are_over_the_same_first_images(
-    judged: HyperStyleInverter, crops: Tensor, optimised: Optimised
+    judged: HyperStyleInverter, crops: Tensor, optimised: Optimized
 ) -> None:
     assert [row.method for row in optimised.rows] == ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
     assert {row.images for row in optimised.rows} == {3}
@@ -43,11 +43,11 @@ def test_all_rows_are_over_the_same_first_images(
     for row, same in zip(optimised.rows[:2], (inversion.initial, inversion), strict=True):
         assert row.l2 == pytest.approx(sum(same.metrics()["l2"]) / 3, rel=1e-4)
     assert [row.timed for row in optimised.rows] == [2, 2, 1, 3, 1]
-    assert optimised.encoder_over_optimisation == optimised.rows[0].l2 / optimised.rows[2].l2
+    assert optimised.encoder_over_optimization == optimised.rows[0].l2 / optimised.rows[2].l2
 
 
 def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
-    judged: HyperStyleInverter, crops: Tensor, optimised: Optimised
+    judged: HyperStyleInverter, crops: Tensor, optimised: Optimized
 ) -> None:
     model, crops = judged.model, crops[:3]
     assert model.perceptual is not None
@@ -63,7 +63,7 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
     rows = {row.method: row for row in optimised.rows}
     # One image on its own, then the other two together: other batches are rounded otherwise, and Adam enlarges that.
     parts = slice(0, 1), slice(1, 3)
-    settings = Projection(steps=3, optimise_noise=False)
+    settings = Projection(steps=3, optimize_noise=False)
     w = torch.cat([project(crops[part], model.generator, loss, settings).w for part in parts])
     with torch.no_grad():
         assert rows["optimize-w"].l2 == pytest.approx(mean_l2(model.generator(w), crops), rel=1e-5)
@@ -87,7 +87,7 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
     assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat(drawn), crops), rel=1e-4)
 
 
-def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimised: Optimised) -> None:
+def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimised: Optimized) -> None:
     rows = {row.method: row for row in optimised.rows}
     points = optimised.tuning
     assert [point.step for point in points] == [0, 10, 12]  # of the recorded steps, and the last
@@ -99,7 +99,7 @@ def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimised: 
     assert rows["pti"].seconds == pytest.approx(seconds[-1] + rows["optimize-w"].seconds)
 
 
-def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_images(optimised: Optimised) -> None:
+def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_images(optimised: Optimized) -> None:
     targets = {one.figure: one.target for one in optimised.equivalence}
     row = optimised.rows[1]
     assert targets == {"l2": row.l2, "perceptual": row.perceptual, "identity": row.identity}
@@ -108,19 +108,19 @@ def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_images(optimised
 def test_the_judge_is_measured_with_and_never_differentiated(
     judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert judged.model.judge is not None
-    features = judged.model.judge.features
+    assert judged.model.evaluator is not None
+    features = judged.model.evaluator.features
 
     def only_without_gradients(x: Tensor) -> list[Tensor]:
         assert not torch.is_grad_enabled()
         return features(x)
 
-    monkeypatch.setattr(judged.model.judge, "features", only_without_gradients)
-    settings = Optimisation(1, projection=2, tuning=2, offsets=2)
+    monkeypatch.setattr(judged.model.evaluator, "features", only_without_gradients)
+    settings = Optimization(1, projection=2, tuning=2, offsets=2)
     assert evaluate_reconstruction(judged, crops[:1], curve=0, optimised=settings, timed=1).optimised is not None
 
 
-def test_progress_counts_images_times_steps(optimised: Optimised, seen: list[tuple[str, int, int]]) -> None:
+def test_progress_counts_images_times_steps(optimised: Optimized, seen: list[tuple[str, int, int]]) -> None:
     # One image on its own, then the other two together.
     assert [now for now in seen if now[0] == "optimize-w"] == [("optimize-w", done, 9) for done in (1, 2, 3, 5, 7, 9)]
     assert [now for now in seen if now[0] == "pti"][-1] == ("pti", 36, 36)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hyperstyle import MissingDependencyError
-from hyperstyle.evaluation import Optimised, Point, Reconstruction, Row
+from hyperstyle.evaluation import Optimized, Point, Reconstruction, Row
 from hyperstyle.evaluation.plots import check_matplotlib, reconstruction_plot
 
 ROW = Row("hyperstyle", 0.1, 0.2, 0.9, 0.9, 0.1, (0.1, 0.1), 1, 4)
@@ -23,7 +23,7 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 
 def test_a_panel_for_each_figure_and_a_row_for_each_curve() -> None:
-    optimised = Optimised((ROW,), 1.0, CURVE, (), {})
+    optimised = Optimized((ROW,), 1.0, CURVE, (), {})
     both = size_of(reconstruction_plot(Reconstruction((ROW,), CURVE, optimised, {})))
     passes = size_of(reconstruction_plot(Reconstruction((ROW,), CURVE, None, {})))
     unjudged = Row("hyperstyle", 0.1, None, None, 0.9, 0.1, (0.1, 0.1), 1, 4)

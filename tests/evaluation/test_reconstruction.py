@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError
-from hyperstyle.evaluation import Optimisation, evaluate_reconstruction, held_out_avatars
+from hyperstyle.evaluation import Optimization, evaluate_reconstruction, held_out_avatars
 from hyperstyle.evaluation.sheets import reconstruction_sheet
 
 
@@ -57,7 +57,7 @@ def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(judged: Hyper
     model = judged.model
     alone = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, perceptual=model.perceptual)
     result = evaluate_reconstruction(
-        alone, held_out_avatars(2, 32), timed=1, optimised=Optimisation(2, projection=1, tuning=1, offsets=1)
+        alone, held_out_avatars(2, 32), timed=1, optimised=Optimization(2, projection=1, tuning=1, offsets=1)
     )
     assert [row.method for row in result.rows] == ["w-encoder"]
     assert result.curve == ()
@@ -67,15 +67,15 @@ def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(judged: Hyper
 
 
 def test_a_sheet_shows_every_column_at_128_px_or_more(judged: HyperStyleInverter) -> None:
-    settings = Optimisation(2, projection=1, tuning=1, offsets=1)
+    settings = Optimization(2, projection=1, tuning=1, offsets=1)
     result = evaluate_reconstruction(judged, held_out_avatars(9, 32), curve=3, timed=1, optimised=settings)
-    titles = ["input", "W encoder", "T = 1", "T = 3", "W optimisation", "PTI", "offsets (bound)"]
+    titles = ["input", "W encoder", "T = 1", "T = 3", "W optimization", "PTI", "offsets (bound)"]
     assert list(result.pictures) == titles
     assert [len(pictures) for pictures in result.pictures.values()] == [8, 8, 8, 8, 2, 2, 2]
     page = reconstruction_sheet(result.pictures)
     assert page.width >= 7 * 128
     assert page.height >= 8 * 128
-    # Enlarged without smoothing: every pixel of the input is a square of one colour.
+    # Enlarged without smoothing: every pixel of the input is a square of one color.
     tile = torch.tensor(list(page.crop((5, page.height - 5 - 128, 133, page.height - 5)).tobytes())).view(128, 128, 3)
     blocks = tile.view(32, 4, 32, 4, 3).permute(0, 2, 1, 3, 4).reshape(1024, 16, 3)
     assert torch.equal(blocks, blocks[:, :1].expand_as(blocks))
@@ -99,16 +99,16 @@ def test_numbers_that_cannot_be_used_are_refused(inverter: HyperStyleInverter) -
     with pytest.raises(ConfigError, match="timed=0"):
         evaluate_reconstruction(inverter, crops, timed=0)
     with pytest.raises(ConfigError, match="expected numbers from 1 on"):
-        Optimisation(0)
+        Optimization(0)
 
 
 def test_the_judge_does_not_stand_in_for_a_missing_perceptual_network(judged: HyperStyleInverter) -> None:
     model = dataclasses.replace(judged.model, perceptual=None)
     without = HyperStyleInverter(
-        model.generator, model.encoder, model.hypernetwork, domain=model.domain, judge=model.judge
+        model.generator, model.encoder, model.hypernetwork, domain=model.domain, evaluator=model.evaluator
     )
-    with pytest.raises(MethodError, match="no perceptual network to optimise against"):
-        evaluate_reconstruction(without, held_out_avatars(1, 32), optimised=Optimisation(1))
+    with pytest.raises(MethodError, match="no perceptual network to optimize against"):
+        evaluate_reconstruction(without, held_out_avatars(1, 32), optimised=Optimization(1))
 
 
 def test_a_model_without_an_encoder_is_refused(tiny_model_dir: Path, inverter: HyperStyleInverter) -> None:

@@ -20,24 +20,24 @@ from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of 32 px in the published form: shared and plain heads, batch normalisation."""
+    """A model of 32 px in the published form: shared and plain heads, batch normalization."""
     torch.manual_seed(0)
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
     generator = Generator(GeneratorConfig(32, channels=(16, 16, 16, 8), latent_width=16, mapping_layers=2))
     config = HypernetworkConfig(generator.config, tuned_layers(generator.config), (32, 32), trunk, code_width=16)
-    judge = TraitNetworkConfig(("age",), TrunkConfig((8, 8), (1, 1), 3, 1, 2, norm="group"), 32, 8)
+    judge = AttributeNetworkConfig(("age",), TrunkConfig((8, 8), (1, 1), 3, 1, 2, norm="group"), 32, 8)
     inverter = HyperStyleInverter(
         generator,
         WEncoder(WEncoderConfig(generator.config.rows, 16, (32, 32), trunk)),
         Hypernetwork(config),
         domain=Domain("small", 32, (32, 32), similarity="traits"),
-        judge=TraitNetwork(judge),
+        evaluator=AttributeNetwork(judge),
     )
     made = tmp_path_factory.mktemp("models") / "published"
     inverter.save_pretrained(made)

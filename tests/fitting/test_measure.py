@@ -1,4 +1,4 @@
-"""Measuring: known edits of a made-up judge give the numbers that they must give."""
+"""Measuring: known edits of a made-up evaluator give the numbers that they must give."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from hyperstyle import HyperStyleInverter
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import EditError
-from hyperstyle.fitting import Judge, Measured, measure_edits
+from hyperstyle.fitting import Evaluator, Measured, measure_edits
 from hyperstyle.fitting import measure as module
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.model.parts import Model
@@ -24,7 +24,7 @@ CLEAN = Measured("a", (-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (), -1.0, 1.0, 1.0, {"
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch, tiny_inverter: HyperStyleInverter) -> Model:
-    """A model whose images show the first row of their code, so that a judge can read it exactly."""
+    """A model whose images show the first row of their code, so that an evaluator can read it exactly."""
 
     def draw(model: Model, w: Tensor, offsets: dict[str, Tensor], codes: object) -> Tensor:
         return w[:, 0, :, None, None].expand(-1, -1, 32, 32)
@@ -38,9 +38,9 @@ def entry(number: int, scale: float = 1.0, **info: Any) -> DirectionEdit:
     return DirectionEdit(scale * torch.eye(16)[number], EditInfo("edit", **info))
 
 
-def judge(read: Callable[[Tensor], dict[str, Tensor]]) -> Judge:
+def judge(read: Callable[[Tensor], dict[str, Tensor]]) -> Evaluator:
     """Reads codes instead of images."""
-    return Judge(lambda images: read(images[:, :, 0, 0]))
+    return Evaluator(lambda images: read(images[:, :, 0, 0]))
 
 
 def codes() -> Tensor:
@@ -130,7 +130,7 @@ def test_edits_of_styles_are_measured_through_the_generator(tiny_inverter: Hyper
         def __call__(self, styles: dict[str, Tensor], strength: Tensor) -> dict[str, Tensor]:
             return {**styles, "b32.torgb": styles["b32.torgb"] + strength[:, None]}
 
-    reader = Judge(lambda images: {"red": images[:, 0].mean((1, 2))})
+    reader = Evaluator(lambda images: {"red": images[:, 0].mean((1, 2))})
     model, w = tiny_inverter.model, torch.randn(12, 16)
     found = measure_edits(model, {"e": Brighter()}, w, reader, strengths=(-1, 1), pictures=3)["e"]
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_what_cannot_be_measured_is_refused(seen: Model) -> None:
     for pictures in (0, 65):
         with pytest.raises(EditError, match=f"{pictures} of 64 images"):
             measure_edits(seen, edits, codes(), reader, pictures=pictures)
-    with pytest.raises(EditError, match="'nose', which the judge does not read"):
+    with pytest.raises(EditError, match="'nose', which the evaluator does not read"):
         measure_edits(seen, {"e": entry(0, trait="nose")}, codes(), reader)
 
 

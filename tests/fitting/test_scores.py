@@ -14,7 +14,7 @@ from hyperstyle import HyperStyleInverter
 from hyperstyle.errors import EditError, MissingFileError
 from hyperstyle.fitting import Scores, load_scores, network_scorer, save_scores, score_codes
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 
 
 def brightness(images: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def test_every_code_gets_the_score_of_its_own_image(tiny_inverter: HyperStyleInv
 
 def test_a_network_gives_the_scores_of_all_its_traits(tiny_inverter: HyperStyleInverter) -> None:
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
-    network = TraitNetwork(TraitNetworkConfig(("age", "smile"), trunk, input_size=32)).eval()
+    network = AttributeNetwork(AttributeNetworkConfig(("age", "smile"), trunk, input_size=32)).eval()
     scores = score_codes(tiny_inverter.model, torch.randn(3, 16), network_scorer(network))
     assert {name: tuple(values.shape) for name, values in scores.values.items()} == {"age": (3,), "smile": (3,)}
 

@@ -19,7 +19,7 @@ from hyperstyle.align import paste_back
 from hyperstyle.errors import HyperStyleError, ImageError, MissingDependencyError, QualityWarning
 from hyperstyle.images import FORMATS, HEAD, list_images, load_image, load_photo, sort_file
 from hyperstyle.images.formats import image_kind
-from hyperstyle.training.pictures import open_pictures
+from hyperstyle.training.images import open_pictures
 
 HERE = Path(__file__).parent
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0

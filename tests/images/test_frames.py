@@ -16,7 +16,7 @@ from hyperstyle.images.frames import Clip, FrameFolder, open_frames, write_clip,
 
 
 def ramps(count: int = 5, size: tuple[int, int] = (64, 48)) -> list[Image.Image]:
-    """Frames of smooth colours, each brighter than the one before, darker on the left."""
+    """Frames of smooth colors, each brighter than the one before, darker on the left."""
     ramp = Image.linear_gradient("L").rotate(90).resize(size)
     return [
         Image.merge("RGB", (ramp.point(lambda v, n=n: v // 2 + 20 * n), ramp, Image.new("L", size, 90)))  # type: ignore[misc]

@@ -20,7 +20,7 @@ import json, os, resource, signal, sys
 import numpy as np
 from PIL import Image
 from hyperstyle.errors import HyperStyleError
-from hyperstyle.images import picture_format, save_image
+from hyperstyle.images import image_format, save_image
 from hyperstyle.inversion.strips import animate
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the process ends where it writes too much

@@ -28,7 +28,7 @@ TUNED = ("b4.conv1", "b8.torgb", "b16.conv0", "b32.conv1", "b32.torgb")
 
 @pytest.fixture(scope="module")
 def inverter() -> HyperStyleInverter:
-    """A model with heads as published: shared, per pair, and for colours; all of them random."""
+    """A model with heads as published: shared, per pair, and for colors; all of them random."""
     torch.manual_seed(1)
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     config = GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=2)

@@ -117,7 +117,7 @@ def test_an_animation_runs_there_and_back_and_repeats(inversion: Inversion, tmp_
     for there, back in zip(frames[1:4], frames[:4:-1], strict=True):
         assert np.abs(there - back).mean() < 4  # WebP keeps what hardly changes from one frame to the next
     for shown, expected in zip(frames, edited.images, strict=False):
-        assert np.abs(shown - np.asarray(expected, dtype=int)).mean() < 12  # 256 colours of noise, or lossy
+        assert np.abs(shown - np.asarray(expected, dtype=int)).mean() < 12  # 256 colors of noise, or lossy
 
 
 def test_an_animation_may_jump_back(inversion: Inversion, tmp_path: Path) -> None:

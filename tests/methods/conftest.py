@@ -21,7 +21,7 @@ def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
     from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
     from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
-    from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+    from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 
     torch.manual_seed(5)
     model = tiny_inverter.model
@@ -38,7 +38,7 @@ def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
         "hyperinverter": HyperInverter(
             HyperInverterConfig(model.generator.config, ("b8.conv1", "b16.conv0"), size, trunk=three, hidden=4)
         ),
-        "perceptual": TraitNetwork(TraitNetworkConfig(("age",), trunk, 32, 8)),
+        "perceptual": AttributeNetwork(AttributeNetworkConfig(("age",), trunk, 32, 8)),
     }
     for part in parts.values():
         part.eval().requires_grad_(False)

@@ -85,7 +85,7 @@ def test_what_other_methods_changed_before_stays(model: Model, crops: Tensor, st
 
 def test_it_looks_at_the_content_at_its_own_size(model: Model) -> None:
     domain = Domain("plates", 32, (16, 16), (8, 24))
-    squeezed = replace(model, domain=domain, encoder=None, hypernetwork=None, judge=None, perceptual=None)
+    squeezed = replace(model, domain=domain, encoder=None, hypernetwork=None, evaluator=None, perceptual=None)
     w = model.generator.broadcast(torch.randn(1, 16))
     with pytest.raises(ConfigError, match="expected both square"):
         HyperInverterRefinement()(torch.zeros(1, 3, 16, 16), Inversion(squeezed, w))

@@ -1,4 +1,4 @@
-"""Domain-guided optimisation, and inversions in the StyleGAN that it was published with."""
+"""Domain-guided optimization, and inversions in the StyleGAN that it was published with."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def inverted(inverter: HyperStyleInverter, crops: Tensor | Image.Image, **option
     return inverter.invert(pictures, **options)
 
 
-# ---- the optimisation ----
+# ---- the optimization ----
 
 
 def test_it_follows_adam_on_the_published_loss(model: Model, exact: Tensor, run: Run) -> None:
@@ -152,8 +152,8 @@ def test_without_steps_the_codes_stay_and_no_network_changes(model: Model, crops
 def test_wrong_numbers_are_refused(model: Model, crops: Tensor, run: Run) -> None:
     with pytest.raises(ConfigError, match="steps=-1"):
         DomainGuided(steps=-1)
-    with pytest.raises(ConfigError, match="rate=0"):
-        DomainGuided(rate=0)
+    with pytest.raises(ConfigError, match="lr=0"):
+        DomainGuided(lr=0)
     networks = (model.generator, model.idinvert, model.vgg16)
     with pytest.raises(ConfigError, match="one code for each"):
         domain_guided(crops, model.idinvert(crops[:1]), *networks, to_input=lambda image: image)

@@ -1,4 +1,4 @@
-"""Offset codes by optimisation: they stay codes of the hypernetwork, and begin with what it predicts or with zeros."""
+"""Offset codes by optimization: they stay codes of the hypernetwork, and begin with what it predicts or with zeros."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_dense_offsets_that_are_there_stay(able: HyperStyleInverter, crops: list
 
 
 def test_steps_are_measured_in_the_size_of_the_code(predicted: Inversion) -> None:
-    found = run(predicted, replace(TUNER, rate=1.25), steps=1)  # the first step is a fifth of that
+    found = run(predicted, replace(TUNER, lr=1.25), steps=1)  # the first step is a fifth of that
     for name, code in codes_of(predicted).sums.items():
         moved = (codes_of(found).sums[name] - code).abs()
         size = code.square().mean(1, keepdim=True).sqrt()
@@ -116,8 +116,8 @@ def test_heads_that_are_not_affine_need_a_prediction_to_begin_with(
 
 
 def test_a_model_without_hypernetwork_and_a_rate_of_zero_are_refused(predicted: Inversion) -> None:
-    with pytest.raises(ConfigError, match="rate=0"):
-        run(predicted, OffsetCodeTuner(rate=0.0))
+    with pytest.raises(ConfigError, match="lr=0"):
+        run(predicted, OffsetCodeTuner(lr=0.0))
     bare = replace(predicted.initial, model=replace(predicted.model, hypernetwork=None))
     with pytest.raises(MethodError, match="method='offsets'"):
         run(bare)

@@ -1,4 +1,4 @@
-"""Offsets found by optimisation: they lower the loss, each image by itself, and nothing else changes."""
+"""Offsets found by optimization: they lower the loss, each image by itself, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_rate_rises_for_five_steps_and_falls_over_the_second_half(
             return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "Adam", Watched)
-    optimize_offsets(*parts, LAYERS, distance, steps=12, rate=0.6)
+    optimize_offsets(*parts, LAYERS, distance, steps=12, lr=0.6)
     assert rates == pytest.approx([0.12, 0.24, 0.36, 0.48, 0.6, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
@@ -132,7 +132,7 @@ def test_the_target_may_be_smaller_than_the_generators_image(parts: Parts) -> No
         ({"layers": []}, "0 layers"),
         ({"steps": -1}, "steps=-1"),
         ({"steps": 2.5}, "steps=2.5"),
-        ({"rate": 0.0}, "rate 0.0"),
+        ({"lr": 0.0}, "lr=0.0"),
         ({"start": {"b8.conv0": torch.zeros(2, 8, 12, 1, 1)}}, "'b8.conv0'"),
         ({"start": {"b16.conv0": torch.zeros(2, 8, 8, 3, 3)}}, r"\(2, 8, 8, 3, 3\) for 'b16.conv0'"),
         ({"w": torch.zeros(3, 8, 16)}, r"\(3, 8, 16\) for 2 image"),
@@ -197,11 +197,9 @@ def test_dense_offsets_are_added_to_those_of_the_prediction(predicted: Inversion
 
 def test_from_the_encoders_code_it_is_optimize_offsets(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     model = able.model
-    found = able.invert(
-        crops, method=OffsetTuner(steps=4, rate=0.1, layers=(0, "b8.conv0"), loss=distance), align=False
-    )
+    found = able.invert(crops, method=OffsetTuner(steps=4, lr=0.1, layers=(0, "b8.conv0"), loss=distance), align=False)
     assert found.crop is not None
-    options: dict[str, Any] = {"steps": 4, "rate": 0.1, "to_input": model.domain.as_network_input}
+    options: dict[str, Any] = {"steps": 4, "lr": 0.1, "to_input": model.domain.as_network_input}
     loss = add_l2(distance)
     expected = optimize_offsets(found.crop, found.w, model.generator, (0, "b8.conv0"), loss, **options)
     assert list(found.offsets) == ["b4.conv1", "b8.conv0"]

@@ -1,4 +1,4 @@
-"""What the optimising refinements share: losses, images of whole inversions, batches that do not fit."""
+"""What the optimizing refinements share: losses, images of whole inversions, batches that do not fit."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_loss_is_the_perceptual_network_and_never_the_judge(begun: Inversion
     assert network is not None
     a, b = crop_of(begun)[:2], crop_of(begun)[1:]
     assert torch.equal(perceptual_loss(begun.model)(a, b), metrics.perceptual(a, b, network))
-    judged = replace(begun.model, perceptual=None, judge=network)
+    judged = replace(begun.model, perceptual=None, evaluator=network)
     called: list[torch.device] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optimising, "lpips_loss", lambda device: called.append(device) or l1)

@@ -26,8 +26,8 @@ from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
 
-QUICK = Projection(steps=20, rate=0.05, noise_weight=1.0, samples=200)
-PLUS = Projection(steps=20, rate=0.05, space="w+", noise_weight=1.0, samples=200)
+QUICK = Projection(steps=20, lr=0.05, noise_weight=1.0, samples=200)
+PLUS = Projection(steps=20, lr=0.05, space="w+", noise_weight=1.0, samples=200)
 
 
 def build() -> Generator:
@@ -104,7 +104,7 @@ def test_found_noise_has_mean_0_and_mean_square_1(parts: tuple[Generator, Tensor
 def test_without_optimised_noise_the_maps_of_the_generator_are_used(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
     seen: list[ProjectStep] = []
-    settings = Projection(steps=3, initial_noise=0.0, optimise_noise=False, samples=50)
+    settings = Projection(steps=3, initial_noise=0.0, optimize_noise=False, samples=50)
     found = project(target, generator, distance, settings, callback=seen.append)
     assert found.noise is None
     torch.testing.assert_close(seen[2].image, generator(seen[2].w))
@@ -115,7 +115,7 @@ def test_the_first_image_is_that_of_the_mean_code_and_noise_of_a_twentieth_of_th
 ) -> None:
     generator, target = parts
     seen: list[ProjectStep] = []
-    settings = Projection(steps=1, optimise_noise=False, samples=200, seed=7)
+    settings = Projection(steps=1, optimize_noise=False, samples=200, seed=7)
     project(target, generator, distance, settings, callback=seen.append)
     mean, spread = code_statistics(generator, 200)
     added = 0.05 * spread * torch.randn(1, 16, generator=torch.Generator().manual_seed(7))
@@ -229,8 +229,8 @@ def test_statistics_are_those_of_sampled_codes() -> None:
 
 
 def test_the_rate_rises_from_0_stays_and_falls() -> None:
-    settings = Projection(steps=100, rate=0.2)
-    rates = [settings.rate_at(i) for i in range(100)]
+    settings = Projection(steps=100, lr=0.2)
+    rates = [settings.lr_at(i) for i in range(100)]
     assert rates[0] == 0
     assert rates[1] == pytest.approx(0.04)
     assert rates[5:76] == pytest.approx([0.2] * 71)
@@ -275,9 +275,9 @@ def test_a_large_weight_of_the_noise_term_keeps_patterns_out_of_the_maps(parts: 
     "values",
     [
         {"steps": -1},
-        {"rate": 0.0},
-        {"rate": math.nan},
-        {"rate": math.inf},
+        {"lr": 0.0},
+        {"lr": math.nan},
+        {"lr": math.inf},
         {"samples": 0},
         {"samples": 1.5},
         {"space": "z"},
@@ -417,10 +417,10 @@ def test_the_first_steps_equal_the_recording_of_the_published_projectors(
         assert spread == pytest.approx(float(golden[f"w_std_{samples}"]), rel=1e-6)
     for name, settings, close in (
         ("sg2_w", Projection(steps=60, seed=0), 3),
-        ("sg2_wplus", Projection(steps=8, rate=0.01, space="w+", seed=0), 1),
-        ("pti_w", Projection(steps=8, rate=0.01, samples=600, seed=0), 8),
+        ("sg2_wplus", Projection(steps=8, lr=0.01, space="w+", seed=0), 1),
+        ("pti_w", Projection(steps=8, lr=0.01, samples=600, seed=0), 8),
     ):
-        assert [settings.rate_at(i) for i in range(settings.steps)] == pytest.approx(golden[f"{name}_lr"].tolist())
+        assert [settings.lr_at(i) for i in range(settings.steps)] == pytest.approx(golden[f"{name}_lr"].tolist())
 
         start = torch.from_numpy(golden[f"w_avg_{settings.samples}"])[None].double()
         seen: list[ProjectStep] = []

@@ -16,7 +16,7 @@ from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss
 from hyperstyle.methods.optimization import Projection, ProjectStep, project
 from hyperstyle.methods.projector import Projector
 
-QUICK = Projection(steps=15, rate=0.05, samples=50)
+QUICK = Projection(steps=15, lr=0.05, samples=50)
 PLUS = replace(QUICK, space="w+")
 
 
@@ -75,7 +75,7 @@ def test_noise_maps_are_kept_where_they_are_wanted_and_seen(
 ) -> None:
     assert len(run(begun, Projector(QUICK))[1].changes.noise) == 7
     assert run(begun, Projector(QUICK, keep_noise=False))[1].changes.noise == ()
-    assert run(begun, Projector(replace(QUICK, optimise_noise=False)))[1].changes.noise == ()
+    assert run(begun, Projector(replace(QUICK, optimize_noise=False)))[1].changes.noise == ()
     silent = replace(begun, model=replace(begun.model, generator=tiny_inverter.model.generator))
     assert run(silent, Projector(QUICK))[1].changes.noise == (), "no layer of this generator adds any noise"
 
@@ -88,9 +88,9 @@ def test_it_goes_on_with_the_noise_maps_and_offsets_that_are_there(
     seen, more = run(first, Projector(replace(QUICK, initial_noise=0.0)), steps=2)
     torch.testing.assert_close(seen[0].image, draw(first), atol=1e-5, rtol=0)
     assert more.offset_codes is first.offset_codes
-    plain = run(first, Projector(replace(QUICK, optimise_noise=False)), steps=1)[1]
+    plain = run(first, Projector(replace(QUICK, optimize_noise=False)), steps=1)[1]
     assert plain.changes is not first.changes
-    assert plain.changes.noise == first.changes.noise, "kept though not optimised"
+    assert plain.changes.noise == first.changes.noise, "kept though not optimized"
 
 
 def test_no_steps_leave_the_image_as_it_is(begun: Inversion) -> None:

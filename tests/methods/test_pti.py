@@ -17,14 +17,14 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import optimising
 from hyperstyle.methods.optimising import perceptual_loss
-from hyperstyle.methods.pti import PivotalTuner, PivotalTuning, TuneStep, neighbour, tune
+from hyperstyle.methods.pti import PivotalTuner, PivotalTuning, TuneStep, neighbor, tune
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
 
 Parts = tuple[Tensor, Tensor, Generator]
-QUICK = PivotalTuning(steps=12, rate=3e-3, threshold=-1.0)
+QUICK = PivotalTuning(steps=12, lr=3e-3, threshold=-1.0)
 LOCAL = replace(QUICK, locality=True, locality_radius=2.0)
 
 
@@ -144,7 +144,7 @@ def test_the_locality_term_holds_the_images_of_neighbours(parts: Parts) -> None:
     changes = []
     for settings in (QUICK, replace(LOCAL, locality_weight=20.0)):
         _, tuned = run(parts, settings)
-        code = neighbour(w, torch.randn(1, 16, generator=torch.Generator().manual_seed(5)), generator, LOCAL)
+        code = neighbor(w, torch.randn(1, 16, generator=torch.Generator().manual_seed(5)), generator, LOCAL)
         changes.append(float(distance(tuned(code, noise="none"), generator(code, noise="none"))))
     assert changes[1] < 0.7 * changes[0]
 
@@ -155,7 +155,7 @@ def test_neighbours_lie_at_the_radius_towards_truncated_samples(parts: Parts) ->
     z = torch.randn(1, 16)
     sampled = generator.latent_avg + 0.5 * (generator.mapping(z) - generator.latent_avg)
     for radius in (2.0, 30.0):
-        moved = neighbour(w, z, generator, PivotalTuning(locality_radius=radius)) - w
+        moved = neighbor(w, z, generator, PivotalTuning(locality_radius=radius)) - w
         assert float(moved.norm()) == pytest.approx(radius, rel=1e-5)
         towards = generator.broadcast(sampled) - w
         assert float((moved * towards).sum()) == pytest.approx(radius * float(towards.norm()), rel=1e-5)
@@ -186,9 +186,9 @@ def test_shapes_that_do_not_fit_are_refused(parts: Parts) -> None:
     "values",
     [
         {"steps": -1},
-        {"rate": -0.5},
-        {"rate": math.nan},
-        {"rate": math.inf},
+        {"lr": -0.5},
+        {"lr": math.nan},
+        {"lr": math.inf},
         {"locality_interval": 0},
         {"locality_interval": 1.5},
     ],
@@ -225,7 +225,7 @@ def test_three_steps_equal_the_recording_of_the_published_tuning(checkpoint_make
     before_tuning = torch.from_numpy(golden["pti_image_before"]).double()
     torch.testing.assert_close(generator(w)[0], before_tuning, atol=1e-5, rtol=0)
     assert float(lpips(target, generator(w))) == pytest.approx(float(golden["lpips_check"]), rel=1e-5)
-    near = neighbour(w, torch.from_numpy(golden["pti_morph_z"]).double(), generator, PivotalTuning())
+    near = neighbor(w, torch.from_numpy(golden["pti_morph_z"]).double(), generator, PivotalTuning())
     torch.testing.assert_close(near, torch.from_numpy(golden["pti_morph_w"]).double(), atol=1e-5, rtol=0)
 
     seen: list[TuneStep] = []

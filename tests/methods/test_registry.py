@@ -72,8 +72,8 @@ def test_optimising_methods_have_the_published_numbers(able: HyperStyleInverter)
     assert found["optimize-w"][0][1] == Projector(Projection())
     assert found["optimize-w+"][0][1] == Projector(W_PLUS)
     assert [part[1] for part in found["pti"]] == [Projector(PIVOT, keep_noise=False), PivotalTuner()]
-    assert (PIVOT.steps, PIVOT.rate, PIVOT.samples, PIVOT.space) == (450, 0.01, 600, "w")
-    assert (PivotalTuning().steps, PivotalTuning().rate) == (350, 3e-4)
+    assert (PIVOT.steps, PIVOT.lr, PIVOT.samples, PIVOT.space) == (450, 0.01, 600, "w")
+    assert (PivotalTuning().steps, PivotalTuning().lr) == (350, 3e-4)
 
 
 def test_a_search_without_an_encoder_begins_at_the_mean_of_the_samples(
@@ -361,7 +361,7 @@ def test_an_object_is_a_method_alone_and_in_a_chain(able: HyperStyleInverter, cr
     between = able.invert(crops, method=["e4e", Darker(0.5), "pti"], steps=1, align=False)
     assert between.method == "darker+pti"
     assert between.changes.tuned
-    own = able.invert(crops, method=["e4e", PivotalTuner(PivotalTuning(rate=1e-3))], steps=1, align=False)
+    own = able.invert(crops, method=["e4e", PivotalTuner(PivotalTuning(lr=1e-3))], steps=1, align=False)
     assert own.method == "e4e+pti"
 
 

@@ -1,4 +1,4 @@
-"""Codes and styles optimised towards a text: the rule, what moves and what stays, when it stops, what is refused."""
+"""Codes and styles optimized towards a text: the rule, what moves and what stays, when it stops, what is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hyperstyle.methods.optimization import ramped
 from hyperstyle.methods.text import TextStep, optimize_text
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_it_is_the_same_where_no_gradients_are_recorded(two: Inversion, space: s
 def test_the_rule_is_adam_on_the_loss_of_the_paper(exact: Inversion) -> None:
     steps, l2, identity = 30, 0.05, 0.3
     options = {"l2": l2, "identity": identity, "similarity": colours}
-    made = optimize_text(exact, TEXT, Stand(), steps=steps, rate=0.2, **options)  # type: ignore[arg-type]
+    made = optimize_text(exact, TEXT, Stand(), steps=steps, lr=0.2, **options)  # type: ignore[arg-type]
     generator, offsets = exact.model.generator, exact.offsets
     first = colours(generator(exact.w, offsets))
     w = exact.w.clone().requires_grad_()
@@ -159,9 +159,9 @@ def test_an_identity_term_keeps_what_its_network_sees(two: Inversion) -> None:
 
 def test_the_identity_of_the_perceptual_network_is_used_and_the_judge_is_not(two: Inversion) -> None:
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
-    network = TraitNetwork(TraitNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
-    judged = dataclasses.replace(two, model=dataclasses.replace(two.model, judge=network))
-    with pytest.raises(MethodError, match="its judge only measures"):
+    network = AttributeNetwork(AttributeNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
+    judged = dataclasses.replace(two, model=dataclasses.replace(two.model, evaluator=network))
+    with pytest.raises(MethodError, match="its evaluator only measures"):
         run(judged, identity=0.1)
     able = dataclasses.replace(two, model=dataclasses.replace(two.model, perceptual=network))
     seen, _ = run(able, identity=0.1, steps=6)
@@ -254,7 +254,7 @@ def test_no_steps_change_nothing(two: Inversion) -> None:
 def test_small_steps_add_up_in_half_precision(tiny_model_dir: Path) -> None:
     inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu", dtype=torch.bfloat16)
     start = inverter.invert(torch.zeros(3, 32, 32), align=False)
-    _, made = run(start, rate=0.02, steps=20)
+    _, made = run(start, lr=0.02, steps=20)
     assert made.w.dtype == torch.bfloat16
     assert (made.w - start.w).abs().float().max() > 0.1
     assert distances(made.tensor) < distances(start.tensor)
@@ -298,9 +298,9 @@ def test_an_encoder_that_cannot_be_used_is_refused(two: Inversion, encoder: Stan
         ({"steps": -1}, r"steps=-1: expected a whole number"),
         ({"steps": 2.5}, r"steps=2\.5: expected a whole number"),
         ({"steps": True}, r"steps=True: expected a whole number"),
-        ({"rate": math.inf}, "a positive rate"),
-        ({"rate": 0.0}, "a positive rate"),
-        ({"rate": math.nan}, "a positive rate"),
+        ({"lr": math.inf}, "a positive lr"),
+        ({"lr": 0.0}, "a positive lr"),
+        ({"lr": math.nan}, "a positive lr"),
         ({"l2": -1.0}, "weights of 0 or more"),
     ],
 )
@@ -314,6 +314,6 @@ def test_styles_of_a_stylegan_are_optimised_too(two: Inversion) -> None:
     generator = StyleGan1(config).eval().requires_grad_(False)
     model = dataclasses.replace(two.model, generator=generator, hypernetwork=None, encoder=None)
     start = Inversion(model, generator.sample(torch.randn(1, 16)))
-    seen, made = run(start, space="styles", rate=0.01)
+    seen, made = run(start, space="styles", lr=0.01)
     assert made.style_offsets["b4.const"].shape == (1, 16)
     assert float(distances(made.tensor)) < float(seen[0].distances)

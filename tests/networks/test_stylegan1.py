@@ -16,7 +16,7 @@ from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 @pytest.fixture
 def generator() -> StyleGan1:
-    """Of 16 px, none of whose tensors is as it was initialised."""
+    """Of 16 px, none of whose tensors is as it was initialized."""
     made = StyleGan1(StyleGan1Config(16, channels=(8, 6, 4), latent_width=12, mapping_layers=2))
     for parameter in made.parameters():
         parameter.data += torch.randn_like(parameter) * 0.3

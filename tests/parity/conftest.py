@@ -31,7 +31,7 @@ _RULES = (
     ("_index", 0.0, False),
     ("kept_layers", 0.0, False),
     ("_u8", 1.0, False),  # truncation to bytes may flip by one
-    ("enlarged, of the largest", 3e-4, False),  # IDInvert: its instance normalisation enlarges rounding
+    ("enlarged, of the largest", 3e-4, False),  # IDInvert: its instance normalization enlarges rounding
     ("fused, three passes", 1.5e-4, False),  # the same, with random weights, from 1.4 to 75 times as large
     ("passes, of the largest", 1.5e-5, False),  # ReStyle hands its rounding from pass to pass
     ("of the largest", 3e-6, False),

@@ -2,7 +2,7 @@
 
 Its codes are some ten times as large as usual with these weights, and the images repeat the rounding of the codes
 enlarged. Adam's first steps go by the sign of each gradient, which rounding turns where it is next to nothing, so the
-optimisation is compared in float64: what is left is the rounding of the recording.
+optimization is compared in float64: what is left is the rounding of the recording.
 """
 
 from __future__ import annotations

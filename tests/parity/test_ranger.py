@@ -1,4 +1,4 @@
-"""Ranger against a recording of the optimiser that the published networks were trained with."""
+"""Ranger against a recording of the optimizer that the published networks were trained with."""
 
 from __future__ import annotations
 

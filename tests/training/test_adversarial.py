@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hyperstyle.training.adversarial import discriminator_loss, generator_loss, r1_penalty
 from hyperstyle.training.engine import make_task, train
-from hyperstyle.training.pictures import open_pictures
+from hyperstyle.training.images import open_pictures
 
 if TYPE_CHECKING:
     from training.conftest import CheckGradient, Crops, Doubled, Job
@@ -86,7 +86,7 @@ def test_gradients_of_the_penalty_are_those_of_the_slope_by_pixels(
 ) -> None:
     task = doubled(make_task(job("encoder", tmp_path, loss__adversarial=0.5, loss__r1=4.0, loss__r1_every=3)))
     judge, real = task.adversary.discriminator, crops()
-    figures = task.adversary.regularise(real, lambda loss: loss)
+    figures = task.adversary.regularize(real, lambda loss: loss)
 
     def loss() -> Tensor:
         pixels = real.clone().requires_grad_(True)

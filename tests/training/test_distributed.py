@@ -55,7 +55,7 @@ BATCH = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
 
 
 class Normalised:
-    """A task with batch normalisation, which meets every batch twice, as a network with passes does."""
+    """A task with batch normalization, which meets every batch twice, as a network with passes does."""
 
     main = "network"
 

@@ -46,7 +46,7 @@ import torch
 from hyperstyle.training import run_folder
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
-from hyperstyle.training.pictures import Pictures
+from hyperstyle.training.images import Pictures
 
 options = resolve(sys.argv[1], [sys.argv[2]])
 torch.set_num_threads(1)

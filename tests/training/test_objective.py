@@ -16,7 +16,7 @@ from hyperstyle import metrics
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, TrainingWarning, WeightsError
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
 from hyperstyle.networks.perception.similarity import MocoNetwork
 from hyperstyle.training import objective as module
@@ -51,8 +51,8 @@ def lpips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Lpips))
 
 
-def traits() -> TraitNetwork:
-    return TraitNetwork(TraitNetworkConfig(("yaw",), TRUNK, input_size=16, embedding_width=8))
+def traits() -> AttributeNetwork:
+    return AttributeNetwork(AttributeNetworkConfig(("yaw",), TRUNK, input_size=16, embedding_width=8))
 
 
 def pictures(height: int = 32, width: int = 32) -> tuple[Tensor, Tensor]:
@@ -158,7 +158,7 @@ def test_what_compares_people_or_things_is_left_out_with_a_warning_where_its_fil
     for domain, missing in ((DOMAINS["faces"], "identity"), (DOMAINS["cars"], "moco"), (AVATARS, "identity")):
         with pytest.warns(TrainingWarning, match=rf"without the loss {missing}, .*--loss\.{missing}_weights FILE"):
             assert Objective(LossOptions(lpips=0), domain).weights == {"l2": 1.0}
-    with pytest.warns(TrainingWarning, match="without the loss moco"):  # a trait network that knows no cars
+    with pytest.warns(TrainingWarning, match="without the loss moco"):  # an attribute network that knows no cars
         Objective(LossOptions(lpips=0), DOMAINS["cars"], perceptual=traits())
     assert Objective(LossOptions(lpips=0, identity=0), DOMAINS["faces"]).weights == {"l2": 1.0}  # and no warning
 

@@ -1,4 +1,4 @@
-"""The recipe of the bundled model: renders, generator, W encoder, hypernetwork, judge, all on a CPU.
+"""The recipe of the bundled model: renders, generator, W encoder, hypernetwork, evaluator, all on a CPU.
 
     python -m examples.avatars.recipe --out runs/avatars
 

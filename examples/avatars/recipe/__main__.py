@@ -17,10 +17,10 @@ from examples.avatars.recipe.curves import draw_curves
 from examples.avatars.recipe.data import Sets, make_data
 from examples.avatars.recipe.directions import make_directions
 from examples.avatars.recipe.encoder import train_encoder
+from examples.avatars.recipe.evaluator import train_evaluator, train_perceptual
 from examples.avatars.recipe.generator import train_generator
 from examples.avatars.recipe.hyperinverter import train_hyperinverter
 from examples.avatars.recipe.hypernetwork import train_hypernetwork
-from examples.avatars.recipe.judge import train_judge, train_perceptual
 from examples.avatars.recipe.package import make_package
 from examples.avatars.recipe.start import unpack
 from hyperstyle.training.distributed import join, on_first
@@ -32,7 +32,7 @@ STAGES: dict[str, Callable[[Recipe, Sets, Path], None]] = {
     "perceptual": train_perceptual,
     "encoder": train_encoder,
     "hypernetwork": train_hypernetwork,
-    "judge": train_judge,
+    "judge": train_evaluator,
     "hyperinverter": train_hyperinverter,
     "ablations": train_ablations,
     "package": lambda recipe, sets, run: on_first(lambda: make_package(recipe, sets, run)),

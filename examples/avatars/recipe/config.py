@@ -38,7 +38,7 @@ class Recipe:
         hyper_first: hypernetwork and HyperInverter change layers from this resolution up.
         hyper_heads: its form of heads, see `HypernetworkConfig.heads`.
         hyper_code: width of its offset codes.
-        hyper_widths, hyper_blocks, encoder_widths, perceptual_widths, encoder_blocks: trunks; the judge has the
+        hyper_widths, hyper_blocks, encoder_widths, perceptual_widths, encoder_blocks: trunks; the evaluator has the
             encoder's widths.
         inverter_steps: (length, size of the images compared) of each phase of HyperInverter's stage.
         inverter_widths, inverter_blocks, inverter_hidden, inverter_channels: its trunk, of three stages or more, the

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from examples.avatars.recipe.config import Recipe
 from examples.avatars.recipe.data import CPU
-from examples.avatars.recipe.judge import load_trait_network
+from examples.avatars.recipe.evaluator import load_attribute_network
 from hyperstyle.training.losses import PerceptualLoss, pyramid_mse
 from hyperstyle.training.steps import autocast, compiled
 
@@ -21,7 +21,7 @@ class ReconstructionLoss:
 
     def __init__(self, recipe: Recipe, run: Path) -> None:
         self.recipe = recipe
-        self.features = compiled(PerceptualLoss(load_trait_network(run / "perceptual")), recipe.compile)
+        self.features = compiled(PerceptualLoss(load_attribute_network(run / "perceptual")), recipe.compile)
 
     def __call__(self, image: Tensor, crop: Tensor, weight: Tensor) -> Tensor:
         """Reconstruction [B,3,s,s], crop [B,3,h,h] and where to look closer [B,1,h,h], h a multiple of s -> scalar."""

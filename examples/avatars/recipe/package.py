@@ -9,8 +9,8 @@ import torch
 
 from examples.avatars.recipe.config import Recipe
 from examples.avatars.recipe.data import CPU, LOG, Sets
+from examples.avatars.recipe.evaluator import load_attribute_network
 from examples.avatars.recipe.generator import load_generator
-from examples.avatars.recipe.judge import load_trait_network
 from examples.avatars.recipe.start import finished
 from hyperstyle.domain import DOMAINS
 from hyperstyle.edits import load_edits
@@ -31,8 +31,8 @@ def assemble(recipe: Recipe, run: Path, hypernetwork: Path) -> HyperStyleInverte
         load_component(WEncoder, WEncoderConfig, finished(run / "encoder"), device=CPU),
         load_component(Hypernetwork, HypernetworkConfig, hypernetwork, device=CPU),
         domain=replace(DOMAINS["avatars"].at_size(recipe.generator.size), input_size=(recipe.generator.size,) * 2),
-        judge=load_trait_network(run / "judge"),
-        perceptual=load_trait_network(run / "perceptual"),
+        evaluator=load_attribute_network(run / "judge"),
+        perceptual=load_attribute_network(run / "perceptual"),
         info={
             "source": "trained from scratch on rendered portraits: python -m examples.avatars.recipe",
             "licence": "MIT",

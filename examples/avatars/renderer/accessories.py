@@ -83,15 +83,15 @@ def _hat(stage: Stage, face: Tensor, present: Tensor) -> None:
         fluff = fibres(torch.atan2(py, px) * 9 + 40, stage.get("seed") * 3)
         ball = stage.cover(r - 0.115 - 0.018 * (fluff - 0.5), 0.012) * pompom
         tone = 0.78 + 0.22 * (-py * 5 + px * 5 * stage.light[0]).clamp(-1, 1) + 0.10 * (fluff - 0.5)
-        stage.paint(pale * tone[:, None] * stage.colours.light, ball)
+        stage.paint(pale * tone[:, None] * stage.colors.light, ball)
     crown = stage.cover(smooth_max(s.edge, (brim + 0.05) * scale, 0.05)) * present
     stripes = torch.sin((s.y + 0.1 * s.x * s.x) * 24)
     stripes = (stripes / (0.15 + 24 * stage.pixel) * 0.5 + 0.5).clamp(0, 1) * stage.has("hat_stripes")
-    colour = torch.lerp(main, pale, (stripes * 0.85)[:, None])
+    color = torch.lerp(main, pale, (stripes * 0.85)[:, None])
     shade = (0.48 + 0.54 * key) * (0.86 + 0.14 * rib) * (1 - 0.22 * ridge(brim + cuff_depth + 0.02, 0.05))
     cast = smoothstep(0.20, 0.0, brim) * (1 - crown) * face * present * smoothstep(-0.1, 0.2, s.z)
     stage.shade(cast * 0.5, stage.rgb(0.62, 0.48, 0.45))
-    stage.paint(colour * shade[:, None] * stage.colours.light, crown)
+    stage.paint(color * shade[:, None] * stage.colors.light, crown)
     # The cuff is rolled outwards, so it stands a little wider, with rounded ends.
     c = head.shell(stage.hx, stage.hy, radius + 0.025)
     mid = c.y + 0.375 - 0.10 * c.x * c.x + cuff_depth / 2
@@ -100,7 +100,7 @@ def _hat(stage: Stage, face: Tensor, present: Tensor) -> None:
     bulge = 1 - (mid / (cuff_depth / 2)).clamp(-1, 1).square()
     shade = (0.50 + 0.42 * stage.lambert(c, 0.5) + 0.14 * bulge) * (0.82 + 0.18 * rib)
     knit = fibres(round_ * 30 + 60, stage.get("seed")) * 0.06
-    stage.paint(torch.lerp(main, pale, 0.30) * (shade - knit)[:, None] * stage.colours.light, cuff)
+    stage.paint(torch.lerp(main, pale, 0.30) * (shade - knit)[:, None] * stage.colors.light, cuff)
 
 
 def _headband(stage: Stage, present: Tensor) -> None:
@@ -112,9 +112,9 @@ def _headband(stage: Stage, present: Tensor) -> None:
     base = stage.hue("headband_hue", 0.62, 0.86)
     weave = torch.sin(torch.atan2(s.x, s.z) * 16 + middle * 20)
     weave = (weave / (0.25 + 20 * stage.pixel) * 0.5 + 0.5).clamp(0, 1)
-    colour = torch.lerp(base, 1 - 0.35 * (1 - base), weave[:, None])
+    color = torch.lerp(base, 1 - 0.35 * (1 - base), weave[:, None])
     shade = 0.52 + 0.50 * stage.lambert(s, 0.5) + 0.10 * (1 - (middle / 0.085).clamp(-1, 1).square()) - 0.05
-    stage.paint(colour * shade[:, None] * stage.colours.light, mask)
+    stage.paint(color * shade[:, None] * stage.colors.light, mask)
 
 
 def _clip(stage: Stage, present: Tensor) -> None:
@@ -124,6 +124,6 @@ def _clip(stage: Stage, present: Tensor) -> None:
     along, across = x * 0.80 + y * 0.60, y * 0.80 - x * 0.60
     d = torch.sqrt((along.abs() - 0.10).clamp(min=0).square() + across.square() + 1e-9) - 0.042
     mask = stage.cover_skin(d) * present * smoothstep(0.0, 0.1, s.z)
-    colour = stage.hue("clip_hue", 0.66, 0.95)
+    color = stage.hue("clip_hue", 0.66, 0.95)
     shine = ridge(across + 0.014, 0.014)
-    stage.paint((colour * (0.86 + 0.20 * stage.lambert(s))[:, None] + 0.35 * shine[:, None]).clamp(0, 1), mask)
+    stage.paint((color * (0.86 + 0.20 * stage.lambert(s))[:, None] + 0.35 * shine[:, None]).clamp(0, 1), mask)

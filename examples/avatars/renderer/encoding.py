@@ -1,4 +1,4 @@
-"""Trait factors as network inputs: continuous values centred, hues as points on a circle, flags as signs."""
+"""Trait factors as network inputs: continuous values centerd, hues as points on a circle, flags as signs."""
 
 from __future__ import annotations
 

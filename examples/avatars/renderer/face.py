@@ -18,7 +18,7 @@ def draw_face(stage: Stage) -> Tensor:
     """Paint the face over the image; returns the share of each pixel it covers [B,H,W]."""
     shell = stage.skin
     nx, ny = stage.head.lifted(shell, NOSE_LIFT)
-    skin = stage.colours.skin.expand(-1, -1, *shell.x.shape[1:]).clone()
+    skin = stage.colors.skin.expand(-1, -1, *shell.x.shape[1:]).clone()
     patch = FacePatch(shell, shell.x.abs(), nx, ny, smoothstep(0.0, 0.25, shell.z), skin, torch.ones_like(shell.x))
     relief = _relief(stage, patch)
     _complexion(stage, patch)
@@ -28,10 +28,10 @@ def draw_face(stage: Stage) -> Tensor:
     paint_nose(stage, patch)
     paint_mouth(stage, patch)
     glints = paint_brows_and_eyes(stage, patch)
-    colour = _light(stage, patch, relief, beard)
-    colour = colour + (1 - colour) * glints[:, None]
+    color = _light(stage, patch, relief, beard)
+    color = color + (1 - color) * glints[:, None]
     mask = stage.cover(shell.edge)
-    stage.paint(colour, mask)
+    stage.paint(color, mask)
     return mask
 
 
@@ -93,7 +93,7 @@ def _wrinkles(stage: Stage, p: FacePatch) -> None:
 
 def _marks(stage: Stage, p: FacePatch) -> None:
     x, y, ax = p.shell.x, p.shell.y, p.ax
-    skin, seed = stage.colours.skin, stage.get("seed") * 23
+    skin, seed = stage.colors.skin, stage.get("seed") * 23
     freckles, mole, stripes = stage.has("freckles"), stage.has("mole"), stage.has("face_paint")
     if stage.any(freckles):
         d = spots(x * 14 + 40, y * 14 + 40, seed, 0.09, 0.22, 0.30 + 0.5 * stage.get("freckle_density"))
@@ -134,13 +134,13 @@ def _beard(stage: Stage, p: FacePatch) -> Tensor:
     density = (0.34 + 0.60 * smoothstep(0.0, 0.7, length)) * (0.88 + 0.12 * grain)
     mask = (jaw * (1 - 0.4 * bare) * density).clamp(0, 1) * present * p.front.clamp(min=0.6)
     shade = 0.76 + 0.18 * grain
-    p.paint(stage.colours.beard * shade[:, None] * 0.84, mask)
+    p.paint(stage.colors.beard * shade[:, None] * 0.84, mask)
     p.gloss = p.gloss * (1 - 0.85 * mask)
     return mask
 
 
 def _light(stage: Stage, p: FacePatch, relief: Tensor, beard: Tensor) -> Tensor:
-    s, c = p.shell, stage.colours
+    s, c = p.shell, stage.colors
     gx, gy = stage.slopes(relief)
     n = (s.u * 0.92 - gx * 0.60, s.v * 0.74 - gy * 0.60, s.depth + 0.16)
     inverse = torch.rsqrt(n[0].square() + n[1].square() + n[2].square())
@@ -150,12 +150,12 @@ def _light(stage: Stage, p: FacePatch, relief: Tensor, beard: Tensor) -> Tensor:
     key = smoothstep(-0.45, 1.0, lambert)
     # Light that went through the skin: shadows stay warm and the edge of the shadow glows.
     shadow, lit = stage.rgb(0.60, 0.475, 0.44), stage.rgb(1.06, 1.03, 1.00)
-    colour = p.albedo * torch.lerp(shadow, lit, key[:, None].expand_as(p.albedo)) * c.light
+    color = p.albedo * torch.lerp(shadow, lit, key[:, None].expand_as(p.albedo)) * c.light
     edge = ridge(lambert - 0.12, 0.30) * p.gloss
-    colour = colour + c.skin * (0.075 * edge)[:, None] * stage.rgb(1.0, 0.30, 0.16)
+    color = color + c.skin * (0.075 * edge)[:, None] * stage.rgb(1.0, 0.30, 0.16)
     # A dim fill from the other side, and a rim where the outline turns away.
     fill = (-nx * lx.sign() * 0.5 + 0.2).clamp(0, 1) * (1 - key)
-    colour = colour + p.albedo * (0.10 * fill)[:, None] * stage.rgb(0.9, 1.0, 1.15)
+    color = color + p.albedo * (0.10 * fill)[:, None] * stage.rgb(0.9, 1.0, 1.15)
     norm = torch.rsqrt(lx.square() + ly.square() + (lz + 1).square())
     half = ((nx * lx + ny * ly + nz * (lz + 1)) * norm).clamp(0, 1)
     squared = half.square().square()
@@ -163,5 +163,5 @@ def _light(stage: Stage, p: FacePatch, relief: Tensor, beard: Tensor) -> Tensor:
     tight = sheen.square().square()  # half^32
     rim = (1 - nz).clamp(0, 1).square() * (0.35 + 0.65 * (nx * lx * 2).clamp(0, 1)) * 0.20
     gloss = (0.07 * sheen + 0.13 * tight + rim) * p.gloss * (1 - 0.25 * stage.face.age)
-    colour = colour + gloss[:, None] * (0.45 + 0.55 * c.skin) * c.light
-    return colour.clamp(0, 1)
+    color = color + gloss[:, None] * (0.45 + 0.55 * c.skin) * c.light
+    return color.clamp(0, 1)

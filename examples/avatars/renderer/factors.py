@@ -48,7 +48,7 @@ def _detail(name: str, low: str, high: str) -> Factor:
 
 
 def _hue(name: str, group: Literal["trait", "detail"] = "detail") -> Factor:
-    return Factor(name, group, "hue", "red", "red again, round the colour wheel")
+    return Factor(name, group, "hue", "red", "red again, round the color wheel")
 
 
 def _flag(name: str, probability: float, high: str, group: Literal["trait", "detail"] = "detail") -> Factor:
@@ -66,7 +66,7 @@ FACTORS: tuple[Factor, ...] = (
     _trait("gaze", "looking to the image's left", "looking to the image's right"),
     _trait("brow_height", "low", "raised"),
     # shape
-    _trait("age", "young", "old: grey hair, wrinkles, a slight sag"),
+    _trait("age", "young", "old: gray hair, wrinkles, a slight sag"),
     _trait("face_width", "narrow", "wide"),
     _trait("jaw", "pointed chin", "square jaw"),
     _trait("cheeks", "flat", "full"),
@@ -76,7 +76,7 @@ FACTORS: tuple[Factor, ...] = (
     _trait("nose_size", "narrow", "broad"),
     _trait("nose_length", "short", "long"),
     _trait("lip_fullness", "thin", "full"),
-    # colours of the person
+    # colors of the person
     _trait("skin", "fair", "deep"),
     _trait("skin_warmth", "olive", "rosy"),
     _trait("eye_color", "brown", "blue"),
@@ -97,7 +97,7 @@ FACTORS: tuple[Factor, ...] = (
     _trait("light_elevation", "level light", "light from above"),
     _trait("light_warmth", "cool light", "warm light"),
     _hue("background_hue", "trait"),
-    _trait("background_saturation", "nearly grey", "colourful"),
+    _trait("background_saturation", "nearly gray", "colourful"),
     _trait("background_value", "dark", "bright"),
     _hue("clothes_hue", "trait"),
     _trait("clothes_saturation", "muted", "strong"),

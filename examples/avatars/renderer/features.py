@@ -37,7 +37,7 @@ def paint_brows_and_eyes(stage: Stage, p: FacePatch) -> Tensor:
     hairs = fibres(ax * 60 + y * 45 + 90, stage.get("seed") * 3) * stage.fade(60)
     d = (y - f.brow(tc)).abs() - thick
     brow = stage.cover_skin(d, 0.016) * stage.cover_skin((t.abs() - 1) * BROW_HALF_WIDTH, 0.03) * p.front
-    p.paint(stage.colours.brow * (0.85 + 0.35 * hairs)[:, None], brow * (0.92 - 0.22 * hairs))
+    p.paint(stage.colors.brow * (0.85 + 0.35 * hairs)[:, None], brow * (0.92 - 0.22 * hairs))
     # Eyes.
     side = p.shell.x.sign()
     ex = ax - EYE_X
@@ -60,12 +60,12 @@ def paint_brows_and_eyes(stage: Stage, p: FacePatch) -> Tensor:
     di = torch.sqrt(ix * ix + iy * iy + 1e-9)
     rays = fibres(torch.atan2(iy, ix) * 6 + 40, stage.get("seed") * 5) * stage.fade(50)
     glow = 0.62 + 0.55 * smoothstep(-0.05, 0.08, iy) + 0.35 * rays * smoothstep(0.03, 0.06, di)
-    iris = stage.colours.iris * glow[:, None] * (0.60 + 0.40 * smoothstep(0.0, 0.03, ey - up))[:, None]
+    iris = stage.colors.iris * glow[:, None] * (0.60 + 0.40 * smoothstep(0.0, 0.03, ey - up))[:, None]
     p.paint(iris, stage.cover_skin(di - radius) * eye)
-    p.paint(stage.colours.iris * 0.28, stage.cover_skin((di - radius + 0.009).abs() - 0.008, 0.008) * eye)
+    p.paint(stage.colors.iris * 0.28, stage.cover_skin((di - radius + 0.009).abs() - 0.008, 0.008) * eye)
     p.paint(stage.rgb(0.035, 0.028, 0.03), stage.cover_skin(di - 0.043) * eye)
     # Lashes: a line that grows towards the outer corner and ends in a small wing.
-    ink = stage.colours.brow * 0.22 + stage.rgb(0.02, 0.015, 0.015)
+    ink = stage.colors.brow * 0.22 + stage.rgb(0.02, 0.015, 0.015)
     wing = 0.017 * (0.95 + 0.55 * tc.clamp(-1, 1.1)) * smoothstep(1.28, 0.9, t)
     lash = (
         stage.cover_skin((ey - up + wing * 0.5).abs() - wing, 0.004)
@@ -98,11 +98,11 @@ def paint_mouth(stage: Stage, p: FacePatch) -> None:
     roll = (y - inner_bottom) / (bottom - inner_bottom + 0.012)
     tone = torch.where(y < line + 0.2 * f.mouth_gap, torch.full_like(y, 0.86), 0.98 + 0.12 * ridge(roll - 0.45, 0.45))
     tone = tone - 0.10 * fibres(x * 40 + 50, stage.get("seed")) * stage.fade(40) * lower
-    p.paint(stage.colours.lips * tone[:, None], lips * 0.95)
+    p.paint(stage.colors.lips * tone[:, None], lips * 0.95)
     p.gloss = p.gloss + lips * (0.9 * lower * ridge(roll - 0.4, 0.3) - 0.35)
     gap = f.mouth_gap
     seam = ridge(y - line, 0.015) * smoothstep(1.07, 0.9, t.abs()) * smoothstep(0.045, 0.01, gap) * p.front
-    p.paint(stage.colours.lips * 0.36, seam * 0.9)
+    p.paint(stage.colors.lips * 0.36, seam * 0.9)
     inside = (
         stage.cover_skin(torch.maximum(inner_top - y, y - inner_bottom)) * smoothstep(0.99, 0.93, t.abs()) * p.front
     )

@@ -1,7 +1,7 @@
 """The head as a shape: where a point of the canonical face lands in the scene, and back.
 
 The head is a sphere, turned by yaw and pitch, then stretched by a profile of half-widths, then rolled about
-the neck. Scene coordinates: x to the right, y down, the head's centre near (0, 0), chin near y = 0.6.
+the neck. Scene coordinates: x to the right, y down, the head's center near (0, 0), chin near y = 0.6.
 Canonical coordinates: the unit sphere seen from the front, x right, y down, z towards the viewer.
 """
 
@@ -145,7 +145,7 @@ def crop_quads(landmarks: Tensor) -> Tensor:
     """FFHQ crop corners [B,4,2] (top left, bottom left, bottom right, top right) of landmarks [B,68,2].
 
     Eye-to-eye vector e, eyes-to-mouth vector m: the half side is e + (m_y, -m_x), scaled to the longer of
-    2|e| and 1.8|m|; the centre lies at 0.1 m below the eyes.
+    2|e| and 1.8|m|; the center lies at 0.1 m below the eyes.
     """
     left, right = landmarks[:, 36:42].mean(1), landmarks[:, 42:48].mean(1)
     eyes = (left + right) / 2
@@ -155,9 +155,9 @@ def crop_quads(landmarks: Tensor) -> Tensor:
     length = torch.maximum(2 * e.norm(dim=1), 1.8 * m.norm(dim=1))
     half = half / half.norm(dim=1, keepdim=True) * length[:, None]
     perp = torch.stack([-half[:, 1], half[:, 0]], 1)
-    centre = eyes + 0.1 * m
+    center = eyes + 0.1 * m
     corners = (-half - perp, -half + perp, half + perp, half - perp)
-    return torch.stack([centre + corner for corner in corners], 1)
+    return torch.stack([center + corner for corner in corners], 1)
 
 
 def portrait_quads(factors: Factors, height: int, width: int) -> Tensor:
@@ -172,7 +172,7 @@ def portrait_quads(factors: Factors, height: int, width: int) -> Tensor:
 
 
 def pixel_grid(quads: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scene x and y [B,H,W] of the pixel centres in the image of `quads`, and the pixel size [B,1,1]."""
+    """Scene x and y [B,H,W] of the pixel centers in the image of `quads`, and the pixel size [B,1,1]."""
     origin, down, across = quads[:, 0], quads[:, 1] - quads[:, 0], quads[:, 3] - quads[:, 0]
     s = (torch.arange(width, device=quads.device) + 0.5) / width
     t = (torch.arange(height, device=quads.device) + 0.5) / height
@@ -187,7 +187,7 @@ def pixel_grid(quads: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, 
 
 
 def to_pixels(points: Tensor, quads: Tensor, height: int, width: int) -> Tensor:
-    """Scene points [B,N,2] -> pixels of the image of `quads`; the first pixel's centre is (0, 0)."""
+    """Scene points [B,N,2] -> pixels of the image of `quads`; the first pixel's center is (0, 0)."""
     basis = torch.stack([quads[:, 3] - quads[:, 0], quads[:, 1] - quads[:, 0]], 2)
     shares = torch.linalg.solve(basis, (points - quads[:, :1]).transpose(1, 2)).transpose(1, 2)
     pixels: Tensor = shares * shares.new_tensor([width, height]) - 0.5

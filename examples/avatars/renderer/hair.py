@@ -61,8 +61,8 @@ def draw_back_hair(stage: Stage, *, front: bool = False) -> None:
     tone = 0.46 + 0.26 * strand + 0.16 * side * lx + (0.14 if front else 0.0)
     tone = tone - 0.16 * ridge(x, 0.30) * smoothstep(0.0, 0.5, y)
     shine = ridge(y - 0.22 - 0.1 * strand, 0.16) * smoothstep(0.5, 1.0, side.abs()) * (0.3 + 0.7 * strand) * 0.16
-    colour = stage.colours.hair * tone[:, None] + shine[:, None] * (0.25 + 0.6 * stage.colours.hair)
-    stage.paint(colour * stage.colours.light, mask)
+    color = stage.colors.hair * tone[:, None] + shine[:, None] * (0.25 + 0.6 * stage.colors.hair)
+    stage.paint(color * stage.colors.light, mask)
 
 
 def _strands(stage: Stage, along: Tensor, seed: Tensor) -> Tensor:
@@ -133,10 +133,10 @@ def draw_front_hair(stage: Stage, face: Tensor) -> Tensor:
     tone = 0.36 + 0.26 * strand + 0.44 * key - 0.12 * ridge(d + 0.015, 0.03)
     tone = tone - 0.16 * smoothstep(0.5, 1.1, at) * smoothstep(-0.2, 0.3, s.y)
     shine = band * (0.25 + 0.75 * strand) * 0.34 * (1 - 0.75 * buzz)
-    colour = stage.colours.hair * tone[:, None] + shine[:, None] * (0.14 + 0.75 * stage.colours.hair)
+    color = stage.colors.hair * tone[:, None] + shine[:, None] * (0.14 + 0.75 * stage.colors.hair)
     cast = (
         smoothstep(0.22, 0.0, s.y - line) * (1 - mask) * face * smoothstep(-0.1, 0.2, s.z) * present * (1 - 0.6 * buzz)
     )
     stage.shade(cast * 0.42, stage.rgb(0.66, 0.50, 0.46))
-    stage.paint((colour * stage.colours.light).clamp(0, 1), mask)
+    stage.paint((color * stage.colors.light).clamp(0, 1), mask)
     return mask

@@ -29,9 +29,9 @@ class FacePatch:
     albedo: Tensor
     gloss: Tensor
 
-    def paint(self, colour: Tensor, mask: Tensor) -> None:
-        """Lay a colour over the albedo where `mask` is 1."""
-        self.albedo = torch.lerp(self.albedo, colour.expand_as(self.albedo), mask[:, None].expand_as(self.albedo))
+    def paint(self, color: Tensor, mask: Tensor) -> None:
+        """Lay a color over the albedo where `mask` is 1."""
+        self.albedo = torch.lerp(self.albedo, color.expand_as(self.albedo), mask[:, None].expand_as(self.albedo))
 
     def tint(self, stage: Stage, rgb: tuple[float, float, float], mask: Tensor) -> None:
         """Multiply the albedo by `rgb` where `mask` is 1."""

@@ -35,7 +35,7 @@ class Render:
     """Images of avatars and what is known about them.
 
     images: [B,3,H,W] float32 in [-1, 1].
-    landmarks: [B,68,2] (x, y) in pixels of the image, iBUG order; (0, 0) is the centre of the first pixel.
+    landmarks: [B,68,2] (x, y) in pixels of the image, iBUG order; (0, 0) is the center of the first pixel.
     face_mask: [B,1,H,W] in [0, 1], the face.
     feature_mask: [B,1,H,W] in [0, 1], eyes with brows, and mouth.
     """

@@ -13,19 +13,19 @@ __all__ = ["draw_background", "draw_body", "draw_ears"]
 
 def draw_background(stage: Stage) -> None:
     """A soft studio backdrop: a vertical gradient, a glow behind the head, and discs or stripes."""
-    x, y, colours = stage.x, stage.y, stage.colours
+    x, y, colors = stage.x, stage.y, stage.colors
     side = stage.get("light_azimuth") * 2 - 1
     down = smoothstep(-1.1, 1.5, y + 0.35 * side * x)[:, None]
-    image = colours.background + (colours.background_low - colours.background) * down
+    image = colors.background + (colors.background_low - colors.background) * down
     glow = torch.exp(-((x - 0.35 * side).square() + (y + 0.2).square()) * 0.9)
-    stage.image = image + glow[:, None] * 0.20 * (0.35 + colours.background)
+    stage.image = image + glow[:, None] * 0.20 * (0.35 + colors.background)
     stripes, bokeh = stage.has("background_stripes"), stage.has("background_bokeh")
     scale, seed = stage.get("background_scale"), stage.get("seed") * 9
     if stage.any(stripes):
         angle = 0.5 + scale * 2.2
         across = x * torch.cos(angle) + y * torch.sin(angle)
         wave = torch.sin(across * (8 + 9 * scale))
-        stage.paint(colours.background_accent, smoothstep(-0.22, 0.22, wave) * stripes * 0.42)
+        stage.paint(colors.background_accent, smoothstep(-0.22, 0.22, wave) * stripes * 0.42)
     if stage.any(bokeh):
         for layer, (turn, strength) in enumerate(((0.4, 0.42), (1.1, 0.34))):
             n = (1.5 + 1.8 * scale) * (1 + 0.4 * layer)
@@ -33,7 +33,7 @@ def draw_background(stage: Stage) -> None:
             # The distance is in cells, one of which is 1 / n of the scene.
             d = spots(px * n + 40, py * n + 40, seed + layer, 0.16, 0.38, 0.55)
             disc = smoothstep(0.05, -0.05, d) * (0.75 + 0.25 * smoothstep(-0.12, 0.0, d))
-            stage.paint(colours.background_accent, disc * bokeh * strength)
+            stage.paint(colors.background_accent, disc * bokeh * strength)
     vignette = (0.14 * (x.square() + (y - 0.05).square())).clamp(max=0.5)
     stage.image = stage.image * (1 - vignette[:, None])
 
@@ -57,7 +57,7 @@ def _pattern(stage: Stage) -> Tensor:
 
 def draw_body(stage: Stage) -> None:
     """Neck and clothes; the neck joins the tilted head to the upright shoulders."""
-    x, y, c = stage.x, stage.y, stage.colours
+    x, y, c = stage.x, stage.y, stage.colors
     lx = stage.light[0]
     ax = x.abs()
     seed = stage.get("seed") * 17
@@ -98,7 +98,7 @@ def draw_body(stage: Stage) -> None:
 
 def draw_ears(stage: Stage) -> None:
     """Both ears, with earrings where there are any; long hair covers them."""
-    head, c = stage.head, stage.colours
+    head, c = stage.head, stage.colors
     cover = 1 - smoothstep(0.36, 0.50, stage.get("hair_length")) * (1 - stage.has("bald"))
     rings, hoops = stage.has("earrings"), stage.has("earring_hoops")
     for side in (-1.0, 1.0):

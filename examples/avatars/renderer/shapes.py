@@ -1,4 +1,4 @@
-"""Small drawing primitives: ramps, bumps, distances to shapes, noise and colour wheels.
+"""Small drawing primitives: ramps, bumps, distances to shapes, noise and color wheels.
 
 Bumps have a finite support on purpose: far from a feature nothing is added, not even a little.
 """
@@ -82,13 +82,13 @@ def spots(x: Tensor, y: Tensor, seed: Tensor, smallest: float, largest: float, d
     return torch.where(hash_noise(i, j, seed + 5.3) < density, distance, torch.ones_like(distance))
 
 
-def palette(colours: Tensor, t: Tensor) -> Tensor:
-    """Colours [B,3] at t [B] along a row of colours [N,3], linear between neighbours."""
-    last = len(colours) - 1
+def palette(colors: Tensor, t: Tensor) -> Tensor:
+    """Colours [B,3] at t [B] along a row of colors [N,3], linear between neighbors."""
+    last = len(colors) - 1
     position = t.clamp(0, 1) * last
     index = position.floor().clamp(0, last - 1).long()
     weight = (position - index)[:, None]
-    return colours[index] * (1 - weight) + colours[index + 1] * weight
+    return colors[index] * (1 - weight) + colors[index + 1] * weight
 
 
 def hsv(hue: Tensor, saturation: Tensor | float, value: Tensor | float) -> Tensor:

@@ -29,7 +29,7 @@ FACE_SHARES = (0.25, 0.62)
 
 _TILT = math.radians(15)  # of the camera, to either side; the head tilts by up to 11.5 degrees on top
 _BOX = 0.56  # side of the face's box over that of the FFHQ square, which has room for hair and neck
-_LOWER = 0.11  # how much lower the box's centre lies than the square's, in sides of the square
+_LOWER = 0.11  # how much lower the box's center lies than the square's, in sides of the square
 _PIXELS = 1000.0  # that a scene unit is taken for, since landmarks are expected in pixels
 
 
@@ -71,7 +71,7 @@ def snapshots(count: int, *, seed: int, size: int = 256, supersample: int = 1) -
 
 
 def face_box(landmarks: npt.ArrayLike) -> tuple[float, float, float]:
-    """(x, y) of the centre and side of the upright square from above the brows to the chin, of 68 or 5 points."""
+    """(x, y) of the center and side of the upright square from above the brows to the chin, of 68 or 5 points."""
     quad = ffhq_quad(landmarks)
     down = quad[1] - quad[0]
     x, y = (quad.mean(axis=0) + _LOWER * down).tolist()
@@ -86,6 +86,6 @@ def _camera(scene: Points, size: int, draws: Points) -> Points:
     angle = _TILT * (2 * draws[1] - 1)
     across = np.array([math.cos(angle), math.sin(angle)]) * (side / box)  # of one pixel
     down = np.array([-across[1], across[0]])
-    column, row = box / 2 + (size - box) * draws[2:]  # where the face's centre is in the photo
+    column, row = box / 2 + (size - box) * draws[2:]  # where the face's center is in the photo
     corner = np.array([x, y]) - column * across - row * down
     return np.stack([corner, corner + size * down, corner + size * (across + down), corner + size * across])

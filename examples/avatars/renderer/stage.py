@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from examples.avatars.renderer.anatomy import Face
-from examples.avatars.renderer.colours import Colours
+from examples.avatars.renderer.colors import Colors
 from examples.avatars.renderer.factors import Factors
 from examples.avatars.renderer.geometry import Head, Shell, pixel_grid
 from examples.avatars.renderer.shapes import hsv, smoothstep
@@ -29,7 +29,7 @@ class Stage:
     factors: Factors
     head: Head
     face: Face
-    colours: Colours
+    colors: Colors
     x: Tensor
     y: Tensor
     hx: Tensor
@@ -52,7 +52,7 @@ class Stage:
         c, s = torch.cos(head.roll), torch.sin(head.roll)
         light = (lx * c + ly * s, ly * c - lx * s, torch.cos(azimuth) * torch.cos(elevation))
         # One step across / down the image, in the head's frame and per scene unit: what turns differences
-        # between neighbouring pixels into slopes, whatever way the camera is turned.
+        # between neighboring pixels into slopes, whatever way the camera is turned.
         across, down = quads[:, 3] - quads[:, 0], quads[:, 1] - quads[:, 0]
         a = (across / across.norm(dim=1, keepdim=True)).view(-1, 2, 1, 1)
         d = (down / down.norm(dim=1, keepdim=True)).view(-1, 2, 1, 1)
@@ -63,9 +63,9 @@ class Stage:
             d[:, 1] * c - d[:, 0] * s,
         )
         image = torch.zeros(len(x), 3, height, width, dtype=x.dtype, device=x.device)
-        face, colours = Face.from_factors(factors), Colours.from_factors(factors)
+        face, colors = Face.from_factors(factors), Colors.from_factors(factors)
         skin = head.shell(hx, hy)
-        return cls(factors, head, face, colours, x, y, hx, hy, skin, pixel, slope, light, image)
+        return cls(factors, head, face, colors, x, y, hx, hy, skin, pixel, slope, light, image)
 
     def get(self, name: str) -> Tensor:
         """A factor as [B,1,1]."""
@@ -80,11 +80,11 @@ class Stage:
         return bool((presence > 0).any())
 
     def hue(self, name: str, saturation: float, value: float | Tensor) -> Tensor:
-        """The colour [B,3,1,1] of a hue factor."""
+        """The color [B,3,1,1] of a hue factor."""
         return hsv(self.factors[name], saturation, value)[:, :, None, None]
 
     def rgb(self, r: float, g: float, b: float) -> Tensor:
-        """A fixed colour, [1,3,1,1]."""
+        """A fixed color, [1,3,1,1]."""
         return self.x.new_tensor([r, g, b]).view(1, 3, 1, 1)
 
     def cover(self, distance: Tensor, soft: float | Tensor = 0.0) -> Tensor:
@@ -99,9 +99,9 @@ class Stage:
         """1 where a texture of `frequency` cycles per scene unit shows, 0 where pixels are too coarse."""
         return smoothstep(0.75, 0.25, self.pixel * frequency)
 
-    def paint(self, colour: Tensor, mask: Tensor) -> None:
-        """Lay a colour [B,3,H,W] over the image where `mask` [B,H,W] is 1."""
-        self.image = torch.lerp(self.image, colour.expand_as(self.image), mask[:, None].expand_as(self.image))
+    def paint(self, color: Tensor, mask: Tensor) -> None:
+        """Lay a color [B,3,H,W] over the image where `mask` [B,H,W] is 1."""
+        self.image = torch.lerp(self.image, color.expand_as(self.image), mask[:, None].expand_as(self.image))
 
     def shade(self, mask: Tensor, tint: Tensor) -> None:
         """Multiply the image by `tint` where `mask` is 1."""

@@ -37,12 +37,12 @@ __all__ = ["Ghosts", "Pasting", "Seam", "evaluate_pasting", "main", "pasting_tex
 
 Values = npt.NDArray[np.float64]
 
-_BAND = 0.1  # of the side: the strip along the border in which colours are compared
+_BAND = 0.1  # of the side: the strip along the border in which colors are compared
 _STRETCHES = 8  # of each side of the quad, over which they are averaged
 
 _WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("replace, hard edge", {"mode": "replace", "feather": 0.0, "match_colors": False}),
-    ("replace, colours matched", {"mode": "replace", "feather": 0.0, "match_colors": True}),
+    ("replace, colors matched", {"mode": "replace", "feather": 0.0, "match_colors": True}),
     ("replace, feathered", {"mode": "replace", "match_colors": False}),
     ("replace, both", {"mode": "replace"}),
     ("difference, hard edge", {"mode": "difference", "feather": 0.0}),
@@ -60,12 +60,12 @@ _SEEN = 12  # levels by which the drawn edit changes a pixel that counts as chan
 
 @dataclass(frozen=True)
 class Seam:
-    """The contrast that one way of blending leaves, means over the photos, in the 256 levels of a colour.
+    """The contrast that one way of blending leaves, means over the photos, in the 256 levels of a color.
 
     Attributes:
         way: the mode and what blends. "replace" pastes the unedited reconstruction, "difference" an edit.
         step: across the border of the quad: how much the outermost pixels within it differ from the photo's own.
-        band: how much the colours of the outermost tenth of the quad do, averaged over an eighth of a side.
+        band: how much the colors of the outermost tenth of the quad do, averaged over an eighth of a side.
     """
 
     way: str
@@ -237,7 +237,7 @@ def _change(photo: Image.Image, pasted: Image.Image) -> Values:
 
 
 def _places(quad: npt.NDArray[np.float64], size: tuple[int, int]) -> tuple[Values, Values]:
-    """Of every pixel centre of a photo of (width, height): how deep in the quad [H, W], and (u, v) there [H, W, 2].
+    """Of every pixel center of a photo of (width, height): how deep in the quad [H, W], and (u, v) there [H, W, 2].
 
     In sides of the quad: 0 on its border, negative outside.
     """
@@ -271,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "pasting",
         "Renders photos of avatars, inverts them, and pastes them back unedited and edited. Prints how many pixels "
         "changed where none may, and the contrast that is left at the seam by each way of blending: across the "
-        "border (step), and in the colours of the outermost tenth of the square (band). For edits of a factor "
+        "border (step), and in the colors of the outermost tenth of the square (band). For edits of a factor "
         "that can be rendered, such as smile, also how far the edited photo is from the same person rendered so: over "
         "eyes and mouth, over what the rendering changes, and over the face.",
     )

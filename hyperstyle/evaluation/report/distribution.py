@@ -40,15 +40,15 @@ class Distance:
 
 
 def features_of(model: Model, inception: Path | None) -> tuple[Features, str]:
-    """What FID and KID compare, and its name: Inception's 2048 features, or the judge's identity embedding.
+    """What FID and KID compare, and its name: Inception's 2048 features, or the evaluator's identity embedding.
 
     Args:
-        model: whose judge is used without a file.
+        model: whose evaluator is used without a file.
         inception: the weights that torch-fidelity publishes; never fetched, and read without executing anything.
 
     Raises:
         MissingDependencyError: torch-fidelity is not installed.
-        MethodError: no file, and no judge.
+        MethodError: no file, and no evaluator.
         CheckpointError: the file cannot be read. WeightsError: it holds another network.
     """
     try:
@@ -59,15 +59,15 @@ def features_of(model: Model, inception: Path | None) -> tuple[Features, str]:
         ) from error
     if inception is not None:
         return _inception(inception, model.device), "Inception"
-    judge = model.judge
-    if judge is None:
+    evaluator = model.evaluator
+    if evaluator is None:
         raise MethodError(
             "FID and KID need a network that sees images: name the file of Inception's weights, --fid FILE.pth."
         )
 
     def embed(image: Tensor) -> Tensor:
         with torch.no_grad():
-            return judge.embedding(image).double().cpu()
+            return evaluator.embedding(image).double().cpu()
 
     return embed, "the judge"
 

@@ -43,32 +43,32 @@ def painting(image: Tensor) -> Tensor:
         calmest = torch.stack([variance.roll(shift, (2, 3)) for shift in shifts]).argmin(0, keepdim=True)
         image = means.gather(0, calmest.expand(1, *image.shape))[0]
     image = image[:, :, border:-border, border:-border]
-    grey = image.mean(1, keepdim=True)
-    return (grey + 1.35 * (image - grey)).clamp(-1, 1)
+    gray = image.mean(1, keepdim=True)
+    return (gray + 1.35 * (image - gray)).clamp(-1, 1)
 
 
 def pencil(image: Tensor) -> Tensor:
     """Pencil on warm paper: brightness over that of its surroundings."""
-    grey = (image.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2
-    drawn = (grey / (_smooth(grey, _length(image, 3)) + 0.02)).clamp(0, 1).pow(2.2)
-    drawn = drawn * (0.75 + 0.25 * grey)
+    gray = (image.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2
+    drawn = (gray / (_smooth(gray, _length(image, 3)) + 0.02)).clamp(0, 1).pow(2.2)
+    drawn = drawn * (0.75 + 0.25 * gray)
     paper = image.new_tensor([0.98, 0.96, 0.91]).view(1, 3, 1, 1)
     return 2 * drawn * paper - 1
 
 
 def comic(image: Tensor) -> Tensor:
-    """Flat, strong colours, and ink where the image is darker than what is around."""
+    """Flat, strong colors, and ink where the image is darker than what is around."""
     image = flat = image.clamp(-1, 1)
     step = _length(image, 3)
-    for _ in range(3):  # averages of neighbours of a similar colour
+    for _ in range(3):  # averages of neighbors of a similar color
         near = torch.stack([flat.roll((y, x), (2, 3)) for y in (-step, 0, step) for x in (-step, 0, step)])
         weight = torch.exp((near - flat).square().sum(2, keepdim=True) / -0.08)
         flat = (weight * near).sum(0) / weight.sum(0)
-    grey = flat.mean(1, keepdim=True)
-    colours = 1.1 * grey + 0.1 + 1.4 * (flat - grey)
+    gray = flat.mean(1, keepdim=True)
+    colors = 1.1 * gray + 0.1 + 1.4 * (flat - gray)
     darker = (_smooth(image, _length(image, 4)) - _mean(image, 1)).amax(1, keepdim=True)
     ink = torch.sigmoid(30 * (darker - 0.14))
-    return (colours.clamp(-1, 1) + 1) * (1 - ink) - 1
+    return (colors.clamp(-1, 1) + 1) * (1 - ink) - 1
 
 
 def blurred(image: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def blurred(image: Tensor) -> Tensor:
 
 
 def mosaic(image: Tensor) -> Tensor:
-    """Squares of one colour."""
+    """Squares of one color."""
     height, width = image.shape[2:]
     side = _length(image, 4)
     small = F.adaptive_avg_pool2d(image, (max(1, height // side), max(1, width // side)))

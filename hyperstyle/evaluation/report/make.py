@@ -138,9 +138,9 @@ def make_report(
 def _edits(model: Model, options: ReportOptions) -> tuple[str, ...]:
     if options.edits is not None:
         return tuple(measurable_edits(model, options.edits))
-    if model.judge is None or not options.edited:
+    if model.evaluator is None or not options.edited:
         return ()
-    return tuple(name for name, edit in model.edits.items() if edit.info.trait in model.judge.config.traits)
+    return tuple(name for name, edit in model.edits.items() if edit.info.trait in model.evaluator.config.traits)
 
 
 def _methods(
@@ -168,7 +168,7 @@ def _methods(
         few = min(job.count for job in searched)
         compared = [method_row(job.label, study.rows(job.label, few), study.measures) for job in (*network, *searched)]
         about = f"The first {few} of these images, with the methods that search for each image on its own."
-        tables.append(methods_table("table2_optimised", "Table 2b. With optimisation", about, compared, study.measures))
+        tables.append(methods_table("table2_optimised", "Table 2b. With optimization", about, compared, study.measures))
     found.orderings = orderings(rows, compared)
     found.tables += tables
     methods = [*network, *searched]
@@ -200,7 +200,7 @@ def _row(study: Study, job: Job, count: int, features: tuple[Features, str] | No
 
 
 def _effects(found: Findings, study: Study, jobs: list[Job], model: Model) -> None:
-    """Figure 6: of the networks on all edited images, and of all methods on those that were optimised."""
+    """Figure 6: of the networks on all edited images, and of all methods on those that were optimized."""
     edited = [job for job in jobs if job.edited]
     network = [job for job in edited if not job.optimises]
     groups = {"networks": network} | ({"all": edited} if len(network) < len(edited) else {})

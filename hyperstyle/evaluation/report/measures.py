@@ -61,11 +61,11 @@ class Measures:
 def choose_measures(
     model: Model, *, lpips: bool | None = None, identity: Path | None = None, mtcnn: Path | None = None
 ) -> Measures:
-    """L2, LPIPS, the perceptual distance and identity of the model's judge, MS-SSIM in both forms, published identity.
+    """L2, LPIPS, perceptual distance and identity by the model's evaluator, both forms of MS-SSIM, published identity.
 
     Args:
         model: whose reconstructions are measured.
-        lpips: whether LPIPS is; None is yes where the model has no judge.
+        lpips: whether LPIPS is; None is yes where the model has no evaluator.
         identity: file of the network that compares identities: CurricularFace for faces, MoCo v2 for other domains.
         mtcnn: folder of the published detector, for faces.
 
@@ -74,26 +74,26 @@ def choose_measures(
         MissingDependencyError, MethodError: LPIPS cannot be loaded.
         CheckpointError: a file cannot be used.
     """
-    device, judge = model.device, model.judge
+    device, evaluator = model.device, model.evaluator
     faces = model.domain.similarity == "arcface"
     if (mtcnn is not None and identity is None) or (identity is not None and faces and mtcnn is None):
         raise ConfigError("--identity and --mtcnn go together for faces: the network, and the detector it needs.")
     chosen = [Measure("l2", "L2", "low", 4, "mean squared error, images in [-1, 1]", metrics.l2)]
-    if judge is None if lpips is None else lpips:
+    if evaluator is None if lpips is None else lpips:
         chosen.append(Measure("lpips", "LPIPS", "low", 3, "AlexNet, at the size the encoder sees", _lpips(device)))
-    if judge is not None:
-        about = "distance of the judge's features; not LPIPS, whose scale is another"
+    if evaluator is not None:
+        about = "distance of the evaluator's features; not LPIPS, whose scale is another"
         chosen.append(
-            Measure("perceptual", "perceptual", "low", 4, about, lambda a, b: metrics.perceptual(a, b, judge))
+            Measure("perceptual", "perceptual", "low", 4, about, lambda a, b: metrics.perceptual(a, b, evaluator))
         )
     chosen.append(Measure("ms_ssim", "MS-SSIM", "high", 4, "at 256 px, window and range as published", _ms_ssim))
     about = "the official evaluation's form, whose data range is guessed from each image; negative ones are left out"
     chosen.append(Measure("ms_ssim_reference", "MS-SSIM, official form", "high", 4, about, _ms_ssim_reference))
     if identity is not None:
         chosen.append(_by_file(identity, mtcnn, faces, device))
-    elif judge is not None:
-        about = "cosine of the judge's identity embeddings"
-        chosen.append(Measure("identity", "identity", "high", 4, about, lambda a, b: metrics.identity(a, b, judge)))
+    elif evaluator is not None:
+        about = "cosine of the evaluator's identity embeddings"
+        chosen.append(Measure("identity", "identity", "high", 4, about, lambda a, b: metrics.identity(a, b, evaluator)))
     return Measures(tuple(chosen))
 
 

@@ -48,7 +48,7 @@ def not_measured(
         inverter: the model.
         options: of the report.
         images: how many it is about.
-        optimised: how many of them the methods that optimise take.
+        optimized: how many of them the methods that optimize take.
         edits: names of those that are measured.
         ablations: whether there are any.
         photos: whether there are images from outside the domain.
@@ -58,7 +58,7 @@ def not_measured(
     if options.methods is None and not optimised:
         why = "--optimised 0 was given" if options.optimised == 0 else "the model has no perceptual network for them"
         flag = "--optimised N" + ", with LPIPS in its place" * (model.perceptual is None)
-        found.append(Missing("W+ optimisation and PTI (Table 2b)", why, flag))
+        found.append(Missing("W+ optimization and PTI (Table 2b)", why, flag))
     found += _editing(model, options, edits)
     if model.hypernetwork is None:
         why = "the model has no hypernetwork"
@@ -83,13 +83,13 @@ def _figures(model: Model, options: ReportOptions, pictures: int) -> list[Missin
     found = []
     if options.lpips is False:
         found.append(Missing("LPIPS", "--lpips no was given", "--lpips yes"))
-    elif options.lpips is None and model.judge is not None:
-        found.append(Missing("LPIPS", "the distance of the model's judge stands in its place", "--lpips yes"))
-    if model.judge is None and options.identity is None:
+    elif options.lpips is None and model.evaluator is not None:
+        found.append(Missing("LPIPS", "the distance of the model's evaluator stands in its place", "--lpips yes"))
+    if model.evaluator is None and options.identity is None:
         files = "--identity FILE" + " --mtcnn FOLDER" * (model.domain.similarity == "arcface")
-        found.append(Missing("identity", "the model has no judge, and no network of identity was named", files))
+        found.append(Missing("identity", "the model has no evaluator, and no network of identity was named", files))
     if not options.fid:
-        flag = "--fid FILE.pth" if model.judge is None else "--fid"
+        flag = "--fid FILE.pth" if model.evaluator is None else "--fid"
         found.append(Missing("FID and KID", "they were not asked for", flag))
     elif pictures < 2:
         found.append(Missing("FID and KID", "there is one image", "more images"))
@@ -98,15 +98,15 @@ def _figures(model: Model, options: ReportOptions, pictures: int) -> list[Missin
 
 def _editing(model: Model, options: ReportOptions, edits: Sequence[str]) -> list[Missing]:
     """Of Figure 6."""
-    what, judge = "identity over edits (Figure 6)", "a judge in the model folder"
-    if model.judge is None:
-        return [Missing(what, "the model has no judge that reads traits and identity", judge)]
+    what, evaluator = "identity over edits (Figure 6)", "an evaluator in the model folder"
+    if model.evaluator is None:
+        return [Missing(what, "the model has no evaluator that reads traits and identity", evaluator)]
     if not options.edited:
         return [Missing(what, "--edited 0 was given", "--edited N")]
     if not model.edits:
         return [Missing(what, "the model has no edits", "edits in the model folder")]
     unread = [] if options.edits is not None else [name for name in model.edits if name not in edits]
     if unread:
-        why = f"the judge reads no trait of {', '.join(unread)}"
+        why = f"the evaluator reads no trait of {', '.join(unread)}"
         return [Missing(what, why, "the trait in the edit's info")]
     return []

@@ -15,10 +15,10 @@ class ReportOptions:
     """What goes into a report.
 
     Attributes:
-        methods: None is all of the model's networks and, with `optimised`, W+ optimisation and PTI.
-        optimised: images, the first ones, for methods that optimise each on its own; None is 4 where the model has a
+        methods: None is all of the model's networks and, with `optimised`, W+ optimization and PTI.
+        optimized: images, the first ones, for methods that optimize each on its own; None is 4 where the model has a
             perceptual network for them, else 0.
-        edits: names; None is every edit whose trait the model's judge reads.
+        edits: names; None is every edit whose trait the model's evaluator reads.
         points: strengths over the range of each edit.
         edited: images, the first ones, that are edited for Figure 6; 0 leaves it out.
         shown: images on each sheet.

@@ -64,7 +64,7 @@ class Ordering:
 def orderings(*tables: Sequence[Mapping[str, Value]]) -> list[Ordering]:
     """Every two methods that the paper has too, by every figure in which it tells them apart.
 
-    The perceptual distance of a judge takes the place of LPIPS where that was not measured.
+    The perceptual distance of an evaluator takes the place of LPIPS where that was not measured.
 
     Args:
         tables: rows of tables, each on images of its own; two methods are compared in the first that has both.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from hyperstyle.evaluation.report.gallery import Gallery
-from hyperstyle.evaluation.report.svg import COLOURS
+from hyperstyle.evaluation.report.svg import COLORS
 from hyperstyle.evaluation.report.tables import Column, Table, Value
 
 __all__ = ["Section", "chart_grid", "gallery_html", "legend", "page", "paragraph", "table_html"]
@@ -129,9 +129,9 @@ def chart_grid(charts: Sequence[str], *, wide: bool = False) -> str:
 
 
 def legend(names: Mapping[str, int]) -> str:
-    """Names and their places among the colours."""
+    """Names and their places among the colors."""
     dots = (
-        f'<span><i style="background:{COLOURS[place % len(COLOURS)]}"></i>{escape(name)}</span>'
+        f'<span><i style="background:{COLORS[place % len(COLORS)]}"></i>{escape(name)}</span>'
         for name, place in names.items()
     )
     return f'<div class="legend">{"".join(dots)}</div>'

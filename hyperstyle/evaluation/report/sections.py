@@ -109,7 +109,7 @@ def effects_section(model: Model, found: Mapping[str, Sequence[Effect]]) -> Sect
     )
     for name, group in found.items():
         count, methods = group[0].pictures, list(dict.fromkeys(one.method for one in group))
-        title = "Methods that optimise, too" if name == "all" else "Networks"
+        title = "Methods that optimize, too" if name == "all" else "Networks"
         section.blocks.append(f"<h3>{title}, {count} images</h3>")
         section.blocks.append(paragraph(effect_verdict(group)))
         places = {method: place for place, method in enumerate(methods)}

@@ -67,7 +67,7 @@ class Study:
         images, measures: on what, and which figures.
         journal: where the figures are kept.
         folder: where images are kept, `folder/reconstructions/LABEL/DIGEST.png`.
-        edits: names of the edits to measure, of traits that the judge reads.
+        edits: names of the edits to measure, of traits that the evaluator reads.
         points: strengths over the range of each edit.
     """
 
@@ -128,14 +128,14 @@ def jobs_of(
 
     Args:
         inverter: the model.
-        trials: methods; None is every one of the model's networks and, with `optimised`, W+ optimisation and PTI.
+        trials: methods; None is every one of the model's networks and, with `optimised`, W+ optimization and PTI.
         ablations: other models by name, each by its own best method.
         images: how many there are.
-        optimised: how many of them the methods that optimise take.
+        optimized: how many of them the methods that optimize take.
         edited: how many of them are edited.
 
     Raises:
-        ConfigError: a method twice, one that optimises with `optimised` 0, or an ablation whose name is no name of a
+        ConfigError: a method twice, one that optimizes with `optimised` 0, or an ablation whose name is no name of a
             folder, or that of another method's.
         MethodError: an unknown method, or one whose weights the model lacks.
     """
@@ -158,7 +158,7 @@ def jobs_of(
         find(model, trial.method, steps=trial.steps)
         count = pictures if alone(model, trial) else min(optimised, pictures)
         if not count:
-            raise ConfigError(f"{trial} optimises each image on its own: say with --optimised N how many it may take.")
+            raise ConfigError(f"{trial} optimizes each image on its own: say with --optimised N how many it may take.")
         jobs.append(Job(str(trial), inverter, identity, trial, count, min(edited, count)))
     once = Trial.of(ONCE)  # a row of Table 3 that costs next to nothing
     if "hyperstyle" in names and model.steps > 1 and ONCE not in names:

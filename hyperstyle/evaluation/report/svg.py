@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["COLOURS", "Series", "chart"]
+__all__ = ["COLORS", "Series", "chart"]
 
-COLOURS = ("#3b6fb6", "#d1602b", "#3a8f5c", "#9457a8", "#b03a48", "#7a6a2f", "#2f8f96", "#6b6f76")
+COLORS = ("#3b6fb6", "#d1602b", "#3a8f5c", "#9457a8", "#b03a48", "#7a6a2f", "#2f8f96", "#6b6f76")
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 28, 40
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line with its name, a place among the colours, and points (x, y) in their order."""
+    """A line with its name, a place among the colors, and points (x, y) in their order."""
 
     name: str
-    colour: int
+    color: int
     points: Sequence[tuple[float, float]]
 
 
@@ -62,15 +62,15 @@ def chart(
     middle = (_TOP + height - _BOTTOM) / 2
     parts.append(f'<text transform="translate(12 {middle:.0f}) rotate(-90)" text-anchor="middle">{escape(y)}</text>')
     for one in series:
-        colour = COLOURS[one.colour % len(COLOURS)]
+        color = COLORS[one.color % len(COLORS)]
         places = [(across.at(a), up.at(b)) for a, b in one.points]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
         parts.append(f"<g><title>{escape(one.name)}</title>")
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
-        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3.5 if names else 2.2}" fill="{colour}"/>' for a, b in places]
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
+        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{3.5 if names else 2.2}" fill="{color}"/>' for a, b in places]
         if names and places:
             a, b = places[-1]
-            parts.append(f'<text x="{a + 7:.1f}" y="{b + 3.5:.1f}" style="fill:{colour}">{escape(one.name)}</text>')
+            parts.append(f'<text x="{a + 7:.1f}" y="{b + 3.5:.1f}" style="fill:{color}">{escape(one.name)}</text>')
         parts.append("</g>")
     return "".join([*parts, "</svg>"])
 

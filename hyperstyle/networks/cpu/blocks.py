@@ -2,7 +2,7 @@
 
 For each image style, offset and demodulation go into the weights of its convolutions (`fuse.fuse`), and so does
 the gain of the activation: leaky ReLU is homogeneous, the gain can go before it. What is left is a network like any
-other. A resolution runs from its upsampling to its colours on a few rows while they are in the processor's cache;
+other. A resolution runs from its upsampling to its colors on a few rows while they are in the processor's cache;
 nothing as large as the maps of the last one is ever made. `reference.synthesize` is the same function step by step.
 """
 
@@ -32,7 +32,7 @@ class Block:
     Attributes:
         up: doubles the size; None in the first block.
         conv: the second convolution.
-        torgb: to colours.
+        torgb: to colors.
         blur: [4,4], the low-pass filter after `up`.
     """
 
@@ -66,7 +66,7 @@ def upsample2x(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = True) -> tuple[Tensor, Tensor]:
-    """One resolution: maps -> maps and their colours.
+    """One resolution: maps -> maps and their colors.
 
     Args:
         x: [1,I,r/2,r/2], or [1,I,4,4] for a block without `up`; channels-last.
@@ -97,13 +97,13 @@ def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = Tru
         y = maps[:, :, top:end] if keep else maps[:, :, : end - top]
         around = _input(x, block, top, end, workspace)
         if quick is None:
-            made = F.conv_transpose2d(around, conv.weight, bias, padding=(2, 1))  # rows have their neighbours
+            made = F.conv_transpose2d(around, conv.weight, bias, padding=(2, 1))  # rows have their neighbors
         else:
             made = y
             winograd.conv3x3(around, quick, bias, made)
         _activated(made, conv.noise, top, end, scale=conv.scale, out=y)
-        colours = torch.baddbmm(block.torgb.bias[:, None], torgb.expand(end - top, -1, -1), y[0].transpose(0, 1))
-        rgb[0, :, top:end] = colours.transpose(0, 1)  # row by row, which takes half as long as all pixels at once
+        colors = torch.baddbmm(block.torgb.bias[:, None], torgb.expand(end - top, -1, -1), y[0].transpose(0, 1))
+        rgb[0, :, top:end] = colors.transpose(0, 1)  # row by row, which takes half as long as all pixels at once
     return maps if keep else x, rgb
 
 

@@ -66,7 +66,7 @@ class FastOffsets(LazyOffsets):
             return super().__getitem__(layer)
         return self.codes.only([layer]).expanded({layer: made})[layer]
 
-    def picture(self, i: int) -> FastOffsets:
-        codes = self.codes.pictures(slice(i, i + 1))
+    def select(self, i: int) -> FastOffsets:
+        codes = self.codes.select(slice(i, i + 1))
         rows, deltas = ({name: t[i : i + 1] for name, t in group.items()} for group in (self.rows, self.deltas))
         return FastOffsets(self.hypernetwork, codes, rows, deltas, self.turned)

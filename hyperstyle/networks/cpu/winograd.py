@@ -51,7 +51,7 @@ def transform_weight(weight: Tensor) -> list[Tensor]:
 
 
 def conv3x3(x: Tensor, weights: list[Tensor], bias: Tensor, out: Tensor) -> None:
-    """The convolution of rows that have their neighbours.
+    """The convolution of rows that have their neighbors.
 
     Args:
         x: [1,I,H + 2,W], channels-last; zeros are seen on the left and on the right of it only.

@@ -40,7 +40,7 @@ class TrunkConfig:
         if len(self.widths) != len(self.blocks) or not self.widths or min(*self.widths, *self.blocks, 1) < 1:
             raise ConfigError(f"a trunk with widths {self.widths} and blocks {self.blocks}: expected as many of each.")
         if self.norm == "group" and any(w % 8 for w in self.widths):
-            raise ConfigError(f"trunk widths {self.widths}: group normalisation needs multiples of 8.")
+            raise ConfigError(f"trunk widths {self.widths}: group normalization needs multiples of 8.")
 
     @classmethod
     def resnet34(cls) -> TrunkConfig:

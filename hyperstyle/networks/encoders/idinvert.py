@@ -56,7 +56,7 @@ class IdInvertEncoderConfig:
 
 
 class _ConvNorm(nn.Module):
-    """Convolution, batch normalisation and leaky ReLU."""
+    """Convolution, batch normalization and leaky ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, *, bias: bool = False) -> None:
         super().__init__()

@@ -96,7 +96,7 @@ class OffsetCodes:
         sums, terms, dense = ({n: function(t) for n, t in g.items()} for g in (self.sums, self.terms, self.dense))
         return OffsetCodes(sums, terms, function(self.weights), dense)
 
-    def pictures(self, chosen: slice) -> OffsetCodes:
+    def select(self, chosen: slice) -> OffsetCodes:
         """The codes of some of the images; dense offsets that all share stay."""
         some = self.apply(lambda t: t[chosen])
         shared = {name: t for name, t in self.dense.items() if t.ndim < 5 or len(t) == 1}

@@ -244,7 +244,7 @@ class _SeparableOutput(nn.Module):
 
 
 class CompactHead(Head):
-    """For small generators: one strided convolution, positions kept, a short normalised code, one affine map.
+    """For small generators: one strided convolution, positions kept, a short normalized code, one affine map.
 
     The map starts at zero, so an untrained hypernetwork changes nothing.
     """

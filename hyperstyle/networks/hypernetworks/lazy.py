@@ -48,9 +48,9 @@ class LazyOffsets(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.codes.layers)
 
-    def picture(self, i: int) -> LazyOffsets:
+    def select(self, i: int) -> LazyOffsets:
         """The offsets of one image, of shapes [1,...]."""
-        return LazyOffsets(self.hypernetwork, self.codes.pictures(slice(i, i + 1)))
+        return LazyOffsets(self.hypernetwork, self.codes.select(slice(i, i + 1)))
 
 
 def of_image(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, Tensor]:
@@ -62,5 +62,5 @@ def of_image(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, 
     if isinstance(offsets, LazyOffsets):
         if len(offsets.codes) not in (1, batch):
             raise ConfigError(f"offset codes of {len(offsets.codes)} images for {batch}: expected 1 or {batch}.")
-        return offsets if len(offsets.codes) == 1 else offsets.picture(i)
+        return offsets if len(offsets.codes) == 1 else offsets.select(i)
     return {name: t[i : i + 1] if t.ndim == 5 and len(t) == batch else t for name, t in offsets.items()}

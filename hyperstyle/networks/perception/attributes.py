@@ -1,4 +1,4 @@
-"""The bundled judge: reads trait values and an identity embedding from a crop."""
+"""The bundled evaluator: reads trait values and an identity embedding from a crop."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from hyperstyle.networks.encoders.backbones import IRSETrunk, TrunkConfig
 
-__all__ = ["TraitNetwork", "TraitNetworkConfig"]
+__all__ = ["AttributeNetwork", "AttributeNetworkConfig"]
 
 
 @dataclass(frozen=True)
-class TraitNetworkConfig:
-    """Numbers of a trait network.
+class AttributeNetworkConfig:
+    """Numbers of an attribute network.
 
     Attributes:
         traits: names of the values it reads, in the order of its output.
@@ -29,13 +29,15 @@ class TraitNetworkConfig:
     embedding_width: int = 64
 
 
-class TraitNetwork(nn.Module):
+class AttributeNetwork(nn.Module):
     """Reads, from a crop [B,3,h,h] in [-1,1], trait values in about [0,1] and an identity embedding.
 
     Larger crops are averaged down to `config.input_size` first.
     """
 
-    def __init__(self, config: TraitNetworkConfig) -> None:
+    type_on_disk = "TraitNetwork"  # the class's name in version 0.1, which wrote it into model folders
+
+    def __init__(self, config: AttributeNetworkConfig) -> None:
         super().__init__()
         self.config = config
         trunk = IRSETrunk(3, config.trunk)
@@ -65,6 +67,6 @@ class TraitNetwork(nn.Module):
         return out
 
     def embedding(self, x: Tensor) -> Tensor:
-        """Identity embedding [B,E], not normalised."""
+        """Identity embedding [B,E], not normalized."""
         out: Tensor = self.identity_head(self.features(x)[-1].flatten(1))
         return out

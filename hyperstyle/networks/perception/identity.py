@@ -24,7 +24,7 @@ class FaceNetworkConfig:
     Attributes:
         trunk: its IR or IR-SE trunk.
         squeeze: squeeze-and-excitation in the blocks (IR-SE).
-        affine: whether the last normalisation has weights of its own.
+        affine: whether the last normalization has weights of its own.
         prepare: how an image gets to `input_size`: "crop" keeps rows 35:223 and columns 32:220 of a 256 px image
             and averages; "nearest" resizes the whole image.
         input_size: side of what the trunk sees, in pixels.

@@ -57,7 +57,7 @@ class _Bottleneck(nn.Module):
 class MocoNetwork(nn.Module):
     """ResNet-50 up to its average: images [B,3,H,W] in [-1,1] -> unit vectors [B,4*widths[-1]].
 
-    Images are resized to 224x224 by nearest neighbours, whatever their aspect, and not normalised otherwise.
+    Images are resized to 224x224 by nearest neighbors, whatever their aspect, and not normalized otherwise.
 
     Args:
         widths, blocks: inner channels and number of bottlenecks per stage; the defaults are ResNet-50's.
@@ -116,7 +116,7 @@ def load_moco(path: str | Path) -> MocoNetwork:
     """The network for other domains from the published file of MoCo v2.
 
     Only the query encoder is taken, without the projection that training put behind it (`fc`); the momentum encoder,
-    the queue and the optimiser are left in the file.
+    the queue and the optimizer are left in the file.
 
     Raises:
         CheckpointError: the file cannot be read.

@@ -81,7 +81,7 @@ class LayerSpec:
 
     @property
     def torgb(self) -> bool:
-        """Whether this layer writes colours (no demodulation, no noise)."""
+        """Whether this layer writes colors (no demodulation, no noise)."""
         return self.kernel == 1
 
     @property

@@ -48,7 +48,7 @@ class _Linear(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions and a shortcut, each path scaled by sqrt(1/2); the first block reads the colours."""
+    """Two convolutions and a shortcut, each path scaled by sqrt(1/2); the first block reads the colors."""
 
     def __init__(self, before: int, after: int, *, first: bool) -> None:
         super().__init__()

@@ -57,7 +57,10 @@ class Generator(nn.Module):
         width = config.latent_width
         self.style = nn.Sequential(
             PixelNorm(),
-            *(EqualLinear(width, width, rate=config.mapping_rate, activate=True) for _ in range(config.mapping_layers)),
+            *(
+                EqualLinear(width, width, lr_multiplier=config.mapping_rate, activate=True)
+                for _ in range(config.mapping_layers)
+            ),
         )
         self.input = ConstantInput(config.channels[0])
         by_index = {layer.index: layer for layer in self.layers}

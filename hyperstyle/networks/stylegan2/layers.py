@@ -106,7 +106,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """1x1 modulated convolution to colours, added to the upsampled image so far."""
+    """1x1 modulated convolution to colors, added to the upsampled image so far."""
 
     def __init__(self, spec: LayerSpec, latent_width: int) -> None:
         super().__init__()

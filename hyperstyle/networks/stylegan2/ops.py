@@ -1,4 +1,4 @@
-"""The operations of StyleGAN2 in plain PyTorch: FIR resampling, equalised linear layers, modulated convolution."""
+"""The operations of StyleGAN2 in plain PyTorch: FIR resampling, equalized linear layers, modulated convolution."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def bias_activation(x: Tensor, bias: Tensor, *, in_place: bool = False) -> Tenso
 
 
 class EqualLinear(nn.Module):
-    """Linear layer whose stored weights have unit variance; the scale is applied at run time (equalised learning rate).
+    """Linear layer whose stored weights have unit variance; the scale is applied at run time (equalized learning rate).
 
     Args:
         features_in, features_out: widths.
@@ -96,22 +96,22 @@ class EqualLinear(nn.Module):
         features_out: int,
         *,
         bias_init: float = 0.0,
-        rate: float = 1.0,
+        lr_multiplier: float = 1.0,
         activate: bool = False,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(normal(features_out, features_in, scale=1 / rate))
+        self.weight = nn.Parameter(normal(features_out, features_in, scale=1 / lr_multiplier))
         self.bias = nn.Parameter(torch.full((features_out,), float(bias_init)))
-        self.scale = rate / math.sqrt(features_in)
-        self.rate = rate
+        self.scale = lr_multiplier / math.sqrt(features_in)
+        self.lr_multiplier = lr_multiplier
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
         """[...,features_in] -> [...,features_out]."""
         if self.activate:
             rows = F.linear(x.reshape(-1, x.shape[-1]), self.weight * self.scale)
-            return bias_activation(rows, self.bias * self.rate).reshape(*x.shape[:-1], -1)
-        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+            return bias_activation(rows, self.bias * self.lr_multiplier).reshape(*x.shape[:-1], -1)
+        return F.linear(x, self.weight * self.scale, self.bias * self.lr_multiplier)
 
 
 def modulated_conv(

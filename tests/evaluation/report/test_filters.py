@@ -32,7 +32,7 @@ def test_a_filter_gives_an_image_alone_what_it_gives_it_in_a_batch(name: str, pi
 
 
 def detail(picture: Tensor) -> float:
-    """Mean difference of neighbours."""
+    """Mean difference of neighbors."""
     return float((picture[..., 1:] - picture[..., :-1]).abs().mean())
 
 

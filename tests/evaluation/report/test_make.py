@@ -339,12 +339,12 @@ def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
     lacking = {one["what"]: f"{one['because']}; {one['change']}" for one in found["not_measured"]}
     assert lacking == {
         "LPIPS": "--lpips no was given; --lpips yes",
-        "identity": "the model has no judge, and no network of identity was named; --identity FILE",
+        "identity": "the model has no evaluator, and no network of identity was named; --identity FILE",
         "FID and KID": "they were not asked for; --fid FILE.pth",
-        "W+ optimisation and PTI (Table 2b)": "the model has no perceptual network for them; "
+        "W+ optimization and PTI (Table 2b)": "the model has no perceptual network for them; "
         "--optimised N, with LPIPS in its place",
-        "identity over edits (Figure 6)": "the model has no judge that reads traits and identity; "
-        "a judge in the model folder",
+        "identity over edits (Figure 6)": "the model has no evaluator that reads traits and identity; "
+        "an evaluator in the model folder",
         "HyperStyle, its switches and domain adaptation": "the model has no hypernetwork; hyperstyle train hyperstyle",
         "other forms of the model (Table 3)": "none were named; --ablation NAME=MODEL",
         "photos out of the domain (Figure 8)": "none were named; --photos FOLDER",
@@ -359,7 +359,7 @@ def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
     [
         ({}, ["LPIPS", "FID and KID", "other forms", "photos"]),
         ({"lpips": True, "adapt": 0}, ["FID and KID", "domain adaptation", "other forms", "photos"]),
-        ({"methods": None, "optimised": 0, "fid": True}, ["LPIPS", "W+ optimisation", "other forms", "photos"]),
+        ({"methods": None, "optimised": 0, "fid": True}, ["LPIPS", "W+ optimization", "other forms", "photos"]),
         ({"edited": 0}, ["LPIPS", "FID and KID", "identity over edits", "other forms", "photos"]),
     ],
 )
@@ -380,7 +380,7 @@ def test_edits_that_the_judge_does_not_read_are_named(sensitive: HyperStyleInver
         1:2
     ]
     assert str(line).startswith(
-        "identity over edits (Figure 6): not measured, because the judge reads no trait of smile"
+        "identity over edits (Figure 6): not measured, because the evaluator reads no trait of smile"
     )
 
 

@@ -38,13 +38,13 @@ from hyperstyle.evaluation.report.tables import (
 class TestMeasures:
     def test_a_model_with_a_judge_is_measured_by_it(self, judged: HyperStyleInverter) -> None:
         model = judged.model
-        assert model.judge is not None
+        assert model.evaluator is not None
         a, b = held_out_avatars(2, 32).split(1)
         found = choose_measures(model)(model, a, b)
         assert list(found) == ["l2", "perceptual", "ms_ssim", "ms_ssim_reference", "identity"]
         assert found["l2"] == pytest.approx(float(metrics.l2(a, b)))
         with torch.no_grad():
-            assert found["perceptual"] == pytest.approx(float(metrics.perceptual(a, b, model.judge)))
+            assert found["perceptual"] == pytest.approx(float(metrics.perceptual(a, b, model.evaluator)))
         assert found["ms_ssim"] == pytest.approx(float(metrics.ms_ssim(a, b)))
 
     def test_lpips_is_measured_where_there_is_no_judge(

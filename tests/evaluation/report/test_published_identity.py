@@ -28,7 +28,7 @@ TRUNK = TrunkConfig((8, 16), (2, 1), stem_kernel=3, stem_stride=1, first_stride=
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Path:
-    """A folder of weights that see a face where red is brighter than grey, its parts where they lie in most."""
+    """A folder of weights that see a face where red is brighter than gray, its parts where they lie in most."""
     networks = Mtcnn().eval().requires_grad_(False)
     for parameter in networks.parameters():
         parameter.zero_()
@@ -61,7 +61,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaceNetwork:
 
 @pytest.fixture
 def faces(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
-    """The tiny model, of faces: without a judge."""
+    """The tiny model, of faces: without an evaluator."""
     model = tiny_inverter.model
     domain = replace(model.domain, similarity="arcface")
     return HyperStyleInverter(model.generator, model.encoder, model.hypernetwork, domain=domain, steps=1)

@@ -13,9 +13,9 @@ from hyperstyle.fitting import fit_interfacegan
 def test_an_edit_is_fitted_to_factors_that_are_known_from_z() -> None:
     pytest.importorskip("sklearn")
     model = HyperStyleInverter.from_pretrained("avatars", device="cpu").model
-    assert model.judge is not None
+    assert model.evaluator is not None
     table = factor_table(2000)
-    assert tuple(table.values) == model.judge.config.traits
+    assert tuple(table.values) == model.evaluator.config.traits
     report = fit_interfacegan(model, table, ["smile"], chosen=0.05)["smile"].info.report
     assert report["accuracy"]["held_out"] > 0.9
 

@@ -16,7 +16,7 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator
 
 CPU = torch.device("cpu")
@@ -30,14 +30,14 @@ def model() -> Model:
     size, trunk = (32, 32), TrunkConfig((16, 32), (1, 1), *recipe.stem, 2, norm="group")
     generator = Generator(recipe.generator)
     domain = DOMAINS["avatars"].at_size(32)
-    traits = [TraitNetwork(TraitNetworkConfig(("age",), trunk, 32)) for _ in range(2)]
+    traits = [AttributeNetwork(AttributeNetworkConfig(("age",), trunk, 32)) for _ in range(2)]
     layers = tuple(spec.name for spec in generator.layers if not spec.torgb)
     return Model(
         generator,
         type(domain)(domain.name, 32, size, None, "face", "traits"),
         WEncoder(WEncoderConfig(generator.config.rows, 64, size, trunk, "flatten")),
         Hypernetwork(HypernetworkConfig(generator.config, layers, size, trunk, "compact", 16)),
-        judge=traits[0],
+        evaluator=traits[0],
         perceptual=traits[1],
     )
 

@@ -14,7 +14,7 @@ from examples.avatars.renderer.render import render
 from hyperstyle import HyperStyleInverter, metrics
 from hyperstyle.evaluation import HELD_OUT_SEED
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.perception.attributes import TraitNetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 
 COUNT = 16
 
@@ -25,9 +25,9 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="module")
-def networks(model: Model) -> dict[str, TraitNetwork]:
-    """The judge and, where there is one, the network for losses."""
-    found = {"judge": model.judge, "perceptual": model.perceptual}
+def networks(model: Model) -> dict[str, AttributeNetwork]:
+    """The evaluator and, where there is one, the network for losses."""
+    found = {"judge": model.evaluator, "perceptual": model.perceptual}
     return {name: network for name, network in found.items() if network is not None}
 
 
@@ -74,7 +74,7 @@ def faded(image: Tensor, bare: Tensor, strength: int) -> Tensor:
 def test_a_stronger_distortion_is_a_larger_distance(
     distort: Callable[[Tensor, Tensor, int], Tensor],
     strengths: int,
-    networks: dict[str, TraitNetwork],
+    networks: dict[str, AttributeNetwork],
     pictures: tuple[Tensor, Tensor],
 ) -> None:
     image, bare = pictures
@@ -89,7 +89,7 @@ def test_a_stronger_distortion_is_a_larger_distance(
         assert (distances[1:] > distances[:-1]).all(0).double().mean() >= 0.9, (name, distances)
 
 
-def test_equal_images_have_no_distance(networks: dict[str, TraitNetwork], pictures: tuple[Tensor, Tensor]) -> None:
+def test_equal_images_have_no_distance(networks: dict[str, AttributeNetwork], pictures: tuple[Tensor, Tensor]) -> None:
     for network in networks.values():
         with torch.no_grad():
             assert metrics.perceptual(pictures[0], pictures[0], network).eq(0).all()

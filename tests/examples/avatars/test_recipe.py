@@ -125,9 +125,9 @@ def test_an_incomplete_model_is_not_trained_further(run: Path, tmp_path: Path) -
 
 def test_what_judges_is_not_what_was_a_loss(run: Path) -> None:
     model = HyperStyleInverter.from_pretrained(run / "model", device="cpu").model
-    assert model.judge is not None
+    assert model.evaluator is not None
     assert model.perceptual is not None
-    assert model.judge.config.trunk != model.perceptual.config.trunk
+    assert model.evaluator.config.trunk != model.perceptual.config.trunk
     log = json.loads((run / "perceptual" / "log.jsonl").read_text().splitlines()[-1])
     assert log != json.loads((run / "judge" / "log.jsonl").read_text().splitlines()[-1])
 

@@ -38,7 +38,7 @@ def record(
     audio_at: int = 0,
     title: dict[str, str] | None = None,
 ) -> Clip:
-    """A clip of grey frames, each a little brighter, at times in ms, with a tone for each audio codec."""
+    """A clip of gray frames, each a little brighter, at times in ms, with a tone for each audio codec."""
     with av.open(str(path), "w") as container:
         container.metadata.update(title or {})
         # With B-frames where times are even; phones, whose times are not, record none.

@@ -60,7 +60,7 @@ def test_they_are_what_the_hypernetwork_makes(heads: str, dtype: torch.dtype) ->
         for name, value in expected.items():
             torch.testing.assert_close(fast[name], value)
             for i in range(2):
-                torch.testing.assert_close(fast.picture(i)[name], value[i : i + 1])
+                torch.testing.assert_close(fast.select(i)[name], value[i : i + 1])
 
 
 def test_the_shared_matrix_is_read_once_for_all_layers_and_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_the_shared_matrix_is_read_once_for_all_layers_and_images(monkeypatch: p
 
     monkeypatch.setattr(SharedExpander, "rows", watched)
     fast = FastOffsets.of(made, codes)
-    one = dict(fast.picture(1))
+    one = dict(fast.select(1))
     square = [s for s in made.layers if s.channels_in == s.channels_out == 16]
     assert read == [2 * len(square)]
     assert len(one) == len(made.layers)
@@ -96,7 +96,7 @@ def test_codes_of_one_image_serve_all_and_of_another_number_are_refused() -> Non
     made, generator = network("shared", torch.float32), Generator(GENERATOR).eval().requires_grad_(False)
     codes, w = codes_of(made, 3), torch.randn(2, GENERATOR.rows, 16)
     with torch.no_grad():
-        one = codes.pictures(slice(1, 2))
+        one = codes.select(slice(1, 2))
         expected = generator(w, made.offsets(one), modulation="weights")
         for lazy in (FastOffsets.of(made, one), LazyOffsets(made, one)):
             torch.testing.assert_close(generator(w, lazy), expected, rtol=0, atol=2e-5)
@@ -113,7 +113,7 @@ def test_dense_offsets_that_all_images_share_stay_whole(shape: tuple[int, ...]) 
     expected = made.offsets(codes)["b8.conv1"]
     for lazy in (FastOffsets.of(made, codes), LazyOffsets(made, codes)):
         for i in range(3):
-            torch.testing.assert_close(lazy.picture(i)["b8.conv1"], expected[i : i + 1])
+            torch.testing.assert_close(lazy.select(i)["b8.conv1"], expected[i : i + 1])
 
 
 @pytest.mark.parametrize("width", [6, 16, 40])
@@ -134,7 +134,7 @@ def test_offsets_of_one_image_are_made_in_the_order_in_which_weights_are_fused(d
     codes = codes_of(made, 2)
     with torch.no_grad():
         expected = made.offsets(codes)["b16.conv1"]
-        every, one = FastOffsets.of(made, codes), FastOffsets.of(made, codes).picture(1)
+        every, one = FastOffsets.of(made, codes), FastOffsets.of(made, codes).select(1)
         torch.testing.assert_close(every["b16.conv1"], expected)
         found = one["b16.conv1"]
     torch.testing.assert_close(found, expected[1:])

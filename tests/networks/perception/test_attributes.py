@@ -1,4 +1,4 @@
-"""The bundled judge."""
+"""The bundled evaluator."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 
 TRUNK = TrunkConfig((8, 16), (2, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
 
 
-def build() -> TraitNetwork:
-    config = TraitNetworkConfig(("age", "smile", "yaw"), TRUNK, input_size=16, embedding_width=5)
-    return TraitNetwork(config).eval().requires_grad_(False)
+def build() -> AttributeNetwork:
+    config = AttributeNetworkConfig(("age", "smile", "yaw"), TRUNK, input_size=16, embedding_width=5)
+    return AttributeNetwork(config).eval().requires_grad_(False)
 
 
 def test_it_reads_a_value_per_trait_and_an_embedding() -> None:

@@ -70,7 +70,7 @@ def test_bias_activation_is_written_out_by_hand() -> None:
 
 
 def test_an_equalised_layer_scales_its_stored_weights_when_it_runs() -> None:
-    layer = EqualLinear(4, 3, bias_init=1.0, rate=0.01)
+    layer = EqualLinear(4, 3, bias_init=1.0, lr_multiplier=0.01)
     x = torch.randn(2, 4)
     expected = x @ (layer.weight * 0.01 / 2).T + 0.01 * layer.bias
     torch.testing.assert_close(layer(x), expected)

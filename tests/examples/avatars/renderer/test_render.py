@@ -202,7 +202,7 @@ def test_what_is_absent_may_be_described_in_any_way() -> None:
     flags = [name for name in DETAILS if factors[name].max() == 0]
     styles = ("earring_hoops", "hat_stripes", "hat_pompom")  # flags that say how, not whether
     others = [name for name in DETAILS if (name not in flags and name != "seed") or name in styles]
-    # The frames of glasses have a colour of their own, and glasses are a trait.
+    # The frames of glasses have a color of their own, and glasses are a trait.
     others.remove("glasses_hue")
     assert "mole_x" in others
     changed = _with(factors, **dict.fromkeys(others, 1.0))

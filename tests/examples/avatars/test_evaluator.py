@@ -1,4 +1,4 @@
-"""The judge of the bundled model reads the factors of portraits that are rendered for it."""
+"""The evaluator of the bundled model reads the factors of portraits that are rendered for it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hyperstyle import HyperStyleInverter
 
 def test_the_judge_reads_traits_it_never_saw() -> None:
     model = HyperStyleInverter.from_pretrained("avatars", device="cpu").model
-    assert model.judge is not None
+    assert model.evaluator is not None
     factors = sample_factors(64, seed=900_002)
     with torch.no_grad():
-        read = model.judge(render(factors, model.domain.size).images)
+        read = model.evaluator(render(factors, model.domain.size).images)
     for name in ("yaw", "smile", "age", "glasses"):
-        values = read[:, model.judge.config.traits.index(name)]
+        values = read[:, model.evaluator.config.traits.index(name)]
         assert torch.corrcoef(torch.stack([values, factors[name]]))[0, 1] > 0.7, name

@@ -18,8 +18,8 @@ from hyperstyle.align.decision import decide
 from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError, MissingDependencyError
 from hyperstyle.images import resize, to_tensor
+from hyperstyle.training.image_sources import Entry, find_entries
 from hyperstyle.training.options import DataOptions
-from hyperstyle.training.picture_sources import Entry, find_entries
 
 __all__ = ["Batch", "Pictures", "open_data", "open_pictures"]
 

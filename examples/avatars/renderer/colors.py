@@ -1,4 +1,4 @@
-"""The colours of a batch of avatars, from their factors."""
+"""The colors of a batch of avatars, from their factors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from examples.avatars.renderer.factors import Factors
 from examples.avatars.renderer.shapes import hsv, palette, smoothstep
 
-__all__ = ["Colours"]
+__all__ = ["Colors"]
 
 _SKIN = [
     [249, 217, 191],
@@ -35,7 +35,7 @@ _WARM_PAPER = [0.86, 0.78, 0.70]
 
 
 @dataclass(frozen=True)
-class Colours:
+class Colors:
     """Albedos [B,3,1,1] in [0, 1]; `light` multiplies everything that the key light reaches."""
 
     skin: Tensor
@@ -52,8 +52,8 @@ class Colours:
     light: Tensor
 
     @classmethod
-    def from_factors(cls, f: Factors) -> Colours:
-        """The colours of factors [B]."""
+    def from_factors(cls, f: Factors) -> Colors:
+        """The colors of factors [B]."""
         like = f["skin"]
 
         def table(rows: list[list[int]]) -> Tensor:
@@ -67,8 +67,8 @@ class Colours:
         skin = skin * (1 + warmth * tint(0.05, -0.05, -0.03))
         hair = palette(table(_HAIR), f["hair_color"])
         fun = (f["fun_hair"] >= 0.5).float()[:, None]
-        grey = smoothstep(0.15, 0.95, f["age"])[:, None] * 0.92
-        hair = hair + grey * (tint(0.80, 0.79, 0.79) * (0.80 + 0.25 * f["hair_color"][:, None]) - hair)
+        gray = smoothstep(0.15, 0.95, f["age"])[:, None] * 0.92
+        hair = hair + gray * (tint(0.80, 0.79, 0.79) * (0.80 + 0.25 * f["hair_color"][:, None]) - hair)
         dyed = hair + fun * (hsv(f["fun_hue"], 0.58, 0.86) - hair)
         lips = skin * tint(0.86, 0.56, 0.55) + tint(0.06, 0.0, 0.01)
         painted = ((f["lipstick"] >= 0.5) & (f["beard"] < 0.5)).float()[:, None]
@@ -79,7 +79,7 @@ class Colours:
         base = hsv(f["background_hue"], 0.06 + 0.36 * saturation, 0.52 + 0.44 * value)
         base = base + 0.28 * (tint(*_WARM_PAPER) * (0.55 + 0.5 * value)[:, None] - base)
         low = hsv((f["background_hue"] + 0.06) % 1, 0.14 + 0.38 * saturation, 0.30 + 0.40 * value)
-        colours = {
+        colors = {
             "skin": skin,
             "lips": lips,
             "hair": dyed,
@@ -93,4 +93,4 @@ class Colours:
             "clothes_accent": hsv(f["clothes_accent"], 0.42, 0.93),
             "light": 1 + (f["light_warmth"] - 0.5)[:, None] * tint(0.13, 0.0, -0.15),
         }
-        return cls(**{name: colour[:, :, None, None] for name, colour in colours.items()})
+        return cls(**{name: color[:, :, None, None] for name, color in colors.items()})

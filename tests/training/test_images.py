@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from hyperstyle.errors import ConfigError, ImageError
+from hyperstyle.training.images import Pictures, open_data, open_pictures
 from hyperstyle.training.options import DataOptions
-from hyperstyle.training.pictures import Pictures, open_data, open_pictures
 
 SIZE = (32, 32)
 

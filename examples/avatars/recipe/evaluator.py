@@ -1,7 +1,7 @@
 """Two networks that read traits and tell people apart.
 
-One, `perceptual`, is a loss of encoder and hypernetwork. The other, `judge`, only measures: it has another seed and
-other widths, and no network was ever optimised against it.
+One, `perceptual`, is a loss of encoder and hypernetwork. The other, `evaluator`, only measures: it has another seed and
+other widths, and no network was ever optimized against it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from examples.avatars.renderer.dataset import AvatarSet, make_set_of
 from examples.avatars.renderer.factors import FACTORS, NAMES, Factors, sample_factors
 from hyperstyle.io.components import load_component, save_component
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.attributes import TraitNetwork, TraitNetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.training.distributed import average_gradients, on_first, share
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.steps import autocast, compiled
 
-__all__ = ["load_trait_network", "train_judge", "train_perceptual"]
+__all__ = ["load_attribute_network", "train_evaluator", "train_perceptual"]
 
 SHAPE = ("face_width", "jaw", "cheeks", "eye_size", "eye_tilt", "brow_thickness", "nose_size", "nose_length")
 IDENTITY = (*SHAPE, "lip_fullness", "skin", "skin_warmth", "eye_color", "hair_color", "beard")
@@ -35,7 +35,7 @@ _TEMPERATURE = 0.05
 class _Heads(nn.Module):
     """Traits and embedding from one pass through the trunk."""
 
-    def __init__(self, network: TraitNetwork) -> None:
+    def __init__(self, network: AttributeNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -54,7 +54,7 @@ def _identity_factors(people: int, seed: int) -> Factors:
     return pictures
 
 
-def _judge_set(recipe: Recipe, run: Path, name: str, people: int, seed: int) -> AvatarSet:
+def _evaluator_set(recipe: Recipe, run: Path, name: str, people: int, seed: int) -> AvatarSet:
     size = recipe.generator.size
     seed += recipe.seed * 1000
 
@@ -69,7 +69,7 @@ def _judge_set(recipe: Recipe, run: Path, name: str, people: int, seed: int) -> 
     return kept_set(path, make)
 
 
-def train_judge(recipe: Recipe, data: Sets, run: Path) -> None:
+def train_evaluator(recipe: Recipe, data: Sets, run: Path) -> None:
     """The network that measures."""
     _train(recipe, data, run, "judge", recipe.encoder_widths, recipe.judge_steps, recipe.seed)
 
@@ -79,27 +79,27 @@ def train_perceptual(recipe: Recipe, data: Sets, run: Path) -> None:
     _train(recipe, data, run, "perceptual", recipe.perceptual_widths, recipe.perceptual_steps, recipe.seed + 500)
 
 
-def load_trait_network(folder: Path) -> TraitNetwork:
-    return load_component(TraitNetwork, TraitNetworkConfig, folder / "done", device=CPU)
+def load_attribute_network(folder: Path) -> AttributeNetwork:
+    return load_component(AttributeNetwork, AttributeNetworkConfig, folder / "done", device=CPU)
 
 
 def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, ...], steps: int, seed: int) -> None:
     """Traits by regression; identity by contrast, a person against look-alikes and strangers (NT-Xent)."""
     size = recipe.generator.size
-    train = _judge_set(recipe, run, "people", recipe.people, 5)
-    test = _judge_set(recipe, run, "people-test", max(2 * _LOOKALIKES, recipe.held_out // 2), 6)
+    train = _evaluator_set(recipe, run, "people", recipe.people, 5)
+    test = _evaluator_set(recipe, run, "people-test", max(2 * _LOOKALIKES, recipe.held_out // 2), 6)
     held_out = data.detailed_test
     traits = tuple(f.name for f in FACTORS if f.group == "trait" and f.kind != "hue")
     columns = [NAMES.index(name) for name in traits]
-    config = TraitNetworkConfig(
+    config = AttributeNetworkConfig(
         traits,
         TrunkConfig(widths, recipe.encoder_blocks, *recipe.stem, 2, norm="group"),
         input_size=size,
     )
     torch.manual_seed(seed)
-    judge = TraitNetwork(config).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(judge.parameters(), betas=(0.9, 0.99))
-    call = compiled(_Heads(judge), recipe.compile)
+    evaluator = AttributeNetwork(config).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(evaluator.parameters(), betas=(0.9, 0.99))
+    call = compiled(_Heads(evaluator), recipe.compile)
     groups = len(train) // (2 * _LOOKALIKES)
 
     def step(i: int) -> dict[str, float]:
@@ -124,18 +124,18 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
         contrast = nn.functional.cross_entropy(logits, partner)
         optimizer.zero_grad()
         (10.0 * regression + 0.5 * contrast).backward()
-        average_gradients(judge.parameters())
-        nn.utils.clip_grad_norm_(judge.parameters(), 2.0)
+        average_gradients(evaluator.parameters())
+        nn.utils.clip_grad_norm_(evaluator.parameters(), 2.0)
         optimizer.step()
         return {"regression": regression.item(), "contrast": contrast.item()}
 
     @torch.no_grad()
     def evaluate(i: int) -> dict[str, float]:
-        values = torch.cat([judge(held_out.images(s)) for s in chunks(len(held_out))])
+        values = torch.cat([evaluator(held_out.images(s)) for s in chunks(len(held_out))])
         target = held_out.factors[:, columns]
         r2 = 1.0 - (values - target).square().mean(0) / target.var(0).clamp(min=1e-6)
         row = {f"r2_{n}": r2[traits.index(n)].item() for n in ("yaw", "smile", "age", "mouth_open", "glasses")}
-        unit = torch.cat([judge.embedding(test.images(s)) for s in chunks(len(test))])
+        unit = torch.cat([evaluator.embedding(test.images(s)) for s in chunks(len(test))])
         unit = nn.functional.normalize(unit, dim=1).view(-1, 2 * _LOOKALIKES, unit.shape[1])
         similarity = unit @ unit.transpose(1, 2)  # within groups of look-alikes
         index = torch.arange(2 * _LOOKALIKES)
@@ -148,11 +148,11 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
         step,
         steps=steps,
         folder=run / name,
-        modules={"network": judge},
+        modules={"network": evaluator},
         optimizers={"adam": optimizer},
         schedule=Schedule(1e-3, decay=0.5),
         evaluate=evaluate,
         evaluate_every=1000,
         on_progress=lambda text: LOG.info("%s: %s", name, text),
     )
-    on_first(lambda: save_component(judge, config, run / name / "done"))
+    on_first(lambda: save_component(evaluator, config, run / name / "done"))
