@@ -95,9 +95,9 @@ def test_an_aligner_finds_the_largest_face_unless_another_is_asked_for(
 ) -> None:
     small = (FACE - 40) / 2 + 30
     inverter = with_aligner(tiny_inverter, finding(small, FACE, small))
-    found = inverter.invert(photo)
-    assert torch.equal(found.tensor, tiny_inverter.invert(photo, landmarks=FACE).tensor)
-    assert found.sources[0].note == "cut out around a detected face (largest of 3)"
+    inversion = inverter.invert(photo)
+    assert torch.equal(inversion.tensor, tiny_inverter.invert(photo, landmarks=FACE).tensor)
+    assert inversion.sources[0].note == "cut out around a detected face (largest of 3)"
     assert torch.equal(inverter.invert(photo, face=0).tensor, tiny_inverter.invert(photo, landmarks=small).tensor)
     with pytest.raises(AlignmentError, match="3 faces, numbered from 0"):
         inverter.invert(photo, face=3)
@@ -107,9 +107,9 @@ def test_a_photo_without_a_face_is_reported_or_left_out(tiny_inverter: HyperStyl
     inverter = with_aligner(tiny_inverter, finding())
     with pytest.raises(NoFaceError, match="80x90"):
         inverter.invert(photo)
-    kept = inverter.invert([photo, noise(1, (40, 40))], on_error="skip")
-    assert len(kept) == 1
-    assert [(place, "no face found" in text) for place, text in kept.failures] == [(0, True)]
+    inversion = inverter.invert([photo, noise(1, (40, 40))], on_error="skip")
+    assert len(inversion) == 1
+    assert [(place, "no face found" in text) for place, text in inversion.failures] == [(0, True)]
 
 
 def test_what_was_decided_stays_in_the_file(tiny_inverter: HyperStyleInverter, tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_all_faces_are_a_batch_of_what_each_gives(
     tiny_inverter: HyperStyleInverter, everyone: Inversion, two_faces: Image.Image
 ) -> None:
     assert len(everyone) == 2
-    for one, points in zip(everyone, PAIR, strict=True):
+    for inversion, points in zip(everyone, PAIR, strict=True):
         alone = tiny_inverter.invert(two_faces, landmarks=points)
-        torch.testing.assert_close(one.tensor, alone.tensor, atol=2e-5, rtol=0)
+        torch.testing.assert_close(inversion.tensor, alone.tensor, atol=2e-5, rtol=0)
     batch = with_aligner(tiny_inverter, finding(*PAIR)).invert([two_faces, two_faces], face="all")
     assert [source.note[-15:] for source in batch.sources] == ["(number 0 of 2)", "(number 1 of 2)"] * 2
 
@@ -163,7 +163,7 @@ def test_every_face_goes_back_into_the_photo(everyone: Inversion, two_faces: Ima
     edited = everyone.edit("age", 2)
     before = np.asarray(two_faces).astype(int)
     both = np.asarray(edited.paste_back()).astype(int) - before
-    each = [np.asarray(one.paste_back()).astype(int) - before for one in edited]
+    each = [np.asarray(inversion.paste_back()).astype(int) - before for inversion in edited]
     assert all(np.abs(change).max() > 5 for change in each)
     assert not (each[0] * each[1]).any()  # they lie apart
     np.testing.assert_allclose(both, each[0] + each[1], atol=1)  # a batch rounds otherwise
