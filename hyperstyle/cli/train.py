@@ -28,9 +28,9 @@ _SHORT = {
     },
 }
 _GROUPS = {
-    "data": "pictures",
+    "data": "images",
     "loss": "losses",
-    "optim": "optimisation",
+    "optim": "optimization",
     "run": "the run's folder",
 }
 
@@ -69,29 +69,29 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     for table, kind in reversed(tables_of(task).items()):  # the task's own first
         group = parser.add_argument_group(_GROUPS.get(table, f"{task} alone"))
         hints = get_type_hints(kind)
-        for one in fields(kind):
-            _add_option(group, task, table, one, hints[one.name])
+        for option in fields(kind):
+            _add_option(group, task, table, option, hints[option.name])
     parser.set_defaults(run=run, task=task)
 
 
-def _add_option(group: argparse._ArgumentGroup, task: TaskName, table: str, one: Field[Any], hint: Any) -> None:
-    name = f"{table}.{one.name}"
-    short = f"--{one.name.replace('_', '-')}" if table == task else _SHORT.get(name)
+def _add_option(group: argparse._ArgumentGroup, task: TaskName, table: str, option: Field[Any], hint: Any) -> None:
+    name = f"{table}.{option.name}"
+    short = f"--{option.name.replace('_', '-')}" if table == task else _SHORT.get(name)
     flags = [flag for flag in (short, f"--{name}") if flag is not None]
-    default = default_of(task, table, one)
+    default = default_of(task, table, option)
     shown = "required" if default is MISSING else f"default: {str(default).lower()}"
-    text = f"{one.metadata['doc']} ({shown})"
+    text = f"{option.metadata['doc']} ({shown})"
     if hint is bool:
         action = argparse.BooleanOptionalAction
         group.add_argument(*flags, action=action, dest=name, default=argparse.SUPPRESS, help=text)
         return
     # Values are checked by `resolve`, those of flags as those of files.
-    metavar = "{" + ",".join(map(str, get_args(hint))) + "}" if _is_choice(hint) else one.name.upper()
+    metavar = "{" + ",".join(map(str, get_args(hint))) + "}" if _is_choice(hint) else option.name.upper()
     group.add_argument(*flags, dest=name, metavar=metavar, default=argparse.SUPPRESS, help=text)
 
 
 def _is_choice(hint: Any) -> bool:
-    return bool(get_args(hint)) and all(isinstance(one, str) for one in get_args(hint))
+    return bool(get_args(hint)) and all(isinstance(choice, str) for choice in get_args(hint))
 
 
 def run(args: argparse.Namespace) -> int:

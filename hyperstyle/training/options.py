@@ -42,12 +42,12 @@ def _option(default: T, doc: str, *, least: float = -math.inf, most: float = mat
 
 
 def _check_ranges(table: Any) -> None:
-    for one in fields(table):
-        value: object = getattr(table, one.name)
-        least, most = one.metadata.get("least", -math.inf), one.metadata.get("most", math.inf)
+    for option in fields(table):
+        value: object = getattr(table, option.name)
+        least, most = option.metadata.get("least", -math.inf), option.metadata.get("most", math.inf)
         if isinstance(value, int | float) and not least <= value <= most:
             raise ConfigError(
-                f"{one.name} is {value}: expected {least:g}{' or more' if most == math.inf else f' to {most:g}'}."
+                f"{option.name} is {value}: expected {least:g}{' or more' if most == math.inf else f' to {most:g}'}."
             )
 
 
@@ -266,9 +266,9 @@ def tables_of(task: TaskName) -> dict[str, type[Any]]:
     return {name: kind for name, kind in TABLES.items() if name not in TASKS or name == task}
 
 
-def default_of(task: TaskName, table: str, one: Field[Any]) -> Any:
+def default_of(task: TaskName, table: str, option: Field[Any]) -> Any:
     """The value of an option that is not given; `dataclasses.MISSING` where it must be."""
-    return _DEFAULTS.get(task, {}).get(f"{table}.{one.name}", one.default)
+    return _DEFAULTS.get(task, {}).get(f"{table}.{option.name}", option.default)
 
 
 def resolve(
@@ -283,7 +283,7 @@ def resolve(
         flags: "loss.lpips" -> value; numbers may be text, names may be joined by commas, "none" is no value.
 
     Raises:
-        ConfigError: an unknown name, a value of a wrong kind or out of its range, a required one that is missing.
+        ConfigError: an unknown name, a value of a wrong kind or out of its range, or a required option is missing.
     """
     tables = tables_of(task)
     values: dict[str, dict[str, Any]] = {name: {} for name in tables}
@@ -291,20 +291,20 @@ def resolve(
         _take(values, task, read_tables(find_config(file)), f"{os.fspath(file)}: ")
     nested: dict[str, dict[str, Any]] = {}
     for name, value in (flags or {}).items():
-        table, _, option = name.partition(".")
-        nested.setdefault(table, {})[option] = value
+        table, _, key = name.partition(".")
+        nested.setdefault(table, {})[key] = value
     _take(values, task, nested, "")
     missing = []
     for name, kind in tables.items():
-        for one in fields(kind):
-            default = default_of(task, name, one)
-            if one.name not in values[name] and default is MISSING:
-                missing.append(f"{name}.{one.name} ({one.metadata['doc']})")
+        for option in fields(kind):
+            default = default_of(task, name, option)
+            if option.name not in values[name] and default is MISSING:
+                missing.append(f"{name}.{option.name} ({option.metadata['doc']})")
             elif default is not MISSING:
-                values[name].setdefault(one.name, default)
+                values[name].setdefault(option.name, default)
     if missing:
         raise ConfigError(f"training {task} needs {' and '.join(missing)}. Give it as a flag or in a file.")
-    return TrainOptions(task, **{name: _made(name, kind, values[name]) for name, kind in tables.items()})
+    return TrainOptions(task, **{name: _build(name, kind, values[name]) for name, kind in tables.items()})
 
 
 def to_dict(options: TrainOptions) -> dict[str, Any]:
@@ -312,16 +312,16 @@ def to_dict(options: TrainOptions) -> dict[str, Any]:
     return {name: value for name, value in asdict(options).items() if value is not None}
 
 
-def _made(name: str, kind: type[Any], values: dict[str, Any]) -> Any:
+def _build(name: str, kind: type[Any], values: dict[str, Any]) -> Any:
     try:
         return kind(**values)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
 
 
-def _take(values: dict[str, dict[str, Any]], task: str, given: Mapping[str, Any], where: str) -> None:
-    """Adds the given tables to `values`, checked and converted."""
-    for name, table in given.items():
+def _take(values: dict[str, dict[str, Any]], task: str, source: Mapping[str, Any], where: str) -> None:
+    """Adds the tables of `source` to `values`, checked and converted."""
+    for name, table in source.items():
         if name == "task":
             if table != task:
                 raise ConfigError(f"{where}task is {table!r}, and {task!r} is to be trained. Use another file.")
