@@ -376,9 +376,7 @@ def test_a_model_with_all_parts_lacks_what_was_not_asked_for(
 
 def test_edits_that_the_judge_does_not_read_are_named(sensitive: HyperStyleInverter) -> None:
     options = replace(OPTIONS, lpips=True, fid=True)
-    (line,) = not_measured(sensitive, options, images=1, optimized=2, edits=("age",), ablations=True, photos=True)[
-        1:2
-    ]
+    (line,) = not_measured(sensitive, options, images=1, optimized=2, edits=("age",), ablations=True, photos=True)[1:2]
     assert str(line).startswith(
         "identity over edits (Figure 6): not measured, because the evaluator reads no trait of smile"
     )
