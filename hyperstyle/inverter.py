@@ -29,7 +29,9 @@ from hyperstyle.errors import (
 )
 from hyperstyle.images import ImageSource
 from hyperstyle.inversion import describe
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
@@ -332,7 +334,9 @@ class HyperStyleInverter:
         if align not in (True, False, "auto"):
             raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
         align = "auto" if align == "auto" else bool(align)  # 0 and NumPy's values are equal to these, not the same
-        way = registry.find(self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates)
+        way = registry.resolve_method(
+            self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates
+        )
 
         pictures: list[Prepared] = []
         failures: list[tuple[int, str]] = []
@@ -367,12 +371,12 @@ class HyperStyleInverter:
             with torch.no_grad():
                 w = self.model.generator.broadcast(way.start(batch.to(self.model.dtype))).contiguous()
             sources = tuple(one.source for one in together)
-            part = Inversion(self.model, w, crop=batch, sources=sources, method=way.begins, start=way.begins)
+            part = Inversion(self.model, w, crop=batch, sources=sources, method=way.start_name, start=way.start_name)
             part = way(batch, part, callback=callback)
-            parts.append(part if part.quality else part.measured())
+            parts.append(part if part.stored_metrics else with_metrics(part))
         whole = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # one keeps its image: it is drawn already
         usual = START_L2_WARN_THRESHOLD if not way.parts or steps == 0 else L2_WARN_THRESHOLD
-        if doubts := _doubts(pictures, whole.quality, usual):
+        if doubts := _doubts(pictures, whole.stored_metrics, usual):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
             warn(
                 f"{len(doubts)} of {len(whole)} image(s) may have come out wrong. {' '.join(doubts[:3])}{more} Look "
@@ -415,9 +419,9 @@ def _shown(callback: Callable[..., None] | None, show: Callable[[str], None]) ->
     return both
 
 
-def _doubts(pictures: Sequence[Prepared], quality: Mapping[str, tuple[float, ...]], usual: float) -> list[str]:
+def _doubts(pictures: Sequence[Prepared], stored_metrics: Mapping[str, tuple[float, ...]], usual: float) -> list[str]:
     """What looks wrong, a sentence for each image; `usual` is the largest L2 that does not."""
-    errors = quality.get("l2", (0.0,) * len(pictures))
+    errors = stored_metrics.get("l2", (0.0,) * len(pictures))
     found = []
     for picture, error in zip(pictures, errors, strict=True):
         doubts = [picture.doubt] if picture.doubt else []

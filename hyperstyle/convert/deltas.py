@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Source
 from hyperstyle.errors import InversionError, did_you_mean
 from hyperstyle.inversion.exports import DELTAS, LATENTS, official_stem
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.io.npy_objects import load_arrays, load_named_arrays
 from hyperstyle.model.parts import HasModel, Model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Source
 from hyperstyle.convert.deltas import load_official, official_names
 from hyperstyle.errors import CheckpointError, InversionError, MissingFileError, WeightsError
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.stylegan2.generator import Generator
 

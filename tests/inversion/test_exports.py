@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Source
 from hyperstyle.convert.generators import read_generator
 from hyperstyle.domain import Domain
 from hyperstyle.errors import CheckpointError, ConfigError, HyperStyleError, InversionError
 from hyperstyle.inversion.exports import baked_generator, official_stem, save_generator
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.torch_files import load_state
 from hyperstyle.networks.encoders.backbones import TrunkConfig

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Source
 from hyperstyle.convert import read_generator
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
