@@ -77,6 +77,8 @@ MOVED = {
     "strips": "inversion.strips",
     "training.pictures": "training.images",
     "training.picture_sources": "training.image_sources",
+    "training.sources": "training.builders",
+    "training.updates": "training.optimization",
     "synthesis": "inversion.synthesis",
 }
 """Old name -> new name, both below `hyperstyle`."""
