@@ -17,7 +17,7 @@ from hyperstyle.align import LandmarkDetector
 from hyperstyle.align.decision import Align, Face
 from hyperstyle.align.prepare import Prepared
 from hyperstyle.align.prepare_all import Images, Landmarks, prepare_all
-from hyperstyle.align.source import Source
+from hyperstyle.align.source import Provenance
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.edits.text import TextEdits
@@ -298,7 +298,7 @@ class HyperStyleInverter:
         _warn_of_quality(prepared, inversion.quality, threshold)
         return replace(inversion, failures=failures) if failures else inversion
 
-    def _start(self, chain: registry.MethodChain, crop: Tensor, sources: tuple[Source, ...]) -> Inversion:
+    def _start(self, chain: registry.MethodChain, crop: Tensor, sources: tuple[Provenance, ...]) -> Inversion:
         """The inversion of crops [B,3,h,w] with the codes of the method's start, before any refinement."""
         with torch.no_grad():
             codes = chain.start(crop.to(self.model.dtype))  # [B,D] or [B,L,D]
