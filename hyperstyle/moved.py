@@ -1,6 +1,6 @@
 """Names of version 0.1 that go on working, with a DeprecationWarning.
 
-They are modules, arguments of functions and fields of dataclasses. To be removed with version 0.3.
+They are modules, arguments of functions, fields and attributes of classes. To be removed with version 0.3.
 """
 
 from __future__ import annotations
@@ -9,13 +9,21 @@ import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["MOVED", "install", "renamed_argument", "renamed_field"]
+__all__ = [
+    "MOVED",
+    "PART_ARGUMENTS",
+    "gathered_arguments",
+    "install",
+    "renamed_argument",
+    "renamed_attribute",
+    "renamed_field",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,6 +83,19 @@ MOVED = {
 }
 """Old name -> new name, both below `hyperstyle`."""
 
+PART_ARGUMENTS = (
+    "restyle",
+    "psp",
+    "e4e",
+    "hyperinverter",
+    "idinvert",
+    "vgg16",
+    "judge",
+    "evaluator",
+    "perceptual",
+)
+"""Networks that `HyperStyleInverter` took as keywords of their own, and takes in `parts` now."""
+
 _PREFIX = "hyperstyle."
 
 
@@ -109,13 +130,7 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if old in kwargs:
-                from hyperstyle.errors import warn
-
-                name = function.__qualname__.removesuffix(".__init__")
-                warn(
-                    f"{name}({old}=...) is {new}=... now; the old name goes with version 0.3.",
-                    DeprecationWarning,
-                )
+                _warn(f"{_name_of(function)}({old}=...)", f"{new}=...")
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
@@ -124,20 +139,55 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[
     return decorate
 
 
-def renamed_field(old: str, new: str) -> Callable[[type[C]], type[C]]:
-    """A dataclass that takes the keyword `old` as the keyword `new`, and whose attribute `old` is its field `new`."""
+def gathered_arguments(new: str, old: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function that takes the keywords `old` as entries of its mapping `new`: `a=x` as `new={"a": x}`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in [name for name in old if name in kwargs]:
+                _warn(f"{_name_of(function)}({name}=...)", f"{new}={{{name!r}: ...}}")
+                entries: Any = kwargs.get(new) or {}
+                kwargs[new] = {**entries, name: kwargs.pop(name)}
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def renamed_attribute(old: str, new: str) -> Callable[[type[C]], type[C]]:
+    """A class whose attribute `old` reads its attribute `new`."""
 
     def decorate(cls: type[C]) -> type[C]:
         def read(self: C) -> object:
-            from hyperstyle.errors import warn
-
-            warn(f"{cls.__name__}.{old} is .{new} now; the old name goes with version 0.3.", DeprecationWarning)
+            _warn(f"{cls.__name__}.{old}", f".{new}")
             return getattr(self, new)
 
-        start = renamed_argument(old, new)(cls.__init__)
-        start.__qualname__ = cls.__qualname__
-        cls.__init__ = start  # type: ignore[method-assign]
         setattr(cls, old, property(read, doc=f"Deprecated: `{new}`."))
         return cls
 
     return decorate
+
+
+def renamed_field(old: str, new: str) -> Callable[[type[C]], type[C]]:
+    """A dataclass that takes the keyword `old` as the keyword `new`, and whose attribute `old` is its field `new`."""
+
+    def decorate(cls: type[C]) -> type[C]:
+        start = renamed_argument(old, new)(cls.__init__)
+        start.__qualname__ = cls.__qualname__
+        cls.__init__ = start  # type: ignore[method-assign]
+        return renamed_attribute(old, new)(cls)
+
+    return decorate
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    """As users call it: a class by its name, not by that of its `__init__`."""
+    return function.__qualname__.removesuffix(".__init__")
+
+
+def _warn(old: str, new: str) -> None:
+    from hyperstyle.errors import warn
+
+    warn(f"{old} is {new} now; the old name goes with version 0.3.", DeprecationWarning)

@@ -39,7 +39,10 @@ from hyperstyle.networks import cpu
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+
+TRUNK = TrunkConfig((8,), (1,), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
 
 
 @pytest.fixture(scope="module")
@@ -233,14 +236,13 @@ def test_a_refinement_of_ones_own_follows_any_start(tiny_inverter: HyperStyleInv
 
 def other(kind: str) -> Any:
     """A part that does not go with the tiny model."""
-    trunk = TrunkConfig((8,), (1,), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     config = GeneratorConfig(32, (16, 16, 16, 16), latent_width=16, mapping_layers=2)
     if kind == "hypernetwork of another generator":
-        return Hypernetwork(HypernetworkConfig(config, ("b8.conv1",), (32, 32), trunk, "compact", 16))
+        return Hypernetwork(HypernetworkConfig(config, ("b8.conv1",), (32, 32), TRUNK, "compact", 16))
     if kind == "generator":
         return Generator(config)
     rows, size = (6, 32) if kind == "encoder for other rows" else (8, 16)
-    return WEncoder(WEncoderConfig(rows, 16, (size, size), trunk))
+    return WEncoder(WEncoderConfig(rows, 16, (size, size), TRUNK))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +259,33 @@ def test_parts_that_do_not_fit_together_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         composed(tiny_inverter, **{name: other(part)})
+
+
+def test_a_model_lists_its_networks_and_changes_them(tiny_inverter: HyperStyleInverter) -> None:
+    model = tiny_inverter.model
+    assert list(model.networks) == ["generator", "encoder", "hypernetwork"]
+    bare = model.with_parts(encoder=None)
+    assert list(bare.parts) == ["hypernetwork"]
+    assert bare.encoder is None
+    assert bare.hypernetwork is model.hypernetwork
+    again = bare.with_parts(encoder=model.encoder)
+    assert list(again.parts.items()) == list(model.parts.items())  # in the order of the table
+    assert copy.deepcopy(model).parts.keys() == model.parts.keys()
+    evaluator = AttributeNetwork(AttributeNetworkConfig(("age",), TRUNK, 32, 8))
+    for name in ("judge", "evaluator"):
+        assert composed(tiny_inverter, parts={name: evaluator}).model.evaluator is evaluator
+        assert model.with_parts(**{name: evaluator}).parts["judge"] is evaluator
+    assert replace(model, parts={"evaluator": evaluator}).with_parts(evaluator=None).parts == {}
+
+
+def test_parts_of_unknown_names_and_other_classes_are_refused(tiny_inverter: HyperStyleInverter) -> None:
+    encoder = tiny_inverter.model.encoder
+    with pytest.raises(ConfigError, match=r"no part 'e4'.*Did you mean 'e4e'"):
+        composed(tiny_inverter, parts={"e4": encoder})
+    with pytest.raises(ConfigError, match="part 'e4e' is a WEncoder: expected a PyramidEncoder"):
+        composed(tiny_inverter, parts={"e4e": encoder})
+    with pytest.raises(ConfigError, match="no part 'generator'"):
+        composed(tiny_inverter, parts={"generator": tiny_inverter.model.generator})
 
 
 def test_other_compositions_that_cannot_be_are_refused(tiny_inverter: HyperStyleInverter) -> None:
@@ -540,14 +569,19 @@ def test_devices_are_chosen_or_refused(tiny_inverter: HyperStyleInverter, monkey
     assert tiny_inverter.to("cpu") is tiny_inverter
 
 
-def test_moving_a_model_moves_every_part(tiny_model_dir: Path) -> None:
+def test_moving_a_model_moves_every_part_and_leaves_older_inversions_as_they_are(
+    tiny_model_dir: Path, square: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inverter = load(tiny_model_dir)
-    moved: list[str] = []
-    for name in ("generator", "encoder", "hypernetwork"):
-        part = getattr(inverter.model, name)
-        part.to = lambda device, name=name: moved.append(f"{name} to {device}")
-    inverter.to("cpu")
-    assert moved == ["generator to cpu", "encoder to cpu", "hypernetwork to cpu"]
+    older = inverter.invert(square)
+    monkeypatch.setattr("hyperstyle.inverter.pick_device", torch.device)
+    assert inverter.to("meta") is inverter
+    tensors = [t for network in inverter.model.networks.values() for t in network.state_dict().values()]
+    assert {t.device.type for t in tensors} == {"meta"}
+    assert older.model.device.type == "cpu"
+    assert torch.equal(replace(older).tensor, older.tensor)
+    model = older.model
+    assert HyperStyleInverter(model.generator, domain=model.domain).to("cpu").model.generator is model.generator
 
 
 def test_what_was_drawn_last_in_inverting_is_the_image(

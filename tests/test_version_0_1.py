@@ -23,7 +23,7 @@ from hyperstyle.methods.offset_codes import OffsetCodeTuner
 from hyperstyle.methods.offset_optimization import OffsetTuner
 from hyperstyle.methods.optimization import Projection
 from hyperstyle.methods.pti import PivotalTuning
-from hyperstyle.moved import MOVED
+from hyperstyle.moved import MOVED, PART_ARGUMENTS
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
 
@@ -139,7 +139,15 @@ def test_judge_is_evaluator(inverter: HyperStyleInverter) -> None:
     model = inverter.model
     with pytest.warns(DeprecationWarning, match="Model.judge is .evaluator now"):
         assert model.judge is model.evaluator  # type: ignore[attr-defined]
-    with pytest.warns(DeprecationWarning, match=r"HyperStyleInverter\(judge=...\) is evaluator=... now") as warned:
-        again = HyperStyleInverter(model.generator, domain=model.domain, judge=model.evaluator)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("old", PART_ARGUMENTS)
+def test_networks_that_were_keywords_are_parts(inverter: HyperStyleInverter, old: str) -> None:
+    model = inverter.model
+    network = model.evaluator if old in ("judge", "evaluator") else None
+    with pytest.warns(
+        DeprecationWarning, match=rf"HyperStyleInverter\({old}=...\) is parts={{'{old}': ...}} now"
+    ) as warned:
+        again = HyperStyleInverter(model.generator, domain=model.domain, **{old: network})
     assert warned[0].filename == __file__
-    assert again.model.evaluator is model.evaluator
+    assert again.model.evaluator is network

@@ -10,8 +10,7 @@ from pathlib import Path
 from hyperstyle.errors import CheckpointError
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, sweep
-from hyperstyle.model.folder import COMPONENTS
-from hyperstyle.model.parts import ALIGNER
+from hyperstyle.model.parts import ALIGNER, COMPONENTS
 
 __all__ = ["check_free"]
 

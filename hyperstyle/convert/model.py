@@ -171,7 +171,8 @@ def convert(
         unread[first].append(f"its generator ({found.consumed} tensors)")
         files.append(other)
 
-    model = Model(domain=area, steps=_steps(steps, first), info={}, **parts)
+    others = {name: part for name, part in parts.items() if name != "generator"}
+    model = Model(parts["generator"], area, others, steps=_steps(steps, first))
     check_parts(model)
     lacking = _without_start(model)
     notes = (*(note for file in files for note in file.notes), *([] if lacking is None else [lacking]))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hyperstyle.model.parts import Model
 
 __all__ = ["model_card"]
+
+_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 
 # Identifiers of the Hub for licences that allow commercial use, and for licences that restrict it or have conditions.
 _PERMISSIVE = ("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense")
@@ -24,9 +27,37 @@ def model_card(model: Model, repo: str, *, sha256: Mapping[str, str] | None = No
         repo: the repository `org/name` that the card is for.
         sha256: of the weights of the components as they are written; None takes those that the model was read with.
     """
-    generator, domain = model.generator.config, model.domain
+    from huggingface_hub import ModelCard, ModelCardData
+
+    domain = model.domain
     hashes: Mapping[str, str] = model.info.get("sha256", {}) if sha256 is None else sha256
     licence = str(model.info.get("licence") or "").strip()
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.networks.items()}
+    tags = ["hyperstyle", "stylegan2", "gan-inversion", "image-editing", domain.name]
+    card = ModelCard.from_template(
+        ModelCardData(
+            license=_identifier(licence),
+            library_name="hyperstyle",
+            pipeline_tag="image-to-image",
+            tags=list(dict.fromkeys(tags)),
+        ),
+        template_str=_TEMPLATE.read_text(encoding="utf-8"),
+        name=repo.split("/")[-1],
+        description=domain.description or f"Domain: {domain.name}.",
+        usage=_usage(model, repo),
+        facts=_facts(model),
+        parts=[[name, f"{count:,}", hashes.get(name, "-")] for name, count in counts.items()],
+        edits=[[n, f"{e.info.low:g} to {e.info.high:g}", e.info.unit, e.info.source] for n, e in model.edits.items()],
+        licence=_consequences(licence),
+        records=list(_flat({k: v for k, v in model.info.items() if k not in ("licence", "sha256")})),
+        table=_table,
+    )
+    return str(card)
+
+
+def _facts(model: Model) -> list[list[str]]:
+    """Rows (property, value) of what kind of model it is."""
+    generator, domain = model.generator.config, model.domain
     height, width = domain.content_size
     facts = [
         ["domain", domain.name],
@@ -37,45 +68,15 @@ def model_card(model: Model, repo: str, *, sha256: Mapping[str, str] | None = No
     if model.hypernetwork is not None:
         facts.append(["steps of the hypernetwork", str(model.steps)])
         facts.append(["tuned layers", ", ".join(model.hypernetwork.config.layers)])
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.networks.items()}
-    parts = [[name, f"{count:,}", hashes.get(name, "-")] for name, count in counts.items()]
-    edits = [[n, f"{e.info.low:g} to {e.info.high:g}", e.info.unit, e.info.source] for n, e in model.edits.items()]
-    records = [list(row) for row in _flat({k: v for k, v in model.info.items() if k not in ("licence", "sha256")})]
-    sections = [
-        _head(domain.name, licence),
-        f"# {repo.split('/')[-1]}",
-        f"{domain.description or f'Domain: {domain.name}.'} A model for the Python library `hyperstyle`, which puts "
-        "images into StyleGAN2 after [HyperStyle](https://arxiv.org/abs/2111.15666) and edits them.",
-        "## Use",
-        _usage(model, repo),
-        "## What it is",
-        _table(["", ""], facts),
-        "## Parts",
-        _table(["part", "parameters", "sha256 of model.safetensors"], parts),
-        *(["## Edits", _table(["edit", "strengths", "one unit is", "source"], edits)] if edits else []),
-        "## Licence",
-        _consequences(licence),
-        *(["## On record", _table(["", ""], records)] if records else []),
-    ]
-    return "\n\n".join(sections) + "\n"
+    return facts
 
 
-def _head(domain: str, licence: str) -> str:
-    """The YAML header that the Hub reads."""
-    identifier = licence.casefold().replace(" ", "-")
+def _identifier(licence: str) -> str:
+    """What the Hub calls the licence."""
     if not licence:
-        identifier = "unknown"
-    elif identifier not in _PERMISSIVE + _RESTRICTED:
-        identifier = "other"
-    tags = ["hyperstyle", "stylegan2", "gan-inversion", "image-editing", domain]
-    lines = [
-        f"license: {identifier}",
-        "library_name: hyperstyle",
-        "pipeline_tag: image-to-image",
-        "tags:",
-        *(f"- {json.dumps(tag)}" for tag in dict.fromkeys(tags)),
-    ]
-    return "\n".join(["---", *lines, "---"])
+        return "unknown"
+    identifier = licence.casefold().replace(" ", "-")
+    return identifier if identifier in _PERMISSIVE + _RESTRICTED else "other"
 
 
 def _usage(model: Model, repo: str) -> str:
@@ -91,7 +92,7 @@ def _usage(model: Model, repo: str) -> str:
         lines.append(f'inverter.invert("me.jpg").edit({json.dumps(name)}, {edit.info.high:g}).image.save("edited.png")')
     else:
         lines.append('inverter.invert("me.jpg").image.save("inverted.png")')
-    return "\n".join(["```python", *lines, "```"])
+    return "\n".join(lines)
 
 
 def _consequences(licence: str) -> str:
@@ -119,11 +120,12 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield prefix + name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _table(titles: list[str], rows: list[list[Any]]) -> str:
+def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A value as text without line breaks and with `|` escaped, so that it stays in its cell."""
     return " ".join(str(value).split()).replace("|", "\\|")

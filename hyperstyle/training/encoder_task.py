@@ -7,7 +7,6 @@ ICCV 2021).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -185,12 +184,12 @@ class EncoderTask:
     def model(self) -> Model:
         """The generator with this encoder; a W encoder comes without the networks that refined another one's codes."""
         if isinstance(self.network, WEncoder):
-            return replace(self.base, encoder=self.network, hypernetwork=None, hyperinverter=None)
+            return self.base.with_parts(encoder=self.network, hypernetwork=None, hyperinverter=None)
         if isinstance(self.network, RestyleEncoder):
-            return replace(self.base, restyle=self.network)
+            return self.base.with_parts(restyle=self.network)
         if self.main == "e4e":
-            return replace(self.base, e4e=self.network)
-        return replace(self.base, psp=self.network)
+            return self.base.with_parts(e4e=self.network)
+        return self.base.with_parts(psp=self.network)
 
 
 def _new_encoder(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -102,4 +101,4 @@ class HyperInverterTask:
 
     def model(self) -> Model:
         """The model with this HyperInverter."""
-        return replace(self.base, hyperinverter=self.network)
+        return self.base.with_parts(hyperinverter=self.network)

@@ -156,4 +156,4 @@ class HyperStyleTask:
 
     def model(self) -> Model:
         """The model with this hypernetwork."""
-        return replace(self.base, hypernetwork=self.network, steps=self.own.passes)
+        return replace(self.base.with_parts(hypernetwork=self.network), steps=self.own.passes)

@@ -148,7 +148,7 @@ def test_the_plot_has_a_panel_for_each_edit(found: EqualEffect) -> None:
 def test_what_cannot_be_compared_is_refused(judged: HyperStyleInverter, crops: Tensor) -> None:
     model = judged.model
     blind = HyperStyleInverter(
-        model.generator, model.encoder, domain=model.domain, edits=model.edits, evaluator=model.evaluator
+        model.generator, model.encoder, domain=model.domain, edits=model.edits, parts={"judge": model.evaluator}
     )
     with pytest.raises(MethodError, match="no perceptual network"):
         evaluate_equal_effect(blind, crops, optimized=SETTINGS)

@@ -90,7 +90,7 @@ def main(source: Path, root: Path) -> dict[str, Any]:
     cpu = torch.device("cpu")
     target = root / "m"
     inverter = HyperStyleInverter.from_pretrained(source, device="cpu")
-    small = replace(inverter.model, encoder=None, hypernetwork=None, edits={})
+    small = replace(inverter.model, parts={}, edits={})
     write_model(small, root.with_name("old"))
 
     def model_before() -> None:

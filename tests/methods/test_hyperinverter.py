@@ -36,8 +36,8 @@ def network(generator: GeneratorConfig, layers: tuple[str, ...] = ("b4.torgb", "
 
 @pytest.fixture
 def model(tiny_inverter: HyperStyleInverter) -> Model:
-    found = tiny_inverter.model
-    return replace(found, hyperinverter=network(found.generator.config))
+    model = tiny_inverter.model
+    return model.with_parts(hyperinverter=network(model.generator.config))
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_what_other_methods_changed_before_stays(model: Model, crops: Tensor, st
 
 def test_it_looks_at_the_content_at_its_own_size(model: Model) -> None:
     domain = Domain("plates", 32, (16, 16), (8, 24))
-    squeezed = replace(model, domain=domain, encoder=None, hypernetwork=None, evaluator=None, perceptual=None)
+    squeezed = replace(model, domain=domain, parts={"hyperinverter": model.hyperinverter})
     w = model.generator.broadcast(torch.randn(1, 16))
     with pytest.raises(ConfigError, match="expected both square"):
         HyperInverterRefinement()(torch.zeros(1, 3, 16, 16), Inversion(squeezed, w))
@@ -133,7 +133,7 @@ def test_what_it_cannot_refine_is_refused(model: Model, crops: Tensor, start: In
     with pytest.raises(ConfigError, match="steps=2: HyperInverter predicts in one step"):
         HyperInverterRefinement()(crops, start, steps=2)
     with pytest.raises(MethodError, match="no HyperInverter"):
-        HyperInverterRefinement()(crops, replace(start, model=replace(model, hyperinverter=None)))
+        HyperInverterRefinement()(crops, replace(start, model=model.with_parts(hyperinverter=None)))
 
 
 def test_a_model_folder_carries_it(model: Model, crops: Tensor, start: Inversion, tmp_path: Path) -> None:
@@ -154,4 +154,4 @@ def test_a_model_folder_carries_it(model: Model, crops: Tensor, start: Inversion
 def test_one_of_another_generator_is_refused(model: Model) -> None:
     other = network(replace(model.generator.config, channels=(8, 8, 8, 8)))
     with pytest.raises(ConfigError, match="HyperInverter for a generator of 32 px with channels"):
-        check_parts(replace(model, hyperinverter=other))
+        check_parts(model.with_parts(hyperinverter=other))

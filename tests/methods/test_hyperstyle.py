@@ -136,7 +136,7 @@ def test_a_negative_number_of_steps_is_refused(start: Inversion) -> None:
 
 def test_a_model_without_a_hypernetwork_is_refused(start: Inversion) -> None:
     assert start.crop is not None
-    bare = replace(start, model=replace(start.model, hypernetwork=None))
+    bare = replace(start, model=start.model.with_parts(hypernetwork=None))
     with pytest.raises(MethodError, match="no hypernetwork"):
         HyperStyleRefinement()(start.crop, bare)
 

@@ -45,7 +45,7 @@ def model() -> Model:
     generator, encoder, vgg = parts
     domain = Domain("faces", 16, (16, 16), None, "face")
     edits = {"age": DirectionEdit(torch.randn(12), EditInfo("age", -3.0, 3.0))}
-    return Model(generator, domain, edits=edits, idinvert=encoder, vgg16=vgg)
+    return Model(generator, domain, {"idinvert": encoder, "vgg16": vgg}, edits=edits)
 
 
 @pytest.fixture
@@ -233,11 +233,11 @@ def test_a_face_is_put_back_into_its_photo(inverter: HyperStyleInverter) -> None
 def test_what_it_lacks_or_cannot_refine_is_said(inverter: HyperStyleInverter, crops: Tensor) -> None:
     inversion = inverted(inverter, crops, steps=0)
     for part, words in (("idinvert", "no encoder of IDInvert"), ("vgg16", "no VGG16")):
-        bare = replace(inversion, model=replace(inverter.model, **{part: None}))
+        bare = replace(inversion, model=inverter.model.with_parts(**{part: None}))
         with pytest.raises(MethodError, match=rf"{words}.*--encoder ENCODER\.pth --vgg VGG16\.pth"):
             QUICK(crops, bare)
     own = DomainGuidedRefinement(DomainGuided(steps=1), features=torch.nn.Identity())
-    assert own(crops, replace(inversion, model=replace(inverter.model, vgg16=None))).w.shape == (2, 6, 12)
+    assert own(crops, replace(inversion, model=inverter.model.with_parts(vgg16=None))).w.shape == (2, 6, 12)
     with pytest.raises(MethodError, match=r"start from Inversion\.initial"):
         QUICK(crops, replace(inversion, style_offsets={"b8.conv0": torch.ones(2, 12)}))
     with pytest.raises(ImageError, match="not finite"):
@@ -263,10 +263,10 @@ def test_networks_of_stylegan2s_do_not_fit(model: Model) -> None:
     numbers = {"size": 16, "channels": (8, 6, 4), "latent_width": 12, "mapping_layers": 2}
     config = GeneratorConfig(**numbers)
     with pytest.raises(ConfigError, match="hypernetwork for a generator"):
-        check_parts(replace(model, hypernetwork=Hypernetwork(HypernetworkConfig(config, (2,), (16, 16)))))
+        check_parts(model.with_parts(hypernetwork=Hypernetwork(HypernetworkConfig(config, (2,), (16, 16)))))
     narrow = IdInvertEncoderConfig(rows=4, latent_width=12, input_size=(16, 16), widths=(4, 8))
     with pytest.raises(ConfigError, match=r"IDInvert encoder for \[4, 12\] codes"):
-        check_parts(replace(model, idinvert=IdInvertEncoder(narrow)))
+        check_parts(model.with_parts(idinvert=IdInvertEncoder(narrow)))
     with pytest.raises(ConfigError, match="IDInvert encoder with a StyleGAN2"):
         check_parts(replace(model, generator=Generator(config)))
     inversion = Inversion(model, torch.randn(1, 6, 12))

@@ -103,7 +103,7 @@ def test_heads_that_are_not_affine_need_a_prediction_to_begin_with(
         HypernetworkConfig(config.generator, config.layers, (32, 32), config.trunk, "separable", 16)
     )
     made = replace(able.invert(crops, method="w-encoder", align=False))
-    made = replace(made, model=replace(model, hypernetwork=separable.eval().requires_grad_(False)))
+    made = replace(made, model=model.with_parts(hypernetwork=separable.eval().requires_grad_(False)))
     with pytest.raises(MethodError, match=r"'hyperstyle\+offset-codes'"):
         run(made)
     assert made.crop is not None
@@ -118,7 +118,7 @@ def test_heads_that_are_not_affine_need_a_prediction_to_begin_with(
 def test_a_model_without_hypernetwork_and_a_rate_of_zero_are_refused(predicted: Inversion) -> None:
     with pytest.raises(ConfigError, match="lr=0"):
         run(predicted, OffsetCodeTuner(lr=0.0))
-    bare = replace(predicted.initial, model=replace(predicted.model, hypernetwork=None))
+    bare = replace(predicted.initial, model=predicted.model.with_parts(hypernetwork=None))
     with pytest.raises(MethodError, match="method='offsets'"):
         run(bare)
 

@@ -209,7 +209,7 @@ def test_from_the_encoders_code_it_is_optimize_offsets(able: HyperStyleInverter,
 
 def test_without_a_hypernetwork_all_layers_but_torgb_may_change(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     begun = able.invert(crops, method="w-encoder", align=False)
-    bare = replace(begun, model=replace(begun.model, hypernetwork=None))
+    bare = replace(begun, model=begun.model.with_parts(hypernetwork=None))
     assert bare.crop is not None
     found = OffsetTuner(steps=1)(bare.crop, bare)
     assert list(found.offsets) == [s.name for s in bare.model.generator.layers if not s.torgb]

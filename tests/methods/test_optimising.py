@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import types
@@ -81,7 +82,7 @@ def test_negative_steps_are_refused(tuner: Callable[..., Refinement], begun: Inv
 
 
 def test_half_precision_is_refused(tuner: Callable[..., Refinement], begun: Inversion) -> None:
-    rough = types.SimpleNamespace(**{**vars(begun.model), "dtype": torch.bfloat16, "device": torch.device("cpu")})
+    rough = replace(begun.model, generator=copy.deepcopy(begun.model.generator).to(torch.bfloat16))
     with pytest.raises(ConfigError, match=r"bfloat16.*dtype=None"):
         tuner(loss=l1)(crop_of(begun), replace(begun, model=rough))
 
@@ -96,7 +97,7 @@ def test_any_loss_can_be_passed_in(tuner: Callable[..., Refinement], begun: Inve
         sizes.append(len(image))
         return l1(image, target)
 
-    blind = replace(begun, model=replace(begun.model, perceptual=None))
+    blind = replace(begun, model=begun.model.with_parts(perceptual=None))
     found = tuner(loss=loss)(crop_of(begun), blind, steps=3)
     assert sum(sizes) == 9
     assert found.stored_metrics["l2"] != begun.stored_metrics["l2"]
@@ -107,7 +108,7 @@ def test_the_loss_is_the_perceptual_network_and_never_the_judge(begun: Inversion
     assert network is not None
     a, b = crop_of(begun)[:2], crop_of(begun)[1:]
     assert torch.equal(perceptual_loss(begun.model)(a, b), metrics.perceptual(a, b, network))
-    judged = replace(begun.model, perceptual=None, evaluator=network)
+    judged = begun.model.with_parts(perceptual=None, evaluator=network)
     called: list[torch.device] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optimising, "lpips_loss", lambda device: called.append(device) or l1)

@@ -328,7 +328,7 @@ def test_the_published_early_stop_is_for_lpips_alone(predicted: Inversion, monke
     assert steps_of(PivotalTuner(PivotalTuning(steps=3), loss=near)) == 3
     assert steps_of(PivotalTuner(PivotalTuning(steps=3, threshold=0.06), loss=near)) == 1
     monkeypatch.setattr(optimising, "lpips_loss", lambda device: near)
-    blind = replace(predicted[0], model=replace(predicted.model, perceptual=None))
+    blind = replace(predicted[0], model=predicted.model.with_parts(perceptual=None))
     assert steps_of(PivotalTuner(PivotalTuning(steps=3)), blind) == 1
 
 

@@ -30,7 +30,7 @@ from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 def lacking(able: HyperStyleInverter, **parts: Any) -> HyperStyleInverter:
     """The same model with some parts changed."""
     made = HyperStyleInverter.__new__(HyperStyleInverter)
-    made._model = replace(able.model, **parts)
+    made._model = able.model.with_parts(**parts)
     made.aligner = able.aligner
     return made
 
@@ -153,7 +153,7 @@ def test_the_bar_and_the_callback_see_the_current_loss(
 def test_a_model_can_do_what_its_parts_allow(able: HyperStyleInverter) -> None:
     assert set(able.methods) == set(registry.NAMES) - {"restyle-psp", "idinvert"}
     assert registry.by_networks(able.model) == ("hyperstyle", "hyperinverter", "w-encoder", "e4e", "psp", "restyle-e4e")
-    bare = replace(able.model, encoder=None, hypernetwork=None, hyperinverter=None)
+    bare = able.model.with_parts(encoder=None, hypernetwork=None, hyperinverter=None)
     always = {"optimize-w", "optimize-w+", "pti"}
     assert set(registry.available(bare)) == {"e4e", "psp", "restyle-e4e", "e4e+offsets", *always}
 
@@ -418,7 +418,7 @@ def test_idinvert_is_what_its_own_model_does(crops: list[Tensor]) -> None:
     for part in (generator, encoder, vgg):
         part.eval().requires_grad_(False)
     inverter = HyperStyleInverter.__new__(HyperStyleInverter)
-    inverter._model = Model(generator, Domain("objects", 16, (32, 32)), idinvert=encoder, vgg16=vgg)
+    inverter._model = Model(generator, Domain("objects", 16, (32, 32)), {"idinvert": encoder, "vgg16": vgg})
     inverter.aligner = None
     assert inverter.methods == ("idinvert",)
     found = inverter.invert(crops, steps=2, align=False)

@@ -35,9 +35,9 @@ def encoder(model: Model, **options: Any) -> RestyleEncoder:
 def carrying(inverter: HyperStyleInverter, **changes: Any) -> HyperStyleInverter:
     """The parts of the model and a ReStyle encoder, some of them changed."""
     m = inverter.model
-    parts = {"generator": m.generator, "encoder": m.encoder, "hypernetwork": m.hypernetwork, "domain": m.domain}
-    parts["restyle"] = encoder(m, trunk=TRUNK)
-    return HyperStyleInverter(**{**parts, "edits": m.edits, "steps": m.steps, **changes})
+    options = {"domain": m.domain, "edits": m.edits, "steps": m.steps, "parts": {"restyle": encoder(m, trunk=TRUNK)}}
+    networks = {"generator": m.generator, "encoder": m.encoder, "hypernetwork": m.hypernetwork}
+    return HyperStyleInverter(**{**networks, **options, **changes})
 
 
 @pytest.fixture
@@ -149,7 +149,9 @@ def test_a_model_without_other_encoders_uses_it_by_default(
 
 
 def test_the_name_says_which_kind_of_encoder_it_is(tiny_inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
-    independent = carrying(tiny_inverter, restyle=encoder(tiny_inverter.model, trunk=TRUNK, progressive=False))
+    independent = carrying(
+        tiny_inverter, parts={"restyle": encoder(tiny_inverter.model, trunk=TRUNK, progressive=False)}
+    )
     assert "restyle-psp" in independent.methods
     assert "restyle-e4e" not in independent.methods
     assert independent.invert(crops, method="restyle-psp", align=False, steps=1).method == "restyle-psp"
@@ -167,7 +169,7 @@ def test_what_it_cannot_refine_is_refused(inverter: HyperStyleInverter, crops: l
     assert RestyleRefinement()(inversion.crop, inversion.initial, steps=1).method == "restyle-e4e"
     with pytest.raises(ConfigError, match="steps=-1"):
         RestyleRefinement()(inversion.crop, inversion.initial, steps=-1)
-    bare = replace(inversion.initial, model=replace(inversion.model, restyle=None))
+    bare = replace(inversion.initial, model=inversion.model.with_parts(restyle=None))
     with pytest.raises(MethodError, match="no ReStyle encoder"):
         RestyleRefinement()(inversion.crop, bare)
 
@@ -202,7 +204,7 @@ def test_one_of_another_generator_is_refused(
     tiny_inverter: HyperStyleInverter, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        carrying(tiny_inverter, restyle=encoder(tiny_inverter.model, trunk=TRUNK, **change))
+        carrying(tiny_inverter, parts={"restyle": encoder(tiny_inverter.model, trunk=TRUNK, **change)})
 
 
 def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(

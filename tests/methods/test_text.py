@@ -63,7 +63,8 @@ def two(tiny_inverter: HyperStyleInverter) -> Inversion:
 @pytest.fixture(scope="module")
 def exact(two: Inversion) -> Inversion:
     """The same in double precision: the first steps of Adam blow roundings up."""
-    model = dataclasses.replace(two.model, generator=copy.deepcopy(two.model.generator).double(), hypernetwork=None)
+    bare = two.model.with_parts(hypernetwork=None)
+    model = dataclasses.replace(bare, generator=copy.deepcopy(bare.generator).double())
     codes = OffsetCodes.of_dense({name: offset.double() for name, offset in two.offsets.items()})
     return dataclasses.replace(two, model=model, w=two.w.double(), offset_codes=codes)
 
@@ -160,10 +161,10 @@ def test_an_identity_term_keeps_what_its_network_sees(two: Inversion) -> None:
 def test_the_identity_of_the_perceptual_network_is_used_and_the_judge_is_not(two: Inversion) -> None:
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     network = AttributeNetwork(AttributeNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
-    judged = dataclasses.replace(two, model=dataclasses.replace(two.model, evaluator=network))
+    judged = dataclasses.replace(two, model=two.model.with_parts(evaluator=network))
     with pytest.raises(MethodError, match="its evaluator only measures"):
         run(judged, identity=0.1)
-    able = dataclasses.replace(two, model=dataclasses.replace(two.model, perceptual=network))
+    able = dataclasses.replace(two, model=two.model.with_parts(perceptual=network))
     seen, _ = run(able, identity=0.1, steps=6)
     torch.testing.assert_close(seen[0].losses, seen[0].distances, atol=1e-5, rtol=0)
     assert (seen[5].losses > seen[5].distances).all()
@@ -312,7 +313,7 @@ def test_numbers_and_words_that_cannot_be_used_are_refused(two: Inversion, optio
 def test_styles_of_a_stylegan_are_optimised_too(two: Inversion) -> None:
     config = StyleGan1Config(32, channels=(8, 8, 8, 8), latent_width=16, mapping_layers=1)
     generator = StyleGan1(config).eval().requires_grad_(False)
-    model = dataclasses.replace(two.model, generator=generator, hypernetwork=None, encoder=None)
+    model = dataclasses.replace(two.model, generator=generator, parts={})
     start = Inversion(model, generator.sample(torch.randn(1, 16)))
     seen, made = run(start, space="styles", lr=0.01)
     assert made.style_offsets["b4.const"].shape == (1, 16)

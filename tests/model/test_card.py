@@ -71,7 +71,7 @@ def test_the_lines_of_python_fit_the_model(model: Model) -> None:
     without = model_card(dataclasses.replace(model, edits={}), "org/tiny")
     assert ".edit(" not in without
     assert "## Edits" not in without
-    bare = model_card(dataclasses.replace(model, encoder=None, hypernetwork=None, edits={}), "org/tiny")
+    bare = model_card(dataclasses.replace(model.with_parts(encoder=None, hypernetwork=None), edits={}), "org/tiny")
     assert 'invert("me.jpg")' not in bare
     assert "inverter.model.generator" in bare
     assert "tuned layers" not in bare
