@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from hyperstyle.align.crop import quad_text
 from hyperstyle.align.seam import color_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
 from hyperstyle.images import check_opened, to_levels, to_tensor
@@ -92,7 +93,7 @@ def paste_back(
     right, bottom = np.clip(np.ceil(ends.max(axis=0)), None, (width, height)).astype(int).tolist()
     if left >= right or top >= bottom:
         raise AlignmentError(
-            f"The quad {_listed(quad)} lies outside the photo of {width} x {height} px. "
+            f"The quad {quad_text(quad)} lies outside the photo of {width} x {height} px. "
             "Give the photo that the crop was cut from, at its full size."
         )
 
@@ -216,13 +217,13 @@ def _frame(quad: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
     sides = np.hypot(*axes.T)
     if sides.min() < 1 or abs(np.linalg.det(axes)) < 0.01 * sides[0] * sides[1]:
         raise AlignmentError(
-            f"The quad {_listed(corners)} has sides of {sides[0]:.3g} and {sides[1]:.3g} px and an area of "
+            f"The quad {quad_text(corners)} has sides of {sides[0]:.3g} and {sides[1]:.3g} px and an area of "
             f"{abs(np.linalg.det(axes)):.3g} px; expected one that covers pixels. Pass Crop.footprint."
         )
     gap = float(np.hypot(*(bottom_right - top_left - axes.sum(axis=0))))
     if gap > _SLACK * sides.max():
         raise AlignmentError(
-            f"The quad {_listed(corners)} is not a parallelogram: its third corner is off by {gap:.3g} px. "
+            f"The quad {quad_text(corners)} is not a parallelogram: its third corner is off by {gap:.3g} px. "
             "Expected the corners in the order top left, bottom left, bottom right, top right."
         )
     return top_left, axes
@@ -246,10 +247,6 @@ def _mask(unit: Tensor, feather: float) -> Tensor:
     if feather == 0:
         return (depth > 0).all(dim=-1).float()
     return smoothstep(depth / feather).prod(dim=-1).float()  # the product rounds the corners
-
-
-def _listed(quad: npt.ArrayLike) -> str:
-    return ", ".join(f"({x:.1f}, {y:.1f})" for x, y in np.asarray(quad))
 
 
 def _size(crop: Tensor) -> str:
