@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from hyperstyle.align.detector import reduce_to
 from hyperstyle.align.landmark_file import find_predictor
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import load_image
@@ -104,11 +105,9 @@ class DlibDetector:
         """The score of the surest face (minus infinity where there is none), and the points of each."""
         find, predict = self._loaded
         dlib = _dlib()
-        scale = min(self.longest / max(photo.size), 1.0)
-        size = max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)
-        copy = photo if size == photo.size else photo.resize(size, Image.Resampling.BILINEAR)
-        small, pixels = np.asarray(copy), np.asarray(photo)
-        across, down = photo.width / copy.width, photo.height / copy.height
+        reduced = reduce_to(photo, self.longest)
+        small, pixels = np.asarray(reduced), np.asarray(photo)
+        across, down = photo.width / reduced.width, photo.height / reduced.height
         faces = []
         with self._one_at_a_time:  # dlib lets other threads run while it works
             boxes, scores, _ = dlib.fhog_object_detector.run(find, small, self.upsample, 0.0)

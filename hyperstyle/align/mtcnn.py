@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import ffhq_quad, five_points
+from hyperstyle.align.detector import reduce_to
 from hyperstyle.errors import ConfigError, MissingFileError
 from hyperstyle.images import ImageSource, load_image, to_tensor
 from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
@@ -91,12 +92,11 @@ class MtcnnDetector:
             CheckpointError: a file of the weights cannot be used.
             ImageError: an image that `load_image` refuses.
         """
-        photo = load_image(photo)
-        scale = min(self.longest / max(photo.size), 1.0)
-        size = max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)
-        copy = photo if scale == 1 else photo.resize(size, Image.Resampling.BILINEAR)
-        _, faces = find_faces(copy, self._networks, confidence=self.confidence)
-        return [(points + 0.5) * np.divide(photo.size, copy.size) - 0.5 for points in faces]
+        upright = load_image(photo)
+        reduced = reduce_to(upright, self.longest)
+        _, faces = find_faces(reduced, self._networks, confidence=self.confidence)
+        # Indices of pixel centers, scaled from the image's edge, half a pixel before the first.
+        return [(points + 0.5) * np.divide(upright.size, reduced.size) - 0.5 for points in faces]
 
     @once
     def _networks(self) -> Mtcnn:
@@ -249,7 +249,9 @@ def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
         LandmarkError: landmarks that `ffhq_quad` refuses.
         ImageError: an image that `load_image` refuses.
     """
-    ffhq_quad(landmarks)  # refuses what are no points of a face
+    from scipy.ndimage import map_coordinates
+
+    ffhq_quad(landmarks)  # raises where these are no points of a face
     points = five_points(np.asarray(landmarks, dtype=np.float64))
 
     # As complex numbers: point = turn * template + shift, with the least sum of squares.
@@ -258,22 +260,12 @@ def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
     turn = np.vdot(spread, target) / np.vdot(spread, spread)
     shift = target.mean() - turn * template.mean()
 
-    grid = np.arange(_CROP_SIDE) + 1j * np.arange(_CROP_SIDE)[:, None]
-    return to_tensor(Image.fromarray(_sampled(load_image(photo), turn * grid + shift)))
-
-
-def _sampled(photo: Image.Image, places: npt.NDArray[np.complex128]) -> npt.NDArray[np.uint8]:
-    """The photo's colors [H,W,3] at places x + iy [H,W], in pixel indices: bilinear and rounded, black outside.
-
-    Not by `Image.transform`, which cuts the fractions of levels off.
-    """
-    pixels = np.pad(np.asarray(photo), [(1, 1), (1, 1), (0, 0)])
-    left = np.clip(np.floor(places.real), -1, photo.width - 1)
-    top = np.clip(np.floor(places.imag), -1, photo.height - 1)
-    across = np.clip(places.real - left, 0, 1)[..., None]
-    down = np.clip(places.imag - top, 0, 1)[..., None]
-    column, row = left.astype(int) + 1, top.astype(int) + 1  # of the padded photo
-    upper = pixels[row, column] * (1 - across) + pixels[row, column + 1] * across
-    lower = pixels[row + 1, column] * (1 - across) + pixels[row + 1, column + 1] * across
-    values: npt.NDArray[np.uint8] = np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
-    return values
+    # Sampled with rounding, which `Image.transform` does not do: it cuts the fractions of levels off.
+    pixels = np.asarray(load_image(photo))  # [H,W,3]
+    grid = np.arange(_CROP_SIDE) + 1j * np.arange(_CROP_SIDE)[:, None]  # x + iy of the crop's pixels, [112,112]
+    places = turn * grid + shift  # in the photo
+    values = [
+        map_coordinates(pixels[..., channel], [places.imag, places.real], float, order=1, mode="grid-constant")
+        for channel in range(3)
+    ]
+    return to_tensor(Image.fromarray(np.rint(np.stack(values, axis=-1)).astype(np.uint8)))
