@@ -1,4 +1,4 @@
-"""Where a crop and its photo do not meet by themselves: colors at the seam, and edges that an edit has moved."""
+"""Corrections for pasting: the colors of a crop at its border, and the edges that an edit has moved."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from hyperstyle.align.quad import Frame, cell_centers
 __all__ = ["color_offset", "moved_edges", "smoothstep"]
 
 _CELLS = 64  # along a side of the quad, for the color offset, which has no detail
-_REACH = 0.12  # of the side: how far along the seam colors are averaged
+_REACH = 0.12  # of the side: standard deviation of the Gaussian over which colors are averaged
 _NARROWEST, _WIDEST = 0.05, 0.25  # of the side: the band along the border in which they are compared
 
 _FINE_CELLS = 128  # along a side of the quad, for the weight of moved edges
-_WINDOW = 2.0  # of these cells: the Gaussian in which structure is compared
-_SMOOTH = 4.0  # of these cells: the Gaussian beyond which the photo's colors are kept
-_NOISE = 60.0  # levels squared, summed over the colors: structure of less variance than this counts for little
-_KEPT, _MOVED = 0.85, 0.4  # similarity of structure at which the photo's own edges stay, and at which they go
+_WINDOW = 2.0  # standard deviation, in these cells, of the Gaussian in which structure is compared
+_SMOOTH = 4.0  # standard deviation, in these cells, of the Gaussian over which colors are averaged
+_NOISE = 60.0  # levels squared, summed over the colors: the constant c of SSIM, for structure of little variance
+_KEPT, _MOVED = (
+    0.85,
+    0.4,
+)  # similarity of structure at which the photo's edges stay, and at which they are replaced
 _MARGIN = 2  # cells that the weight is widened by, and then feathered over
 
 
@@ -31,11 +34,11 @@ def color_offset(
     frame: Frame,
     feather: float,
 ) -> Tensor:
-    """What to add to a crop so that its colors along the border of the quad are the photo's.
+    """The offset that gives a crop the colors of the photo along the border of the quad.
 
-    In a band as wide as the feather, photo and crop are compared in an average over 0.12 of the side: fine structure
-    counts for nothing. The difference goes on inwards and falls smoothly to 0 in the middle of the quad, whose colors
-    stay the crop's own. Where the quad lies outside the photo nothing is compared.
+    In a band as wide as the feather, photo and crop are compared as averages over 0.12 of the side, so that fine
+    structure does not count. The offset continues inwards and falls smoothly to 0 in the middle of the quad, whose
+    colors do not change. Parts of the quad outside the photo are not compared.
 
     Args:
         photo: [H, W, 3].
@@ -69,7 +72,7 @@ def moved_edges(
     reference: Tensor,
     frame: Frame,
 ) -> tuple[Tensor, Tensor]:
-    """Where an edit has moved edges, and what to add to the edited crop there to give it the photo's colors.
+    """Where an edit has moved edges, and the offset that gives the edited crop the photo's colors there.
 
     `photo + edited - reference` keeps every edge of the photo that the reconstruction does not have exactly, so a mouth
     that has moved is seen twice. Such places show in the crops alone: their local structure differs. Both are compared
