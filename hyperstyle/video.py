@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hyperstyle.align import paste_back as paste
-from hyperstyle.align.smoothing import LONGEST_GAP, alike_only, follow_face, smooth
+from hyperstyle.align.smoothing import LONGEST_GAP, drop_dissimilar, follow_face, smooth
 from hyperstyle.errors import (
     AlignmentError,
     ConfigError,
@@ -98,7 +98,7 @@ def steady_track(
         frames: the clip.
         track: the landmarks as detected; see `align.smoothing`.
         width: of the filter; see `smooth`.
-        paste_back: fill only short gaps, and of these only frames that look like those around them (`alike_only`);
+        paste_back: fill only short gaps, and of these only frames that look like those around them (`drop_dissimilar`);
             False fills every gap, as every frame has a crop then.
 
     Raises:
@@ -107,7 +107,7 @@ def steady_track(
     if not paste_back:
         return smooth(track, width=width, longest_gap=None)
     smoothed = smooth(track, width=width, longest_gap=LONGEST_GAP)
-    return alike_only(smoothed, track, (load_image(frame) for frame in frames))
+    return drop_dissimilar(smoothed, track, (load_image(frame) for frame in frames))
 
 
 def edit_frames(

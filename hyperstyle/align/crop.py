@@ -105,10 +105,11 @@ def crop_rgb(
     quad, side = _square(points)  # [4, 2], pixels
     _check_position(points, side, source_size)
 
-    # 1. Shrink by a whole number, so that the bilinear sampling of step 4 skips few pixels: 2 or 3 for each that it
-    # takes. The reference divides the corners by that number, not by the ratio of the rounded sizes, and it divides
-    # pixel indices, whose origin is half a pixel from the image's corner. Where they end up is the footprint: back to
-    # coordinates that begin at the edge (+ 0.5), times the true ratio of the sizes, and back to indices (- 0.5).
+    # 1. Shrink by a whole number, so that the bilinear sampling of step 4 skips few pixels: a pixel of the crop then
+    # covers 2 to 3 of them along each side. The reference divides the corners by that number, from which the ratio of
+    # the rounded sizes differs a little, and divides pixel indices, whose origin lies half a pixel inside the edge.
+    # The footprint is the square of the source image that this amounts to: the corners as coordinates from the edge
+    # (+ 0.5), times the true ratio of the sizes, as indices again (- 0.5).
     shrink = max(int(side / size * 0.5), 1)
     corners, side = quad / shrink, side / shrink
     footprint = quad.copy()
@@ -117,7 +118,7 @@ def crop_rgb(
         image = image.resize((width, height), Image.Resampling.LANCZOS)
         footprint = (corners + 0.5) * np.divide(source_size, image.size) - 0.5
 
-    # 2. Cut away all but the square's bounding box and a border of a tenth of its side.
+    # 2. Cut the image down to the square's bounding box and a border of a tenth of its side.
     border = max(int(np.rint(side * 0.1)), 3)
     low, high = _bounds(corners)
     start, stop = np.maximum(low - border, 0), np.minimum(high + border, image.size)
@@ -130,9 +131,9 @@ def crop_rgb(
         image = image.crop((int(start[0]), int(start[1]), int(stop[0]), int(stop[1])))
     corners = corners - start
 
-    # 3. Pad where the square reaches over the image's edge, or comes closer to it than 4 px. `before` (left, top) and
-    # `after` (right, bottom) are what lacks of the border; where anything does, all sides get 0.3 of the square's
-    # side at least, over which the padding fades.
+    # 3. Pad if a corner lies outside the image or within 4 px of its edge. `before` (left, top) and `after` (right,
+    # bottom) are the pixels that the border of step 2 lacks; if anything is padded, every side gets at least 0.3 of the
+    # square's side, over which the padding fades.
     low, high = _bounds(corners)
     before, after = np.maximum(border - low, 0), np.maximum(high - image.size + border, 0)
     if padding and max(before.max(), after.max()) > border - 4:

@@ -28,12 +28,7 @@ _KEPT, _MOVED = (
 _MARGIN = 2  # cells that the weight is widened by, and then feathered over
 
 
-def color_offset(
-    photo: npt.NDArray[np.uint8],
-    edited: Tensor,
-    frame: Frame,
-    feather: float,
-) -> Tensor:
+def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, feather: float) -> Tensor:
     """The offset that gives a crop the colors of the photo along the border of the quad.
 
     In a band as wide as the feather, photo and crop are compared as averages over 0.12 of the side, so that fine
@@ -66,12 +61,7 @@ def color_offset(
     return (mean * inwards).float()
 
 
-def moved_edges(
-    photo: npt.NDArray[np.uint8],
-    edited: Tensor,
-    reference: Tensor,
-    frame: Frame,
-) -> tuple[Tensor, Tensor]:
+def moved_edges(photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
     """Where an edit has moved edges, and the offset that gives the edited crop the photo's colors there.
 
     `photo + edited - reference` keeps every edge of the photo that the reconstruction does not have exactly, so a mouth

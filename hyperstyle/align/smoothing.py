@@ -22,7 +22,7 @@ from hyperstyle.align.decision import choose_face
 from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.errors import ConfigError, LandmarkError
 
-__all__ = ["LONGEST_GAP", "alike_only", "follow_face", "quad_jitter", "smooth"]
+__all__ = ["LONGEST_GAP", "drop_dissimilar", "follow_face", "quad_jitter", "smooth"]
 
 Points = npt.NDArray[np.float64]
 
@@ -120,7 +120,7 @@ def smooth(
     return smoothed
 
 
-def alike_only(
+def drop_dissimilar(
     smoothed: Sequence[Points | None], track: Sequence[npt.ArrayLike | None], frames: Iterable[Image.Image]
 ) -> list[Points | None]:
     """A smoothed track without the filled frames that do not look like the frames around them: black, or a cut.
