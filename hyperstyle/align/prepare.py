@@ -18,7 +18,7 @@ from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError
 from hyperstyle.images import ImageSource, flatten, load_photo, resize, to_tensor
 
-__all__ = ["MOST_OUTSIDE", "SMALLEST_SIDE", "Prepared", "outside", "prepare"]
+__all__ = ["MOST_OUTSIDE", "SMALLEST_SIDE", "Prepared", "prepare", "share_outside"]
 
 MOST_OUTSIDE = 0.3
 """The largest share of a face's square that may lie outside its photo; a crop with more counts as doubtful."""
@@ -82,7 +82,7 @@ def prepare(
     for choice in choices:
         if choice.landmarks is None:
             crop, placement = rgb, None
-            doubt = _doubt_as_it_is(rgb, domain)
+            doubt = _doubt_of_whole_image(rgb, domain)
         else:
             side = max(_SMALLEST_CROP, domain.size)
             cut = crop_rgb(rgb, choice.landmarks, side, side)
@@ -95,7 +95,7 @@ def prepare(
     return prepared
 
 
-def outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
+def share_outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
     """Share of a parallelogram [4,2] that lies outside an image of (width, height), to about one percent."""
     top_left, bottom_left, _, top_right = np.asarray(quad, dtype=np.float64)
     ticks = (np.arange(64) + 0.5) / 64
@@ -105,7 +105,7 @@ def outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
     return 1.0 - float(inside.mean())
 
 
-def _doubt_as_it_is(image: Image.Image, domain: Domain) -> str:
+def _doubt_of_whole_image(image: Image.Image, domain: Domain) -> str:
     """What looks wrong about an image that is not cut out; "" where nothing does."""
     if all(high - low < _PLAIN for low, high in np.reshape(image.getextrema(), (3, 2))):
         return "it is of one color all over"
@@ -119,12 +119,12 @@ def _doubt(cut: Crop, domain: Domain, *, is_detected: bool) -> str:
 
     Landmarks of a face on its head may be in reversed order, unless a detector found them (`is_detected`).
     """
-    if not _agree(cut.landmarks):
+    if not _landmarks_agree(cut.landmarks):
         return "its landmarks contradict each other, as where they are mirrored or in another order"
     quad = cut.quad  # [4, 2]: top left, bottom left, bottom right, top right
     if not is_detected and _on_its_head(quad):
         return "its landmarks put the face on its head: right where the photo shows it so, else they are reversed"
-    share, side = outside(quad, cut.source_size), float(np.linalg.norm(quad[3] - quad[0]))
+    share, side = share_outside(quad, cut.source_size), float(np.linalg.norm(quad[3] - quad[0]))
     if share > MOST_OUTSIDE:
         return f"{share:.0%} of the square around the face lie outside the photo and had to be made up"
     if side < SMALLEST_SIDE * min(domain.input_size):
@@ -138,7 +138,7 @@ def _on_its_head(quad: npt.NDArray[np.float64]) -> bool:
     return bool(down[1] < -0.5 * np.hypot(*down))
 
 
-def _agree(points: npt.NDArray[np.float64]) -> bool:
+def _landmarks_agree(points: npt.NDArray[np.float64]) -> bool:
     """Whether the eyes, the corners of the mouth, and the way from eyes to mouth agree on where the face's right is."""
     left_eye, right_eye, _, left_mouth, right_mouth = five_points(points)
     across, mouth = right_eye - left_eye, right_mouth - left_mouth
