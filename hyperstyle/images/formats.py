@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -76,6 +76,7 @@ _UNSUPPORTED = {  # kinds that are not read, and their names in messages
     "DjVu": "a DjVu file",
     "raw": _RAW,
 }
+_OPTIONAL_KINDS = ("HEIC", "AVIF")  # read where a decoder is installed
 _DOCUMENTS = ("PostScript", "PDF")  # pages of text, unless the suffix says otherwise
 _SIGNATURES = tuple(  # kind, and what its files begin with: the first that matches counts
     (kind, re.compile(pattern, re.DOTALL))
@@ -143,7 +144,8 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} cannot be opened: {error.strerror}. Check that it is whole and readable.") from error
     kind = image_kind(head)
     if problem := _problem(kind, source if isinstance(source, str) else ""):
-        raise MissingDependencyError(f"{name} {problem}") if kind in _OPTIONAL else ImageError(f"{name} {problem}")
+        error_class = MissingDependencyError if kind in _OPTIONAL_KINDS else ImageError
+        raise error_class(f"{name} {problem}")
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with quiet():
@@ -214,25 +216,14 @@ def _problem(kind: str, name: str) -> str:
         kind = "raw"
     if kind in _UNSUPPORTED:
         return f"is {_UNSUPPORTED[kind]}, which is not read. {_CONVERT}"
-    return _OPTIONAL[kind]() if kind in _OPTIONAL else ""
-
-
-def _heic_problem() -> str:
-    if importlib.util.find_spec("pi_heif") is not None:
-        return ""
-    return (
-        "is a HEIC image, and pi-heif, which reads these, is not installed. "
-        'Run: pip install "hyperstyle-inversion[heic]".'
-    )
-
-
-def _avif_problem() -> str:
-    if "AVIF" in _formats() and features.check("avif"):
-        return ""
-    return 'is an AVIF image, and this Pillow has no decoder for it. Run: pip install --upgrade "pillow>=11.3".'
-
-
-_OPTIONAL: Mapping[str, Callable[[], str]] = {"HEIC": _heic_problem, "AVIF": _avif_problem}
+    if kind == "HEIC" and importlib.util.find_spec("pi_heif") is None:
+        return (
+            "is a HEIC image, and pi-heif, which reads these, is not installed. "
+            'Run: pip install "hyperstyle-inversion[heic]".'
+        )
+    if kind == "AVIF" and not ("AVIF" in _formats() and features.check("avif")):
+        return 'is an AVIF image, and this Pillow has no decoder for it. Run: pip install --upgrade "pillow>=11.3".'
+    return ""
 
 
 def _formats() -> list[str]:
