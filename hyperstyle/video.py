@@ -56,7 +56,7 @@ def track_face(
     if inverter.aligner is None:
         raise AlignmentError(
             "the frames need to be cut out around the face, and this inverter has no aligner that finds it. Pass one, "
-            "or landmarks=... for every frame; frames that already are aligned crops go through with align=False."
+            "or landmarks=... for every frame; for frames that already are aligned crops, align=False."
         )
     size: tuple[int, int] | None = None
 
@@ -125,12 +125,12 @@ def edit_frames(
 ) -> Iterator[Image.Image]:
     """Edits a clip, frame by frame; a few frames are in memory at a time.
 
-    The frames are gone through up to four times: for the face, for a look at the gaps, for the offsets of the clip, and
-    for the edit. The landmarks found are smoothed with the defaults of `steady_track`.
+    The frames are iterated over up to four times: to find the face, to compare filled gaps, for the offsets of the
+    clip, and for the edit. The landmarks found are smoothed with the defaults of `steady_track`.
 
     Args:
         inverter: the model, and the aligner that finds the face.
-        frames: a list, or anything that can be gone through several times (`frames.open_frames`); of one shot
+        frames: a list, or anything that can be iterated over several times (`frames.open_frames`); of one shot
             and one size.
         edits: name -> strength, the same in all frames.
         offsets: "clip" takes the mean of the weight offsets (paper, Eq. 6) of a few frames spread over the clip for
@@ -145,16 +145,16 @@ def edit_frames(
         on_progress: see `Progress`.
 
     Returns:
-        An iterator over as many images as there are frames. Nothing is computed before the first is asked for.
+        An iterator over as many images as there are frames. Nothing is computed before the first is requested.
 
     Raises:
         ConfigError, EditError: wrong arguments, at once. The rest comes while iterating.
         ImageError, AlignmentError: a frame that cannot be read or cropped; see `track_face` too.
-        LandmarkError: a track of another length than the clip, or frames without landmarks where crops are asked for.
+        LandmarkError: a track of another length than the clip, or frames without landmarks with paste_back=False.
     """
     if iter(frames) is frames:
         raise ConfigError(
-            "the frames are an iterator, which can be gone through only once, and they are needed several times. Pass "
+            "the frames are an iterator, which can be read only once, and they are read several times. Pass "
             "a list, or what hyperstyle.images.frames.open_frames gives."
         )
     if offsets not in ("clip", "frame"):

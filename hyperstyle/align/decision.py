@@ -82,7 +82,7 @@ def decide(
     may_be_crop = align == "auto" and photo.width == photo.height
     if aligner is None:
         if may_be_crop:
-            return [_as_it_is("there is no aligner to look for a face")]
+            return [_as_it_is("there is no aligner to find a face")]
         raise AlignmentError(
             f"{name!r} ({size}) needs to be cut out around the face. Pass landmarks=... (68 or 5 points), an aligner "
             "that finds them, or a square image that is already cut out with align=False."
@@ -91,7 +91,7 @@ def decide(
         faces = aligner(photo)
     except (MissingDependencyError, MissingFileError) as error:
         if may_be_crop:
-            return [_as_it_is(f"no face could be looked for ({str(error).partition('. ')[0]})")]
+            return [_as_it_is(f"no face could be detected ({str(error).partition('. ')[0]})")]
         raise
     if not faces:
         if may_be_crop:

@@ -61,7 +61,7 @@ class DlibDetector:
     ) -> None:
         if longest < 1 or not 0 <= upsample <= _MOST_DOUBLINGS:
             raise ConfigError(
-                f"Faces cannot be looked for with longest={longest} and upsample={upsample}: expected a side in pixels "
+                f"Faces cannot be detected with longest={longest} and upsample={upsample}: expected a side in pixels "
                 f"from 1 on, such as 1280, and 0 to {_MOST_DOUBLINGS} doublings, such as 1."
             )
         self.predictor = predictor

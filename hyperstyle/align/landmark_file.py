@@ -46,8 +46,8 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
     Raises:
         CheckpointError: the file given, by argument or by variable, is not there, is of another kind or has a wrong
             hash.
-        MissingFileError: no file was given, and the published one is nowhere to be had; the message says how to get
-            it. (It is a CheckpointError too.)
+        MissingFileError: no file was given, and the published one cannot be found or fetched; the message says how to
+            get it. (It is a CheckpointError too.)
     """
     if path is not None:
         return _check_file(Path(path), "given as the predictor")

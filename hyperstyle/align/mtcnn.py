@@ -74,7 +74,7 @@ class MtcnnDetector:
     ) -> None:
         if not 0 <= confidence <= 1 or longest < 1:
             raise ConfigError(
-                f"Faces cannot be looked for with confidence={confidence} and longest={longest}: expected a "
+                f"Faces cannot be detected with confidence={confidence} and longest={longest}: expected a "
                 "probability from 0 to 1, such as 0.95, and a side in pixels from 1 on, such as 2048."
             )
         self.weights = weights

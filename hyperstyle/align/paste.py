@@ -64,11 +64,10 @@ def paste_back(
 
     Returns:
         A new image of the upright photo's size, RGB, or RGBA with the photo's own alpha where it has one. Its
-        ICC profile and its EXIF data, the orientation set to 1, stand in `info`, from where `save_image` writes
-        them.
+        ICC profile and its EXIF data, the orientation set to 1, are in `info`, from which `save_image` writes them.
 
     Raises:
-        ConfigError: an unknown mode, a feather out of range, or a reference missing or given in vain.
+        ConfigError: an unknown mode, a feather out of range, or a reference that is missing, or of no use.
         AlignmentError: a quad of a wrong shape, not finite, without area, no parallelogram, or outside the
             photo.
         ImageError: crops of wrong or different shapes, or not finite; a photo of a format that is not read
@@ -129,7 +128,7 @@ def _crops(
 def _replacement(
     photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, feather: float, match_colors: bool
 ) -> Tensor:
-    """Mode "replace": the crop [1, 3, H, W] in levels at the photo's scale, in the photo's colors if asked for."""
+    """Mode "replace": the crop [1, 3, H, W] in levels at the photo's scale, in its colors with `match_colors`."""
     layer = _at_photo_scale(edited, frame)
     if match_colors:
         layer = layer + _enlarged(color_offset(photo, edited, frame, feather), layer)

@@ -126,7 +126,7 @@ def _doubt(cut: Crop, domain: Domain, *, is_detected: bool) -> str:
         return "its landmarks put the face on its head: right where the photo shows it so, else they are reversed"
     share, side = share_outside(quad, cut.source_size), float(np.linalg.norm(quad[3] - quad[0]))
     if share > MOST_OUTSIDE:
-        return f"{share:.0%} of the square around the face lie outside the photo and had to be made up"
+        return f"{share:.0%} of the square around the face lie outside the photo and are filled in"
     if side < SMALLEST_SIDE * min(domain.input_size):
         return f"the square around the face has only {side:.0f} px in the photo; {min(domain.input_size)} are looked at"
     return ""

@@ -65,7 +65,7 @@ def moved_edges(photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor,
     """Where an edit has moved edges, and the offset that gives the edited crop the photo's colors there.
 
     `photo + edited - reference` keeps every edge of the photo that the reconstruction does not have exactly, so a mouth
-    that has moved is seen twice. Such places show in the crops alone: their local structure differs. Both are compared
+    that has moved is seen twice. Both crops show where: their local structure differs there. They are compared
     by the contrast-structure term of SSIM, `(2 cov + c) / (var + var + c)`, in a Gaussian window of 1/64 of the side: 1
     where only the color has changed or nothing has, near 0 where an edge came or went. The weight is 0 from 0.85 of it
     on and 1 from 0.4 down, widened and feathered by a few hundredths of the side.

@@ -132,7 +132,7 @@ def drop_dissimilar(
     Args:
         smoothed: what `smooth` made of `track`.
         track: the landmarks as detected, with their gaps.
-        frames: as many upright RGB images. They are gone through up to the last filled frame and its neighbor.
+        frames: as many upright RGB images, which are read up to the last filled frame and its neighbor.
 
     Raises:
         LandmarkError: fewer frames than that, or landmarks that give no crop.
@@ -166,7 +166,7 @@ def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
     independent noise of standard deviation s along x and y have s times the root of 3.
 
     Raises:
-        ConfigError: nowhere do three frames in a row have points. LandmarkError: points that give no crop.
+        ConfigError: no three successive frames have points. LandmarkError: points that give no crop.
     """
     quads = [None if points is None else ffhq_quad(points) for points in track]
     bends = [

@@ -1,4 +1,4 @@
-"""Which image formats are read, and what kind of file its first bytes make it. Images are opened nowhere else.
+"""Which image formats are read, and what kind of file its first bytes make it. No other file opens images.
 
 Pillow opens what it knows, and for some of that it starts other programs (Ghostscript for EPS, whatever the file is
 called). So every call names the formats that a file may have: those that Pillow decodes itself.

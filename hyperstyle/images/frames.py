@@ -127,7 +127,7 @@ def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> Non
     if Path(path).suffix.lower() != ".mp4":
         raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
     if Path(path).is_dir():
-        raise ConfigError(f"{os.fspath(path)!r} is a folder, and by its name a clip was asked for. Choose another one.")
+        raise ConfigError(f"{os.fspath(path)!r} is a folder, and its name is that of a clip. Choose another one.")
     if not MIN_RATE <= rate < float("inf"):
         raise ConfigError(f"A clip of {rate} frames per second: expected {float(MIN_RATE)} or more, such as 25.")
     check_pyav()

@@ -27,8 +27,8 @@ class _Encoded(io.BytesIO):
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write an image atomically, in the format of the path's suffix (.png, .jpg, .webp, ...).
 
-    An ICC profile and EXIF data that stand in its `info` are written with it, where the format has a place for
-    them. JPEG has no transparency: it is laid over white. It has no place for EXIF data above 64 kB: they are left out.
+    The ICC profile and the EXIF data in its `info` are written with it, where the format has a place for them; JPEG has
+    none for EXIF data above 64 kB, which are left out. JPEG has no transparency: it is laid over white.
 
     Raises:
         ImageError: an unknown suffix, an image that the format cannot hold, or a file that cannot be written. Nothing
