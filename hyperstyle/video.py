@@ -25,7 +25,8 @@ from hyperstyle.errors import (
     did_you_mean,
 )
 from hyperstyle.images import ImageSource, load_image, to_images
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
@@ -246,7 +247,7 @@ class _ClipEditor:
         inversion = self._invert(pairs, self.steps if shared is None else 0)
         if shared is not None:
             codes = shared.apply(lambda t: t.expand(len(pairs), *t.shape[1:]))  # [1,...] -> [B,...]
-            inversion = replace(inversion, offset_codes=codes, quality={})
+            inversion = replace(inversion, offset_codes=codes, stored_metrics={})
         edited = inversion
         for name, strength in self.edits.items():
             edited = edited.edit(name, strength)

@@ -55,7 +55,7 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
         same = [other for other in latents if other != name and official_stem(other) == official_stem(name)]
         if same and path.is_dir():
             raise InversionError(
-                f"{file} has codes of {same[0]!r} and {name!r}, whose offsets share one file: it does not tell whose "
+                f"{file} has codes of {same[0]!r} and {name!r}, whose offsets share one file: it does not say whose "
                 f"they are. Read the codes alone, from {file}."
             )
         if latents[name].shape != expected:
