@@ -18,11 +18,11 @@ __all__ = ["Placement", "Provenance", "photo_of"]
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where in its photo a crop was taken from.
+    """The place of a crop in its photo.
 
     Attributes:
         footprint: [4,2] corners (top left, bottom left, bottom right, top right) in pixels of the upright photo.
-        landmarks: [68,2] or [5,2] points they came from.
+        landmarks: [68,2] or [5,2] points that the corners follow from.
         source_size: (width, height) of the upright photo.
     """
 
@@ -36,13 +36,13 @@ class Provenance:
     """Where one image of an inversion came from.
 
     Attributes:
-        name: a path, or what kind of object it was.
-        note: what was decided about alignment.
+        name: a path, or the type of the object.
+        note: the decision about alignment, in words.
         photo: the upright image with its alpha channel, ICC profile and EXIF data, as `load_photo` gives it; absent
             after `load`. The faces of one photo share it.
         placement: where the face was cut out of it; None where the image was used as it is.
-        photo_number: after `load`, which of the photos of its batch it was: the faces of one photo share it. None where
-            the file does not say.
+        photo_number: after `load`, the number of its photo in the batch, which the faces of one photo share. None where
+            the file has none.
     """
 
     name: str
@@ -58,9 +58,9 @@ def photo_of(
     """The one photo that the images of an inversion were cut out of, and the quad [4,2] of each in it.
 
     Args:
-        sources: of each image, or nothing where they are not known.
-        count: how many images there are.
-        photo: the photo again, where the sources have it no longer.
+        sources: of each image; empty where they are unknown.
+        count: the number of images.
+        photo: the photo, where the sources do not hold it.
 
     Raises:
         InversionError: an image that was not cut out, images of several photos, one face twice, no photo, or one of

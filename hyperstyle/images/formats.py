@@ -1,4 +1,4 @@
-"""Which image formats are read, and what kind of file its first bytes make it. Images are opened nowhere else.
+"""Which image formats are read, and what kind of file its first bytes make it. No other file opens images.
 
 Pillow opens what it knows, and for some of that it starts other programs (Ghostscript for EPS, whatever the file is
 called). So every call names the formats that a file may have: those that Pillow decodes itself.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -76,34 +76,41 @@ _UNSUPPORTED = {  # kinds that are not read, and their names in messages
     "DjVu": "a DjVu file",
     "raw": _RAW,
 }
+_OPTIONAL_KINDS = ("HEIC", "AVIF")  # read where a decoder is installed
 _DOCUMENTS = ("PostScript", "PDF")  # pages of text, unless the suffix says otherwise
-_SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, offset, bytes at that offset
-    ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
-    ("JPEG", 0, (b"\xff\xd8\xff",)),
-    ("GIF", 0, (b"GIF87a", b"GIF89a")),
-    ("JPEG2000", 0, (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n")),
-    ("PSD", 0, (b"8BPS",)),
-    ("QOI", 0, (b"qoif",)),
-    ("DDS", 0, (b"DDS ",)),
-    ("raw", 0, (b"FUJIFILMCCD-RAW", b"IIU\x00", b"IIRO", b"IIRS", b"MMOR")),
-    ("raw", 8, (b"CR\x02",)),
-    ("TIFF", 0, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
-    ("JPEG XL", 0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")),
-    ("JPEG XR", 0, (b"II\xbc\x01",)),
-    ("EPS", 0, (b"\xc5\xd0\xd3\xc6",)),
-    ("PDF", 0, (b"%PDF-",)),
-    ("WMF", 0, (b"\xd7\xcd\xc6\x9a",)),
-    ("EMF", 40, (b" EMF",)),
-    ("FITS", 0, (b"SIMPLE  =",)),
-    ("OpenEXR", 0, (b"\x76\x2f\x31\x01",)),
-    ("Radiance HDR", 0, (b"#?RADIANCE",)),
-    ("DICOM", 128, (b"DICM",)),
-    ("GIMP", 0, (b"gimp xcf",)),
-    ("DjVu", 0, (b"AT&TFORM",)),
+_SIGNATURES = tuple(  # kind, and what its files begin with: the first that matches counts
+    (kind, re.compile(pattern, re.DOTALL))
+    for kind, pattern in (
+        ("PNG", rb"\x89PNG\r\n\x1a\n"),
+        ("JPEG", rb"\xff\xd8\xff"),
+        ("GIF", rb"GIF8[79]a"),
+        ("WEBP", rb"RIFF.{4}WEBP"),
+        ("JPEG2000", rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  \r\n\x87\n"),
+        ("PSD", rb"8BPS"),
+        ("QOI", rb"qoif"),
+        ("DDS", rb"DDS "),
+        ("raw", rb"FUJIFILMCCD-RAW|IIU\x00|IIRO|IIRS|MMOR|.{8}CR\x02"),
+        ("TIFF", rb"II[*+]\x00|MM\x00[*+]"),
+        ("JPEG XL", rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n"),
+        ("JPEG XR", rb"II\xbc\x01"),
+        ("EPS", rb"\xc5\xd0\xd3\xc6|%!PS.{0,56}EPSF"),
+        ("PostScript", rb"%!PS"),
+        ("PDF", rb"%PDF-"),
+        ("WMF", rb"\xd7\xcd\xc6\x9a"),
+        ("EMF", rb".{40} EMF"),
+        ("FITS", rb"SIMPLE  ="),
+        ("OpenEXR", rb"\x76\x2f\x31\x01"),
+        ("Radiance HDR", rb"#\?RADIANCE"),
+        ("DICOM", rb".{128}DICM"),
+        ("GIMP", rb"gimp xcf"),
+        ("DjVu", rb"AT&TFORM"),
+        # The length of the header that follows the first 14 bytes: 12, 16, 40, 52, 56, 64, 108 or 124.
+        ("BMP", rb"BM.{12}[\x0c\x10(48@l|]\x00\x00\x00"),
+        ("ICO", rb"\x00\x00\x01\x00.\x00.{3}\x00"),
+        ("PPM", rb"P[1-6]\s(?:\s*#[^\n]*\n)*\s*\d+\s+\d+\s"),
+        ("SVG", rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml[^>]*>|<!--(?:(?!-->).)*-->|<!DOCTYPE svg[^>]*>)*<svg[\s/>]"),
+    )
 )
-_PPM = re.compile(rb"P[1-6]\s(\s*#[^\n]*\n)*\s*\d+\s+\d+\s")
-_SVG = re.compile(rb"(?:\s|<\?xml[^>]*>|<!--(?:(?!-->).)*-->|<!DOCTYPE svg[^>]*>)*<svg[\s/>]", re.DOTALL)
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # lengths of the header that follows the first 14 bytes
 _HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs".split())
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706  # TIFF tags
@@ -117,20 +124,7 @@ def image_kind(head: bytes) -> str:
     """
     if head[4:8] == b"ftyp":
         return _container_kind(head)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    for kind, offset, signatures in _SIGNATURES:
-        if head.startswith(signatures, offset):
-            return kind
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
-        return "BMP"
-    if head[:4] == b"\x00\x00\x01\x00" and head[5:6] == head[9:10] == b"\x00":
-        return "ICO"
-    if head.startswith(b"%!PS"):
-        return "EPS" if b"EPSF" in head[:64] else "PostScript"
-    if _PPM.match(head):
-        return "PPM"
-    return "SVG" if _SVG.match(head.removeprefix(b"\xef\xbb\xbf")) else ""
+    return next((kind for kind, pattern in _SIGNATURES if pattern.match(head)), "")
 
 
 def open_image(source: str | bytes, name: str) -> Image.Image:
@@ -150,7 +144,8 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} cannot be opened: {error.strerror}. Check that it is whole and readable.") from error
     kind = image_kind(head)
     if problem := _problem(kind, source if isinstance(source, str) else ""):
-        raise MissingDependencyError(f"{name} {problem}") if kind in _OPTIONAL else ImageError(f"{name} {problem}")
+        error_class = MissingDependencyError if kind in _OPTIONAL_KINDS else ImageError
+        raise error_class(f"{name} {problem}")
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with quiet():
@@ -221,25 +216,14 @@ def _problem(kind: str, name: str) -> str:
         kind = "raw"
     if kind in _UNSUPPORTED:
         return f"is {_UNSUPPORTED[kind]}, which is not read. {_CONVERT}"
-    return _OPTIONAL[kind]() if kind in _OPTIONAL else ""
-
-
-def _heic_problem() -> str:
-    if importlib.util.find_spec("pi_heif") is not None:
-        return ""
-    return (
-        "is a HEIC image, and pi-heif, which reads these, is not installed. "
-        'Run: pip install "hyperstyle-inversion[heic]".'
-    )
-
-
-def _avif_problem() -> str:
-    if "AVIF" in _formats() and features.check("avif"):
-        return ""
-    return 'is an AVIF image, and this Pillow has no decoder for it. Run: pip install --upgrade "pillow>=11.3".'
-
-
-_OPTIONAL: Mapping[str, Callable[[], str]] = {"HEIC": _heic_problem, "AVIF": _avif_problem}
+    if kind == "HEIC" and importlib.util.find_spec("pi_heif") is None:
+        return (
+            "is a HEIC image, and pi-heif, which reads these, is not installed. "
+            'Run: pip install "hyperstyle-inversion[heic]".'
+        )
+    if kind == "AVIF" and not ("AVIF" in _formats() and features.check("avif")):
+        return 'is an AVIF image, and this Pillow has no decoder for it. Run: pip install --upgrade "pillow>=11.3".'
+    return ""
 
 
 def _formats() -> list[str]:

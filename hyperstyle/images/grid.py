@@ -78,7 +78,7 @@ def image_grid(
 
 
 def _fitted(image: Image.Image, cell: int) -> Image.Image:
-    """The image, RGB, with its longer side at `cell` pixels."""
+    """The image as RGB with its longer side at `cell` pixels."""
     image = image if image.mode == "RGB" else flatten(image)
     scale = cell / max(image.size)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
@@ -86,7 +86,7 @@ def _fitted(image: Image.Image, cell: int) -> Image.Image:
 
 
 def _captions(texts: Sequence[str], width: int, size: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
-    """One font for all the texts, smaller where they need it, and the texts, cut where still too wide."""
+    """One font for all texts, reduced to fit them into `width`, and the texts, shortened where still too wide."""
 
     def font_of(points: int) -> ImageFont.FreeTypeFont:
         font = ImageFont.load_default(size=points)

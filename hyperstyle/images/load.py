@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -81,7 +82,8 @@ def load_image(source: ImageSource) -> Image.Image:
         QualityWarning: an animation or a TIFF file of several pages, of which the first is taken; a tensor without a
             value below 0, which is probably in [0, 1].
     """
-    return _load(source, lambda image: flatten(upright(image)))
+    with _decoded(source) as image:
+        return flatten(upright(image))
 
 
 def load_photo(source: ImageSource) -> Image.Image:
@@ -90,30 +92,8 @@ def load_photo(source: ImageSource) -> Image.Image:
     RGB, or RGBA where the image is transparent in places, upright; see `color_modes.as_photo`. Flattened, it is what
     `load_image` gives. Arguments, errors and warnings are the same.
     """
-    return _load(source, as_photo)
-
-
-def _load(source: ImageSource, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    if isinstance(source, str | os.PathLike):
-        return _from_file(os.path.expanduser(os.fspath(source)), finish)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _load_encoded(bytes(source), "The image in the given bytes", finish)
-    if isinstance(source, Image.Image):
-        filename = getattr(source, "filename", "")
-        name = f"The image {filename!r}" if filename else "The given PIL image"
-        check_opened(source, name)
-        return _decode(source, name, finish)
-    if isinstance(source, np.ndarray):
-        return _decode(_from_array(source), "The given array", finish)
-    if isinstance(source, Tensor):
-        return _decode(_from_tensor(source), "The given tensor", finish)
-    if hasattr(source, "read"):
-        return _load_encoded(_remaining_bytes(source), "The image in the given file", finish)
-    raise ImageError(
-        f"An image cannot be made of a value of type {type(source).__name__}. Give a path, the bytes of an image file "
-        "or one that is open in binary mode, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in "
-        "[-1, 1]."
-    )
+    with _decoded(source) as image:
+        return as_photo(image)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -177,14 +157,76 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def _from_file(path: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+@contextmanager
+def _decoded(source: ImageSource) -> Iterator[Image.Image]:
+    """The source as an open, decoded PIL image of any mode and orientation, of a size within the limits.
+
+    An ImageError that is raised within is given the name of the source; at the end, further frames are warned of.
+    """
+    image, name = _opened(source)
+    with nullcontext() if image is source else image:  # an image that the caller opened stays open
+        width, height = image.size
+        if min(width, height) < MIN_SIDE:
+            raise ImageError(
+                f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger image."
+            )
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"{name} has {width} x {height} = {width * height:,} pixels; expected at most {MAX_PIXELS:,}. "
+                "Reduce or cut it first."
+            )
+        try:
+            with quiet():
+                image.load()
+        except Exception as error:  # of any class: decoders raise all kinds of errors on damaged data
+            raise ImageError(
+                f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
+            ) from error
+        is_first = image.tell() == 0  # a later one was chosen by the caller
+        try:
+            yield image
+        except ImageError as error:
+            raise ImageError(f"{name} cannot be used. {error}") from error
+        if is_first and (more := _further_frames(image)):
+            warn(f"{name} has {more}; the first is taken.", QualityWarning)
+
+
+def _opened(source: ImageSource) -> tuple[Image.Image, str]:
+    """The source as a PIL image that may not be decoded yet, and its name as the subject of messages."""
+    if isinstance(source, str | os.PathLike):
+        path = os.path.expanduser(os.fspath(source))
+        _check_is_file(path)
+        name = f"The image {path!r}"
+        return open_image(path, name), name
+    if isinstance(source, bytes | bytearray | memoryview):
+        name = "The image in the given bytes"
+        return open_image(bytes(source), name), name
+    if isinstance(source, Image.Image):
+        filename = getattr(source, "filename", "")
+        name = f"The image {filename!r}" if filename else "The given PIL image"
+        check_opened(source, name)
+        return source, name
+    if isinstance(source, np.ndarray):
+        return _from_array(source), "The given array"
+    if isinstance(source, Tensor):
+        return _from_tensor(source), "The given tensor"
+    if hasattr(source, "read"):
+        name = "The image in the given file"
+        return open_image(_remaining_bytes(source), name), name
+    raise ImageError(
+        f"An image cannot be made of a value of type {type(source).__name__}. Give a path, the bytes of an image file "
+        "or one that is open in binary mode, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in "
+        "[-1, 1]."
+    )
+
+
+def _check_is_file(path: str) -> None:
     if not os.path.exists(path):
         check_name = f"Check the name; paths start from {os.getcwd()!r}."
         advice = "Download it first." if "://" in path else check_name
         raise ImageError(f"There is no file {path!r}; expected an image. {advice}")
     if os.path.isdir(path):
         raise ImageError(f"{path!r} is a folder; expected an image. Name one of the files in it.")
-    return _load_encoded(path, f"The image {path!r}", finish)
 
 
 def _remaining_bytes(file: BinaryFile) -> bytes:
@@ -213,40 +255,6 @@ def _remaining_bytes(file: BinaryFile) -> bytes:
     if not content:
         raise ImageError("The given file has no bytes left. Where it was read before, call its seek(0) first.")
     return bytes(content)
-
-
-def _load_encoded(source: str | bytes, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    with open_image(source, name) as image:
-        return _decode(image, name, finish)
-
-
-def _decode(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Check the size, decode, and make it upright and plain by `finish`: `flatten` or `as_photo`."""
-    width, height = image.size
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger image."
-        )
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has {width} x {height} = {width * height:,} pixels; expected at most {MAX_PIXELS:,}. "
-            "Reduce or cut it first."
-        )
-    try:
-        with quiet():
-            image.load()
-    except Exception as error:  # of any class: decoders raise all kinds of errors on damaged data
-        raise ImageError(
-            f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
-        ) from error
-    is_first = image.tell() == 0  # a later one was chosen by the caller
-    try:
-        finished = finish(image)
-    except ImageError as error:
-        raise ImageError(f"{name} cannot be used. {error}") from error
-    if is_first and (more := _further_frames(image)):
-        warn(f"{name} has {more}; the first is taken.", QualityWarning)
-    return finished
 
 
 def _further_frames(image: Image.Image) -> str:
