@@ -6,10 +6,12 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
+from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
+from hyperstyle.cli.flags import add_command, flag
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,10 +36,26 @@ inversion = HyperStyleInverter().invert("{photo}")
 inversion.edit("smile", 2).paste_back().save("smiling.png")"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DemoArguments(ModelArguments):
+    """The arguments of the command."""
+
+    out: Path = flag(
+        type=Path,
+        default=Path("hyperstyle-demo"),
+        metavar="FOLDER",
+        help="where to write; made where it is missing (default: hyperstyle-demo)",
+    )
+    people: int = flag(type=int, default=_PEOPLE, metavar="N", help=f"portraits, 1 to {_PEOPLE} (default: all)")
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
-    parser = subparsers.add_parser(
+    add_command(
+        subparsers,
         "demo",
+        DemoArguments,
+        run,
         help="see it work: rendered portraits inverted, refined, edited and pasted back, offline",
         description=(
             "Runs the whole pipeline on bundled portraits with the bundled weights, without a network: faces "
@@ -45,25 +63,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "one contact sheet and the single images, and prints what it measured."
         ),
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("hyperstyle-demo"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: hyperstyle-demo)",
-    )
-    parser.add_argument(
-        "--people",
-        type=int,
-        default=_PEOPLE,
-        metavar="N",
-        help=f"portraits, 1 to {_PEOPLE} (default: all)",
-    )
-    add_model_arguments(parser)
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: DemoArguments) -> int:
     """Runs the pipeline and says where the images are."""
     if not 1 <= args.people <= _PEOPLE:
         raise ConfigError(f"--people {args.people}: expected 1 to {_PEOPLE}.")

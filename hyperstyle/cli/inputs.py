@@ -12,12 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, HyperStyleError
 
 if TYPE_CHECKING:
     from hyperstyle.images import Listing
 
-__all__ = ["Failure", "find_images", "keep_inputs", "output_names", "read_ahead", "report", "report_left_out"]
+__all__ = [
+    "Failure",
+    "Inputs",
+    "find_images",
+    "is_clip_file",
+    "is_inversion",
+    "is_video",
+    "keep_inputs",
+    "output_names",
+    "read_ahead",
+    "report",
+    "report_left_out",
+]
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -29,6 +41,74 @@ class Failure:
 
     source: str
     reason: str
+
+
+@dataclass
+class Inputs:
+    """The files that a command works through one after the other, of which one that fails does not stop the others.
+
+    Attributes:
+        files: the images (or inversions) to read.
+        names: an output name for each.
+        failures: what gave no result so far.
+        total: how many inputs there are, those that failed from the start among them.
+    """
+
+    files: list[Path]
+    names: list[str]
+    failures: list[Failure]
+    total: int
+
+    @classmethod
+    def find(cls, inputs: Iterable[str], out: Path, endings: Sequence[str], *, inversions: bool = False) -> Inputs:
+        """What `find_images` finds, each with an output name of `output_names`.
+
+        Args:
+            inputs: files, folders and globs.
+            out: the folder for the results.
+            endings: of the files to write for each name.
+            inversions: see `find_images`.
+
+        Raises:
+            ConfigError: a result would replace an input.
+        """
+        files, failures = find_images(inputs, inversions=inversions)
+        names = output_names(files, endings)
+        keep_inputs(files, (out / (name + ending) for name in names for ending in endings))
+        return cls(files, names, failures, len(files) + len(failures))
+
+    def each(self, work: Callable[[Path, str], Sequence[Path]], *, quiet: bool) -> int:
+        """Calls `work` with each file and its name, prints the files that it wrote, and returns the exit code."""
+        for file, name in zip(self.files, self.names, strict=True):
+            try:
+                written = work(file, name)
+            except HyperStyleError as error:
+                self.failures.append(Failure(str(file), str(error)))
+                continue
+            if not quiet:
+                print(f"{file} -> {', '.join(map(str, written))}")
+        return self.report()
+
+    def report(self) -> int:
+        """Lists what failed, and returns the exit code."""
+        return report(self.failures, self.total)
+
+
+def is_inversion(path: Path) -> bool:
+    """Whether this is taken for a file that `hyperstyle invert` wrote."""
+    return path.suffix.lower() == ".safetensors"
+
+
+def is_clip_file(path: Path) -> bool:
+    """Whether the name ends like a video's, and is not that of a folder."""
+    from hyperstyle.images.frames import CLIP_SUFFIXES
+
+    return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
+
+
+def is_video(path: Path) -> bool:
+    """Whether there may be several frames in this: a folder, or a name that ends like a video's."""
+    return path.is_dir() or is_clip_file(path)
 
 
 def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[list[Path], list[Failure]]:

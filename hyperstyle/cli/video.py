@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.cli.arguments import writable_folder
+from hyperstyle.cli.flags import flag
 from hyperstyle.cli.inputs import report_left_out
 from hyperstyle.cli.progress import progress_bar
+from hyperstyle.cli.starting import EditingArguments
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
 from hyperstyle.io.file_kind import check_suffix
 
@@ -21,64 +23,50 @@ if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.video import Progress, Track
 
-__all__ = [
-    "add_video_arguments",
-    "given_video_flags",
-    "is_clip_file",
-    "is_video",
-    "run_video",
-]
+__all__ = ["VideoArguments", "run_video"]
+
+_GROUP = "folders of frames and clips"
 
 
-def add_video_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--clip`, `--offsets`, `--smoothing` and `--rate`, which only folders of frames and clips use."""
-    group = parser.add_argument_group("folders of frames and clips")
-    group.add_argument(
-        "--clip",
+@dataclass(frozen=True, kw_only=True)
+class VideoArguments(EditingArguments):
+    """The arguments of `hyperstyle edit` that frames use, some of them alone."""
+
+    out: Path | None = flag(
+        type=Path,
+        metavar="PATH",
+        help="what to write: of one input a file (default: its name with _edited.png, in the current folder); of "
+        "several, or a folder, the folder for NAME_edited.png of each, made where it is missing (default: edited)",
+    )
+    quiet: bool = flag(action="store_true", help="no progress bar, no figures, no line per image")
+    clip: bool = flag(
         action="store_true",
+        group=_GROUP,
         help="take the files of a folder as the frames of one clip: one face is followed through them, and they share "
         "weight offsets (without it they are separate images)",
     )
-    group.add_argument(
-        "--offsets",
+    offsets: Literal["clip", "frame"] = flag(
         choices=("clip", "frame"),
         default="clip",
+        group=_GROUP,
         help="one set of weight offsets for the whole clip, or one for every frame (default: clip)",
     )
-    group.add_argument(
-        "--smoothing",
+    smoothing: float = flag(
         type=float,
         default=3.0,
         metavar="FRAMES",
+        group=_GROUP,
         help="width of the filter over the landmarks; 0 only fills gaps (default: 3)",
     )
-    group.add_argument(
-        "--rate",
+    rate: float | None = flag(
         type=float,
         metavar="FPS",
+        group=_GROUP,
         help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
     )
 
 
-def given_video_flags(args: argparse.Namespace) -> list[str]:
-    """Which flags of `add_video_arguments` but `--clip` ask for something else than their defaults."""
-    asked = {"--offsets": args.offsets != "clip", "--smoothing": args.smoothing != 3, "--rate": args.rate is not None}
-    return [flag for flag, is_asked in asked.items() if is_asked]
-
-
-def is_clip_file(path: Path) -> bool:
-    """Whether the name ends like a video's, and is not that of a folder."""
-    from hyperstyle.images.frames import CLIP_SUFFIXES
-
-    return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
-
-
-def is_video(path: Path) -> bool:
-    """Whether there may be several frames in this: a folder, or a name that ends like a video's."""
-    return path.is_dir() or is_clip_file(path)
-
-
-def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
+def run_video(source: Path, args: VideoArguments, inverter: HyperStyleInverter) -> int:
     """Edits the frames of `source` and writes them to `args.out`: an MP4 where the name says so, else a folder.
 
     Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
@@ -97,7 +85,7 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
 
     frames = open_frames(source)
     is_clip = isinstance(frames, Clip)
-    out: Path = args.out or Path(f"{source.stem}_edited" + (".mp4" if is_clip else ""))
+    out = args.out or Path(f"{source.stem}_edited" + (".mp4" if is_clip else ""))
     edits: dict[str, float] = {}
     for edit in args.edits:
         if edit.name not in inverter.edits and Path(edit.name).exists():
@@ -143,7 +131,7 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
             paste_back=args.paste_back,
             landmarks=track,
             align=aligned,
-            steps=args.steps,
+            steps=cast("int | None", args.steps),  # steps of parts are passed on as they are
             on_progress=show,
         )
         if out.suffix.lower() == ".mp4":
@@ -154,7 +142,7 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
     return report_left_out(Listing(frames.files, frames.left_out)) if isinstance(frames, FrameFolder) else 0
 
 
-def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
+def _track(args: VideoArguments, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
     """The smoothed landmarks of every frame: those of the folder `--landmarks`, or detected. Prints how steady."""
     from hyperstyle.align.smoothing import quad_jitter
     from hyperstyle.io.torch_files import load_points
@@ -162,7 +150,8 @@ def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: Frame
 
     track: Track
     if args.landmarks is None:
-        track = track_face(inverter, frames, face=args.face, on_progress=show)
+        face = cast("Literal['largest', 'center'] | int", args.face)  # "all" is refused there
+        track = track_face(inverter, frames, face=face, on_progress=show)
     else:
         if not args.landmarks.is_dir():
             raise ConfigError(f"--landmarks {str(args.landmarks)!r} is no folder; frames need NAME.npy for each.")
