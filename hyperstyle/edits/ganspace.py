@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.direction import DirectionEdit, check_codes, rows_from
+from hyperstyle.edits.direction import DirectionEdit, add_to_rows, check_codes, check_rows, rows_from
 from hyperstyle.edits.protocol import EditInfo, amounts
 from hyperstyle.errors import EditError
 
@@ -54,8 +54,7 @@ class GanspaceEdit:
             )
         if not 0 < self.std < math.inf or not torch.isfinite(torch.stack((self.axis, self.mean))).all():
             raise EditError(f"edit {self.info.name!r}: expected finite numbers and a deviation above 0.")
-        if self.rows is not None and not 0 <= self.rows[0] < self.rows[1]:
-            raise EditError(f"edit {self.info.name!r}: rows {self.rows}; expected (first, end) with first < end.")
+        check_rows(self.rows, self.info.name)
 
     def __call__(self, codes: Tensor, strength: Tensor | float) -> Tensor:
         """Codes whose coordinate is the strength.
@@ -74,12 +73,7 @@ class GanspaceEdit:
         if self.invert:
             target = torch.where(here > 0, -target, target)
         delta = ((target - here) * self.std)[:, None] * axis  # [B,D]
-        if codes.ndim == 2:
-            return codes + delta
-        start, end = self.rows or (0, codes.shape[1])
-        edited = codes.clone()
-        edited[:, start:end] += delta[:, None]
-        return edited
+        return add_to_rows(codes, delta if codes.ndim == 2 else delta[:, None], self.rows)
 
     def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `StoredEdit`."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.direction import DirectionEdit
+from hyperstyle.edits.pca import leading_eigenvectors
 from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
@@ -40,10 +41,7 @@ def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     if not torch.isfinite(lengths).all() or not (lengths > 0).all():
         raise EditError("weights with a channel that is all zeros or not finite: these layers have no directions.")
     columns = columns / lengths
-    values, vectors = torch.linalg.eigh(columns.T @ columns)  # ascending; a column each
-    values, vectors = values.flip(0), vectors.T.flip(0)
-    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return values, vectors * largest.sign()
+    return leading_eigenvectors(columns.T @ columns)  # of A Aᵀ [D,D]
 
 
 def sefa(

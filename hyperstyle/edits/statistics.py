@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.edits.sampling import sample_w
 from hyperstyle.edits.styleclip import StyleClip
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
@@ -237,15 +238,10 @@ def fit_styleclip(
 
 
 def _codes(generator: Generator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
-    """The first `count` codes, in batches [b,L,D]."""
-    random = torch.Generator().manual_seed(settings.seed)
-    mean = generator.latent_avg
-    for start in range(0, count, _BATCH):
-        z = torch.randn(
-            _BATCH, generator.config.latent_width, generator=random
-        )  # a whole batch: a smaller one would change the random numbers
-        w = generator.broadcast(generator.mapping(z[: count - start].to(mean))).clone()
-        rows = slice(0, settings.truncated_rows)
+    """The first `count` codes, in batches [b,L,D]; their first rows are truncated."""
+    mean, rows = generator.latent_avg, slice(0, settings.truncated_rows)
+    for codes in sample_w(generator, count, seed=settings.seed, batch_size=_BATCH):
+        w = generator.broadcast(codes).clone()
         w[:, rows] = mean + settings.truncation * (w[:, rows] - mean)
         yield w
 

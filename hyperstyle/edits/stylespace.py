@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.protocol import EditInfo, amounts
-from hyperstyle.edits.stylespace_names import CHANNELS, PUBLISHED_STEP
 from hyperstyle.errors import EditError, did_you_mean
-from hyperstyle.networks.stylegan2.generator import LayerSpec
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
-__all__ = ["StyleEdit", "channel_edit", "published_channels", "style_vectors"]
+__all__ = ["CHANNELS", "PublishedChannels", "StyleEdit", "channel_edit", "published_channels", "style_vectors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +133,10 @@ def published_channels(
     lists say which channels, not which way: try both signs.
 
     Args:
-        name: see `stylespace_names.CHANNELS`.
+        name: see `CHANNELS`.
         layers: those of the generator.
         domain: "faces" or "cars".
-        deviations: layer name -> [I]; `styleclip_files.read_deviations` has them from a published file.
+        deviations: layer name -> [I]; `styleclip.read_deviations` has them from a published file.
         model: see `EditInfo`.
 
     Raises:
@@ -232,3 +231,65 @@ def _deviation(deviations: Mapping[str, Tensor], spec: LayerSpec, channel: int, 
         have = "none" if values is None else tuple(values.shape)
         raise EditError(f"edit {name!r} needs [{spec.style_width}] deviations of {spec.name}: {have} given.")
     return float(values[channel])
+
+
+# ---- channels that others found and named (Wu et al., CVPR 2021, and later repositories) ----
+
+PUBLISHED_STEP = 3.0
+"""What one unit of the published strengths adds to each channel."""
+
+
+@dataclass(frozen=True)
+class PublishedChannels:
+    """Channels of the official generator of one domain.
+
+    Attributes:
+        size: side of its images in pixels.
+        channels: name -> (layer, channel) each; layers in the official order, toRGB counted.
+    """
+
+    size: int
+    channels: Mapping[str, tuple[tuple[int, int], ...]]
+
+    @property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """The layers of that generator."""
+        return layer_table(GeneratorConfig.official(self.size))
+
+
+CHANNELS: Mapping[str, PublishedChannels] = {
+    "faces": PublishedChannels(
+        1024,
+        {
+            "bangs": ((3, 259), (6, 285), (5, 414), (6, 128), (9, 295), (6, 322), (6, 487), (6, 504)),
+            "black hair": ((12, 479),),
+            "blond hair": ((12, 479), (12, 266)),
+            "earrings": ((8, 81),),
+            "gender": ((9, 6),),
+            "glasses": ((3, 288), (2, 175), (3, 120), (2, 97)),
+            "goatee": ((9, 421),),
+            "grey hair": ((11, 286),),
+            "lipstick": ((15, 45),),
+            "receding hairline": ((5, 414), (6, 322), (6, 497), (6, 504)),
+            "sideburns": ((12, 237),),
+            "smiling": ((6, 501),),
+            "wavy hair": ((6, 500), (8, 128), (5, 92), (6, 394), (6, 323)),
+            "wear suit": ((9, 441), (8, 292), (11, 358), (6, 223)),
+        },
+    ),
+    "cars": PublishedChannels(
+        512,
+        {
+            "car color": ((12, 142), (15, 227)),
+            "front": ((8, 411),),
+            "grass": ((12, 107),),
+            "grill": ((9, 191),),
+            "headlights": ((8, 441), (9, 355)),
+            "hubcap": ((12, 113), (12, 439)),
+            "logo": ((9, 185),),
+            "sky": ((12, 76),),
+            "trees": ((9, 108),),
+            "wheel angle": ((8, 420),),
+        },
+    ),
+}

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError
-from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read
+from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read, render_batches
 from hyperstyle.inversion.editing import apply_edit
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
-from hyperstyle.inversion.synthesis import pictures as render
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
@@ -190,16 +188,12 @@ def _read_all(
     """What the evaluator reads of all images, trait -> [N], and the features of the people [N,E]."""
     values: dict[str, list[Tensor]] = {}
     people = []
-    for first in range(0, len(w), DEFAULT_BATCH_SIZE):
-        batch = slice(first, first + DEFAULT_BATCH_SIZE)
-        image = model.domain.resize_to_input(render(model, w[batch], {k: v[batch] for k, v in offsets.items()}, None))
+    for image in render_batches(model, w, offsets, on_progress=on_progress, what=what):
         for name, value in read(evaluator.scorer, image).items():
             values.setdefault(name, []).append(value)
         if evaluator.person is not None:
             with torch.no_grad():
                 people.append(evaluator.person(image).float().cpu())
-        if on_progress is not None:
-            on_progress(what, min(first + DEFAULT_BATCH_SIZE, len(w)), len(w))
     return {name: torch.cat(parts) for name, parts in values.items()}, torch.cat(people) if people else None
 
 

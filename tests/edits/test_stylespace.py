@@ -14,8 +14,7 @@ import torch
 
 from hyperstyle.edits import EditInfo
 from hyperstyle.edits.protocol import StoredEdit
-from hyperstyle.edits.stylespace import StyleEdit, channel_edit, published_channels, style_vectors
-from hyperstyle.edits.stylespace_names import CHANNELS
+from hyperstyle.edits.stylespace import CHANNELS, StyleEdit, channel_edit, published_channels, style_vectors
 from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table

@@ -14,7 +14,7 @@ from hyperstyle import HyperStyleInverter
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import EditError
 from hyperstyle.fitting import Evaluator, Measured, measure_edits
-from hyperstyle.fitting import measure as module
+from hyperstyle.fitting import scores as module
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.model.parts import Model
 
@@ -29,7 +29,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tiny_inverter: HyperStyleInverter) -> 
     def render(model: Model, w: Tensor, offsets: dict[str, Tensor], codes: object) -> Tensor:
         return w[:, 0, :, None, None].expand(-1, -1, 32, 32)
 
-    monkeypatch.setattr(module, "render", render)
+    monkeypatch.setattr(module, "pictures", render)
     return tiny_inverter.model
 
 
