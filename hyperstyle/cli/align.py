@@ -34,7 +34,10 @@ _SQUARE_COLOR, _POINT_COLOR, _BACKGROUND = (255, 196, 0), (0, 220, 130), (200, 2
 
 @dataclass(frozen=True, kw_only=True)
 class AlignArguments(FaceArguments, ModelArguments):
-    """The arguments of the command."""
+    """For every photo: NAME.png, the aligned crop of its face (with --face all NAME_1.png, NAME_2.png, ...), and
+    NAME_sheet.png, the photo with the landmarks and the square that was cut out, beside the crops. Faces are found by
+    the model's detector, or given by --landmarks. A photo that fails does not stop the others.
+    """
 
     inputs: list[str] = positional(nargs="+", metavar="PHOTO", help="photo, folder of photos, or glob")
     out: Path = flag(
@@ -60,16 +63,7 @@ class AlignArguments(FaceArguments, ModelArguments):
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
     add_command(
-        subparsers,
-        "align",
-        AlignArguments,
-        run,
-        help="cut faces out of photos the way the generator was trained on",
-        description=(
-            "For every photo: NAME.png, the aligned crop of its face (with --face all NAME_1.png, NAME_2.png, ...), "
-            "and NAME_sheet.png, the photo with the landmarks and the square that was cut out, beside the crops. Faces "
-            "are found by the model's detector, or given by --landmarks. A photo that fails does not stop the others."
-        ),
+        subparsers, "align", AlignArguments, run, help="cut faces out of photos the way the generator was trained on"
     )
 
 

@@ -19,7 +19,9 @@ _FRAMES = 24
 
 @dataclass(frozen=True, kw_only=True)
 class AnimateArguments(EditingArguments):
-    """The arguments of the command."""
+    """Animates an image or an inversion over a range of an edit, as in --edit age=-2:2:24; or, of two inputs, the way
+    from one to the other. The frames run there and back, and repeat.
+    """
 
     input: Path = positional(type=Path, metavar="INPUT", help="inversion (.safetensors) or image")
     other: Path | None = positional(type=Path, nargs="?", metavar="OTHER", help="where to go to from there")
@@ -44,10 +46,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         AnimateArguments,
         run,
         help="a GIF or WebP that sweeps over an edit, or goes from one image to another",
-        description=(
-            "Animates an image or an inversion over a range of an edit, as in --edit age=-2:2:24; or, of two inputs, "
-            "the way from one to the other. The frames run there and back, and repeat."
-        ),
         epilog="The names of the edits and their sensible ranges: hyperstyle edits",
     )
 

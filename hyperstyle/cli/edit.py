@@ -29,7 +29,10 @@ __all__ = ["add_parser", "run"]
 
 @dataclass(frozen=True, kw_only=True)
 class EditArguments(VideoArguments):
-    """The arguments of the command."""
+    """Edits inversions that `hyperstyle invert` wrote, or images (inverted first), each on its own, or every frame of
+    a clip: a video file, or with --clip a folder. The result is the face, or with --paste-back the photo with the
+    edited face in it. Of several inputs, one that fails does not stop the others.
+    """
 
     inputs: list[str] = positional(
         nargs="+", metavar="INPUT", help="inversion (.safetensors), image, folder of images, or glob; or one clip"
@@ -48,11 +51,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         EditArguments,
         run,
         help="edit photos, inversions or a clip: one value, a strip over a range, a grid over two",
-        description=(
-            "Edits inversions that `hyperstyle invert` wrote, or images (inverted first), each on its own, or every "
-            "frame of a clip: a video file, or with --clip a folder. The result is the face, or with --paste-back the "
-            "photo with the edited face in it. Of several inputs, one that fails does not stop the others."
-        ),
         epilog="The names of the edits and their sensible ranges: hyperstyle edits",
     )
 

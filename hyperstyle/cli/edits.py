@@ -31,8 +31,17 @@ def _rows(text: str) -> tuple[int, int]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EditsArguments(ModelArguments):
+    """Lists the edits of a model: space, range, unit, source, and which generator they were made for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AddArguments:
-    """The arguments of `hyperstyle edits add`."""
+    """Puts an edit into a model folder: a folder that `hyperstyle fit` wrote, or a published file of InterFaceGAN
+    (.pt, .npy; of several directions in one file the one called NAME), GANSpace (.pt, .npz, .pkl) or a StyleCLIP
+    mapper (.pt). Nothing of the file is executed. Published files do not tell which generator they are for: that it is
+    this one, you must know, and it is noted so.
+    """
 
     file: Path = positional(type=Path, metavar="FILE", help="the file, or the folder of a saved edit")
     model: Path = flag(required=True, type=Path, metavar="DIR", help="folder of a model of your own")
@@ -53,12 +62,7 @@ class AddArguments:
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
     parser = add_command(
-        subparsers,
-        "edits",
-        ModelArguments,
-        run,
-        help="list a model's edits, or add a published or fitted one",
-        description="Lists the edits of a model: space, range, unit, source, and which generator they were made for.",
+        subparsers, "edits", EditsArguments, run, help="list a model's edits, or add a published or fitted one"
     )
     add_command(
         parser.add_subparsers(title="actions", metavar="ACTION"),
@@ -66,16 +70,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         AddArguments,
         run_add,
         help="put an edit into a model folder",
-        description=(
-            "Puts an edit into a model folder: a folder that `hyperstyle fit` wrote, or a published file of "
-            "InterFaceGAN (.pt, .npy; of several directions in one file the one called NAME), GANSpace (.pt, .npz, "
-            ".pkl) or a StyleCLIP mapper (.pt). Nothing of the file is executed. Published files do not tell which "
-            "generator they are for: that it is this one, you must know, and it is noted so."
-        ),
     )
 
 
-def run(args: ModelArguments) -> int:
+def run(args: EditsArguments) -> int:
     """Prints the edits of the model."""
     model = load_inverter(args).model
     print("\n".join(_lines(name, edit, model) for name, edit in sorted(model.edits.items())) or "none")

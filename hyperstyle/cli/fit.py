@@ -75,7 +75,10 @@ class SampledArguments(DirectionArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class InterfaceganArguments(SampledArguments):
-    """The arguments of `hyperstyle fit interfacegan`."""
+    """Samples codes, scores their images, and fits a linear boundary between those of the highest and of the lowest
+    scores, for every trait. Scores come from the model's own `perceptual` network, from a Python function, or from a
+    table; the model's evaluator measures what came out, on other codes.
+    """
 
     traits: list[str] | None = flag(
         "--trait", action="append", metavar="NAME", help="only this; may be given again (default: all)"
@@ -110,7 +113,9 @@ class InterfaceganArguments(SampledArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class GanspaceArguments(SampledArguments):
-    """The arguments of `hyperstyle fit ganspace`."""
+    """Samples codes and writes mean, axes and deviations of their principal components into components.npz, and an
+    edit along each of the first ones.
+    """
 
     components: int = flag(type=int, default=80, metavar="K", help="how many (default: 80)")
     edits: int = flag(type=int, default=10, metavar="N", help="write so many as edits (default: 10)")
@@ -119,7 +124,7 @@ class GanspaceArguments(SampledArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class SefaArguments(DirectionArguments):
-    """The arguments of `hyperstyle fit sefa`."""
+    """Writes the directions that change the styles of some layers most, an edit for each."""
 
     layers: list[str | int] | None = flag(
         type=parse_layers,
@@ -132,7 +137,9 @@ class SefaArguments(DirectionArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class StyleclipArguments(FitArguments):
-    """The arguments of `hyperstyle fit styleclip`."""
+    """Measures deviations and effects of the channels of StyleSpace, and writes them into DIR/styleclip. This takes
+    long: two images for each channel and image. The same command goes on where it was interrupted.
+    """
 
     samples: int = flag(type=int, default=100_000, metavar="N", help="random codes (default: 100,000)")
     images: int = flag(type=int, default=100, metavar="N", help="images per channel (default: 100)")
@@ -157,41 +164,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         InterfaceganArguments,
         run_interfacegan,
         help="boundaries between codes of high and of low scores",
-        description=(
-            "Samples codes, scores their images, and fits a linear boundary between those of the highest and of the "
-            "lowest scores, for every trait. Scores come from the model's own `perceptual` network, from a Python "
-            "function, or from a table; the model's evaluator measures what came out, on other codes."
-        ),
     )
-    add_command(
-        kinds,
-        "ganspace",
-        GanspaceArguments,
-        run_ganspace,
-        help="principal components of the codes",
-        description=(
-            "Samples codes and writes mean, axes and deviations of their principal components into components.npz, "
-            "and an edit along each of the first ones."
-        ),
-    )
-    add_command(
-        kinds,
-        "sefa",
-        SefaArguments,
-        run_sefa,
-        help="directions out of the weights alone",
-        description="Writes the directions that change the styles of some layers most, an edit for each.",
-    )
+    add_command(kinds, "ganspace", GanspaceArguments, run_ganspace, help="principal components of the codes")
+    add_command(kinds, "sefa", SefaArguments, run_sefa, help="directions out of the weights alone")
     add_command(
         kinds,
         "styleclip",
         StyleclipArguments,
         run_styleclip,
         help="what each channel does to images as CLIP sees them, for edits by text",
-        description=(
-            "Measures deviations and effects of the channels of StyleSpace, and writes them into DIR/styleclip. This "
-            "takes long: two images for each channel and image. The same command goes on where it was interrupted."
-        ),
     )
 
 

@@ -57,7 +57,6 @@ def add_command(
     run: Callable[[A], int],
     *,
     help: str,
-    description: str,
     epilog: str | None = None,
 ) -> argparse.ArgumentParser:
     """Adds a command to the command line.
@@ -65,15 +64,15 @@ def add_command(
     Args:
         subparsers: where it is added.
         name: of the command.
-        arguments: the dataclass of its arguments.
+        arguments: the dataclass of its arguments; its docstring is the description in `--help`.
         run: is called with them, and returns the exit code.
         help: a line in the list of commands.
-        description, epilog: before and after the flags in its own help.
+        epilog: the last paragraph of its own `--help`.
 
     Returns:
         The parser of the command.
     """
-    parser = subparsers.add_parser(name, help=help, description=description, epilog=epilog)
+    parser = subparsers.add_parser(name, help=help, description=inspect.getdoc(arguments), epilog=epilog)
     add_arguments(parser, arguments)
     parser.set_defaults(run=_Command(arguments, run))
     return parser
@@ -92,14 +91,13 @@ class _Command:
 
 def add_arguments(parser: argparse.ArgumentParser, arguments: type[Arguments]) -> None:
     """Adds an argument for each field: those of the class itself, then those of its bases."""
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    exclusive: argparse._MutuallyExclusiveGroup | None = None
+    groups: dict[str, Any] = {}
     for each in _declared(arguments):
-        place: argparse._ActionsContainer = parser
+        place: Any = parser
         if each.metadata["exclusive"]:
-            place = exclusive = exclusive or parser.add_mutually_exclusive_group()
+            place = groups[""] = groups.get("") or parser.add_mutually_exclusive_group()
         elif title := each.metadata["group"]:
-            place = groups.setdefault(title, groups.get(title) or parser.add_argument_group(title))
+            place = groups[title] = groups.get(title) or parser.add_argument_group(title)
         settings = dict(each.metadata["settings"])
         if each.metadata["name"] != "":
             settings["dest"] = each.name

@@ -17,7 +17,7 @@ __all__ = ["add_parser", "run"]
 
 @dataclass(frozen=True, kw_only=True)
 class InfoArguments(ModelArguments):
-    """The arguments of the command."""
+    """Shows what a model is made of, which methods it can do, and why it cannot do the others."""
 
     json: bool = flag(action="store_true", help="as JSON, for programs")
 
@@ -30,7 +30,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         InfoArguments,
         run,
         help="show a model: domain, sizes, methods, edits and their ranges, source, licence",
-        description="Shows what a model is made of, which methods it can do, and why it cannot do the others.",
     )
 
 

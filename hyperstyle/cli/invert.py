@@ -41,19 +41,7 @@ _ENDINGS = (".png", "_sheet.png", ".safetensors")
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
-    parser = add_command(
-        subparsers,
-        "invert",
-        InvertArguments,
-        run,
-        help="invert images: files, folders or globs",
-        description=(
-            "For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and "
-            "NAME.safetensors (to edit later). With --face all they hold every face of the image. An image that "
-            "fails does not stop the others. Images whose NAME.safetensors is there already are left out, so that "
-            "the same command goes on after an interruption, and several at once share the work."
-        ),
-    )
+    parser = add_command(subparsers, "invert", InvertArguments, run, help="invert images: files, folders or globs")
     add_config_argument(parser)
 
 
@@ -85,11 +73,11 @@ def _invert_all(jobs: Sequence[Job], work: Resumption, args: InvertArguments) ->
     inverter = load_inverter(args)
     registry.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
     with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
-        run = _Run(args, inverter, work, bar)
-        return list(run.invert(work.claimed(jobs, on_skip=bar.update)))
+        loop = _InvertLoop(args, inverter, work, bar)
+        return list(loop.invert(work.claimed(jobs, on_skip=bar.update)))
 
 
-class _Prepared(NamedTuple):
+class _ReadImage(NamedTuple):
     """An image that has been read, its faces, and what is stored about it with the inversion."""
 
     job: Job
@@ -98,8 +86,8 @@ class _Prepared(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Run:
-    """The loop of `hyperstyle invert`."""
+class _InvertLoop:
+    """The loop of `hyperstyle invert`: reads images in advance, inverts a few together, and writes each."""
 
     args: InvertArguments
     inverter: HyperStyleInverter
@@ -141,7 +129,7 @@ class _Run:
     def _on_gpu(self) -> bool:
         return self.inverter.model.device.type == "cuda"
 
-    def _prepare(self, job: Job) -> _Prepared:
+    def _prepare(self, job: Job) -> _ReadImage:
         """Reads and aligns an image; on the thread that reads ahead."""
         from hyperstyle.align.prepare import prepare
 
@@ -153,31 +141,32 @@ class _Run:
             face=self.args.face,
             landmarks=landmarks_of(job.image, self.args.landmarks),
         )
-        origin = self.work.request.origin(job.image)
-        return _Prepared(
-            job, [replace(face, crop=face.crop.pin_memory()) for face in faces] if self._on_gpu else faces, origin
-        )
+        if self._on_gpu:
+            faces = [replace(face, crop=face.crop.pin_memory()) for face in faces]
+        return _ReadImage(job, faces, self.work.request.origin(job.image))
 
     def _failed(self, job: Job, error: HyperStyleError) -> Failure:
         self.work.claims.release(job.record)
         return Failure(str(job.image), str(error))
 
-    def _invert_together(self, group: Sequence[_Prepared]) -> list[Failure]:
+    def _invert_together(self, group: Sequence[_ReadImage]) -> list[Failure]:
         """Inverts images together, and writes the results of each; gives those whose results cannot be written."""
         from hyperstyle.methods import registry
 
         args, bar = self.args, self.bar
         names = group[0].job.image.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
         bar.set_postfix_str(names)
+
+        def show(step: Any) -> None:
+            bar.set_postfix_str(f"{names} {registry.describe_step(step)}")
+
         inversions = self.inverter.invert(
             [face for image in group for face in image.faces],
             method=args.method,
             steps=args.steps,
             seed=args.seed,
             batch_size=max(len(group), DEFAULT_BATCH_SIZE),
-            callback=None
-            if args.quiet
-            else lambda step: bar.set_postfix_str(f"{names} {registry.describe_step(step)}"),
+            callback=None if args.quiet else show,
         )
         results, starts, end = inversions.images, inversions.initial.images, 0
         failures = []

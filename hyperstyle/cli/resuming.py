@@ -29,7 +29,11 @@ _SETTINGS = ("method", "steps", "seed", "align", "face", "sideways")
 
 @dataclass(frozen=True, kw_only=True)
 class InvertArguments(ModelArguments, InversionArguments, MethodArguments):
-    """The arguments of `hyperstyle invert`."""
+    """For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and NAME.safetensors
+    (to edit later). With --face all they hold every face of the image. An image that fails does not stop the others.
+    Images whose NAME.safetensors is there already are left out, so that the same command goes on after an
+    interruption, and several at once share the work.
+    """
 
     inputs: list[str] = positional(nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
     out: Path = flag(

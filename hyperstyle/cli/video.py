@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["VideoArguments", "run_video"]
 
 _GROUP = "folders of frames and clips"
+_RATE = 25  # frames per second of an MP4 made of a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,48 +73,15 @@ def run_video(source: Path, args: VideoArguments, inverter: HyperStyleInverter) 
     Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
     """
     from hyperstyle.images import Listing
-    from hyperstyle.images.frames import (
-        Clip,
-        FrameFolder,
-        check_clip,
-        check_folder,
-        open_frames,
-        write_clip,
-        write_folder,
-    )
+    from hyperstyle.images.frames import Clip, FrameFolder, open_frames, write_clip, write_folder
     from hyperstyle.video import edit_frames
 
     frames = open_frames(source)
-    is_clip = isinstance(frames, Clip)
-    out = args.out or Path(f"{source.stem}_edited" + (".mp4" if is_clip else ""))
-    edits: dict[str, float] = {}
-    for edit in args.edits:
-        if edit.name not in inverter.edits and Path(edit.name).exists():
-            raise EditError(
-                f"{edit.name!r} is a file: frames take edits of the model by name. Put it into the model first: "
-                "hyperstyle edits add FILE --model DIR --name NAME."
-            )
-        if edit.name not in inverter.edits:
-            raise EditError(f"no edit named {edit.name!r} in this model. {did_you_mean(edit.name, inverter.edits)}")
-        if edit.is_strip:
-            raise ConfigError(f"--edit {edit.name} has a range; frames take one value, as in {edit.name}=2.")
-        edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
+    out = args.out or Path(f"{source.stem}_edited" + ("" if isinstance(frames, FrameFolder) else ".mp4"))
+    edits = _edits(args, inverter)
     if out.resolve() == source.resolve():
         raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
-    like = frames if isinstance(frames, Clip) and args.rate is None else None
-    rate = None if like is not None else 25 if args.rate is None else args.rate
-    if out.suffix.lower() == ".mp4":
-        check_clip(out, 25 if rate is None else rate)
-        if like is None and isinstance(frames, Clip) and frames.audio:
-            print("--rate gives the frames other times, so the audio is left out", file=sys.stderr)
-    else:
-        advice = "Clips are written as .mp4, and frames into a folder: give a name that ends in .mp4, or has no suffix."
-        check_suffix(out, advice=advice, error=ConfigError)
-        if args.rate is not None:
-            raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
-        check_folder(out)
-        if isinstance(frames, FrameFolder):
-            _check_names(frames)
+    _check_out(out, frames, args)
     writable_folder(out.parent)
     if inverter.model.domain.aligner != "face" and (args.landmarks is not None or args.align == "yes"):
         raise ConfigError(
@@ -134,12 +102,53 @@ def run_video(source: Path, args: VideoArguments, inverter: HyperStyleInverter) 
             steps=cast("int | None", args.steps),  # steps of parts are passed on as they are
             on_progress=show,
         )
-        if out.suffix.lower() == ".mp4":
-            write_clip(edited, out, rate, like=like)
-        else:
+        if not _is_mp4(out):
             write_folder(edited, out, _names(frames))
+        elif isinstance(frames, Clip) and args.rate is None:
+            write_clip(edited, out, like=frames)
+        else:
+            write_clip(edited, out, args.rate or _RATE)
     print(out)
     return report_left_out(Listing(frames.files, frames.left_out)) if isinstance(frames, FrameFolder) else 0
+
+
+def _is_mp4(out: Path) -> bool:
+    return out.suffix.lower() == ".mp4"
+
+
+def _edits(args: VideoArguments, inverter: HyperStyleInverter) -> dict[str, float]:
+    """Name -> strength; an edit that is named twice has the sum. Raises EditError or ConfigError."""
+    edits: dict[str, float] = {}
+    for edit in args.edits:
+        if edit.name not in inverter.edits and Path(edit.name).exists():
+            raise EditError(
+                f"{edit.name!r} is a file: frames take edits of the model by name. Put it into the model first: "
+                "hyperstyle edits add FILE --model DIR --name NAME."
+            )
+        if edit.name not in inverter.edits:
+            raise EditError(f"no edit named {edit.name!r} in this model. {did_you_mean(edit.name, inverter.edits)}")
+        if edit.is_strip:
+            raise ConfigError(f"--edit {edit.name} has a range; frames take one value, as in {edit.name}=2.")
+        edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
+    return edits
+
+
+def _check_out(out: Path, frames: FrameFolder | Clip, args: VideoArguments) -> None:
+    """Raises ConfigError where the frames cannot be written there; warns where the audio is lost."""
+    from hyperstyle.images.frames import Clip, FrameFolder, check_clip, check_folder
+
+    if _is_mp4(out):
+        check_clip(out, _RATE if args.rate is None else args.rate)
+        if isinstance(frames, Clip) and frames.audio and args.rate is not None:
+            print("--rate gives the frames other times, so the audio is left out", file=sys.stderr)
+        return
+    advice = "Clips are written as .mp4, and frames into a folder: give a name that ends in .mp4, or has no suffix."
+    check_suffix(out, advice=advice, error=ConfigError)
+    if args.rate is not None:
+        raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
+    check_folder(out)
+    if isinstance(frames, FrameFolder):
+        _check_names(frames)
 
 
 def _track(args: VideoArguments, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:

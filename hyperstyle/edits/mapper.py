@@ -48,7 +48,7 @@ class _Layers(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+        x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)  # as at the input of StyleGAN2's mapping network
         for layer in self.mapping:
             if isinstance(layer, EqualLinear):
                 # Not `layer(x)`: the weights are converted to the type and the device of the codes, as the directions
@@ -79,6 +79,7 @@ class LatentMapper(nn.Module):
             raise EditError(
                 f"a mapper was given codes {tuple(w.shape)}: expected [B, L, {self.width}], the codes of its generator."
             )
+        # Section 5: M(w) = (M_coarse(w_coarse), M_medium(w_medium), M_fine(w_fine)), each with its rows of the code.
         change = torch.zeros_like(w)
         for part, mapping in self.named_children():
             rows = w[:, _ROWS[part]]

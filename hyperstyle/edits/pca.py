@@ -41,6 +41,7 @@ def principal_axes(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tenso
         raise EditError(f"{number} codes to analyze: expected two or more, of finite numbers.")
     if not 1 <= count <= len(total):
         raise EditError(f"{count} axes of codes of width {len(total)}: expected 1 to {len(total)}.")
+    # cov = (Σ x xᵀ - N μ μᵀ) / (N - 1), [D,D]
     mean = total / number
     covariance = (products - number * mean[:, None] * mean) / (number - 1)
     variances, axes = leading_eigenvectors(covariance)

@@ -40,8 +40,9 @@ def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     lengths = columns.norm(dim=1, keepdim=True)
     if not torch.isfinite(lengths).all() or not (lengths > 0).all():
         raise EditError("weights with a channel that is all zeros or not finite: these layers have no directions.")
-    columns = columns / lengths
-    return leading_eigenvectors(columns.T @ columns)  # of A Aᵀ [D,D]
+    columns = columns / lengths  # of unit length, so that no channel counts more than another
+    # max over |n| = 1 of |Aᵀ n|² is an eigenvalue problem: A Aᵀ n = λ n, [D,D].
+    return leading_eigenvectors(columns.T @ columns)
 
 
 def sefa(

@@ -98,7 +98,7 @@ def read_arguments(*words: str) -> Arguments:
         return 3
 
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_command(parser.add_subparsers(), "invert", Arguments, run, help="a line", description="more")
+    add_command(parser.add_subparsers(), "invert", Arguments, run, help="a line")
     args = parser.parse_args(["invert", *words])
     assert args.run(args) == 3
     return read[0]
@@ -112,6 +112,16 @@ def test_a_command_gets_its_arguments_as_one_typed_value() -> None:
     args = read_arguments("OTHER", "--strength", "1", "--strength", "2", "--clip", "--table", "t.npz", "--steps", "a=1")
     assert (args.other, args.strengths, args.clip, args.table) == ("OTHER", [1, 2], True, Path("t.npz"))
     assert (args.steps, args.align, args.face, args.device) == ({"a": 1}, "auto", "largest", "auto")
+
+
+def test_the_help_of_a_command_has_its_own_flags_first_and_describes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_arguments("--help")
+    text = capsys.readouterr().out
+    assert "A command that inverts, with a value of its own." in text
+    places = [text.rindex(words) for words in ("--strength", "--table", "--model", "--device", "--steps", "--face")]
+    assert places == sorted(places)
+    assert text.index("\nclips:") < text.rindex("--clip")
 
 
 def test_a_command_may_give_a_shared_flag_another_default() -> None:
