@@ -181,7 +181,7 @@ class Resumption:
         rounds = itertools.chain(((job, False) for job in jobs), ((job, True) for job in waiting))
         for job, is_last in rounds:
             status = self.claims.claim(job.record, outdated=job.outdated)
-            if status == "free":
+            if status == "claimed":
                 yield job
                 continue
             left = job if status == "busy" else self._unless_done(job)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyperstyle.align.source import Source
+from hyperstyle.align.source import Provenance
 from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.synthesis import lazy_offsets
@@ -54,7 +54,7 @@ class Exportable(Protocol):
     @property
     def changes(self) -> GeneratorOverrides: ...
     @property
-    def sources(self) -> tuple[Source, ...]: ...
+    def sources(self) -> tuple[Provenance, ...]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Exportable: ...
 
@@ -180,7 +180,7 @@ def _check_styles(inversion: Exportable) -> None:
 
 def _save_official(inversion: Exportable, folder: Path) -> None:
     latents = load_named_arrays(folder / LATENTS) if (folder / LATENTS).exists() else {}
-    sources = inversion.sources or (Source(""),) * len(inversion)
+    sources = inversion.sources or (Provenance(""),) * len(inversion)
     names = [_file_name(source.name, i) for i, source in enumerate(sources)]
     for i, name in enumerate(names):
         stem = official_stem(name).casefold()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.align import paste_back
-from hyperstyle.align.source import Source, photo_of
+from hyperstyle.align.source import Provenance, photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError, InversionError
 from hyperstyle.images import ImageSource, to_images
@@ -35,7 +35,7 @@ from hyperstyle.runtime.threads import once
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["DEFAULT_BATCH_SIZE", "HasModel", "Inversion", "Model", "Refinement", "Source"]
+__all__ = ["DEFAULT_BATCH_SIZE", "HasModel", "Inversion", "Model", "Refinement"]
 
 
 class Refinement(Protocol):
@@ -83,7 +83,7 @@ class Inversion(Portable):
     offset_codes: OffsetCodes | None = None
     style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
     crop: Tensor | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Provenance, ...] = ()
     method: str = "hyperstyle"
     quality: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     unedited: Inversion | None = None

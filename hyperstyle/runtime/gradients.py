@@ -70,8 +70,8 @@ def usable(value: Any) -> Any:
         check_no_inference_weights(value)
     if type(value) in (list, tuple):
         return type(value)(map(usable, value))
-    if isinstance(value, Mapping) and any(isinstance(one, Tensor) and one.is_inference() for one in value.values()):
-        return {name: usable(one) for name, one in value.items()}
+    if isinstance(value, Mapping) and any(isinstance(item, Tensor) and item.is_inference() for item in value.values()):
+        return {name: usable(item) for name, item in value.items()}
     return value
 
 
