@@ -16,7 +16,7 @@ from hyperstyle.cli.arguments import (
     load_inverter,
     writable_folder,
 )
-from hyperstyle.cli.flags import add_command, flag, positional
+from hyperstyle.cli.flags import add_command, flag, positional, switch
 from hyperstyle.cli.inputs import Inputs, keep_inputs
 from hyperstyle.errors import ConfigError
 
@@ -41,18 +41,13 @@ class AlignArguments(FaceArguments, ModelArguments):
 
     inputs: list[str] = positional(nargs="+", metavar="PHOTO", help="photo, folder of photos, or glob")
     out: Path = flag(
-        type=Path,
-        default=Path("aligned"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: aligned)",
+        default=Path("aligned"), metavar="FOLDER", help="where to write; made where it is missing (default: aligned)"
     )
-    size: int = flag(type=int, default=1024, metavar="PX", help="side of the crops (default: 1024)")
+    size: int = flag(default=1024, metavar="PX", help="side of the crops (default: 1024)")
     transform_size: int | None = flag(
-        type=int,
-        metavar="PX",
-        help="side at which the square is sampled before it is reduced; FFHQ takes 4096 (default: --size)",
+        metavar="PX", help="side at which the square is sampled before it is reduced; FFHQ takes 4096 (default: --size)"
     )
-    quiet: bool = flag(action="store_true", help="no line per photo")
+    quiet: bool = switch("no line per photo")
 
     @property
     def sampled_size(self) -> int:

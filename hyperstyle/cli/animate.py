@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperstyle.cli.arguments import EditRequest, load_inverter, writable_folder
-from hyperstyle.cli.flags import add_command, flag, positional
+from hyperstyle.cli.flags import add_command, flag, positional, switch
 from hyperstyle.cli.inputs import is_video
 from hyperstyle.cli.starting import EditingArguments, check_edits, check_files, edits_flag, start, sweeps
 from hyperstyle.errors import ConfigError
@@ -23,19 +23,18 @@ class AnimateArguments(EditingArguments):
     from one to the other. The frames run there and back, and repeat.
     """
 
-    input: Path = positional(type=Path, metavar="INPUT", help="inversion (.safetensors) or image")
-    other: Path | None = positional(type=Path, nargs="?", metavar="OTHER", help="where to go to from there")
+    input: Path = positional(metavar="INPUT", help="inversion (.safetensors) or image")
+    other: Path | None = positional(nargs="?", metavar="OTHER", help="where to go to from there")
     edits: list[EditRequest] = edits_flag("NAME=START:STOP:COUNT once, unless there are two inputs")
     out: Path | None = flag(
-        type=Path,
         metavar="FILE",
         help="a .gif or .webp file (default: the input's name with _animated.webp, in the current folder)",
     )
-    frames: int | None = flag(type=int, metavar="N", help=f"on the way between two inputs (default: {_FRAMES})")
-    rate: float = flag(type=float, default=12.0, metavar="FPS", help="frames per second (default: 12)")
-    once: bool = flag(action="store_true", help="do not run backwards at the end; start again with a jump")
-    size: int = flag(type=int, default=512, metavar="PX", help="longer side, larger frames are reduced (default: 512)")
-    paste_back: bool = flag(action="store_true", help="show the whole photo with the edited face in it")
+    frames: int | None = flag(metavar="N", help=f"on the way between two inputs (default: {_FRAMES})")
+    rate: float = flag(default=12.0, metavar="FPS", help="frames per second (default: 12)")
+    once: bool = switch("do not run backwards at the end; start again with a jump")
+    size: int = flag(default=512, metavar="PX", help="longer side, larger frames are reduced (default: 512)")
+    paste_back: bool = switch("show the whole photo with the edited face in it")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from hyperstyle.cli.flags import add_arguments, flag, given_flags
+from hyperstyle.cli.flags import add_arguments, flag, given_flags, switch
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import sweep
@@ -59,7 +59,7 @@ class EditRequest:
 
     @property
     def is_strip(self) -> bool:
-        """Whether a range was asked for."""
+        """Whether it has a range of strengths."""
         return len(self.strengths) > 1
 
 
@@ -161,14 +161,9 @@ class FaceArguments:
         help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found (default: largest)",
     )
     landmarks: Path | None = flag(
-        type=Path,
-        metavar="FILE",
-        help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image",
+        metavar="FILE", help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image"
     )
-    sideways: bool = flag(
-        action="store_true",
-        help="where no face is found, look for one that lies on its side too; four times as slow",
-    )
+    sideways: bool = switch("where no face is found, look for one that lies on its side too; four times as slow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +193,7 @@ class MethodArguments:
         'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
         "the best that the model's networks can do)",
     )
-    seed: int | None = flag(
-        type=int, metavar="N", help="of the chance in methods that optimize (default: the published one)"
-    )
+    seed: int | None = flag(metavar="N", help="of the chance in methods that optimize (default: the published one)")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:

@@ -44,12 +44,11 @@ class DemoArguments(ModelArguments):
     """
 
     out: Path = flag(
-        type=Path,
         default=Path("hyperstyle-demo"),
         metavar="FOLDER",
         help="where to write; made where it is missing (default: hyperstyle-demo)",
     )
-    people: int = flag(type=int, default=_PEOPLE, metavar="N", help=f"portraits, 1 to {_PEOPLE} (default: all)")
+    people: int = flag(default=_PEOPLE, metavar="N", help=f"portraits, 1 to {_PEOPLE} (default: all)")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

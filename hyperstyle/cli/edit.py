@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import EditRequest, check_face_arguments, load_inverter, writable_folder
-from hyperstyle.cli.flags import add_command, flag, given_flags, positional
+from hyperstyle.cli.flags import add_command, given_flags, positional, switch
 from hyperstyle.cli.inputs import Inputs, is_clip_file
 from hyperstyle.cli.starting import check_edits, check_files, check_several, edits_flag, start, sweeps
 from hyperstyle.cli.video import VideoArguments, run_video
@@ -40,7 +40,7 @@ class EditArguments(VideoArguments):
     edits: list[EditRequest] = edits_flag(
         "NAME=START:STOP:COUNT gives a strip, two of them a grid, the first from left to right"
     )
-    paste_back: bool = flag(action="store_true", help="put the edited face back into its photo, at the photo's size")
+    paste_back: bool = switch("put the edited face back into its photo, at the photo's size")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

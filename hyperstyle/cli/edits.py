@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter
-from hyperstyle.cli.flags import add_command, flag, positional
+from hyperstyle.cli.flags import add_command, flag, positional, switch
 from hyperstyle.errors import ConfigError, EditError, MissingFileError
 
 if TYPE_CHECKING:
@@ -43,20 +43,20 @@ class AddArguments:
     this one, you must know, and it is noted so.
     """
 
-    file: Path = positional(type=Path, metavar="FILE", help="the file, or the folder of a saved edit")
-    model: Path = flag(required=True, type=Path, metavar="DIR", help="folder of a model of your own")
+    file: Path = positional(metavar="FILE", help="the file, or the folder of a saved edit")
+    model: Path = flag(required=True, metavar="DIR", help="folder of a model of your own")
     name: str = flag(required=True, help="what the edit is called; for GANSpace files a published name, cube")
-    component: int | None = flag(type=int, metavar="N", help="of GANSpace components, which one, from 0 on")
+    component: int | None = flag(metavar="N", help="of GANSpace components, which one, from 0 on")
     rows: tuple[int, int] | None = flag(
         type=_rows, metavar="FIRST:END", help="rows of the code that it moves, END not included"
     )
-    relative: bool = flag(action="store_true", help="GANSpace: add deviations, do not set the coordinate")
-    invert: bool = flag(action="store_true", help="GANSpace: go to the other side of the mean")
-    halved: bool = flag(action="store_true", help="add half of the direction, as PTI and HyperInverter do")
-    low: float | None = flag(type=float, help="sensible strengths begin here")
-    high: float | None = flag(type=float, help="sensible strengths end here")
+    relative: bool = switch("GANSpace: add deviations, do not set the coordinate")
+    invert: bool = switch("GANSpace: go to the other side of the mean")
+    halved: bool = switch("add half of the direction, as PTI and HyperInverter do")
+    low: float | None = flag(help="sensible strengths begin here")
+    high: float | None = flag(help="sensible strengths end here")
     unit: str | None = flag(help="what one unit of strength means")
-    other_model: bool = flag(action="store_true", help="take an edit that was made for another generator")
+    other_model: bool = switch("take an edit that was made for another generator")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

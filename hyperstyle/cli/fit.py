@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import ModelArguments, check_output_files, load_inverter, parse_layers, writable_folder
-from hyperstyle.cli.flags import add_command, flag
+from hyperstyle.cli.flags import add_command, flag, switch
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 
@@ -45,8 +45,8 @@ def _seed(text: str) -> int:
 class FitArguments(ModelArguments):
     """The arguments of all kinds."""
 
-    out: Path = flag(type=Path, required=True, metavar="DIR", help="folder for what is made")
-    quiet: bool = flag(action="store_true", help="show no progress")
+    out: Path = flag(required=True, metavar="DIR", help="folder for what is made")
+    quiet: bool = switch("show no progress")
     seed: int = flag(type=_seed, metavar="N", default=0, help="of the sampling (default: 0)")
 
 
@@ -60,9 +60,9 @@ class DirectionArguments(FitArguments):
         help="measures; a function like --scorer (default: the model's evaluator)",
     )
     images: int = flag(
-        "--pictures", type=int, default=16, metavar="N", help="measure every edit on so many; 0: do not (default: 16)"
+        "--pictures", default=16, metavar="N", help="measure every edit on so many; 0: do not (default: 16)"
     )
-    plot: Path | None = flag(type=Path, metavar="FILE.png", help="also draw the entanglement (needs matplotlib)")
+    plot: Path | None = flag(metavar="FILE.png", help="also draw the entanglement (needs matplotlib)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class SampledArguments(DirectionArguments):
     """The arguments of the kinds that sample codes."""
 
     samples: int
-    truncation: float = flag(type=float, default=1.0, metavar="PSI", help="of these (default: 1, none)")
+    truncation: float = flag(default=1.0, metavar="PSI", help="of these (default: 1, none)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,26 +89,20 @@ class InterfaceganArguments(SampledArguments):
         help="a function of images [B,3,h,w] in [-1,1] that gives scores [B], or a dict of them by trait",
     )
     table: Path | None = flag(
-        exclusive=True,
-        type=Path,
-        metavar="FILE.npz",
-        help="codes [N,D] as `codes`, scores [N] by trait; nothing is sampled",
+        exclusive=True, metavar="FILE.npz", help="codes [N,D] as `codes`, scores [N] by trait; nothing is sampled"
     )
-    save_table: Path | None = flag(type=Path, metavar="FILE.npz", help="also write the codes and their scores")
+    save_table: Path | None = flag(metavar="FILE.npz", help="also write the codes and their scores")
     chosen: float | int = flag(
         type=_share_or_number,
         default=0.02,
         metavar="SHARE",
         help="share of the codes at either end, or their number (default: 0.02)",
     )
-    split: float = flag(
-        type=float, default=0.7, help="share of these that is fitted to; the rest checks (default: 0.7)"
+    split: float = flag(default=0.7, help="share of these that is fitted to; the rest checks (default: 0.7)")
+    conditional: bool = switch(
+        "make each edit orthogonal to the boundaries of all other traits, so that it leaves them alone"
     )
-    conditional: bool = flag(
-        action="store_true",
-        help="make each edit orthogonal to the boundaries of all other traits, so that it leaves them alone",
-    )
-    samples: int = flag(type=int, default=10_000, metavar="N", help="random codes (default: 10,000)")
+    samples: int = flag(default=10_000, metavar="N", help="random codes (default: 10,000)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +111,9 @@ class GanspaceArguments(SampledArguments):
     edit along each of the first ones.
     """
 
-    components: int = flag(type=int, default=80, metavar="K", help="how many (default: 80)")
-    edits: int = flag(type=int, default=10, metavar="N", help="write so many as edits (default: 10)")
-    samples: int = flag(type=int, default=1_000_000, metavar="N", help="random codes (default: 1,000,000)")
+    components: int = flag(default=80, metavar="K", help="how many (default: 80)")
+    edits: int = flag(default=10, metavar="N", help="write so many as edits (default: 10)")
+    samples: int = flag(default=1_000_000, metavar="N", help="random codes (default: 1,000,000)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +125,7 @@ class SefaArguments(DirectionArguments):
         metavar="LIST",
         help="names or official indexes, separated by commas (default: all but toRGB)",
     )
-    count: int = flag(type=int, default=10, metavar="N", help="how many directions (default: 10)")
+    count: int = flag(default=10, metavar="N", help="how many directions (default: 10)")
     seed: int = flag(type=_seed, metavar="N", default=0, help="of the codes it is measured on (default: 0)")
 
 
@@ -141,10 +135,10 @@ class StyleclipArguments(FitArguments):
     long: two images for each channel and image. The same command goes on where it was interrupted.
     """
 
-    samples: int = flag(type=int, default=100_000, metavar="N", help="random codes (default: 100,000)")
-    images: int = flag(type=int, default=100, metavar="N", help="images per channel (default: 100)")
-    deviations: float = flag(type=float, default=5.0, help="how far a channel is moved; 10 but for faces (default: 5)")
-    clip: Path | None = flag(type=Path, metavar="FILE", help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
+    samples: int = flag(default=100_000, metavar="N", help="random codes (default: 100,000)")
+    images: int = flag(default=100, metavar="N", help="images per channel (default: 100)")
+    deviations: float = flag(default=5.0, help="how far a channel is moved; 10 but for faces (default: 5)")
+    clip: Path | None = flag(metavar="FILE", help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
     clip_model: str = flag(
         default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip (default: ViT-B-32-quickgelu)"
     )

@@ -1,8 +1,8 @@
 """How commands declare their arguments: a dataclass each, whose fields are flags.
 
-A field made by `flag` or `positional` is an argument of the command line. `add_command` adds all of them to a parser
-and calls the command with the filled dataclass, so that every value has a type and keeps its name. Flags that several
-commands share are dataclasses to inherit from, see `arguments`.
+A field made by `flag`, `switch` or `positional` is an argument of the command line. `add_command` adds all of them to a
+parser and calls the command with the filled dataclass, so that every value has a type and keeps its name. Flags that
+several commands share are dataclasses to inherit from, see `arguments`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ import argparse
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-__all__ = ["add_arguments", "add_command", "default_of", "flag", "given_flags", "positional"]
+__all__ = ["add_arguments", "add_command", "default_of", "flag", "given_flags", "positional", "switch"]
 
 
 class Arguments(Protocol):
-    """Any dataclass; its fields are made by `flag` and `positional`."""
+    """Any dataclass; its fields are made by `flag`, `switch` and `positional`."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 A = TypeVar("A", bound=Arguments)
 
+_TYPES: dict[str, type] = {"int": int, "float": float, "Path": Path}
+
 
 def flag(name: str | None = None, *, group: str | None = None, exclusive: bool = False, **settings: Any) -> Any:
-    """A field behind a flag of the command line.
+    """A field behind a flag that takes a value. Fields of int, float and Path read it as such.
 
     Args:
         name: the flag with its dashes; None makes it of the name of the field.
@@ -34,20 +37,27 @@ def flag(name: str | None = None, *, group: str | None = None, exclusive: bool =
         exclusive: the flags marked so exclude each other.
         settings: what `ArgumentParser.add_argument` takes.
     """
-    if settings.get("action") == "store_true":
-        settings["default"] = False
-    elif not settings.get("required"):
+    if not settings.get("required"):
         settings.setdefault("default", None)
-    metadata = {"name": name, "group": group, "exclusive": exclusive, "settings": settings}
-    default = settings.get("default", MISSING)
-    if isinstance(default, list):
-        return field(default_factory=list, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return _field(name, settings, group=group, exclusive=exclusive)
+
+
+def switch(help: str, *, group: str | None = None) -> Any:
+    """A field behind a flag without a value, which makes it True."""
+    return _field(None, {"action": "store_true", "default": False, "help": help}, group=group)
 
 
 def positional(**settings: Any) -> Any:
     """A field that is typed without a flag; `settings` is what `ArgumentParser.add_argument` takes."""
-    return field(metadata={"name": "", "group": None, "exclusive": False, "settings": settings})
+    return _field("", settings)
+
+
+def _field(name: str | None, settings: dict[str, Any], *, group: str | None = None, exclusive: bool = False) -> Any:
+    metadata = {"name": name, "settings": settings, "group": group, "exclusive": exclusive}
+    default = settings.get("default", MISSING)
+    if isinstance(default, list):
+        return field(default_factory=list, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def add_command(
@@ -101,6 +111,8 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: type[Arguments]) -
         settings = dict(each.metadata["settings"])
         if each.metadata["name"] != "":
             settings["dest"] = each.name
+        if kind := _TYPES.get(str(each.type).removesuffix(" | None")):
+            settings.setdefault("type", kind)
         place.add_argument(_written(each), **settings)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter
-from hyperstyle.cli.flags import add_command, flag
+from hyperstyle.cli.flags import add_command, switch
 
 __all__ = ["add_parser", "run"]
 
@@ -19,7 +19,7 @@ __all__ = ["add_parser", "run"]
 class InfoArguments(ModelArguments):
     """Shows what a model is made of, which methods it can do, and why it cannot do the others."""
 
-    json: bool = flag(action="store_true", help="as JSON, for programs")
+    json: bool = switch("as JSON, for programs")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

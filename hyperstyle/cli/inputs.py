@@ -45,13 +45,13 @@ class Failure:
 
 @dataclass
 class Inputs:
-    """The files that a command works through one after the other, of which one that fails does not stop the others.
+    """The files that a command processes one after the other; one that fails does not stop the others.
 
     Attributes:
         files: the images (or inversions) to read.
         names: an output name for each.
-        failures: what gave no result so far.
-        total: how many inputs there are, those that failed from the start among them.
+        failures: inputs without a result so far.
+        total: how many inputs there are, including those that were failures from the start.
     """
 
     files: list[Path]
@@ -95,7 +95,7 @@ class Inputs:
 
 
 def is_inversion(path: Path) -> bool:
-    """Whether this is taken for a file that `hyperstyle invert` wrote."""
+    """Whether this is treated as a file that `hyperstyle invert` wrote."""
     return path.suffix.lower() == ".safetensors"
 
 
@@ -115,11 +115,12 @@ def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[lis
     """The images that `inputs` name, each once, in the order typed (sorted within a folder or glob).
 
     A folder stands for the images directly in it, a glob for those among the files it matches, as
-    `images.list_images` finds them. A file typed by name is taken as it is, and so are those that match a glob with a
+    `images.list_images` finds them. A file named explicitly is always taken, and so are those that match a glob with a
     suffix (`*.png`): reading them decides whether they are images.
-    What `hyperstyle invert` made of NAME, NAME.png and NAME_sheet.png beside NAME.safetensors, is no image of a folder;
-    with `inversions` the NAME.safetensors is taken in their place.
-    What names nothing, and what looks like an image in a folder and cannot be read, is returned as a failure.
+    The results of `hyperstyle invert` in a folder, NAME.png and NAME_sheet.png next to NAME.safetensors, are not
+    taken as images; with `inversions`, NAME.safetensors is taken instead.
+    Inputs that match nothing, and files of a folder that look like images and cannot be read, are returned as
+    failures.
     """
     from hyperstyle.images import Listing, list_folder, list_images
 
@@ -175,12 +176,12 @@ def output_names(images: Sequence[Path], endings: Sequence[str]) -> list[str]:
     return names
 
 
-def keep_inputs(images: Iterable[Path], targets: Iterable[Path]) -> None:
-    """Raises ConfigError where one of the files to write is one of the images to read."""
-    inputs = {image.resolve() for image in images}
+def keep_inputs(inputs: Iterable[Path], targets: Iterable[Path], what: str = "an image to read") -> None:
+    """Raises ConfigError where one of the files to write is one of those to read, which the message calls `what`."""
+    to_read = {file.resolve() for file in inputs}
     for target in targets:
-        if target.resolve() in inputs:
-            raise ConfigError(f"the result {str(target)!r} would replace an image to read. Choose another --out.")
+        if target.resolve() in to_read:
+            raise ConfigError(f"the result {str(target)!r} would replace {what}. Choose another --out.")
 
 
 def read_ahead(

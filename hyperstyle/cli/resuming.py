@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from hyperstyle.cli.arguments import InversionArguments, MethodArguments, ModelArguments, landmarks_file
-from hyperstyle.cli.flags import default_of, flag, positional
+from hyperstyle.cli.flags import default_of, flag, positional, switch
 from hyperstyle.cli.inputs import Failure
 from hyperstyle.errors import ImageError, InversionError, WeightsError
 from hyperstyle.io.claims import Claims, Stamp, stamp
@@ -37,18 +37,16 @@ class InvertArguments(ModelArguments, InversionArguments, MethodArguments):
 
     inputs: list[str] = positional(nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
     out: Path = flag(
-        type=Path,
         default=Path("inversions"),
         metavar="FOLDER",
         help="where to write; made where it is missing (default: inversions)",
     )
-    overwrite: bool = flag(action="store_true", help="invert again what is there already, in place of what is there")
+    overwrite: bool = switch("invert again what is there already, in place of what is there")
     batch: int | None = flag(
-        type=int,
         metavar="N",
         help=f"images that go through the networks together (default: {DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
     )
-    quiet: bool = flag(action="store_true", help="no progress bar, no line per image")
+    quiet: bool = switch("no progress bar, no line per image")
 
 
 class Job(NamedTuple):
@@ -76,7 +74,7 @@ class InvertRequest:
 
     Attributes:
         settings: flag -> value, of those that change results.
-        model: digest of what the model is made of.
+        model: digest of the model's networks, domain and steps.
         landmarks: `--landmarks`.
     """
 

@@ -18,8 +18,8 @@ from hyperstyle.cli.arguments import (
     parse_edit,
     parse_layers,
 )
-from hyperstyle.cli.flags import flag, given_flags
-from hyperstyle.cli.inputs import is_clip_file, is_inversion
+from hyperstyle.cli.flags import flag, given_flags, switch
+from hyperstyle.cli.inputs import is_clip_file, is_inversion, keep_inputs
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -56,17 +56,15 @@ class EditingArguments(ModelArguments, InversionArguments):
         help='what the image should look like, "a smiling face=4"; the model needs StyleCLIP statistics',
     )
     neutral: str | None = flag(metavar="TEXT", help='what it looks like now (default: "a face")')
-    beta: float | None = flag(type=float, help="with --text: channels of less relevance stay (default: 0.13)")
+    beta: float | None = flag(help="with --text: channels of less relevance stay (default: 0.13)")
     layers: list[str | int] | None = flag(
         type=parse_layers,
         metavar="NAME,NAME",
         help="limit the edits to these layers, by name (b16.conv0) or official index",
     )
-    other_model: bool = flag(action="store_true", help="take edits that were made for another generator")
+    other_model: bool = switch("take edits that were made for another generator")
     paste_back: bool
-    photo: Path | None = flag(
-        type=Path, metavar="FILE", help="the photo again, to paste an inversion (.safetensors) back into"
-    )
+    photo: Path | None = flag(metavar="FILE", help="the photo again, to paste an inversion (.safetensors) back into")
 
     @property
     def ranges(self) -> list[str]:
@@ -80,13 +78,13 @@ class EditingArguments(ModelArguments, InversionArguments):
 
 
 def check_edits(args: EditingArguments) -> None:
-    """Raises ConfigError for flags of texts where there is none."""
+    """Raises ConfigError for `--neutral` or `--beta` without `--text`."""
     if not args.texts and (given := given_flags(args, "neutral", "beta")):
         raise ConfigError(f"{', '.join(given)}: for --text, which is missing. Add it, or leave them out.")
 
 
 def sweeps(args: EditingArguments, inverter: HyperStyleInverter) -> list[Sweep]:
-    """The edits asked for, those of `--edit` first, each with its strength or strengths.
+    """The edits of `--edit`, then those of `--text`, each with its strength or strengths.
 
     Raises:
         EditError: no such edit, an edit for other codes, or a text for a model without statistics.
@@ -119,8 +117,8 @@ def check_files(args: EditingArguments, sources: list[Path], out: Path | None = 
     """Checks, before any work, that inputs, photo and output go together.
 
     Raises:
-        ConfigError: `--photo` or flags of inverting without use, no photo to paste an inversion back into, or a result
-            that would replace an input.
+        ConfigError: `--photo` or flags of inverting that would have no effect, no photo to paste an inversion back
+            into, or a result that would replace an input.
         MissingFileError: an input is not there.
     """
     if args.photo is not None and not args.paste_back:
@@ -134,8 +132,8 @@ def check_files(args: EditingArguments, sources: list[Path], out: Path | None = 
                 "back. Leave out one or the other."
             )
     files = [file for file in (*sources, args.photo) if file is not None]
-    if out is not None and out.resolve() in {file.resolve() for file in files}:
-        raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
+    if out is not None:
+        keep_inputs(files, [out], "the input")
     for file in files:
         if not file.exists():
             raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
@@ -154,7 +152,7 @@ def check_several(args: EditingArguments, sources: list[Path]) -> None:
     """`check_files` for several inputs, and that no flag is for a single input.
 
     Raises:
-        ConfigError: a clip among them, what is for one input, or flags without use.
+        ConfigError: a clip among them, a flag for a single input, or one that would have no effect.
     """
     if clips := [source for source in sources if is_clip_file(source)]:
         raise ConfigError(f"{str(clips[0])!r} is a clip, and there are other inputs: edit clips one at a time.")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.cli.arguments import writable_folder
-from hyperstyle.cli.flags import flag
-from hyperstyle.cli.inputs import report_left_out
+from hyperstyle.cli.flags import flag, switch
+from hyperstyle.cli.inputs import keep_inputs, report_left_out
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.starting import EditingArguments
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["VideoArguments", "run_video"]
 
 _GROUP = "folders of frames and clips"
-_RATE = 25  # frames per second of an MP4 made of a folder
+_RATE = 25  # frames per second of an MP4 from a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,15 @@ class VideoArguments(EditingArguments):
     """The arguments of `hyperstyle edit` that frames use, some of them alone."""
 
     out: Path | None = flag(
-        type=Path,
         metavar="PATH",
         help="what to write: of one input a file (default: its name with _edited.png, in the current folder); of "
         "several, or a folder, the folder for NAME_edited.png of each, made where it is missing (default: edited)",
     )
-    quiet: bool = flag(action="store_true", help="no progress bar, no figures, no line per image")
-    clip: bool = flag(
-        action="store_true",
-        group=_GROUP,
-        help="take the files of a folder as the frames of one clip: one face is followed through them, and they share "
+    quiet: bool = switch("no progress bar, no figures, no line per image")
+    clip: bool = switch(
+        "take the files of a folder as the frames of one clip: one face is followed through them, and they share "
         "weight offsets (without it they are separate images)",
+        group=_GROUP,
     )
     offsets: Literal["clip", "frame"] = flag(
         choices=("clip", "frame"),
@@ -53,14 +51,12 @@ class VideoArguments(EditingArguments):
         help="one set of weight offsets for the whole clip, or one for every frame (default: clip)",
     )
     smoothing: float = flag(
-        type=float,
         default=3.0,
         metavar="FRAMES",
         group=_GROUP,
         help="width of the filter over the landmarks; 0 only fills gaps (default: 3)",
     )
     rate: float | None = flag(
-        type=float,
         metavar="FPS",
         group=_GROUP,
         help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
@@ -70,7 +66,7 @@ class VideoArguments(EditingArguments):
 def run_video(source: Path, args: VideoArguments, inverter: HyperStyleInverter) -> int:
     """Edits the frames of `source` and writes them to `args.out`: an MP4 where the name says so, else a folder.
 
-    Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
+    Without `--out`: NAME_edited.mp4 for a clip, the folder NAME_edited for a folder, in the current folder.
     """
     from hyperstyle.images import Listing
     from hyperstyle.images.frames import Clip, FrameFolder, open_frames, write_clip, write_folder
@@ -79,8 +75,7 @@ def run_video(source: Path, args: VideoArguments, inverter: HyperStyleInverter) 
     frames = open_frames(source)
     out = args.out or Path(f"{source.stem}_edited" + ("" if isinstance(frames, FrameFolder) else ".mp4"))
     edits = _edits(args, inverter)
-    if out.resolve() == source.resolve():
-        raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
+    keep_inputs([source], [out], "the input")
     _check_out(out, frames, args)
     writable_folder(out.parent)
     if inverter.model.domain.aligner != "face" and (args.landmarks is not None or args.align == "yes"):

@@ -34,7 +34,7 @@ class GanspaceEdit:
         std: deviation of W along the axis.
         info: name, range, unit, source.
         rows: (first, end) rows that are moved; None moves all.
-        invert: the target lies on the other side of the mean from where the code is.
+        invert: the sign of the target is changed for codes above the mean, so that they move to the other side of it.
     """
 
     axis: Tensor
@@ -121,7 +121,7 @@ class Components:
 
         Args:
             values: tensors or arrays: mean [1,D] or [D], comp [K,1,D] or [K,D], std [K].
-            where: names the file in errors.
+            where: the name of the file, for errors.
 
         Raises:
             EditError: something is missing or has another shape.
@@ -190,8 +190,8 @@ def exported_edit(values: Mapping[str, Any], *, where: str, name: str | None = N
 
     Args:
         values: its `lat_comp` [1,D], `lat_stdev`, `edit_start`, `edit_end` (exclusive), `sigma_range` and so on.
-        where: names the file in errors and in the source.
-        name: instead of its own.
+        where: the name of the file, for errors and the source.
+        name: what to call the edit; None takes the name in the file.
 
     Raises:
         EditError: an edit of Z or of activations, or something is missing or malformed.

@@ -67,9 +67,9 @@ def load_edit(
         invert: for GANSpace components, see `GanspaceEdit`.
         halved: for directions, add half of it, as PTI and HyperInverter do.
         width: of the codes, D.
-        low, high: sensible strengths instead of those in use for such edits.
-        unit: what one unit of strength means, in other words.
-        model: fingerprint of the generator it was made for, which published files do not tell.
+        low, high: sensible strengths; None takes the common ones for the kind of edit.
+        unit: what one unit of strength means; None takes the description for the kind of edit.
+        model: fingerprint of the generator it was made for; published files do not contain it.
 
     Raises:
         MissingFileError: there is no such folder or file.

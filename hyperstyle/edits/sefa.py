@@ -21,8 +21,8 @@ _FAR = 1024.0  # distance from the origin at which weights are measured: there t
 def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The directions of W that change the styles of some layers most.
 
-    They are the eigenvectors of A Aᵀ, where the columns of A are what each channel of these layers multiplies a code
-    by, of unit length. Each has its largest entry above zero.
+    They are the eigenvectors of A Aᵀ, where the columns of A are the weights of the affine layers, one for each channel
+    of the styles, scaled to unit length. The largest entry of each direction is positive.
 
     Args:
         weights: [I,D] of the affine layers; a factor in front of one changes nothing.

@@ -28,7 +28,7 @@ __all__ = [
     "style_statistics",
 ]
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
 _BATCH = 1024  # codes at once
@@ -208,7 +208,8 @@ def effects_of_features(features: Tensor) -> Tensor:
         features: [C,N,2,E] for C channels and N images, of any length.
 
     Returns:
-        [C,E] the mean over the images of the unit differences of unit features, made unit; zeros where there is none.
+        [C,E] the mean over the images of the normalized differences of normalized features, normalized; zeros where
+            nothing changes.
     """
     # Δi_c: the direction from "down" to "up" in the space of CLIP, averaged over the images.
     unit = F.normalize(features.double(), dim=-1)  # [C,N,2,E]

@@ -95,7 +95,7 @@ def channel_edit(
         channels: (layer, channel) each; a layer by name or by number.
         name: what the edit is called.
         deviations: layer name -> [I], standard deviations of the styles: a unit of strength is then `step` deviations
-            of each channel, as in the paper; otherwise it is `step` as it stands.
+            of each channel, as in the paper; otherwise it is `step` in units of the styles.
         step: see `deviations`.
         torgb_counted: whether numbers count all layers in the official order, or the convolutions alone. None: all
             layers where every channel then exists, else the convolutions.
@@ -130,7 +130,7 @@ def published_channels(
     """The edit of published channels with this name ("smiling", "goatee", "wheel angle"; "_" stands for a space).
 
     One unit of strength adds 3 to each channel, as where they were published, or one deviation with `deviations`. The
-    lists say which channels, not which way: try both signs.
+    lists name channels without a sign: try both.
 
     Args:
         name: see `CHANNELS`.
@@ -170,7 +170,7 @@ def published_channels(
 
 
 def style_vectors(vectors: Sequence[Tensor], layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
-    """Vectors of a file, one for each layer or one for each convolution without toRGB, by layer name.
+    """The vectors of a file by layer name: one for each layer, or one for each convolution without toRGB.
 
     Their widths decide which of the two it is.
 

@@ -122,9 +122,9 @@ def measure_edits(
 
     Args:
         model: its generator synthesizes the images.
-        edits: by name. The trait of one whose info names none is the one that it moves the most.
-        codes: W codes [N,D] that no edit was fitted to. All of them tell how much each trait varies; the first
-            `images` are edited.
+        edits: by name. Where an edit names no trait, its trait is the one that it moves the most.
+        codes: W codes [N,D] that no edit was fitted to. The deviation of each trait is that over all of them; the
+            first `images` are edited.
         evaluator: reads the images.
         strengths: at which every edit is measured, on both sides of 0, in addition to 0 itself; None is four steps from
             0 to either end of the edit's own range.

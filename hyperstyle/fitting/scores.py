@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, pictures
 from hyperstyle.io.npy_objects import save_npz
@@ -22,9 +23,6 @@ __all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "rea
 
 Scorer = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 """Images [B,3,h,w] in [-1,1] at the domain's input size -> scores [B], or trait -> scores [B]. NaN: unreadable."""
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 _CODES = "codes"
 _UNNAMED = "score"

@@ -18,7 +18,7 @@ from hyperstyle.cli.arguments import (
     parse_layers,
     writable_folder,
 )
-from hyperstyle.cli.flags import add_command, flag, given_flags, positional
+from hyperstyle.cli.flags import add_command, flag, given_flags, positional, switch
 from hyperstyle.errors import ConfigError
 
 
@@ -85,8 +85,8 @@ class Arguments(ModelArguments, InversionArguments):
     other: str | None = positional(nargs="?")
     strengths: list[int] = flag("--strength", action="append", default=[], type=int)
     model: str = flag(default="mine")
-    clip: bool = flag(action="store_true", group="clips")
-    table: Path | None = flag(type=Path, exclusive=True)
+    clip: bool = switch("", group="clips")
+    table: Path | None = flag(exclusive=True)
     scorer: str | None = flag(exclusive=True)
 
 
