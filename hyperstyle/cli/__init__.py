@@ -63,7 +63,7 @@ _COMMANDS = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports errors in one line, which names the help, instead of printing the usage; reads `--config`."""
+    """Says what is wrong in one line, and where the help is, instead of printing the whole usage; reads `--config`."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Arguments as usual, over what the files behind `--config` hold."""
