@@ -38,7 +38,7 @@ def entry(number: int, scale: float = 1.0, **info: Any) -> DirectionEdit:
     return DirectionEdit(scale * torch.eye(16)[number], EditInfo("edit", **info))
 
 
-def judge(read: Callable[[Tensor], dict[str, Tensor]]) -> Evaluator:
+def evaluator_of(read: Callable[[Tensor], dict[str, Tensor]]) -> Evaluator:
     """Reads codes instead of images."""
     return Evaluator(lambda images: read(images[:, :, 0, 0]))
 
@@ -50,7 +50,7 @@ def codes() -> Tensor:
 
 
 def test_changes_are_in_deviations_of_the_trait_and_leaks_for_one_of_the_own(seen: Model) -> None:
-    reader = judge(lambda w: {"a": 10 * w[:, 0], "b": w[:, 1] + 0.25 * w[:, 0], "flat": 0 * w[:, 0]})
+    reader = evaluator_of(lambda w: {"a": 10 * w[:, 0], "b": w[:, 1] + 0.25 * w[:, 0], "flat": 0 * w[:, 0]})
     found = measure_edits(seen, {"e": entry(0, trait="a")}, codes(), reader, strengths=(-2, -1, 1, 2), images=4)["e"]
     assert found.strengths == (-2.0, -1.0, 0.0, 1.0, 2.0)
     assert found.change == pytest.approx((-1.0, -0.5, 0.0, 0.5, 1.0), abs=1e-5)
@@ -61,7 +61,7 @@ def test_changes_are_in_deviations_of_the_trait_and_leaks_for_one_of_the_own(see
 
 
 def test_a_trait_that_goes_down_has_a_negative_leak_whatever_the_sign_of_the_own(seen: Model) -> None:
-    reader = judge(lambda w: {"a": w[:, 0], "b": w[:, 1]})
+    reader = evaluator_of(lambda w: {"a": w[:, 0], "b": w[:, 1]})
     both = DirectionEdit(-torch.eye(16)[0] + 0.5 * torch.eye(16)[1], EditInfo("edit", trait="a"))
     found = measure_edits(seen, {"e": both}, codes(), reader, images=4)["e"]
     assert found.per_unit == pytest.approx(-0.5, abs=1e-5)
@@ -69,18 +69,18 @@ def test_a_trait_that_goes_down_has_a_negative_leak_whatever_the_sign_of_the_own
 
 
 def test_strengths_are_steps_to_either_end_of_the_edits_own_range(seen: Model) -> None:
-    reader = judge(lambda w: {"a": w[:, 0]})
+    reader = evaluator_of(lambda w: {"a": w[:, 0]})
     found = measure_edits(seen, {"e": entry(0, trait="a", low=-1.0, high=2.0)}, codes(), reader, images=2)["e"]
     assert found.strengths == (-1.0, -0.75, -0.5, -0.25, 0.0, 0.5, 1.0, 1.5, 2.0)
 
 
 def test_an_edit_without_a_trait_gets_the_one_that_it_moves_most(seen: Model) -> None:
-    reader = judge(lambda w: {"a": w[:, 0] + 3 * w[:, 1], "b": w[:, 0]})
+    reader = evaluator_of(lambda w: {"a": w[:, 0] + 3 * w[:, 1], "b": w[:, 0]})
     assert measure_edits(seen, {"e": entry(0)}, codes(), reader, images=2)["e"].trait == "b"
 
 
 def test_the_range_ends_where_the_trait_no_longer_follows(seen: Model) -> None:
-    reader = judge(lambda w: {"a": w[:, 0].clamp(max=1.5), "b": w[:, 1]})
+    reader = evaluator_of(lambda w: {"a": w[:, 0].clamp(max=1.5), "b": w[:, 1]})
     still = torch.zeros(2, 16)
     found = measure_edits(
         seen, {"e": entry(0, trait="a")}, torch.cat([still, codes()]), reader, strengths=WHOLE, images=2
@@ -89,7 +89,7 @@ def test_the_range_ends_where_the_trait_no_longer_follows(seen: Model) -> None:
 
 
 def test_the_range_ends_where_it_is_somebody_else(seen: Model) -> None:
-    reader = judge(lambda w: {"a": w[:, 0]})
+    reader = evaluator_of(lambda w: {"a": w[:, 0]})
     person = dataclasses.replace(reader, person=lambda images: images[:, :2, 0, 0])
     w = torch.cat([torch.tensor([[1.0, 1.0] + [0.0] * 14]).expand(2, -1), codes()])
     found = measure_edits(seen, {"e": entry(0, trait="a")}, w, person, strengths=WHOLE, images=2)["e"]
@@ -98,14 +98,14 @@ def test_the_range_ends_where_it_is_somebody_else(seen: Model) -> None:
 
 
 def test_an_edit_that_does_nothing_has_no_range(seen: Model) -> None:
-    reader = judge(lambda w: {"a": w[:, 0], "b": w[:, 1]})
+    reader = evaluator_of(lambda w: {"a": w[:, 0], "b": w[:, 1]})
     found = measure_edits(seen, {"e": entry(5, trait="a")}, codes(), reader, images=2)["e"]
     assert (found.low, found.high, found.per_unit, found.leak) == (0.0, 0.0, 0.0, {})
     assert found.faults() == ["moves its trait by no more than +0.00 and +0.00"]
 
 
 def test_images_that_cannot_be_read_do_not_count(seen: Model) -> None:
-    reader = judge(lambda w: {"a": torch.where(w[:, 3] > 0, w[:, 0], torch.nan), "b": w[:, 1]})
+    reader = evaluator_of(lambda w: {"a": torch.where(w[:, 3] > 0, w[:, 0], torch.nan), "b": w[:, 1]})
     found = measure_edits(seen, {"e": entry(0, trait="a")}, codes(), reader, images=16)["e"]
     assert found.change == pytest.approx([s * found.per_unit for s in found.strengths], abs=1e-5)
 
@@ -117,7 +117,7 @@ def test_a_trait_that_cannot_be_read_any_more_hides_no_other(seen: Model) -> Non
         )  # of the edited ones, fewer
         return {"gone": gone, "a": w[:, 0], "b": w[:, 0] + w[:, 1]}
 
-    both = measure_edits(seen, {"e": entry(0), "own": entry(0, trait="a")}, codes(), judge(reader), images=2)
+    both = measure_edits(seen, {"e": entry(0), "own": entry(0, trait="a")}, codes(), evaluator_of(reader), images=2)
     assert both["e"].trait in ("a", "b")
     assert list(both["own"].leak) == ["b"]
     assert any("moves b by" in fault for fault in both["own"].faults())
@@ -143,7 +143,7 @@ def test_edits_of_styles_are_measured_through_the_generator(tiny_inverter: Hyper
 
 
 def test_what_cannot_be_measured_is_refused(seen: Model) -> None:
-    reader = judge(lambda w: {"a": w[:, 0]})
+    reader = evaluator_of(lambda w: {"a": w[:, 0]})
     edits = {"e": entry(0, trait="a")}
     for strengths in ((1.0, 2.0), (-1.0, 0.0)):
         with pytest.raises(EditError, match="expected some below 0 and above"):
