@@ -29,7 +29,9 @@ from hyperstyle.errors import (
 )
 from hyperstyle.images import ImageSource
 from hyperstyle.inversion import describe
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
@@ -333,7 +335,9 @@ class HyperStyleInverter:
         if align not in (True, False, "auto"):
             raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
         align = "auto" if align == "auto" else bool(align)  # 0 and NumPy's values are equal to these, not the same
-        chain = registry.find(self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates)
+        chain = registry.resolve_method(
+            self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates
+        )
 
         prepared: list[Prepared] = []
         failures: list[tuple[int, str]] = []
@@ -370,12 +374,14 @@ class HyperStyleInverter:
             with torch.no_grad():
                 w = self.model.generator.broadcast(chain.start(batch.to(self.model.dtype))).contiguous()
             sources = tuple(p.source for p in chunk)
-            part = Inversion(self.model, w, crop=batch, sources=sources, method=chain.begins, start=chain.begins)
+            part = Inversion(
+                self.model, w, crop=batch, sources=sources, method=chain.start_name, start=chain.start_name
+            )
             part = chain(batch, part, callback=callback)
-            parts.append(part if part.quality else part.measured())
+            parts.append(part if part.stored_metrics else with_metrics(part))
         inversion = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # a single part keeps its rendered image
         threshold = START_L2_WARN_THRESHOLD if not chain.parts or steps == 0 else L2_WARN_THRESHOLD
-        if doubts := _quality_warnings(prepared, inversion.quality, threshold):
+        if doubts := _quality_warnings(prepared, inversion.stored_metrics, threshold):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
             warn(
                 f"{len(doubts)} of {len(inversion)} image(s) may have come out wrong. {' '.join(doubts[:3])}{more} "

@@ -71,7 +71,7 @@ def _invert_all(jobs: Sequence[Job], work: Resumption, args: InvertArguments) ->
     from hyperstyle.methods import registry
 
     inverter = load_inverter(args)
-    registry.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
+    registry.resolve_method(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
     with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
         loop = _InvertLoop(args, inverter, work, bar)
         return list(loop.invert(work.claimed(jobs, on_skip=bar.update)))
@@ -216,4 +216,4 @@ def _remove(record: Path) -> None:
 
 
 def _figures(inversion: Inversion) -> str:
-    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.quality.items())
+    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.stored_metrics.items())

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, pictures
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
@@ -78,10 +79,10 @@ def render_batches(
 ) -> Iterator[Tensor]:
     """The images of codes [N,D] or [N,L,D] with weight offsets, in batches [b,3,h,w] of the domain's input size."""
     w = model.generator.broadcast(codes.to(model.generator.latent_avg))
+    state = InversionState(w, style_offsets=offsets)
     for first in range(0, len(w), DEFAULT_BATCH_SIZE):
         batch = slice(first, first + DEFAULT_BATCH_SIZE)
-        images = pictures(model, w[batch], {name: offset[batch] for name, offset in offsets.items()}, None)
-        yield model.domain.resize_to_input(images)
+        yield model.domain.as_network_input(render(model, state.view(batch)).float())
         if on_progress is not None:
             on_progress(what, min(batch.stop, len(w)), len(w))
 
