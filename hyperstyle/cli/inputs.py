@@ -12,12 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hyperstyle.errors import ConfigError
+from hyperstyle.errors import ConfigError, HyperStyleError
 
 if TYPE_CHECKING:
     from hyperstyle.images import Listing
 
-__all__ = ["Failure", "find_images", "keep_inputs", "output_names", "read_ahead", "report", "report_left_out"]
+__all__ = [
+    "Failure",
+    "Inputs",
+    "find_images",
+    "is_clip_file",
+    "is_inversion",
+    "is_video",
+    "keep_inputs",
+    "output_names",
+    "read_ahead",
+    "report",
+    "report_left_out",
+]
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -31,15 +43,84 @@ class Failure:
     reason: str
 
 
+@dataclass
+class Inputs:
+    """The files that a command processes one after the other; one that fails does not stop the others.
+
+    Attributes:
+        files: the images (or inversions) to read.
+        names: an output name for each.
+        failures: inputs without a result so far.
+        total: how many inputs there are, including those that were failures from the start.
+    """
+
+    files: list[Path]
+    names: list[str]
+    failures: list[Failure]
+    total: int
+
+    @classmethod
+    def find(cls, inputs: Iterable[str], out: Path, endings: Sequence[str], *, inversions: bool = False) -> Inputs:
+        """What `find_images` finds, each with an output name of `output_names`.
+
+        Args:
+            inputs: files, folders and globs.
+            out: the folder for the results.
+            endings: of the files to write for each name.
+            inversions: see `find_images`.
+
+        Raises:
+            ConfigError: a result would replace an input.
+        """
+        files, failures = find_images(inputs, inversions=inversions)
+        names = output_names(files, endings)
+        keep_inputs(files, (out / (name + ending) for name in names for ending in endings))
+        return cls(files, names, failures, len(files) + len(failures))
+
+    def each(self, work: Callable[[Path, str], Sequence[Path]], *, quiet: bool) -> int:
+        """Calls `work` with each file and its name, prints the files that it wrote, and returns the exit code."""
+        for file, name in zip(self.files, self.names, strict=True):
+            try:
+                written = work(file, name)
+            except HyperStyleError as error:
+                self.failures.append(Failure(str(file), str(error)))
+                continue
+            if not quiet:
+                print(f"{file} -> {', '.join(map(str, written))}")
+        return self.report()
+
+    def report(self) -> int:
+        """Lists what failed, and returns the exit code."""
+        return report(self.failures, self.total)
+
+
+def is_inversion(path: Path) -> bool:
+    """Whether this is treated as a file that `hyperstyle invert` wrote."""
+    return path.suffix.lower() == ".safetensors"
+
+
+def is_clip_file(path: Path) -> bool:
+    """Whether the name ends like a video's, and is not that of a folder."""
+    from hyperstyle.images.frames import CLIP_SUFFIXES
+
+    return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
+
+
+def is_video(path: Path) -> bool:
+    """Whether there may be several frames in this: a folder, or a name that ends like a video's."""
+    return path.is_dir() or is_clip_file(path)
+
+
 def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[list[Path], list[Failure]]:
     """The images that `inputs` name, each once, in the order typed (sorted within a folder or glob).
 
     A folder stands for the images directly in it, a glob for those among the files it matches, as
-    `images.list_images` finds them. A file typed by name is taken as it is, and so are those that match a glob with a
+    `images.list_images` finds them. A file named explicitly is always taken, and so are those that match a glob with a
     suffix (`*.png`): reading them decides whether they are images.
-    What `hyperstyle invert` made of NAME, NAME.png and NAME_sheet.png beside NAME.safetensors, is no image of a folder;
-    with `inversions` the NAME.safetensors is taken in their place.
-    What names nothing, and what looks like an image in a folder and cannot be read, is returned as a failure.
+    The results of `hyperstyle invert` in a folder, NAME.png and NAME_sheet.png next to NAME.safetensors, are not
+    taken as images; with `inversions`, NAME.safetensors is taken instead.
+    Inputs that match nothing, and files of a folder that look like images and cannot be read, are returned as
+    failures.
     """
     from hyperstyle.images import Listing, list_folder, list_images
 
@@ -95,12 +176,12 @@ def output_names(images: Sequence[Path], endings: Sequence[str]) -> list[str]:
     return names
 
 
-def keep_inputs(images: Iterable[Path], targets: Iterable[Path]) -> None:
-    """Raises ConfigError where one of the files to write is one of the images to read."""
-    inputs = {image.resolve() for image in images}
+def keep_inputs(inputs: Iterable[Path], targets: Iterable[Path], what: str = "an image to read") -> None:
+    """Raises ConfigError where one of the files to write is one of those to read, which the message calls `what`."""
+    to_read = {file.resolve() for file in inputs}
     for target in targets:
-        if target.resolve() in inputs:
-            raise ConfigError(f"the result {str(target)!r} would replace an image to read. Choose another --out.")
+        if target.resolve() in to_read:
+            raise ConfigError(f"the result {str(target)!r} would replace {what}. Choose another --out.")
 
 
 def read_ahead(

@@ -6,27 +6,25 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from hyperstyle.cli.arguments import (
     ALIGN,
-    add_invert_arguments,
-    add_method_arguments,
-    add_model_arguments,
     check_face_arguments,
+    check_landmarks,
     landmarks_of,
     load_inverter,
     writable_folder,
 )
 from hyperstyle.cli.config import add_config_argument
-from hyperstyle.cli.inputs import Failure, find_images, keep_inputs, output_names, read_ahead, report
-from hyperstyle.cli.resuming import InvertRequest, Job, Resumption
+from hyperstyle.cli.flags import add_command
+from hyperstyle.cli.inputs import Failure, Inputs, read_ahead
+from hyperstyle.cli.resuming import DEFAULT_BATCH_SIZE, InvertArguments, InvertRequest, Job, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.io.claims import Claims
-from hyperstyle.io.files import sweep
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,72 +37,34 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _ENDINGS = (".png", "_sheet.png", ".safetensors")
-_DEFAULT_BATCH_SIZE = 8  # images, or faces of one, that go through the networks at once where they may
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "invert",
-        help="invert images: files, folders or globs",
-        description=(
-            "For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and "
-            "NAME.safetensors (to edit later). With --face all they hold every face of the image. An image that "
-            "fails does not stop the others. Images whose NAME.safetensors is there already are left out, so that "
-            "the same command goes on after an interruption, and several at once share the work."
-        ),
-    )
-    parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("inversions"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: inversions)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="invert again what is there already, in place of what is there"
-    )
-    add_model_arguments(parser)
-    add_invert_arguments(parser)
-    add_method_arguments(parser)
-    parser.add_argument(
-        "--batch",
-        type=int,
-        metavar="N",
-        help=f"images that go through the networks together (default: {_DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line per image")
+    parser = add_command(subparsers, "invert", InvertArguments, run, help="invert images: files, folders or globs")
     add_config_argument(parser)
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: InvertArguments) -> int:
     """Inverts every image; 1 if any of them failed."""
     check_face_arguments(args)
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch {args.batch}: expected 1 or more images.")
-    images, failures = find_images(args.inputs)
-    total = len(images) + len(failures)
-    names = output_names(images, _ENDINGS)
-    out: Path = args.out
-    keep_inputs(images, (out / (name + ending) for name in names for ending in _ENDINGS))
-    if len(images) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
-        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} images: give a folder.")
-    if images:
-        writable_folder(out)
-        sweep(out)
+    images = Inputs.find(args.inputs, args.out, _ENDINGS)
+    check_landmarks(args, len(images.files))
+    if images.files:
+        writable_folder(args.out)
         with Claims() as claims:
             work = Resumption(InvertRequest.of(args), claims, args.overwrite)
-            jobs = work.unfinished(map(Job, images, (out / name for name in names)))
+            jobs = work.unfinished(map(Job, images.files, (args.out / name for name in images.names)))
             if jobs:
-                failures += _invert_all(jobs, work, args)
-        failures += work.refused
-        work.print_skipped(len(images), out, args.quiet)
-    return report(failures, total)
+                images.failures += _invert_all(jobs, work, args)
+        images.failures += work.refused
+        work.print_skipped(len(images.files), args.out, args.quiet)
+    return images.report()
 
 
-def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace) -> list[Failure]:
+def _invert_all(jobs: Sequence[Job], work: Resumption, args: InvertArguments) -> list[Failure]:
     """Loads the model and inverts those of these images that no other run is inverting; gives those that failed."""
     from tqdm import tqdm
 
@@ -113,98 +73,116 @@ def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace)
     inverter = load_inverter(args)
     registry.resolve_method(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
     with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
-        return list(_invert(work.claimed(jobs, on_skip=bar.update), work, inverter, args, bar))
+        loop = _InvertLoop(args, inverter, work, bar)
+        return list(loop.invert(work.claimed(jobs, on_skip=bar.update)))
 
 
-def _invert(
-    jobs: Iterable[Job],
-    work: Resumption,
-    inverter: HyperStyleInverter,
-    args: argparse.Namespace,
-    bar: tqdm[NoReturn],
-) -> Iterator[Failure]:
-    """Inverts and writes the images, with a few in memory at a time, and yields those that failed.
+class _ReadImage(NamedTuple):
+    """An image that has been read, its faces, and what is stored about it with the inversion."""
 
-    One thread reads and aligns images while the networks work on those before them. The claim on
-    an image is released once its results are written, or once it failed.
-    """
-    from torch.cuda import OutOfMemoryError
+    job: Job
+    faces: list[Prepared]
+    origin: Mapping[str, Any]
 
-    from hyperstyle.align.prepare import prepare
 
-    model = inverter.model
-    on_gpu = model.device.type == "cuda"
-    batch = args.batch or (_DEFAULT_BATCH_SIZE if on_gpu else 1)
+@dataclass(frozen=True)
+class _InvertLoop:
+    """The loop of `hyperstyle invert`: reads images in advance, inverts a few together, and writes each."""
 
-    def read(job: Job) -> tuple[list[Prepared], dict[str, Any]]:
-        points = landmarks_of(job.image, args.landmarks)
-        align, aligner = ALIGN[args.align], inverter.aligner
-        faces = prepare(job.image, model.domain, aligner=aligner, align=align, face=args.face, landmarks=points)
-        origin = work.request.origin(job.image)
-        return [replace(face, crop=face.crop.pin_memory()) for face in faces] if on_gpu else faces, origin
+    args: InvertArguments
+    inverter: HyperStyleInverter
+    work: Resumption
+    bar: tqdm[NoReturn]
 
-    def failed(job: Job, error: HyperStyleError) -> Failure:
-        work.claims.release(job.record)
+    def invert(self, jobs: Iterable[Job]) -> Iterator[Failure]:
+        """Inverts and writes the images, with a few in memory at a time, and yields those that failed.
+
+        One thread reads and aligns images while the networks work on those before them. The claim on an image is
+        released once its results are written, or once it failed.
+        """
+        from torch.cuda import OutOfMemoryError
+
+        batch = self.args.batch or (DEFAULT_BATCH_SIZE if self._on_gpu else 1)
+        with closing(read_ahead(jobs, self._prepare, ahead=batch)) as reading:
+            while jobs_read := list(islice(reading, batch)):
+                ready = []
+                for job, future in jobs_read:
+                    try:
+                        ready.append(future.result())
+                    except HyperStyleError as error:
+                        yield self._failed(job, error)
+                groups = [ready] if ready else []
+                while groups:
+                    group = groups.pop()
+                    try:
+                        yield from self._invert_together(group)
+                    except (HyperStyleError, OutOfMemoryError) as error:
+                        if len(group) > 1:  # then each alone, so that only the images at fault fail
+                            groups = [[image] for image in reversed(group)]
+                        elif isinstance(error, HyperStyleError):
+                            yield self._failed(group[0].job, error)
+                        else:
+                            raise
+                self.bar.update(len(jobs_read))
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.inverter.model.device.type == "cuda"
+
+    def _prepare(self, job: Job) -> _ReadImage:
+        """Reads and aligns an image; on the thread that reads ahead."""
+        from hyperstyle.align.prepare import prepare
+
+        faces = prepare(
+            job.image,
+            self.inverter.model.domain,
+            aligner=self.inverter.aligner,
+            align=ALIGN[self.args.align],
+            face=self.args.face,
+            landmarks=landmarks_of(job.image, self.args.landmarks),
+        )
+        if self._on_gpu:
+            faces = [replace(face, crop=face.crop.pin_memory()) for face in faces]
+        return _ReadImage(job, faces, self.work.request.origin(job.image))
+
+    def _failed(self, job: Job, error: HyperStyleError) -> Failure:
+        self.work.claims.release(job.record)
         return Failure(str(job.image), str(error))
 
-    with closing(read_ahead(jobs, read, ahead=batch)) as reading:
-        while jobs_read := list(islice(reading, batch)):
-            ready = []
-            for job, future in jobs_read:
-                try:
-                    ready.append((job, *future.result()))
-                except HyperStyleError as error:
-                    yield failed(job, error)
-            groups = [ready] if ready else []
-            while groups:
-                group = groups.pop()
-                try:
-                    yield from _inverted(group, work, inverter, args, bar)
-                except (HyperStyleError, OutOfMemoryError) as error:
-                    if len(group) > 1:  # then each alone, so that only the images at fault fail
-                        groups = [[item] for item in reversed(group)]
-                    elif isinstance(error, HyperStyleError):
-                        yield failed(group[0][0], error)
-                    else:
-                        raise
-            bar.update(len(jobs_read))
+    def _invert_together(self, group: Sequence[_ReadImage]) -> list[Failure]:
+        """Inverts images together, and writes the results of each; gives those whose results cannot be written."""
+        from hyperstyle.methods import registry
 
+        args, bar = self.args, self.bar
+        names = group[0].job.image.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+        bar.set_postfix_str(names)
 
-def _inverted(
-    group: Sequence[tuple[Job, list[Prepared], dict[str, Any]]],
-    work: Resumption,
-    inverter: HyperStyleInverter,
-    args: argparse.Namespace,
-    bar: tqdm[NoReturn],
-) -> list[Failure]:
-    """Inverts images together, and writes the results of each; gives those whose results cannot be written."""
-    from hyperstyle.methods import registry
+        def show(step: Any) -> None:
+            bar.set_postfix_str(f"{names} {registry.describe_step(step)}")
 
-    names = group[0][0].image.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
-    bar.set_postfix_str(names)
-    inversions = inverter.invert(
-        [face for _, faces, _ in group for face in faces],
-        method=args.method,
-        steps=args.steps,
-        seed=args.seed,
-        batch_size=max(len(group), _DEFAULT_BATCH_SIZE),
-        callback=None if args.quiet else lambda step: bar.set_postfix_str(f"{names} {registry.describe_step(step)}"),
-    )
-    results, starts, end = inversions.images, inversions.initial.images, 0
-    failures = []
-    for job, faces, origin in group:
-        faces_of_job = slice(end, end := end + len(faces))
-        inversion = inversions[faces_of_job]
-        try:
-            _write(inversion, results[faces_of_job], starts[faces_of_job], job, origin)
-        except HyperStyleError as error:
-            failures.append(Failure(str(job.image), str(error)))
-        else:
-            if not args.quiet:
-                bar.write(f"{job.image} -> {job.stem}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
-        finally:
-            work.claims.release(job.record)
-    return failures
+        inversions = self.inverter.invert(
+            [face for image in group for face in image.faces],
+            method=args.method,
+            steps=args.steps,
+            seed=args.seed,
+            batch_size=max(len(group), DEFAULT_BATCH_SIZE),
+            callback=None if args.quiet else show,
+        )
+        results, starts, end = inversions.images, inversions.initial.images, 0
+        failures = []
+        for job, faces, origin in group:
+            faces_of_job = slice(end, end := end + len(faces))
+            inversion = inversions[faces_of_job]
+            try:
+                _write(inversion, results[faces_of_job], starts[faces_of_job], job, origin)
+            except HyperStyleError as error:
+                failures.append(Failure(str(job.image), str(error)))
+            else:
+                if not args.quiet:
+                    bar.write(f"{job.image} -> {job.stem}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
+            finally:
+                self.work.claims.release(job.record)
+        return failures
 
 
 def _write(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -12,16 +11,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from hyperstyle.cli.arguments import landmarks_file
+from hyperstyle.cli.arguments import InversionArguments, MethodArguments, ModelArguments, landmarks_file
+from hyperstyle.cli.flags import default_of, flag, positional, switch
 from hyperstyle.cli.inputs import Failure
 from hyperstyle.errors import ImageError, InversionError, WeightsError
 from hyperstyle.io.claims import Claims, Stamp, stamp
 from hyperstyle.io.files import sha256
 
-__all__ = ["InvertRequest", "Job", "Resumption"]
+__all__ = ["DEFAULT_BATCH_SIZE", "InvertArguments", "InvertRequest", "Job", "Resumption"]
 
-_SETTINGS = {"method": None, "steps": None, "seed": None, "align": "auto", "face": "largest", "sideways": False}
-"""The flags that change results, and their defaults."""
+DEFAULT_BATCH_SIZE = 8
+"""Images, or faces of one, that go through the networks at once where the device allows it."""
+
+_SETTINGS = ("method", "steps", "seed", "align", "face", "sideways")
+"""The flags that change results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertArguments(ModelArguments, InversionArguments, MethodArguments):
+    """For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and NAME.safetensors
+    (to edit later). With --face all they hold every face of the image. An image that fails does not stop the others.
+    Images whose NAME.safetensors is there already are left out, so that the same command goes on after an
+    interruption, and several at once share the work.
+    """
+
+    inputs: list[str] = positional(nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
+    out: Path = flag(
+        default=Path("inversions"),
+        metavar="FOLDER",
+        help="where to write; made where it is missing (default: inversions)",
+    )
+    overwrite: bool = switch("invert again what is there already, in place of what is there")
+    batch: int | None = flag(
+        metavar="N",
+        help=f"images that go through the networks together (default: {DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
+    )
+    quiet: bool = switch("no progress bar, no line per image")
 
 
 class Job(NamedTuple):
@@ -49,7 +74,7 @@ class InvertRequest:
 
     Attributes:
         settings: flag -> value, of those that change results.
-        model: digest of what the model is made of.
+        model: digest of the model's networks, domain and steps.
         landmarks: `--landmarks`.
     """
 
@@ -58,7 +83,7 @@ class InvertRequest:
     landmarks: Path | None
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> InvertRequest:
+    def of(cls, args: InvertArguments) -> InvertRequest:
         """From the flags of `hyperstyle invert`. Finds the model, fetching its files where need be, and loads nothing.
 
         Raises:
@@ -110,8 +135,9 @@ class InvertRequest:
             return "was made by another model"
         before = stored.get("settings")
         before = before if isinstance(before, dict) else {}
-        for name, default in _SETTINGS.items():
-            if (old := before.get(name, default)) != (new := self.settings[name]):
+        for name in _SETTINGS:
+            old, new = before.get(name, default_of(InvertArguments, name)), self.settings[name]
+            if old != new:
                 return f"was made with {_in_words(name, old)}, not {_in_words(name, new)}"
         if stored.get("landmarks") != now["landmarks"]:
             return "was made with other --landmarks"

@@ -90,6 +90,7 @@ def fit_boundary(
     ends = [x[:count], x[-count:]]
     for end in ends:
         end[:] = end[random.permutation(count)]  # in place: x[order] above is a copy
+    # InterFaceGAN, Section 3.1: the normal n of the hyperplane <n, w> + b = 0 between the two ends is the direction.
     machine = SVC(kernel="linear", C=1.0).fit(*_labelled(ends[0][:train], ends[1][:train]))
     middle, threshold = slice(count, len(y) - count), (y[0] + y[-1]) / 2
     normal = machine.coef_[0] / np.linalg.norm(machine.coef_[0])

@@ -120,7 +120,7 @@ def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
     and images that are not square are squeezed. Both steps are linear, so no enlarged image is made.
 
     Raises:
-        ImageError: these are no images.
+        ImageError: not floating-point images of this shape.
     """
     _check(images)
     rows, columns = (_averages(n, size).to(images) for n in images.shape[2:])  # [h,size], [w,size]
@@ -131,7 +131,7 @@ def prepare_bicubic(images: Tensor, size: int = 224) -> Tensor:
     """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and normalized by CLIP's mean and deviation.
 
     Raises:
-        ImageError: these are no images.
+        ImageError: not floating-point images of this shape.
     """
     _check(images)
     resized = F.interpolate(images, size=(size, size), mode="bicubic", align_corners=True)

@@ -94,6 +94,8 @@ def conditional(direction: Tensor, *conditions: Tensor) -> Tensor:
         raise EditError(f"conditions of shape {shapes}: expected at least one, of the shape {tuple(direction.shape)}.")
     target = direction.detach().double().cpu().flatten()
     span = torch.stack([condition.detach().double().cpu().flatten() for condition in conditions], 1)  # [D,n]
+    # n' = n - U Uᵀ n, where the columns of U are an orthonormal basis of the conditions; those that depend on others
+    # have a singular value of 0.
     basis, sizes, _ = torch.linalg.svd(span, full_matrices=False)
     basis = basis[:, sizes > 1e-10 * sizes.max()]
     remainder = target - basis @ (basis.T @ target)

@@ -48,7 +48,7 @@ class _Layers(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+        x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)  # as at the input of StyleGAN2's mapping network
         for layer in self.mapping:
             if isinstance(layer, EqualLinear):
                 # Not `layer(x)`: the weights are converted to the type and the device of the codes, as the directions
@@ -79,6 +79,7 @@ class LatentMapper(nn.Module):
             raise EditError(
                 f"a mapper was given codes {tuple(w.shape)}: expected [B, L, {self.width}], the codes of its generator."
             )
+        # Section 5: M(w) = (M_coarse(w_coarse), M_medium(w_medium), M_fine(w_fine)), each with its rows of the code.
         change = torch.zeros_like(w)
         for part, mapping in self.named_children():
             rows = w[:, _ROWS[part]]
@@ -147,8 +148,8 @@ class MapperEdit:
             strength: [B] or a number.
 
         Raises:
-            EditError: the mapper is for another width or other layers. Codes [B,D] are refused: a mapper tells rows
-                apart.
+            EditError: the mapper is for another width or other layers, or codes [B,D], which have no rows for the
+                parts of a mapper.
         """
         if isinstance(self.network, StyleMapper):
             changes = self.network(codes)
@@ -178,7 +179,7 @@ def load_mapper(
 ) -> MapperEdit:
     """A mapper from its published checkpoint: "levels" (with any of the three levels), "single", or of styles.
 
-    The generator that such files carry too stays in the file.
+    The generator that such files contain as well is not read.
 
     Args:
         path: the checkpoint, {"state_dict": ..., "opts": ...}.
@@ -188,7 +189,7 @@ def load_mapper(
 
     Raises:
         CheckpointError: the file cannot be read, or holds objects; nothing of it is executed.
-        WeightsError: it holds no mapper, or one whose tensors do not fit together or its options.
+        WeightsError: it holds no mapper, or one whose tensors do not match each other or its options.
     """
     content = load_state(path, mmap=True)
     state, options = content.get("state_dict"), content.get("opts")
@@ -197,7 +198,7 @@ def load_mapper(
             f"{path} holds {sorted(map(str, content))[:4]}: expected the checkpoint of a StyleCLIP mapper, with "
             "'state_dict' and 'opts'."
         )
-    # Copies: the file may go, and the generator in it need not stay mapped.
+    # Copies, so that the memory map of the whole file, with its generator, can be closed.
     tensors = {
         key.removeprefix("mapper."): value.float().clone() if isinstance(value, Tensor) else value
         for key, value in plain_names(state, path).items()

@@ -23,7 +23,7 @@ class EditInfo:
 
     Attributes:
         name: what `Inversion.edit` and the command line call it.
-        low, high: sensible strengths; beyond them images fall apart.
+        low, high: sensible strengths; beyond them images are no longer plausible.
         unit: what one unit of strength means.
         source: where it comes from.
         model: fingerprint of the generator it was made for (`Model.generator_fingerprint`), or "" where that is not

@@ -16,6 +16,7 @@ from hyperstyle.edits.catalog import ganspace_names, published_entry
 from hyperstyle.edits.direction import rows_from
 from hyperstyle.edits.ganspace import Components, exported_edit
 from hyperstyle.edits.interfacegan import direction_edit, direction_from
+from hyperstyle.edits.mapper import load_mapper
 from hyperstyle.edits.protocol import StoredEdit
 from hyperstyle.edits.store import load_folder
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
@@ -66,9 +67,9 @@ def load_edit(
         invert: for GANSpace components, see `GanspaceEdit`.
         halved: for directions, add half of it, as PTI and HyperInverter do.
         width: of the codes, D.
-        low, high: sensible strengths instead of those in use for such edits.
-        unit: what one unit of strength means, in other words.
-        model: fingerprint of the generator it was made for, which published files do not tell.
+        low, high: sensible strengths; None takes the common ones for the kind of edit.
+        unit: what one unit of strength means; None takes the description for the kind of edit.
+        model: fingerprint of the generator it was made for; published files do not contain it.
 
     Raises:
         MissingFileError: there is no such folder or file.
@@ -76,34 +77,37 @@ def load_edit(
         CheckpointError: it cannot be read, is damaged, or asks for anything but numbers (it is then not executed).
     """
     path = Path(path)
-    ganspace = {"component": component is not None, "relative": relative, "invert": invert}
+    given = {
+        "component": component is not None,
+        "relative": relative,
+        "invert": invert,
+        "halved": halved,
+        "rows": rows is not None,
+    }
     if os.path.isdir(path):  # unlike Path's, it is False for any name that cannot be
-        _refuse_options(path, "a saved edit", {**ganspace, "halved": halved, "rows": rows is not None})
+        _refuse_options(path, "a saved edit", given)
         return _with_info(load_folder(path), name, low, high, unit, model)
-    content = _content(path)
+    content, key = _direction(_content(path), name, width, path)
     if rows is not None:
         rows = rows_from(rows, name or path.name)
     edit: StoredEdit
-    content, key = _direction(content, name, width, path)
     if isinstance(content, Tensor):
-        _refuse_options(path, "a direction", ganspace)
+        _refuse_options(path, "a direction", given, allowed=("halved", "rows"))
         direction = direction_from(content, width=width, where=str(path) if key is None else f"{path}: {key!r}")
         edit_name = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
         edit = direction_edit(direction, name=edit_name, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
     elif _is_mapper(content):
-        from hyperstyle.edits.mapper import load_mapper
-
-        _refuse_options(path, "a latent mapper", {**ganspace, "halved": halved, "rows": rows is not None})
+        _refuse_options(path, "a latent mapper", given)
         edit = load_mapper(path)
     elif isinstance(content, Mapping) and "edit_start" in content:
-        _refuse_options(path, "an edit of one component", {**ganspace, "halved": halved, "rows": rows is not None})
+        _refuse_options(path, "an edit of one component", given)
         edit = exported_edit(content, where=path.name, name=name)
         _check_width(edit.direction, width, path)
     elif isinstance(content, Mapping) and {"comp", "lat_comp"} & content.keys():
-        _refuse_options(path, "a set of components", {"halved": halved})
+        _refuse_options(path, "a set of components", given, allowed=("component", "relative", "invert", "rows"))
         components = Components.of(content, str(path))
         _check_width(components.mean, width, path)
-        edit = _component_edit(components, path.name, name, component, rows, relative, invert)
+        edit = _component_edit(components, path.name, name, component, rows, relative=relative, invert=invert)
     else:
         raise EditError(f"{path} holds no edit: {_describe_content(content)}")
     return _with_info(edit, name, low, high, unit, model)
@@ -169,9 +173,11 @@ def _component_edit(
     name: str | None,
     component: int | None,
     rows: tuple[int, int] | None,
+    *,
     relative: bool,
     invert: bool,
 ) -> StoredEdit:
+    """The edit along one component: by number, or by the name of a published edit."""
     if component is None:
         known = ganspace_names(file)
         if name not in known:
@@ -219,8 +225,8 @@ def _check_width(axis: Tensor, width: int, path: Path) -> None:
         )
 
 
-def _refuse_options(path: Path, what: str, options: Mapping[str, bool]) -> None:
-    if wrong := [option for option, is_given in options.items() if is_given]:
+def _refuse_options(path: Path, what: str, given: Mapping[str, bool], allowed: tuple[str, ...] = ()) -> None:
+    if wrong := [option for option, is_given in given.items() if is_given and option not in allowed]:
         raise EditError(f"{path} is {what}, and {', '.join(wrong)} does not go with that. Leave it out.")
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.direction import DirectionEdit
+from hyperstyle.edits.pca import leading_eigenvectors
 from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
@@ -20,8 +21,8 @@ _FAR = 1024.0  # distance from the origin at which weights are measured: there t
 def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The directions of W that change the styles of some layers most.
 
-    They are the eigenvectors of A Aᵀ, where the columns of A are what each channel of these layers multiplies a code
-    by, of unit length. Each has its largest entry above zero.
+    They are the eigenvectors of A Aᵀ, where the columns of A are the weights of the affine layers, one for each channel
+    of the styles, scaled to unit length. The largest entry of each direction is positive.
 
     Args:
         weights: [I,D] of the affine layers; a factor in front of one changes nothing.
@@ -39,11 +40,9 @@ def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     lengths = columns.norm(dim=1, keepdim=True)
     if not torch.isfinite(lengths).all() or not (lengths > 0).all():
         raise EditError("weights with a channel that is all zeros or not finite: these layers have no directions.")
-    columns = columns / lengths
-    values, vectors = torch.linalg.eigh(columns.T @ columns)  # ascending; a column each
-    values, vectors = values.flip(0), vectors.T.flip(0)
-    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return values, vectors * largest.sign()
+    columns = columns / lengths  # of unit length, so that no channel counts more than another
+    # max over |n| = 1 of |Aᵀ n|² is an eigenvalue problem: A Aᵀ n = λ n, [D,D].
+    return leading_eigenvectors(columns.T @ columns)
 
 
 def sefa(

@@ -13,9 +13,9 @@ from hyperstyle.edits.boundary import Boundary, fit_boundary
 from hyperstyle.edits.ganspace import Components
 from hyperstyle.edits.interfacegan import conditional as conditional_direction
 from hyperstyle.edits.pca import deviations, principal_axes
+from hyperstyle.edits.sampling import sample_w
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.fitting.measure import Measured
-from hyperstyle.fitting.sampling import sample_w
 from hyperstyle.fitting.scores import Progress, Scores
 from hyperstyle.model.parts import Model
 

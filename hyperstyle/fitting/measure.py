@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,8 @@ from torch import Tensor
 
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError
-from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read
+from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read, render_batches
 from hyperstyle.inversion.editing import apply_edit
-from hyperstyle.inversion.state import InversionState
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
@@ -103,6 +101,13 @@ class Measured:
         }
 
 
+class _Readings(NamedTuple):
+    """What an evaluator read of N images: trait -> [N], and the features of the people [N,E], where it has them."""
+
+    scores: Mapping[str, Tensor]
+    people: Tensor | None
+
+
 def measure_edits(
     model: Model,
     edits: Mapping[str, Edit],
@@ -117,9 +122,9 @@ def measure_edits(
 
     Args:
         model: its generator synthesizes the images.
-        edits: by name. The trait of one whose info names none is the one that it moves the most.
-        codes: W codes [N,D] that no edit was fitted to. All of them tell how much each trait varies; the first
-            `images` are edited.
+        edits: by name. Where an edit names no trait, its trait is the one that it moves the most.
+        codes: W codes [N,D] that no edit was fitted to. The deviation of each trait is that over all of them; the
+            first `images` are edited.
         evaluator: reads the images.
         strengths: at which every edit is measured, on both sides of 0, in addition to 0 itself; None is four steps from
             0 to either end of the edit's own range.
@@ -136,31 +141,49 @@ def measure_edits(
         )
     steps_of = {name: _steps(name, edit.info.low, edit.info.high, strengths) for name, edit in edits.items()}
     w = model.generator.broadcast(codes.to(model.generator.latent_avg))
-    before, people = _read_all(model, w, {}, evaluator, on_progress, "reading")
-    deviation = {name: float(values[~values.isnan()].std()) for name, values in before.items()}
-    varied = {name: value for name, value in deviation.items() if value > 0}  # False for NaN, too
+    before = _read_all(model, w, {}, evaluator, on_progress=on_progress)
+    deviations = {name: float(values[~values.isnan()].std()) for name, values in before.scores.items()}
+    deviations = {name: value for name, value in deviations.items() if value > 0}  # False for NaN, too
     results = {}
     for i, (name, edit) in enumerate(edits.items()):
-        trait, steps = edit.info.trait, steps_of[name]
-        if trait is not None and trait not in varied:
+        trait = edit.info.trait
+        if trait is not None and trait not in deviations:
             raise EditError(f"edit {name!r} moves {trait!r}, which the evaluator does not read or finds equal in all.")
-        changes, similarity = [], []
-        for strength in steps:
-            if strength == 0:
-                changes.append(torch.zeros(len(varied), images))
-                similarity.append(1.0)
-                continue
-            at = torch.full((images,), strength)
-            edited, offsets = apply_edit(model, edit, w[:images], {}, at.to(w))
-            after, features = _read_all(model, edited, offsets, evaluator, None, "")
-            changes.append(torch.stack([(after[k] - before[k][:images]) / varied[k] for k in varied]))
-            if people is not None and features is not None:
-                similarity.append(F.cosine_similarity(people[:images], features).mean().item())
-        identity = tuple(similarity) if people is not None else ()
-        results[name] = _measured(trait, list(varied), steps, torch.stack(changes), identity)
+        results[name] = _measure_edit(model, edit, w[:images], before, deviations, steps_of[name], evaluator)
         if on_progress is not None:
             on_progress("measuring", i + 1, len(edits))
     return results
+
+
+def _measure_edit(
+    model: Model,
+    edit: Edit,
+    w: Tensor,
+    before: _Readings,
+    deviations: Mapping[str, float],
+    steps: Sequence[float],
+    evaluator: Evaluator,
+) -> Measured:
+    """Measures one edit of the codes [B,L,D], of which `before` was read, at each strength of `steps`."""
+    changes, identity = [], []
+    for strength in steps:
+        if strength == 0:
+            changes.append(torch.zeros(len(deviations), len(w)))
+            identity.append(1.0)
+            continue
+        edited, offsets = apply_edit(model, edit, w, {}, torch.full((len(w),), strength).to(w))
+        after = _read_all(model, edited, offsets, evaluator)
+        moved = [(after.scores[k] - before.scores[k][: len(w)]) / deviation for k, deviation in deviations.items()]
+        changes.append(torch.stack(moved))  # [K,B]
+        if before.people is not None and after.people is not None:
+            identity.append(F.cosine_similarity(before.people[: len(w)], after.people).mean().item())
+    return _summarize(
+        edit.info.trait,
+        list(deviations),
+        steps,
+        torch.stack(changes),
+        tuple(identity) if before.people is not None else (),
+    )
 
 
 def _steps(name: str, low: float, high: float, strengths: Sequence[float] | None) -> list[float]:
@@ -184,27 +207,23 @@ def _read_all(
     w: Tensor,
     offsets: Mapping[str, Tensor],
     evaluator: Evaluator,
-    on_progress: Progress | None,
-    what: str,
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """What the evaluator reads of all images, trait -> [N], and the features of the people [N,E]."""
+    *,
+    on_progress: Progress | None = None,
+) -> _Readings:
+    """Has the evaluator read the images of codes [N,L,D] with weight offsets."""
     values: dict[str, list[Tensor]] = {}
     people = []
-    for first in range(0, len(w), DEFAULT_BATCH_SIZE):
-        batch = slice(first, first + DEFAULT_BATCH_SIZE)
-        state = InversionState(w, style_offsets=offsets).view(batch)
-        image = model.domain.as_network_input(render(model, state).float())
+    for image in render_batches(model, w, offsets, on_progress=on_progress, what="reading"):
         for name, value in read(evaluator.scorer, image).items():
             values.setdefault(name, []).append(value)
         if evaluator.person is not None:
             with torch.no_grad():
                 people.append(evaluator.person(image).float().cpu())
-        if on_progress is not None:
-            on_progress(what, min(first + DEFAULT_BATCH_SIZE, len(w)), len(w))
-    return {name: torch.cat(parts) for name, parts in values.items()}, torch.cat(people) if people else None
+    scores = {name: torch.cat(parts) for name, parts in values.items()}
+    return _Readings(scores, torch.cat(people) if people else None)
 
 
-def _measured(
+def _summarize(
     trait: str | None, traits: list[str], steps: Sequence[float], change: Tensor, identity: tuple[float, ...]
 ) -> Measured:
     """Args: change [S,K,B], of every trait of every image; one that could not be read (NaN) does not count."""

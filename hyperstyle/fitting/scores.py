@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
@@ -23,9 +24,6 @@ __all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "rea
 
 Scorer = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 """Images [B,3,h,w] in [-1,1] at the domain's input size -> scores [B], or trait -> scores [B]. NaN: unreadable."""
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 _CODES = "codes"
 _UNNAMED = "score"
@@ -76,6 +74,19 @@ def read(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
     return scores
 
 
+def render_batches(
+    model: Model, codes: Tensor, offsets: Mapping[str, Tensor], *, on_progress: Progress | None = None, what: str = ""
+) -> Iterator[Tensor]:
+    """The images of codes [N,D] or [N,L,D] with weight offsets, in batches [b,3,h,w] of the domain's input size."""
+    w = model.generator.broadcast(codes.to(model.generator.latent_avg))
+    state = InversionState(w, style_offsets=offsets)
+    for first in range(0, len(w), DEFAULT_BATCH_SIZE):
+        batch = slice(first, first + DEFAULT_BATCH_SIZE)
+        yield model.domain.as_network_input(render(model, state.view(batch)).float())
+        if on_progress is not None:
+            on_progress(what, min(batch.stop, len(w)), len(w))
+
+
 def score_codes(
     model: Model,
     codes: Tensor,
@@ -97,14 +108,11 @@ def score_codes(
         EditError: no codes, or what the scorer gives is no score for each image, or not of each needed trait.
     """
     parts: list[dict[str, Tensor]] = []
-    for first in range(0, len(codes), DEFAULT_BATCH_SIZE):
-        w = model.generator.broadcast(codes[first : first + DEFAULT_BATCH_SIZE].to(model.generator.latent_avg))
-        parts.append(read(scorer, model.domain.as_network_input(render(model, InversionState(w)).float())))
+    for images in render_batches(model, codes, {}, on_progress=on_progress, what="scoring"):
+        parts.append(read(scorer, images))
         for trait in needed:
             if trait not in parts[-1]:
                 raise EditError(f"the scorer gives no {trait!r}. {did_you_mean(trait, parts[-1])}")
-        if on_progress is not None:
-            on_progress("scoring", min(first + DEFAULT_BATCH_SIZE, len(codes)), len(codes))
     if not parts:
         raise EditError("no codes to score: expected W codes [N, D], N >= 1.")
     return Scores(codes.float().cpu(), {name: torch.cat([part[name] for part in parts]) for name in parts[0]})

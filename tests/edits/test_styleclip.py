@@ -17,8 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.styleclip import StyleClip
-from hyperstyle.edits.styleclip_files import default_templates
+from hyperstyle.edits.styleclip import StyleClip, default_templates
 from hyperstyle.edits.text import TextEdits
 from hyperstyle.errors import (
     CheckpointError,
