@@ -14,9 +14,10 @@ from hyperstyle.edits.styleclip_files import read_deviations, read_effects, read
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, warn
-from hyperstyle.io.components import config_from_dict, config_to_dict, load_tensors, read_json, save_tensors, write_json
+from hyperstyle.io.components import load_tensors, read_json, save_tensors, write_json
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, replace_folder
+from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.runtime.threads import once
 

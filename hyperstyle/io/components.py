@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
-import types
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,13 +15,12 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError, HyperStyleError, MissingFileError, WeightsError
 from hyperstyle.io.file_kind import file_kind, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
+from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
 __all__ = [
     "check_dense",
     "check_finite",
     "check_tensors",
-    "config_from_dict",
-    "config_to_dict",
     "load_component",
     "load_tensors",
     "read_json",
@@ -35,7 +31,6 @@ __all__ = [
     "write_json",
 ]
 
-T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
 
 WEIGHTS = "model.safetensors"
@@ -60,66 +55,6 @@ _TYPES = {  # PyTorch's name -> safetensors' name
     "uint8": "U8",
     "bool": "BOOL",
 }
-
-
-def config_to_dict(config: Any) -> dict[str, Any]:
-    """A (nested) dataclass as plain JSON values."""
-    result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return result
-
-
-def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A dataclass of this kind from plain JSON values, nested ones included.
-
-    Raises:
-        ConfigError: an entry is unknown or missing, or its value cannot be used; `where` names the file.
-    """
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: expected an object for {kind.__name__}, found {type(values).__name__}.")
-    fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
-    if unknown := sorted(set(values) - set(fields)):
-        raise ConfigError(f"{where}: unknown entry {unknown[0]!r} for {kind.__name__}. Known: {', '.join(fields)}.")
-    hints = typing.get_type_hints(kind)
-    arguments: dict[str, Any] = {}
-    for name, f in fields.items():
-        if name in values:
-            arguments[name] = _value(hints[name], values[name], f"{where}: {name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where}: entry {name!r} of {kind.__name__} is missing.")
-    return kind(**arguments)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return config_from_dict(typing.cast(Any, hint), value, where)
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in options:
-            return None
-        return _value(next(o for o in options if o is not type(None)), value, where)
-    if origin is typing.Literal:
-        ok = value in options
-    elif origin is tuple:
-        ok = isinstance(value, list | tuple)
-        if ok and options[-1] is not Ellipsis:  # tuple[int, int]: as many values as types
-            ok = len(value) == len(options)
-        if ok:
-            return tuple(_value(options[0], v, where) for v in value)
-    elif origin in (dict, Mapping):
-        ok = isinstance(value, dict)
-    elif hint is float:
-        ok = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if ok else value
-    elif hint is int:
-        ok = isinstance(value, int) and not isinstance(value, bool)
-    elif hint in (str, bool):
-        ok = isinstance(value, hint)
-    else:
-        ok = True
-    if not ok:
-        expected = f"one of {', '.join(map(repr, options))}" if origin is typing.Literal else f"{hint}"
-        raise ConfigError(f"{where} is {value!r}: expected {expected}.")
-    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -18,8 +18,6 @@ from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, We
 from hyperstyle.io.components import (
     CONFIG,
     WEIGHTS,
-    config_from_dict,
-    config_to_dict,
     load_component,
     read_json,
     save_component,
@@ -28,6 +26,7 @@ from hyperstyle.io.components import (
 )
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, sha256, write_bytes
+from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 from hyperstyle.model.parts import ALIGNER, FIELD_OF_COMPONENT, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
