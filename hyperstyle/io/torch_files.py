@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import pickle
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -51,6 +50,8 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
     """
     import torch
 
+    from hyperstyle.io.pickle_reader import refused_name
+
     kind = file_kind(path)
     if kind not in ("PyTorch", "old PyTorch"):
         raise refusal(path, kind, "PyTorch file")
@@ -58,8 +59,8 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
         with _plain_objects_allowed():
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
     except pickle.UnpicklingError as error:
-        name = re.search(r"GLOBAL ([\w.]*\w)", str(error))
-        reason = f"it asks for {name[1]}, which is not needed to read" if name else "it holds objects other than"
+        name = refused_name(error)
+        reason = f"it asks for {name}, which is not needed to read" if name else "it holds objects other than"
         raise CheckpointError(
             f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
         ) from error
