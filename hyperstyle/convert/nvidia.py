@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import check_rgb, check_unconditional, length
+from hyperstyle.convert.filling import check_rgb, check_unconditional, empty, length
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_finite
 from hyperstyle.io.pickle_reader import PickledObject, load_pickle
@@ -79,8 +79,7 @@ def generator_from_nvidia(
         ConfigError: a size that `GeneratorConfig` refuses.
     """
     config = _config(state, mapping_rate, where)
-    with torch.device("meta"):
-        generator = Generator(config)
+    generator = empty(Generator, config)
     shapes = {name: tensor.shape for name, tensor in generator.state_dict().items()}
     rows, unused = _rows(generator), _unused_filters(config)
     _check_names({row.nvidia for row in rows} | unused, state, where)

@@ -57,10 +57,10 @@ def test_the_network_is_that_of_the_file(
     assert_same: Callable[[nn.Module, nn.Module], None], backbone: str, layers: tuple[str, ...], side: int
 ) -> None:
     network = build(backbone, layers, side)
-    converted, consumed, unread = read(tensors(network))
-    assert_same(converted, network)
-    assert consumed == len(network.state_dict())
-    assert [text.partition(" (")[0] for text in unread] == ["its W encoder", "its discriminator"]
+    converted = read(tensors(network))
+    assert_same(converted.network, network)
+    assert converted.consumed == len(network.state_dict())
+    assert [text.partition(" (")[0] for text in converted.unread] == ["its W encoder", "its discriminator"]
     assert read({k: t for k, t in tensors(network).items() if k.startswith(("hyper", "w_bar"))}).unread == ()
 
 

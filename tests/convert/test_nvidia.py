@@ -157,7 +157,7 @@ def test_its_state_dict_in_a_pt_file_is_read(wrap: Callable[[State], Any], tmp_p
     source = sniff(tmp_path / "ada.pt")
     assert source.kind == "nvidia-state"
     converted = find_generator(source)
-    assert_equal(converted.generator, generator)
+    assert_equal(converted.network, generator)
     (assumed,) = converted.computed
     assert assumed == "the learning-rate multiplier of the mapping network, 0.01: ada.pt does not say it"
 
