@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -104,12 +105,12 @@ def test_a_pyramid_encoder_whose_rule_is_not_written_is_refused(official: Offici
 @pytest.mark.parametrize("kind", ["GradualStyleEncoder", "Encoder4Editing"])
 def test_a_restyle_file_that_is_called_psp_or_e4e_is_refused(official: OfficialFiles, kind: str) -> None:
     content = official.encoder_content(official.restyle()[1], kind)
-    converted = source(official, content, "restyle.pt")
-    assert converted.kind == "restyle"
+    sniffed = source(official, content, "restyle.pt")
+    assert sniffed.kind == "restyle"
     with pytest.raises(CheckpointError, match=rf"restyle\.pt is a ReStyle encoder with encoder_type '{kind}'"):
-        convert_encoder(converted, official.config, SIZE, torch.zeros(16))
+        convert_encoder(sniffed, official.config, SIZE, torch.zeros(16))
     with pytest.raises(WeightsError, match=r"tensors 16 missing \(first 'encoder\.latlayer1\.weight'"):
-        convert_encoder(converted, official.config, SIZE, torch.zeros(16))
+        convert_encoder(replace(sniffed, kind="psp"), official.config, SIZE, torch.zeros(16))
 
 
 def test_a_pyramid_file_that_is_called_restyle_is_refused(official: OfficialFiles) -> None:
