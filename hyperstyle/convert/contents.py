@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,21 +26,25 @@ _WRAPPERS = ("model.", "net.", "network.")  # attributes in which training frame
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What stands in a file.
+    """What is in a file of weights.
 
     Attributes:
         tensors: the weights by name, without `_orig_mod.`, `module.` and the like.
         latent_avg: mean code, [D], [1,D] or [L,D], where the file has one.
         opts: the options it was trained with, where it has them; of a safetensors file its metadata.
-        unread: other entries of the file, which are not needed.
-        notes: sentences on what was read from another place than usual.
+        unread: other entries of the file, which are not needed (optimizers, step counts).
+        notes: sentences on what was read from another place than usual (a generator in training).
     """
 
-    tensors: dict[str, Tensor]
-    latent_avg: Tensor | None
-    opts: Mapping[str, Any]
-    unread: tuple[str, ...]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    latent_avg: Tensor | None = None
+    opts: Mapping[str, Any] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The weights whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
 def check_use(use: object) -> None:

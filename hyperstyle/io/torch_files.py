@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hyperstyle.errors import CheckpointError, LandmarkError, WeightsError
+from hyperstyle.errors import CheckpointError, LandmarkError, MissingFileError, WeightsError
 from hyperstyle.io.file_kind import file_kind, reading, refusal
 
 if TYPE_CHECKING:
@@ -186,18 +186,15 @@ def load_points(path: str | Path) -> npt.NDArray[np.float64]:
     import numpy as np
 
     try:
-        points = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
+        points = load_numbers(path)
+    except MissingFileError as error:
         raise LandmarkError(f"no landmark file {str(path)!r}: expected a .npy file with 68 or 5 points.") from error
-    except (OSError, ValueError, EOFError) as error:
+    except CheckpointError as error:
         raise LandmarkError(
-            f"{str(path)!r} cannot be read as a .npy file of numbers: {_first_line(error)}. Write it with numpy.save."
+            f"{str(path)!r} cannot be read as a .npy file of numbers: {error} Write it with numpy.save."
         ) from error
-    if not isinstance(points, np.ndarray) or points.dtype.kind not in "fiu" or points.shape not in ((68, 2), (5, 2)):
-        shape = getattr(points, "shape", type(points).__name__)
-        raise LandmarkError(f"{str(path)!r} holds {shape}: expected 68 or 5 points (x, y), an array [68, 2] or [5, 2].")
+    if points.dtype.kind not in "fiu" or points.shape not in ((68, 2), (5, 2)):
+        raise LandmarkError(
+            f"{str(path)!r} holds {points.shape}: expected 68 or 5 points (x, y), an array [68, 2] or [5, 2]."
+        )
     return points.astype(np.float64)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

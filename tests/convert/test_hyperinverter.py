@@ -48,7 +48,7 @@ def tensors(network: HyperInverter, **more: Tensor) -> dict[str, Tensor]:
 
 
 def read(state: dict[str, Tensor], generator: GeneratorConfig = GENERATOR) -> Any:
-    return hyperinverter(SniffedFile(Path("hi.pt"), KIND, state), generator)
+    return hyperinverter(SniffedFile(path=Path("hi.pt"), kind=KIND, tensors=state), generator)
 
 
 @pytest.mark.parametrize("backbone", ["irse", "resnet"])
@@ -103,7 +103,7 @@ def test_a_file_without_regressors_is_refused() -> None:
 def test_without_its_generator_and_its_encoder_the_command_that_works_is_named(
     encoder: bool, generator: bool, missing: str
 ) -> None:
-    source = SniffedFile(Path("folder/hi.pt"), KIND)
+    source = SniffedFile(path=Path("folder/hi.pt"), kind=KIND)
     command = "hyperstyle convert hi.pt --encoder W_ENCODER.pt --generator STYLEGAN2.pkl --out FOLDER"
     with pytest.raises(CheckpointError, match=rf"Not given: {missing}\. Run: {re.escape(command)}"):
         check_complete(source, encoder=encoder, generator=generator)
