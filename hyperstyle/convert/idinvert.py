@@ -22,12 +22,18 @@ from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config, blur_filte
 
 __all__ = ["idinvert_encoder", "idinvert_generator", "vgg16_features"]
 
-_EPILOGUES = {
-    "bias": "convs.{n}.bias",
-    "apply_noise.weight": "convs.{n}.noise_strength",
-    "apply_noise.noise": "noises.noise_{n}",
-    "style_mod.dense.fc.weight": "convs.{n}.modulation.weight",
-    "style_mod.dense.wscale.bias": "convs.{n}.modulation.bias",
+# Pattern of a tensor's name in a generator file -> our name.
+_GENERATOR_NAMES = {
+    r"truncation\.w_avg": "latent_avg",
+    r"mapping\.dense(\d+)\.fc\.weight": r"style.\1.weight",
+    r"mapping\.dense(\d+)\.wscale\.bias": r"style.\1.bias",
+    r"synthesis\.layer0\.const": "constant",
+    r"synthesis\.layer(\d+)(?:\.conv)?\.weight": r"convs.\1.weight",
+    r"synthesis\.layer(\d+)\.epilogue\.bias": r"convs.\1.bias",
+    r"synthesis\.layer(\d+)\.epilogue\.apply_noise\.weight": r"convs.\1.noise_strength",
+    r"synthesis\.layer(\d+)\.epilogue\.apply_noise\.noise": r"noises.noise_\1",
+    r"synthesis\.layer(\d+)\.epilogue\.style_mod\.dense\.fc\.weight": r"convs.\1.modulation.weight",
+    r"synthesis\.layer(\d+)\.epilogue\.style_mod\.dense\.wscale\.bias": r"convs.\1.modulation.bias",
 }
 _RESIDUAL = {"conv": "shortcut.conv", "conv1": "first.conv", "conv2": "second.conv"}
 _RESIDUAL |= {"wscale1": "first.conv", "wscale2": "second.conv"}
@@ -76,17 +82,14 @@ def idinvert_generator(state: Mapping[str, Tensor], *, where: str = "the state")
 
 def _generator_tensor(name: str, tensor: Tensor) -> tuple[str, Tensor]:
     """Our name of a tensor and its value; the name itself where there is none, which `fill` refuses."""
-    if match := re.fullmatch(r"mapping\.dense(\d+)\.fc\.weight", name):
-        return f"style.{match[1]}.weight", tensor
-    if match := re.fullmatch(r"mapping\.dense(\d+)\.wscale\.bias", name):
-        return f"style.{match[1]}.bias", tensor / math.sqrt(2)  # here the gain is on weights and biases alike
-    if match := re.fullmatch(r"synthesis\.layer(\d+)\.epilogue\.(.+)", name):
-        return _EPILOGUES.get(match[2], name).format(n=match[1]), tensor
-    if match := re.fullmatch(r"synthesis\.layer(\d+)\.conv\.weight", name):
-        return f"convs.{match[1]}.weight", tensor
-    if (match := re.fullmatch(r"synthesis\.layer(\d+)\.weight", name)) and tensor.ndim == 4:
-        return f"convs.{match[1]}.weight", tensor.permute(3, 2, 0, 1).flip(2, 3)
-    return {"truncation.w_avg": "latent_avg", "synthesis.layer0.const": "constant"}.get(name, name), tensor
+    if re.fullmatch(r"mapping\.dense\d+\.wscale\.bias", name):
+        tensor = tensor / math.sqrt(2)  # here the gain of the layer is on weights and biases alike
+    if re.fullmatch(r"synthesis\.layer\d+\.weight", name) and tensor.ndim == 4:
+        tensor = tensor.permute(3, 2, 0, 1).flip(2, 3)  # [k,k,I,O] of a transposed convolution -> [O,I,k,k], turned
+    for pattern, ours in _GENERATOR_NAMES.items():
+        if match := re.fullmatch(pattern, name):
+            return match.expand(ours), tensor
+    return name, tensor
 
 
 def idinvert_encoder(
