@@ -26,7 +26,7 @@ def check_complete(file: SniffedFile, *, encoder: bool, generator: bool) -> None
     missing = [name for name, is_given in (("W encoder", encoder), ("generator", generator)) if not is_given]
     if missing:
         raise CheckpointError(
-            f"{file.path} is a HyperInverter checkpoint, which needs its W encoder and its generator beside it. "
+            f"{file.path} is a HyperInverter checkpoint, which needs its W encoder and its generator too. "
             f"Not given: {', '.join(missing)}. Run: hyperstyle convert {file.path.name} --encoder W_ENCODER.pt "
             "--generator STYLEGAN2.pkl --out FOLDER"
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean
+from hyperstyle.io.file_kind import first_line
 from hyperstyle.io.files import finish_replacing
 
 __all__ = ["BUNDLED", "explain", "resolve", "upload"]
@@ -140,7 +141,7 @@ def explain(error: BaseException, repo: str, revision: str | None = None) -> str
     for key in (*names, status):
         if key in _MEANINGS:
             return _MEANINGS[key].format(repo=repo, host=constants.ENDPOINT, revision=revision or "main", login=_LOGIN)
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    line = first_line(error)
     if status is not None:
         return f"the Hub answered with status {status}: {getattr(error, 'server_message', None) or line}."
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError | TimeoutError):

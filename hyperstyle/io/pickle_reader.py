@@ -241,7 +241,7 @@ class PickledObject:
             for name, child in module._entries("_modules").items():
                 if child is not None:
                     if not isinstance(child, PickledObject) or any(child is other for _, other in queue):
-                        raise WeightsError(f"{self.class_name}: {prefix + name!r} is not a module of its own.")
+                        raise WeightsError(f"{self.class_name}: {prefix + name!r} is not a module, or has two names.")
                     queue.append((f"{prefix}{name}.", child))
         return {prefix.removesuffix("."): module for prefix, module in queue}
 
