@@ -38,7 +38,7 @@ from hyperstyle.cli import (
     invert,
     train,
 )
-from hyperstyle.cli.config import apply_config
+from hyperstyle.cli.config import ConfigParser
 from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
@@ -62,14 +62,14 @@ _COMMANDS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(ConfigParser):
     """Says what is wrong in one line, and where the help is, instead of printing the whole usage; reads `--config`."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Arguments as usual, over what the files behind `--config` hold."""
         arguments = sys.argv[1:] if args is None else list(args)
         try:
-            apply_config(self, arguments)
+            self.apply_config(arguments)
         except HyperStyleError as error:
             self.error(" ".join(str(error).split()).removesuffix("."))
         return super().parse_known_args(arguments, namespace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,21 +26,25 @@ _WRAPPERS = ("model.", "net.", "network.")  # attributes in which training frame
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What stands in a file.
+    """What is in a file of weights.
 
     Attributes:
         tensors: the weights by name, without `_orig_mod.`, `module.` and the like.
         latent_avg: mean code, [D], [1,D] or [L,D], where the file has one.
         opts: the options it was trained with, where it has them; of a safetensors file its metadata.
-        unread: other entries of the file, which are not needed.
-        notes: sentences on what was read from another place than usual.
+        unread: other entries of the file, which are not needed (optimizers, step counts).
+        notes: sentences on what was read from another place than usual (a generator in training).
     """
 
-    tensors: dict[str, Tensor]
-    latent_avg: Tensor | None
-    opts: Mapping[str, Any]
-    unread: tuple[str, ...]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    latent_avg: Tensor | None = None
+    opts: Mapping[str, Any] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The weights whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
 def check_use(use: object) -> None:
@@ -62,28 +66,16 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         WeightsError: two tensors have one name, or one is not dense.
     """
     check_use(use)
-    opts: Mapping[str, Any] = {}
-    content: dict[str, Any]
-    if file_kind(path) == "safetensors":
-        stored_tensors, opts = load_tensors(path)
-        content = dict(stored_tensors)
-    else:
-        content = load_state(path, mmap=True)
+    content: Mapping[str, Any]
+    opts: Any
+    content, opts = load_tensors(path) if file_kind(path) == "safetensors" else (load_state(path, mmap=True), {})
     place, notes = _place(content, use, path)
-    weights = content if place is None else content[place]
-    rest = {} if place is None else {key: value for key, value in content.items() if key != place}
-    if place is None:
-        for name in ("latent_avg", "opts"):
-            if name in weights and not (name == "opts" and isinstance(weights[name], Tensor)):
-                rest[name] = weights[name]
-        weights = {name: value for name, value in weights.items() if name not in rest}
-    mean = _mean(rest.pop("latent_avg", None), path)
-    stored = rest.pop("opts", None)
+    weights, others = _split(content, place)
+    mean, opts = _mean(others.pop("latent_avg", None), path), others.pop("opts", opts)
     tensors = _tensors(weights, content, place, path)
-    unread = sorted(map(str, rest))
-    if "n_averaged" in tensors:  # the counter of PyTorch's AveragedModel
+    unread = sorted(map(str, others))
+    if tensors.pop("n_averaged", None) is not None:  # the counter of PyTorch's AveragedModel
         unread.append("n_averaged")
-        del tensors["n_averaged"]
     while wrapper := next((w for w in _WRAPPERS if tensors and all(name.startswith(w) for name in tensors)), None):
         tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
     if (prefix := _generator_prefix(tensors, use, path)) is not None:
@@ -100,7 +92,17 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         mean = _mean(tensors.pop("latent_avg"), path)
     for name, tensor in tensors.items():
         check_dense(tensor, name, path)
-    return Contents(tensors, mean, stored if isinstance(stored, dict) else opts, tuple(unread), notes)
+    return Contents(tensors, mean, opts if isinstance(opts, dict) else {}, tuple(unread), notes)
+
+
+def _split(content: Mapping[str, Any], place: str | None) -> tuple[object, dict[str, Any]]:
+    """The weights, and the other entries of a file. At the top level only `latent_avg` and `opts` are no weights."""
+    if place is not None:
+        return content[place], {key: value for key, value in content.items() if key != place}
+    others = {name: content[name] for name in ("latent_avg", "opts") if name in content}
+    if isinstance(others.get("opts"), Tensor):
+        del others["opts"]
+    return {name: value for name, value in content.items() if name not in others}, others
 
 
 def _in_training(path: Path) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hyperstyle.convert.contents import Use
-from hyperstyle.convert.filling import check_rgb, check_unconditional, fill, length
+from hyperstyle.convert.filling import Converted, check_rgb, check_unconditional, empty, fill, length
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import SniffedFile, a_kind, sniff
@@ -22,21 +21,11 @@ from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, 
 from hyperstyle.networks.stylegan2.ops import fir_kernel
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["FoundGenerator", "find_generator", "generator_from_state", "mean_row", "noise_maps", "read_generator"]
+__all__ = ["find_generator", "generator_from_state", "mean_row", "noise_maps", "read_generator"]
 
 _SAMPLES = 100_000  # as many as the official code averages where a file has no mean code
 _NOISE_SEED = 0
 _CLASSES = re.compile(r"(?:.*\.)?(?:\w*embed(?:ding)?s?|\w*emb|embed_\w+|label_\w+|class_\w+)\.weight")
-
-
-class FoundGenerator(NamedTuple):
-    """A generator, how many tensors of its file it took, sentences on what the file did not have, and the names of
-    tensors that are not needed."""
-
-    generator: Generator
-    consumed: int
-    computed: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
 
 
 @outside_inference_mode
@@ -60,21 +49,20 @@ def read_generator(path: str | Path, *, use: Use | None = None) -> Generator:
         WeightsError: see `generator_from_state` and `load_nvidia`.
         ConfigError: a size that `GeneratorConfig` refuses, or an unknown `use`.
     """
-    return find_generator(sniff(path, use)).generator
+    return find_generator(sniff(path, use)).network
 
 
-def find_generator(file: SniffedFile) -> FoundGenerator:
+def find_generator(file: SniffedFile) -> Converted[Generator]:
     """The generator of a file that was read. Raises as `read_generator` does."""
     if file.kind == "nvidia":
         generator = load_nvidia(file.path)
-        return FoundGenerator(generator, len(generator.state_dict()))
+        return Converted(generator, len(generator.state_dict()))
     if file.kind == "nvidia-state":
         generator = generator_from_nvidia(file.tensors, where=str(file.path))
         assumed = f"the learning-rate multiplier of the mapping network, 0.01: {file.path.name} does not say it"
-        return FoundGenerator(generator, len(file.tensors), (assumed,))
+        return Converted(generator, len(file.tensors), computed=(assumed,))
     if file.kind == "idinvert":
-        network, consumed, unread = idinvert_generator(file.tensors, where=str(file.path))
-        return FoundGenerator(network, consumed, unread=unread)
+        return idinvert_generator(file.tensors, where=str(file.path))
     if not file.has_generator:
         raise CheckpointError(f"{file.path} is {a_kind(file.kind)} without a generator: give the generator's own file.")
     prefix = "" if file.kind == "generator" else "decoder."
@@ -83,7 +71,7 @@ def find_generator(file: SniffedFile) -> FoundGenerator:
 
 def generator_from_state(
     state: Mapping[str, Tensor], latent_avg: Tensor | None = None, *, where: str = "the state", prefix: str = ""
-) -> FoundGenerator:
+) -> Converted[Generator]:
     """A generator from the tensors of the PyTorch port, all of them used; its sizes follow from their shapes.
 
     Args:
@@ -114,8 +102,7 @@ def generator_from_state(
         mean = mean_row(latent_avg, config, where)
         if latent_avg.ndim == 2 and not torch.equal(mean.expand_as(latent_avg), latent_avg.detach().cpu().float()):
             computed = (f"the generator's mean code is the mean of the {latent_avg.shape[0]} rows of latent_avg",)
-    with torch.device("meta"):
-        generator = Generator(config)
+    generator = empty(Generator, config)
     maps = {} if any(name.startswith("noises.") for name in state) else noise_maps(config)
     filters: dict[str, Tensor] = {}
     if not any(name.endswith(".kernel") for name in state):
@@ -129,7 +116,7 @@ def generator_from_state(
         computed += (f"{sampled}: {Path(where).name} has none",)
     if filters:
         computed += (f"the low-pass filters, [1, 3, 3, 1] as published: {Path(where).name} has none",)
-    return FoundGenerator(generator, len(state) + (latent_avg is not None), computed)
+    return Converted(generator, len(state) + (latent_avg is not None), computed=computed)
 
 
 def noise_maps(config: GeneratorConfig) -> dict[str, Tensor]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import fill, length, trunk_config
+from hyperstyle.convert.filling import Converted, empty, fill, length, trunk_config
 from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 
-__all__ = ["FoundHypernetwork", "domain_name", "hypernetwork", "steps_of"]
+__all__ = ["domain_name", "hypernetwork", "steps_of"]
 
 # What the official names of data sets contain, and the domain that each is.
 _DATA_SETS = {"ffhq": "faces", "celeba": "faces", "cars": "cars", "wild": "wild", "afhq": "wild", "church": "churches"}
@@ -25,22 +24,6 @@ _HEADS: Mapping[str, Literal["shared", "separable"]] = {
     "SharedWeightsHyperNetResNet": "shared",
     "SharedWeightsHyperNetResNetSeparable": "separable",
 }
-
-
-class FoundHypernetwork(NamedTuple):
-    """A hypernetwork, and what became of the tensors of its file.
-
-    Attributes:
-        hypernetwork: filled.
-        consumed: tensors that it took.
-        aliases: tensors that were the shared ones once more.
-        unread: names of those that no tuned layer uses.
-    """
-
-    hypernetwork: Hypernetwork
-    consumed: int
-    aliases: int
-    unread: tuple[str, ...]
 
 
 def domain_name(file: SniffedFile) -> str | None:
@@ -57,7 +40,7 @@ def steps_of(file: SniffedFile) -> int | None:
     return steps if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0 else None
 
 
-def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int]) -> FoundHypernetwork:
+def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int]) -> Converted[Hypernetwork]:
     """The hypernetwork of a HyperStyle file, for a generator with these numbers.
 
     Kind of heads and tuned layers are those of the options, or of the tensors where there are no options.
@@ -81,22 +64,17 @@ def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tupl
         generator,
         _layers(file, state, generator),
         input_size,
-        trunk_config(state, TrunkConfig.resnet34(), stem="conv1.weight", last="conv2.weight"),
+        trunk_config(state, "resnet"),
         _heads(file, state),
         code_width,
     )
-    with torch.device("meta"):
-        empty = Hypernetwork(config)
+    network = empty(Hypernetwork, config)
     unread: tuple[str, ...] = ()
-    if empty.shared_weight_hypernet is None:  # the official code makes it even where no layer uses it
+    if network.shared_weight_hypernet is None:  # the official code makes it even where no layer uses it
         unread = tuple(name for name in state if name.startswith("shared_weight_hypernet."))
         state = {name: tensor for name, tensor in state.items() if name not in unread}
-    return FoundHypernetwork(
-        fill(empty, state, where=where, prefix="hypernet."),
-        len(state),
-        aliases,
-        tuple(f"hypernet.{name}" for name in unread),
-    )
+    fill(network, state, where=where, prefix="hypernet.")
+    return Converted(network, len(state), aliases, tuple(f"hypernet.{name}" for name in unread))
 
 
 def _without_aliases(state: dict[str, Tensor], where: str) -> int:

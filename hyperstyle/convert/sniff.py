@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
-from hyperstyle.convert.contents import Use, check_use, read_contents
+from hyperstyle.convert.contents import Contents, Use, check_use, read_contents
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.file_kind import file_kind
 
@@ -52,28 +52,17 @@ def a_kind(kind: Kind) -> str:
     return f"{'an' if KINDS[kind][0] in 'aeiou' else 'a'} {KINDS[kind]}"
 
 
-@dataclass(frozen=True, eq=False)
-class SniffedFile:
-    """A checkpoint of another program, as `sniff` read it.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SniffedFile(Contents):
+    """A checkpoint of another program, as `sniff` read it: its contents (none of "nvidia", which is read later).
 
     Attributes:
         path: where it is.
         kind: its family.
-        tensors: the weights by name, without the prefixes that compiling and training on several GPUs add; empty for
-            "nvidia".
-        latent_avg: mean code, [D], [1,D] or [L,D], where the file has one.
-        opts: the options it was trained with, where it has them.
-        unread: other entries of the file, which are not needed (optimizers, step counts).
-        notes: sentences on what was read from another place than usual (a generator in training).
     """
 
     path: Path
     kind: Kind
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    latent_avg: Tensor | None = None
-    opts: Mapping[str, Any] = field(default_factory=dict)
-    unread: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
     @property
     def has_generator(self) -> bool:
@@ -81,10 +70,6 @@ class SniffedFile:
         return self.kind in ("generator", "nvidia", "nvidia-state", "idinvert") or any(
             name.startswith("decoder.") for name in self.tensors
         )
-
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """The weights whose names begin with `prefix`, without it."""
-        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
 def sniff(path: str | Path, use: Use | None = None) -> SniffedFile:
@@ -107,16 +92,15 @@ def sniff(path: str | Path, use: Use | None = None) -> SniffedFile:
     if file_kind(path) == "pickle":
         if use == "g":
             raise CheckpointError(f"{path} is a pickle, of which only 'G_ema' is read: leave use (--use) out.")
-        return SniffedFile(path, "nvidia")
+        return SniffedFile(path=path, kind="nvidia")
     contents = read_contents(path, use)
-    tensors, opts = contents.tensors, contents.opts
-    kind = _kind(tensors, opts, path)
+    tensors, kind = contents.tensors, _kind(contents.tensors, contents.opts, path)
     if strays := [name for name in tensors if not name.startswith(_PREFIXES[kind])]:
         raise WeightsError(
             f"{path}: {len(strays)} of {len(tensors)} tensors have no place in {a_kind(kind)} (first {strays[0]!r}): "
             f"expected names that begin with {' or '.join(map(repr, _PREFIXES[kind]))}."
         )
-    return SniffedFile(path, kind, tensors, contents.latent_avg, opts, contents.unread, contents.notes)
+    return SniffedFile(**vars(contents), path=path, kind=kind)
 
 
 def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) -> Kind:

@@ -16,8 +16,6 @@ from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.errors import CheckpointError, EditError, MissingFileError
 from hyperstyle.io.components import (
-    config_from_dict,
-    config_to_dict,
     load_tensors,
     read_json,
     save_tensors,
@@ -25,6 +23,7 @@ from hyperstyle.io.components import (
 )
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, replace_folder
+from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
 __all__ = ["KINDS", "load_edits", "load_folder", "read_folder", "save_edit", "write_folder"]
 

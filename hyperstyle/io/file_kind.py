@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 
 from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, WeightsError
 
-__all__ = ["FileKind", "check_numbers", "check_suffix", "file_kind", "reading", "refusal"]
+__all__ = ["FileKind", "check_numbers", "check_suffix", "file_kind", "first_line", "reading", "refusal"]
 
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
@@ -121,10 +121,14 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # of any class: damaged data make an unpickler raise what it likes
-        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CheckpointError(
-            f"{path} is a damaged {expected}, or one cut off: {line}. Fetch or make it again."
+            f"{path} is a damaged {expected}, or one cut off: {first_line(error)}. Fetch or make it again."
         ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without a full stop; its class where there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def check_numbers(file: BinaryIO) -> None:

@@ -19,8 +19,6 @@ from hyperstyle.io import hub
 from hyperstyle.io.components import (
     CONFIG,
     WEIGHTS,
-    config_from_dict,
-    config_to_dict,
     load_component,
     read_json,
     save_component,
@@ -29,6 +27,7 @@ from hyperstyle.io.components import (
 )
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, sha256, write_bytes
+from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 from hyperstyle.model.parts import ALIGNER, COMPONENTS, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder

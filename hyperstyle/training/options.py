@@ -6,12 +6,14 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.training.config_file import converted, expected, find_config, read_tables
+from hyperstyle.io.typed_config import convert_value, find_config, read_tables
 
 __all__ = [
+    "READY",
     "TABLES",
     "TASKS",
     "DataOptions",
@@ -28,6 +30,9 @@ __all__ = [
     "tables_of",
     "to_dict",
 ]
+
+READY = Path(__file__).with_name("configs")
+"""Folder of the configurations that come with the package."""
 
 T = TypeVar("T")
 _STEPS = 5  # of HyperStyle and ReStyle, in training and inference
@@ -290,7 +295,7 @@ def resolve(
     tables = tables_of(task)
     values: dict[str, dict[str, Any]] = {name: {} for name in tables}
     for file in files:
-        _take(values, task, read_tables(find_config(file)), f"{os.fspath(file)}: ")
+        _take(values, task, read_tables(find_config(file, READY)), f"{os.fspath(file)}: ")
     nested: dict[str, dict[str, Any]] = {}
     for name, value in (flags or {}).items():
         table, _, option = name.partition(".")
@@ -336,7 +341,4 @@ def _take(values: dict[str, dict[str, Any]], task: str, given: Mapping[str, Any]
         for option, value in table.items():
             if option not in hints:
                 raise ConfigError(f"{where}no option {name}.{option}. {did_you_mean(str(option), hints)}")
-            try:
-                values[name][option] = converted(value, hints[option])
-            except ValueError:
-                raise ConfigError(f"{where}{name}.{option} is {value!r}: expected {expected(hints[option])}.") from None
+            values[name][option] = convert_value(value, hints[option], f"{where}{name}.{option}", from_text=True)

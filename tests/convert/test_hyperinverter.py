@@ -48,7 +48,7 @@ def tensors(network: HyperInverter, **more: Tensor) -> dict[str, Tensor]:
 
 
 def read(state: dict[str, Tensor], generator: GeneratorConfig = GENERATOR) -> Any:
-    return hyperinverter(SniffedFile(Path("hi.pt"), KIND, state), generator)
+    return hyperinverter(SniffedFile(path=Path("hi.pt"), kind=KIND, tensors=state), generator)
 
 
 @pytest.mark.parametrize("backbone", ["irse", "resnet"])
@@ -57,10 +57,10 @@ def test_the_network_is_that_of_the_file(
     assert_same: Callable[[nn.Module, nn.Module], None], backbone: str, layers: tuple[str, ...], side: int
 ) -> None:
     network = build(backbone, layers, side)
-    converted, consumed, unread = read(tensors(network))
-    assert_same(converted, network)
-    assert consumed == len(network.state_dict())
-    assert [text.partition(" (")[0] for text in unread] == ["its W encoder", "its discriminator"]
+    converted = read(tensors(network))
+    assert_same(converted.network, network)
+    assert converted.consumed == len(network.state_dict())
+    assert [text.partition(" (")[0] for text in converted.unread] == ["its W encoder", "its discriminator"]
     assert read({k: t for k, t in tensors(network).items() if k.startswith(("hyper", "w_bar"))}).unread == ()
 
 
@@ -103,7 +103,7 @@ def test_a_file_without_regressors_is_refused() -> None:
 def test_without_its_generator_and_its_encoder_the_command_that_works_is_named(
     encoder: bool, generator: bool, missing: str
 ) -> None:
-    source = SniffedFile(Path("folder/hi.pt"), KIND)
+    source = SniffedFile(path=Path("folder/hi.pt"), kind=KIND)
     command = "hyperstyle convert hi.pt --encoder W_ENCODER.pt --generator STYLEGAN2.pkl --out FOLDER"
     with pytest.raises(CheckpointError, match=rf"Not given: {missing}\. Run: {re.escape(command)}"):
         check_complete(source, encoder=encoder, generator=generator)

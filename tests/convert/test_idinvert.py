@@ -103,20 +103,21 @@ def published_encoder(encoder: IdInvertEncoder) -> State:
 
 
 def test_every_tensor_of_a_generator_finds_its_place(generator: StyleGan1, published: State) -> None:
-    network, consumed, unread = idinvert_generator(published)
+    converted = idinvert_generator(published)
+    network = converted.network
     assert isinstance(network, StyleGan1)
     assert network.config == generator.config
     for name, tensor in generator.state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], tensor, msg=name)
     growing = [f"synthesis.output{i}.{part}" for i in (0, 1) for part in ("bias", "conv.weight")]
-    assert sorted(unread) == sorted(["truncation.truncation", "synthesis.lod", *growing])
-    assert consumed + len(unread) == len(published)
+    assert sorted(converted.unread) == sorted(["truncation.truncation", "synthesis.lod", *growing])
+    assert converted.consumed + len(converted.unread) == len(published)
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_fused_upsampling_is_the_same_function(published: State) -> None:
-    network, *_ = idinvert_generator(published)
+    network = idinvert_generator(published).network
     x, weight = torch.randn(2, 6, 8, 8), published["synthesis.layer4.weight"]  # [k,k,I,O]
     padded = F.pad(weight, (0, 0, 0, 0, 1, 1, 1, 1))
     taps = padded[1:, 1:] + padded[:-1, 1:] + padded[1:, :-1] + padded[:-1, :-1]
@@ -126,7 +127,7 @@ def test_fused_upsampling_is_the_same_function(published: State) -> None:
 
 
 def test_dense_layers_scale_weights_but_not_biases_by_their_gain(published: State) -> None:
-    network, *_ = idinvert_generator(published)
+    network = idinvert_generator(published).network
     z = torch.randn(2, 12)
     x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
     for i in range(3):
@@ -154,11 +155,11 @@ def test_what_does_not_fit_a_generator_is_refused(published: State) -> None:
 
 
 def test_every_tensor_of_an_encoder_finds_its_place(encoder: IdInvertEncoder, published_encoder: State) -> None:
-    converted, consumed = idinvert_encoder(published_encoder, 6, 12, (16, 16))
-    assert converted.config == encoder.config
-    assert consumed == len(published_encoder)
+    converted = idinvert_encoder(published_encoder, 6, 12, (16, 16))
+    assert converted.network.config == encoder.config
+    assert converted.consumed == len(published_encoder)
     for name, tensor in encoder.state_dict().items():
-        assert torch.equal(converted.state_dict()[name], tensor), name
+        assert torch.equal(converted.network.state_dict()[name], tensor), name
 
 
 def test_what_does_not_fit_an_encoder_is_refused(published_encoder: State) -> None:
@@ -182,10 +183,10 @@ def vgg() -> State:
 
 
 def test_features_end_in_the_fourth_block(vgg: State) -> None:
-    converted, consumed, unread = vgg16_features(vgg)
-    assert torch.equal(converted.features[21].weight, vgg["layer21.weight"])
-    assert sorted(unread) == [f"layer{n}.{part}" for n in (24, 26, 28) for part in ("bias", "weight")]
-    assert consumed == 20
+    converted = vgg16_features(vgg)
+    assert torch.equal(converted.network.features[21].weight, vgg["layer21.weight"])
+    assert sorted(converted.unread) == [f"layer{n}.{part}" for n in (24, 26, 28) for part in ("bias", "weight")]
+    assert converted.consumed == 20
     with pytest.raises(WeightsError, match=r"1 missing .*'features\.5\.bias'"):
         vgg16_features({name: tensor for name, tensor in vgg.items() if name != "layer5.bias"})
 

@@ -157,7 +157,7 @@ def test_its_state_dict_in_a_pt_file_is_read(wrap: Callable[[State], Any], tmp_p
     source = sniff(tmp_path / "ada.pt")
     assert source.kind == "nvidia-state"
     converted = find_generator(source)
-    assert_equal(converted.generator, generator)
+    assert_equal(converted.network, generator)
     (assumed,) = converted.computed
     assert assumed == "the learning-rate multiplier of the mapping network, 0.01: ada.pt does not say it"
 
@@ -229,10 +229,14 @@ def test_half_precision_becomes_float32() -> None:
 @pytest.mark.parametrize(
     ("lost", "added", "message"),
     [
-        (["synthesis.b8.conv0.noise_const", "mapping.w_avg"], [], r"2 missing \(first 'mapping.w_avg'\)"),
-        (["synthesis.b16.conv1.resample_filter"], [], r"1 missing \(first 'synthesis.b16.conv1.resample_filter'\)"),
-        ([], ["synthesis.b8.skip.weight"], r"1 unexpected \(first 'synthesis.b8.skip.weight'\)"),
-        (["mapping.fc1.weight"], [], r"1 missing .*, 2 unexpected \(first 'mapping.fc2.bias'\)"),
+        (
+            ["synthesis.b8.conv0.noise_const", "mapping.w_avg"],
+            [],
+            r"2 missing \(first 'mapping.w_avg', 'synthesis.b8.conv0.noise_const'\)",
+        ),
+        (["synthesis.b16.conv1.resample_filter"], [], r"1 missing \('synthesis.b16.conv1.resample_filter'\)"),
+        ([], ["synthesis.b8.skip.weight"], r"1 unexpected \('synthesis.b8.skip.weight'\)"),
+        (["mapping.fc1.weight"], [], r"1 missing .*, 2 unexpected \(first 'mapping.fc2.weight', 'mapping.fc2.bias'\)"),
         (["synthesis.b32.conv1.weight"], ["mapping.fc9.bias"], "1 missing .* 1 unexpected"),
         ([], ["synthesis.b64.conv0.weight"], "missing .first 'synthesis.b64"),
     ],
@@ -253,7 +257,7 @@ def test_every_tensor_is_needed_and_of_a_known_shape(name: str) -> None:
     with pytest.raises(WeightsError, match="missing"):
         generator_from_nvidia(state)
     if name not in ("synthesis.b4.resample_filter", *(f"synthesis.b{r}.conv1.resample_filter" for r in (4, 8, 16))):
-        with pytest.raises(WeightsError, match=r"has the shape|channel\(s\)"):
+        with pytest.raises(WeightsError, match=r"of a wrong shape|channel\(s\)"):
             generator_from_nvidia({**state, name: torch.cat([tensor[None]] * 2)})
         with pytest.raises(WeightsError, match=f"'{name}' holds NaN"):
             generator_from_nvidia({**state, name: tensor * torch.nan})

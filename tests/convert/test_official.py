@@ -36,12 +36,12 @@ def test_heads_and_tuned_layers_are_those_of_the_options_or_of_the_tensors(
     if not with_opts:
         del content["opts"]
     converted = official_files.hypernetwork(source(official, content), official.config, SIZE)
-    assert_same(converted.hypernetwork, network)
+    assert_same(converted.network, network)
     assert converted.consumed == len(network.state_dict())
     assert converted.consumed + converted.aliases == sum(name.startswith("hypernet.") for name in content["state_dict"])
     assert converted.aliases == 4 * sum(hasattr(head, "linear") for head in network.refinement_blocks.values()) > 0
     crop, image = torch.rand(2, 1, 3, *SIZE)
-    ours, theirs = (n.offsets(n(crop, image)) for n in (converted.hypernetwork, network))
+    ours, theirs = (n.offsets(n(crop, image)) for n in (converted.network, network))
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
@@ -50,7 +50,7 @@ def test_the_input_may_be_of_another_shape(official: OfficialFiles, assert_same:
     network = official.hypernetwork(input_size=(192, 256))
     content = official.hyperstyle_content(network)
     converted = official_files.hypernetwork(source(official, content), official.config, (192, 256))
-    assert_same(converted.hypernetwork, network)
+    assert_same(converted.network, network)
 
 
 def test_shared_tensors_that_were_stored_apart_are_still_the_same(official: OfficialFiles) -> None:
@@ -78,7 +78,7 @@ def test_shared_tensors_that_no_layer_uses_are_left_out_and_named(
     shared = official.hypernetwork("0").shared_weight_hypernet
     content["state_dict"] |= {f"hypernet.shared_weight_hypernet.{n}": t for n, t in shared.state_dict().items()}
     converted = official_files.hypernetwork(source(official, content), official.config, SIZE)
-    assert_same(converted.hypernetwork, network)
+    assert_same(converted.network, network)
     assert converted.unread == tuple(f"hypernet.shared_weight_hypernet.{name}" for name in ("w1", "b1", "w2", "b2"))
 
 

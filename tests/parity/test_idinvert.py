@@ -42,9 +42,9 @@ def test_three_steps_equal_the_recording(checkpoint_maker: CheckpointMaker, pari
         drawn: dict[str, Tensor] = checkpoint_maker.script("hyperinverter").build(manifest, 0)
         return drawn
 
-    generator, *_ = idinvert_generator(state("generator"))
-    encoder, _ = idinvert_encoder(state("encoder"), 14, 512, (256, 256))
-    features, *_ = vgg16_features(state("vgg16"))
+    generator = idinvert_generator(state("generator")).network
+    encoder = idinvert_encoder(state("encoder"), 14, 512, (256, 256)).network
+    features = vgg16_features(state("vgg16")).network
     w = encoder(crop)
     parity.check_scaled(name, "init_code", w[0], golden["init_code"])
     _check_picture(parity, name, "init", generator(w), golden)
