@@ -23,7 +23,9 @@ from hyperstyle.edits import Edit
 from hyperstyle.edits.text import TextEdits
 from hyperstyle.errors import ConfigError, QualityWarning, warn
 from hyperstyle.inversion import describe
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
@@ -109,15 +111,14 @@ class HyperStyleInverter:
         elif domain is None:
             raise ConfigError("a composition needs a domain, as in domain=hyperstyle.Domain('mine', size=256, ...).")
         else:
-            model = Model(generator, domain, {}, edits or {}, steps, info or {}, text=text)
-            model = model.with_parts(encoder=encoder, hypernetwork=hypernetwork).with_parts(**(parts or {}))
-            check_parts(model)
+            bare = Model(generator, domain, {}, edits or {}, steps, info or {}, text=text)
+            self._model = bare.with_parts(encoder=encoder, hypernetwork=hypernetwork).with_parts(**(parts or {}))
+            check_parts(self._model)
             chosen = None if device is None else pick_device(device)
-            for network in model.networks.values():
+            for network in self._model.networks.values():
                 network.eval()  # else batch statistics would let one image of a batch change another
                 if chosen is not None:
                     network.to(chosen)
-            self._model = model
         self.aligner = aligner_of(self._model) if aligner is None else aligner
 
     # ---- models ----
@@ -189,9 +190,8 @@ class HyperStyleInverter:
     def to(self, device: str | torch.device) -> HyperStyleInverter:
         """Moves to a device; returns itself.
 
-        Inversions made before go on working where they are: the inverter continues with a copy of the networks on the
-        new device, and the memory of the old ones is free once nothing uses them. A compiled inverter has to be
-        compiled again.
+        Inversions made before keep their networks and go on working where they are; the inverter continues with copies
+        on the new device. What was compiled has to be compiled again.
         """
         target = torch.empty(0, device=pick_device(device)).device  # with its index: "cuda" is "cuda:0"
         if any(p.device != target for network in self.model.networks.values() for p in network.parameters()):
@@ -282,7 +282,7 @@ class HyperStyleInverter:
         if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
             raise ConfigError(f"batch_size={batch_size}: expected a whole number, 1 or more.")
         model = self.model
-        chain = registry.find(model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates)
+        chain = registry.resolve_method(model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates)
         prepared, failures = prepare_all(
             image, model.domain, aligner=self.aligner, align=align, face=face, landmarks=landmarks, on_error=on_error
         )
@@ -292,10 +292,10 @@ class HyperStyleInverter:
             crop = _stack(batch, model.device)
             initial = self._start(chain, crop, tuple(image.source for image in batch))
             refined = chain(crop, initial, callback=on_step)
-            parts.append(refined if refined.quality else refined.measured())
+            parts.append(refined if refined.stored_metrics else with_metrics(refined))
         inversion = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # one part keeps its image
         threshold = START_L2_WARN_THRESHOLD if not chain.parts or steps == 0 else L2_WARN_THRESHOLD
-        _warn_of_quality(prepared, inversion.quality, threshold)
+        _warn_of_quality(prepared, inversion.stored_metrics.get("l2", ()), threshold)
         return replace(inversion, failures=failures) if failures else inversion
 
     def _start(self, chain: registry.MethodChain, crop: Tensor, sources: tuple[Provenance, ...]) -> Inversion:
@@ -303,7 +303,7 @@ class HyperStyleInverter:
         with torch.no_grad():
             codes = chain.start(crop.to(self.model.dtype))  # [B,D] or [B,L,D]
             w = self.model.generator.broadcast(codes).contiguous()  # [B,L,D]
-        return Inversion(self.model, w, crop=crop, sources=sources, method=chain.begins, start=chain.begins)
+        return Inversion(self.model, w, crop=crop, sources=sources, method=chain.start_name, start=chain.start_name)
 
 
 def _stack(batch: Sequence[Prepared], device: torch.device) -> Tensor:
@@ -332,11 +332,10 @@ def _batches(
     return bar, show_step
 
 
-def _warn_of_quality(prepared: Sequence[Prepared], quality: Mapping[str, tuple[float, ...]], threshold: float) -> None:
+def _warn_of_quality(prepared: Sequence[Prepared], l2: Sequence[float], threshold: float) -> None:
     """Warns once of images whose crop looks wrong, or whose L2 against it is above the threshold or NaN."""
-    errors = quality.get("l2", (0.0,) * len(prepared))
     sentences = []
-    for image, error in zip(prepared, errors, strict=True):
+    for image, error in zip(prepared, l2 or [0.0] * len(prepared), strict=True):
         doubts = [image.doubt] if image.doubt else []
         if not error <= threshold:
             doubts.append(f"the reconstruction is far from its crop (L2 {error:.2g}, usually below {threshold:g})")

@@ -25,7 +25,8 @@ from hyperstyle.errors import (
     did_you_mean,
 )
 from hyperstyle.images import ImageSource, load_image, to_pil
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
@@ -232,7 +233,7 @@ def _edit_batch(
     inversion = _invert(inverter, pairs, align, steps if shared is None else 0)
     if shared is not None:
         codes = shared.apply(lambda t: t.expand(len(pairs), *t.shape[1:]))
-        inversion = replace(inversion, offset_codes=codes, quality={})
+        inversion = replace(inversion, offset_codes=codes, stored_metrics={})
     edited = inversion
     for name, strength in edits.items():
         edited = edited.edit(name, strength)

@@ -254,19 +254,19 @@ def test_a_good_crop_and_a_good_reconstruction_are_not_warned_of(tiny_inverter: 
             steps=0,
             start=lambda x: generator.latent_avg.expand(len(x), -1),
         )
-    assert inversion.quality["l2"][0] < L2_WARN_THRESHOLD
+    assert inversion.stored_metrics["l2"][0] < L2_WARN_THRESHOLD
 
 
 def test_a_reconstruction_far_from_its_crop_is_warned_of_once_a_call(tiny_inverter: HyperStyleInverter) -> None:
     crops = [noise(seed, (32, 32)) for seed in range(5)]
     with pytest.warns(QualityWarning) as caught:
         inversion = tiny_inverter.invert(crops, align=False, batch_size=2)
-    assert min(inversion.quality["l2"]) > L2_WARN_THRESHOLD
+    assert min(inversion.stored_metrics["l2"]) > L2_WARN_THRESHOLD
     (warning,) = caught
     assert warning.filename == __file__
     text = str(warning.message)
     assert text.startswith("5 of 5 image(s) may have come out wrong. 'Image': the reconstruction is far from its crop")
-    assert f"L2 {inversion.quality['l2'][0]:.2g}, usually below 0.04" in text
+    assert f"L2 {inversion.stored_metrics['l2'][0]:.2g}, usually below 0.04" in text
     assert "And 2 more." in text
     for alone in ({"method": "w-encoder"}, {"steps": 0}):
         with pytest.warns(QualityWarning, match=r"usually below 0\.1\)"):

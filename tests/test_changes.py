@@ -54,7 +54,7 @@ def two(request: pytest.FixtureRequest, tiny_inverter: HyperStyleInverter) -> In
     noisy = {n: torch.full_like(p, 0.2) for n, p in generator.named_parameters() if n.endswith("noise.weight")}
     model = dataclasses.replace(plain.model, generator=generator.with_parameters(noisy))
     parts = GeneratorOverrides.cat([changes(model.generator, request.param, seed) for seed in (1, 2)])
-    return dataclasses.replace(plain, model=model, changes=parts)
+    return dataclasses.replace(plain, model=model, overrides=parts)
 
 
 def render_baked(inversion: Inversion) -> Tensor:
@@ -63,7 +63,7 @@ def render_baked(inversion: Inversion) -> Tensor:
 
 
 def test_images_are_those_of_the_changed_generator(two: Inversion) -> None:
-    plain = dataclasses.replace(two, changes=GeneratorOverrides())
+    plain = dataclasses.replace(two, overrides=GeneratorOverrides())
     for image, single in zip(two.tensor.split(1), two, strict=True):
         same(image, single.tensor)
         same(image, render_baked(single))
@@ -93,8 +93,8 @@ def test_a_shared_generator_is_stored_once(two: Inversion, tmp_path: Path) -> No
     two[0].edit("age", 1).save(tmp_path / "one.safetensors")
     two[0].edit("age", [0, 1, 2]).save(tmp_path / "three.safetensors")
     sizes = [(tmp_path / name).stat().st_size for name in ("one.safetensors", "three.safetensors")]
-    if two.changes.tuned and not two.changes.noise:
-        assert sizes[1] - sizes[0] < 4 * sum(value.numel() for value in two.changes.tuned[0].values())
+    if two.overrides.tuned and not two.overrides.noise:
+        assert sizes[1] - sizes[0] < 4 * sum(value.numel() for value in two.overrides.tuned[0].values())
     loaded = Inversion.load(tmp_path / "three.safetensors", two)
     assert torch.equal(loaded.tensor, two[0].edit("age", [0, 1, 2]).tensor)
 
@@ -108,7 +108,7 @@ def test_interpolation_ends_at_both(two: Inversion) -> None:
 
 def test_mixing_all_layers_takes_all(two: Inversion) -> None:
     layers = [spec.name for spec in two.model.generator.layers]
-    if "input.input" in (two.changes.tuned or ({},))[0]:
+    if "input.input" in (two.overrides.tuned or ({},))[0]:
         return  # the constant input belongs to no layer and stays
     same(two[0].mix(two[1], layers).tensor, two[1].tensor)
 
@@ -131,7 +131,7 @@ def test_joined_again_they_are_the_batch(two: Inversion) -> None:
     same(joined.tensor, edited.tensor)
     assert joined.unedited is not None
     assert joined.sources == edited.sources
-    plain = dataclasses.replace(edited[1], changes=GeneratorOverrides())
+    plain = dataclasses.replace(edited[1], overrides=GeneratorOverrides())
     for parts in ([edited[0], plain], [plain, edited[0], plain]):
         mixed = Inversion.cat(parts)
         same(mixed.tensor, torch.cat([part.tensor for part in parts]))

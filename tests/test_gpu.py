@@ -84,7 +84,7 @@ def test_an_inversion_made_on_one_device_is_read_on_the_other(
     inversion = on_cuda.invert(crops, align=False).edit("age", 1)
     expected = tiny_inverter.invert(crops, align=False).edit("age", 1)
     close(inversion.tensor, expected.tensor)
-    assert inversion.quality["l2"] == pytest.approx(expected.quality["l2"], abs=1e-4)
+    assert inversion.stored_metrics["l2"] == pytest.approx(expected.stored_metrics["l2"], abs=1e-4)
     assert inversion[0].image.size == (32, 32)
     inversion.save(tmp_path / "x.safetensors")
     loaded = Inversion.load(tmp_path / "x.safetensors", tiny_inverter)

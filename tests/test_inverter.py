@@ -92,8 +92,8 @@ def test_a_list_is_a_batch_of_what_each_image_gives(
         single = tiny_inverter.invert(source)
         same(batch.tensor[i : i + 1], single.tensor)
         same(batch[i].w, single.w)
-        for name, values in single.quality.items():
-            assert batch.quality[name][i] == pytest.approx(values[0], abs=1e-4)
+        for name, values in single.stored_metrics.items():
+            assert batch.stored_metrics[name][i] == pytest.approx(values[0], abs=1e-4)
     assert len(tiny_inverter.invert((square,))) == 1
 
 
@@ -107,13 +107,13 @@ def test_the_batch_size_is_only_a_matter_of_memory(tiny_inverter: HyperStyleInve
         for a, b in zip(parts.intermediates, batch.intermediates, strict=True):
             same(a, b)
         assert len(parts.sources) == 5
-        assert parts.quality["l2"] == pytest.approx(batch.quality["l2"], abs=1e-4)
+        assert parts.stored_metrics["l2"] == pytest.approx(batch.stored_metrics["l2"], abs=1e-4)
 
 
 def test_the_same_call_gives_the_same_bytes(tiny_inverter: HyperStyleInverter, square: Image.Image) -> None:
     first, second = (tiny_inverter.invert([square, square.rotate(90)]) for _ in range(2))
     assert torch.equal(first.tensor, second.tensor)
-    assert first.quality == second.quality
+    assert first.stored_metrics == second.stored_metrics
 
 
 def test_a_bad_image_stops_everything_or_is_left_out(
@@ -227,7 +227,7 @@ def test_a_refinement_of_ones_own_follows_any_start(tiny_inverter: HyperStyleInv
     halved = tiny_inverter.invert(crops, method=halve, align=False, batch_size=2)
     same(halved.w, start.w / 2)
     assert halved.method == "halve"
-    assert halved.quality["l2"] == pytest.approx(halved.metrics()["l2"], abs=1e-5)  # not those of the start
+    assert halved.stored_metrics["l2"] == pytest.approx(halved.metrics()["l2"], abs=1e-5)  # not those of the start
     same(halved.refine(2).w, start.w / 8)
 
 
@@ -383,7 +383,7 @@ def test_other_precisions_run_from_end_to_end(
     atol = 1e-4 if dtype == torch.float64 else 0.5
     torch.testing.assert_close(inversion.tensor, tiny_inverter.invert(square).tensor, atol=atol, rtol=0)
     assert inversion.edit("age", 1).image.size == (32, 32)
-    assert set(inversion.quality) == {"l2", "ms_ssim"}
+    assert set(inversion.stored_metrics) == {"l2", "ms_ssim"}
 
 
 def test_a_second_model_in_the_same_folder_replaces_the_first(

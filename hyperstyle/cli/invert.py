@@ -111,7 +111,7 @@ def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace)
     from hyperstyle.methods import registry
 
     inverter = load_inverter(args)
-    registry.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
+    registry.resolve_method(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
     with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
         return list(_invert(work.claimed(jobs, on_skip=bar.update), work, inverter, args, bar))
 
@@ -238,4 +238,4 @@ def _remove(record: Path) -> None:
 
 
 def _figures(inversion: Inversion) -> str:
-    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.quality.items())
+    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.stored_metrics.items())

@@ -15,7 +15,8 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.editing import measurable_edits, population_std, strengths_of
 from hyperstyle.evaluation.figures import Progress, checked
 from hyperstyle.evaluation.optimized import Optimization, perceptual_network
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import Steps, by_networks
 from hyperstyle.model.parts import Model

@@ -15,7 +15,7 @@ from hyperstyle.evaluation.equal_effect import EffectCurve, compare
 from hyperstyle.evaluation.figures import Figures, Progress, Row, cat, checked, mean_row, measure, now
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.methods.registry import by_networks, resolve_method
 from hyperstyle.model.parts import Model
 
 __all__ = ["EDITS", "MethodRow", "Methods", "Trial", "all_trials", "evaluate_methods"]
@@ -132,7 +132,7 @@ def evaluate_methods(
     if points < 2:
         raise ConfigError(f"points={points}: expected 2 strengths or more.")
     for trial in chosen:
-        find(model, trial.method, steps=trial.steps)
+        resolve_method(model, trial.method, steps=trial.steps)
 
     if by_networks(model):
         inverter.invert(crops[0], align=False)  # not counted: it warms up

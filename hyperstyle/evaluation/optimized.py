@@ -13,8 +13,7 @@ from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.equivalence import Equivalence, equivalences
 from hyperstyle.evaluation.figures import Figures, Point, Progress, Row, cat, mean_point, mean_row, measure, now
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
-from hyperstyle.inversion.synthesis import synthesize
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
 from hyperstyle.methods.offset_optimization import optimize_offsets
 from hyperstyle.methods.optimization import Projection, project
 from hyperstyle.methods.pti import PivotalTuning, TuneStep, tune

@@ -22,8 +22,7 @@ from hyperstyle.evaluation.figures import (
     now,
 )
 from hyperstyle.evaluation.optimized import Known, Optimization, Optimized, evaluate_optimized, perceptual_network
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
-from hyperstyle.inversion.synthesis import synthesize
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperstyle import refine
 from hyperstyle.model.parts import Model

@@ -15,8 +15,8 @@ from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError
 from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read
 from hyperstyle.inversion.editing import apply_edit
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
-from hyperstyle.inversion.synthesis import pictures as render
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
@@ -192,7 +192,8 @@ def _read_all(
     people = []
     for first in range(0, len(w), DEFAULT_BATCH_SIZE):
         batch = slice(first, first + DEFAULT_BATCH_SIZE)
-        image = model.domain.resize_to_input(render(model, w[batch], {k: v[batch] for k, v in offsets.items()}, None))
+        state = InversionState(w, style_offsets=offsets).view(batch)
+        image = model.domain.as_network_input(render(model, state).float())
         for name, value in read(evaluator.scorer, image).items():
             values.setdefault(name, []).append(value)
         if evaluator.person is not None:

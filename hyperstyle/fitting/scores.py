@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, pictures
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
@@ -98,7 +99,7 @@ def score_codes(
     parts: list[dict[str, Tensor]] = []
     for first in range(0, len(codes), DEFAULT_BATCH_SIZE):
         w = model.generator.broadcast(codes[first : first + DEFAULT_BATCH_SIZE].to(model.generator.latent_avg))
-        parts.append(read(scorer, model.domain.resize_to_input(pictures(model, w, {}, None))))
+        parts.append(read(scorer, model.domain.as_network_input(render(model, InversionState(w)).float())))
         for trait in needed:
             if trait not in parts[-1]:
                 raise EditError(f"the scorer gives no {trait!r}. {did_you_mean(trait, parts[-1])}")

@@ -15,6 +15,7 @@ from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import EditError
 from hyperstyle.fitting import Evaluator, Measured, measure_edits
 from hyperstyle.fitting import measure as module
+from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.model.parts import Model
 
@@ -26,8 +27,8 @@ CLEAN = Measured("a", (-1.0, 0.0, 1.0), (-1.0, 0.0, 1.0), (), -1.0, 1.0, 1.0, {"
 def seen(monkeypatch: pytest.MonkeyPatch, tiny_inverter: HyperStyleInverter) -> Model:
     """A model whose images show the first row of their code, so that an evaluator can read it exactly."""
 
-    def render(model: Model, w: Tensor, offsets: dict[str, Tensor], codes: object) -> Tensor:
-        return w[:, 0, :, None, None].expand(-1, -1, 32, 32)
+    def render(model: Model, state: InversionState) -> Tensor:
+        return state.w[:, 0, :, None, None].expand(-1, -1, 32, 32)
 
     monkeypatch.setattr(module, "render", render)
     return tiny_inverter.model

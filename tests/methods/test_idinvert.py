@@ -174,7 +174,7 @@ def test_an_inversion_has_rows_of_its_own_and_its_images_come_from_the_stylegan(
     assert not torch.equal(further.w, inversion.w)
     start = inverted(inverter, crops, steps=0)
     assert torch.equal(start.w, inverter.model.idinvert(start.crop))
-    assert inversion.quality["l2"][0] != start.quality["l2"][0]
+    assert inversion.stored_metrics["l2"][0] != start.stored_metrics["l2"][0]
 
 
 def test_it_is_the_method_of_a_model_that_has_its_parts(inverter: HyperStyleInverter, crops: Tensor) -> None:

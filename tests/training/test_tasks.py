@@ -101,7 +101,7 @@ def test_a_restyle_encoder_learns_to_invert_in_passes(
     losses = [row["loss"] for row in rows(tmp_path / "run")]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     found = [inverter.invert(photos / "00.png", method=kind, steps=steps, align=False) for steps in (0, 1, 2)]
-    assert found[1].quality["l2"] < found[0].quality["l2"]
+    assert found[1].stored_metrics["l2"] < found[0].stored_metrics["l2"]
     crop = to_tensor(Image.open(photos / "00.png"))[None]
     pictures = task.sample(crop)
     assert list(pictures) == ["crop", "first", "reconstruction"]

@@ -24,7 +24,7 @@ from hyperstyle.images import save_image, to_images
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, peak_memory
-from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.methods.registry import by_networks, resolve_method
 from hyperstyle.model.parts import Model, fingerprint
 
 __all__ = ["Job", "Study", "alone", "check_ablations", "identified", "invert_one", "jobs_of", "measure_all"]
@@ -155,7 +155,7 @@ def jobs_of(
     check_ablations(list(ablations))
     jobs, identity = [], identified(model)
     for trial in trials:
-        find(model, trial.method, steps=trial.steps)
+        resolve_method(model, trial.method, steps=trial.steps)
         count = images if alone(model, trial) else min(optimized, images)
         if not count:
             raise ConfigError(f"{trial} optimizes each image on its own: say with --optimized N how many it may take.")

@@ -13,6 +13,7 @@ __all__ = [
     "EqualLinear",
     "Modulation",
     "bias_activation",
+    "effective_weight",
     "fir_kernel",
     "modulated_conv",
     "normal",
@@ -78,6 +79,17 @@ def bias_activation(x: Tensor, bias: Tensor, *, in_place: bool = False) -> Tenso
     if in_place:
         return F.leaky_relu_(x.add_(bias), 0.2).mul_(math.sqrt(2.0))
     return F.leaky_relu(x + bias, 0.2) * math.sqrt(2.0)
+
+
+def effective_weight(weight: Tensor, offset: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+    """weight * (1 + offset) + residual: HyperStyle's relative offset Δ (Eq. 5), HyperInverter's additive residual.
+
+    Args:
+        weight: [...,O,I,k,k], raw: before modulation and demodulation.
+        offset, residual: broadcastable to the weight, or the weight to them; None for none.
+    """
+    changed = weight if offset is None else weight * (1.0 + offset)
+    return changed if residual is None else changed + residual
 
 
 class EqualLinear(nn.Module):
@@ -155,8 +167,7 @@ def modulated_conv(
         scaled = None if residual is None else residual * scale
         x = _modulated_by_activations(x, weight * scale, style, offset, scaled, demodulate, up)
     else:
-        per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
-        per_sample = per_sample if residual is None else per_sample + residual
+        per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
         modulated = scale * per_sample * style[:, None, :, None, None]  # [B,O,I,k,k]
         if demodulate:
             norm = torch.rsqrt(modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8)
@@ -188,8 +199,7 @@ def _modulated_by_activations(
         if demodulate:
             power = weight.square().sum((2, 3))[None]
     else:
-        per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
-        per_sample = per_sample if residual is None else per_sample + residual
+        per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
         if demodulate and offset is not None and residual is None and offset.ndim == 5 and offset.shape[-2:] == (1, 1):
             # one value per (out, in) pair needs no sum over the taps of every image
             power = weight.square().sum((2, 3)) * (1.0 + offset[..., 0, 0]).square()
