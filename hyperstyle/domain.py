@@ -8,11 +8,14 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, warn
+from hyperstyle.errors import ConfigError
+from hyperstyle.moved import renamed_attribute
 
 __all__ = ["DOMAINS", "Domain"]
 
 
+@renamed_attribute("to_input", "resize_to_input")
+@renamed_attribute("seen", "as_network_input")
 @dataclass(frozen=True)
 class Domain:
     """What must be known about a kind of image besides the weights.
@@ -88,16 +91,6 @@ class Domain:
     def as_network_input(self, image: Tensor) -> Tensor:
         """A generator's image [B,3,size,size] -> the input of encoder and hypernetwork [B,3,*input_size]."""
         return self.resize_to_input(self.content(image))
-
-    def to_input(self, image: Tensor) -> Tensor:
-        """Deprecated: `resize_to_input`."""
-        warn("Domain.to_input is Domain.resize_to_input now; the old name goes with version 0.3.", DeprecationWarning)
-        return self.resize_to_input(image)
-
-    def seen(self, image: Tensor) -> Tensor:
-        """Deprecated: `as_network_input`."""
-        warn("Domain.seen is Domain.as_network_input now; the old name goes with version 0.3.", DeprecationWarning)
-        return self.as_network_input(image)
 
     def at_size(self, size: int) -> Domain:
         """The same domain for a generator of another size."""

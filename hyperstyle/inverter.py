@@ -111,15 +111,14 @@ class HyperStyleInverter:
         elif domain is None:
             raise ConfigError("a composition needs a domain, as in domain=hyperstyle.Domain('mine', size=256, ...).")
         else:
-            model = Model(generator, domain, {}, edits or {}, steps, info or {}, text=text)
-            model = model.with_parts(encoder=encoder, hypernetwork=hypernetwork).with_parts(**(parts or {}))
-            check_parts(model)
+            bare = Model(generator, domain, {}, edits or {}, steps, info or {}, text=text)
+            self._model = bare.with_parts(encoder=encoder, hypernetwork=hypernetwork).with_parts(**(parts or {}))
+            check_parts(self._model)
             chosen = None if device is None else pick_device(device)
-            for network in model.networks.values():
+            for network in self._model.networks.values():
                 network.eval()  # else batch statistics would let one image of a batch change another
                 if chosen is not None:
                     network.to(chosen)
-            self._model = model
         self.aligner = aligner_of(self._model) if aligner is None else aligner
 
     # ---- models ----
@@ -191,9 +190,8 @@ class HyperStyleInverter:
     def to(self, device: str | torch.device) -> HyperStyleInverter:
         """Moves to a device; returns itself.
 
-        Inversions made before go on working where they are: the inverter continues with a copy of the networks on the
-        new device, and the memory of the old ones is free once nothing uses them. A compiled inverter has to be
-        compiled again.
+        Inversions made before keep their networks and go on working where they are; the inverter continues with copies
+        on the new device. What was compiled has to be compiled again.
         """
         target = torch.empty(0, device=pick_device(device)).device  # with its index: "cuda" is "cuda:0"
         if any(p.device != target for network in self.model.networks.values() for p in network.parameters()):
@@ -297,7 +295,7 @@ class HyperStyleInverter:
             parts.append(refined if refined.stored_metrics else with_metrics(refined))
         inversion = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # one part keeps its image
         threshold = START_L2_WARN_THRESHOLD if not chain.parts or steps == 0 else L2_WARN_THRESHOLD
-        _warn_of_quality(prepared, inversion.stored_metrics, threshold)
+        _warn_of_quality(prepared, inversion.stored_metrics.get("l2", ()), threshold)
         return replace(inversion, failures=failures) if failures else inversion
 
     def _start(self, chain: registry.MethodChain, crop: Tensor, sources: tuple[Provenance, ...]) -> Inversion:
@@ -334,11 +332,10 @@ def _batches(
     return bar, show_step
 
 
-def _warn_of_quality(prepared: Sequence[Prepared], quality: Mapping[str, tuple[float, ...]], threshold: float) -> None:
+def _warn_of_quality(prepared: Sequence[Prepared], l2: Sequence[float], threshold: float) -> None:
     """Warns once of images whose crop looks wrong, or whose L2 against it is above the threshold or NaN."""
-    errors = quality.get("l2", (0.0,) * len(prepared))
     sentences = []
-    for image, error in zip(prepared, errors, strict=True):
+    for image, error in zip(prepared, l2 or [0.0] * len(prepared), strict=True):
         doubts = [image.doubt] if image.doubt else []
         if not error <= threshold:
             doubts.append(f"the reconstruction is far from its crop (L2 {error:.2g}, usually below {threshold:g})")

@@ -42,6 +42,8 @@ __all__ = [
     "living_model",
 ]
 
+N = TypeVar("N", bound=nn.Module)
+
 ALIGNER = ("detector.svm", "predictor.dat")
 """Files of a model's own aligner: a face detector and a landmark predictor, as dlib's trainers write them."""
 
@@ -78,9 +80,6 @@ def living_model(key: ModelKey) -> Model | None:
     models = [model for reference in reversed(_living.valuerefs()) if (model := reference()) is not None]
     models.sort(key=lambda model: (model.device, model.dtype) != (key.device, key.dtype))
     return next((m for m in models if m.domain.name == key.domain and m.fingerprint == key.fingerprint), None)
-
-
-N = TypeVar("N", bound=nn.Module)
 
 
 class Component(Generic[N]):

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import TrainingWarning, warn
+from hyperstyle.model.aligner import aligner_of
 from hyperstyle.model.parts import Model
 from hyperstyle.runtime.gradients import outside_inference_mode, with_gradients
-from hyperstyle.training.builders import aligner_of, codes_of, inversions_of
+from hyperstyle.training.builders import codes_of, inversions_of
 from hyperstyle.training.distributed import join, merge, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
