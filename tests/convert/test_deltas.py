@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Provenance
 from hyperstyle.convert.deltas import load_official, official_names
 from hyperstyle.errors import CheckpointError, InversionError, MissingFileError, WeightsError
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.stylegan2.generator import Generator
 
@@ -24,7 +25,7 @@ def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
     """Two images with files of their own."""
     crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     inversion = tiny_inverter.invert(list(crops), align=False)
-    return replace(inversion, sources=(Source("photos/me.v2.jpg"), Source("friend.png")))
+    return replace(inversion, sources=(Provenance("photos/me.v2.jpg"), Provenance("friend.png")))
 
 
 @pytest.fixture
