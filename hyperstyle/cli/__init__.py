@@ -3,8 +3,8 @@
 Building the parser imports no torch, so that `--help`, `--version` and a mistyped option answer at once.
 
 Exit codes: 0 done; 1 done, but some of the images failed; 2 nothing done, for the reason in the one line on
-stderr; 129 the terminal was closed (SIGHUP); 130 interrupted from the keyboard; 141 the reader of the output
-closed it; 143 ended by SIGTERM. After 129, 130 and 143 no temporary files are left.
+stderr; 129 the terminal was closed (SIGHUP); 130 interrupted from the keyboard; 141 the reader of the output went
+away; 143 ended by SIGTERM. After 129, 130 and 143 no temporary files are left.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _COMMANDS = (
 
 
 class _Parser(ConfigParser):
-    """Says what is wrong in one line, and where the help is, instead of printing the whole usage; reads `--config`."""
+    """Reports errors in one line, which names the help, instead of printing the usage; reads `--config`."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Arguments as usual, over what the files behind `--config` hold."""
@@ -79,7 +79,7 @@ class _Parser(ConfigParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; the function to call is `run` of the parsed namespace."""
+    """The parser of the whole command line; a parsed namespace carries the command to call as `run`."""
     parser = _Parser(
         prog="hyperstyle",
         description="Invert portraits into StyleGAN2 with HyperStyle, and edit them.",
