@@ -35,7 +35,7 @@ from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
-from hyperstyle.methods import missing, registry
+from hyperstyle.methods import registry
 from hyperstyle.model.card import model_card
 from hyperstyle.model.folder import check_parts, read_model, write_model
 from hyperstyle.model.parts import ALIGNER, Model
@@ -260,7 +260,7 @@ class HyperStyleInverter:
 
     def describe(self) -> dict[str, Any]:
         """Domain, sizes, parts, methods and why others are missing, edits, source, licence, hashes, as plain values."""
-        return describe.described(self.model, self.aligner, self.methods, missing.missing(self.model))
+        return describe.described(self.model, self.aligner, self.methods, registry.missing_methods(self.model))
 
     def __repr__(self) -> str:
         return describe.inverter_line(self.model, self.aligner, self.methods)
@@ -272,7 +272,7 @@ class HyperStyleInverter:
         self,
         image: ImageSource | Prepared | Sequence[ImageSource | Prepared],
         *,
-        method: registry.Method | None = None,
+        method: registry.MethodLike | None = None,
         start: registry.Start | str | None = None,
         steps: registry.Steps | None = None,
         seed: int | None = None,
@@ -306,8 +306,8 @@ class HyperStyleInverter:
             batch_size: images that go through the networks together; None is 8.
             on_error: "skip" leaves out images that fail and lists them in `Inversion.failures`.
             intermediates: keep the reconstructions before and after each pass of a network.
-            callback: called at every step with a `RefineStep`, or what else the refinement of a method gives; those
-                that optimize have `step`, `steps`, `image` and `loss`.
+            callback: called at every step with a `Step` (`inversion.optimize`): `step`, `steps`, `image` and, where a
+                method optimizes, `loss`.
             progress: show a progress bar over batches, with step and loss.
 
         Raises:
