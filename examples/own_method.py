@@ -1,4 +1,4 @@
-"""Plug in a way to start, a way to refine, and an edit of your own: any callables of the right form will do."""
+"""A start, a refinement and an edit of your own: any callables with the right signature."""
 
 from dataclasses import dataclass, replace
 

@@ -30,9 +30,9 @@ def on_cuda(tiny_model_dir: Path) -> HyperStyleInverter:
     return HyperStyleInverter.from_pretrained(tiny_model_dir, device="cuda")
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    assert found.device.type == "cuda"
-    torch.testing.assert_close(found.cpu(), expected, atol=5e-5, rtol=1e-4)
+def close(values: Tensor, expected: Tensor) -> None:
+    assert values.device.type == "cuda"
+    torch.testing.assert_close(values.cpu(), expected, atol=5e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("modulation", ["weights", "activations"])

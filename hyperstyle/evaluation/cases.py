@@ -102,7 +102,7 @@ class Work:
     together: bool = True
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """How many images come out."""
         return self.edits or self.batch
 

@@ -85,14 +85,14 @@ class Editing:
         images: how many images the means are over.
         population_std: of each trait, over avatars as they are drawn.
         crops: the first images [P,3,h,w], for a contact sheet.
-        images: (edit, whether with offsets) -> these images [S,P,3,H,W] by rising strength.
+        shown: (edit, whether with offsets) -> these images [S,P,3,H,W] by rising strength.
     """
 
     curves: tuple[EditCurve, ...]
     images: int
     population_std: Mapping[str, float]
     crops: Tensor
-    pictures: Mapping[tuple[str, bool], Tensor]
+    shown: Mapping[tuple[str, bool], Tensor]
 
 
 def evaluate_editing(

@@ -1,4 +1,4 @@
-"""What a scorer reads of the images of codes, and the table on disk that holds such readings."""
+"""Scores of the images of codes, and tables of such scores on disk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNNAMED = "score"
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """W codes and what was read of their images.
+    """W codes and the scores of their images.
 
     Attributes:
         codes: [N,D].
@@ -65,15 +65,15 @@ def network_scorer(network: AttributeNetwork) -> Scorer:
 def read(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
     """Trait -> [B] on the CPU; scores without a name are called "score". Raises EditError for another shape."""
     with torch.no_grad():
-        given = scorer(images)
-    named = given if isinstance(given, Mapping) else {_UNNAMED: given}
-    found: dict[str, Tensor] = {}
+        output = scorer(images)
+    named = output if isinstance(output, Mapping) else {_UNNAMED: output}
+    scores: dict[str, Tensor] = {}
     for name, values in named.items():
         if not isinstance(values, Tensor) or values.numel() != len(images):
             kind = f"of shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
             raise EditError(f"the scorer gave {kind} as {name!r} for {len(images)} images: expected a tensor [B].")
-        found[name] = values.detach().float().flatten().cpu()
-    return found
+        scores[name] = values.detach().float().flatten().cpu()
+    return scores
 
 
 def score_codes(
@@ -84,14 +84,14 @@ def score_codes(
     needed: Sequence[str] = (),
     on_progress: Progress | None = None,
 ) -> Scores:
-    """Draws the image of every code and has it read.
+    """Scores the image of every code.
 
     Args:
         model: generator and domain are used.
         codes: W codes [N,D].
         scorer: see `Scorer`.
-        needed: traits without which it is not worth going on; the first images show whether they are there.
-        on_progress: called while it goes on.
+        needed: traits that must be among the scores; checked on the first images.
+        on_progress: called with the progress.
 
     Raises:
         EditError: no codes, or what the scorer gives is no score for each image, or not of each needed trait.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyperstyle.align.source import Source
+from hyperstyle.align.source import Provenance
 from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.inversion.pickling import Portable
 from hyperstyle.inversion.synthesis import bake, dense_offsets
@@ -155,7 +155,7 @@ def _check_styles(inversion: Portable) -> None:
 
 def _save_official(inversion: Portable, folder: Path) -> None:
     latents = load_named_arrays(folder / LATENTS) if (folder / LATENTS).exists() else {}
-    sources = inversion.sources or (Source(""),) * len(inversion)
+    sources = inversion.sources or (Provenance(""),) * len(inversion)
     names = [_file_name(source.name, i) for i, source in enumerate(sources)]
     for i, name in enumerate(names):
         stem = official_stem(name).casefold()

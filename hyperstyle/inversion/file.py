@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperstyle.align.source import Placement, Source
+from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.errors import InversionError, WeightsError
 from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.state import InversionState
@@ -39,7 +39,7 @@ class Record:
 
     state: InversionState
     unedited: InversionState | None
-    sources: tuple[Source, ...]
+    sources: tuple[Provenance, ...]
     meta: Mapping[str, Any]
 
 
@@ -194,7 +194,7 @@ def _record(
         state=_state(tensors, meta["rows"], meta["tuned"]),
         unedited=before,
         sources=tuple(
-            Source(row["name"], row["note"], None, placement, row.get("photo"))
+            Provenance(row["name"], row["note"], None, placement, row.get("photo"))
             for row, placement in zip(meta["sources"], placements, strict=True)
         ),
         meta=meta,

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align import paste_back
-from hyperstyle.align.source import Source, photo_of
+from hyperstyle.align.source import Provenance, photo_of
 from hyperstyle.edits import Edit
 from hyperstyle.errors import InversionError, warn
 from hyperstyle.images import ImageSource, to_images
@@ -83,7 +83,7 @@ class Inversion(Portable):
     offset_codes: OffsetCodes | None = None
     style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
     crop: Tensor | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Provenance, ...] = ()
     method: str = "hyperstyle"
     stored_metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     unedited: Inversion | None = None

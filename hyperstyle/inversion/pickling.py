@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from hyperstyle.align.source import Source
+from hyperstyle.align.source import Provenance
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.file import Record
@@ -40,7 +40,7 @@ class Portable:
     offset_codes: OffsetCodes | None
     style_offsets: Mapping[str, Tensor]
     overrides: GeneratorOverrides
-    sources: tuple[Source, ...]
+    sources: tuple[Provenance, ...]
     failures: tuple[tuple[int, str], ...]
     crop: Tensor | None
     intermediates: tuple[Tensor, ...]

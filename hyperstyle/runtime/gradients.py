@@ -78,8 +78,8 @@ def copy_inference_tensors(value: Any) -> Any:
         check_no_inference_weights(value)
     if type(value) in (list, tuple):
         return type(value)(map(copy_inference_tensors, value))
-    if isinstance(value, Mapping) and any(isinstance(one, Tensor) and one.is_inference() for one in value.values()):
-        return {name: copy_inference_tensors(one) for name, one in value.items()}
+    if isinstance(value, Mapping) and any(isinstance(item, Tensor) and item.is_inference() for item in value.values()):
+        return {name: copy_inference_tensors(item) for name, item in value.items()}
     return value
 
 

@@ -268,7 +268,7 @@ def test_networks_of_stylegan2s_do_not_fit(model: Model) -> None:
     narrow = IdInvertEncoderConfig(rows=4, latent_width=12, input_size=(16, 16), widths=(4, 8))
     with pytest.raises(ConfigError, match=r"IDInvert encoder for \[4, 12\] codes"):
         check_parts(replace(model, idinvert=IdInvertEncoder(narrow)))
-    with pytest.raises(ConfigError, match="IDInvert encoder beside a StyleGAN2"):
+    with pytest.raises(ConfigError, match="IDInvert encoder with a StyleGAN2"):
         check_parts(replace(model, generator=Generator(config)))
     inversion = Inversion(model, torch.randn(1, 6, 12))
     with pytest.raises(InversionError, match="offsets need the same layers"):

@@ -27,7 +27,7 @@ Modulation = Literal["weights", "activations"]
 def normal(*shape: int, scale: float = 1.0) -> Tensor:
     """New weights from a normal distribution with standard deviation `scale`; on the meta device only their shape.
 
-    There, drawing and scaling would import PyTorch's compiler (a thousand modules, seconds) for numbers that are none.
+    On that device, sampling and scaling would import PyTorch's compiler, which takes seconds, for no values at all.
     """
     weights = torch.empty(shape)
     return weights if weights.is_meta else weights.normal_().mul_(scale)
@@ -98,7 +98,7 @@ class EqualLinear(nn.Module):
     Args:
         features_in, features_out: widths.
         bias_init: initial bias.
-        rate: learning-rate multiplier; weights are stored divided by it.
+        lr_multiplier: learning-rate multiplier; weights are stored divided by it.
         activate: follow with leaky ReLU 0.2 and gain sqrt(2).
     """
 
@@ -209,7 +209,7 @@ def _modulated_by_activations(
             x = _convolve(x, per_sample[0], 1, up)
         elif x.device.type == "cpu" and size_out <= 64:  # narrow groups take CPUs 2 to 4 times as long as this loop
             pairs = zip(torch.split(x, 1), per_sample.unbind(0), strict=True)
-            x = torch.cat([_convolve(one, own, 1, up) for one, own in pairs])
+            x = torch.cat([_convolve(maps, weights, 1, up) for maps, weights in pairs])
         else:
             x = _convolve(x.reshape(1, -1, *x.shape[2:]), per_sample.flatten(0, 1), batch, up)
             x = x.reshape(batch, size_out, *x.shape[2:])
