@@ -29,7 +29,7 @@ from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
-from hyperstyle.methods import missing, registry
+from hyperstyle.methods import registry
 from hyperstyle.model.aligner import aligner_of
 from hyperstyle.model.card import model_card
 from hyperstyle.model.folder import check_parts, load_model, write_model
@@ -218,7 +218,7 @@ class HyperStyleInverter:
 
     def describe(self) -> dict[str, Any]:
         """Plain values: domain, sizes, parts, methods, why others are missing, edits, source, licence, hashes."""
-        return describe.described(self.model, self.aligner, self.methods, missing.missing(self.model))
+        return describe.described(self.model, self.aligner, self.methods, registry.missing_methods(self.model))
 
     def __repr__(self) -> str:
         return describe.inverter_line(self.model, self.aligner, self.methods)
@@ -230,7 +230,7 @@ class HyperStyleInverter:
         self,
         image: Images,
         *,
-        method: registry.Method | None = None,
+        method: registry.MethodLike | None = None,
         start: registry.Start | str | None = None,
         steps: registry.Steps | None = None,
         seed: int | None = None,
@@ -264,8 +264,8 @@ class HyperStyleInverter:
             batch_size: images that go through the networks together; None is 8.
             on_error: "skip" leaves out images that fail and lists them in `Inversion.failures`.
             intermediates: keep the reconstructions before and after each step of a network.
-            callback: called at every step with a `RefineStep`, or the step type of the method; those of methods that
-                optimize have `step`, `steps`, `image` and `loss`.
+            callback: called at every step with a `Step` (`inversion.optimize`): `step`, `steps`, `image` and, where a
+                method optimizes, `loss`.
             progress: show a progress bar over batches, with step and loss.
 
         Raises:

@@ -43,6 +43,7 @@ MOVED = {
     "hub": "io.hub",
     "inversion_file": "inversion.file",
     "methods.named": "methods.registry",
+    "methods.optimization": "methods.projector",
     "model_card": "model.card",
     "model_folder": "model.folder",
     "modes": "images.color_modes",

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from hyperstyle.domain import DOMAINS
-from hyperstyle.methods.hyperstyle import RefineStep, refine
+from hyperstyle.inversion.optimize import Step
+from hyperstyle.methods.hyperstyle import refine
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -55,9 +56,9 @@ def test_three_iterations_equal_the_recording_of_the_original(checkpoint_maker: 
     assert np.abs(w[0].numpy() - golden["w_code"]).max() <= CODE
     del encoder
     gc.collect()
-    last: list[RefineStep] = []
+    last: list[Step] = []
 
-    def compare(step: RefineStep) -> None:
+    def compare(step: Step) -> None:
         pooled = domain.resize_to_input(step.image)[0].numpy()
         expected = golden["y0_pooled" if step.step == 0 else f"iter{step.step}_pooled"]
         assert np.abs(pooled - expected).max() <= IMAGE, f"after {step.step} iterations"

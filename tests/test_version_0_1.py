@@ -20,8 +20,8 @@ from hyperstyle.align import paste_back
 from hyperstyle.images import image_grid, sheet
 from hyperstyle.methods.idinvert import DomainGuided
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimization import Projection
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import Projection
 from hyperstyle.methods.pti import PivotalTuning
 from hyperstyle.moved import MOVED, PART_ARGUMENTS
 from hyperstyle.training.engine import make_task, train
@@ -119,6 +119,22 @@ def test_old_names_of_functions_and_arguments_warn_and_work() -> None:
         pytest.raises(AttributeError),
     ):
         hyperstyle.optimise_text(None, "a face", None)
+
+
+def test_old_names_of_an_inversion_warn_and_work(inverter: HyperStyleInverter) -> None:
+    inversion = inverter.invert(torch.zeros(3, *inverter.model.domain.input_size), align=False, steps=1)
+    with pytest.warns(DeprecationWarning, match=r"Inversion.quality is .stored_metrics now"):
+        assert inversion.quality == inversion.stored_metrics  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match=r"Inversion.changes is .overrides now"):
+        assert inversion.changes is inversion.overrides  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match="Inversion.measured is measure.with_metrics now"):
+        assert inversion.measured().stored_metrics == inversion.stored_metrics
+    model = inverter.model
+    assert inversion.crop is not None
+    networks = (model.generator, model.hypernetwork, model.domain.as_network_input)
+    with pytest.warns(DeprecationWarning, match=r"refine\(draw=...\) is render=... now"):
+        _, image = hyperstyle.refine(inversion.crop, inversion.w, *networks, steps=0, draw=lambda codes: inversion.crop)
+    assert image is inversion.crop
 
 
 SETTINGS = [DomainGuided, OffsetCodeTuner, OffsetTuner, PivotalTuning, Projection]

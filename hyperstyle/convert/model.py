@@ -21,8 +21,7 @@ from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, ConversionWarning, did_you_mean, warn
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import peak_memory, sha256
-from hyperstyle.methods.missing import missing
-from hyperstyle.methods.registry import available, by_networks
+from hyperstyle.methods.registry import available, by_networks, missing_methods
 from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
 
@@ -201,7 +200,7 @@ def _steps(steps: int | None, main: SniffedFile) -> int:
 
 def _without_start(model: Model) -> str | None:
     """What a model without any encoder cannot do; None where it has one."""
-    methods, unavailable = available(model), missing(model)
+    methods, unavailable = available(model), missing_methods(model)
     if by_networks(model) or "idinvert" in methods:
         return None
     remaining = f"only {', '.join(methods)} work, which search for a code" if methods else "no method works"

@@ -13,10 +13,11 @@ from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.equivalence import Equivalence, equivalences
 from hyperstyle.evaluation.figures import Figures, Point, Progress, Row, cat, mean_point, mean_row, measure, now
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
-from hyperstyle.methods.offset_optimization import optimize_offsets
-from hyperstyle.methods.optimization import Projection, project
-from hyperstyle.methods.pti import PivotalTuning, TuneStep, tune
+from hyperstyle.methods.offsets import optimize_offsets
+from hyperstyle.methods.projector import Projection, project
+from hyperstyle.methods.pti import PivotalTuning, tune
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
@@ -149,7 +150,7 @@ def evaluate_optimized(
         images: dict[int, tuple[float, Tensor]] = {}  # step -> seconds so far, reconstruction
         began = now(model.device)
 
-        def watch(step: TuneStep) -> None:
+        def watch(step: Step) -> None:
             tick(step)
             if step.step in _RECORDED:
                 images[step.step] = now(model.device) - began, model.domain.content(step.image)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +13,18 @@ from torch import Tensor
 
 from hyperstyle.align.source import Provenance
 from hyperstyle.errors import ConfigError, InversionError
-from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.inversion.state import InversionState
-from hyperstyle.inversion.synthesis import bake
+from hyperstyle.inversion.pickling import Portable
+from hyperstyle.inversion.synthesis import bake, dense_offsets
 from hyperstyle.io.components import save_tensors, save_torch
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import make_folder
 from hyperstyle.io.npy_objects import load_named_arrays, save_arrays, save_named_arrays
-from hyperstyle.model.parts import Model
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan1 import StyleGan1
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
 __all__ = [
     "DELTAS",
     "LATENTS",
-    "Exportable",
     "baked_generator",
     "check_export",
     "export",
@@ -42,28 +37,7 @@ DELTAS = "weight_deltas"
 _PORT_MAPPING_RATE = 0.01  # the learning-rate multiplier of its mapping network is no number of the file
 
 
-class Exportable(Protocol):
-    """What is needed of an `Inversion`."""
-
-    @property
-    def model(self) -> Model: ...
-    @property
-    def w(self) -> Tensor: ...
-    @property
-    def offset_codes(self) -> OffsetCodes | None: ...
-    @property
-    def offsets(self) -> dict[str, Tensor]: ...
-    @property
-    def style_offsets(self) -> Mapping[str, Tensor]: ...
-    @property
-    def overrides(self) -> GeneratorOverrides: ...
-    @property
-    def sources(self) -> tuple[Provenance, ...]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Exportable: ...
-
-
-def export(inversion: Exportable, path: str | Path, form: Literal["generator", "official", "offsets"]) -> None:
+def export(inversion: Portable, path: str | Path, form: Literal["generator", "official", "offsets"]) -> None:
     """Writes an inversion for other programs.
 
     Args:
@@ -98,7 +72,8 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
     elif form == "official":
         _save_official(inversion, Path(path))
     elif form == "offsets":
-        tensors = {"w": inversion.w.contiguous(), **inversion.offsets}
+        network = inversion.model.hypernetwork
+        tensors = {"w": inversion.w.contiguous(), **dense_offsets(inversion.offset_codes, network)}
         save_tensors(Path(path), tensors, {"format": "hyperstyle-offsets/1"})
     else:
         raise ConfigError(f"form={form!r}: expected 'generator', 'official' or 'offsets'.")
@@ -142,7 +117,7 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
     save_torch(path, content)
 
 
-def baked_generator(inversion: Exportable) -> Generator:
+def baked_generator(inversion: Portable) -> Generator:
     """A generator of its own for a single image: its offsets are multiplied into the weights, W * (1 + Δ) (Eq. 5).
 
     Residuals, tuned parameters and noise maps of other methods are in it too.
@@ -153,14 +128,13 @@ def baked_generator(inversion: Exportable) -> Generator:
     Raises:
         InversionError: a batch, or StyleSpace edits, which are no change of weights.
     """
-    if len(inversion) != 1:
-        raise InversionError(f"a generator of a batch of {len(inversion)}: each image has its own, index the batch.")
+    if (count := len(inversion)) != 1:
+        raise InversionError(f"a generator of a batch of {count}: each image has its own, index the batch.")
     _check_styles(inversion)
     model, overrides = inversion.model, inversion.overrides
     generator = model.generator.with_parameters(overrides.tuned[0]) if overrides.tuned else model.generator
-    state = InversionState(inversion.w, inversion.offset_codes, overrides=overrides)
     with torch.no_grad():
-        baked = copy.deepcopy(bake(model, generator, state))
+        baked = copy.deepcopy(bake(model, generator, inversion.state))
         for stored, noise in zip(baked.noises.buffers(), overrides.noise or baked.noises.buffers(), strict=True):
             stored.copy_(noise)
     return baked
@@ -171,7 +145,7 @@ def official_stem(name: str) -> str:
     return PureWindowsPath(name).name.split(".", 1)[0]  # knows both kinds of slashes
 
 
-def _check_styles(inversion: Exportable) -> None:
+def _check_styles(inversion: Portable) -> None:
     if inversion.style_offsets:
         raise InversionError(
             f"it has StyleSpace edits (of {', '.join(inversion.style_offsets)}), which no form but save() can hold. "
@@ -179,7 +153,7 @@ def _check_styles(inversion: Exportable) -> None:
         )
 
 
-def _save_official(inversion: Exportable, folder: Path) -> None:
+def _save_official(inversion: Portable, folder: Path) -> None:
     latents = load_named_arrays(folder / LATENTS) if (folder / LATENTS).exists() else {}
     sources = inversion.sources or (Provenance(""),) * len(inversion)
     names = [_file_name(source.name, i) for i, source in enumerate(sources)]
@@ -199,7 +173,8 @@ def _save_official(inversion: Exportable, folder: Path) -> None:
         )
     make_folder(folder / DELTAS)
     for i, name in enumerate(names):  # the dense offsets of one image at a time
-        offsets = inversion[i].offsets
+        single = inversion.state.view(slice(i, i + 1))
+        offsets = dense_offsets(single.codes, inversion.model.hypernetwork)
         rows = [_taps(offsets[s.name], s) if s.name in offsets else None for s in inversion.model.generator.layers]
         save_arrays(folder / DELTAS / f"{official_stem(name)}.npy", rows)
     save_named_arrays(folder / LATENTS, {**latents, **dict(zip(names, codes, strict=True))})

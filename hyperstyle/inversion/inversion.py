@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align import paste_back
@@ -24,16 +25,13 @@ from hyperstyle.inversion.measure import reconstruction_metrics, with_metrics
 from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.pickling import Portable, fill, record_of
 from hyperstyle.inversion.state import InversionState
-from hyperstyle.inversion.synthesis import lazy_offsets, render
+from hyperstyle.inversion.synthesis import dense_offsets, render
 from hyperstyle.model.parts import HasModel, Model
 from hyperstyle.moved import renamed_argument, renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode
 from hyperstyle.runtime.threads import once
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["Inversion", "Refinement"]
 
@@ -96,9 +94,6 @@ class Inversion(Portable):
     start: str = "w-encoder"
 
     # ---- a batch of images ----
-
-    def __len__(self) -> int:
-        return self.w.shape[0]
 
     def __getitem__(self, index: int | slice) -> Inversion:
         if isinstance(index, slice):
@@ -168,8 +163,7 @@ class Inversion(Portable):
     @property
     def offsets(self) -> dict[str, Tensor]:
         """Dense offsets Δ, layer name -> tensor broadcastable to [B,O,I,k,k]; {} without offset codes."""
-        with normal_tensors(), torch.no_grad():
-            return dict(lazy_offsets(self.offset_codes, self.model.hypernetwork))
+        return dense_offsets(self.offset_codes, self.model.hypernetwork)
 
     @once
     def tensor(self) -> Tensor:
@@ -185,12 +179,8 @@ class Inversion(Portable):
     @property
     def image(self) -> Image.Image:
         """The reconstruction of a single image. Raises InversionError on a batch."""
-        self._single("image", "use .images, or index the batch first")
+        self._check_single("image", "use .images, or index the batch first")
         return self.images[0]
-
-    def _single(self, what: str, advice: str = "index the batch first") -> None:
-        if len(self) != 1:
-            raise InversionError(f"{what} of a batch of {len(self)}: {advice}.")
 
     @property
     def initial(self) -> Inversion:
@@ -247,8 +237,7 @@ class Inversion(Portable):
             base = self._take([i for i in range(len(self)) for _ in strengths])
         amounts = torch.tensor(strengths * len(self), dtype=self.w.dtype, device=self.w.device)
         w, styles = editing.apply_edit(self.model, edit, base.w, base.style_offsets, amounts, layers, base.overrides)
-        unedited = base.unedited or base
-        return replace(base, w=w, style_offsets=styles, stored_metrics={}, unedited=unedited, intermediates=())
+        return base.edited_to(replace(base.state, w=w, style_offsets=styles))
 
     # ---- combining ----
 
@@ -258,8 +247,8 @@ class Inversion(Portable):
         Raises:
             InversionError: a batch, another model, offset codes for different layers, or n below 2.
         """
-        self._single("interpolation")
-        other._single("interpolation")
+        self._check_single("interpolation")
+        other._check_single("interpolation")
         if n < 2:
             raise InversionError(f"interpolation in {n} images: expected at least 2.")
         self._check_same_model(other)
@@ -278,8 +267,7 @@ class Inversion(Portable):
         if len(self) != len(other):
             raise InversionError(f"cannot mix a batch of {len(self)} with a batch of {len(other)}.")
         specs = [self.model.generator.layer(name) for name in layers]
-        mixed = self._with(InversionState.mixed(self.state, other.state, specs, self.model.generator))
-        return replace(mixed, stored_metrics={}, intermediates=(), unedited=self.unedited or self)
+        return self.edited_to(InversionState.mixed(self.state, other.state, specs, self.model.generator))
 
     def transfer(self, generator: Generator, layers: Sequence[str] | None = None, w: Tensor | None = None) -> Inversion:
         """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
@@ -301,8 +289,7 @@ class Inversion(Portable):
         state = self.state.transferred(source, generator, layers, w)
         ancestors = (*self.model.ancestors, self.model.generator_fingerprint)
         model = replace(self.model, generator=generator.to(self.model.device), ancestors=ancestors, origin="")
-        result = replace(self._with(state), model=model, stored_metrics={}, intermediates=())
-        return replace(result, unedited=self.unedited or self)  # paste_back adds what the other generator changed
+        return replace(self.edited_to(state), model=model)  # `paste_back` adds what the other generator changed
 
     @outside_inference_mode
     def refine(self, steps: int | None = None, *, callback: Callable[..., None] | None = None) -> Inversion:

@@ -33,7 +33,7 @@ _KEY = "_key"  # in the `__dict__` of those whose model is still looked for
 
 
 class Portable:
-    """Mixin of `Inversion`: copying, pickling, and finding its model again."""
+    """The base of `Inversion`: its state and model; copying, pickling, and finding the model again."""
 
     model: Model
     w: Tensor
@@ -45,6 +45,9 @@ class Portable:
     crop: Tensor | None
     intermediates: tuple[Tensor, ...]
 
+    def __len__(self) -> int:
+        return self.w.shape[0]
+
     @property
     def state(self) -> InversionState:
         """All that decides its images."""
@@ -55,6 +58,12 @@ class Portable:
         result: T = replace(self, **state_values(state))  # type: ignore[type-var]
         return result
 
+    def edited_to(self: T, state: InversionState) -> T:
+        """An edit: the same images with another state, without metrics. `unedited` is what was before the first one."""
+        unedited = getattr(self, "unedited", None) or self
+        result: T = replace(self._with(state), stored_metrics={}, unedited=unedited, intermediates=())  # type: ignore[type-var]
+        return result
+
     def __post_init__(self) -> None:
         """Copies tensors that were made in inference mode: no gradient could ever flow through them."""
         images = [t for t in (self.crop, *self.intermediates) if t is not None]
@@ -63,6 +72,10 @@ class Portable:
             values |= {name: copy_inference_tensors(getattr(self, name)) for name in ("crop", "intermediates")}
             for name, value in values.items():
                 object.__setattr__(self, name, value)
+
+    def _check_single(self, what: str, advice: str = "index the batch first") -> None:
+        if len(self) != 1:
+            raise InversionError(f"{what} of a batch of {len(self)}: {advice}.")
 
     def _check_same_model(self, other: Portable) -> None:
         if self.model is not other.model and self.model.fingerprint != other.model.fingerprint:

@@ -20,7 +20,7 @@ from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseM
 from hyperstyle.networks.stylegan2.ops import Modulation, effective_weight
 from hyperstyle.runtime.gradients import normal_tensors
 
-__all__ = ["DEFAULT_BATCH_SIZE", "bake", "lazy_offsets", "render", "styles_of", "synthesize"]
+__all__ = ["DEFAULT_BATCH_SIZE", "bake", "dense_offsets", "lazy_offsets", "render", "styles_of", "synthesize"]
 
 DEFAULT_BATCH_SIZE = 8
 """Images that go through the networks at once, unless a batch size is given."""
@@ -35,6 +35,12 @@ def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping
     if isinstance(network, Hypernetwork) and not torch.is_grad_enabled():
         return cpu.offsets(network, codes)
     return LazyOffsets(network, codes)
+
+
+def dense_offsets(codes: OffsetCodes | None, network: Expander | None) -> dict[str, Tensor]:
+    """The same, all of them at once and without gradients."""
+    with normal_tensors(), torch.no_grad():
+        return dict(lazy_offsets(codes, network))
 
 
 def synthesize(

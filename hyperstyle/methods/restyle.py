@@ -4,38 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.measure import with_metrics
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
-from hyperstyle.methods.optimization import check_whole, warn_of_many_steps
+from hyperstyle.inversion.optimize import Step, StepCallback, check_whole
+from hyperstyle.inversion.synthesis import synthesize
+from hyperstyle.methods.base import (
+    Method,
+    Refiner,
+    Remedy,
+    Start,
+    StartingPoint,
+    predicted,
+    warn_of_many_steps,
+    watch_images,
+)
+from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
 from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = ["RestyleRefinement", "RestyleStep", "restyle"]
+__all__ = ["RESTYLE_E4E", "RESTYLE_PSP", "RestyleRefinement", "restyle"]
 
 _STEPS = 5  # of the paper, in training and inference
-
-
-@dataclass(frozen=True)
-class RestyleStep:
-    """What a callback of `restyle` sees after each step.
-
-    Attributes:
-        step: 1 after the first step; 0 before any.
-        steps: how many steps there will be.
-        w: [B,L,D] the codes so far.
-        image: the reconstruction with them [B,3,size,size].
-    """
-
-    step: int
-    steps: int
-    w: Tensor
-    image: Tensor
 
 
 def restyle(
@@ -46,7 +40,7 @@ def restyle(
     *,
     steps: int = _STEPS,
     w: Tensor | None = None,
-    callback: Callable[[RestyleStep], None] | None = None,
+    callback: StepCallback | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Adds what the encoder predicts to the codes, in a loop (ReStyle, Section 3).
 
@@ -62,21 +56,22 @@ def restyle(
     Returns:
         The codes [B,L,D] and the reconstruction with them.
     """
-    if w is None:
+    if w is None:  # the encoder was trained to begin with its mean code
         w = encoder.latent_avg.expand(len(crop), -1, -1)
     image = synthesize(generator, generator.styles(w))
     if callback is not None:
-        callback(RestyleStep(0, steps, w, image))
+        callback(Step(0, steps, image, w=w))
     for step in range(1, steps + 1):
+        # The encoder sees crop and reconstruction, and predicts how far the codes should move: [B,L,D].
         w = w + encoder(crop, to_input(image).to(crop.dtype))
         image = synthesize(generator, generator.styles(w))
         if callback is not None:
-            callback(RestyleStep(step, steps, w, image))
+            callback(Step(step, steps, image, w=w))
     return w, image
 
 
 @dataclass(frozen=True)
-class RestyleRefinement:
+class RestyleRefinement(Refiner):
     """`restyle` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
 
     Attributes:
@@ -87,14 +82,7 @@ class RestyleRefinement:
     keep_intermediates: bool = False
     done: int = 0
 
-    def __call__(
-        self,
-        crop: Tensor,
-        inversion: Inversion,
-        *,
-        steps: int | None = None,
-        callback: Callable[..., None] | None = None,
-    ) -> Inversion:
+    def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
         """Adds `steps` steps (5 by default) to the inversion's codes.
 
         Raises:
@@ -119,14 +107,7 @@ class RestyleRefinement:
         if steps:
             better = f"Gradient steps make it better: invert with method='{name}+offsets', steps=50."
             warn_of_many_steps(name, done, _STEPS, better)
-        seen: list[Tensor] = []
-
-        def watch(step: RestyleStep) -> None:
-            if self.keep_intermediates:
-                seen.append(model.domain.content(step.image).float())
-            if callback is not None:
-                callback(step)
-
+        images: list[Tensor] | None = [] if self.keep_intermediates else None
         with torch.no_grad():
             w, image = restyle(
                 crop.to(model.device, model.dtype),
@@ -135,16 +116,36 @@ class RestyleRefinement:
                 model.domain.as_network_input,
                 steps=steps,
                 w=inversion.w,
-                callback=watch,
+                callback=watch_images(model, images, callback),
             )
-        refined = replace(
+        result = replace(
             inversion,
             w=w,
             crop=crop.to(model.device),
             method=name,
-            intermediates=tuple(seen),
+            intermediates=tuple(images or ()),
             refinement=replace(self, done=done),
         )
-        # The image of the loop is `tensor`: the same operations on the same batch.
-        is_tensor = len(refined) <= DEFAULT_BATCH_SIZE
-        return with_metrics(refined, model.domain.content(image).float() if is_tensor else None)
+        return predicted(result, image)
+
+
+def _method(name: str) -> Method:
+    def unfit(model: Model) -> str | None:
+        kind = None if model.restyle is None else model.restyle.config.method
+        return None if kind == name else f"the model's ReStyle encoder is for {kind!r}"
+
+    def start(model: Model) -> Start:
+        encoder: Any = model.restyle  # it is there, see `StartingPoint`
+        return lambda crops: encoder.latent_avg.expand(len(crops), -1, -1)
+
+    return Method(
+        name,
+        needs={"restyle": "ReStyle encoder"},
+        start=StartingPoint("mean", start),
+        refinement=lambda options: RestyleRefinement(options.keep_intermediates),
+        unfit=unfit,
+        remedy=Remedy("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
+    )
+
+
+RESTYLE_E4E, RESTYLE_PSP = _method("restyle-e4e"), _method("restyle-psp")

@@ -137,7 +137,7 @@ def test_a_model_that_does_not_exist_is_one_line(in_tmp_path: Path, capsys: Capt
 def test_a_method_its_steps_and_its_seed_are_passed_on(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.methods.optimising.lpips_loss", lambda device: l1)
+    monkeypatch.setattr("hyperstyle.methods.losses.lpips_loss", lambda device: l1)
     save_noise(in_tmp_path / "me.png")
     shown: dict[str, list[Tensor]] = {}
     for seed in ("1", "1", "2"):
@@ -157,7 +157,7 @@ def test_the_help_names_every_method(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         main(["invert", "--help"])
     words = capsys.readouterr().out.replace(",", " ").split()
-    assert not set(registry.NAMES) - set(words)
+    assert not set(registry.METHODS.keys()) - set(words)
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from torch import Tensor
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperinverter import HyperInverterRefinement
-from hyperstyle.methods.hyperstyle import HyperStyleRefinement, RefineStep
+from hyperstyle.methods.hyperstyle import HyperStyleRefinement
 from hyperstyle.model.folder import check_parts, read_model, write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -114,7 +115,7 @@ def test_interpolating_two_inversions_interpolates_codes_and_weights(crops: Tens
 
 
 def test_the_step_is_seen_and_kept_and_can_be_left_out(crops: Tensor, start: Inversion) -> None:
-    seen: list[RefineStep] = []
+    seen: list[Step] = []
     made = HyperInverterRefinement(keep_intermediates=True)(crops, start, callback=seen.append)
     assert [(step.step, step.steps) for step in seen] == [(0, 1), (1, 1)]
     assert seen[0].codes is None

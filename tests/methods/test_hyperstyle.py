@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError, QualityWarning
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.hyperstyle import HyperStyleRefinement, RefineStep, refine
+from hyperstyle.methods.hyperstyle import HyperStyleRefinement, refine
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
@@ -32,10 +33,8 @@ def parts(tiny_inverter: HyperStyleInverter) -> Parts:
     return crop, model.encoder(crop), model.generator, model.hypernetwork, model.domain.resize_to_input
 
 
-def run(
-    parts: Parts, steps: int, codes: OffsetCodes | None = None
-) -> tuple[list[RefineStep], OffsetCodes | None, Tensor]:
-    seen: list[RefineStep] = []
+def run(parts: Parts, steps: int, codes: OffsetCodes | None = None) -> tuple[list[Step], OffsetCodes | None, Tensor]:
+    seen: list[Step] = []
     codes, image = refine(*parts, steps=steps, codes=codes, callback=seen.append)
     return seen, codes, image
 

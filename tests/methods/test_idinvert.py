@@ -16,8 +16,9 @@ from hyperstyle.domain import Domain
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import ConfigError, ImageError, InversionError, MethodError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedRefinement, DomainGuidedStep, domain_guided
+from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedRefinement, domain_guided
 from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
@@ -114,7 +115,7 @@ def test_it_is_the_same_where_no_gradients_are_recorded(inverter: HyperStyleInve
 
 
 def test_the_callback_sees_the_three_parts_of_a_loss_that_falls(crops: Tensor, run: Run) -> None:
-    seen: list[DomainGuidedStep] = []
+    seen: list[Step] = []
     run(crops, DomainGuided(steps=15), callback=seen.append)
     assert [(step.step, step.steps) for step in seen] == [(i, 15) for i in range(15)]
     for step in seen:

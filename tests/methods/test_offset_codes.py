@@ -12,9 +12,9 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offset_optimization import OffsetStep
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 
@@ -44,7 +44,7 @@ def codes_of(inversion: Inversion) -> OffsetCodes:
 @pytest.mark.parametrize("name", ["predicted", "plain"])
 def test_the_image_comes_nearer_and_the_codes_keep_their_form(name: str, request: pytest.FixtureRequest) -> None:
     begun: Inversion = request.getfixturevalue(name)
-    seen: list[OffsetStep] = []
+    seen: list[Step] = []
     assert begun.crop is not None
     found = TUNER(begun.crop, begun, callback=seen.append)
     assert (seen[-1].losses < seen[0].losses).all()
@@ -80,12 +80,12 @@ def test_steps_are_measured_in_the_size_of_the_code(predicted: Inversion) -> Non
 
 
 def test_an_image_stops_when_it_is_near_enough(predicted: Inversion) -> None:
-    seen: list[OffsetStep] = []
+    seen: list[Step] = []
     assert predicted.crop is not None
     TUNER(predicted.crop, predicted, callback=seen.append)
     losses = torch.stack([s.losses for s in seen])
     threshold = losses[4].max().item()
-    stopped: list[OffsetStep] = []
+    stopped: list[Step] = []
     found = replace(TUNER, threshold=threshold)(predicted.crop, predicted, callback=stopped.append)
     assert len(stopped) < 12
     assert found.stored_metrics["l2"] != predicted.stored_metrics["l2"]

@@ -16,10 +16,10 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import registry
+from hyperstyle.methods.base import Method, Remedy, StartingPoint
 from hyperstyle.methods.idinvert import DomainGuidedRefinement
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimization import Projection, code_statistics
-from hyperstyle.methods.projector import PIVOT, W_PLUS, Projector
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import PIVOT, W_PLUS, Projection, Projector, code_statistics
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
@@ -35,7 +35,7 @@ def lacking(able: HyperStyleInverter, **parts: Any) -> HyperStyleInverter:
     return made
 
 
-def parts_of(able: HyperStyleInverter, method: registry.Method | None, start: str | None = None) -> list[str]:
+def parts_of(able: HyperStyleInverter, method: registry.MethodLike | None, start: str | None = None) -> list[str]:
     return [name for name, _, _ in registry.resolve_method(able.model, method, start).parts]
 
 
@@ -151,7 +151,7 @@ def test_the_bar_and_the_callback_see_the_current_loss(
 
 
 def test_a_model_can_do_what_its_parts_allow(able: HyperStyleInverter) -> None:
-    assert set(able.methods) == set(registry.NAMES) - {"restyle-psp", "idinvert"}
+    assert set(able.methods) == set(registry.METHODS) - {"restyle-psp", "idinvert"}
     assert registry.by_networks(able.model) == ("hyperstyle", "hyperinverter", "w-encoder", "e4e", "psp", "restyle-e4e")
     bare = able.model.with_parts(encoder=None, hypernetwork=None, hyperinverter=None)
     always = {"optimize-w", "optimize-w+", "pti"}
@@ -327,6 +327,33 @@ def test_a_method_that_returns_codes_of_another_kind_is_named(
         MethodError, match=rf"'function' returned codes .*{told}.*expected \[2, 8, 16\], torch\.float32"
     ):
         able.invert(crops, method=odd, align=False)
+
+
+# ---- a method with a name ----
+
+
+TINY = Method(
+    "mean-w",
+    needs={"psp": "pSp encoder"},
+    start=StartingPoint("mean-w", lambda model: lambda crops: model.generator.latent_avg.expand(len(crops), -1)),
+    refinement=lambda options: Darker(0.5),
+    optimizes=True,
+    remedy=Remedy("a pSp encoder", "hyperstyle convert FILE --encoder PSP.pt --out FOLDER"),
+)
+
+
+def test_a_method_is_one_value_in_the_list_of_methods(
+    able: HyperStyleInverter, crops: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.METHODS, TINY.name, TINY)
+    assert "mean-w" in able.methods
+    found = able.invert(crops, method="mean-w+hyperstyle", steps=1, align=False)
+    assert found.method == "mean-w+hyperstyle"
+    assert torch.equal(found.w, able.model.generator.latent_avg.expand_as(found.w) * 0.5)
+    bare = lacking(able, psp=None)
+    assert bare.describe()["missing_methods"]["mean-w"] == "the model has no pSp encoder"
+    with pytest.raises(MethodError, match=r"'mean-w' needs a pSp encoder.*--encoder PSP\.pt"):
+        bare.invert(crops, method="e4e+mean-w", align=False)
 
 
 # ---- a method of one's own ----

@@ -14,8 +14,9 @@ from torch import Tensor
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MethodError, QualityWarning
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.restyle import RestyleRefinement, RestyleStep, restyle
+from hyperstyle.methods.restyle import RestyleRefinement, restyle
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
@@ -69,7 +70,7 @@ def test_codes_are_the_mean_and_what_each_pass_predicts(parts: Parts) -> None:
 
 
 def test_the_callback_sees_the_average_image_and_every_step(parts: Parts) -> None:
-    seen: list[RestyleStep] = []
+    seen: list[Step] = []
     w, image = restyle(*parts, steps=2, callback=seen.append)
     assert [(s.step, s.steps) for s in seen] == [(0, 2), (1, 2), (2, 2)]
     _, network, generator, _ = parts

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.inversion.optimize import Step, ramped
 from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.methods.optimization import ramped
-from hyperstyle.methods.text import TextStep, optimize_text
+from hyperstyle.methods.text import optimize_text
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
@@ -43,9 +43,9 @@ class Stand:
 TEXT = "a face with a beard"
 
 
-def distances(pictures: Tensor, text: str = TEXT) -> Tensor:
+def distances(images: Tensor, text: str = TEXT) -> Tensor:
     """1 - cosine [B], without what is tested."""
-    return 1 - F.normalize(Stand().encode_image(pictures)) @ F.normalize(Stand().encode_text([text]).to(pictures))[0]
+    return 1 - F.normalize(Stand().encode_image(images)) @ F.normalize(Stand().encode_text([text]).to(images))[0]
 
 
 def colours(image: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ def exact(two: Inversion) -> Inversion:
     return dataclasses.replace(two, model=model, w=two.w.double(), offset_codes=codes)
 
 
-def run(two: Inversion, **options: Any) -> tuple[list[TextStep], Inversion]:
-    seen: list[TextStep] = []
+def run(two: Inversion, **options: Any) -> tuple[list[Step], Inversion]:
+    seen: list[Step] = []
     made = optimize_text(two, TEXT, Stand(), callback=seen.append, **{"steps": 15, "l2": 1e-4, **options})
     return seen, made
 
@@ -158,7 +158,7 @@ def test_an_identity_term_keeps_what_its_network_sees(two: Inversion) -> None:
     assert (alike(held) > alike(free)).all()
 
 
-def test_the_identity_of_the_perceptual_network_is_used_and_the_judge_is_not(two: Inversion) -> None:
+def test_the_identity_of_the_perceptual_network_is_used_and_the_evaluator_is_not(two: Inversion) -> None:
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     network = AttributeNetwork(AttributeNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
     judged = dataclasses.replace(two, model=two.model.with_parts(evaluator=network))

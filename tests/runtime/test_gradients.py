@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.offset_optimization import OffsetTuner
+from hyperstyle.methods.offsets import OffsetTuner
 from hyperstyle.runtime.gradients import copy_inference_tensors, normal_tensors, outside_inference_mode, with_gradients
 
 

@@ -1,4 +1,4 @@
-"""What the optimizing refinements share: losses, images of whole inversions, batches that do not fit."""
+"""What the optimizing refinements share: losses, differentiable images, batches that do not fit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, ImageError, MemoryWarning, MethodError, MissingDependencyError
 from hyperstyle.inversion.inversion import Inversion, Refinement
+from hyperstyle.inversion.synthesis import render
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods import optimising
+from hyperstyle.methods import losses
+from hyperstyle.methods.losses import lpips_loss, perceptual_loss
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimising import draw, lpips_loss, perceptual_loss
-from hyperstyle.methods.optimization import Projection
-from hyperstyle.methods.projector import Projector
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import Projection, Projector
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 
 
@@ -103,7 +103,7 @@ def test_any_loss_can_be_passed_in(tuner: Callable[..., Refinement], begun: Inve
     assert found.stored_metrics["l2"] != begun.stored_metrics["l2"]
 
 
-def test_the_loss_is_the_perceptual_network_and_never_the_judge(begun: Inversion) -> None:
+def test_the_loss_is_the_perceptual_network_and_never_the_evaluator(begun: Inversion) -> None:
     network = begun.model.perceptual
     assert network is not None
     a, b = crop_of(begun)[:2], crop_of(begun)[1:]
@@ -111,7 +111,7 @@ def test_the_loss_is_the_perceptual_network_and_never_the_judge(begun: Inversion
     judged = begun.model.with_parts(perceptual=None, evaluator=network)
     called: list[torch.device] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimising, "lpips_loss", lambda device: called.append(device) or l1)
+        patch.setattr(losses, "lpips_loss", lambda device: called.append(device) or l1)
         assert perceptual_loss(judged) is l1
     assert called == [torch.device("cpu")]
 
@@ -167,17 +167,21 @@ def test_offline_nothing_is_asked_for_the_weights(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("method", ["hyperstyle", "hyperinverter", "optimize-w", "e4e+pti", "w-encoder+offsets"])
-def test_what_is_drawn_is_what_the_inversion_shows(able: HyperStyleInverter, crops: list[Tensor], method: str) -> None:
+def test_the_differentiable_image_is_that_of_the_inversion(
+    able: HyperStyleInverter, crops: list[Tensor], method: str
+) -> None:
     steps = 1 if method == "hyperinverter" else 2
     inversion = able.invert(crops, method=method, steps=steps, align=False).edit("age", 0.5)
     names = {"b8.conv1": torch.full((2, 16), 0.1)}
     inversion = replace(inversion, style_offsets=names)
-    torch.testing.assert_close(draw(inversion), inversion.tensor, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        render(inversion.model, inversion.state, differentiable=True), inversion.tensor, atol=2e-5, rtol=0
+    )
 
 
 def test_gradients_flow_to_codes(begun: Inversion) -> None:
     w = begun.w.clone().requires_grad_()
-    draw(replace(begun, w=w)).square().sum().backward()
+    render(begun.model, replace(begun.state, w=w), differentiable=True).square().sum().backward()
     assert w.grad is not None
     assert (w.grad.flatten(1).abs().sum(1) > 0).all()
 
