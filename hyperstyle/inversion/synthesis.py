@@ -13,7 +13,6 @@ from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.hypernetworks.lazy import Expander, LazyOffsets
-from hyperstyle.networks.stylegan1 import StyleGan1
 from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets
 from hyperstyle.networks.stylegan2.ops import Modulation
 from hyperstyle.runtime.gradients import normal_tensors
@@ -43,16 +42,13 @@ def synthesize(
     residuals: Offsets | None = None,
     noise: NoiseMode | NoiseMaps = "const",
     modulation: Modulation = "weights",
-    workspace: cpu.Workspace | None = None,
 ) -> Tensor:
     """Styles -> images [B,3,size,size]: by `networks.cpu` on a CPU where no gradients are recorded, else the generator.
 
-    Arguments and errors are those of `Generator.synthesize`; `workspace` is for `networks.cpu`, `modulation` for the
-    generator.
+    Arguments and errors are those of `Generator.synthesize`; `modulation` is for the generator.
     """
-    is_on_cpu = styles[generator.layers[0].name].device.type == "cpu"
-    if is_on_cpu and not torch.is_grad_enabled() and not isinstance(generator, StyleGan1):
-        return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise, workspace=workspace)
+    if cpu.applies_to(generator, styles[generator.layers[0].name].device):
+        return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise)
     return generator.synthesize(styles, offsets, residuals=residuals, noise=noise, modulation=modulation)
 
 

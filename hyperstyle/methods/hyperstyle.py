@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,20 +66,20 @@ def refine(
         The accumulated offset codes (None if there are none) and the reconstruction with them.
     """
 
-    def reconstruct(workspace: cpu.Workspace | None) -> Tensor:
+    def reconstruct() -> Tensor:
         if draw is not None:
             return draw(codes)
         offsets = None if codes is None else cpu.offsets(hypernetwork, codes)
-        return synthesize(generator, generator.styles(w), offsets, workspace=workspace)
+        return synthesize(generator, generator.styles(w), offsets)
 
-    with cpu.Workspace.reuse() if draw is None else nullcontext() as workspace:
-        image = reconstruct(workspace)
+    with cpu.reuse_memory():
+        image = reconstruct()
         if callback is not None:
             callback(RefineStep(0, steps, codes, image))
         for step in range(1, steps + 1):
             new = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y)
             codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
-            image = reconstruct(workspace)  # Eq. 5: weights * (1 + Δ)
+            image = reconstruct()  # Eq. 5: weights * (1 + Δ)
             if callback is not None:
                 callback(RefineStep(step, steps, codes, image))
     return codes, image

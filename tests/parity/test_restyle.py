@@ -64,7 +64,6 @@ Form = Literal["modules", "fused"]
 
 def by_modules(generator: Generator, styles: Any, offsets: Any = None, **options: Any) -> Tensor:
     """In place of `networks.cpu.synthesize`: the modules of the generator."""
-    del options["workspace"]
     return generator.synthesize(styles, offsets, **options)
 
 

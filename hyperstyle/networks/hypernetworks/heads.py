@@ -14,8 +14,6 @@ from hyperstyle.networks.stylegan2.ops import EqualLinear, normal
 
 __all__ = ["CompactHead", "Head", "PlainHead", "SeparableHead", "SharedExpander", "SharedHead"]
 
-_FEW = 32  # rows of a product with a large matrix
-
 
 class SharedExpander(nn.Module):
     """The one large affine map from a code to a square 3x3 offset that several heads share (paper, Section 3.3).
@@ -41,27 +39,13 @@ class SharedExpander(nn.Module):
         bias = (count[:, None] * self.b2).view(-1, self.width, self.width)
         if not _in_parts(code):
             return (code @ self.w2).view_as(bias) + bias
-        if len(code) <= _FEW and not torch.is_grad_enabled():
-            return _few_rows(code, self.w2).view_as(bias).add_(bias)
         matrices = self.w2.view(self.width, self.width, self.width).transpose(0, 1)  # [O,C,C]
         return torch.bmm(code.expand(self.width, -1, -1), matrices).transpose(0, 1) + bias
 
-    def turned(self) -> Tensor:
-        """w1 as an image of C channels, a position for each input channel and tap: [1,C,C,9], channels-last."""
-        return self.w1.t().contiguous().view(1, self.width, 9, self.width).permute(0, 3, 1, 2)
-
-    def delta(self, rows: Tensor, count: Tensor, turned: Tensor | None = None) -> Tensor:
-        """[B,C,C] -> Δ [B,C,C,3,3].
-
-        With `turned`, and of one image without gradients, as a 1x1 convolution of it, which is faster on a CPU;
-        output channels are innermost in memory then, as `networks.cpu.fuse` wants them.
-        """
-        if turned is not None and len(rows) == 1 and not torch.is_grad_enabled():
-            made = F.conv2d(turned, rows[0, :, :, None, None])  # [1,O,I,9]
-            made += (count * self.b1).view(self.width, 9)
-            return made.view(-1, self.width, self.width, 3, 3)
-        bias = (count[:, None] * self.b1)[:, None]
-        delta = torch.baddbmm(bias, rows, self.w1.expand(len(rows), -1, -1))  # [B,O,I*9]
+    def delta(self, rows: Tensor, count: Tensor) -> Tensor:
+        """[B,C,C] -> Δ [B,C,C,3,3]."""
+        bias = (count[:, None] * self.b1)[:, None]  # [B,1,I*9]
+        delta = torch.baddbmm(bias, rows, self.w1.expand(len(rows), -1, -1))  # [B,O,C] @ [C,I*9] -> [B,O,I*9]
         return delta.view(-1, self.width, self.width, 3, 3)
 
 
@@ -71,19 +55,6 @@ def _in_parts(code: Tensor) -> bool:
     On CPUs a single product with so few rows uses one thread and a part of what the memory gives; many are shared out.
     """
     return code.device.type == "cpu" and code.dtype == torch.float32
-
-
-def _few_rows(code: Tensor, matrix: Tensor) -> Tensor:
-    """A product [B,C] @ [C,N] -> [B,N] that reads the matrix from its first to its last row.
-
-    Libraries copy parts of a matrix to where they multiply fast, which pays for many rows of `code` only.
-    """
-    count = math.gcd(8, matrix.shape[1])  # of parts, for threads to share
-    parts = matrix.view(len(matrix), count, -1).transpose(0, 1)
-    made = matrix.new_zeros(count, len(code), parts.shape[2])
-    for first in range(0, len(matrix), 16):
-        made.baddbmm_(code[:, first : first + 16].expand(count, -1, -1), parts[:, first : first + 16])
-    return made.transpose(0, 1).reshape(len(code), -1)
 
 
 class _Conv3x3(nn.Conv2d):

@@ -13,6 +13,7 @@ __all__ = [
     "EqualLinear",
     "Modulation",
     "bias_activation",
+    "effective_weight",
     "fir_kernel",
     "modulated_conv",
     "normal",
@@ -114,6 +115,25 @@ class EqualLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias * self.lr_multiplier)
 
 
+def effective_weight(
+    weight: Tensor, offset: Tensor | None = None, residual: Tensor | None = None, *, out: Tensor | None = None
+) -> Tensor:
+    """W * (1 + Δ) + R: a raw weight with a relative offset (HyperStyle, Eq. 5) and a residual (HyperInverter).
+
+    Args:
+        weight: W, of any shape; returned itself where it is not changed.
+        offset: Δ, broadcastable with the weight, or None.
+        residual: R, the same.
+        out: memory for the result, only without gradients. The product is W + W * Δ then, one pass over the memory.
+
+    Returns:
+        Of the shape to which the three broadcast.
+    """
+    if offset is not None:
+        weight = weight * (1.0 + offset) if out is None else torch.addcmul(weight, weight, offset, out=out)
+    return weight if residual is None else torch.add(weight, residual, out=out)
+
+
 def modulated_conv(
     x: Tensor,
     weight: Tensor,
@@ -155,8 +175,7 @@ def modulated_conv(
         scaled = None if residual is None else residual * scale
         x = _modulated_by_activations(x, weight * scale, style, offset, scaled, demodulate, up)
     else:
-        per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
-        per_sample = per_sample if residual is None else per_sample + residual
+        per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
         modulated = scale * per_sample * style[:, None, :, None, None]  # [B,O,I,k,k]
         if demodulate:
             norm = torch.rsqrt(modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8)
@@ -188,8 +207,7 @@ def _modulated_by_activations(
         if demodulate:
             power = weight.square().sum((2, 3))[None]
     else:
-        per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
-        per_sample = per_sample if residual is None else per_sample + residual
+        per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
         if demodulate and offset is not None and residual is None and offset.ndim == 5 and offset.shape[-2:] == (1, 1):
             # one value per (out, in) pair needs no sum over the taps of every image
             power = weight.square().sum((2, 3)) * (1.0 + offset[..., 0, 0]).square()
