@@ -46,7 +46,7 @@ from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.vgg import Vgg16
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
@@ -103,7 +103,7 @@ class HyperStyleInverter:
     @renamed_argument("judge", "evaluator")
     def __init__(
         self,
-        generator: Generator | None = None,
+        generator: StyleGenerator | None = None,
         encoder: WEncoder | None = None,
         hypernetwork: Hypernetwork | None = None,
         *,

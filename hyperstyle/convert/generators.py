@@ -18,6 +18,7 @@ from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import Source, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_finite
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
 from hyperstyle.networks.stylegan2.ops import fir_kernel
 from hyperstyle.runtime.gradients import outside_inference_mode
@@ -33,14 +34,14 @@ class FoundGenerator(NamedTuple):
     """A generator, how many tensors of its file it took, sentences on what the file did not have, and the names of
     tensors that are not needed."""
 
-    generator: Generator
+    generator: StyleGenerator
     consumed: int
     computed: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
 
 @outside_inference_mode
-def read_generator(path: str | Path, *, use: Use | None = None) -> Generator:
+def read_generator(path: str | Path, *, use: Use | None = None) -> StyleGenerator:
     """The generator of a file: a `g_ema` file or bare tensors (`.pt` or safetensors), NVIDIA's pickle, or the decoder
     of a HyperStyle, W encoder, pSp, e4e or ReStyle file.
 

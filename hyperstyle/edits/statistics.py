@@ -15,7 +15,8 @@ from hyperstyle.edits.styleclip import StyleClip
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import load_tensors, save_tensors
-from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
+from hyperstyle.networks.stylegan2.base import StyleGenerator
+from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = [
     "StyleClipSampling",
@@ -69,7 +70,7 @@ class StyleClipSampling:
                 "finite one."
             )
 
-    def layers(self, generator: Generator) -> tuple[LayerSpec, ...]:
+    def layers(self, generator: StyleGenerator) -> tuple[LayerSpec, ...]:
         """The convolutions that are measured, in the official order: no toRGB, none beyond `reach`."""
         return tuple(spec for spec in generator.layers if not spec.torgb and spec.resolution <= self.reach)
 
@@ -88,7 +89,7 @@ class StyleStatistics:
 
 @torch.no_grad()
 def style_statistics(
-    generator: Generator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
+    generator: StyleGenerator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
 ) -> StyleStatistics:
     """Mean and standard deviation of the styles over `settings.samples` codes; no image is drawn.
 
@@ -121,7 +122,7 @@ def style_statistics(
 
 @torch.no_grad()
 def channel_effects(
-    generator: Generator,
+    generator: StyleGenerator,
     encoder: TextImageEncoder,
     statistics: StyleStatistics,
     settings: StyleClipSampling | None = None,
@@ -202,7 +203,7 @@ def effects_of_features(features: Tensor) -> Tensor:
 
 
 def fit_styleclip(
-    generator: Generator,
+    generator: StyleGenerator,
     encoder: TextImageEncoder,
     settings: StyleClipSampling | None = None,
     *,
@@ -234,8 +235,9 @@ def fit_styleclip(
     return StyleClip(effects, {name: statistics.std[name] for name in effects}, encoder, templates, model)
 
 
-def _codes(generator: Generator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
+def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
     """The first `count` codes, in batches [b,L,D]."""
+    generator.check_has_w()
     random = torch.Generator().manual_seed(settings.seed)
     mean = generator.latent_avg
     for start in range(0, count, _CODES):

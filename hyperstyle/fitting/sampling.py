@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["sample_w"]
 
 _BATCH = 4096
 
 
-def sample_w(generator: Generator, count: int, *, seed: int = 0, truncation: float = 1.0) -> Iterator[Tensor]:
+def sample_w(generator: StyleGenerator, count: int, *, seed: int = 0, truncation: float = 1.0) -> Iterator[Tensor]:
     """W codes of random z, in batches [b,D] that are `count` codes together.
 
     The codes are the same for every `count`: more codes begin with the fewer.
@@ -27,14 +27,15 @@ def sample_w(generator: Generator, count: int, *, seed: int = 0, truncation: flo
         truncation: psi of w_avg + psi * (w - w_avg): 1 leaves the codes as they are, 0 makes all of them the mean.
 
     Raises:
-        ConfigError: a number of codes below 1, or a truncation that is not finite.
+        ConfigError: a number of codes below 1, a truncation that is not finite, or a generator without W.
     """
     if count < 1 or not abs(truncation) < float("inf"):
         raise ConfigError(f"{count} codes at truncation {truncation}: expected 1 or more, and a finite number.")
+    generator.check_has_w()
     return _batches(generator, count, seed, truncation)
 
 
-def _batches(generator: Generator, count: int, seed: int, truncation: float) -> Iterator[Tensor]:
+def _batches(generator: StyleGenerator, count: int, seed: int, truncation: float) -> Iterator[Tensor]:
     random = torch.Generator().manual_seed(seed)
     mean = generator.latent_avg
     for first in range(0, count, _BATCH):

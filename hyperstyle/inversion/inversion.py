@@ -28,7 +28,7 @@ from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, lazy_offsets, pic
 from hyperstyle.model.parts import HasModel, Model
 from hyperstyle.moved import renamed_argument
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode, usable
 from hyperstyle.runtime.threads import once
 
@@ -301,7 +301,9 @@ class Inversion(Portable):
         mixed = self._with(InversionState.mixed(self._state, other._state, chosen, self.model.generator))
         return replace(mixed, quality={}, intermediates=(), unedited=self.unedited or self)
 
-    def transfer(self, generator: Generator, layers: Sequence[str] | None = None, w: Tensor | None = None) -> Inversion:
+    def transfer(
+        self, generator: StyleGenerator, layers: Sequence[str] | None = None, w: Tensor | None = None
+    ) -> Inversion:
         """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
 
         Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import InversionError
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["GeneratorOverrides", "Tuned"]
 
@@ -57,7 +57,9 @@ class GeneratorOverrides:
             tuple(function(t) for t in self.noise),
         )
 
-    def fill_missing(self, others: Sequence[GeneratorOverrides], w: Tensor, generator: Generator) -> GeneratorOverrides:
+    def fill_missing(
+        self, others: Sequence[GeneratorOverrides], w: Tensor, generator: StyleGenerator
+    ) -> GeneratorOverrides:
         """The same, with neutral values for the kinds of change that only `others` have, so that `cat` can join them.
 
         Neutral are no residuals, no tuned parameters, and the generator's own noise maps.
@@ -90,7 +92,7 @@ class GeneratorOverrides:
         )
 
     @staticmethod
-    def lerp(a: GeneratorOverrides, b: GeneratorOverrides, t: float, generator: Generator) -> GeneratorOverrides:
+    def lerp(a: GeneratorOverrides, b: GeneratorOverrides, t: float, generator: StyleGenerator) -> GeneratorOverrides:
         """The way from single `a` (t = 0) to single `b` (t = 1); what one side lacks is the generator's own there.
 
         Raises:
@@ -109,7 +111,7 @@ class GeneratorOverrides:
         noise = tuple(torch.lerp(x, y, t) for x, y in zip(first.noise, second.noise, strict=True))
         return GeneratorOverrides(residuals, tuned, noise)
 
-    def _filled(self, a: GeneratorOverrides, b: GeneratorOverrides, generator: Generator) -> GeneratorOverrides:
+    def _filled(self, a: GeneratorOverrides, b: GeneratorOverrides, generator: StyleGenerator) -> GeneratorOverrides:
         """With the generator's own values where `a` or `b` has one and this has none, so that all have the same."""
         own = dict(generator.named_parameters())
         names = {name for side in (a, b) for one in side.tuned for name in one}
@@ -127,7 +129,7 @@ class GeneratorOverrides:
 
     @staticmethod
     def mixed(
-        first: GeneratorOverrides, second: GeneratorOverrides, layers: Sequence[str], generator: Generator
+        first: GeneratorOverrides, second: GeneratorOverrides, layers: Sequence[str], generator: StyleGenerator
     ) -> GeneratorOverrides:
         """`first` with these layers as `second` has them: residuals, parameters and noise map."""
         residuals = OffsetCodes.mixed(first.residuals, second.residuals, layers)
@@ -145,7 +147,7 @@ class GeneratorOverrides:
         noise = tuple(m.expand(pictures, -1, -1, -1) for m in chosen)
         return GeneratorOverrides(residuals, tuned, noise)
 
-    def only(self, layers: Sequence[str], generator: Generator) -> GeneratorOverrides:
+    def only(self, layers: Sequence[str], generator: StyleGenerator) -> GeneratorOverrides:
         """The changes of these layers; all other layers are the generator's own."""
         kept = _parameters(layers, generator)
         noise = self.noise
@@ -159,7 +161,7 @@ class GeneratorOverrides:
             noise,
         )
 
-    def moved(self, old: Generator, new: Generator) -> GeneratorOverrides:
+    def moved(self, old: StyleGenerator, new: StyleGenerator) -> GeneratorOverrides:
         """For transfer to `new`, fine-tuned from `old`: the difference of tuned values from `old` is added to `new`."""
         if not self.tuned:
             return self
@@ -168,7 +170,7 @@ class GeneratorOverrides:
         return replace(self, tuned=tuned)
 
 
-def _parameters(layers: Sequence[str], generator: Generator) -> set[str]:
+def _parameters(layers: Sequence[str], generator: StyleGenerator) -> set[str]:
     """Names of the parameters of these layers; the constant input is the first layer's."""
     names = {name for layer in layers for name in generator.parameters_of(layer)}
     first = generator.layers[0].name in layers

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
+from hyperstyle.networks.stylegan2.base import StyleGenerator
+from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = ["InversionState"]
 
@@ -56,7 +57,7 @@ class InversionState:
         return InversionState(pick(self.w), codes, styles, self.changes.take(index))
 
     @staticmethod
-    def cat(parts: Sequence[InversionState], generator: Generator) -> InversionState:
+    def cat(parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
         """The states of all parts, which are of this generator, along the batch; absent offsets and changes are none.
 
         Raises:
@@ -76,7 +77,7 @@ class InversionState:
         )
 
     @staticmethod
-    def between(a: InversionState, b: InversionState, n: int, generator: Generator) -> InversionState:
+    def between(a: InversionState, b: InversionState, n: int, generator: StyleGenerator) -> InversionState:
         """`n` images from single `a` to single `b`, both ends included; all that makes them moves together.
 
         Raises:
@@ -95,7 +96,7 @@ class InversionState:
 
     @staticmethod
     def mixed(
-        a: InversionState, b: InversionState, layers: Sequence[LayerSpec], generator: Generator
+        a: InversionState, b: InversionState, layers: Sequence[LayerSpec], generator: StyleGenerator
     ) -> InversionState:
         """`a` with these layers as `b` has them: their rows of w, offsets, style offsets and other changes."""
         w, names = a.w.clone(), [spec.name for spec in layers]
@@ -111,6 +112,6 @@ class InversionState:
         """The offset codes, or such as make no offsets."""
         return OffsetCodes.none(self.w) if self.codes is None else self.codes
 
-    def _style(self, name: str, generator: Generator) -> Tensor:
+    def _style(self, name: str, generator: StyleGenerator) -> Tensor:
         """[B,I] what is added to the style of this layer, zeros where nothing is."""
         return self.style_offsets.get(name, self.w.new_zeros(len(self.w), generator.layer(name).style_width))

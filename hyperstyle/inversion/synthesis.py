@@ -13,7 +13,7 @@ from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.hypernetworks.lazy import Expander, LazyOffsets
-from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
 from hyperstyle.networks.stylegan2.ops import Modulation
 from hyperstyle.runtime.gradients import normal_tensors
 
@@ -35,7 +35,7 @@ def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping
 
 
 def synthesize(
-    generator: Generator,
+    generator: StyleGenerator,
     styles: Mapping[str, Tensor],
     offsets: Offsets | None = None,
     *,
@@ -96,7 +96,7 @@ def pictures(
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def generators(model: Model, changes: GeneratorOverrides, count: int) -> Iterator[tuple[slice, Generator]]:
+def generators(model: Model, changes: GeneratorOverrides, count: int) -> Iterator[tuple[slice, StyleGenerator]]:
     """Neighbours that share a generator, and it: the model's, or one with parameters of the images' own."""
     if not changes.tuned:
         yield slice(0, count), model.generator
@@ -114,8 +114,8 @@ def styles_of(model: Model, w: Tensor, changes: GeneratorOverrides) -> dict[str,
 
 
 def _bake(
-    model: Model, generator: Generator, codes: OffsetCodes | None, changes: GeneratorOverrides, picture: int
-) -> Generator:
+    model: Model, generator: StyleGenerator, codes: OffsetCodes | None, changes: GeneratorOverrides, picture: int
+) -> StyleGenerator:
     """The generator with the offsets and residuals of this image in its weights; it shares all else."""
     chosen = slice(picture, picture + 1)
     offsets = lazy_offsets(_of(codes, chosen), model.hypernetwork)

@@ -16,7 +16,7 @@ from hyperstyle.methods.optimization import check_passes, check_whole
 from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["HyperStyleRefinement", "RefineStep", "refine"]
 
@@ -41,7 +41,7 @@ class RefineStep:
 def refine(
     crop: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     hypernetwork: Hypernetwork,
     to_input: Callable[[Tensor], Tensor],
     *,

@@ -15,7 +15,7 @@ from hyperstyle.methods.optimising import refined
 from hyperstyle.methods.optimization import check_whole, finite
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["DomainGuided", "DomainGuidedRefinement", "DomainGuidedStep", "domain_guided"]
@@ -76,7 +76,7 @@ class DomainGuidedStep:
 def domain_guided(
     target: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     encoder: nn.Module,
     features: nn.Module,
     settings: DomainGuided | None = None,

@@ -8,7 +8,6 @@ from torch import nn
 
 from hyperstyle.errors import MethodError, did_you_mean
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.stylegan1 import StyleGan1
 
 __all__ = [
     "ENCODERS",
@@ -118,7 +117,7 @@ def why_unfit(model: Model, name: str) -> str | None:
             return f"the model has no {_PARTS[part]}"
     if name in RESTYLE and model.restyle is not None and model.restyle.config.method != name:
         return f"the model's ReStyle encoder is for {model.restyle.config.method!r}"
-    if name in (*SEARCHING, "offsets") and isinstance(model.generator, StyleGan1):
+    if name in (*SEARCHING, "offsets") and not model.generator.takes_offsets:
         return "the model's generator is a StyleGAN of the first version, and the method is for StyleGAN2"
     return None
 

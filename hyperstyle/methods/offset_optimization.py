@@ -16,7 +16,7 @@ from hyperstyle.methods.optimization import ImageLoss, check_target, check_whole
 from hyperstyle.moved import renamed_argument, renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["OffsetStep", "OffsetTuner", "descend", "optimize_offsets"]
@@ -104,7 +104,7 @@ def descend(
 def optimize_offsets(
     target: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     layers: Iterable[str | int],
     loss: ImageLoss,
     *,

@@ -15,7 +15,7 @@ from hyperstyle.inversion.synthesis import generators, lazy_offsets
 from hyperstyle.methods.optimization import ImageLoss, check_target
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.lpips import load_lpips
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import check_no_inference_weights, outside_inference_mode, usable
 
 __all__ = ["add_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refined"]
@@ -55,7 +55,7 @@ def add_l2(loss: ImageLoss, weight: float = 1.0) -> ImageLoss:
 # ---- images ----
 
 
-def draw(inversion: Inversion, *, plain_noise: bool = False, generator: Generator | None = None) -> Tensor:
+def draw(inversion: Inversion, *, plain_noise: bool = False, generator: StyleGenerator | None = None) -> Tensor:
     """The generator's images [B,3,size,size] of all that the inversion has; gradients flow to whatever needs them.
 
     Args:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.moved import renamed_field
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = [
@@ -239,7 +239,7 @@ def finite(losses: Tensor, batch: int, step: int) -> Tensor:
 
 
 @torch.no_grad()
-def code_statistics(generator: Generator, samples: int) -> tuple[Tensor, float]:
+def code_statistics(generator: StyleGenerator, samples: int) -> tuple[Tensor, float]:
     """Mean [D] of W and its standard deviation over all D at once (a length), from the published sample of z."""
     z = np.random.RandomState(123).randn(samples, generator.config.latent_width)
     w = generator.mapping(torch.from_numpy(z).to(generator.latent_avg)).double()
@@ -263,7 +263,7 @@ def noise_regularizer(maps: Sequence[Tensor]) -> Tensor:
 @with_gradients
 def project(
     target: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     loss: ImageLoss,
     settings: Projection | None = None,
     *,
@@ -347,7 +347,7 @@ def project(
     return Projected(found, tuple(noise.detach() for noise in noises) if noises else None, losses)
 
 
-def _first_codes(codes: Tensor, generator: Generator, settings: Projection, batch: int) -> Tensor:
+def _first_codes(codes: Tensor, generator: StyleGenerator, settings: Projection, batch: int) -> Tensor:
     """Codes [B,L,D] or [B,D] -> a leaf to optimize: [B,1,D] in W, [B,L,D] in W+."""
     w = generator.broadcast(codes.detach().to(generator.latent_avg))
     expected = (batch, generator.config.rows, generator.config.latent_width)

@@ -18,7 +18,7 @@ from hyperstyle.methods.optimising import draw, in_parts, perceptual_loss, refin
 from hyperstyle.methods.optimization import MAX_SEED, ImageLoss, check_target, check_whole, identity, measured
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["PivotalTuner", "PivotalTuning", "TuneStep", "neighbor", "tune"]
@@ -26,7 +26,7 @@ __all__ = ["PivotalTuner", "PivotalTuning", "TuneStep", "neighbor", "tune"]
 LPIPS_THRESHOLD = 0.06
 """The published early stop, which belongs to LPIPS (AlexNet)."""
 
-Draw = Callable[[Generator, Tensor, Literal["const", "none"]], Tensor]
+Draw = Callable[[StyleGenerator, Tensor, Literal["const", "none"]], Tensor]
 """(generator, codes [1,L,D], noise) -> its image [1,3,size,size]."""
 
 
@@ -93,14 +93,14 @@ class TuneStep:
 def tune(
     target: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     perceptual: ImageLoss,
     settings: PivotalTuning | None = None,
     *,
     to_input: Callable[[Tensor], Tensor] = identity,
     draw: Draw | None = None,
     callback: Callable[[TuneStep], None] | None = None,
-) -> Generator:
+) -> StyleGenerator:
     """Tunes a copy of the generator until it draws the target at the pivot: θ' = argmin L2 + perceptual of G(w; θ).
 
     Every weight of synthesis moves, biases, affine layers, constant input and strength of noise included; mapping,
@@ -161,14 +161,15 @@ def tune(
     return tuned.requires_grad_(False)
 
 
-def _drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+def _drawn(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
     image: Tensor = generator(w, noise=noise)
     return image
 
 
 @torch.no_grad()
-def neighbor(w: Tensor, z: Tensor, generator: Generator, settings: PivotalTuning) -> Tensor:
+def neighbor(w: Tensor, z: Tensor, generator: StyleGenerator, settings: PivotalTuning) -> Tensor:
     """The code [1,L,D] in the direction of a sampled one at the radius of the pivot `w`: z is [1,D]."""
+    generator.check_has_w()
     sampled = generator.latent_avg.lerp(generator.mapping(z), settings.locality_truncation)
     direction = generator.broadcast(sampled) - w
     code: Tensor = w + settings.locality_radius * direction / direction.norm()
@@ -216,7 +217,7 @@ class PivotalTuner:
             before = one.changes.tuned
             base = model.generator.with_parameters(before[0]) if before else model.generator
 
-            def drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+            def drawn(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
                 return draw(replace(one, w=w), plain_noise=noise == "none", generator=generator)
 
             made = tune(

@@ -47,7 +47,6 @@ from hyperstyle.methods.projector import PIVOT, W_PLUS, Projector
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.stylegan1 import StyleGan1
 
 __all__ = ["NAMES", "Method", "MethodChain", "Start", "Steps", "available", "by_networks", "describe_step", "find"]
 
@@ -139,7 +138,7 @@ def by_networks(model: Model) -> tuple[str, ...]:
 def available(model: Model) -> tuple[str, ...]:
     """Names of the methods that the parts of this model allow, as `find` takes them; they can be joined by "+"."""
     names = by_networks(model)
-    if isinstance(model.generator, StyleGan1):  # no W of one row, and no place for offsets
+    if not model.generator.takes_offsets:  # no W of one row, and no place for offsets
         return (*names, "idinvert") if why_unfit(model, "idinvert") is None else names
     tuning = ["offsets"] if model.hypernetwork is None else ["offsets", "offset-codes"]
     return (*names, *SEARCHING, *_from_a_start(model, tuning))

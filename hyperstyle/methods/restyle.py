@@ -13,7 +13,7 @@ from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
 from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.optimization import check_passes, check_whole
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["RestyleRefinement", "RestyleStep", "restyle"]
 
@@ -40,7 +40,7 @@ class RestyleStep:
 def restyle(
     crop: Tensor,
     encoder: RestyleEncoder,
-    generator: Generator,
+    generator: StyleGenerator,
     to_input: Callable[[Tensor], Tensor],
     *,
     steps: int = _STEPS,

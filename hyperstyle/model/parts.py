@@ -25,7 +25,7 @@ from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.vgg import Vgg16
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.threads import once
 
 __all__ = ["ALIGNER", "HasModel", "Model", "ModelKey", "fingerprint", "living_model"]
@@ -99,7 +99,7 @@ class Model:
         token: a name of this object that no other has.
     """
 
-    generator: Generator
+    generator: StyleGenerator
     domain: Domain
     encoder: WEncoder | None = None
     hypernetwork: Hypernetwork | None = None

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import TypeGuard
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hyperstyle.networks.cpu.blocks import Block, run_block, upsample2x
 from hyperstyle.networks.cpu.fuse import SharedConv, fuse, share_weight
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
 from hyperstyle.networks.hypernetworks.lazy import of_image
-from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
+from hyperstyle.networks.stylegan2.generator import Generator
 
 __all__ = ["applies_to", "synthesize"]
 
 
-def applies_to(generator: nn.Module, device: torch.device) -> bool:
+def applies_to(generator: StyleGenerator, device: torch.device) -> TypeGuard[Generator]:
     """Whether `synthesize` can take the place of `generator.synthesize`: a StyleGAN2 on a CPU, without gradients."""
     return isinstance(generator, Generator) and device.type == "cpu" and not torch.is_grad_enabled()
 
