@@ -36,10 +36,11 @@ class SharedExpander(nn.Module):
 
     def rows(self, code: Tensor, count: Tensor) -> Tensor:
         """[B,C] -> [B,C,C], a row for each output channel; reads nearly all of the map's weights."""
-        bias = (count[:, None] * self.b2).view(-1, self.width, self.width)
-        if not _in_parts(code):
+        bias = (count[:, None] * self.b2).view(-1, self.width, self.width)  # [B,C*C] -> [B,O,C]
+        if not _is_faster_in_parts(code):
             return (code @ self.w2).view_as(bias) + bias
-        matrices = self.w2.view(self.width, self.width, self.width).transpose(0, 1)  # [O,C,C]
+        # [C,O*C] -> [C,O,C] -> [O,C,C], a matrix for each output channel: [O,B,C] @ [O,C,C] -> [O,B,C] -> [B,O,C]
+        matrices = self.w2.view(self.width, self.width, self.width).transpose(0, 1)
         return torch.bmm(code.expand(self.width, -1, -1), matrices).transpose(0, 1) + bias
 
     def delta(self, rows: Tensor, count: Tensor) -> Tensor:
@@ -49,10 +50,10 @@ class SharedExpander(nn.Module):
         return delta.view(-1, self.width, self.width, 3, 3)
 
 
-def _in_parts(code: Tensor) -> bool:
-    """Whether codes [B,C] are multiplied with a large matrix as with many smaller ones, one for each output channel.
+def _is_faster_in_parts(code: Tensor) -> bool:
+    """Whether codes [B,C] are multiplied faster with many matrices, one for each output channel, than with a large one.
 
-    On CPUs a single product with so few rows uses one thread and a part of what the memory gives; many are shared out.
+    On a CPU a single product with so few rows uses one thread and a part of the memory's bandwidth.
     """
     return code.device.type == "cpu" and code.dtype == torch.float32
 
@@ -112,9 +113,11 @@ class Head(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define expand()")
 
     def _affine(self, weight: Tensor, bias: Tensor, code: Tensor, count: Tensor) -> Tensor:
-        weight = weight.flatten(1)
-        if _in_parts(code):
-            matrices = weight.view(self.spec.channels_out, -1, code.shape[1])
+        """A (sum of codes) + T b [B,N] for the map of `weight` [N,C,...] and `bias` [N], in place of T sums (Eq. 6)."""
+        weight = weight.flatten(1)  # [N,C] with N = O * I or O * I * k * k
+        if _is_faster_in_parts(code):
+            matrices = weight.view(self.spec.channels_out, -1, code.shape[1])  # [O,N/O,C]
+            # [O,N/O,C] @ [O,C,B] -> [O,N/O,B] -> [B,O,N/O] -> [B,N]
             delta = torch.bmm(matrices, code.T.expand(len(matrices), -1, -1)).permute(2, 0, 1).flatten(1).contiguous()
         else:
             delta = code @ weight.T
@@ -162,6 +165,7 @@ class PlainHead(Head):
 
     def code(self, features: Tensor) -> Tensor:
         x: Tensor = self.convs(features)
+        # [B,C,h,w] -> [B,C]: toRGB heads end with a single position
         return x.flatten(1) if self.spec.torgb else x.mean((2, 3))
 
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
@@ -206,10 +210,12 @@ class _SeparableOutput(nn.Module):
     def forward(self, code: Tensor) -> Tensor:
         """[B,C] -> [B,O,I,k,k]."""
         k, size_in, size_out = self.spec.kernel, self.spec.channels_in, self.spec.channels_out
+        # For each tap an outer product, a column over output channels times a row over input channels.
         row = self.make_kernel_in(code).view(-1, k, k, 1, size_in)
         column = self.make_kernel_out(code).view(-1, k, k, size_out, 1)
         kernel = self.kernel_linear_in(column @ row)  # [B,k,k,O,I]
         kernel = self.kernel_linear_out(kernel.transpose(3, 4))  # [B,k,k,I,O]
+        # [B,k,k,I,O] -> [B,O,I,k,k]
         out: Tensor = kernel.permute(0, 4, 3, 1, 2)
         return out
 
@@ -226,10 +232,12 @@ class CompactHead(Head):
         self.convs = nn.Sequential(
             nn.Conv2d(features, inner, 3, 2, 1), nn.GroupNorm(max(1, inner // 8), inner), nn.LeakyReLU(0.2)
         )
+        # positions after the strided convolution, which are not averaged
         positions = math.ceil(size[0] / 2) * math.ceil(size[1] / 2)
         self.linear = nn.Linear(inner * positions, width)
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, spec.channels_in * spec.channels_out)
+        # Δ = 0 at the start of training
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 

@@ -112,6 +112,7 @@ class StyleGenerator(nn.Module, ABC):
                 raise ConfigError(
                     f"parameter {name} of shape {tuple(value.shape)}: expected {tuple(parameters[name].shape)}."
                 )
+        # deepcopy takes what stands in its memo for copied already: modules are new, their tensors are these.
         shared: dict[int, Any] = {id(t): t for t in (*self.parameters(), *self.buffers())}
         copied = copy.deepcopy(self, shared)
         for name, value in values.items():
@@ -135,10 +136,11 @@ class StyleGenerator(nn.Module, ABC):
 
     def styles(self, w: Tensor) -> dict[str, Tensor]:
         """Latent codes [B,L,D] or [B,D] -> StyleSpace: layer name -> [B,I]. Raises ConfigError for another shape."""
-        w = self.broadcast(w)
+        w = self.broadcast(w)  # [B,L,D]
         expected = (self.config.rows, self.config.latent_width)
         if w.ndim != 3 or tuple(w.shape[1:]) != expected:
             raise ConfigError(f"latent codes of shape {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
+        # A in StyleGAN2's Fig. 2: a learned affine map for each layer, s = A(w). Layers may share a row of w.
         return {s.name: self.affine(s)(w[:, s.row]) for s in self.layers}
 
     def forward(
@@ -172,6 +174,7 @@ class StyleGenerator(nn.Module, ABC):
         if other := next((name for name in names if styles[name].shape[0] != batch), None):
             raise ConfigError(f"styles of {styles[other].shape[0]} image(s) in {other}, of {batch} in {names[0]}.")
         if not isinstance(noise, str):
+            # one map for all images, or one for each
             sizes = [s.resolution for s in self.layers if not s.torgb]
             shapes = [tuple(map_.shape) for map_ in noise]
             if not any(shapes == [(n, 1, r, r) for r in sizes] for n in (1, batch)):
@@ -189,5 +192,6 @@ class StyleGenerator(nn.Module, ABC):
         stored = self.noises.at(i)
         if noise == "const":
             return stored
+        # a new map for every image, [B,1,r,r]
         shape = (batch, *stored.shape[1:])
         return torch.randn(shape, generator=random, device=stored.device, dtype=stored.dtype)

@@ -60,9 +60,9 @@ class Generator(StyleGenerator):
             ),
         )
         self.input = ConstantInput(config.channels[0])
-        by_index = {layer.index: layer for layer in self.layers}
-        self.conv1 = StyledConv(by_index[0], width)
-        self.to_rgb1 = ToRGB(by_index[1], width)
+        # The first resolution has one convolution, for lack of an upsampling one; all others have two.
+        self.conv1 = StyledConv(self.layers[0], width)
+        self.to_rgb1 = ToRGB(self.layers[1], width)
         self.convs = nn.ModuleList(StyledConv(s, width) for s in self.layers[2:] if not s.torgb)
         self.to_rgbs = nn.ModuleList(ToRGB(s, width) for s in self.layers[2:] if s.torgb)
         self.noises = StoredNoise([s.resolution for s in self.layers if not s.torgb])
@@ -72,7 +72,7 @@ class Generator(StyleGenerator):
 
     def weight(self, name: str | int) -> Tensor:
         """The raw weight [O,I,k,k] of a layer."""
-        return self.conv(self.layer(name)).weight[0]
+        return self.conv(self.layer(name)).weight[0]  # [1,O,I,k,k] in files
 
     def affine(self, spec: LayerSpec) -> nn.Module:
         return self.conv(spec).modulation
@@ -87,6 +87,7 @@ class Generator(StyleGenerator):
     def block(self, spec: LayerSpec) -> Any:
         if spec.index < 2:
             return self.to_rgb1 if spec.torgb else self.conv1
+        # Official order: conv1 and torgb of 4 px, then conv0, conv1, torgb (place 0, 1, 2) of each resolution.
         block, place = divmod(spec.index - 2, 3)
         return self.to_rgbs[block] if place == 2 else self.convs[2 * block + place]
 
@@ -126,13 +127,14 @@ class Generator(StyleGenerator):
         """
         offsets, residuals = offsets or {}, residuals or {}
         batch = self.check_inputs(styles, {*offsets, *residuals}, noise)
-        x = self.input.input.expand(batch, -1, -1, -1)
+        x = self.input.input.expand(batch, -1, -1, -1)  # [B,C,4,4]
         image: Tensor | None = None
         noise_index = 0
         for spec in self.layers:
             style = styles[spec.name]
             change = self.check_offset(spec, offsets, batch), self.check_offset(spec, residuals, batch)
             if spec.torgb:
+                # Output skips (StyleGAN2, Fig. 7): colors of every resolution are added to the upsampled image so far.
                 image = self.block(spec)(x, style, change, image, modulation)
                 continue
             x = self.block(spec)(x, style, change, self.noise_map(noise, noise_index, batch, random), modulation)
@@ -146,6 +148,7 @@ class Generator(StyleGenerator):
         if spec.name not in offsets:
             return None
         offset = offsets[spec.name]
+        # From the last axis on, as in broadcasting, each size is 1 or that of the weight.
         full = (batch, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
         shape = tuple(offset.shape)
         if len(shape) > 5 or any(n not in (1, m) for n, m in zip(shape, full[5 - len(shape) :], strict=True)):
@@ -162,7 +165,8 @@ class Generator(StyleGenerator):
         if count < 1:
             raise ConfigError(f"mean of {count} codes: expected at least 1.")
         random = torch.Generator().manual_seed(seed)
-        parts = []
+        parts = []  # sums of w [D]
+        # Sums in float64: the mean of many codes would lose digits in float32.
         for start in range(0, count, 4096):
             z = torch.randn(min(4096, count - start), self.config.latent_width, generator=random)
             parts.append(self.mapping(z.to(self.latent_avg)).double().sum(0))
