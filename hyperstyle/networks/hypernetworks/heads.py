@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +91,7 @@ def _check_single(name: str, size: tuple[int, int], halvings: int) -> None:
         )
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """One tuned layer: `code` reads the features, `expand` makes the offset.
 
     Attributes:
@@ -104,13 +105,13 @@ class Head(nn.Module):
         super().__init__()
         self.spec = spec
 
+    @abstractmethod
     def code(self, features: Tensor) -> Tensor:
         """[B,F,h,w] -> [B,C]."""
-        raise TypeError(f"{type(self).__name__} does not define code()")
 
+    @abstractmethod
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
         """Sum [B,C] of the codes of `count` [B] steps -> Δ, broadcastable to [B,O,I,k,k]."""
-        raise TypeError(f"{type(self).__name__} does not define expand()")
 
     def _affine(self, weight: Tensor, bias: Tensor, code: Tensor, count: Tensor) -> Tensor:
         """A (sum of codes) + T b [B,N] for the map of `weight` [N,C,...] and `bias` [N], in place of T sums (Eq. 6)."""
