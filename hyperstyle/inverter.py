@@ -37,7 +37,7 @@ from hyperstyle.model.parts import Model
 from hyperstyle.moved import PART_ARGUMENTS, gathered_arguments
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
@@ -91,7 +91,7 @@ class HyperStyleInverter:
     @gathered_arguments("parts", PART_ARGUMENTS)
     def __init__(
         self,
-        generator: Generator | None = None,
+        generator: StyleGenerator | None = None,
         encoder: WEncoder | None = None,
         hypernetwork: Hypernetwork | None = None,
         *,

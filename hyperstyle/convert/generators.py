@@ -17,6 +17,7 @@ from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import SniffedFile, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_finite
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
 from hyperstyle.networks.stylegan2.ops import fir_kernel
 from hyperstyle.runtime.gradients import outside_inference_mode
@@ -29,7 +30,7 @@ _CLASSES = re.compile(r"(?:.*\.)?(?:\w*embed(?:ding)?s?|\w*emb|embed_\w+|label_\
 
 
 @outside_inference_mode
-def read_generator(path: str | Path, *, use: Use | None = None) -> Generator:
+def read_generator(path: str | Path, *, use: Use | None = None) -> StyleGenerator:
     """The generator of a file: a `g_ema` file or bare tensors (`.pt` or safetensors), NVIDIA's pickle, or the decoder
     of a HyperStyle, W encoder, pSp, e4e or ReStyle file.
 
@@ -52,7 +53,7 @@ def read_generator(path: str | Path, *, use: Use | None = None) -> Generator:
     return find_generator(sniff(path, use)).network
 
 
-def find_generator(file: SniffedFile) -> Converted[Generator]:
+def find_generator(file: SniffedFile) -> Converted[StyleGenerator]:
     """The generator of a file that was read. Raises as `read_generator` does."""
     if file.kind == "nvidia":
         generator = load_nvidia(file.path)

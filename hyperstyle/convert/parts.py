@@ -21,7 +21,8 @@ from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
 from hyperstyle.convert.sniff import KINDS, Kind, SniffedFile, a_kind, sniff
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, WeightsError
-from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+from hyperstyle.networks.stylegan2.base import StyleGenerator
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
 __all__ = ["Files", "Parts", "PathLike", "convert_parts", "read_files", "unread_entries"]
 
@@ -91,7 +92,7 @@ Parts = Mapping[str, tuple[SniffedFile, Converted[Any]]]
 """Name of a component -> its file, and what was made of it."""
 
 
-def convert_parts(files: Files, original: Converted[Generator], domain: Domain) -> Parts:
+def convert_parts(files: Files, original: Converted[StyleGenerator], domain: Domain) -> Parts:
     """The networks of all files.
 
     Raises:
@@ -123,7 +124,7 @@ def convert_parts(files: Files, original: Converted[Generator], domain: Domain) 
     return parts
 
 
-def _convert_encoder(file: SniffedFile, main: SniffedFile, generator: Generator, domain: Domain) -> Converted[Any]:
+def _convert_encoder(file: SniffedFile, main: SniffedFile, generator: StyleGenerator, domain: Domain) -> Converted[Any]:
     config, where = generator.config, str(file.path)
     if file.kind == "vgg16":
         return vgg16_features(file.tensors, where=where)
@@ -132,7 +133,7 @@ def _convert_encoder(file: SniffedFile, main: SniffedFile, generator: Generator,
     return convert_encoder(file, config, domain.input_size, _mean_code(file, main, generator))
 
 
-def _mean_code(file: SniffedFile, main: SniffedFile, generator: Generator) -> Tensor:
+def _mean_code(file: SniffedFile, main: SniffedFile, generator: StyleGenerator) -> Tensor:
     """The mean code that is added to the codes of an encoder.
 
     HyperStyle's for a W encoder converted with it, else the one in the encoder's file, else the generator's; zeros for
@@ -151,7 +152,9 @@ def _mean_code(file: SniffedFile, main: SniffedFile, generator: Generator) -> Te
     return generator.latent_avg
 
 
-def unread_entries(file: SniffedFile, files: Files, parts: Parts, original: Converted[Generator]) -> tuple[str, ...]:
+def unread_entries(
+    file: SniffedFile, files: Files, parts: Parts, original: Converted[StyleGenerator]
+) -> tuple[str, ...]:
     """What is in a file and not in the model."""
     entries = [*file.unread]
     if file is files.generator:

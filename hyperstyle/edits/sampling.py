@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["sample_w"]
 
 
 def sample_w(
-    generator: Generator, count: int, *, seed: int = 0, truncation: float = 1.0, batch_size: int = 4096
+    generator: StyleGenerator, count: int, *, seed: int = 0, truncation: float = 1.0, batch_size: int = 4096
 ) -> Iterator[Tensor]:
     """W codes of random z, in batches [b,D] `count` codes in all.
 
@@ -28,14 +28,15 @@ def sample_w(
         batch_size: codes at once.
 
     Raises:
-        ConfigError: a number of codes below 1, or a truncation that is not finite.
+        ConfigError: a number of codes below 1, a truncation that is not finite, or a generator without W.
     """
     if count < 1 or not abs(truncation) < float("inf"):
         raise ConfigError(f"{count} codes at truncation {truncation}: expected 1 or more, and a finite number.")
+    generator.check_has_w()
     return _batches(generator, count, seed, truncation, batch_size)
 
 
-def _batches(generator: Generator, count: int, seed: int, truncation: float, batch_size: int) -> Iterator[Tensor]:
+def _batches(generator: StyleGenerator, count: int, seed: int, truncation: float, batch_size: int) -> Iterator[Tensor]:
     random = torch.Generator().manual_seed(seed)
     mean = generator.latent_avg
     for first in range(0, count, batch_size):

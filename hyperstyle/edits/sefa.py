@@ -11,7 +11,8 @@ from hyperstyle.edits.direction import DirectionEdit
 from hyperstyle.edits.pca import leading_eigenvectors
 from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.errors import EditError
-from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
+from hyperstyle.networks.stylegan2.base import StyleGenerator
+from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = ["closed_form", "sefa"]
 
@@ -46,7 +47,7 @@ def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def sefa(
-    generator: Generator,
+    generator: StyleGenerator,
     layers: Sequence[str | int] | None = None,
     *,
     count: int = 10,
@@ -99,7 +100,7 @@ def _moving(touched: list[int], rows: int, direction: Tensor, info: EditInfo) ->
 
 
 @torch.no_grad()
-def _weights(generator: Generator, specs: Sequence[LayerSpec]) -> list[Tensor]:
+def _weights(generator: StyleGenerator, specs: Sequence[LayerSpec]) -> list[Tensor]:
     """What the affine layers multiply codes by, [I,D] each, up to a common factor: `Generator.styles` is affine."""
     width, like = generator.config.latent_width, generator.latent_avg
     axes = _FAR * torch.eye(width, device=like.device, dtype=like.dtype)

@@ -17,7 +17,8 @@ from hyperstyle.edits.styleclip import StyleClip
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import load_tensors, save_tensors
-from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
+from hyperstyle.networks.stylegan2.base import StyleGenerator
+from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = [
     "StyleClipSampling",
@@ -71,7 +72,7 @@ class StyleClipSampling:
                 "finite one."
             )
 
-    def layers(self, generator: Generator) -> tuple[LayerSpec, ...]:
+    def layers(self, generator: StyleGenerator) -> tuple[LayerSpec, ...]:
         """The convolutions that are measured, in the official order: no toRGB, none beyond `reach`."""
         return tuple(spec for spec in generator.layers if not spec.torgb and spec.resolution <= self.reach)
 
@@ -90,7 +91,7 @@ class StyleStatistics:
 
 @torch.no_grad()
 def style_statistics(
-    generator: Generator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
+    generator: StyleGenerator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
 ) -> StyleStatistics:
     """Mean and standard deviation of the styles over `settings.samples` codes; no image is synthesized.
 
@@ -124,7 +125,7 @@ def style_statistics(
 
 @torch.no_grad()
 def channel_effects(
-    generator: Generator,
+    generator: StyleGenerator,
     encoder: TextImageEncoder,
     statistics: StyleStatistics,
     settings: StyleClipSampling | None = None,
@@ -186,7 +187,7 @@ def channel_effects(
 
 
 def _image_features(
-    generator: Generator,
+    generator: StyleGenerator,
     encoder: TextImageEncoder,
     content: Callable[[Tensor], Tensor] | None,
     styles: Mapping[str, Tensor],
@@ -218,7 +219,7 @@ def effects_of_features(features: Tensor) -> Tensor:
 
 
 def fit_styleclip(
-    generator: Generator,
+    generator: StyleGenerator,
     encoder: TextImageEncoder,
     settings: StyleClipSampling | None = None,
     *,
@@ -250,7 +251,7 @@ def fit_styleclip(
     return StyleClip(effects, {name: statistics.std[name] for name in effects}, encoder, templates, model)
 
 
-def _codes(generator: Generator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
+def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
     """The first `count` codes, in batches [b,L,D]; their first rows are truncated."""
     mean, rows = generator.latent_avg, slice(0, settings.truncated_rows)
     for codes in sample_w(generator, count, seed=settings.seed, batch_size=_BATCH):

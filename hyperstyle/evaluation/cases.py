@@ -110,7 +110,7 @@ class Work:
 def parts_of(inverter: HyperStyleInverter) -> Parts:
     """Encoder, generator and hypernetwork. Raises ConfigError where the model lacks one."""
     model = inverter.model
-    if model.encoder is None or model.hypernetwork is None:
+    if model.encoder is None or model.hypernetwork is None or not isinstance(model.generator, Generator):
         raise ConfigError("this model has no W encoder or no hypernetwork: name one that has both, or no --model.")
     return model.encoder, model.generator, model.hypernetwork
 

@@ -19,7 +19,7 @@ from hyperstyle.io.components import save_tensors, save_torch
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import make_folder
 from hyperstyle.io.npy_objects import load_named_arrays, save_arrays, save_named_arrays
-from hyperstyle.networks.stylegan1 import StyleGan1
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
 __all__ = [
@@ -89,7 +89,7 @@ def check_export(path: str | Path, form: str) -> None:
         check_suffix(path, "safetensors", advice="Give offsets a name that ends in .safetensors.")
 
 
-def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None = None) -> None:
+def save_generator(generator: StyleGenerator, path: str | Path, *, w: Tensor | None = None) -> None:
     """Writes a generator as the common PyTorch port does: a `.pt` file {"g_ema": tensors by name, "latent_avg": [D]}.
 
     HyperStyle's code and `hyperstyle.convert.read_generator` read it. Float32, on the CPU, atomic.
@@ -104,7 +104,7 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
         HyperStyleError: the file cannot be written, or its name is that of an image or another kind of file.
     """
     check_export(path, "generator")
-    if isinstance(generator, StyleGan1):
+    if not isinstance(generator, Generator):
         raise ConfigError("a StyleGAN cannot be written as a StyleGAN2. Save the inversion or its model instead.")
     # Copies: saving a part of a larger storage would save all of it.
     state = {k: v.detach().to("cpu", torch.float32, copy=True) for k, v in generator.state_dict().items()}
@@ -117,7 +117,7 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
     save_torch(path, content)
 
 
-def baked_generator(inversion: Portable) -> Generator:
+def baked_generator(inversion: Portable) -> StyleGenerator:
     """A generator of its own for a single image: its offsets are multiplied into the weights, W * (1 + Δ) (Eq. 5).
 
     Residuals, tuned parameters and noise maps of other methods are in it too.

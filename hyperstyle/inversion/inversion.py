@@ -29,7 +29,7 @@ from hyperstyle.inversion.synthesis import dense_offsets, render
 from hyperstyle.model.parts import HasModel, Model
 from hyperstyle.moved import renamed_argument, renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode
 from hyperstyle.runtime.threads import once
 
@@ -269,7 +269,9 @@ class Inversion(Portable):
         specs = [self.model.generator.layer(name) for name in layers]
         return self.edited_to(InversionState.mixed(self.state, other.state, specs, self.model.generator))
 
-    def transfer(self, generator: Generator, layers: Sequence[str] | None = None, w: Tensor | None = None) -> Inversion:
+    def transfer(
+        self, generator: StyleGenerator, layers: Sequence[str] | None = None, w: Tensor | None = None
+    ) -> Inversion:
         """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
 
         Args:

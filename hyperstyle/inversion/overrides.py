@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import InversionError
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["GeneratorOverrides", "TunedParameters"]
 
@@ -62,7 +62,9 @@ class GeneratorOverrides:
             tuple(function(noise) for noise in self.noise),
         )
 
-    def fill_missing(self, batch: Sequence[GeneratorOverrides], w: Tensor, generator: Generator) -> GeneratorOverrides:
+    def fill_missing(
+        self, batch: Sequence[GeneratorOverrides], w: Tensor, generator: StyleGenerator
+    ) -> GeneratorOverrides:
         """The same, with neutral values for the kinds of change that only other images have, so that `cat` joins them.
 
         Neutral are no residuals, no tuned parameters, and the noise maps of the generator.
@@ -97,7 +99,7 @@ class GeneratorOverrides:
     # ---- two inversions ----
 
     @staticmethod
-    def lerp(a: GeneratorOverrides, b: GeneratorOverrides, t: float, generator: Generator) -> GeneratorOverrides:
+    def lerp(a: GeneratorOverrides, b: GeneratorOverrides, t: float, generator: StyleGenerator) -> GeneratorOverrides:
         """Between single `a` (t = 0) and single `b` (t = 1); where one has no value, that of the generator counts.
 
         Raises:
@@ -117,7 +119,7 @@ class GeneratorOverrides:
 
     @staticmethod
     def mixed(
-        a: GeneratorOverrides, b: GeneratorOverrides, layers: Sequence[str], generator: Generator
+        a: GeneratorOverrides, b: GeneratorOverrides, layers: Sequence[str], generator: StyleGenerator
     ) -> GeneratorOverrides:
         """`a`, but these layers as `b` has them: residuals, parameters and noise maps."""
         residuals = OffsetCodes.mixed(a.residuals, b.residuals, layers)
@@ -134,7 +136,7 @@ class GeneratorOverrides:
         noise = tuple((y if name in layers else x).expand(batch, -1, -1, -1) for name, x, y in pairs)
         return GeneratorOverrides(residuals, tuned, noise)
 
-    def _completed(self, other: GeneratorOverrides, generator: Generator) -> GeneratorOverrides:
+    def _completed(self, other: GeneratorOverrides, generator: StyleGenerator) -> GeneratorOverrides:
         """With the values of the generator where only `other` has some, so that both can be combined by name."""
         parameters = dict(generator.named_parameters())
         names = sorted({name for side in (self, other) for tuned in side.tuned for name in tuned})
@@ -153,7 +155,7 @@ class GeneratorOverrides:
 
     # ---- another generator ----
 
-    def restricted(self, layers: Sequence[str], generator: Generator) -> GeneratorOverrides:
+    def restricted(self, layers: Sequence[str], generator: StyleGenerator) -> GeneratorOverrides:
         """The overrides of these layers; all other layers are as the generator has them."""
         names = _parameters(layers, generator)
         noise = self.noise
@@ -166,7 +168,7 @@ class GeneratorOverrides:
             noise,
         )
 
-    def transferred(self, source: Generator, target: Generator) -> GeneratorOverrides:
+    def transferred(self, source: StyleGenerator, target: StyleGenerator) -> GeneratorOverrides:
         """For `target`, fine-tuned from `source`: what tuning changed of `source` is added to its parameters."""
         if not self.tuned:
             return self
@@ -178,7 +180,7 @@ class GeneratorOverrides:
         return replace(self, tuned=tuned)
 
 
-def _parameters(layers: Sequence[str], generator: Generator) -> set[str]:
+def _parameters(layers: Sequence[str], generator: StyleGenerator) -> set[str]:
     """Names of the parameters of these layers; the constant input belongs to the first layer."""
     names = {name for layer in layers for name in generator.parameters_of(layer)}
     if generator.layers[0].name in layers:
@@ -186,7 +188,7 @@ def _parameters(layers: Sequence[str], generator: Generator) -> set[str]:
     return names
 
 
-def _convolutions(generator: Generator) -> list[str]:
+def _convolutions(generator: StyleGenerator) -> list[str]:
     """Names of the layers that add noise, in the order of the noise maps."""
     return [spec.name for spec in generator.layers if not spec.torgb]
 

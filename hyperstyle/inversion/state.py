@@ -11,7 +11,8 @@ from torch import Tensor
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
-from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
+from hyperstyle.networks.stylegan2.base import StyleGenerator
+from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = ["InversionState"]
 
@@ -70,7 +71,7 @@ class InversionState:
         )
 
     @staticmethod
-    def cat(parts: Sequence[InversionState], generator: Generator) -> InversionState:
+    def cat(parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
         """The states of all parts, for this generator, along the batch; absent offsets and overrides count as none.
 
         Raises:
@@ -90,7 +91,7 @@ class InversionState:
         )
 
     @staticmethod
-    def between(a: InversionState, b: InversionState, n: int, generator: Generator) -> InversionState:
+    def between(a: InversionState, b: InversionState, n: int, generator: StyleGenerator) -> InversionState:
         """`n` images from single `a` to single `b`, both ends included; all parts of the state move together.
 
         Raises:
@@ -111,7 +112,7 @@ class InversionState:
 
     @staticmethod
     def mixed(
-        a: InversionState, b: InversionState, layers: Sequence[LayerSpec], generator: Generator
+        a: InversionState, b: InversionState, layers: Sequence[LayerSpec], generator: StyleGenerator
     ) -> InversionState:
         """`a` with these layers as `b` has them: their rows of w, offsets, style offsets and overrides."""
         w, names = a.w.clone(), [spec.name for spec in layers]
@@ -123,7 +124,7 @@ class InversionState:
         return InversionState(w, codes, styles, GeneratorOverrides.mixed(a.overrides, b.overrides, names, generator))
 
     def transferred(
-        self, source: Generator, target: Generator, layers: Sequence[str] | None, w: Tensor | None
+        self, source: StyleGenerator, target: StyleGenerator, layers: Sequence[str] | None, w: Tensor | None
     ) -> InversionState:
         """For `target`, fine-tuned from `source`; its own codes and styles stay.
 
@@ -150,6 +151,6 @@ class InversionState:
         """The offset codes; where there are none, codes of no offsets."""
         return OffsetCodes.none(self.w) if self.codes is None else self.codes
 
-    def _style(self, name: str, generator: Generator) -> Tensor:
+    def _style(self, name: str, generator: StyleGenerator) -> Tensor:
         """[B,I] the offset of the style of this layer; zeros where it has none."""
         return self.style_offsets.get(name, self.w.new_zeros(len(self.w), generator.layer(name).style_width))

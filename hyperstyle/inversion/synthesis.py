@@ -15,8 +15,7 @@ from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.hypernetworks.lazy import Expander, LazyOffsets
-from hyperstyle.networks.stylegan1 import StyleGan1
-from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
 from hyperstyle.networks.stylegan2.ops import Modulation, effective_weight
 from hyperstyle.runtime.gradients import normal_tensors
 
@@ -44,23 +43,20 @@ def dense_offsets(codes: OffsetCodes | None, network: Expander | None) -> dict[s
 
 
 def synthesize(
-    generator: Generator,
+    generator: StyleGenerator,
     styles: Mapping[str, Tensor],
     offsets: Offsets | None = None,
     *,
     residuals: Offsets | None = None,
     noise: NoiseMode | NoiseMaps = "const",
     modulation: Modulation = "weights",
-    workspace: cpu.Workspace | None = None,
 ) -> Tensor:
     """Styles -> images [B,3,size,size]: by `networks.cpu` on a CPU where no gradients are recorded, else the generator.
 
-    Arguments and errors are those of `Generator.synthesize`; `workspace` is for `networks.cpu`, `modulation` for the
-    generator.
+    Arguments and errors are those of `Generator.synthesize`; `modulation` is for the generator.
     """
-    is_on_cpu = styles[generator.layers[0].name].device.type == "cpu"
-    if is_on_cpu and not torch.is_grad_enabled() and not isinstance(generator, StyleGan1):
-        return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise, workspace=workspace)
+    if cpu.applies_to(generator, styles[generator.layers[0].name].device):
+        return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise)
     return generator.synthesize(styles, offsets, residuals=residuals, noise=noise, modulation=modulation)
 
 
@@ -69,7 +65,7 @@ def render(
     state: InversionState,
     *,
     differentiable: bool = False,
-    generator: Generator | None = None,
+    generator: StyleGenerator | None = None,
     noise: Literal["const", "none"] = "const",
 ) -> Tensor:
     """The generator's images [B,3,size,size], about [-1,1], not clamped; `Domain.content` gives their content rows.
@@ -101,7 +97,7 @@ def render(
 
 
 def _render_differentiable(
-    model: Model, generator: Generator, state: InversionState, noise: Literal["const", "none"]
+    model: Model, generator: StyleGenerator, state: InversionState, noise: Literal["const", "none"]
 ) -> Tensor:
     """Images that have this generator, all at once."""
     return generator.synthesize(
@@ -114,7 +110,7 @@ def _render_differentiable(
 
 
 def _render_shared(
-    model: Model, generator: Generator, state: InversionState, noise: Literal["const", "none"]
+    model: Model, generator: StyleGenerator, state: InversionState, noise: Literal["const", "none"]
 ) -> Iterator[Tensor]:
     """Images that have this generator, in batches; runs of equal offsets share their weights."""
     styles = _styles(generator, state)
@@ -144,7 +140,7 @@ def styles_of(model: Model, w: Tensor, overrides: GeneratorOverrides) -> dict[st
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def bake(model: Model, generator: Generator, state: InversionState) -> Generator:
+def bake(model: Model, generator: StyleGenerator, state: InversionState) -> StyleGenerator:
     """The generator with the offsets and residuals of a single image in its weights (Eq. 5); all else is shared."""
     offsets = lazy_offsets(state.codes, model.hypernetwork)
     residuals = lazy_offsets(state.overrides.residuals, model.hyperinverter)
@@ -160,7 +156,7 @@ def bake(model: Model, generator: Generator, state: InversionState) -> Generator
     return generator.with_parameters(weights) if weights else generator
 
 
-def _generators(model: Model, state: InversionState) -> Iterator[tuple[slice, Generator]]:
+def _generators(model: Model, state: InversionState) -> Iterator[tuple[slice, StyleGenerator]]:
     """Neighbors that share a generator, and it: the model's, or one with their tuned parameters."""
     tuned, count = state.overrides.tuned, len(state.w)
     if not tuned:
@@ -171,7 +167,7 @@ def _generators(model: Model, state: InversionState) -> Iterator[tuple[slice, Ge
         yield slice(start, stop), model.generator.with_parameters(tuned[start])
 
 
-def _styles(generator: Generator, state: InversionState) -> dict[str, Tensor]:
+def _styles(generator: StyleGenerator, state: InversionState) -> dict[str, Tensor]:
     """Layer name -> style [B,I], the offsets of edits in StyleSpace included."""
     styles = generator.styles(state.w)
     return styles | {name: styles[name] + offset for name, offset in state.style_offsets.items()}

@@ -15,7 +15,6 @@ from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inversion.optimize import Step, StepCallback, check_target
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.stylegan1 import StyleGan1
 from hyperstyle.runtime.gradients import check_no_inference_weights, copy_inference_tensors, outside_inference_mode
 
 __all__ = [
@@ -128,7 +127,7 @@ class Method:
 
 def needs_stylegan2(model: Model) -> str | None:
     """`Method.unfit` of methods that need one row of W, or a place for offsets: those of StyleGAN2."""
-    if isinstance(model.generator, StyleGan1):
+    if not model.generator.takes_offsets:
         return "the model's generator is a StyleGAN of the first version, and the method is for StyleGAN2"
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +17,7 @@ from hyperstyle.moved import renamed_argument
 from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["HYPERSTYLE", "HyperStyleRefinement", "refine"]
 
@@ -27,7 +26,7 @@ __all__ = ["HYPERSTYLE", "HyperStyleRefinement", "refine"]
 def refine(
     crop: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     hypernetwork: Hypernetwork,
     to_input: Callable[[Tensor], Tensor],
     *,
@@ -52,20 +51,20 @@ def refine(
         The accumulated offset codes (None if there are none) and the reconstruction with them.
     """
 
-    def reconstruct(workspace: cpu.Workspace | None) -> Tensor:
+    def reconstruct() -> Tensor:
         if render is not None:
             return render(codes)
         offsets = None if codes is None else cpu.offsets(hypernetwork, codes)
-        return synthesize(generator, generator.styles(w), offsets, workspace=workspace)
+        return synthesize(generator, generator.styles(w), offsets)
 
-    with cpu.Workspace.reuse() if render is None else nullcontext() as workspace:
-        image = reconstruct(workspace)
+    with cpu.reuse_memory():
+        image = reconstruct()
         if callback is not None:
             callback(Step(0, steps, image, codes=codes))
         for step in range(1, steps + 1):
             new = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y)
             codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
-            image = reconstruct(workspace)  # Eq. 5: weights * (1 + Δ)
+            image = reconstruct()  # Eq. 5: weights * (1 + Δ)
             if callback is not None:
                 callback(Step(step, steps, image, codes=codes))
     return codes, image

@@ -15,7 +15,7 @@ from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_lo
 from hyperstyle.methods.base import Method, Refiner, Remedy, StartingPoint, component, refine_by_optimization
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["IDINVERT", "DomainGuided", "DomainGuidedRefinement", "domain_guided"]
@@ -48,7 +48,7 @@ class DomainGuided:
 def domain_guided(
     target: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     encoder: nn.Module,
     features: nn.Module,
     settings: DomainGuided | None = None,

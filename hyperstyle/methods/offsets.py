@@ -27,7 +27,7 @@ from hyperstyle.methods.losses import add_l2, perceptual_loss
 from hyperstyle.moved import renamed_argument, renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["OFFSETS", "OffsetTuner", "optimize_offsets", "short_schedule"]
@@ -65,7 +65,7 @@ def short_schedule(steps: int, lr: float, threshold: float | None = None) -> Sch
 def optimize_offsets(
     target: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     layers: Iterable[str | int],
     loss: ImageLoss,
     *,

@@ -31,7 +31,7 @@ from hyperstyle.methods.base import Method, Refiner, StartingPoint, needs_styleg
 from hyperstyle.methods.losses import add_l2, perceptual_loss
 from hyperstyle.model.parts import Model
 from hyperstyle.moved import renamed_field
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = [
@@ -130,7 +130,7 @@ class Projected:
 
 
 @torch.no_grad()
-def code_statistics(generator: Generator, samples: int) -> tuple[Tensor, float]:
+def code_statistics(generator: StyleGenerator, samples: int) -> tuple[Tensor, float]:
     """Mean [D] of W and its standard deviation over all D at once (a length), from the published sample of z."""
     # The official projector takes these very samples of z: seed 123, NumPy's legacy generator.
     z = np.random.RandomState(123).randn(samples, generator.config.latent_width)  # [samples,D]
@@ -159,7 +159,7 @@ def noise_regularizer(maps: Sequence[Tensor]) -> Tensor:
 @with_gradients
 def project(
     target: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     loss: ImageLoss,
     settings: Projection | None = None,
     *,
@@ -237,7 +237,7 @@ def project(
     return Projected(codes, tuple(noise.detach() for noise in noises) if noises else None, losses)
 
 
-def _first_codes(codes: Tensor, generator: Generator, settings: Projection, batch: int) -> Tensor:
+def _first_codes(codes: Tensor, generator: StyleGenerator, settings: Projection, batch: int) -> Tensor:
     """Codes [B,L,D] or [B,D] -> a leaf to optimize: [B,1,D] in W, [B,L,D] in W+."""
     w = generator.broadcast(codes.detach().to(generator.latent_avg))
     expected = (batch, generator.config.rows, generator.config.latent_width)

@@ -39,7 +39,7 @@ from hyperstyle.methods.losses import perceptual_loss
 from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, mean_code, seeded
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["PTI", "PivotalTuner", "PivotalTuning", "neighbor", "tune"]
@@ -47,7 +47,7 @@ __all__ = ["PTI", "PivotalTuner", "PivotalTuning", "neighbor", "tune"]
 LPIPS_THRESHOLD = 0.06
 """The published early stop, which belongs to LPIPS (AlexNet)."""
 
-Renderer = Callable[[Generator, Tensor, Literal["const", "none"]], Tensor]
+Renderer = Callable[[StyleGenerator, Tensor, Literal["const", "none"]], Tensor]
 """(generator, codes [1,L,D], noise) -> its image [1,3,size,size]."""
 
 
@@ -94,14 +94,14 @@ class PivotalTuning:
 def tune(
     target: Tensor,
     w: Tensor,
-    generator: Generator,
+    generator: StyleGenerator,
     perceptual: ImageLoss,
     settings: PivotalTuning | None = None,
     *,
     to_input: Callable[[Tensor], Tensor] = no_op,
     render: Renderer | None = None,
     callback: StepCallback | None = None,
-) -> Generator:
+) -> StyleGenerator:
     """Tunes a copy of the generator until it renders the target at the pivot: θ' = argmin L2 + perceptual of G(w; θ).
 
     Every weight of synthesis moves, biases, affine layers, constant input and strength of noise included; mapping,
@@ -164,14 +164,15 @@ def tune(
     return tuned.requires_grad_(False)
 
 
-def _render(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+def _render(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
     image: Tensor = generator(w, noise=noise)
     return image
 
 
 @torch.no_grad()
-def neighbor(w: Tensor, z: Tensor, generator: Generator, settings: PivotalTuning) -> Tensor:
+def neighbor(w: Tensor, z: Tensor, generator: StyleGenerator, settings: PivotalTuning) -> Tensor:
     """The code [1,L,D] in the direction of a sampled one at the radius of the pivot `w`: z is [1,D]."""
+    generator.check_has_w()
     sampled = generator.latent_avg.lerp(generator.mapping(z), settings.locality_truncation)
     direction = generator.broadcast(sampled) - w  # [1,L,D]; its length is over all L x D values
     code: Tensor = w + settings.locality_radius * direction / direction.norm()
@@ -212,7 +213,7 @@ class PivotalTuner(Refiner):
             tuned_before = single.overrides.tuned
             base = model.generator.with_parameters(tuned_before[0]) if tuned_before else model.generator
 
-            def render_with(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+            def render_with(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
                 state = replace(single.state, w=w)
                 return render(model, state, differentiable=True, generator=generator, noise=noise)
 

@@ -25,7 +25,7 @@ from hyperstyle.methods.base import (
 )
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["RESTYLE_E4E", "RESTYLE_PSP", "RestyleRefinement", "restyle"]
 
@@ -35,7 +35,7 @@ _STEPS = 5  # of the paper, in training and inference
 def restyle(
     crop: Tensor,
     encoder: RestyleEncoder,
-    generator: Generator,
+    generator: StyleGenerator,
     to_input: Callable[[Tensor], Tensor],
     *,
     steps: int = _STEPS,

@@ -27,6 +27,7 @@ from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, Hyper
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.runtime.threads import once
 
@@ -138,7 +139,7 @@ class Model:
         ConfigError: `parts` has an unknown name, or a network of another class than its component.
     """
 
-    generator: Generator
+    generator: StyleGenerator
     domain: Domain
     parts: Mapping[str, nn.Module] = field(default_factory=dict)
     edits: Mapping[str, Edit] = field(default_factory=dict)

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
-from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets, StoredNoise
+from hyperstyle.networks.stylegan2.layers import StoredNoise
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
 
 __all__ = ["AdainSpec", "StyleGan1", "StyleGan1Config", "adain_table", "blur_filter"]
@@ -103,25 +104,26 @@ class _Colors(nn.Module):
         return torch.tanh(F.conv2d(x, self.weight / math.sqrt(x.shape[1]), self.bias))
 
 
-class StyleGan1(Generator):
+class StyleGan1(StyleGenerator):
     """The generator of IDInvert (Zhu et al., ECCV 2020), in the public stages of `Generator`.
 
     Styles are AdaIN's scales, less 1, and biases, [B,2C] for a layer of C channels, and act after the convolutions:
     weights are the same for all images and have no place for offsets. Images end in tanh, within [-1, 1].
 
-    Its mapping network makes another code for every row, so there is no W of one row: `mapping` is refused, and
-    `sample` takes its place.
+    Its mapping network makes another code for every row, so there is no W of one row.
 
     Example:
         >>> generator = StyleGan1(StyleGan1Config(16, channels=(8, 8, 4), latent_width=16, mapping_layers=2))
-        >>> generator(generator.sample(torch.randn(2, 16))).shape
+        >>> generator(generator.mapping(torch.randn(2, 16))).shape
         torch.Size([2, 3, 16, 16])
     """
 
+    takes_offsets = False
+    has_w = False
     layers: tuple[AdainSpec, ...]
 
     def __init__(self, config: StyleGan1Config) -> None:
-        nn.Module.__init__(self)  # the parts of a StyleGAN2 are others
+        super().__init__()
         self.config = config
         self.layers = adain_table(config)
         width, lr_multiplier = config.latent_width, config.mapping_rate
@@ -153,25 +155,13 @@ class StyleGan1(Generator):
         return block
 
     def mapping(self, z: Tensor) -> Tensor:
-        """Raises ConfigError: there is no code of one row."""
-        raise ConfigError(
-            "the mapping network of this StyleGAN makes a code of its own for every row, so it has no W of one row to "
-            "search or to take directions from. Use generator.sample(z), which gives [B, L, D]."
-        )
-
-    def sample(self, z: Tensor) -> Tensor:
-        """z [B,D] -> codes [B,L,D], as the mapping network makes them."""
+        """z [B,D] -> latent codes [B,L,D], another one for every row."""
         z = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
         codes: Tensor = self.style(z)
         return codes.reshape(len(z), self.config.rows, -1)
 
-    def styles(self, w: Tensor) -> dict[str, Tensor]:
-        """Latent codes [B,L,D] or [B,D] -> layer name -> [B,2C]. Raises ConfigError for another shape."""
-        w = self.broadcast(w)
-        expected = (self.config.rows, self.config.latent_width)
-        if w.ndim != 3 or tuple(w.shape[1:]) != expected:
-            raise ConfigError(f"latent codes of shape {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
-        return {s.name: self.block(s).modulation(w[:, s.row]) for s in self.layers}
+    def affine(self, spec: LayerSpec) -> nn.Module:
+        return self.block(spec).modulation
 
     def synthesize(
         self,

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.fitting import sample_w
+from hyperstyle.methods.pti import PivotalTuning, neighbor
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config, adain_table, blur_filter
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
@@ -76,14 +78,16 @@ def test_upsampling_layers_repeat_values_convolve_and_blur(generator: StyleGan1)
 
 def test_the_mapping_network_makes_a_code_for_every_row(generator: StyleGan1) -> None:
     z = torch.randn(3, 12)
-    codes = generator.sample(z)
+    codes = generator.mapping(z)
     assert codes.shape == (3, 6, 12)
     assert not torch.allclose(codes[:, 0], codes[:, 1], atol=1e-3)
-    torch.testing.assert_close(generator.sample(z * 7), codes)  # only the direction of z counts
+    torch.testing.assert_close(generator.mapping(z * 7), codes)  # only the direction of z counts
     with pytest.raises(ConfigError, match="no W of one row"):
-        generator.mapping(z)
+        generator.check_has_w()
     with pytest.raises(ConfigError, match="no W of one row"):
-        generator.mean_w(4)
+        sample_w(generator, 4)
+    with pytest.raises(ConfigError, match="no W of one row"):
+        neighbor(torch.zeros(1, 6, 12), z[:1], generator, PivotalTuning())
 
 
 def test_noise_is_the_stored_one_unless_asked_otherwise(generator: StyleGan1, w: Tensor) -> None:

@@ -63,25 +63,25 @@ class Parity:
     def __init__(self) -> None:
         self.rows: list[Row] = []
 
-    def check(self, recording: str, array: str, found: Tensor | npt.ArrayLike, expected: npt.ArrayLike) -> None:
-        """Fails unless `found` equals `expected` within the tolerance that the name of the array asks for."""
-        mine = found.detach().numpy() if isinstance(found, Tensor) else np.asarray(found)
-        wanted = np.asarray(expected)
-        assert mine.shape == wanted.shape, f"{recording}: {array} has the shape {mine.shape}, not {wanted.shape}"
+    def check(self, recording: str, array: str, actual: Tensor | npt.ArrayLike, expected: npt.ArrayLike) -> None:
+        """Fails unless `actual` equals `expected` within the tolerance that the name of the array asks for."""
+        values = actual.detach().numpy() if isinstance(actual, Tensor) else np.asarray(actual)
+        recorded = np.asarray(expected)
+        assert values.shape == recorded.shape, f"{recording}: {array} is {values.shape}, expected {recorded.shape}"
         allowed, relative = next((t, r) for part, t, r in _RULES if part in array)
-        error = np.abs(mine.astype(np.float64) - wanted.astype(np.float64))
+        error = np.abs(values.astype(np.float64) - recorded.astype(np.float64))
         if relative:
-            error = error / np.maximum(np.abs(wanted.astype(np.float64)), 1e-2)
+            error = error / np.maximum(np.abs(recorded.astype(np.float64)), 1e-2)
         worst = float(error.max())
         self.rows.append(Row(recording, array, worst, relative, allowed))
         assert worst <= allowed, f"{recording}: {array} differs by {worst:.3g}, allowed {allowed:.0e}"
 
     def check_scaled(
-        self, recording: str, array: str, found: Tensor, expected: npt.NDArray[Any], note: str = "of the largest"
+        self, recording: str, array: str, actual: Tensor, expected: npt.NDArray[Any], note: str = "of the largest"
     ) -> None:
         """`check`, of both divided by the largest magnitude that is expected."""
         largest = float(np.abs(expected).max())
-        self.check(recording, f"{array}, {note}", found / largest, expected / largest)
+        self.check(recording, f"{array}, {note}", actual / largest, expected / largest)
 
     def covers(self, recording: str, golden: dict[str, Any]) -> None:
         """Fails unless every array of the recording but the input was compared."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.reference
 
 
-def drawn(maker: CheckpointMaker, name: str, channels: tuple[int, ...]) -> Discriminator:
+def random_discriminator(maker: CheckpointMaker, name: str, channels: tuple[int, ...]) -> Discriminator:
     """The seeded discriminator of 64 px of a file, in float64, so that nothing but the recording is rounded."""
     tensors: dict[str, Tensor] = maker.script("hyperinverter").build(maker.manifest("baselines", name), 0, {"D"})["D"]
     discriminator = Discriminator(64, channels)
@@ -31,7 +31,7 @@ def test_losses_and_their_gradients_equal_the_recorded_ones(checkpoint_maker: Ch
     folder = checkpoint_maker.reference / "hyperinverter" / "golden"
     with np.load(folder / "losses_small64_seed0.npz") as file:
         golden = dict(file)
-    discriminator = drawn(checkpoint_maker, "stylegan2_ada_small64", (64, 64, 64, 64, 32))
+    discriminator = random_discriminator(checkpoint_maker, "stylegan2_ada_small64", (64, 64, 64, 64, 32))
     real, fake = (torch.from_numpy(golden[name]).double() for name in ("real", "fake"))
 
     def norms(loss: Tensor) -> Tensor:
@@ -42,10 +42,10 @@ def test_losses_and_their_gradients_equal_the_recorded_ones(checkpoint_maker: Ch
 
     generator = checkpoint_maker.small_generator().double()
     z = torch.from_numpy(golden["z"]).double()
-    made = fake.clone().requires_grad_(True)
-    adversarial, error = generator_loss(discriminator(made)), (made - real).square().mean()
+    generated = fake.clone().requires_grad_(True)
+    adversarial, error = generator_loss(discriminator(generated)), (generated - real).square().mean()
     total = 0.005 * adversarial + error
-    (gradient,) = torch.autograd.grad(total, made)
+    (gradient,) = torch.autograd.grad(total, generated)
     d_loss, r1 = discriminator_loss(discriminator(real), discriminator(fake)), r1_penalty(discriminator, real)
     arrays = {
         "fake": generator(generator.mapping(z)),
@@ -72,5 +72,5 @@ def test_logits_of_the_published_width_equal_the_recorded_ones(
 ) -> None:
     with np.load(checkpoint_maker.reference / "baselines" / "golden" / "stylegan2_ada_64_seed0.npz") as file:
         image, logits = torch.from_numpy(file["image_psi0.7"]).double(), file["d_logits_psi0.7"]
-    found = drawn(checkpoint_maker, "stylegan2_ada_64", (512, 512, 512, 512, 512))(image)
-    parity.check_scaled("stylegan2_ada_64", "d_logits_psi0.7", found, logits, "two passes, of the largest")
+    actual = random_discriminator(checkpoint_maker, "stylegan2_ada_64", (512, 512, 512, 512, 512))(image)
+    parity.check_scaled("stylegan2_ada_64", "d_logits_psi0.7", actual, logits, "two passes, of the largest")

@@ -33,7 +33,7 @@ _NOTE = "two passes, of the largest"  # what G(w) rounds goes into the residuals
 def networks(maker: CheckpointMaker, name: str, size: int, backbone: Any) -> tuple[Generator, WEncoder, HyperInverter]:
     """The generator, the W encoder with the generator's mean code, and the networks of phase II."""
 
-    def drawn(part: str, *prefixes: str) -> dict[str, Tensor]:
+    def tensors(part: str, *prefixes: str) -> dict[str, Tensor]:
         manifest = maker.manifest("hyperinverter", f"{part}_{name}")
         rows = [row for row in manifest["tensors"] if row[0].partition("/")[2].startswith(prefixes)]
         (section,) = maker.script("hyperinverter").build({**manifest, "tensors": rows}, 0).values()
@@ -45,21 +45,21 @@ def networks(maker: CheckpointMaker, name: str, size: int, backbone: Any) -> tup
     with torch.device("meta"):
         encoder = WEncoder(WEncoderConfig(generator.config.rows, trunk=config.trunk, backbone=backbone))
         network = HyperInverter(config)
-    state = {key.removeprefix("encoder."): tensor for key, tensor in drawn("w_encoder", "encoder.").items()}
+    state = {key.removeprefix("encoder."): tensor for key, tensor in tensors("w_encoder", "encoder.").items()}
     mean = generator.latent_avg.expand(generator.config.rows, -1)
     encoder.load_state_dict({**state, "latent_avg": mean}, assign=True)
-    state = drawn("hyperinverter", "hypernet.", "w_bar_encoder.")
+    state = tensors("hyperinverter", "hypernet.", "w_bar_encoder.")
     network.load_state_dict({key.removeprefix("hypernet."): t for key, t in state.items()}, assign=True)
     return generator, encoder.eval(), network.eval()
 
 
 @torch.no_grad()
 def recorded(
-    generator: Generator, encoder: WEncoder, network: HyperInverter, picture: Image.Image
+    generator: Generator, encoder: WEncoder, network: HyperInverter, image: Image.Image
 ) -> dict[str, Tensor | list[Any]]:
     """The arrays of a recording by name, for an image of any size, read as the published networks were trained to."""
     size = generator.config.size
-    x = to_tensor(picture.resize((size, size), Image.Resampling.BILINEAR))[None]
+    x = to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))[None]
     x256 = resized(x, (256, 256))
     w = encoder(x256)
     first = generator(w)
@@ -104,8 +104,8 @@ def test_the_networks_give_the_recorded_codes_weights_and_images(
     recording = f"hyperinverter_{name}"
     with np.load(folder / f"{recording}_seed0.npz") as file:
         golden = dict(file)
-    with Image.open(folder / photo) as picture:
-        arrays = recorded(*networks(checkpoint_maker, name, size, backbone), picture.convert("RGB"))
+    with Image.open(folder / photo) as image:
+        arrays = recorded(*networks(checkpoint_maker, name, size, backbone), image.convert("RGB"))
     assert set(arrays) == set(golden)
     for key, value in arrays.items():
         if golden[key].dtype.kind in "US":
@@ -129,13 +129,13 @@ def test_the_three_files_converted_invert_a_photo_to_the_recorded_image(
     for file in files.values():
         (tmp_path / file).unlink()
     inverter = HyperStyleInverter.from_pretrained(tmp_path / "m", device="cpu")
-    found = inverter.invert(folder / photo, align=False, method="hyperinverter")
+    inversion = inverter.invert(folder / photo, align=False, method="hyperinverter")
     with np.load(folder / f"hyperinverter_{name}_seed0.npz") as golden:
         recording = f"hyperinverter_{name} through the inverter"
         for key, value in {
-            "w_codes": found.w[:, 0],
-            "w_image": F.adaptive_avg_pool2d(found.initial.tensor, 256)[0],
-            "final_image": F.adaptive_avg_pool2d(found.tensor, 256)[0],
+            "w_codes": inversion.w[:, 0],
+            "w_image": F.adaptive_avg_pool2d(inversion.initial.tensor, 256)[0],
+            "final_image": F.adaptive_avg_pool2d(inversion.tensor, 256)[0],
         }.items():
             parity.check_scaled(recording, key, value, golden[key], _NOTE)
     for file in sorted((tmp_path / "m").rglob("model.safetensors")):

@@ -72,15 +72,15 @@ def run(
     full: list[Tensor] = []
 
     def watch(step: Step) -> None:
-        picture = domain.content(step.image)
-        pooled = domain.resize_to_input(picture)[0]
+        image = domain.content(step.image)
+        pooled = domain.resize_to_input(image)[0]
         if step.step == 0:
             arrays["y0_pooled"] = pooled
             return
         arrays[f"iter{step.step}_pooled"] = pooled
-        arrays[f"iter{step.step}_full_stats"] = np.array([statistics(channel) for channel in picture[0]]).T
+        arrays[f"iter{step.step}_full_stats"] = np.array([statistics(channel) for channel in image[0]]).T
         arrays.update({f"iter{step.step}_{key}": value for key, value in offsets(inverter, step).items()})
-        full[:] = [picture[0]]
+        full[:] = [image[0]]
 
     inversion = inverter.invert(photo, align=False, steps=steps, callback=watch)
     assert inverter.model.encoder is not None
@@ -90,9 +90,9 @@ def run(
     return arrays, full[0], inversion
 
 
-def centre(picture: Tensor, side: int) -> Tensor:
-    top, left = (picture.shape[1] - side) // 2, (picture.shape[2] - side) // 2
-    return picture[:, top : top + side, left : left + side]
+def center_crop(image: Tensor, side: int) -> Tensor:
+    top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
+    return image[:, top : top + side, left : left + side]
 
 
 @pytest.mark.parametrize("case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
@@ -104,7 +104,7 @@ def test_a_converted_model_gives_the_recorded_inversion(
         golden: dict[str, npt.NDArray[Any]] = dict(file)
     with converted(source, encoder, **options) as inverter:
         arrays, full, inversion = run(inverter, golden["input_u8"], steps)
-    window = centre(full, 128)
+    window = center_crop(full, 128)
     arrays["final_crop128"] = window
     arrays["final_crop128_u8"] = (((window + 1) / 2).clamp(0, 1) * 255).byte().permute(1, 2, 0)
     for name, value in arrays.items():
@@ -134,7 +134,7 @@ def test_in_float64_the_recording_in_float64_is_reproduced(
         arrays, full, _ = run(inverter, photo, steps)
     for name in [name for name in arrays if name.endswith("_pooled")]:
         arrays[f"{name}_window64"] = arrays.pop(name)[:, 96:160, 96:160]
-    arrays["final_crop64"] = centre(full, 64)
+    arrays["final_crop64"] = center_crop(full, 64)
     for name, value in arrays.items():
         parity.check("faces_fp64", name, value, golden[name])
     parity.covers("faces_fp64", golden)
@@ -158,11 +158,11 @@ def test_offsets_in_a_fine_tuned_generator_give_the_recorded_image(
         arrays["restyle_y_hat"] = domain.resize_to_input(first.tensor)[0]
     with converted("hyperstyle_1024", "w_encoder_1024") as inverter:
         target = read_generator(checkpoint_maker.write("stylegan2_1024", tmp_path / "target.pt", seed=1000))
-        kept = [spec.name for spec in target.layers if spec.resolution >= 128 and not spec.torgb]
-        moved = inverter.invert(photo, align=False, steps=2).transfer(target, layers=kept, w=first.w)
-        arrays["kept_layers"] = [target.layer(name).index for name in kept]
+        transferred = [spec.name for spec in target.layers if spec.resolution >= 128 and not spec.torgb]
+        moved = inverter.invert(photo, align=False, steps=2).transfer(target, layers=transferred, w=first.w)
+        arrays["kept_layers"] = [target.layer(name).index for name in transferred]
         arrays["output_pooled"] = domain.resize_to_input(moved.tensor)[0]
-        arrays["output_crop128"] = centre(moved.tensor[0], 128)
+        arrays["output_crop128"] = center_crop(moved.tensor[0], 128)
         arrays["output_without_deltas_pooled"] = domain.resize_to_input(moved.initial.tensor)[0]
     for name, value in arrays.items():
         parity.check("domain_adaptation", name, value, golden[name])

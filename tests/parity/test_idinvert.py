@@ -40,15 +40,15 @@ def test_three_steps_equal_the_recording(checkpoint_maker: CheckpointMaker, pari
 
     def state(part: str) -> dict[str, Tensor]:
         manifest = checkpoint_maker.manifest("baselines", f"idinvert_{part}_256")
-        drawn: dict[str, Tensor] = checkpoint_maker.script("hyperinverter").build(manifest, 0)
-        return drawn
+        tensors: dict[str, Tensor] = checkpoint_maker.script("hyperinverter").build(manifest, 0)
+        return tensors
 
     generator = idinvert_generator(state("generator")).network
     encoder = idinvert_encoder(state("encoder"), 14, 512, (256, 256)).network
     features = vgg16_features(state("vgg16")).network
     w = encoder(crop)
     parity.check_scaled(name, "init_code", w[0], golden["init_code"])
-    _check_picture(parity, name, "init", generator(w), golden)
+    _check_image(parity, name, "init", generator(w), golden)
 
     steps: list[Step] = []
     gradients: list[Tensor] = []
@@ -58,7 +58,7 @@ def test_three_steps_equal_the_recording(checkpoint_maker: CheckpointMaker, pari
         codes[0].register_hook(gradients.append)
 
     hook = generator.register_forward_pre_hook(watch)
-    found = domain_guided(
+    refined = domain_guided(
         crop.double(),
         torch.from_numpy(golden["init_code"])[None].double(),
         generator.double(),
@@ -72,13 +72,13 @@ def test_three_steps_equal_the_recording(checkpoint_maker: CheckpointMaker, pari
     losses = torch.stack([torch.cat([step.pixel, step.feature, step.code]) for step in steps])
     for array, values, note in (("losses", losses, "of the largest"), ("grad_norms", norms, ENLARGED)):
         parity.check(name, f"{array}, {note}", values / torch.from_numpy(golden[array]), np.ones(values.shape))
-    codes = torch.cat([steps[1].w, steps[2].w, found])
+    codes = torch.cat([steps[1].w, steps[2].w, refined])
     parity.check_scaled(name, "codes", codes, golden["codes"], ENLARGED)
-    _check_picture(parity, name, "final", generator(found), golden)
+    _check_image(parity, name, "final", generator(refined), golden)
     parity.covers(name, golden)
 
 
-def _check_picture(parity: Parity, name: str, stage: str, image: Tensor, golden: dict[str, np.ndarray]) -> None:
+def _check_image(parity: Parity, name: str, stage: str, image: Tensor, golden: dict[str, np.ndarray]) -> None:
     pooled, centre = F.adaptive_avg_pool2d(image, 128)[0], image[0, :, 96:160, 96:160]
     parity.check_scaled(name, f"{stage}_image", pooled, golden[f"{stage}_image"], ENLARGED)
     parity.check_scaled(name, f"{stage}_crop", centre, golden[f"{stage}_crop"], ENLARGED)

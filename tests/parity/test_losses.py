@@ -53,18 +53,18 @@ def photo(recorded: Golden) -> Tensor:
 def test_similarities_equal_the_recording(
     checkpoint_maker: CheckpointMaker, parity: Parity, tmp_path: Path, case: str
 ) -> None:
-    load, name, pictures, last = CASES[case]
+    load, name, recording, last = CASES[case]
     path = checkpoint_maker.write(case, tmp_path / f"{case}.pt")
     network = load(path)
-    golden, recorded = read(checkpoint_maker, "losses"), read(checkpoint_maker, pictures)
-    one = photo(recorded)
-    crop = torch.stack([one, one.flip(2)])
+    golden, recorded = read(checkpoint_maker, "losses"), read(checkpoint_maker, recording)
+    single = photo(recorded)
+    crop = torch.stack([single, single.flip(2)])
     image = torch.from_numpy(np.stack([recorded[last], recorded["y0_pooled"]]))
     target, prediction = network(crop), network(image)
     arrays = {f"{name}_feats_target": target, f"{name}_feats_pred": prediction}
     if name != "curricular":  # a figure, no loss
         alike = metrics.cosine(prediction, target)
-        total, parts = Objective(OPTIONS[name](str(path)), DOMAINS[pictures])(image, crop)
+        total, parts = Objective(OPTIONS[name](str(path)), DOMAINS[recording])(image, crop)
         arrays[f"{name}_loss"] = torch.tensor(parts["identity" if name == "id" else name])
         assert total.item() == pytest.approx(0.5 * arrays[f"{name}_loss"].item(), rel=1e-6)
         arrays[f"{name}_improve"] = (alike - metrics.cosine(target, target)).mean()  # the input is the target here

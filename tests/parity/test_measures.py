@@ -36,12 +36,12 @@ class Recording:
         with np.load(self.folder / "golden" / "metrics.npz") as file:
             self.arrays = {name: torch.from_numpy(file[name]) for name in file}
         pairs = [self.pair(400), self.pair(410)]
-        self.x, self.y = (torch.cat(pictures) for pictures in zip(*pairs, strict=True))
+        self.x, self.y = (torch.cat(images) for images in zip(*pairs, strict=True))
         self.z = torch.from_numpy(np.concatenate([self.draw.image(self.base + place) for place in (430, 440)]))
 
-    def pair(self, place: int, **how: float) -> tuple[Tensor, Tensor]:
+    def pair(self, place: int, **options: float) -> tuple[Tensor, Tensor]:
         """An image and a distortion of it, [1,3,256,256]."""
-        first, second = self.draw.pair(self.base + place, **how)
+        first, second = self.draw.pair(self.base + place, **options)
         return torch.from_numpy(first), torch.from_numpy(second)
 
     def normal(self, place: int, *shape: int) -> Tensor:
@@ -80,8 +80,8 @@ def test_ms_ssim_and_l2_equal_the_recording_in_both_directions(recording: Record
 
 def test_ms_ssim_of_a_batch_is_that_of_its_images(recording: Recording) -> None:
     # The original averages over a batch before it multiplies the scales; its published figures are of single images.
-    found = metrics.ms_ssim_reference(recording.x, recording.y)
-    assert found.mean().item() == close(recording.figures["batched"]["mean_of_single"])
+    actual = metrics.ms_ssim_reference(recording.x, recording.y)
+    assert actual.mean().item() == close(recording.figures["batched"]["mean_of_single"])
     x, y = recording.x[:1], recording.y[:1]
     assert metrics.ms_ssim_reference(x, -x).item() == close(recording.figures["negative"]["msssim"])
     halves = metrics.ms_ssim_reference((x + 1) / 2, (y + 1) / 2)
@@ -90,23 +90,23 @@ def test_ms_ssim_of_a_batch_is_that_of_its_images(recording: Recording) -> None:
 
 @pytest.mark.parametrize("name", ["car", "face_frontal", "face_tilted", "portrait_small"])
 def test_photos_are_prepared_as_recorded(recording: Recording, name: str) -> None:
-    picture = to_tensor(resize(load_image(recording.folder / "photos" / f"{name}.jpg"), (256, 256)))
-    torch.testing.assert_close(picture[:, ::16, ::16], recording.arrays[f"prep_{name}"], atol=1e-6, rtol=0)
+    image = to_tensor(resize(load_image(recording.folder / "photos" / f"{name}.jpg"), (256, 256)))
+    torch.testing.assert_close(image[:, ::16, ::16], recording.arrays[f"prep_{name}"], atol=1e-6, rtol=0)
     golden = recording.figures["photo_prep"][f"{name}.jpg"]
-    assert picture.mean().item() == pytest.approx(golden["mean"], abs=1e-5)
-    assert picture.std(correction=0).item() == pytest.approx(golden["std"], abs=1e-5)
+    assert image.mean().item() == pytest.approx(golden["mean"], abs=1e-5)
+    assert image.std(correction=0).item() == pytest.approx(golden["std"], abs=1e-5)
 
 
-def assert_similar(recording: Recording, name: str, target: Tensor, found: Tensor, before: Tensor) -> None:
+def assert_similar(recording: Recording, name: str, target: Tensor, actual: Tensor, before: Tensor) -> None:
     """Loss and improvement from the vectors of target x, reconstruction y and input z, and every cosine."""
     golden = recording.figures[name]
-    alike, improved = metrics.cosine(found, target), metrics.cosine(found, target) - metrics.cosine(target, before)
+    alike, improved = metrics.cosine(actual, target), metrics.cosine(actual, target) - metrics.cosine(target, before)
     assert (1 - alike).mean().item() == close(golden["loss"])
     assert improved.mean().item() == close(golden["sim_improvement"])
-    for i, one in enumerate(golden["logs"]):
-        assert alike[i].item() == close(one["diff_target"])
-        assert metrics.cosine(found, before)[i].item() == close(one["diff_input"])
-        assert metrics.cosine(target, before)[i].item() == close(one["diff_views"])
+    for i, entry in enumerate(golden["logs"]):
+        assert alike[i].item() == close(entry["diff_target"])
+        assert metrics.cosine(actual, before)[i].item() == close(entry["diff_input"])
+        assert metrics.cosine(target, before)[i].item() == close(entry["diff_views"])
 
 
 def test_the_identity_loss_cuts_the_face_out_as_recorded(recording: Recording) -> None:

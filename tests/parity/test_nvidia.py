@@ -33,5 +33,5 @@ def test_a_generator_of_nvidias_gives_the_recorded_codes_and_images(
         truncated = torch.lerp(generator.latent_avg, w, psi)
         arrays |= {f"w_psi{psi}": truncated, f"image_psi{psi}": generator(truncated)}
     assert set(arrays) == set(golden)
-    for name, found in arrays.items():
-        parity.check_scaled("stylegan2_ada_64", name, found, golden[name])
+    for name, array in arrays.items():
+        parity.check_scaled("stylegan2_ada_64", name, array, golden[name])

@@ -59,7 +59,7 @@ class Recording:
     def distance(self, run: str, step: int, parameters: Parameters) -> float:
         """The largest, of all parameters."""
         pairs = ((parameter, self.arrays[f"{run}/{step}/{name}"]) for name, parameter in parameters.items())
-        return max((found.detach() - expected).abs().max().item() for found, expected in pairs)
+        return max((actual.detach() - expected).abs().max().item() for actual, expected in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +75,15 @@ def test_every_parameter_after_each_of_24_steps_is_the_recorded_one(recording: R
 
 
 def test_sizes_of_steps_are_the_recorded_ones(recording: Recording) -> None:
-    one = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-    optimizer = Ranger([one], 1.0, alpha=1.0, k=10**6, eps=1e-300)
+    parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    optimizer = Ranger([parameter], 1.0, alpha=1.0, k=10**6, eps=1e-300)
     for row in recording.schedule:
-        before = one.item()
-        one.grad = torch.ones_like(one)
+        before = parameter.item()
+        parameter.grad = torch.ones_like(parameter)
         optimizer.step()
-        state = optimizer.state[one]
+        state = optimizer.state[parameter]
         mean, root = state["exp_avg"].item(), state["exp_avg_sq"].sqrt().item()
-        size = (before - one.item()) / (mean / root if row["rectified"] else mean)
+        size = (before - parameter.item()) / (mean / root if row["rectified"] else mean)
         assert size == pytest.approx(row["step_size"], rel=1e-9)
 
 

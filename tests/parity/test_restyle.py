@@ -65,7 +65,6 @@ Form = Literal["modules", "fused"]
 
 def by_modules(generator: Generator, styles: Any, offsets: Any = None, **options: Any) -> Tensor:
     """In place of `networks.cpu.synthesize`: the modules of the generator."""
-    del options["workspace"]
     return generator.synthesize(styles, offsets, **options)
 
 
@@ -78,20 +77,20 @@ def compare(
     note: str,
 ) -> None:
     """All arrays of the recording with what the passes made."""
-    pictures = torch.cat([domain.content(step.image) for step in steps])
-    pooled, codes = F.adaptive_avg_pool2d(pictures, 128), torch.cat([step.w for step in steps])
-    top, left = (pictures.shape[2] - 64) // 2, (pictures.shape[3] - 64) // 2
+    images = torch.cat([domain.content(step.image) for step in steps])
+    pooled, codes = F.adaptive_avg_pool2d(images, 128), torch.cat([step.w for step in steps])
+    top, left = (images.shape[2] - 64) // 2, (images.shape[3] - 64) // 2
     arrays = {
         "average_image": F.adaptive_avg_pool2d(domain.as_network_input(steps[0].image), 128)[0],
         "encoder_out": codes[1:] - codes[:-1],
         "codes": codes[1:],
         "images": pooled[1:],
-        "images_crop": pictures[1:, :, top : top + 64, left : left + 64],
-        "final_image": F.adaptive_avg_pool2d(pictures[-1:], 256)[0],
+        "images_crop": images[1:, :, top : top + 64, left : left + 64],
+        "final_image": F.adaptive_avg_pool2d(images[-1:], 256)[0],
     }
     for key, value in arrays.items():
         parity.check_scaled(name, key, value, golden[key], note)
-    parity.check(name, "image_shape", [len(pictures) - 1, *pictures.shape[1:]], golden["image_shape"])
+    parity.check(name, "image_shape", [len(images) - 1, *images.shape[1:]], golden["image_shape"])
 
 
 @pytest.mark.slow

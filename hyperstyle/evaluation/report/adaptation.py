@@ -11,8 +11,7 @@ from hyperstyle.errors import MethodError
 from hyperstyle.evaluation.report.filters import Filter
 from hyperstyle.metrics import l1, l2
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.stylegan1 import StyleGan1
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import with_gradients
 
 __all__ = ["tune_to"]
@@ -21,7 +20,9 @@ _BATCH, _RATE = 4, 4e-3
 
 
 @with_gradients
-def tune_to(model: Model, look: Filter, *, steps: int = 32, on_step: Callable[[int], None] | None = None) -> Generator:
+def tune_to(
+    model: Model, look: Filter, *, steps: int = 32, on_step: Callable[[int], None] | None = None
+) -> StyleGenerator:
     """The model's generator, tuned until it draws what the filter makes of its images; the mapping stays.
 
     Args:
@@ -34,7 +35,7 @@ def tune_to(model: Model, look: Filter, *, steps: int = 32, on_step: Callable[[i
         MethodError: a generator that takes no offsets.
     """
     generator = model.generator
-    if isinstance(generator, StyleGan1):
+    if not generator.takes_offsets:
         raise MethodError("the generator of IDInvert takes no offsets to transfer. Leave the tuning out: --adapt 0.")
     tuned = copy.deepcopy(generator)
     weights = [p.requires_grad_() for name, p in tuned.named_parameters() if not name.startswith("style.")]

@@ -13,7 +13,7 @@ from hyperstyle.evaluation.report.study import Job, Study
 from hyperstyle.images import load_image
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["adaptation", "editing", "interpolation", "reconstructions", "shown_edits"]
 
@@ -52,7 +52,9 @@ def interpolation(inversions: Sequence[Inversion], caption: str) -> Gallery:
     return gallery(["from", *[""] * _STEPS, "to"], [""] * len(rows), rows, caption)
 
 
-def adaptation(inversions: Sequence[Inversion], tuned: Generator, edits: Mapping[str, float], caption: str) -> Gallery:
+def adaptation(
+    inversions: Sequence[Inversion], tuned: StyleGenerator, edits: Mapping[str, float], caption: str
+) -> Gallery:
     """The same codes and offsets in a generator tuned from the model's."""
     heads = ["input", "inverted", "tuned, code only", "tuned, with offsets", *(f"{n} {s:+g}" for n, s in edits.items())]
     rows = []

@@ -1,14 +1,17 @@
-"""Synthesis without gradients, faster than its plain form: one image after the other, a few rows at a time.
+"""One resolution of the generator without gradients: from its upsampling to its colors, a few rows at a time.
 
-For each image style, offset and demodulation go into the weights of its convolutions (`fuse.fuse`), and so does
-the gain of the activation: leaky ReLU is homogeneous, the gain can go before it. What is left is a network like any
-other. A resolution runs from its upsampling to its colors on a few rows while they are in the processor's cache;
-nothing as large as the maps of the last one is ever made. `reference.synthesize` is the same function step by step.
+For each image style, offset and demodulation are part of the weights of its convolutions (`fuse.fuse`), and so is the
+gain of the activation. What is left is a network of ordinary convolutions. A resolution is computed in bands of rows,
+whose maps stay in the processor's cache; nothing as large as the maps of the last resolution is ever in memory.
+`reference.synthesize` is the same function step by step.
+
+A row of a convolution's output needs the rows around it, so a band needs rows of the bands above and below. None is
+computed twice: rows below are computed with the band that needs them first, and left to the next one in a `_Seam`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -21,7 +24,7 @@ from hyperstyle.networks.cpu.workspace import Workspace
 
 __all__ = ["Block", "run_block", "upsample2x"]
 
-_BYTES = 1 << 23  # of the maps of a strip, little enough for a process to keep them where they would be taken again
+_BAND_BYTES = 1 << 23  # of a band's maps: small enough for the C library to reuse their memory
 _SLOPE = 0.2
 
 
@@ -42,6 +45,27 @@ class Block:
     blur: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class _Seam:
+    """The rows that a band leaves to the band below.
+
+    Attributes:
+        conv: [1,I,2,W], the last two input rows of the second convolution, which are the first two of the next band.
+        up: [1,I,5,W + 1], the last rows of the transposed convolution, before its filter: four that are complete, and
+            one that lacks the share of the next input row; None without upsampling.
+    """
+
+    conv: Tensor
+    up: Tensor | None
+
+    @classmethod
+    def new(cls, x: Tensor, block: Block, width: int, workspace: Workspace) -> _Seam:
+        """Memory for the rows of a block whose output has this width; any values."""
+        conv = _maps(workspace, "seam of conv", x, block.conv.weight.shape[0], 2, width)
+        up = None if block.up is None else _maps(workspace, "seam of up", x, len(block.up.bias), 5, width + 1)
+        return cls(conv, up)
+
+
 def upsample2x(image: Tensor, kernel: Tensor) -> Tensor:
     """`ops.upsample` of a few channels: each new pixel from the 2x2 taps of the filter that do not meet zeros.
 
@@ -54,15 +78,17 @@ def upsample2x(image: Tensor, kernel: Tensor) -> Tensor:
     """
     height, width = image.shape[2:]
     taps = kernel.flip(0, 1).tolist()
-    around = F.pad(image, (1, 1, 1, 1))
-    made = image.new_empty((*image.shape[:2], 2 * height, 2 * width))
+    padded = F.pad(image, (1, 1, 1, 1))
+    upsampled = image.new_empty((*image.shape[:2], 2 * height, 2 * width))
     for row, column in product((0, 1), (0, 1)):
-        part = torch.zeros_like(image)
+        # Zero insertion puts pixel (y, x) at (2y, 2x). Of the 4x4 taps around a new pixel at (2y + row, 2x + column),
+        # only every second one meets a pixel: taps row, row + 2 meet pixels y - 1 + row, y + row (plus 1: padding).
+        phase = torch.zeros_like(image)
         for i, j in product((0, 1), (0, 1)):
-            seen = around[:, :, row + i : row + i + height, column + j : column + j + width]
-            part.add_(seen, alpha=taps[row + 2 * i][column + 2 * j])
-        made[:, :, row::2, column::2] = part
-    return made
+            pixels = padded[:, :, row + i : row + i + height, column + j : column + j + width]
+            phase.add_(pixels, alpha=taps[row + 2 * i][column + 2 * j])
+        upsampled[:, :, row::2, column::2] = phase
+    return upsampled
 
 
 def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = True) -> tuple[Tensor, Tensor]:
@@ -71,55 +97,68 @@ def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = Tru
     Args:
         x: [1,I,r/2,r/2], or [1,I,4,4] for a block without `up`; channels-last.
         block: its convolutions.
-        workspace: memory for the maps; those that were made in the call before the last are gone.
+        workspace: memory of the maps; this call overwrites those of the call before the last.
         keep: whether the maps are needed.
 
     Returns:
         [1,O,r,r] (x itself unless `keep`) and [1,3,r,r], float32 or wider.
     """
     height, width = (n * (1 if block.up is None else 2) for n in x.shape[2:])
-    channels, widest = len(block.conv.bias), max(block.conv.weight.shape[:2])
-    rows = max(
-        winograd.ROWS, min(height, _BYTES // (width * widest * x.element_size()) // winograd.ROWS * winograd.ROWS)
-    )
-    conv, quick = block.conv, block.conv.transformed
-    if quick is None and winograd.is_faster(channels, width, x.dtype):
-        quick = winograd.transform_weight(conv.weight)
-    bias = conv.bias if conv.scale is None else conv.bias / conv.scale
+    conv, torgb = _with_transformed_weight(block.conv, width), block.torgb
+    rows = _band_rows(x, conv, height, width)
     if block.up is not None and block.up.style is not None:
         x = x * block.up.style[:, None, None]
-    place = workspace.buffer(("maps", height.bit_length() % 2), x, (1, height if keep else rows, width, channels))
-    maps = place.permute(0, 3, 1, 2)
-    torgb = block.torgb.weight.flatten(1).t().contiguous()
+    # x lies in the memory of the resolution before: two slots, of which neighboring resolutions use different ones.
+    slot = ("maps", height.bit_length() % 2)
+    maps = _maps(workspace, slot, x, len(conv.bias), height if keep else rows, width)
+    # torgb's weight [O,3,1,1] -> [O,3] -> [3,O]
+    to_colors = torgb.weight.flatten(1).t().contiguous()
     rgb = x.new_empty((1, 3, height, width), dtype=torch.promote_types(x.dtype, torch.float32))
+    seam = _Seam.new(x, block, width, workspace)
     for top in range(0, height, rows):
         end = min(top + rows, height)
         y = maps[:, :, top:end] if keep else maps[:, :, : end - top]
-        around = _input(x, block, top, end, workspace)
-        if quick is None:
-            made = F.conv_transpose2d(around, conv.weight, bias, padding=(2, 1))  # rows have their neighbors
-        else:
-            made = y
-            winograd.conv3x3(around, quick, bias, made)
-        _activated(made, conv.noise, top, end, scale=conv.scale, out=y)
-        colors = torch.baddbmm(block.torgb.bias[:, None], torgb.expand(end - top, -1, -1), y[0].transpose(0, 1))
-        rgb[0, :, top:end] = colors.transpose(0, 1)  # row by row, which takes half as long as all pixels at once
+        _convolve(_conv_input(x, block, top, end, seam, workspace), conv, top, end, out=y)
+        # Colors row by row, which takes half as long as all pixels at once: a batch of products, one for each row,
+        # [rows,3,O] @ [rows,O,W] -> [rows,3,W], and back to [3,rows,W].
+        colors = torch.baddbmm(torgb.bias[:, None], to_colors.expand(end - top, -1, -1), y[0].transpose(0, 1))
+        rgb[0, :, top:end] = colors.transpose(0, 1)
     return maps if keep else x, rgb
 
 
-def _input(x: Tensor, block: Block, top: int, end: int, workspace: Workspace) -> Tensor:
-    """What the second convolution sees of rows `top` to `end`: they, and one more, or one of zeros, on either end.
+def _with_transformed_weight(conv: FusedConv, width: int) -> FusedConv:
+    """The convolution with its weight transformed for `winograd`, where that is faster."""
+    if conv.transformed is not None or not winograd.is_faster(len(conv.bias), width, conv.weight.dtype):
+        return conv
+    return replace(conv, transformed=winograd.transform_weight(conv.weight))
 
-    Strips come one after the other: the first two rows are the last two of the strip before.
+
+def _band_rows(x: Tensor, conv: FusedConv, height: int, width: int) -> int:
+    """Rows of a band: as many as `_BAND_BYTES` hold of the widest maps, a multiple of `winograd.ROWS`."""
+    row_bytes = width * max(conv.weight.shape[:2]) * x.element_size()
+    rows = min(height, _BAND_BYTES // row_bytes // winograd.ROWS * winograd.ROWS)
+    return max(winograd.ROWS, rows)
+
+
+def _maps(workspace: Workspace, slot: object, like: Tensor, channels: int, rows: int, width: int) -> Tensor:
+    """A buffer as maps [1,channels,rows,width], channels-last: [1,rows,width,channels] in memory."""
+    return workspace.buffer(slot, like, (1, rows, width, channels)).permute(0, 3, 1, 2)
+
+
+def _conv_input(x: Tensor, block: Block, top: int, end: int, seam: _Seam, workspace: Workspace) -> Tensor:
+    """The input of the second convolution for its output rows `top` to `end`, [1,I,end - top + 2,W].
+
+    These are input rows top - 1 to end + 1: one more at either end, of zeros where the map ends. The first two, top - 1
+    and top, are in the seam of the band above, so that only rows from top + 1 on are new.
     """
     height, width = (n * (1 if block.up is None else 2) for n in x.shape[2:])
     rows = end - top + 2
-    y = workspace.buffer("input", x, (1, rows, width, block.conv.weight.shape[1])).permute(0, 3, 1, 2)
+    y = _maps(workspace, "conv input", x, block.conv.weight.shape[0], rows, width)
     first, last = (top + 1 if top else 0), min(height, end + 1)
+    # Row r of the map is row r - top + 1 of y.
     new = y[:, :, 2 if top else 1 : rows - (last == end)]
-    border = workspace.buffer("border", x, (1, 2, width, y.shape[1])).permute(0, 3, 1, 2)
     if top:
-        y[:, :, :2] = border
+        y[:, :, :2] = seam.conv
     else:
         y[:, :, 0] = 0
     if last == end:
@@ -127,50 +166,68 @@ def _input(x: Tensor, block: Block, top: int, end: int, workspace: Workspace) ->
     if block.up is None:
         new.copy_(x[:, :, first:last])
     else:
-        _upsample(x, block, first, last, new, workspace)
+        _upsample(x, block, first, last, seam, out=new)
     if block.conv.style is not None:
         new.mul_(block.conv.style[:, None, None])
-    border.copy_(y[:, :, -2:])
+    seam.conv.copy_(y[:, :, -2:])
     return y
 
 
-def _upsample(x: Tensor, block: Block, first: int, last: int, out: Tensor, workspace: Workspace) -> None:
-    """Rows `first` to `last` of the upsampling convolution's output, into `out` [1,O,last - first,2W].
+def _convolve(conv_input: Tensor, conv: FusedConv, top: int, end: int, *, out: Tensor) -> None:
+    """The second convolution with noise and activation: input rows and their neighbors -> `out` [1,O,end - top,W]."""
+    # Of (y * scale + bias) only the product is left for later: y + bias / scale.
+    bias = conv.bias if conv.scale is None else conv.bias / conv.scale
+    if conv.transformed is not None:
+        winograd.conv3x3(conv_input, conv.transformed, bias, out)
+        y = out
+    else:
+        # A transposed 3x3 convolution pads by 2 - padding: none for rows, which have their neighbors, 1 for columns.
+        y = F.conv_transpose2d(conv_input, conv.weight, bias, padding=(2, 1))
+    _activate(y, conv.noise, top, end, out=out, scale=conv.scale)
 
-    Strips come one after the other, of four rows or more but for the last. Row j of the transposed convolution has its
-    share of rows (j - 2) / 2 to j / 2 of x, and the filter sees j - 1 to j + 2: each strip takes as many new rows of x
-    as it needs and passes on the last four rows that are whole, and one that lacks the share of the next row.
+
+def _upsample(x: Tensor, block: Block, first: int, last: int, seam: _Seam, *, out: Tensor) -> None:
+    """Rows `first` to `last` of the upsampling convolution's output, into `out` [1,O,last - first,2w].
+
+    Bands come one after the other; `first` is 0 or odd, and all have four rows or more but for the last.
+
+    With t the transposed convolution's output [1,O,2h + 1,2w + 1]: input row i has a share in t's rows 2i to 2i + 2
+    (stride 2, three taps), and row r of the filtered output needs t's rows r - 1 to r + 2 (four taps). So rows up to
+    `last` need input rows below (last + 1) // 2 + 1; those from `start` on are new. The seam has t's rows first - 1 to
+    first + 2, and first + 3 without the share of input row `start`.
     """
     up, blur = block.up, block.blur
-    if up is None or blur is None:
-        raise TypeError("a block that doubles the size has a convolution and a filter for it")
-    height, width = x.shape[2:]
+    if up is None or blur is None or seam.up is None:
+        raise TypeError("a block that doubles the size has a convolution, a filter and a seam for it")
+    height = x.shape[2]
     start, stop = (min(height, (row + 1) // 2 + 1) if row else 0 for row in (first, last))
-    passed = workspace.buffer("passed", x, (1, 5, 2 * width + 1, len(up.bias))).permute(0, 3, 1, 2)
+    # [4,4] -> [O,1,4,4], reversed: conv2d correlates
     taps = blur.flip(0, 1).to(x.dtype).expand(len(up.bias), 1, -1, -1)
     taps = taps if up.scale is None else taps * up.scale[:, None, None, None]
-    y = passed[:, :, 4:]
-    if start < stop:
-        y = F.conv_transpose2d(x[:, :, start:stop], up.weight, stride=2)
+    # Rows 2 * start to 2 * stop of t. Without new input rows its last row, which nothing is added to, is complete.
+    t = F.conv_transpose2d(x[:, :, start:stop], up.weight, stride=2) if start < stop else seam.up[:, :, 4:]
     done = 0
     if first:
         if start < stop:
-            y[:, :, 0] += passed[:, :, 4]
+            t[:, :, 0] += seam.up[:, :, 4]
+        # The four output rows that need rows of the seam: its row 0 is t's row first - 1.
         done = min(4, last - first)
-        seam = torch.cat((passed[:, :, :4], y[:, :, :3]), 2)
-        _activated(_filtered(seam, taps, up.bias, 0, done + 3), up.noise, first, first + done, out=out[:, :, :done])
+        around = torch.cat((seam.up[:, :, :4], t[:, :, :3]), 2)
+        y = _filter_rows(around, taps, up.bias, 0, done + 3)
+        _activate(y, up.noise, first, first + done, out=out[:, :, :done])
     if first + done < last:
-        new = _filtered(y, taps, up.bias, first + done - 1 - 2 * start, last + 2 - 2 * start)
-        _activated(new, up.noise, first + done, last, out=out[:, :, done:])
+        # The others need t's rows first + done - 1 to last + 1, counted from 2 * start.
+        y = _filter_rows(t, taps, up.bias, first + done - 1 - 2 * start, last + 2 - 2 * start)
+        _activate(y, up.noise, first + done, last, out=out[:, :, done:])
     if last < 2 * height:
-        passed.copy_(y[:, :, -5:])
+        seam.up.copy_(t[:, :, -5:])
 
 
-def _filtered(x: Tensor, taps: Tensor, bias: Tensor, first: int, last: int) -> Tensor:
+def _filter_rows(x: Tensor, taps: Tensor, bias: Tensor, first: int, last: int) -> Tensor:
     """Rows `first` to `last` of x [1,C,H,W], at most one of zeros at either end, through a filter and its bias.
 
-    A row that is missing at one end only is added at both, and what it makes at the other end is not returned: that is
-    less than a copy of all rows.
+    [1,C,last - first - 3,W - 1]. Where a row of zeros is needed at one end only, the convolution pads both, and what
+    belongs to the other end is cut off: less work than a padded copy.
     """
     height = x.shape[2]
     above, below = max(0, -first), max(0, last - height)
@@ -179,10 +236,10 @@ def _filtered(x: Tensor, taps: Tensor, bias: Tensor, first: int, last: int) -> T
     return y[:, :, pad - above : y.shape[2] - (pad - below)]
 
 
-def _activated(
+def _activate(
     x: Tensor, noise: Tensor | None, first: int, last: int, *, out: Tensor, scale: Tensor | None = None
 ) -> None:
-    """Scale of the channels, noise and leaky ReLU, into `out`, which may be x; the gain is in the weights."""
+    """Scale of the channels, noise of these rows and leaky ReLU, into `out`, which may be x; the gain is in x."""
     if scale is not None:
         x = torch.mul(x, scale[:, None, None], out=out)
     if noise is not None:

@@ -11,8 +11,9 @@ from torch import Tensor
 from hyperstyle.networks.cpu import winograd
 from hyperstyle.networks.cpu.workspace import Workspace
 from hyperstyle.networks.stylegan2.layers import Change, ModulatedConv, StyledConv, ToRGB
+from hyperstyle.networks.stylegan2.ops import effective_weight
 
-__all__ = ["FusedConv", "SharedConv", "fuse", "fuse_layer"]
+__all__ = ["FusedConv", "SharedConv", "fuse", "share_weight", "sharing_is_faster"]
 
 _GAIN = math.sqrt(2.0)  # of the activation
 
@@ -21,16 +22,16 @@ _GAIN = math.sqrt(2.0)  # of the activation
 class FusedConv:
     """The convolution of one image, and what is added to its output.
 
-    All are written as transposed convolutions, whose weights have output channels innermost, as the fastest way to make
-    offsets leaves them; those that keep the size have their taps in reverse for it.
+    All are written as transposed convolutions, whose weights have output channels innermost, the order in which offsets
+    are computed fastest; the taps of those that keep the size are reversed for it.
 
     Attributes:
         weight: [I,O,k,k] of a transposed convolution, in channels-last order.
         bias: [O], times the gain of the activation (none for toRGB).
         noise: [1,1,r,r], times its strength and that gain, or None.
-        style: [I], what the input is multiplied with; None where it is in the weight.
-        scale: [O], what the output is multiplied with before bias and noise; None where it is in the weight.
-        transformed: what `winograd.transform_weight` makes of the weight, where that is at hand.
+        style: [I], factors of the input; None where they are in the weight.
+        scale: [O], factors of the output before bias and noise; None where they are in the weight.
+        transformed: `winograd.transform_weight(weight)`, where it has been computed already.
     """
 
     weight: Tensor
@@ -43,13 +44,11 @@ class FusedConv:
 
 @dataclass(frozen=True)
 class SharedConv:
-    """A convolution whose weight W / sqrt(I * k * k) several images share.
-
-    Style and demodulation stay on the maps, which pays where these are smaller than the weight.
+    """A convolution whose weight W / sqrt(I * k * k) several images share; style and demodulation act on the maps.
 
     Attributes:
         weight: as in `FusedConv`.
-        power: [I,O], sums of its squares over the taps.
+        squares: [I,O], the weight's squares, summed over its taps.
         transformed: as in `FusedConv`.
     """
 
@@ -57,35 +56,28 @@ class SharedConv:
     squares: Tensor
     transformed: list[Tensor] | None
 
-    @classmethod
-    def of_layer(cls, conv: ModulatedConv) -> SharedConv | None:
-        """The shared form of a layer; None for toRGB, and where one weight per image is faster."""
-        spec, weight = conv.spec, conv.weight
-        if spec.torgb or not cls.is_faster(spec.channels_out, spec.resolution, weight.dtype):
-            return None
-        return cls.of(weight[0], spec.resolution, up=spec.up)
 
-    @classmethod
-    def of(cls, weight: Tensor, width: int, *, up: bool) -> SharedConv:
-        """Of the raw weight [O,I,k,k] of a layer whose output has this width."""
-        made = _packed(weight) / math.sqrt(weight[0].numel())
-        whole = _unpacked(made if up else made.flip(1), weight)
-        quick = not up and winograd.is_faster(len(weight), width, weight.dtype)
-        return cls(whole, made.square().sum(1), winograd.transform_weight(whole) if quick else None)
+def sharing_is_faster(channels: int, width: int, dtype: torch.dtype) -> bool:
+    """Whether one weight for several images is faster: where the maps of a layer are smaller than its weight.
 
-    @staticmethod
-    def is_faster(channels: int, width: int, dtype: torch.dtype) -> bool:
-        """Whether maps are smaller than the weight, and styles are not rounded to half precision with them."""
-        return width**2 <= 9 * channels and dtype in (torch.float32, torch.float64)
-
-    def fuse(self, style: Tensor, bias: Tensor, noise: Tensor | None) -> FusedConv:
-        """Of one image: style [I], bias [O], noise [1,1,r,r] times its strength."""
-        scale = _GAIN * torch.rsqrt(style.square() @ self.squares + 1e-8)
-        noise = None if noise is None else noise * _GAIN
-        return FusedConv(self.weight, bias * _GAIN, noise, style, scale, self.transformed)
+    Not in half precision, where styles would be rounded with the maps.
+    """
+    return width**2 <= 9 * channels and dtype in (torch.float32, torch.float64)
 
 
-def fuse_layer(
+def share_weight(conv: ModulatedConv) -> SharedConv | None:
+    """The shared form of a layer; None for toRGB, and where one weight for each image is faster."""
+    spec, weight = conv.spec, conv.weight[0]  # [O,I,k,k]
+    if spec.torgb or not sharing_is_faster(spec.channels_out, spec.resolution, weight.dtype):
+        return None
+    packed = _pack(weight) / math.sqrt(weight[0].numel())  # [I,k*k,O]
+    transposed = _unpack(packed if spec.up else packed.flip(1), weight)
+    use_winograd = not spec.up and winograd.is_faster(len(weight), spec.resolution, weight.dtype)
+    transformed = winograd.transform_weight(transposed) if use_winograd else None
+    return SharedConv(transposed, packed.square().sum(1), transformed)
+
+
+def fuse(
     layer: StyledConv | ToRGB,
     style: Tensor,
     change: Change,
@@ -93,103 +85,74 @@ def fuse_layer(
     workspace: Workspace,
     shared: SharedConv | None = None,
 ) -> FusedConv:
-    """A layer of the generator for one image.
+    """A layer of the generator for one image -> one convolution.
 
     Args:
-        layer: its weight, affine maps and bias.
+        layer: its weight, bias and strength of noise.
         style: [I].
-        change: offset and residual [1,O,I,k,k] or of fewer axes, or None.
-        noise: [1,1,r,r], the map itself; None for `ToRGB`.
-        workspace: where the weight is made.
-        shared: the weight that several images share, in place of one for this image alone.
-    """
-    if isinstance(layer, ToRGB):
-        bias = layer.bias.flatten()  # [3]
-    else:
-        bias, noise = layer.activate.bias, None if noise is None else layer.noise.weight * noise
-    if shared is not None:
-        return shared.fuse(style, bias, noise)
-    offset, residual = (t[0] if t is not None and t.ndim == 5 else t for t in change)
-    spec = layer.conv.spec
-    return fuse(
-        layer.conv.weight,
-        style,
-        bias,
-        offset=offset,
-        residual=residual,
-        noise=noise,
-        torgb=spec.torgb,
-        up=spec.up,
-        workspace=workspace,
-    )
-
-
-def fuse(
-    weight: Tensor,
-    style: Tensor,
-    bias: Tensor,
-    *,
-    offset: Tensor | None = None,
-    residual: Tensor | None = None,
-    noise: Tensor | None = None,
-    torgb: bool = False,
-    up: bool = False,
-    workspace: Workspace | None = None,
-) -> FusedConv:
-    """Weight, style and offset of one image -> one convolution.
-
-    W' = (W * (1 + offset) + residual) * style / sqrt(I * k * k); unless `torgb`, its filters are scaled to unit norm
-    and, with bias and noise, by the gain sqrt(2) of the activation.
-
-    Args:
-        weight: [1,O,I,k,k], the parameter itself, by which `workspace` knows it.
-        style: [I].
-        bias: [O].
-        offset, residual: broadcastable to [O,I,k,k], or None.
-        noise: [1,1,r,r], already times its strength.
-        torgb: no demodulation, no activation.
-        up: of the convolution that doubles the size.
-        workspace: where the weight is made; the next `fuse` with the same workspace may overwrite the returned weight.
-            Ignored for `torgb`, whose weight has memory of its own.
+        change: offset and residual, each broadcastable to [1,O,I,k,k], or None.
+        noise: [1,1,r,r], the map itself; None for no noise and for `ToRGB`.
+        workspace: memory of the weight, which the next layer of the same kind overwrites.
+        shared: the weight that several images share, in place of one for this image; `change` must be empty.
 
     Returns:
-        In the type of `weight`; computed in float32 or wider.
+        In the type of the layer's weight; computed in float32 or wider.
     """
-    workspace = workspace if workspace is not None and not torgb else Workspace(keeps=False)
-    raw = workspace.packed_weight(weight)
-    made = workspace.buffer("up" if up else "work", raw, raw.shape)
-    offset, residual = (None if t is None else _packed(_expand(t, weight[0])).to(raw) for t in (offset, residual))
-    changed = raw if offset is None else torch.addcmul(raw, raw, offset, out=made)
-    if residual is not None:
-        changed = torch.add(changed, residual, out=made)
-    scale = style.to(made) / math.sqrt(weight[0, 0].numel())
-    torch.mul(changed, scale[:, None, None], out=made)
-    gain = 1.0 if torgb else _GAIN
-    if not torgb:
-        other = workspace.buffer("work" if up else "same", raw, raw.shape)
-        norms = torch.rsqrt(torch.mul(made, made, out=other).sum((0, 1)) + 1e-8)
-        if up:
-            made *= gain * norms
+    if isinstance(layer, ToRGB):
+        return FusedConv(_fused_weight(layer.conv, style, change, workspace), layer.bias.flatten())
+    # Leaky ReLU f is positively homogeneous, gain * f(x) = f(gain * x): all that is added before it takes the gain.
+    bias = layer.activate.bias * _GAIN
+    noise = None if noise is None else layer.noise.weight * noise * _GAIN
+    if shared is None:
+        return FusedConv(_fused_weight(layer.conv, style, change, workspace), bias, noise)
+    # StyleGAN2, Eq. 3 for W' = s_i * W_oi: the sum over input channels and taps of W'^2 is s^2 @ squares, [O].
+    scale = _GAIN * torch.rsqrt(style.square() @ shared.squares + 1e-8)
+    return FusedConv(shared.weight, bias, noise, style, scale, shared.transformed)
+
+
+def _fused_weight(conv: ModulatedConv, style: Tensor, change: Change, workspace: Workspace) -> Tensor:
+    """The weight [I,O,k,k] of a transposed convolution with everything in it; see `FusedConv`.
+
+    W' = (W * (1 + Δ) + residual) * style / sqrt(I * k * k), where demodulated scaled to filters of norm sqrt(2).
+    """
+    spec, weight = conv.spec, conv.weight  # [1,O,I,k,k]
+    packed = workspace.packed_weight(spec.name, weight)  # [I,k*k,O]
+    slot = "up weight" if spec.up else "toRGB weight" if spec.torgb else "scratch weight"
+    fused = workspace.buffer(slot, packed, packed.shape)
+    offset, residual = (None if t is None else _pack(_expand(t, weight[0])).to(packed) for t in change)
+    # StyleGAN2, Eq. 1, of HyperStyle's Eq. 5; the constant is that of the equalized learning rate.
+    scale = style.to(fused) / math.sqrt(weight[0, 0].numel())
+    torch.mul(effective_weight(packed, offset, residual, out=fused), scale[:, None, None], out=fused)
+    if not spec.torgb:
+        # StyleGAN2, Eq. 3: one norm for each output channel, over input channels and taps: [O].
+        other = workspace.buffer("scratch weight" if spec.up else "conv weight", packed, packed.shape)
+        norms = _GAIN * torch.rsqrt(torch.mul(fused, fused, out=other).sum((0, 1)) + 1e-8)
+        if spec.up:
+            fused *= norms
         else:
-            for tap, opposite in zip(made.unbind(1), reversed(other.unbind(1)), strict=True):
-                torch.mul(tap, gain * norms, out=opposite)
-            made = other
-    return FusedConv(_unpacked(made.to(weight.dtype), weight[0]), bias * gain, None if noise is None else noise * gain)
+            # A convolution is the transposed one with its taps reversed: tap t goes to place k*k - 1 - t.
+            for tap, opposite in zip(fused.unbind(1), reversed(other.unbind(1)), strict=True):
+                torch.mul(tap, norms, out=opposite)
+            fused = other
+    return _unpack(fused.to(weight.dtype), weight[0])
 
 
-def _packed(weight: Tensor) -> Tensor:
-    """[O,I,k,k] -> [I,k * k,O], which is a view of what `SharedExpander.turned` helped to make."""
+def _pack(weight: Tensor) -> Tensor:
+    """[O,I,k,k] -> [I,k*k,O]: without a copy for shared offsets, which `offsets.FastOffsets` computes in this order."""
     return weight.flatten(1).t().contiguous().view(weight.shape[1], -1, len(weight))
 
 
-def _unpacked(ordered: Tensor, weight: Tensor) -> Tensor:
-    """[I,k * k,O] as the weight [I,O,k,k] of a transposed convolution, in channels-last order."""
-    return ordered.view(len(ordered), *weight.shape[2:], -1).permute(0, 3, 1, 2)
+def _unpack(packed: Tensor, weight: Tensor) -> Tensor:
+    """[I,k*k,O] as the weight [I,O,k,k] of a transposed convolution, in channels-last order; a view."""
+    # [I,k*k,O] -> [I,k,k,O] -> [I,O,k,k]
+    return packed.view(len(packed), *weight.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 def _expand(change: Tensor, weight: Tensor) -> Tensor:
-    """A change that broadcasts to a weight, with four axes, and taps that are one or all."""
+    """An offset or residual of one image with the four axes of the weight [O,I,k,k]; taps stay 1x1 where they are."""
+    if change.ndim == 5:
+        change = change[0]
     change = change[(None,) * (4 - change.ndim)]
     if change.shape[2:] == (1, 1) and change.shape[:2] == weight.shape[:2]:
-        return change
+        return change  # one value for all taps, [O,I,1,1]: broadcast as [I,1,O] in the packed order
     return change.expand_as(weight)

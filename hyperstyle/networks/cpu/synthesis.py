@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from itertools import groupby
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from hyperstyle.networks.cpu.blocks import Block, run_block, upsample2x
-from hyperstyle.networks.cpu.fuse import SharedConv, fuse_layer
-from hyperstyle.networks.cpu.workspace import Workspace
+from hyperstyle.networks.cpu.fuse import SharedConv, fuse, share_weight
+from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
 from hyperstyle.networks.hypernetworks.lazy import of_image
-from hyperstyle.networks.stylegan2.generator import Generator, NoiseMaps, NoiseMode, Offsets
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
+from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = ["synthesize"]
+__all__ = ["applies_to", "synthesize"]
+
+
+def applies_to(generator: StyleGenerator, device: torch.device) -> TypeGuard[Generator]:
+    """Whether `synthesize` can take the place of `generator.synthesize`: a StyleGAN2 on a CPU, without gradients."""
+    return isinstance(generator, Generator) and device.type == "cpu" and not torch.is_grad_enabled()
 
 
 @torch.no_grad()
@@ -27,16 +33,15 @@ def synthesize(
     residuals: Offsets | None = None,
     noise: NoiseMode | NoiseMaps = "const",
     random: torch.Generator | None = None,
-    workspace: Workspace | None = None,
 ) -> Tensor:
     """`generator.synthesize` without gradients: equal up to rounding, faster on a CPU, in a fraction of the memory.
 
-    The modules of the layers are not called: to trace, export, transform or hook them, call the generator.
+    The modules of the layers are not called: to trace, export, transform or hook them, call the generator. Memory is
+    freed at the end of the call, unless it is within `reuse_memory`.
 
     Args:
         generator: a StyleGAN2.
         styles, offsets, residuals, noise, random: as of `Generator.synthesize`.
-        workspace: memory for those who synthesize again and again; not for two calls at the same time.
 
     Returns:
         [B,3,size,size], about [-1, 1], not clamped, float32 or wider.
@@ -48,21 +53,21 @@ def synthesize(
     batch = generator.check_inputs(styles, {*changes[0], *changes[1]}, noise)
     count = sum(not spec.torgb for spec in generator.layers)
     maps = [generator.noise_map(noise, i, batch, random) for i in range(count)]
-    with Workspace.reuse(keeps=batch > 1) if workspace is None else nullcontext(workspace) as place:
-        shared = _shared(generator) if batch > 1 and not any(changes) else {}
-        if batch == 1:
-            return _image(generator, 0, styles, changes, maps, shared, place)
-        size, wide = generator.config.size, torch.promote_types(generator.latent_avg.dtype, torch.float32)
-        images = generator.latent_avg.new_empty((batch, 3, size, size), dtype=wide)
-        for i in range(batch):
-            images[i : i + 1] = _image(generator, i, styles, changes, maps, shared, place)
-        return images
+    workspace = current_workspace(keep_weights=batch > 1)
+    shared = _shared_weights(generator) if batch > 1 and not any(changes) else {}
+    if batch == 1:
+        return _image(generator, 0, styles, changes, maps, shared, workspace)
+    size, wide = generator.config.size, torch.promote_types(generator.latent_avg.dtype, torch.float32)
+    images = generator.latent_avg.new_empty((batch, 3, size, size), dtype=wide)
+    for i in range(batch):
+        images[i : i + 1] = _image(generator, i, styles, changes, maps, shared, workspace)
+    return images
 
 
-def _shared(generator: Generator) -> dict[str, SharedConv]:
-    """Layers whose weights images share, where none has offsets of its own."""
-    made = {spec.name: SharedConv.of_layer(generator.conv(spec)) for spec in generator.layers}
-    return {name: conv for name, conv in made.items() if conv is not None}
+def _shared_weights(generator: Generator) -> dict[str, SharedConv]:
+    """The weights that images share where none has offsets, of the layers for which that is faster."""
+    weights = {spec.name: share_weight(generator.conv(spec)) for spec in generator.layers}
+    return {name: weight for name, weight in weights.items() if weight is not None}
 
 
 def _image(
@@ -81,16 +86,17 @@ def _image(
     x: Tensor = generator.input.input  # [1,C,4,4]
     image: Tensor | None = None
     for size, group in groupby(generator.layers, lambda spec: spec.resolution):
-        specs = list(group)  # (conv0 that doubles the size,) conv1, torgb
-        parts = []
+        specs = list(group)  # conv0, which doubles the size (but at 4 px), conv1, torgb
+        convs = []
         for spec in specs:
             change = generator.check_offset(spec, offsets, 1), generator.check_offset(spec, residuals, 1)
-            map_ = None if spec.torgb else next(maps)
+            noise_map = None if spec.torgb else next(maps)
             style = styles[spec.name][i]  # [I]
-            parts.append(fuse_layer(generator.block(spec), style, change, map_, workspace, shared.get(spec.name)))
-        up, blur = (parts[0], generator.conv(specs[0]).blur.kernel) if specs[0].up else (None, None)
-        block = Block(up, parts[-2], parts[-1], blur)
+            convs.append(fuse(generator.block(spec), style, change, noise_map, workspace, shared.get(spec.name)))
+        up, blur = (convs[0], generator.conv(specs[0]).blur.kernel) if specs[0].up else (None, None)
+        block = Block(up, convs[-2], convs[-1], blur)
         x, rgb = run_block(x, block, workspace, keep=size < generator.config.size)
+        # Skip connections of the output: colors are added to the upsampled image of the resolutions before.
         if image is not None:
             rgb += upsample2x(image, generator.block(specs[-1]).upsample.kernel)
         image = rgb

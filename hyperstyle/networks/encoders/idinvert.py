@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.networks.encoders.w_encoder import check_crop
 from hyperstyle.networks.stylegan2.ops import normal
 
 __all__ = ["IdInvertEncoder", "IdInvertEncoderConfig"]
@@ -108,11 +109,7 @@ class IdInvertEncoder(nn.Module):
         Raises:
             ConfigError: the crop is not of `config.input_size`.
         """
-        if tuple(x.shape[1:]) != (3, *self.config.input_size):
-            raise ConfigError(
-                f"IDInvert encoder given {tuple(x.shape)}: expected "
-                f"[B, 3, {', '.join(map(str, self.config.input_size))}]."
-            )
+        check_crop("IDInvert encoder", x, self.config.input_size)
         x = self.stem(x)
         for block in self.blocks:
             x = block(F.avg_pool2d(x, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, add_trunk
-from hyperstyle.networks.encoders.w_encoder import MapBlock, check_numbers, row_codes
+from hyperstyle.networks.encoders.w_encoder import MapBlock, WPlusEncoderConfig, check_crop, row_codes
 
 __all__ = ["FeaturePyramid", "PyramidEncoder", "PyramidEncoderConfig", "level_of"]
 
@@ -23,28 +23,13 @@ def level_of(row: int) -> int:
 
 
 @dataclass(frozen=True)
-class PyramidEncoderConfig:
-    """Numbers of a pSp or e4e encoder.
+class PyramidEncoderConfig(WPlusEncoderConfig):
+    """Numbers of a pSp or e4e encoder, as of `WPlusEncoderConfig`; its trunk has three stages or more."""
 
-    Attributes:
-        rows: L, style rows of the generator it serves.
-        latent_width: D.
-        input_size: (height, width) of the crop in pixels.
-        backbone: "irse" as published, or "resnet".
-        trunk: the numbers of that backbone; three stages or more.
-        progressive: True adds rows 1, 2, ... to the first (e4e); False predicts every row separately (pSp).
-    """
-
-    rows: int
-    latent_width: int = 512
-    input_size: tuple[int, int] = (256, 256)
-    backbone: Backbone = "irse"
-    trunk: TrunkConfig = field(default_factory=TrunkConfig.irse50)
-    progressive: bool = True
+    kind = "pSp or e4e encoder"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_size", tuple(self.input_size))
-        check_numbers("pSp or e4e encoder", self.rows, self.latent_width, self.input_size)
+        super().__post_init__()
         if len(self.trunk.widths) < 3:
             raise ConfigError(f"pSp or e4e encoder on a trunk with widths {self.trunk.widths}: expected three stages.")
 
@@ -133,11 +118,7 @@ class PyramidEncoder(FeaturePyramid):
         Raises:
             ConfigError: the crop is not of `config.input_size`.
         """
-        if tuple(x.shape[1:]) != (3, *self.config.input_size):
-            raise ConfigError(
-                f"{self.config.method} encoder given {tuple(x.shape)}: expected "
-                f"[B, 3, {', '.join(map(str, self.config.input_size))}]."
-            )
-        maps = self.maps(x)
+        check_crop(f"{self.config.method} encoder", x, self.config.input_size)
+        maps = self.maps(x)  # three of [B,F,h',w'], coarse to fine
         outputs = [block(maps[level_of(row)]) for row, block in enumerate(self.styles)]
         return row_codes(outputs, progressive=self.config.progressive) + self.latent_avg

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError
-from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, add_trunk
-from hyperstyle.networks.encoders.w_encoder import MapBlock, check_numbers, row_codes
+from hyperstyle.networks.encoders.backbones import add_trunk
+from hyperstyle.networks.encoders.w_encoder import MapBlock, WPlusEncoderConfig, check_pair, row_codes
 
 __all__ = ["RestyleEncoder", "RestyleEncoderConfig"]
 
 
 @dataclass(frozen=True)
-class RestyleEncoderConfig:
-    """Numbers of a ReStyle encoder.
+class RestyleEncoderConfig(WPlusEncoderConfig):
+    """Numbers of a ReStyle encoder; published ones have the backbone "irse" (faces) or "resnet" (other domains)."""
 
-    Attributes:
-        rows: L, style rows of the generator it serves.
-        latent_width: D.
-        input_size: (height, width) of crop and reconstruction in pixels.
-        backbone: "irse" (faces) or "resnet" (the other published domains).
-        trunk: the numbers of that backbone.
-        progressive: True adds rows 1, 2, ... to the first (e4e); False predicts every row separately (pSp).
-    """
-
-    rows: int
-    latent_width: int = 512
-    input_size: tuple[int, int] = (256, 256)
-    backbone: Backbone = "irse"
-    trunk: TrunkConfig = field(default_factory=TrunkConfig.irse50)
-    progressive: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "input_size", tuple(self.input_size))
-        check_numbers("ReStyle encoder", self.rows, self.latent_width, self.input_size)
+    kind = "ReStyle encoder"
 
     @property
     def method(self) -> Literal["restyle-e4e", "restyle-psp"]:
@@ -79,11 +60,7 @@ class RestyleEncoder(nn.Module):
         Raises:
             ConfigError: a size other than `config.input_size`.
         """
-        if crop.shape != reconstruction.shape or tuple(crop.shape[1:]) != (3, *self.config.input_size):
-            raise ConfigError(
-                f"ReStyle encoder given crop {tuple(crop.shape)} and reconstruction {tuple(reconstruction.shape)}: "
-                f"expected both [B, 3, {', '.join(map(str, self.config.input_size))}]."
-            )
+        check_pair("ReStyle encoder", crop, reconstruction, self.config.input_size)
         x = torch.cat([crop, reconstruction], 1)
         for name in self._parts:
             x = self.get_submodule(name)(x)

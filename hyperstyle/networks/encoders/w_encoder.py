@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,16 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, add_trunk
 from hyperstyle.networks.stylegan2.ops import EqualLinear
 
-__all__ = ["MapBlock", "WEncoder", "WEncoderConfig", "check_numbers", "row_codes"]
+__all__ = [
+    "MapBlock",
+    "WEncoder",
+    "WEncoderConfig",
+    "WPlusEncoderConfig",
+    "check_crop",
+    "check_numbers",
+    "check_pair",
+    "row_codes",
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,33 @@ class WEncoderConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", tuple(self.input_size))
         check_numbers("W encoder", self.rows, self.latent_width, self.input_size)
+
+
+@dataclass(frozen=True)
+class WPlusEncoderConfig:
+    """Numbers of an encoder with a map block for every style row.
+
+    Attributes:
+        rows: L, style rows of the generator it serves.
+        latent_width: D.
+        input_size: (height, width) of its images in pixels.
+        backbone: "irse" or "resnet".
+        trunk: the numbers of that backbone.
+        progressive: True adds rows 1, 2, ... to the first (e4e); False predicts every row separately (pSp).
+    """
+
+    rows: int
+    latent_width: int = 512
+    input_size: tuple[int, int] = (256, 256)
+    backbone: Backbone = "irse"
+    trunk: TrunkConfig = field(default_factory=TrunkConfig.irse50)
+    progressive: bool = True
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_size", tuple(self.input_size))
+        check_numbers(self.kind, self.rows, self.latent_width, self.input_size)
 
 
 class WEncoder(nn.Module):
@@ -72,10 +108,7 @@ class WEncoder(nn.Module):
         Raises:
             ConfigError: the crop is not of `config.input_size`.
         """
-        if tuple(x.shape[1:]) != (3, *self.config.input_size):
-            raise ConfigError(
-                f"W encoder given {tuple(x.shape)}: expected [B, 3, {', '.join(map(str, self.config.input_size))}]."
-            )
+        check_crop("W encoder", x, self.config.input_size)
         for name in self._parts:
             x = self.get_submodule(name)(x)
         pooled = x.mean((2, 3)) if self.config.pool == "average" else x.flatten(1)
@@ -89,6 +122,21 @@ def check_numbers(name: str, rows: int, latent_width: int, input_size: tuple[int
         raise ConfigError(
             f"{name} with rows={rows}, latent_width={latent_width}, input_size={input_size}: expected positive numbers "
             "and an input of at least 16x16 px."
+        )
+
+
+def check_crop(name: str, crop: Tensor, input_size: tuple[int, int]) -> None:
+    """Raises ConfigError, in which the network is called `name`, unless the crop is [B,3,*input_size]."""
+    if tuple(crop.shape[1:]) != (3, *input_size):
+        raise ConfigError(f"{name} given {tuple(crop.shape)}: expected [B, 3, {', '.join(map(str, input_size))}].")
+
+
+def check_pair(name: str, crop: Tensor, reconstruction: Tensor, input_size: tuple[int, int]) -> None:
+    """Raises ConfigError unless crop and reconstruction are both [B,3,*input_size]."""
+    if crop.shape != reconstruction.shape or tuple(crop.shape[1:]) != (3, *input_size):
+        raise ConfigError(
+            f"{name} given crop {tuple(crop.shape)} and reconstruction {tuple(reconstruction.shape)}: expected both "
+            f"[B, 3, {', '.join(map(str, input_size))}]."
         )
 
 

@@ -43,9 +43,11 @@ class AppearanceEncoder(FeaturePyramid):
 
     def __init__(self, rows: int, backbone: Backbone, trunk: TrunkConfig) -> None:
         super().__init__(3, backbone, trunk)
+        # Coarse, middle, fine maps are 1, 2, 4 times as wide as the last stage: 1, 2, 3 halvings make them the same.
         self.styles = nn.ModuleList(_Halving(trunk.widths[-1], 1 + level_of(row)) for row in range(rows))
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [B,3,h,w] in [-1,1] -> features [B,L,F,s,t]: of half the size of the trunk's last stage."""
-        maps = self.maps(x)
+        maps = self.maps(x)  # three of [B,F,h',w'], coarse to fine
+        # A map [B,F,s,t] for each row -> [B,L,F,s,t].
         return torch.stack([block(maps[level_of(row)]) for row, block in enumerate(self.styles)], 1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import InversionError
+from hyperstyle.errors import ConfigError, InversionError
+from hyperstyle.networks.stylegan2.config import LayerSpec
 
 __all__ = ["OffsetCodes"]
 
@@ -59,6 +60,7 @@ class OffsetCodes:
     @property
     def count(self) -> Tensor:
         """[B] the sum of the weights: T after T steps."""
+        # [B,K] -> [B], with which the bias b of an affine head is multiplied
         return self.weights.sum(1)
 
     @property
@@ -80,14 +82,17 @@ class OffsetCodes:
         if not self.coded or not other.coded:
             return replace(self if self.coded else other, dense=dense)
         self._check(other)
+        # Eq. 6: sum over t of Δ(c_t) = A (sum of c_t) + T b for affine heads.
         sums = {name: code + other.sums[name] for name, code in self.sums.items()}
         if not self.terms:
             return OffsetCodes(sums, {}, (self.count + other.count)[:, None], dense)
+        # The other heads need every step: [B,K,C] and [B,K',C] -> [B,K + K',C].
         terms = {name: torch.cat([code, other.terms[name]], 1) for name, code in self.terms.items()}
         return OffsetCodes(sums, terms, torch.cat([self.weights, other.weights], 1), dense)
 
     def __mul__(self, factor: float) -> OffsetCodes:
         """The codes whose dense offsets are `factor` times these."""
+        # Affine heads: the sum of the codes and the sum of the weights both scale. The others scale by their weights.
         sums, dense = ({n: t * factor for n, t in group.items()} for group in (self.sums, self.dense))
         return OffsetCodes(sums, dict(self.terms), self.weights * factor, dense)
 
@@ -98,6 +103,7 @@ class OffsetCodes:
 
     def select(self, chosen: slice) -> OffsetCodes:
         """The codes of some of the images; dense offsets that all share stay."""
+        # Δ of [O,I,k,k] or [1,O,I,k,k] belongs to all images.
         some = self.apply(lambda t: t[chosen])
         shared = {name: t for name, t in self.dense.items() if t.ndim < 5 or len(t) == 1}
         return replace(some, dense={**some.dense, **shared})
@@ -107,6 +113,16 @@ class OffsetCodes:
         groups = (self.sums, self.terms, self.dense)
         sums, terms, dense = ({n: t for n, t in group.items() if n in layers} for group in groups)
         return OffsetCodes(sums, terms, self.weights, dense)
+
+    def of_layers(self, layers: Iterable[str] | None, changed: Sequence[LayerSpec], network: str) -> OffsetCodes:
+        """The codes of these layers, or of all, for a network that changes the layers `changed`.
+
+        Raises:
+            ConfigError: codes for another layer.
+        """
+        if unknown := sorted(set(self.coded) - {spec.name for spec in changed}):
+            raise ConfigError(f"offset codes for layer {unknown[0]!r}, which this {network} does not change.")
+        return self if layers is None else self.only(list(layers))
 
     def update(self, other: OffsetCodes) -> OffsetCodes:
         """These codes with the layers of `other` replaced by its codes; both must have the same step weights."""
@@ -150,6 +166,7 @@ class OffsetCodes:
         width = max(p.weights.shape[1] for p in parts)
 
         def pad(t: Tensor) -> Tensor:  # missing steps have weight 0
+            # [B,K] or [B,K,C] -> K = width: padding counts axes from the last one, two numbers each
             return torch.nn.functional.pad(t, (0, 0) * (t.ndim - 2) + (0, width - t.shape[1]))
 
         def joined(groups: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -157,6 +174,7 @@ class OffsetCodes:
             for name, like in {n: t for group in groups for n, t in group.items()}.items():
                 shapes = [group[name].shape[1:] for group in groups if name in group]
                 shape = [max(sizes) for sizes in zip(*shapes, strict=True)]  # equal taps may be stored once
+                # a part without this layer: zeros, [] -> [b,*shape]
                 rows = [group.get(name, like.new_zeros(())) for group in groups]
                 result[name] = torch.cat([t.expand(len(p), *shape) for t, p in zip(rows, parts, strict=True)])
             return result
@@ -164,7 +182,7 @@ class OffsetCodes:
         return OffsetCodes(
             joined([p.sums for p in parts]),
             joined([{n: pad(t) for n, t in p.terms.items()} for p in parts]),
-            torch.cat([pad(p.weights) for p in parts]),
+            torch.cat([pad(p.weights) for p in parts]),  # [B,K]
             joined([p.dense for p in parts]),
         )
 

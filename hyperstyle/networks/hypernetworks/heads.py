@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,6 @@ from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.networks.stylegan2.ops import EqualLinear, normal
 
 __all__ = ["CompactHead", "Head", "PlainHead", "SeparableHead", "SharedExpander", "SharedHead"]
-
-_FEW = 32  # rows of a product with a large matrix
 
 
 class SharedExpander(nn.Module):
@@ -38,52 +37,26 @@ class SharedExpander(nn.Module):
 
     def rows(self, code: Tensor, count: Tensor) -> Tensor:
         """[B,C] -> [B,C,C], a row for each output channel; reads nearly all of the map's weights."""
-        bias = (count[:, None] * self.b2).view(-1, self.width, self.width)
-        if not _in_parts(code):
+        bias = (count[:, None] * self.b2).view(-1, self.width, self.width)  # [B,C*C] -> [B,O,C]
+        if not _is_faster_in_parts(code):
             return (code @ self.w2).view_as(bias) + bias
-        if len(code) <= _FEW and not torch.is_grad_enabled():
-            return _few_rows(code, self.w2).view_as(bias).add_(bias)
-        matrices = self.w2.view(self.width, self.width, self.width).transpose(0, 1)  # [O,C,C]
+        # [C,O*C] -> [C,O,C] -> [O,C,C], a matrix for each output channel: [O,B,C] @ [O,C,C] -> [O,B,C] -> [B,O,C]
+        matrices = self.w2.view(self.width, self.width, self.width).transpose(0, 1)
         return torch.bmm(code.expand(self.width, -1, -1), matrices).transpose(0, 1) + bias
 
-    def turned(self) -> Tensor:
-        """w1 as an image of C channels, a position for each input channel and tap: [1,C,C,9], channels-last."""
-        return self.w1.t().contiguous().view(1, self.width, 9, self.width).permute(0, 3, 1, 2)
-
-    def delta(self, rows: Tensor, count: Tensor, turned: Tensor | None = None) -> Tensor:
-        """[B,C,C] -> Δ [B,C,C,3,3].
-
-        With `turned`, and of one image without gradients, as a 1x1 convolution of it, which is faster on a CPU;
-        output channels are innermost in memory then, as `networks.cpu.fuse` wants them.
-        """
-        if turned is not None and len(rows) == 1 and not torch.is_grad_enabled():
-            made = F.conv2d(turned, rows[0, :, :, None, None])  # [1,O,I,9]
-            made += (count * self.b1).view(self.width, 9)
-            return made.view(-1, self.width, self.width, 3, 3)
-        bias = (count[:, None] * self.b1)[:, None]
-        delta = torch.baddbmm(bias, rows, self.w1.expand(len(rows), -1, -1))  # [B,O,I*9]
+    def delta(self, rows: Tensor, count: Tensor) -> Tensor:
+        """[B,C,C] -> Δ [B,C,C,3,3]."""
+        bias = (count[:, None] * self.b1)[:, None]  # [B,1,I*9]
+        delta = torch.baddbmm(bias, rows, self.w1.expand(len(rows), -1, -1))  # [B,O,C] @ [C,I*9] -> [B,O,I*9]
         return delta.view(-1, self.width, self.width, 3, 3)
 
 
-def _in_parts(code: Tensor) -> bool:
-    """Whether codes [B,C] are multiplied with a large matrix as with many smaller ones, one for each output channel.
+def _is_faster_in_parts(code: Tensor) -> bool:
+    """Whether codes [B,C] are multiplied faster with many matrices, one for each output channel, than with a large one.
 
-    On CPUs a single product with so few rows uses one thread and a part of what the memory gives; many are shared out.
+    On a CPU a single product with so few rows uses one thread and a part of the memory's bandwidth.
     """
     return code.device.type == "cpu" and code.dtype == torch.float32
-
-
-def _few_rows(code: Tensor, matrix: Tensor) -> Tensor:
-    """A product [B,C] @ [C,N] -> [B,N] that reads the matrix from its first to its last row.
-
-    Libraries copy parts of a matrix to where they multiply fast, which pays for many rows of `code` only.
-    """
-    count = math.gcd(8, matrix.shape[1])  # of parts, for threads to share
-    parts = matrix.view(len(matrix), count, -1).transpose(0, 1)
-    made = matrix.new_zeros(count, len(code), parts.shape[2])
-    for first in range(0, len(matrix), 16):
-        made.baddbmm_(code[:, first : first + 16].expand(count, -1, -1), parts[:, first : first + 16])
-    return made.transpose(0, 1).reshape(len(code), -1)
 
 
 class _Conv3x3(nn.Conv2d):
@@ -118,7 +91,7 @@ def _check_single(name: str, size: tuple[int, int], halvings: int) -> None:
         )
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """One tuned layer: `code` reads the features, `expand` makes the offset.
 
     Attributes:
@@ -132,18 +105,20 @@ class Head(nn.Module):
         super().__init__()
         self.spec = spec
 
+    @abstractmethod
     def code(self, features: Tensor) -> Tensor:
         """[B,F,h,w] -> [B,C]."""
-        raise TypeError(f"{type(self).__name__} does not define code()")
 
+    @abstractmethod
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
         """Sum [B,C] of the codes of `count` [B] steps -> Δ, broadcastable to [B,O,I,k,k]."""
-        raise TypeError(f"{type(self).__name__} does not define expand()")
 
     def _affine(self, weight: Tensor, bias: Tensor, code: Tensor, count: Tensor) -> Tensor:
-        weight = weight.flatten(1)
-        if _in_parts(code):
-            matrices = weight.view(self.spec.channels_out, -1, code.shape[1])
+        """A (sum of codes) + T b [B,N] for the map of `weight` [N,C,...] and `bias` [N], in place of T sums (Eq. 6)."""
+        weight = weight.flatten(1)  # [N,C] with N = O * I or O * I * k * k
+        if _is_faster_in_parts(code):
+            matrices = weight.view(self.spec.channels_out, -1, code.shape[1])  # [O,N/O,C]
+            # [O,N/O,C] @ [O,C,B] -> [O,N/O,B] -> [B,O,N/O] -> [B,N]
             delta = torch.bmm(matrices, code.T.expand(len(matrices), -1, -1)).permute(2, 0, 1).flatten(1).contiguous()
         else:
             delta = code @ weight.T
@@ -191,6 +166,7 @@ class PlainHead(Head):
 
     def code(self, features: Tensor) -> Tensor:
         x: Tensor = self.convs(features)
+        # [B,C,h,w] -> [B,C]: toRGB heads end with a single position
         return x.flatten(1) if self.spec.torgb else x.mean((2, 3))
 
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
@@ -235,10 +211,12 @@ class _SeparableOutput(nn.Module):
     def forward(self, code: Tensor) -> Tensor:
         """[B,C] -> [B,O,I,k,k]."""
         k, size_in, size_out = self.spec.kernel, self.spec.channels_in, self.spec.channels_out
+        # For each tap an outer product, a column over output channels times a row over input channels.
         row = self.make_kernel_in(code).view(-1, k, k, 1, size_in)
         column = self.make_kernel_out(code).view(-1, k, k, size_out, 1)
         kernel = self.kernel_linear_in(column @ row)  # [B,k,k,O,I]
         kernel = self.kernel_linear_out(kernel.transpose(3, 4))  # [B,k,k,I,O]
+        # [B,k,k,I,O] -> [B,O,I,k,k]
         out: Tensor = kernel.permute(0, 4, 3, 1, 2)
         return out
 
@@ -255,10 +233,12 @@ class CompactHead(Head):
         self.convs = nn.Sequential(
             nn.Conv2d(features, inner, 3, 2, 1), nn.GroupNorm(max(1, inner // 8), inner), nn.LeakyReLU(0.2)
         )
+        # positions after the strided convolution, which are not averaged
         positions = math.ceil(size[0] / 2) * math.ceil(size[1] / 2)
         self.linear = nn.Linear(inner * positions, width)
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, spec.channels_in * spec.channels_out)
+        # Δ = 0 at the start of training
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 

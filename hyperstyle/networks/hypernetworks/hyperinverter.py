@@ -26,6 +26,7 @@ def appearance_row(spec: LayerSpec) -> int:
 
     At 4 px these are 0 and 1 in both; then 2, 3, 3; 4, 5, 5; ... here, and 1, 2, 3; 3, 4, 5; ... in w.
     """
+    # Above 4 px a convolution is one row further than in w, and toRGB layers are not.
     return spec.row if spec.torgb or spec.resolution == 4 else spec.row + 1
 
 
@@ -100,11 +101,13 @@ class _Regressor(nn.Module):
         features, inner, hidden = config.trunk.widths[-1], config.channels, config.hidden
         rows, values = spec.channels_in * hidden, spec.channels_out * spec.kernel**2
         self.fusion = nn.Sequential(nn.Conv2d(2 * features, features, 1), nn.InstanceNorm2d(features), nn.ReLU())
+        # A convolution with stride 2 for each halving of the map to a single position.
         halvings = config.map_side.bit_length() - 1
         layers: list[nn.Module] = [nn.Conv2d(features, inner, 3, 1, 1), nn.ReLU()]
         for i in range(halvings):
             layers += [nn.Conv2d(inner, hidden if i == halvings - 1 else inner, 4, 2, 1), nn.ReLU()]
         self.feature_extractor = nn.Sequential(*layers)
+        # He initialization by the number of outputs.
         self.w1 = nn.Parameter(normal(hidden, rows, scale=math.sqrt(2 / rows)))
         self.b1 = nn.Parameter(torch.zeros(rows))
         self.w2 = nn.Parameter(normal(hidden, values, scale=math.sqrt(2 / values)))
@@ -118,9 +121,11 @@ class _Regressor(nn.Module):
     def expand(self, code: Tensor, count: Tensor) -> Tensor:
         """Sum [B,D] of `count` [B] codes -> the sum of their residuals [B,O,I,k,k]; both biases count once for each."""
         spec = self.spec
-        rows = code @ self.w1 + count[:, None] * self.b1
+        # Both maps are affine: the residuals of T codes are summed by mapping the codes' sum, with T times each bias.
+        rows = code @ self.w1 + count[:, None] * self.b1  # [B,D] @ [D,I*D] -> [B,I*D]
         rows = rows.view(-1, spec.channels_in, code.shape[1])  # [B,I,D]
         residual = rows @ self.w2 + count[:, None, None] * self.b2  # [B,I,O*k*k]
+        # The published view: [B,I,O*k*k] is read as [B,O,I,k,k] in the order of memory, not transposed.
         return residual.reshape(-1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
 
 
@@ -166,7 +171,9 @@ class HyperInverter(nn.Module):
                     f"HyperInverter given images {tuple(crop.shape)} and {tuple(reconstruction.shape)}: expected "
                     "both square and as many of each, [B, 3, h, h]."
                 )
-        fused = torch.cat([self.appearance(reconstruction), self.appearance(crop)], 2)  # [B,L,2F,s,s], in this order
+        # Section 3.2: features of both images, the reconstruction's first, [B,L,F,s,s] twice -> [B,L,2F,s,s].
+        fused = torch.cat([self.appearance(reconstruction), self.appearance(crop)], 2)
+        # Each layer reads the features of one row, [B,2F,s,s].
         sums = {s.name: self._regressor(s).code(fused[:, appearance_row(s)]) for s in self.layers}
         return OffsetCodes(sums, {}, crop.new_ones(len(crop), 1))
 
@@ -185,13 +192,10 @@ class HyperInverter(nn.Module):
         Raises:
             ConfigError: codes for a layer that this network does not change.
         """
-        changed = {s.name for s in self.layers}
-        if unknown := sorted(set(codes.coded) - changed):
-            raise ConfigError(f"codes of layer {unknown[0]!r}, which this HyperInverter does not change.")
-        if layers is not None:
-            codes = codes.only(list(layers))
+        codes = codes.of_layers(layers, self.layers, "HyperInverter")
         return codes.expanded(
             {
+                # added to the raw weight, before style and demodulation
                 s.name: self._regressor(s).expand(codes.sums[s.name], codes.count)
                 for s in self.layers
                 if s.name in codes.sums

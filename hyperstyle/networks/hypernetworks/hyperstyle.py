@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import ResNetTrunk, TrunkConfig
+from hyperstyle.networks.encoders.w_encoder import check_pair
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.heads import (
     CompactHead,
@@ -104,6 +105,7 @@ class Hypernetwork(nn.Module):
         super().__init__()
         self.config = config
         self.layers: tuple[LayerSpec, ...] = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
+        # The parts of the trunk have no prefix in published files, so they stand here one by one.
         trunk = ResNetTrunk(6, config.trunk)
         self.conv1, self.bn1, self.relu, self.body = trunk.conv1, trunk.bn1, trunk.relu, trunk.body
         self.shared_weight_hypernet: SharedExpander | None = None
@@ -112,6 +114,7 @@ class Hypernetwork(nn.Module):
         self.refinement_blocks = nn.ModuleDict({str(s.index): self._head(s) for s in self.layers})
 
     def _shares(self, spec: LayerSpec) -> bool:
+        # Section 3.3: the layers of 512 x 512 channels, which have most of the weights.
         square = spec.channels_in == spec.channels_out == self.config.code_width and spec.kernel == 3
         return square and self.config.heads in ("shared", "separable")
 
@@ -136,11 +139,8 @@ class Hypernetwork(nn.Module):
 
     def joined(self, crop: Tensor, reconstruction: Tensor) -> Tensor:
         """The input of the trunk [B,6,h,w]. Raises ConfigError for a size other than `config.input_size`."""
-        if crop.shape != reconstruction.shape or tuple(crop.shape[1:]) != (3, *self.config.input_size):
-            raise ConfigError(
-                f"hypernetwork given crop {tuple(crop.shape)} and reconstruction {tuple(reconstruction.shape)}: "
-                f"expected both [B, 3, {', '.join(map(str, self.config.input_size))}]."
-            )
+        check_pair("hypernetwork", crop, reconstruction, self.config.input_size)
+        # Channels 0 to 2 are the crop's, 3 to 5 the reconstruction's or the difference's.
         second = 3.0 * (crop - reconstruction) if self.config.residual_input else reconstruction
         return torch.cat([crop, second], 1)
 
@@ -159,7 +159,8 @@ class Hypernetwork(nn.Module):
             if head.affine:
                 sums[spec.name] = code
             else:
-                terms[spec.name] = code[:, None]
+                terms[spec.name] = code[:, None]  # [B,1,C], a step
+        # One step of weight 1.
         return OffsetCodes(sums, terms, features.new_ones(len(features), 1))
 
     def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -172,26 +173,23 @@ class Hypernetwork(nn.Module):
         Raises:
             ConfigError: codes for a layer that this hypernetwork does not change.
         """
-        changed = {s.name for s in self.layers}
-        if unknown := sorted(set(codes.coded) - changed):
-            raise ConfigError(f"offset codes for layer {unknown[0]!r}, which this hypernetwork does not change.")
-        if layers is not None:
-            codes = codes.only(list(layers))
+        codes = codes.of_layers(layers, self.layers, "hypernetwork")
         result: dict[str, Tensor] = {}
+        shared = self.shared_weight_hypernet
         for spec in self.layers:
             head = self.head(spec)
             if spec.name in codes.sums:
-                result[spec.name] = head.expand(codes.sums[spec.name], codes.count, self.shared_weight_hypernet)
+                # Eq. 6: the sum of the codes, and how many they are, give the sum of the offsets.
+                result[spec.name] = head.expand(codes.sums[spec.name], codes.count, shared)
             elif spec.name in codes.terms:
-                terms = codes.terms[spec.name]
+                # Not affine: each step's offset by itself, times its weight [B,1,1,1,1], and their sum over the steps.
+                terms = codes.terms[spec.name]  # [B,K,C]
                 count = terms.new_ones(terms.shape[0])
-                result[spec.name] = torch.stack(
-                    [
-                        codes.weights[:, k, None, None, None, None]
-                        * head.expand(terms[:, k], count, self.shared_weight_hypernet)
-                        for k in range(terms.shape[1])
-                    ]
-                ).sum(0)
+                steps = [
+                    codes.weights[:, k, None, None, None, None] * head.expand(terms[:, k], count, shared)
+                    for k in range(terms.shape[1])
+                ]
+                result[spec.name] = torch.stack(steps).sum(0)
         return codes.expanded(result)
 
     def head(self, spec: LayerSpec) -> Head:

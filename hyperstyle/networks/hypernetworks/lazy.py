@@ -37,6 +37,7 @@ class LazyOffsets(Mapping[str, Tensor]):
     codes: OffsetCodes
 
     def __getitem__(self, layer: str) -> Tensor:
+        # Only this layer's code is expanded.
         return self.hypernetwork.offsets(self.codes, [layer])[layer]
 
     def __contains__(self, layer: object) -> bool:
@@ -59,6 +60,7 @@ def of_image(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, 
     Raises:
         ConfigError: codes of another number of images.
     """
+    # Codes of one image are those of all; dense offsets broadcast where their first axis is 1 or missing.
     if isinstance(offsets, LazyOffsets):
         if len(offsets.codes) not in (1, batch):
             raise ConfigError(f"offset codes of {len(offsets.codes)} images for {batch}: expected 1 or {batch}.")

@@ -87,27 +87,28 @@ class MocoNetwork(nn.Module):
         return F.normalize(x.mean((2, 3)))
 
 
-@outside_inference_mode
 def load_arcface(path: str | Path) -> FaceNetwork:
     """The network of the identity loss from its published file, a state dict of IR-SE-50.
 
     Raises:
         CheckpointError: the file cannot be read. WeightsError: its tensors are not exactly those of the network.
     """
-    with torch.device("meta"):
-        network = FaceNetwork(FaceNetworkConfig.arcface())
-    return _filled(network, plain_names(load_state(path), path), Path(path))
+    return _load_face_network(path, FaceNetworkConfig.arcface())
 
 
-@outside_inference_mode
 def load_curricular(path: str | Path) -> FaceNetwork:
     """The network of the identity figure from its published file, a state dict of IR-101.
 
     Raises:
         CheckpointError: the file cannot be read. WeightsError: its tensors are not exactly those of the network.
     """
+    return _load_face_network(path, FaceNetworkConfig.curricular())
+
+
+@outside_inference_mode
+def _load_face_network(path: str | Path, config: FaceNetworkConfig) -> FaceNetwork:
     with torch.device("meta"):
-        network = FaceNetwork(FaceNetworkConfig.curricular())
+        network = FaceNetwork(config)
     return _filled(network, plain_names(load_state(path), path), Path(path))
 
 

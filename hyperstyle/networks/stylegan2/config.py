@@ -48,11 +48,13 @@ class GeneratorConfig:
     @property
     def rows(self) -> int:
         """L, the number of style rows: 18 at 1024 px."""
+        # One for each convolution, 1 + 2 for each resolution above 4 px, and one for the last toRGB.
         return 2 * int(math.log2(self.size)) - 2
 
     @classmethod
     def official(cls, size: int, *, channel_multiplier: int = 2) -> GeneratorConfig:
         """The published configurations: 512 channels up to 64 px, then halved at each step (config F)."""
+        # 16384 * multiplier / r, at most 512
         table = {r: 512 if r <= 32 else 256 * channel_multiplier * 64 // r for r in (2**n for n in range(2, 11))}
         return cls(size=size, channels=tuple(c for r, c in table.items() if r <= size))
 
@@ -95,6 +97,7 @@ def layer_table(config: GeneratorConfig) -> tuple[LayerSpec, ...]:
     first = config.channels[0]
     table = [LayerSpec("b4.conv1", 0, 4, first, first, 3, 0, False), LayerSpec("b4.torgb", 1, 4, first, 3, 1, 1, False)]
     channels_in = first
+    # Rows of w: 0, 1 at 4 px; then 1, 2, 3; 3, 4, 5; ... for conv0, conv1, torgb.
     for block, (size, channels) in enumerate(zip(config.resolutions[1:], config.channels[1:], strict=True)):
         index, row = 2 + 3 * block, 1 + 2 * block  # a toRGB shares its row with the next upsampling convolution
         table += [

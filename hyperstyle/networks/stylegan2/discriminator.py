@@ -29,6 +29,7 @@ class _Conv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight, padding = self.weight * self.scale, self.weight.shape[-1] // 2
         if self.down:
+            # H + 2 (1 + padding) rows, less 3 for four taps, are H + k - 2, of which stride 2 leaves H / 2.
             x = upfirdn(x, fir_kernel(gain=1.0).to(x), pad=(1 + padding, 1 + padding))
             x = F.conv2d(x, weight, stride=2)
         else:
@@ -62,6 +63,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.fromrgb is not None:
             x = self.fromrgb(x)
+        # sqrt(1/2): the sum of two paths of unit variance has unit variance again.
         out: Tensor = (self.skip(x) + self.conv1(self.conv0(x))) * math.sqrt(0.5)
         return out
 
@@ -69,11 +71,13 @@ class _Block(nn.Module):
 class _Epilogue(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
+        # one more channel: the deviation of the batch
         self.conv = _Conv(channels + 1, channels, 3)
         self.fc = _Linear(channels * 16, channels, activate=True)
         self.out = _Linear(channels, 1, activate=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        # Minibatch standard deviation: [C,4,4] over the batch, averaged to a number, added as a channel [B,1,4,4].
         deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()  # of the batch, one number for all its images
         x = torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], 1)
         out: Tensor = self.out(self.fc(self.conv(x).flatten(1)))
@@ -101,6 +105,7 @@ class Discriminator(nn.Module):
             raise ConfigError(f"discriminator of {size} px with channels {channels}: expected one for 4, 8, ... px.")
         self.size = size
         for level in range(len(channels) - 1, 0, -1):
+            # from the largest resolution, 4 << level px, down to 8 px
             block = _Block(channels[level], channels[level - 1], first=level == len(channels) - 1)
             self.add_module(f"b{4 << level}", block)
         self.b4 = _Epilogue(channels[0])

@@ -28,6 +28,7 @@ class PixelNorm(nn.Module):
     """z [B,D] of mean square 1."""
 
     def forward(self, x: Tensor) -> Tensor:
+        # z / sqrt(mean(z^2)), over the D values of each code
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
 
 
@@ -53,9 +54,10 @@ class ModulatedConv(nn.Module):
     def __init__(self, spec: LayerSpec, latent_width: int) -> None:
         super().__init__()
         self.spec = spec
+        # The first axis is that of the images of a batch; the common port has it in its files.
         shape = (1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
         self.weight = nn.Parameter(normal(*shape))
-        self.modulation = EqualLinear(latent_width, spec.channels_in, bias_init=1.0)
+        self.modulation = EqualLinear(latent_width, spec.channels_in, bias_init=1.0)  # styles start at 1
         if spec.up:
             self.blur = _Blur()
 
@@ -100,6 +102,7 @@ class StyledConv(nn.Module):
         # Nothing else refers to the convolution's output; under autocast its type may differ from that of the bias.
         in_place = not torch.is_grad_enabled() and x.dtype == self.activate.bias.dtype
         if noise is not None:
+            # B of StyleGAN2, Fig. 2: one strength for all channels, [1] * [1 or B,1,r,r]
             noise = self.noise.weight * noise.to(x.dtype)
             x = x.add_(noise) if in_place else x + noise
         return bias_activation(x, self.activate.bias, in_place=in_place)
@@ -110,12 +113,13 @@ class ToRGB(nn.Module):
 
     def __init__(self, spec: LayerSpec, latent_width: int) -> None:
         super().__init__()
-        if spec.resolution > 4:
+        if spec.resolution > 4:  # at 4 px there is no image yet to upsample
             self.upsample = _Blur()
         self.conv = ModulatedConv(spec, latent_width)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor, change: Change, image: Tensor | None, modulation: Modulation) -> Tensor:
+        # No demodulation here, no noise and no activation: the sum over resolutions is the image.
         x = self.conv(x, style, change, modulation) + self.bias
         return x if image is None else x + upsample(image, self.upsample.kernel)
 

@@ -35,7 +35,7 @@ def normal(*shape: int, scale: float = 1.0) -> Tensor:
 
 def fir_kernel(gain: float = 4.0) -> Tensor:
     """The separable [1, 3, 3, 1] low-pass filter as a [4,4] tensor that sums to `gain` (4 undoes zero insertion)."""
-    taps = (1.0, 3.0, 3.0, 1.0)
+    taps = (1.0, 3.0, 3.0, 1.0)  # their sum is 8, that of the outer product 64
     return torch.tensor([[a * b / 64.0 * gain for b in taps] for a in taps])
 
 
@@ -54,11 +54,13 @@ def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple
     """
     batch, channels, height, width = x.shape
     if up > 1:
+        # Sample (y, x) goes to (up * y, up * x): the first of each group of up x up positions.
         grid = x.new_zeros(batch, channels, height, up, width, up)
         grid[:, :, :, 0, :, 0] = x
         x = grid.reshape(batch, channels, height * up, width * up)
     x = F.pad(x, (pad[0], pad[1], pad[0], pad[1]))
-    weight = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, -1, -1)  # [C,1,k,k]
+    # [k,k] -> [C,1,k,k]: one filter for each channel, reversed, since conv2d correlates.
+    weight = kernel.flip(0, 1).to(x.dtype).expand(channels, 1, -1, -1)
     return F.conv2d(x, weight, stride=down, groups=channels)
 
 
@@ -79,17 +81,6 @@ def bias_activation(x: Tensor, bias: Tensor, *, in_place: bool = False) -> Tenso
     if in_place:
         return F.leaky_relu_(x.add_(bias), 0.2).mul_(math.sqrt(2.0))
     return F.leaky_relu(x + bias, 0.2) * math.sqrt(2.0)
-
-
-def effective_weight(weight: Tensor, offset: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
-    """weight * (1 + offset) + residual: HyperStyle's relative offset Δ (Eq. 5), HyperInverter's additive residual.
-
-    Args:
-        weight: [...,O,I,k,k], raw: before modulation and demodulation.
-        offset, residual: broadcastable to the weight, or the weight to them; None for none.
-    """
-    changed = weight if offset is None else weight * (1.0 + offset)
-    return changed if residual is None else changed + residual
 
 
 class EqualLinear(nn.Module):
@@ -121,9 +112,29 @@ class EqualLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[...,features_in] -> [...,features_out]."""
         if self.activate:
+            # [...,I] -> [N,I]: the bias is added along axis 1
             rows = F.linear(x.reshape(-1, x.shape[-1]), self.weight * self.scale)
             return bias_activation(rows, self.bias * self.lr_multiplier).reshape(*x.shape[:-1], -1)
         return F.linear(x, self.weight * self.scale, self.bias * self.lr_multiplier)
+
+
+def effective_weight(
+    weight: Tensor, offset: Tensor | None = None, residual: Tensor | None = None, *, out: Tensor | None = None
+) -> Tensor:
+    """W * (1 + Δ) + R: a raw weight with a relative offset (HyperStyle, Eq. 5) and a residual (HyperInverter).
+
+    Args:
+        weight: W, of any shape; returned itself where it is not changed.
+        offset: Δ, broadcastable with the weight, or None.
+        residual: R, the same.
+        out: memory for the result, only without gradients. The product is W + W * Δ then, one pass over the memory.
+
+    Returns:
+        Of the shape to which the three broadcast.
+    """
+    if offset is not None:
+        weight = weight * (1.0 + offset) if out is None else torch.addcmul(weight, weight, offset, out=out)
+    return weight if residual is None else torch.add(weight, residual, out=out)
 
 
 def modulated_conv(
@@ -159,24 +170,22 @@ def modulated_conv(
     Returns:
         [B,O,H,W], or [B,O,2H,2W] where `up`.
     """
-    batch, size_in = x.shape[:2]
-    size_out, _, k, _ = weight.shape
-    scale = 1.0 / math.sqrt(size_in * k * k)
-
+    _, size_in, k, _ = weight.shape
+    scale = 1.0 / math.sqrt(size_in * k * k)  # of the equalized learning rate
     if modulation == "activations":
         scaled = None if residual is None else residual * scale
         x = _modulated_by_activations(x, weight * scale, style, offset, scaled, demodulate, up)
     else:
-        per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
-        modulated = scale * per_sample * style[:, None, :, None, None]  # [B,O,I,k,k]
+        # Eq. 1: W'_oi = s_i * W_oi, a weight for each image: [1 or B,O,I,k,k] * [B,1,I,1,1] -> [B,O,I,k,k].
+        modulated = scale * effective_weight(weight[None], offset, residual) * style[:, None, :, None, None]
         if demodulate:
-            norm = torch.rsqrt(modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8)
-            modulated = modulated * norm
-        x = _convolve(x.reshape(1, -1, *x.shape[2:]), modulated.flatten(0, 1), batch, up)
-        x = x.reshape(batch, size_out, *x.shape[2:])
+            # Eq. 3: each output filter by its norm over input channels and taps, [B,O,1,1,1].
+            modulated = modulated * torch.rsqrt(modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8)
+        x = _convolve_grouped(x, modulated, up)
     if up:
         if kernel is None:
             raise TypeError("modulated_conv(up=True) needs the low-pass kernel")
+        # The transposed convolution gives 2H + 1 rows; 1 + 1 rows of padding and four taps leave 2H.
         x = upfirdn(x, kernel, pad=(1, 1))
     return x
 
@@ -190,39 +199,44 @@ def _modulated_by_activations(
     demodulate: bool,
     up: bool,
 ) -> Tensor:
-    """The convolution with the style on its input and the demodulation on its output; both weights are scaled."""
-    batch, size_out = x.shape[0], weight.shape[0]
+    """The convolution with the style on its input and the demodulation on its output; both weights are scaled.
+
+    sum_i (s_i W_oi) * x_i = sum_i W_oi * (s_i x_i), and a factor of an output filter is one of its output channel.
+    """
     x = x * style[:, :, None, None]
-    power: Tensor | None = None  # [1 or B,O,I] sum over taps of the squared weights
-    if offset is None and residual is None:
-        x = _convolve(x, weight, 1, up)
-        if demodulate:
-            power = weight.square().sum((2, 3))[None]
+    per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
+    if len(per_sample) == 1:
+        x = _convolve(x, per_sample[0], 1, up)
+    elif x.device.type == "cpu" and weight.shape[0] <= 64:  # narrow groups take CPUs 2 to 4 times as long as this loop
+        pairs = zip(torch.split(x, 1), per_sample.unbind(0), strict=True)
+        x = torch.cat([_convolve(maps, weights, 1, up) for maps, weights in pairs])
     else:
-        per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
-        if demodulate and offset is not None and residual is None and offset.ndim == 5 and offset.shape[-2:] == (1, 1):
-            # one value per (out, in) pair needs no sum over the taps of every image
-            power = weight.square().sum((2, 3)) * (1.0 + offset[..., 0, 0]).square()
-        elif demodulate:
-            power = per_sample.square().sum((3, 4))
-        if per_sample.shape[0] == 1:
-            x = _convolve(x, per_sample[0], 1, up)
-        elif x.device.type == "cpu" and size_out <= 64:  # narrow groups take CPUs 2 to 4 times as long as this loop
-            pairs = zip(torch.split(x, 1), per_sample.unbind(0), strict=True)
-            x = torch.cat([_convolve(maps, weights, 1, up) for maps, weights in pairs])
-        else:
-            x = _convolve(x.reshape(1, -1, *x.shape[2:]), per_sample.flatten(0, 1), batch, up)
-            x = x.reshape(batch, size_out, *x.shape[2:])
-    if power is not None:
-        x = x * torch.rsqrt(power @ style.square()[:, :, None] + 1e-8)[..., None]  # [B,O,1,1]
-    return x
+        x = _convolve_grouped(x, per_sample, up)
+    if not demodulate:
+        return x
+    # Eq. 3 with the style outside of the sum over taps: norm_o^2 = sum_i s_i^2 * power_oi, power [1 or B,O,I].
+    if offset is not None and residual is None and offset.ndim == 5 and offset.shape[-2:] == (1, 1):
+        # One Δ for all taps of a pair (o, i) comes out of the sum: no sum over the taps of every image.
+        power = weight.square().sum((2, 3)) * (1.0 + offset[..., 0, 0]).square()
+    else:
+        power = per_sample.square().sum((3, 4))
+    # [1 or B,O,I] @ [B,I,1] -> [B,O,1] -> [B,O,1,1]
+    return x * torch.rsqrt(power @ style.square()[:, :, None] + 1e-8)[..., None]
+
+
+def _convolve_grouped(x: Tensor, weights: Tensor, up: bool) -> Tensor:
+    """[B,I,H,W] with a weight for each image, [B,O,I,k,k] -> [B,O,H',W']: one convolution of B groups of channels."""
+    batch, size_out = weights.shape[:2]
+    # [B,I,H,W] -> [1,B*I,H,W] and [B,O,I,k,k] -> [B*O,I,k,k]: images become groups.
+    x = _convolve(x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), batch, up)
+    return x.reshape(batch, size_out, *x.shape[2:])
 
 
 def _convolve(x: Tensor, weight: Tensor, groups: int, up: bool) -> Tensor:
     """Grouped convolution with padding k // 2, or the transposed one with stride 2 that gives 2H + 1."""
     if not up:
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
-    # conv_transpose2d wants [groups * I, O, k, k]
+    # conv_transpose2d wants input channels first: [G*O,I,k,k] -> [G,O,I,k,k] -> [G,I,O,k,k] -> [G*I,O,k,k].
     size_out, size_in, k, _ = weight.shape
     weight = weight.reshape(groups, size_out // groups, size_in, k, k).transpose(1, 2).flatten(0, 1)
     return F.conv_transpose2d(x, weight, stride=2, groups=groups)

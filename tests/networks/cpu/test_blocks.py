@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks import cpu, reference
-from hyperstyle.networks.cpu import blocks
-from hyperstyle.networks.cpu.fuse import SharedConv
-from hyperstyle.networks.cpu.workspace import Workspace
+from hyperstyle.networks.cpu import blocks, synthesis
+from hyperstyle.networks.cpu.fuse import SharedConv, sharing_is_faster
+from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.hypernetworks.lazy import LazyOffsets
@@ -72,7 +73,7 @@ def test_it_draws_what_the_plain_path_draws_in_strips_of_any_height(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, batch: int, rows: int
 ) -> None:
     w, offsets = codes_and_offsets(generator, batch)
-    monkeypatch.setattr(blocks, "_BYTES", rows * 64 * 4 * generator.latent_avg.element_size())
+    monkeypatch.setattr(blocks, "_BAND_BYTES", rows * 64 * 4 * generator.latent_avg.element_size())
     images = fused(generator, w, offsets)
     close(images, reference.synthesize(generator, w, {n: t if t.ndim == 5 else t[None] for n, t in offsets.items()}))
 
@@ -86,9 +87,9 @@ def test_noise_and_residuals_are_those_of_the_other_forms(generator: Generator, 
         sizes = [s.resolution for s in generator.layers if not s.torgb]
         options["noise"] = [torch.randn(2, 1, size, size).to(w) for size in sizes]
     images = []
-    for synthesis in (fused, modules):
+    for form in (fused, modules):
         random = torch.Generator().manual_seed(3)
-        images.append(synthesis(generator, w, offsets, residuals=residuals, random=random, **options))
+        images.append(form(generator, w, offsets, residuals=residuals, random=random, **options))
     close(*images)
 
 
@@ -107,7 +108,7 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
 
     for name in ("conv2d", "conv_transpose2d"):
         monkeypatch.setattr(F, name, watched(getattr(F, name)))
-    monkeypatch.setattr(blocks, "_BYTES", 8 * 64 * 4 * generator.latent_avg.element_size())
+    monkeypatch.setattr(blocks, "_BAND_BYTES", 8 * 64 * 4 * generator.latent_avg.element_size())
     w, offsets = codes_and_offsets(generator, 1)
     fused(generator, w, offsets)
     last = [(height, stride) for channels, height, stride in seen if channels == CONFIG.channels[-1]]  # of 64 px
@@ -153,7 +154,7 @@ def test_an_offset_of_every_tap_and_a_residual_of_pairs_go_together_either_way()
         every, pairs = (0.3 * torch.randn(1, 8, 8, k, k, dtype=torch.float64) for k in (3, 1))
         for offset, residual in ((every, pairs), (pairs, every)):
             changes: dict[str, Any] = {"offsets": {layer: offset}, "residuals": {layer: residual}}
-            close(*(synthesis(generator, w, **changes) for synthesis in (fused, modules)))  # type: ignore[arg-type]
+            close(*(form(generator, w, **changes) for form in (fused, modules)))  # type: ignore[arg-type]
 
 
 def test_images_do_not_see_what_was_fused_for_others() -> None:
@@ -165,75 +166,88 @@ def test_images_do_not_see_what_was_fused_for_others() -> None:
     close(batch_of_three[[2, 0, 1]], torch.cat(separate))
 
 
-def test_images_stay_as_they_are_when_others_are_drawn_in_the_same_memory(generator: Generator) -> None:
+def test_images_stay_as_they_are_when_others_are_synthesized_in_the_same_memory(generator: Generator) -> None:
     w, offsets = codes_and_offsets(generator, 2)
-    workspace = Workspace()
-    images = [
-        fused(generator, w[:1], workspace=workspace),
-        fused(generator, w, offsets, workspace=workspace),
-    ]
-    before = [image.clone() for image in images]
-    fused(generator, w.flip(0), offsets, workspace=workspace)
+    with cpu.reuse_memory():
+        images = [fused(generator, w[:1]), fused(generator, w, offsets)]
+        before = [image.clone() for image in images]
+        fused(generator, w.flip(0), offsets)
     assert all(torch.equal(a, b) for a, b in zip(images, before, strict=True))
     assert torch.equal(images[1], fused(generator, w, offsets))
 
 
 def test_memory_serves_generators_of_other_sizes_and_types() -> None:
-    workspace = Workspace()
     for config, dtype in ((CONFIG, torch.float32), (GeneratorConfig(16, (24, 8, 8), 16, 1), torch.float64)):
         generator = Generator(config).eval().requires_grad_(False).to(dtype)
         w = torch.randn(1, config.rows, 16, dtype=dtype)
-        assert torch.equal(
-            fused(generator, w, workspace=workspace), fused(generator, w)
-        )  # larger, then smaller, and wider numbers
+        expected = fused(generator, w)
+        with cpu.reuse_memory():  # larger, then smaller, and wider numbers
+            fused(Generator(CONFIG).eval().requires_grad_(False), torch.randn(1, CONFIG.rows, 16))
+            assert torch.equal(fused(generator, w), expected)
 
 
-def test_weights_are_ordered_once_for_who_draws_again() -> None:
+def test_weights_are_packed_once_for_several_images() -> None:
+    generator = Generator(CONFIG).eval().requires_grad_(False)
+    convs = {spec.name: generator.conv(spec).weight for spec in generator.layers}
+    keeping, passing = Workspace(keep_weights=True), Workspace(keep_weights=False)
+    first = {name: keeping.packed_weight(name, weight) for name, weight in convs.items()}
+    for name, weight in convs.items():
+        packed = first[name]
+        assert keeping.packed_weight(name, weight).data_ptr() == packed.data_ptr()
+        assert torch.equal(packed.view(len(packed), *weight.shape[3:], -1).permute(3, 0, 1, 2), weight[0])
+        packed.zero_()
+        assert not keeping.packed_weight(name, weight).any()  # not written again
+        assert torch.equal(passing.packed_weight(name, weight).flatten().sort()[0], weight.flatten().sort()[0])
+
+
+def test_packed_weights_follow_their_parameters() -> None:
     generator = Generator(CONFIG).eval().requires_grad_(False)
     w, offsets = codes_and_offsets(generator, 1)
-    convs = [p for name, p in generator.named_parameters() if name.endswith("conv.weight") and p.shape[1] != 3]
-    kept, passing = Workspace(), Workspace(keeps=False)
-    first = [kept.packed_weight(p) for p in convs]
-    images = [fused(generator, w, offsets, workspace=workspace) for workspace in (kept, kept, passing)]
-    assert all(kept.packed_weight(p) is t for p, t in zip(convs, first, strict=True))
-    assert passing.packed_weight(convs[0]) is not passing.packed_weight(convs[0])
-    assert torch.equal(*images[:2])
-    assert torch.equal(*images[1:])
-    for p, t in zip(convs, first, strict=True):
-        assert torch.equal(t.view(t.shape[0], p.shape[3], p.shape[4], -1).permute(3, 0, 1, 2), p[0])
+    with cpu.reuse_memory():
+        for change in (1.1, 0.9):
+            for parameter in generator.parameters():
+                parameter.mul_(change)  # in place
+            close(fused(generator, w, offsets), modules(generator, w, offsets))
+        other = generator.with_parameters({"conv1.conv.weight": 2 * generator.conv1.conv.weight})
+        for each in (other, generator, other):
+            close(fused(each, w, offsets), modules(each, w, offsets))
+        with torch.inference_mode():
+            made_there = Generator(CONFIG).eval()
+            for _ in range(2):
+                made_there.conv1.conv.weight.mul_(1.5)
+                close(fused(made_there, w, offsets), modules(made_there, w, offsets))
 
 
-def test_memory_goes_on_to_the_next_and_what_is_in_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Workspace, "_idle", deque(maxlen=1))
+def test_memory_is_shared_within_the_context_and_freed_at_its_end() -> None:
     like = torch.zeros(1)
-    with Workspace.reuse() as workspace, Workspace.reuse() as other:
-        place, elsewhere = (r.buffer("maps", like, (8,)).data_ptr() for r in (workspace, other))
-        assert place != elsewhere
-    with contextlib.suppress(KeyboardInterrupt), Workspace.reuse() as workspace:
-        assert workspace.buffer("maps", like, (8,)).data_ptr() in (place, elsewhere)
+    separate = [current_workspace(keep_weights=False) for _ in range(2)]
+    assert separate[0] is not separate[1]
+    with contextlib.suppress(KeyboardInterrupt), cpu.reuse_memory():
+        workspace = current_workspace(keep_weights=False)
+        address = workspace.buffer("maps", like, (8,)).data_ptr()
+        with cpu.reuse_memory():  # within another it changes nothing
+            assert current_workspace(keep_weights=False) is workspace
+        assert current_workspace(keep_weights=True) is workspace
+        assert workspace.buffer("maps", like, (4,)).data_ptr() == address
+        with ThreadPoolExecutor(1) as pool:  # threads do not write into each other's maps
+            assert pool.submit(current_workspace, keep_weights=False).result() is not workspace
         raise KeyboardInterrupt
-    assert len(Workspace._idle) == 1
-    with Workspace.reuse() as workspace:
-        assert workspace.buffer("maps", like, (8,)).data_ptr() in (place, elsewhere)
-
-    generator = Generator(CONFIG).eval().requires_grad_(False)
-    w, offsets = codes_and_offsets(generator, 2)
-    for _ in range(2):
-        for p in generator.parameters():
-            p.data.mul_(1.1)
-        close(fused(generator, w, offsets), modules(generator, w, offsets))
+    assert current_workspace(keep_weights=False) is not workspace
+    freed = weakref.ref(workspace)
+    del workspace
+    assert freed() is None
 
 
-def test_memory_that_was_made_in_inference_mode_serves_outside_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Workspace, "_idle", deque(maxlen=1))
+def test_memory_that_was_made_in_inference_mode_serves_outside_of_it() -> None:
     generator = Generator(CONFIG).eval()
     w, offsets = codes_and_offsets(generator, 1)
-    with torch.inference_mode():
-        inside = generator(w, offsets)
-    with torch.no_grad():
-        assert torch.equal(generator(w, offsets), inside)
-    with torch.inference_mode():
-        assert torch.equal(generator(w, offsets), inside)
+    with cpu.reuse_memory():
+        with torch.inference_mode():
+            inside = fused(generator, w, offsets)
+        with torch.no_grad():
+            assert torch.equal(fused(generator, w, offsets), inside)
+        with torch.inference_mode():
+            assert torch.equal(fused(generator, w, offsets), inside)
 
 
 @pytest.mark.parametrize("noise", ["const", "none"])
@@ -241,13 +255,14 @@ def test_images_without_changes_share_the_weights_of_layers_with_small_maps(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, noise: Any
 ) -> None:
     w, _ = codes_and_offsets(generator, 3)
-    shared, fuse = [], SharedConv.fuse
+    shared, fuse = [], synthesis.fuse
 
-    def watched(self: SharedConv, *rest: Any) -> Any:
-        shared.append(tuple(self.squares.shape))
-        return fuse(self, *rest)
+    def watched(*arguments: Any) -> Any:
+        if isinstance(arguments[-1], SharedConv):
+            shared.append(tuple(arguments[-1].squares.shape))
+        return fuse(*arguments)
 
-    monkeypatch.setattr(SharedConv, "fuse", watched)
+    monkeypatch.setattr(synthesis, "fuse", watched)
     images = fused(generator, w, noise=noise)
     close(images, generator(w, noise=noise, modulation="weights"))
     assert shared == [(16, 16), (16, 12), (12, 12)] * 3  # 4 and 8 px
@@ -258,9 +273,9 @@ def test_images_without_changes_share_the_weights_of_layers_with_small_maps(
 
 
 def test_half_precision_shares_no_weights() -> None:
-    assert SharedConv.is_faster(16, 8, torch.float32)
-    assert not SharedConv.is_faster(16, 8, torch.bfloat16)
-    assert not SharedConv.is_faster(16, 16, torch.float32)
+    assert sharing_is_faster(16, 8, torch.float32)
+    assert not sharing_is_faster(16, 8, torch.bfloat16)
+    assert not sharing_is_faster(16, 16, torch.float32)
 
 
 @pytest.mark.parametrize("size", [(2, 3), (5, 4), (1, 1)])
@@ -278,7 +293,7 @@ def test_changes_of_any_shape_that_broadcasts_are_those_of_the_other_forms(shape
     for layer in ("b16.conv1", "b32.conv0"):  # one that keeps the size and one that doubles it, both of 8 channels
         change = {layer: 0.3 * torch.randn(shape, dtype=torch.float64)}
         for kind in ("offsets", "residuals"):
-            close(*(synthesis(generator, w, **{kind: change}) for synthesis in (fused, modules)))  # type: ignore[arg-type]
+            close(*(form(generator, w, **{kind: change}) for form in (fused, modules)))  # type: ignore[arg-type]
 
 
 def test_changes_and_styles_of_another_number_of_images_are_refused() -> None:

@@ -1,0 +1,197 @@
+"""What style-based generators have in common: latent codes -> styles of the layers -> images."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hyperstyle.errors import ConfigError, did_you_mean
+from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
+from hyperstyle.networks.stylegan2.layers import StoredNoise
+from hyperstyle.networks.stylegan2.ops import Modulation
+
+__all__ = ["NoiseMaps", "NoiseMode", "Offsets", "StyleGenerator"]
+
+NoiseMode = Literal["const", "random", "none"]
+NoiseMaps = Sequence[Tensor]
+Offsets = Mapping[str, Tensor]
+
+Self = TypeVar("Self", bound="StyleGenerator")  # typing has it from Python 3.11 on
+
+
+class StyleGenerator(nn.Module, ABC):
+    """A generator in the stages `mapping`, `styles`, `synthesize`: all that inversions, edits and methods rely on.
+
+    A class of generators sets `config`, `layers`, `latent_avg` and `noises`, and defines the abstract methods.
+
+    Attributes:
+        config: the numbers it was built from.
+        layers: the table of its layers that have a style, in the official order.
+        latent_avg: [D] mean of the latent codes, for truncation, encoders and edits.
+        noises: the stored noise maps.
+        takes_offsets: whether `synthesize` takes offsets and residuals of the weights.
+        has_w: whether `mapping` gives one code for all layers, the space W that codes are searched and sampled in.
+    """
+
+    config: GeneratorConfig
+    layers: tuple[LayerSpec, ...]
+    latent_avg: Tensor
+    noises: StoredNoise
+    takes_offsets: ClassVar[bool]
+    has_w: ClassVar[bool]
+
+    # ---- what a class of generators defines ----
+
+    @abstractmethod
+    def mapping(self, z: Tensor) -> Tensor:
+        """z [B,D] -> latent codes: [B,D] where `has_w`, else [B,L,D]."""
+
+    @abstractmethod
+    def block(self, spec: LayerSpec) -> Any:
+        """The module of a layer."""
+
+    @abstractmethod
+    def affine(self, spec: LayerSpec) -> nn.Module:
+        """The affine layer that maps a latent code [B,D] to the style of a layer [B,I]."""
+
+    @abstractmethod
+    def weight(self, name: str | int) -> Tensor:
+        """The raw weight [O,I,k,k] of a layer. Raises ConfigError for a layer without a convolution."""
+
+    @abstractmethod
+    def synthesize(
+        self,
+        styles: Mapping[str, Tensor],
+        offsets: Offsets | None = None,
+        *,
+        noise: NoiseMode | NoiseMaps = "const",
+        random: torch.Generator | None = None,
+        modulation: Modulation = "weights",
+        residuals: Offsets | None = None,
+    ) -> Tensor:
+        """Styles, layer name -> [B,I] -> image [B,3,size,size]; arguments as of `Generator.synthesize`."""
+
+    # ---- layers and parameters ----
+
+    def layer(self, name: str | int) -> LayerSpec:
+        """The layer with this name (`b64.conv1`) or official index. Raises ConfigError for an unknown one."""
+        for spec in self.layers:
+            if name in (spec.name, spec.index):
+                return spec
+        raise ConfigError(
+            f"no layer {name!r} in this generator. {did_you_mean(str(name), [s.name for s in self.layers])}"
+        )
+
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The module of each layer, in the official order."""
+        return tuple(self.block(spec) for spec in self.layers)
+
+    def parameters_of(self, name: str | int) -> tuple[str, ...]:
+        """Names of the parameters of a layer: weight, affine map, bias and strength of noise."""
+        block = self.block(self.layer(name))
+        path = next(path for path, module in self.named_modules() if module is block)
+        return tuple(f"{path}.{parameter}" for parameter, _ in block.named_parameters())
+
+    def with_parameters(self: Self, values: Mapping[str, Tensor]) -> Self:
+        """A generator with these parameters that shares all others with this one.
+
+        Raises:
+            ConfigError: an unknown name or another shape.
+        """
+        parameters = dict(self.named_parameters())
+        for name, value in values.items():
+            if name not in parameters:
+                raise ConfigError(f"no parameter {name!r} in this generator. {did_you_mean(name, parameters)}")
+            if value.shape != parameters[name].shape:
+                raise ConfigError(
+                    f"parameter {name} of shape {tuple(value.shape)}: expected {tuple(parameters[name].shape)}."
+                )
+        # deepcopy takes what stands in its memo for copied already: modules are new, their tensors are these.
+        shared: dict[int, Any] = {id(t): t for t in (*self.parameters(), *self.buffers())}
+        copied = copy.deepcopy(self, shared)
+        for name, value in values.items():
+            path, _, last = name.rpartition(".")
+            setattr(copied.get_submodule(path), last, nn.Parameter(value, requires_grad=False))
+        return copied
+
+    # ---- stages ----
+
+    def check_has_w(self) -> None:
+        """Raises ConfigError where there is no latent code that is the same for all layers."""
+        if not self.has_w:
+            raise ConfigError(
+                f"the mapping network of this {type(self).__name__} makes another code for every row, so it has no "
+                "W of one row to search or to take directions from. Use generator.mapping(z), which gives [B, L, D]."
+            )
+
+    def broadcast(self, w: Tensor) -> Tensor:
+        """One code per image [B,D] -> the same row for every layer [B,L,D]; [B,L,D] passes through."""
+        return w[:, None].expand(-1, self.config.rows, -1) if w.ndim == 2 else w
+
+    def styles(self, w: Tensor) -> dict[str, Tensor]:
+        """Latent codes [B,L,D] or [B,D] -> StyleSpace: layer name -> [B,I]. Raises ConfigError for another shape."""
+        w = self.broadcast(w)  # [B,L,D]
+        expected = (self.config.rows, self.config.latent_width)
+        if w.ndim != 3 or tuple(w.shape[1:]) != expected:
+            raise ConfigError(f"latent codes of shape {tuple(w.shape)}: expected [B, {expected[0]}, {expected[1]}].")
+        # A in StyleGAN2's Fig. 2: a learned affine map for each layer, s = A(w). Layers may share a row of w.
+        return {s.name: self.affine(s)(w[:, s.row]) for s in self.layers}
+
+    def forward(
+        self,
+        w: Tensor,
+        offsets: Offsets | None = None,
+        *,
+        noise: NoiseMode | NoiseMaps = "const",
+        random: torch.Generator | None = None,
+        modulation: Modulation = "weights",
+        residuals: Offsets | None = None,
+    ) -> Tensor:
+        """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""
+        return self.synthesize(
+            self.styles(w), offsets, noise=noise, random=random, modulation=modulation, residuals=residuals
+        )
+
+    def check_inputs(self, styles: Mapping[str, Tensor], changed: set[str], noise: str | NoiseMaps) -> int:
+        """Raises ConfigError for inputs of `synthesize` that do not fit this generator; returns B."""
+        names = [s.name for s in self.layers]
+        modes = ("const", "random", "none")
+        if noise not in modes if isinstance(noise, str) else not isinstance(noise, Sequence):
+            raise ConfigError(f"noise={noise!r}: expected 'const', 'random', 'none' or a list of maps.")
+        if missing := [name for name in names if name not in styles]:
+            raise ConfigError(
+                f"styles lack {len(missing)} layer(s), first {missing[0]!r}: pass all that styles(w) gave."
+            )
+        if unknown := sorted(changed - set(names)):
+            raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
+        batch = styles[names[0]].shape[0]
+        if other := next((name for name in names if styles[name].shape[0] != batch), None):
+            raise ConfigError(f"styles of {styles[other].shape[0]} image(s) in {other}, of {batch} in {names[0]}.")
+        if not isinstance(noise, str):
+            # one map for all images, or one for each
+            sizes = [s.resolution for s in self.layers if not s.torgb]
+            shapes = [tuple(map_.shape) for map_ in noise]
+            if not any(shapes == [(n, 1, r, r) for r in sizes] for n in (1, batch)):
+                raise ConfigError(f"noise maps of shapes {shapes}: expected [1 or {batch}, 1, r, r] with r = {sizes}.")
+        return batch
+
+    def noise_map(
+        self, noise: NoiseMode | NoiseMaps, i: int, batch: int, random: torch.Generator | None
+    ) -> Tensor | None:
+        """Map i of the layers that add noise, [1 or B,1,r,r]; None for no noise."""
+        if noise == "none":
+            return None
+        if not isinstance(noise, str):
+            return noise[i]
+        stored = self.noises.at(i)
+        if noise == "const":
+            return stored
+        # a new map for every image, [B,1,r,r]
+        shape = (batch, *stored.shape[1:])
+        return torch.randn(shape, generator=random, device=stored.device, dtype=stored.dtype)
