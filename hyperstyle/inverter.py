@@ -50,7 +50,7 @@ from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["L2_WARN_THRESHOLD", "START_L2_WARN_THRESHOLD", "HyperStyleInverter", "pick_device"]
+__all__ = ["L2_WARN_THRESHOLD", "START_L2_WARN_THRESHOLD", "HyperStyleInverter", "aligner_for", "pick_device"]
 
 Landmarks = npt.ArrayLike
 
@@ -162,7 +162,7 @@ class HyperStyleInverter:
                 if chosen is not None:
                     part.to(chosen)
         self._model = model
-        self.aligner = _aligner(aligner, model)
+        self.aligner = aligner_for(aligner, model)
 
     # ---- models ----
 
@@ -200,7 +200,7 @@ class HyperStyleInverter:
         model = read_model(folder, device=pick_device(device), dtype=dtype or torch.float32)
         origin = repr(os.fspath(name)) + (f", revision={revision!r}" if revision else "")
         made._model = replace(model, origin=origin)
-        made.aligner = _aligner(aligner, made.model)
+        made.aligner = aligner_for(aligner, made.model)
         return made
 
     def save_pretrained(self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
@@ -394,10 +394,10 @@ class HyperStyleInverter:
         return given
 
 
-def _aligner(given: LandmarkDetector | None, model: Model) -> LandmarkDetector | None:
-    """The one given, else what the model's images are aligned with; it reads its files when it is first called."""
-    if given is not None or model.domain.aligner != "face":
-        return given
+def aligner_for(aligner: LandmarkDetector | None, model: Model) -> LandmarkDetector | None:
+    """The aligner, by default that of the model's domain, if it has one; it reads its files on first use."""
+    if aligner is not None or model.domain.aligner != "face":
+        return aligner
     if model.aligner is None:
         return DlibDetector()
     detector, predictor = (model.aligner / name for name in ALIGNER)

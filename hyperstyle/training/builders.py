@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hyperstyle.align.detector import LandmarkDetector
-from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.convert import read_generator
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, InversionError, MissingFileError, WeightsError, did_you_mean
@@ -19,7 +17,7 @@ from hyperstyle.inversion.file import read
 from hyperstyle.inverter import pick_device
 from hyperstyle.io import hub
 from hyperstyle.model.folder import read_model
-from hyperstyle.model.parts import ALIGNER, Model
+from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.stylegan2.generator import Generator
@@ -28,7 +26,6 @@ from hyperstyle.training.options import OptimOptions, TrainOptions
 from hyperstyle.training.pretrained import load_trunk, trunk_file
 
 __all__ = [
-    "aligner_of",
     "codes_of",
     "init_weights",
     "inversions_of",
@@ -146,16 +143,6 @@ def init_weights(init: str | None, network: nn.Module, part: str, device: torch.
             f"init {init!r}: its {part} was built from {source.config}, the new one from {network.config}."
         )
     network.load_state_dict(source.state_dict())
-
-
-def aligner_of(model: Model) -> LandmarkDetector | None:
-    """What finds the faces of a model's domain; None where its images are not aligned."""
-    if model.domain.aligner != "face":
-        return None
-    if model.aligner is None:
-        return DlibDetector()
-    detector, predictor = (model.aligner / name for name in ALIGNER)
-    return DlibDetector(predictor, detector=detector)
 
 
 def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
