@@ -133,7 +133,7 @@ def merge(entries: Mapping[str, str]) -> dict[str, str]:
     return {name: text for part in parts for name, text in part.items()}
 
 
-def on_first(action: Callable[[], None]) -> None:
+def on_first(action: Callable[[], object]) -> None:
     """Runs `action` in the first process; the others wait until it is done."""
     if rank() == 0:
         action()

@@ -10,7 +10,7 @@ train(make_task(options), options)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,21 +26,27 @@ from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
 from hyperstyle.training.hyperstyle_task import HyperStyleTask
 from hyperstyle.training.images import TrainingImages, open_data
-from hyperstyle.training.loop import Schedule, fit, nbytes
+from hyperstyle.training.loop import Hooks, LoopOptions, Schedule, fit, nbytes
+from hyperstyle.training.objective import Objective
 from hyperstyle.training.optimization import Optimization
-from hyperstyle.training.options import TrainOptions
+from hyperstyle.training.options import TaskName, TrainOptions
 from hyperstyle.training.run_folder import Progress, list_failures, open_run, render_samples, write_result
 from hyperstyle.training.task import Task
 
 __all__ = ["make_task", "train"]
 
-_SHOWN = 6  # images of a sheet
-_JUDGED = 1200  # held-out images at most, as published
+_SAMPLES = 6  # rows of an image grid
+_MAX_HELD_OUT = 1200  # images of an evaluation, as published
+_TASKS: dict[TaskName, type[EncoderTask] | type[HyperStyleTask] | type[HyperInverterTask]] = {
+    "encoder": EncoderTask,
+    "hyperstyle": HyperStyleTask,
+    "hyperinverter": HyperInverterTask,
+}
 
 
 @outside_inference_mode
 def make_task(options: TrainOptions) -> Task:
-    """The task that the options name, on its device, with first weights that the seed decides.
+    """The task that the options name, on its device, with first weights that depend on the seed.
 
     Raises:
         ConfigError, CheckpointError, MissingDependencyError: something it needs is missing or does not fit.
@@ -54,16 +60,14 @@ def make_task(options: TrainOptions) -> Task:
             TrainingWarning,
         )
     torch.manual_seed(options.optim.seed)
-    if options.task == "encoder":
-        return EncoderTask(options)
-    return HyperStyleTask(options) if options.task == "hyperstyle" else HyperInverterTask(options)
+    return _TASKS[options.task].from_options(options)
 
 
 @with_gradients
 def train(task: Task, options: TrainOptions) -> Path:
-    """Trains to the last step, from where the run in `options.run.out` was interrupted, if it was.
+    """Trains to the last step, and resumes the run in `options.run.out` if it was interrupted.
 
-    The folder of the run gets `config.json` (every option, device and domain as they were found), `log.jsonl` (a row
+    The folder of the run gets `config.json` (every option, device and domain as they were resolved), `log.jsonl` (a row
     for each step), checkpoints, `samples/`, curves for TensorBoard where it is installed, `unreadable.json` where
     images were left out, and `model/`, a model folder that is replaced as a whole with each checkpoint.
 
@@ -73,104 +77,143 @@ def train(task: Task, options: TrainOptions) -> Path:
     Raises:
         ConfigError: the folder is that of another run; the batch cannot be divided among the processes; a loss became
             NaN: the last checkpoint and model stay.
-        CheckpointError: there is no room for checkpoints and model.
+        CheckpointError: the disk has too little space for checkpoints and model.
         ImageError: no images. MissingFileError, InversionError: no inversions, or of another generator.
         HyperStyleError: a file cannot be written: what was there before stays.
     """
-    optim, run, domain = options.optim, options.run, task.base.domain
-    folder, part = Path(run.out), optim.micro_batch(world())
-    if optim.threads is not None:
-        torch.set_num_threads(optim.threads)
-    aligner = aligner_of(task.base) if options.data.align == "auto" else None
-    pictures, held_out = open_data(options.data, domain.input_size, content=domain.content_rows, aligner=aligner)
-    if rank() == 0 and (left := {**held_out.failures, **pictures.failures}):  # nothing was read yet
-        name, why = next(iter(left.items()))
-        warn(
-            f"{len(left)} file(s) that look like images cannot be read and are left out. The first, {name!r}, {why} "
-            "All are in unreadable.json.",
-            TrainingWarning,
-        )
-    codes, flip, unreadable = None, options.data.flip, dict[str, str]()
-    if options.data.inversions is not None:
-        pictures, codes, unreadable = _with_codes(pictures, options.data.inversions, task.base)
-        flip = 0.0
+    folder, settings, is_first = Path(options.run.out), options.run, rank() == 0
+    options.optim.micro_batch(world())
+    if options.optim.threads is not None:
+        torch.set_num_threads(options.optim.threads)
+    data = _open(task.base, options)
     on_first(lambda: open_run(folder, _resolved(options, task)))
-    updates = Optimization(task, optim)
+    run = _Run(folder, task, options, data)
+    loop = LoopOptions(
+        folder,
+        options.optim.steps,
+        Schedule(options.optim.rate, warmup=0, decay=0.0),
+        settings.evaluate_every,
+        settings.save_every,
+        settings.keep,
+        log_all=True,
+        reserve_bytes=sum(nbytes(network.state_dict().values()) for network in task.model().networks.values()),
+    )
+    with Progress(
+        folder,
+        options.optim.steps,
+        quiet=settings.quiet or not is_first,
+        tensorboard=settings.tensorboard and is_first,
+    ) as progress:
 
-    def step(i: int) -> Mapping[str, float]:
-        batch = pictures.batch(i, optim.batch, optim.seed, flip, part=(rank(), world()))
-        given = None if codes is None else codes(batch.indices).to(updates.device)
-        if (i + 1) % run.save_every == 0 or i + 1 == optim.steps:
-            unreadable.update(merge(pictures.failures))
-        return updates.step(i, batch.images.to(updates.device), given)
+        def show(done: int, row: Mapping[str, float]) -> None:
+            progress.show(done, row)
+            if done % settings.sample_every == 0 or done == options.optim.steps:
+                run.sample(done)
 
-    @torch.no_grad()
-    def evaluate(done: int) -> dict[str, float]:
-        found: dict[str, list[Tensor]] = {}
-        count = min(len(held_out), _JUDGED)
-        with updates.as_written():
-            for first in range(0, count, part):
-                crops, _ = held_out.load(range(first, min(first + part, count)))
-                for name, values in task.evaluate(crops.to(updates.device)).items() if len(crops) else ():
-                    found.setdefault(f"test_{name}", []).append(values.float().cpu())
-        return {name: torch.cat(values).mean().item() for name, values in found.items()}
-
-    def save(done: int) -> None:
-        list_failures(folder, unreadable | dict(held_out.failures))
-        with updates.as_written():
-            model = task.model()
-            record = {"task": options.task, "steps": done, "pictures": Path(options.data.train).name}
-            write_result(folder, replace(model, info={**model.info, "training": record}))
-
-    def look(done: int, row: Mapping[str, float]) -> None:
-        progress.show(done, row)
-        if done % run.sample_every == 0 or done == optim.steps:
-            source = held_out if len(held_out) else pictures
-            crops, _ = source.load(range(min(len(source), _SHOWN)))
-            if len(crops):
-                with updates.as_written():
-                    render_samples(folder, done, task.sample(crops.to(updates.device)))
-
-    first = rank() == 0
-    with Progress(folder, optim.steps, quiet=run.quiet or not first, tensorboard=run.tensorboard and first) as progress:
-        fit(
-            step,
-            steps=optim.steps,
-            folder=folder,
-            modules=updates.states,
-            optimizers=task.optimizers,
-            schedule=Schedule(optim.rate, warmup=0, decay=0.0),
-            evaluate=evaluate if len(held_out) else None,
-            evaluate_every=run.evaluate_every,
-            save_every=run.save_every,
-            keep=run.keep,
-            log_all=True,
-            on_step=look,
-            on_save=save,
-            reserve_bytes=sum(nbytes(network.state_dict().values()) for network in task.model().networks.values()),
-        )
-    on_first(lambda: None if (folder / "model").exists() else save(optim.steps))  # killed between checkpoint and model
+        hooks = Hooks(run.evaluate if len(data.held_out) else None, show, run.save)
+        fit(run.step, run.optimization.states, task.optimizers, loop, hooks)
+    # The model is missing where the process was killed between checkpoint and model.
+    on_first(lambda: None if (folder / "model").exists() else run.save(options.optim.steps))
     return folder / "model"
 
 
-def _with_codes(
-    pictures: TrainingImages, folder: str, base: Model
-) -> tuple[TrainingImages, Callable[[Sequence[int]], Tensor], dict[str, str]]:
-    """The images that have an inversion in the folder, their codes by index, and why the others are left out."""
-    found = inversions_of(folder, pictures.names)
-    others = {name: f"It has no inversion in {folder!r}." for name in pictures.names if name not in found}
-    if others and rank() == 0:
+@dataclass(frozen=True)
+class _Data:
+    """The images of a run.
+
+    Attributes:
+        images, held_out: for training and for evaluation.
+        flip: probability that a training image is mirrored.
+        codes: indices of training images -> their codes [B,L,D], where they are known in advance.
+        left_out: name -> reason, for images that lack an inversion.
+    """
+
+    images: TrainingImages
+    held_out: TrainingImages
+    flip: float
+    codes: Callable[[Sequence[int]], Tensor] | None = None
+    left_out: Mapping[str, str] | None = None
+
+
+class _Run:
+    """What one call of `train` does at each step, evaluation and checkpoint."""
+
+    def __init__(self, folder: Path, task: Task, options: TrainOptions, data: _Data) -> None:
+        self.folder, self.task, self.options, self.data = folder, task, options, data
+        self.optimization = Optimization(task, options.optim)
+        self.unreadable = dict(data.left_out or {})
+
+    def step(self, i: int) -> dict[str, float]:
+        """One step of the optimizers; before a checkpoint, names of unreadable images are collected."""
+        optim, data = self.options.optim, self.data
+        batch = data.images.batch(i, optim.batch, optim.seed, data.flip, part=(rank(), world()))
+        device = self.optimization.device
+        codes = None if data.codes is None else data.codes(batch.indices).to(device)
+        if (i + 1) % self.options.run.save_every == 0 or i + 1 == optim.steps:
+            self.unreadable.update(merge(data.images.failures))
+        return self.optimization.step(i, batch.images.to(device), codes)
+
+    @torch.no_grad()
+    def evaluate(self, done: int) -> dict[str, float]:
+        """The task's figures, means over held-out images."""
+        held_out, part = self.data.held_out, self.options.optim.micro_batch(world())
+        values: dict[str, list[Tensor]] = {}
+        count = min(len(held_out), _MAX_HELD_OUT)
+        with self.optimization.evaluation_mode():
+            for first in range(0, count, part):
+                crops, _ = held_out.load(range(first, min(first + part, count)))
+                if len(crops):
+                    for name, figures in self.task.evaluate(crops.to(self.optimization.device)).items():
+                        values.setdefault(f"test_{name}", []).append(figures.float().cpu())
+        return {name: torch.cat(figures).mean().item() for name, figures in values.items()}
+
+    def sample(self, done: int) -> None:
+        """Writes an image grid of held-out images, or of training images if none are held out."""
+        source = self.data.held_out if len(self.data.held_out) else self.data.images
+        crops, _ = source.load(range(min(len(source), _SAMPLES)))
+        if len(crops):
+            with self.optimization.evaluation_mode():
+                render_samples(self.folder, done, self.task.sample(crops.to(self.optimization.device)))
+
+    def save(self, done: int) -> None:
+        """Writes the model folder and the list of unreadable images."""
+        list_failures(self.folder, self.unreadable | dict(self.data.held_out.failures))
+        with self.optimization.evaluation_mode():
+            model = self.task.model()
+            record = {"task": self.options.task, "steps": done, "pictures": Path(self.options.data.train).name}
+            write_result(self.folder, replace(model, info={**model.info, "training": record}))
+
+
+def _open(base: Model, options: TrainOptions) -> _Data:
+    """The images that the options name. Warns about files that are left out."""
+    domain, data = base.domain, options.data
+    aligner = aligner_of(base) if data.align == "auto" else None
+    images, held_out = open_data(data, domain.input_size, content=domain.content_rows, aligner=aligner)
+    failures = {**held_out.failures, **images.failures}  # of files that are no images; nothing was read yet
+    if rank() == 0 and failures:
+        name, reason = next(iter(failures.items()))
         warn(
-            f"{len(others)} of {len(pictures)} images have no inversion in {folder!r} and are left out, the first is "
-            f"{next(iter(others))!r}; unreadable.json will list them.",
+            f"{len(failures)} file(s) that look like images cannot be read and are left out. The first, {name!r}, "
+            f"{reason} All are in unreadable.json.",
             TrainingWarning,
         )
-    chosen = pictures.named(found)
-    return chosen, codes_of([found[name] for name in chosen.names], base), others
+    if data.inversions is None:
+        return _Data(images, held_out, data.flip)
+    files = inversions_of(data.inversions, images.names)
+    left_out = {name: f"It has no inversion in {data.inversions!r}." for name in images.names if name not in files}
+    if left_out and rank() == 0:
+        warn(
+            f"{len(left_out)} of {len(images)} images have no inversion in {data.inversions!r} and are left out, the "
+            f"first is {next(iter(left_out))!r}; unreadable.json will list them.",
+            TrainingWarning,
+        )
+    images = images.named(files)
+    return _Data(images, held_out, 0.0, codes_of([files[name] for name in images.names], base), left_out)
 
 
 def _resolved(options: TrainOptions, task: Task) -> TrainOptions:
-    """The options with what "auto" and None stand for: where it is trained, for what kind of images, the losses."""
+    """The options with values in place of "auto" and None: device, domain, weights of losses."""
     optim = replace(options.optim, device=str(task.base.device))
     encoder = None if options.encoder is None else replace(options.encoder, domain=task.base.domain.name)
-    return replace(options, optim=optim, encoder=encoder, loss=task.objective.options)
+    loss = task.objective.options if isinstance(task.objective, Objective) else options.loss
+    return replace(options, optim=optim, encoder=encoder, loss=loss)

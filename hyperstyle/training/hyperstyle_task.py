@@ -6,22 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.inversion.synthesis import synthesize
-from hyperstyle.metrics import l2
 from hyperstyle.model.parts import Model
+from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
-from hyperstyle.training.adversary import image_adversary
 from hyperstyle.training.builders import init_weights, open_start, training_device, trunk_for
+from hyperstyle.training.hypernetwork_task import HypernetworkTask
 from hyperstyle.training.losses import w_mean_loss
-from hyperstyle.training.objective import Objective
-from hyperstyle.training.options import HyperStyleOptions, TrainOptions
-from hyperstyle.training.steps import autocast, compiled, passes
-from hyperstyle.training.task import Phase, Scale, optimizer_for
+from hyperstyle.training.objective import ImageLoss, Objective
+from hyperstyle.training.options import LossOptions, OptimOptions, TrainOptions
+from hyperstyle.training.task import Scale, autocast
 
 __all__ = ["HyperStyleTask", "chosen_layers"]
 
@@ -29,10 +26,10 @@ _MEDIUM = 16  # px: convolutions from here on are medium or fine
 
 
 def chosen_layers(generator: GeneratorConfig, layers: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The layers that `HyperStyleOptions.layers` means, in the official order.
+    """The names of the layers in `HyperStyleOptions.layers`, in the official order.
 
-    "published" is every convolution but toRGB, as in the released networks; "medium-fine" leaves out those below 16 px,
-    as Section 3.3 has it; "all" takes toRGB too (Table 3's ablations).
+    "published" is every convolution but toRGB, as in the released networks; "medium-fine" omits those below 16 px, as
+    in Section 3.3; "all" includes toRGB (ablation of Table 3).
 
     Raises:
         ConfigError: a layer that the generator does not have.
@@ -47,113 +44,119 @@ def chosen_layers(generator: GeneratorConfig, layers: str | tuple[str, ...]) -> 
     return tuned_layers(generator, [int(name) if name.isdecimal() else name for name in layers])
 
 
-class HyperStyleTask:
-    """A `Task`: the hypernetwork learns, generator and encoder are frozen.
+class HyperStyleTask(HypernetworkTask):
+    """The hypernetwork learns; generator and encoder are frozen.
 
-    With a pull towards the mean of W the encoder learns too, from the first reconstruction.
+    With a weight of the loss w_mean the encoder learns too, from the first reconstruction.
+
+    Attributes:
+        steps: T, refinement steps for each image.
+
+    Args:
+        base: the model it starts from.
+        encoder: predicts w.
+        network: the hypernetwork.
+        objective, optim, loss: see `Task`; with a weight of `loss.w_mean`, the encoder learns too.
+        steps: see above.
     """
 
-    main = "hypernetwork"
+    network: Hypernetwork
 
-    def __init__(self, options: TrainOptions) -> None:
+    def __init__(
+        self,
+        base: Model,
+        encoder: WEncoder,
+        network: Hypernetwork,
+        objective: ImageLoss,
+        optim: OptimOptions,
+        loss: LossOptions,
+        steps: int = 5,
+    ) -> None:
+        self.encoder, self.steps, self.w_mean = encoder, steps, loss.w_mean
+        encoder.requires_grad_(self.w_mean > 0)
+        learning = {"encoder": encoder} if self.w_mean > 0 else None
+        super().__init__("hypernetwork", network, base, objective, optim, loss, learning)
+
+    @classmethod
+    def from_options(cls, options: TrainOptions) -> HyperStyleTask:
+        """A task with a new hypernetwork.
+
+        Raises:
+            ConfigError: the options do not fit together. HyperStyleError: something they name cannot be used.
+        """
         if options.hyperstyle is None:
             raise ConfigError("training a hypernetwork needs the options 'hyperstyle'.")
-        self.own: HyperStyleOptions = options.hyperstyle
-        device = training_device(options.optim)
-        self.base, self.encoder = open_start(self.own.encoder, options, device)
-        generator, domain = self.base.generator, self.base.domain
-        self.objective = Objective(options.loss, domain, perceptual=self.base.perceptual, device=device)
-        trunk = trunk_for("resnet", domain.input_size)
-        self.network = Hypernetwork(
-            HypernetworkConfig(
-                generator.config,
-                chosen_layers(generator.config, self.own.layers),
-                domain.input_size,
-                trunk,
-                heads=self.own.heads,
-                code_width=trunk.widths[-1],
-            )
-        ).to(device)
-        init_weights(self.own.init, self.network, "hypernetwork", device)
-        self.pull = options.loss.w_mean
-        if self.pull and options.data.inversions is not None:
+        if options.loss.w_mean and options.data.inversions is not None:
             raise ConfigError("the loss w_mean trains the encoder, whose codes data.inversions fixes. Use one of them.")
-        self.encoder.requires_grad_(self.pull > 0)
-        self.dtype = getattr(torch, options.optim.precision)
-        self._generate = compiled(generator, options.optim.compile)
-        self._predict = compiled(self.network, options.optim.compile)
-        self.modules: dict[str, nn.Module] = {"hypernetwork": self.network}
-        if self.pull:
-            self.modules["encoder"] = self.encoder
-        learning = [p for module in self.modules.values() for p in module.parameters()]
-        self.optimizers: dict[str, Optimizer] = {"hypernetwork": optimizer_for(learning, options.optim)}
-        self.adversary = image_adversary(options.loss, self.base)
-        if self.adversary is not None:
-            self.modules["discriminator"] = self.adversary.discriminator
-            self.optimizers["discriminator"] = self.adversary.optimizer
-
-    def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
-        """Loss and backward at every pass; nothing flows between passes (Section 3.2, Eq. 4 to 7)."""
-        adversary = self.adversary if self.adversary is not None and self.adversary.is_active(step) else None
-        w, start, figures = self._start(crop, scale, codes)
-        image = start
-        for image in self._passes(crop, w, start):
-            loss, parts = self.objective(image, crop)  # Eq. 7
-            if adversary is not None:
-                loss = loss + adversary.generator_term(image)
-            scale(loss).backward()  # type: ignore[no-untyped-call]
-            figures |= {"loss": loss.item(), **parts}  # of the last pass, in the end
-        if adversary is not None:
-            figures |= adversary.learn(crop, image, scale)
-        return figures
-
-    def _start(self, crop: Tensor, scale: Scale, codes: Tensor | None) -> tuple[Tensor, Tensor, dict[str, float]]:
-        """w [B,L,D] and G(w) as networks see it; where the encoder learns, its gradients are added."""
-        with torch.set_grad_enabled(self.pull > 0):
-            with autocast(self.dtype, crop.device):
-                w = self.encoder(crop) if codes is None else codes
-                image = self._generate(w, modulation="activations")
-            image, w = self.base.domain.as_network_input(image).to(crop.dtype), w.to(crop.dtype)
-        if not self.pull:
-            return w, image, {}
-        away = w_mean_loss(w, self.base.generator.latent_avg)
-        loss, _ = self.objective(image, crop)
-        scale(loss + self.pull * away).backward()  # type: ignore[no-untyped-call]
-        return w.detach(), image.detach(), {"w_loss": loss.item(), "w_mean": away.item()}
-
-    def _passes(self, crop: Tensor, w: Tensor, start: Tensor) -> Iterator[Tensor]:
-        return passes(
-            crop,
-            w,
-            start,
-            self._generate,
-            self._predict,
-            to_input=self.base.domain.as_network_input,
-            steps=self.own.passes,
-            dtype=self.dtype,
+        device = training_device(options.optim)
+        base, encoder = open_start(options.hyperstyle.encoder, options, device)
+        objective = Objective(options.loss, base.domain, perceptual=base.perceptual, device=device)
+        trunk = trunk_for("resnet", base.domain.input_size)
+        config = HypernetworkConfig(
+            base.generator.config,
+            chosen_layers(base.generator.config, options.hyperstyle.layers),
+            base.domain.input_size,
+            trunk,
+            heads=options.hyperstyle.heads,
+            code_width=trunk.widths[-1],
         )
+        network = Hypernetwork(config).to(device)
+        init_weights(options.hyperstyle.init, network, "hypernetwork", device)
+        return cls(base, encoder, network, objective, options.optim, options.loss, options.hyperstyle.passes)
 
-    def phases(self, step: int) -> list[Phase]:
-        """The step, and from time to time R1 of the discriminator."""
-        if self.adversary is None or not self.adversary.is_active(step):
-            return [Phase(self.train_step, ("hypernetwork",))]
-        made = [Phase(self.train_step, ("hypernetwork", "discriminator"))]
-        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.needs_r1(step) else [])
+    def train_step(
+        self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None, *, start: Tensor | None = None
+    ) -> dict[str, float]:
+        """Loss and backward at every refinement step; nothing flows between them (Section 3.2, Eq. 4 to 7)."""
+        w, first, figures = self._first_reconstruction(crop, scale, codes, start)
+        image = first
+        for image in self.refine(crop, w, first, self.steps):
+            figures |= self.add_gradient(image, crop, step, scale)  # those of the last step remain
+        return figures | self.train_discriminator(image, crop, step, scale)
 
-    def evaluate(self, crop: Tensor) -> Mapping[str, Tensor]:
-        """L2 [B] of G(w) and after the last pass."""
-        pictures = self.sample(crop)
-        return {"w_l2": l2(pictures["before"], crop), "l2": l2(pictures["after"], crop)}
+    def _first_reconstruction(
+        self, crop: Tensor, scale: Scale, codes: Tensor | None, start: Tensor | None
+    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """w [B,L,D], G(w) as networks see it, and figures; adds the encoder's gradients where it learns."""
+        with torch.set_grad_enabled(self.w_mean > 0):
+            w, image = self.start(crop, codes) if codes is None or start is None else (codes, start)
+            image = self.as_input(image).to(crop.dtype)
+        if not self.w_mean:
+            return w, image, {}
+        distance = w_mean_loss(w, self.base.generator.latent_avg)
+        loss, _ = self.objective(image, crop)
+        scale(loss + self.w_mean * distance).backward()  # type: ignore[no-untyped-call]
+        return w.detach(), image.detach(), {"w_loss": loss.item(), "w_mean": distance.item()}
+
+    def refine(self, crop: Tensor, w: Tensor, start: Tensor, steps: int) -> Iterator[Tensor]:
+        """The reconstruction [B,3,h,w] after each step, from `start` = G(w); gradients reach back to that step alone.
+
+        Args:
+            crop: [B,3,h,w].
+            w: [B,L,D], fixed.
+            start: [B,3,h,w] as networks see it.
+            steps: T.
+        """
+        current = start
+        accumulated: Mapping[str, Tensor] = {}
+        for _ in range(steps):
+            with autocast(self.dtype, crop.device):
+                new = self.network.offsets(self.predict(crop, current))
+                offsets = {k: d + accumulated[k] if k in accumulated else d for k, d in new.items()}  # Eq. 6
+                image = self.generate(w, offsets, modulation="activations")  # Eq. 4
+            image = self.as_input(image).to(crop.dtype)
+            yield image
+            current = image.detach()
+            accumulated = {k: d.detach() for k, d in offsets.items()}
 
     @torch.no_grad()
     def sample(self, crop: Tensor) -> dict[str, Tensor]:
-        """Crops, G(w), and the reconstruction after the last pass."""
-        with autocast(self.dtype, crop.device):
-            w, generator = self.encoder(crop), self.base.generator
-            start = self.base.domain.as_network_input(synthesize(generator, generator.styles(w))).to(crop.dtype)
-        *_, after = self._passes(crop, w.to(crop.dtype), start)
-        return {"crop": crop, "before": start, "after": after}
+        """Crops, G(w), and the reconstruction after the last step."""
+        w, image = self.start(crop, None)
+        before = self.as_input(image).to(crop.dtype)
+        *_, after = self.refine(crop, w, before, self.steps)
+        return {"crop": crop, "before": before, "after": after}
 
     def model(self) -> Model:
         """The model with this hypernetwork."""
-        return replace(self.base.with_parts(hypernetwork=self.network), steps=self.own.passes)
+        return replace(super().model(), steps=self.steps)

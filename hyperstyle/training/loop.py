@@ -1,7 +1,4 @@
-"""One resumable training loop: calls a step function, keeps a log, writes checkpoints atomically.
-
-The recipe of the bundled model and `training.engine` both run on it.
-"""
+"""One resumable training loop: calls a step function, writes a log, and checkpoints atomically."""
 
 from __future__ import annotations
 
@@ -24,7 +21,17 @@ from hyperstyle.io.files import append_line, make_folder, write_text
 from hyperstyle.training.distributed import on_first, rank
 from hyperstyle.training.ranger import Ranger
 
-__all__ = ["EMA", "Schedule", "Stateful", "batch_indices", "fit", "nbytes", "newest_checkpoint"]
+__all__ = [
+    "EMA",
+    "Hooks",
+    "LoopOptions",
+    "Schedule",
+    "Stateful",
+    "batch_indices",
+    "fit",
+    "nbytes",
+    "newest_checkpoint",
+]
 
 _CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
@@ -34,10 +41,10 @@ class Schedule:
     """Learning rate by step: linear warm-up, constant, then linear decay to `floor` times the peak.
 
     Attributes:
-        peak: the constant rate.
+        peak: the constant learning rate.
         warmup: steps of the warm-up.
-        decay: fraction of all steps, at the end, over which the rate falls.
-        floor: what is left at the end, as a fraction of the peak.
+        decay: fraction of all steps, at the end, over which the learning rate falls.
+        floor: learning rate at the end, as a fraction of the peak.
     """
 
     peak: float
@@ -46,13 +53,19 @@ class Schedule:
     floor: float = 0.02
 
     def at(self, step: int, steps: int) -> float:
-        """The rate of step 0 <= `step` < `steps`."""
-        left = (steps - step) / max(1.0, self.decay * steps)
-        return self.peak * min(1.0, (step + 1) / max(1, self.warmup)) * max(self.floor, min(1.0, left))
+        """The learning rate of step 0 <= `step` < `steps`."""
+        remaining = (steps - step) / max(1.0, self.decay * steps)
+        return self.peak * min(1.0, (step + 1) / max(1, self.warmup)) * max(self.floor, min(1.0, remaining))
 
 
 class EMA:
-    """Exponential moving average of a module's parameters, kept in a module of the same shape."""
+    """Exponential moving average of a module's parameters, stored in a second module of the same architecture.
+
+    Args:
+        source: the module that learns.
+        target: gets the average; at first the parameters and buffers of `source`.
+        rate: 1 - decay.
+    """
 
     def __init__(self, source: nn.Module, target: nn.Module, rate: float) -> None:
         self.source, self.target, self.rate = source, target, rate
@@ -72,14 +85,14 @@ def batch_indices(count: int, batch: int, step: int, seed: int) -> Tensor:
 
 
 class Stateful(Protocol):
-    """A module, an optimizer, a gradient scaler: whatever has a state for checkpoints."""
+    """Anything with a state for checkpoints: a module, a gradient scaler."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state, of tensors, numbers, texts and containers of them."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Takes a state that `state_dict` gave."""
+        """Loads a state of `state_dict`."""
         ...
 
 
@@ -88,99 +101,120 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob(_CHECKPOINT), default=None)
 
 
+@dataclass(frozen=True)
+class LoopOptions:
+    """How long a loop runs, and how often it writes.
+
+    Attributes:
+        folder: gets `checkpoint-STEP.pt` and `log.jsonl`.
+        steps: total number.
+        schedule: learning rate; a parameter group's own `scale`, where it has one, multiplies it.
+        evaluate_every, save_every: in steps; both also happen at the end.
+        keep: number of checkpoints that are kept, the newest ones.
+        log_all: a row for each step, instead of one for each evaluation.
+        reserve_bytes: size of the files that `Hooks.save` replaces, for the check of the free disk space.
+    """
+
+    folder: Path
+    steps: int
+    schedule: Schedule
+    evaluate_every: int = 500
+    save_every: int = 500
+    keep: int = 1
+    log_all: bool = False
+    reserve_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Functions that the loop calls in the first process; all get the number of steps done.
+
+    Attributes:
+        evaluate: held-out figures for the log.
+        step: after each step; gets the row of the log too.
+        save: after a checkpoint is written.
+    """
+
+    evaluate: Callable[[int], Mapping[str, float]] | None = None
+    step: Callable[[int, Mapping[str, float]], None] | None = None
+    save: Callable[[int], None] | None = None
+
+
 def fit(
     step: Callable[[int], Mapping[str, float]],
-    *,
-    steps: int,
-    folder: Path,
     modules: Mapping[str, Stateful],
     optimizers: Mapping[str, Optimizer],
-    schedule: Schedule,
-    evaluate: Callable[[int], Mapping[str, float]] | None = None,
-    evaluate_every: int = 500,
-    save_every: int = 500,
-    keep: int = 1,
-    log_all: bool = False,
-    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
-    on_save: Callable[[int], None] | None = None,
-    on_progress: Callable[[str], None] | None = None,
-    reserve_bytes: int = 0,
+    options: LoopOptions,
+    hooks: Hooks = Hooks(),
 ) -> None:
-    """Runs `step(i)` for i up to `steps`, from the last checkpoint in `folder` if there is one.
+    """Runs `step(i)` for i up to `options.steps`, from the last checkpoint in the folder if there is one.
 
     Of several processes (`training.distributed`) the first evaluates, logs and saves. The random state is set from the
     step number before each call, so an interrupted run continues as it would have; rows of the log that are later than
-    the checkpoint are taken out, since they come again.
+    the checkpoint are removed, since they are written again.
 
     Args:
         step: performs one optimization step and returns figures for the log.
-        steps: total number.
-        folder: gets `checkpoint-STEP.pt` and `log.jsonl`.
         modules, optimizers: what a checkpoint holds.
-        schedule: learning rate; a parameter group's own `scale`, where it has one, multiplies it.
-        evaluate: held-out figures for the log.
-        evaluate_every, save_every: in steps; both also happen at the end.
-        keep: checkpoints that stay, the newest ones.
-        log_all: a row for each step, instead of one for each evaluation.
-        on_step: gets the number of steps done and the row of the log.
-        on_save: gets the number of steps done, once their checkpoint is written.
-        on_progress: gets one line of text after each evaluation.
-        room: bytes that `on_save` writes, in place of what it wrote before.
+        options, hooks: see there.
 
     Raises:
         ConfigError: a loss became NaN or infinite; the last checkpoint stays as it was.
-        CheckpointError: the checkpoint in `folder` belongs to another set of modules; the disk has no room for those
-            to come; or one cannot be written all the same: then those before it stay.
+        CheckpointError: the checkpoint in the folder belongs to another set of modules; the disk has too little space
+            for those to come; or one cannot be written all the same: then those before it stay.
     """
-    on_first(lambda: _prepare(folder))
+    folder, steps = options.folder, options.steps
+    on_first(lambda: make_folder(folder))
     start = _resume(newest_checkpoint(folder), modules, optimizers)
     on_first(lambda: _shorten(folder / "log.jsonl", start))
     if start < steps:
-        saves = math.ceil(steps / save_every) - start // save_every
-        on_first(lambda: _check_disk_space(folder, saves, keep, _expected(modules, optimizers), reserve_bytes))
-    began, seen = time.perf_counter(), start
+        on_first(lambda: _check_disk_space(start, _checkpoint_bytes(modules, optimizers), options))
+    began = time.perf_counter()
     for i in range(start, steps):
         torch.manual_seed(i)
-        for optimizer in optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.at(i, steps) * group.get("scale", 1.0)
+        _set_learning_rates(optimizers, options.schedule.at(i, steps))
         figures = dict(step(i))
-        if bad := [k for k, v in figures.items() if not math.isfinite(v)]:
-            last_good = newest_checkpoint(folder)
-            raise ConfigError(
-                f"training stopped at step {i + 1}: {bad[0]} is {figures[bad[0]]}. "
-                + (f"The last good state is {last_good}; continue from it" if last_good else "Start again")
-                + " with a lower learning rate."
-            )
+        _check_finite(figures, i, folder)
         if rank() != 0:
             continue
-        last = i + 1 == steps
-        row: dict[str, float] = {"step": i + 1, **figures}
-        evaluating = evaluate is not None and ((i + 1) % evaluate_every == 0 or last)
-        if evaluate is not None and evaluating:
-            rate = (i + 1 - seen) / (time.perf_counter() - began)
-            row = {"step": i + 1, "steps_per_second": round(rate, 3), **figures, **evaluate(i + 1)}
-            if on_progress is not None:
-                text = " ".join(f"{k} {v:.5g}" for k, v in row.items())
-                on_progress(f"{text} | {(steps - i - 1) / rate / 60:.0f} min left")
-        if log_all or evaluating:
+        done, is_last = i + 1, i + 1 == steps
+        row: dict[str, float] = {"step": done, **figures}
+        is_evaluated = hooks.evaluate is not None and (done % options.evaluate_every == 0 or is_last)
+        if hooks.evaluate is not None and is_evaluated:
+            per_second = round((done - start) / (time.perf_counter() - began), 3)
+            row = {"step": done, "steps_per_second": per_second, **figures, **hooks.evaluate(done)}
+        if options.log_all or is_evaluated:
             _write_row(folder / "log.jsonl", row)
-        if on_step is not None:
-            on_step(i + 1, row)
-        if (i + 1) % save_every == 0 or last:
-            _save(folder, i + 1, modules, optimizers, keep)
-            if on_save is not None:
-                on_save(i + 1)
+        if hooks.step is not None:
+            hooks.step(done, row)
+        if done % options.save_every == 0 or is_last:
+            _save(folder, done, modules, optimizers, options.keep)
+            if hooks.save is not None:
+                hooks.save(done)
+
+
+def _set_learning_rates(optimizers: Mapping[str, Optimizer], lr: float) -> None:
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group.get("scale", 1.0)
+
+
+def _check_finite(figures: Mapping[str, float], i: int, folder: Path) -> None:
+    """Raises ConfigError for the first figure of step `i` that is NaN or infinite."""
+    bad = [name for name, value in figures.items() if not math.isfinite(value)]
+    if bad:
+        last_good = newest_checkpoint(folder)
+        raise ConfigError(
+            f"training stopped at step {i + 1}: {bad[0]} is {figures[bad[0]]}. "
+            + (f"The last good state is {last_good}; continue from it" if last_good else "Start again")
+            + " with a lower learning rate."
+        )
 
 
 def _write_row(log: Path, row: Mapping[str, float]) -> None:
-    """Adds a line to the log, which is read while it grows."""
+    """Appends a line to the log, which may be read meanwhile."""
     line = json.dumps({k: v if k == "step" else float(f"{v:.7g}") for k, v in row.items()})
     append_line(log, line, error=CheckpointError)
-
-
-def _prepare(folder: Path) -> None:
-    make_folder(folder)
 
 
 def nbytes(state: Iterable[Any]) -> int:
@@ -188,8 +222,8 @@ def nbytes(state: Iterable[Any]) -> int:
     return sum(value.numel() * value.element_size() for value in state if isinstance(value, Tensor))
 
 
-def _expected(modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
-    """About the bytes of a checkpoint: every optimizer keeps two tensors as large as each parameter, Ranger three."""
+def _checkpoint_bytes(modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
+    """About the size of a checkpoint: an optimizer has two tensors as large as each parameter, Ranger three."""
     size = sum(nbytes(module.state_dict().values()) for module in modules.values())
     for optimizer in optimizers.values():
         copies = 3 if isinstance(optimizer, Ranger) else 2
@@ -197,14 +231,19 @@ def _expected(modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimize
     return size
 
 
-def _check_disk_space(folder: Path, saves: int, keep: int, checkpoint: int, reserve_bytes: int) -> None:
-    """Raises CheckpointError where what is to come does not fit; the new one is written before an old one goes."""
-    there = len(list(folder.glob(_CHECKPOINT)))
-    needed = max(1, min(saves, keep + 1 - there)) * checkpoint + (1 if there else min(saves, 2)) * reserve_bytes
-    free = shutil.disk_usage(folder).free
+def _check_disk_space(start: int, checkpoint: int, options: LoopOptions) -> None:
+    """Raises CheckpointError if the checkpoints (bytes each) and the files of `Hooks.save` do not fit on the disk.
+
+    A new file is written before an old one is removed.
+    """
+    saves = math.ceil(options.steps / options.save_every) - start // options.save_every
+    existing = len(list(options.folder.glob(_CHECKPOINT)))
+    needed = max(1, min(saves, options.keep + 1 - existing)) * checkpoint
+    needed += (1 if existing else min(saves, 2)) * options.reserve_bytes
+    free = shutil.disk_usage(options.folder).free
     if free < needed:
         raise CheckpointError(
-            f"No room in {str(folder)!r}: checkpoints and model need about {needed / 1e6:,.1f} MB, and "
+            f"No room in {str(options.folder)!r}: checkpoints and model need about {needed / 1e6:,.1f} MB, and "
             f"{free / 1e6:,.1f} MB are free. Make room on its disk, or choose a folder on another one."
         )
 
@@ -224,16 +263,16 @@ def _save(
 
 
 def _shorten(log: Path, done: int) -> None:
-    """Takes out the rows of steps after `done`, and a row that was cut off."""
-    kept = []
+    """Removes the rows of steps after `done`, and an incomplete row."""
+    lines = []
     for line in (log.read_text(encoding="utf-8") if log.exists() else "").splitlines(keepends=True):
         try:
             row = json.loads(line)
         except ValueError:
             continue
         if line.endswith("\n") and row["step"] <= done:
-            kept.append(line)
-    write_text(log, "".join(kept), error=CheckpointError)
+            lines.append(line)
+    write_text(log, "".join(lines), error=CheckpointError)
 
 
 def _resume(path: Path | None, modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:

@@ -17,7 +17,10 @@ from hyperstyle.networks.perception.similarity import load_arcface, load_moco
 from hyperstyle.training.losses import PerceptualLoss
 from hyperstyle.training.options import LossOptions
 
-__all__ = ["Objective", "resolve_weights"]
+__all__ = ["ImageLoss", "Objective", "resolve_weights"]
+
+ImageLoss = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, float]]]
+"""(reconstruction, crop), [B,3,h,w] each -> the loss, and its parts for the log."""
 
 
 def resolve_weights(options: LossOptions, domain: Domain, perceptual: AttributeNetwork | None) -> LossOptions:

@@ -40,7 +40,7 @@ def test_a_training_step_has_the_losses_of_the_recorded_passes(
             "data.train": str(tmp_path),
             "run.out": str(tmp_path / "run"),
         }
-        task = HyperStyleTask(resolve("hyperstyle", (), flags))
+        task = HyperStyleTask.from_options(resolve("hyperstyle", (), flags))
         task.network.eval()  # the passes were recorded with running averages
         seen: list[float] = []
         parts: list[dict[str, float]] = []
@@ -51,7 +51,7 @@ def test_a_training_step_has_the_losses_of_the_recorded_passes(
             parts.append(terms)
             return total, terms
 
-        task.objective = noting  # type: ignore[assignment]
+        task.objective = noting
 
         def watch(loss: Tensor) -> Tensor:
             """Notes the loss; the gradient of the largest networks would need several GB."""

@@ -59,7 +59,12 @@ def test_gradients_of_a_network_and_its_discriminator_are_those_of_the_adversari
     flags |= {} if kind == "encoder" else {f"{kind}__encoder": str(encoder_run)}
     flags |= {"hyperstyle__passes": 1} if kind == "hyperstyle" else {}
     task = doubled(make_task(job(kind, tmp_path, **flags)))
-    crop, generator, network, judge = crops(), task.base.generator, task.network, task.adversary.discriminator
+    crop, generator, network, judge = (
+        crops(),
+        task.base.generator,
+        task.network,
+        task.adversaries["discriminator"].discriminator,
+    )
     figures = task.train_step(crop, 0, lambda loss: loss)
 
     def image() -> Tensor:
@@ -85,8 +90,8 @@ def test_gradients_of_the_penalty_are_those_of_the_slope_by_pixels(
     job: Job, tmp_path: Path, doubled: Doubled, crops: Crops, check_gradient: CheckGradient
 ) -> None:
     task = doubled(make_task(job("encoder", tmp_path, loss__adversarial=0.5, loss__r1=4.0, loss__r1_every=3)))
-    judge, real = task.adversary.discriminator, crops()
-    figures = task.adversary.regularize(real, lambda loss: loss)
+    judge, real = task.adversaries["discriminator"].discriminator, crops()
+    figures = task.adversaries["discriminator"].regularize(real, lambda loss: loss)
 
     def loss() -> Tensor:
         pixels = real.clone().requires_grad_(True)
@@ -113,10 +118,10 @@ def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_the
 ) -> None:
     flags = {"encoder__kind": "e4e", "loss__latent_discriminator": 0.5, "loss__delta": 0.0, "loss__r1": 4.0}
     task = doubled(make_task(job("encoder", tmp_path, **flags)))
-    crop, network, judge = crops(), task.network, task.latent.discriminator
+    crop, network, judge = crops(), task.network, task.adversaries["latent_discriminator"].discriminator
     real, made = torch.randn(2, 2, 16, dtype=torch.float64).unbind()
     monkeypatch.setattr(task, "_pooled", lambda w, step: (real, made))
-    monkeypatch.setattr(task, "_drawn", lambda count: real)
+    monkeypatch.setattr(task, "_sample_w", lambda count: real)
     figures = task.train_step(crop, 0, lambda loss: loss)
 
     def of_network() -> Tensor:
@@ -151,10 +156,10 @@ def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_images_past_
     for weight in (1e-12, 1.0):  # with the first the discriminator learns too, and the network does not hear of it
         options = job("hyperstyle", tmp_path / str(weight), loss__adversarial=weight, **flags)
         task: Any = make_task(options)
-        before = copy.deepcopy(task.adversary.discriminator)
+        before = copy.deepcopy(task.adversaries["discriminator"].discriminator)
         train(task, options)
         task.network.eval()
-        judges.append(task.adversary.discriminator)
+        judges.append(task.adversaries["discriminator"].discriminator)
         pictures.append(task.sample(real)["after"])
     with torch.no_grad():
         unheard, heard = pictures

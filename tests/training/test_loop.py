@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.training.loop import EMA, Schedule, _write_row, batch_indices, fit
+from hyperstyle.training.loop import EMA, Hooks, LoopOptions, Schedule, _write_row, batch_indices, fit
 from hyperstyle.training.ranger import Ranger
 
 
@@ -34,24 +34,20 @@ def train(folder: Path, steps: int, *, stop_after: int | None = None, seed: int 
 
     fit(
         step,
-        steps=steps,
-        folder=folder,
-        modules={"model": model},
-        optimizers={"adam": optimizer},
-        schedule=Schedule(1e-2, warmup=2),
-        evaluate=lambda i: {"norm": model.weight.norm().item()},
-        evaluate_every=5,
-        save_every=5,
+        {"model": model},
+        {"adam": optimizer},
+        LoopOptions(folder, steps, Schedule(1e-2, warmup=2), evaluate_every=5, save_every=5),
+        Hooks(evaluate=lambda done: {"norm": model.weight.norm().item()}),
     )
     return model
 
 
 def test_a_run_that_was_interrupted_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", 30)
+    uninterrupted = train(tmp_path / "uninterrupted", 30)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "broken", 30, stop_after=17)
     resumed = train(tmp_path / "broken", 30, seed=99)  # the first weights do not matter: they are loaded
-    assert torch.equal(whole.weight, resumed.weight)
+    assert torch.equal(uninterrupted.weight, resumed.weight)
 
 
 def test_the_log_has_a_row_per_evaluation(tmp_path: Path) -> None:
@@ -93,50 +89,30 @@ def test_a_disk_without_room_is_said_before_the_first_step(
         return {}
 
     def run(steps: int, reserved: int = 0) -> None:
-        schedule = Schedule(1e-3)
-        modules, optimizers = {"model": model}, {"one": optimizer}
-        fit(
-            step,
-            steps=steps,
-            folder=tmp_path,
-            modules=modules,
-            optimizers=optimizers,
-            schedule=schedule,
-            save_every=2,
-            keep=2,
-            reserve_bytes=reserved,
-        )
+        options = LoopOptions(tmp_path, steps, Schedule(1e-3), save_every=2, keep=2, reserve_bytes=reserved)
+        fit(step, {"model": model}, {"adam": optimizer}, options)
 
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
-    one = (4 if kind is Ranger else 3) * 4 * (200 * 200 + 200)  # bytes of a checkpoint
-    for steps, reserved, needed in ((2, 0, one), (4, 0, 2 * one), (9, 0, 3 * one), (9, 1000, 3 * one + 2000)):
+    size = (4 if kind is Ranger else 3) * 4 * (200 * 200 + 200)  # bytes of a checkpoint
+    for steps, reserved, needed in ((2, 0, size), (4, 0, 2 * size), (9, 0, 3 * size), (9, 1000, 3 * size + 2000)):
         free = needed - 1
         with pytest.raises(CheckpointError, match=rf"need about {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are"):
             run(steps, reserved)
     assert done == []
-    free = 3 * one
+    free = 3 * size
     run(6)
-    assert [path.stat().st_size for path in tmp_path.glob("*.pt")] == pytest.approx([one] * 2, rel=0.02)
-    free = one + 999  # two are there already, and a model
+    assert [path.stat().st_size for path in tmp_path.glob("*.pt")] == pytest.approx([size] * 2, rel=0.02)
+    free = size + 999  # two are there already, and a model
     with pytest.raises(CheckpointError, match="No room in"):
         run(9, 1000)
-    free = one + 1000
+    free = size + 1000
     run(9, 1000)
     assert done == list(range(9))
 
 
 def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
-    fit(
-        lambda i: {},
-        steps=9,
-        folder=tmp_path,
-        modules={"model": model},
-        optimizers={},
-        schedule=Schedule(1e-2),
-        save_every=2,
-        keep=3,
-    )
+    fit(lambda i: {}, {"model": model}, {}, LoopOptions(tmp_path, 9, Schedule(1e-2), save_every=2, keep=3))
     assert sorted(p.name for p in tmp_path.glob("*.pt")) == [f"checkpoint-{i:08d}.pt" for i in (6, 8, 9)]
 
 
@@ -145,22 +121,16 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
     before = (tmp_path / "checkpoint-00000005.pt").read_bytes()
     model = nn.Linear(4, 2)
     optimizer = torch.optim.Adam(model.parameters())
+    options = LoopOptions(tmp_path, 9, Schedule(1e-2))
     with pytest.raises(ConfigError, match=r"stopped at step 6: loss is nan.*lower learning rate"):
-        fit(
-            lambda i: {"loss": float("nan")},
-            steps=9,
-            folder=tmp_path,
-            modules={"model": model},
-            optimizers={"adam": optimizer},
-            schedule=Schedule(1e-2),
-        )
+        fit(lambda i: {"loss": float("nan")}, {"model": model}, {"adam": optimizer}, options)
     assert (tmp_path / "checkpoint-00000005.pt").read_bytes() == before
 
 
 def test_a_checkpoint_of_other_modules_is_refused(tmp_path: Path) -> None:
     train(tmp_path, 5)
     with pytest.raises(CheckpointError, match="Use another output folder"):
-        fit(lambda i: {}, steps=9, folder=tmp_path, modules={}, optimizers={}, schedule=Schedule(1e-2))
+        fit(lambda i: {}, {}, {}, LoopOptions(tmp_path, 9, Schedule(1e-2)))
 
 
 def test_the_rate_warms_up_stays_and_decays() -> None:

@@ -19,7 +19,7 @@ from hyperstyle.model.folder import write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperstyle import HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
-from hyperstyle.training.adversary import image_adversary
+from hyperstyle.training.adversarial import image_adversary
 from hyperstyle.training.builders import codes_of, inversions_of, open_generator, open_model
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.engine import make_task, train
@@ -205,8 +205,7 @@ def test_a_discriminator_takes_part_from_its_step_on(job: Job, tmp_path: Path, e
 def test_a_discriminator_learns_to_tell_images_apart(job: Job, tmp_path: Path, crops: Crops) -> None:
     task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
     assert isinstance(task, EncoderTask)
-    assert task.adversary is not None
-    adversary = task.adversary
+    adversary = task.adversaries["discriminator"]
     real, made = crops(4).float(), crops(4).float() * 0.5
     adversary.optimizer.param_groups[0]["lr"] = 0.01  # the loop sets it otherwise
     apart = []
@@ -220,12 +219,12 @@ def test_a_discriminator_learns_to_tell_images_apart(job: Job, tmp_path: Path, c
 def test_a_term_of_the_discriminator_gives_it_no_gradient(job: Job, tmp_path: Path, crops: Crops) -> None:
     task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
     assert isinstance(task, EncoderTask)
-    assert task.adversary is not None
+    adversary = task.adversaries["discriminator"]
     fake = crops().float().requires_grad_(True)
-    task.adversary.generator_term(fake).backward()
+    adversary.generator_term(fake).backward()
     assert fake.grad is not None
     assert fake.grad.abs().sum() > 0
-    assert all(p.grad is None for p in task.adversary.discriminator.parameters())
+    assert all(p.grad is None for p in adversary.discriminator.parameters())
 
 
 def test_a_pull_towards_the_mean_trains_the_encoder_of_a_hypernetwork_too(

@@ -31,22 +31,22 @@ class Variant:
 
     Attributes:
         change: the recipe of this variant.
-        passes: T of its model; after so short a training, two passes have the lowest L2.
+        steps: T of its model; after so short a training, two steps have the lowest L2.
     """
 
     change: Callable[[Recipe], Recipe] = lambda recipe: recipe
-    passes: int = 2
+    steps: int = 2
 
 
-def _one_pass(recipe: Recipe) -> Recipe:
-    """As many passes in all, one in each step."""
-    steps = tuple((length * passes, 1, pixels) for length, passes, pixels in recipe.hypernetwork_steps)
-    return replace(recipe, hypernetwork_steps=steps)
+def _one_step(recipe: Recipe) -> Recipe:
+    """One refinement step for each image, and as many of them in all."""
+    phases = tuple((length * steps, 1, pixels) for length, steps, pixels in recipe.hypernetwork_steps)
+    return replace(recipe, hypernetwork_steps=phases)
 
 
 VARIANTS: dict[str, Variant] = {
     "compact": Variant(),
-    "one-pass": Variant(_one_pass, passes=1),
+    "one-pass": Variant(_one_step, steps=1),
     "coarse-too": Variant(lambda recipe: replace(recipe, hyper_first=4)),
     "fine": Variant(lambda recipe: replace(recipe, hyper_first=recipe.generator.size // 2)),
     # The layers of 128 channels, which share, are those below 16 px.
@@ -57,14 +57,14 @@ VARIANTS: dict[str, Variant] = {
 
 
 def train_ablations(recipe: Recipe, data: Sets, run: Path) -> None:
-    """Trains every variant on the first `ablation_pictures` images for `ablation_steps`; those done are kept."""
-    every, count = data.detailed, recipe.ablation_pictures
-    pictures = AvatarSet(every.pixels[:count], every.attention[:count], every.factors[:count])
-    begun = Beginnings.of(recipe, pictures, data.detailed_test, run)
+    """Trains every variant that is not finished, for `ablation_steps` on the first `ablation_images` images."""
+    every, count = data.detailed, recipe.ablation_images
+    images = AvatarSet(every.pixels[:count], every.attention[:count], every.factors[:count])
+    begun = Beginnings.of(recipe, images, data.detailed_test, run)
     short = replace(recipe, hypernetwork_steps=recipe.ablation_steps)
     for name, variant in VARIANTS.items():
         torch.compiler.reset()  # what it compiled for the variant before would count against its limit
         done = fit_hypernetwork(variant.change(short), begun, run, name=f"ablations/{name}")
-        model = replace(assemble(recipe, run, done).model, steps=variant.passes)
+        model = replace(assemble(recipe, run, done).model, steps=variant.steps)
         on_first(partial(write_model, model, done.parent / "model"))
         LOG.info("ablations/%s: written", name)

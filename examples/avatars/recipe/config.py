@@ -7,7 +7,10 @@ from typing import Literal
 
 import torch
 
+from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig
+from hyperstyle.training.options import OptimOptions
 
 __all__ = ["Recipe"]
 
@@ -26,11 +29,10 @@ class Recipe:
         generator_steps: per resolution from 16 px up, with batches of `generator_batch`.
         mapping_steps: length of that stage.
         encoder_steps: towards the codes, then towards the images.
-        hypernetwork_steps: (length, passes T, size of the images compared) of each phase.
-        ablation_steps, ablation_pictures: phases, as of `hypernetwork_steps`, and images of each variant of the stage
-            of ablations.
-        further_steps: what a finished model is trained further: steps of the encoder, (length, passes T) of the
-            hypernetwork's phases.
+        hypernetwork_steps: (length, refinement steps T, size of the images compared) of each phase.
+        ablation_steps, ablation_images: phases, as in `hypernetwork_steps`, and number of images of each ablation.
+        further_steps: for training a finished model further: steps of the encoder, (length, T) of the hypernetwork's
+            phases.
         batch: images per step of encoder and hypernetwork.
         perceptual: weight of the perceptual loss of encoder and hypernetwork.
         people: with two images each, to learn identity from.
@@ -76,7 +78,7 @@ class Recipe:
         (40, 3, 128),
         (20, 5, 128),
     )
-    ablation_pictures: int = 5000
+    ablation_images: int = 5000
     perceptual: float = 1.0
     people: int = 2400
     judge_steps: int = 2500
@@ -106,6 +108,19 @@ class Recipe:
         """Of autocast."""
         return torch.bfloat16 if self.bfloat16 else torch.float32
 
+    def optim(self, *, clip: float = 0.0, ema: float = 0.0) -> OptimOptions:
+        """Options of the optimization in all stages, with the maximum norm of the gradient and the decay of an EMA."""
+        precision: Literal["float32", "bfloat16"] = "bfloat16" if self.bfloat16 else "float32"
+        return OptimOptions("adam", clip=clip, precision=precision, ema=ema, compile=self.compile, seed=self.seed)
+
+    def trunk(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> TrunkConfig:
+        """A trunk with the recipe's first convolution and group normalization."""
+        return TrunkConfig(widths, blocks, *self.stem, 2, norm="group")
+
+    def changed_layers(self, generator: StyleGenerator) -> tuple[str, ...]:
+        """Names of the generator's convolutions that hypernetwork and HyperInverter change."""
+        return tuple(s.name for s in generator.layers if s.resolution >= self.hyper_first and not s.torgb)
+
     def continued(self) -> Recipe:
         """For training a finished model further: towards the images only, and at full size."""
         encoder, hypernetwork = self.further_steps
@@ -113,7 +128,7 @@ class Recipe:
         return replace(
             self,
             encoder_steps=(0, encoder),
-            hypernetwork_steps=tuple((length, passes, size) for length, passes in hypernetwork),
+            hypernetwork_steps=tuple((length, steps, size) for length, steps in hypernetwork),
         )
 
     @classmethod
@@ -129,7 +144,7 @@ class Recipe:
             encoder_steps=(20, 40),
             hypernetwork_steps=((20, 1, 16), (10, 1, 32), (10, 2, 32)),
             ablation_steps=((10, 1, 16), (6, 2, 32)),
-            ablation_pictures=64,
+            ablation_images=64,
             further_steps=(80, ((30, 1), (30, 2))),
             hyper_first=8,
             hyper_code=16,

@@ -1,9 +1,10 @@
-"""The rendered sets, and what every stage needs of them."""
+"""The rendered sets, and what all stages need of them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,25 +14,26 @@ from torch import Tensor
 from examples.avatars.recipe.config import Recipe
 from examples.avatars.renderer.dataset import AvatarSet, load_set, make_set, save_set
 from examples.avatars.renderer.encoding import trait_encoding
+from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.training.distributed import on_first
 
-__all__ = ["CPU", "LOG", "Sets", "chunks", "encoded", "kept_set", "make_data", "mean_errors"]
+__all__ = ["CPU", "LOG", "Sets", "cached_set", "chunks", "domain_of", "encoded", "make_data", "mean_errors", "mirrored"]
 
 LOG = logging.getLogger("hyperstyle.training")
 CPU = torch.device("cpu")
 
 
-def kept_set(path: Path, make: Callable[[], AvatarSet]) -> AvatarSet:
-    """The set in this file, made and written first, by one process, if there is none.
+def cached_set(path: Path, make: Callable[[], AvatarSet]) -> AvatarSet:
+    """The set in this file; the first process renders and writes it if the file does not exist.
 
-    All processes must ask for it together: it is not for what only one of them does, such as evaluating.
+    All processes must call it together.
     """
     on_first(lambda: None if path.exists() else save_set(path, make()))
     return load_set(path)
 
 
 class Sets:
-    """The rendered sets, each made when it is first asked for and kept on disk."""
+    """The rendered sets; each is rendered on first access and stored on disk."""
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe, self.folder = recipe, folder
@@ -47,7 +49,7 @@ class Sets:
             return make_set(count, seed=seeds, size=size, details=details, on_progress=report)
 
         path = self.folder / f"{name}-{size}-{count}.safetensors"
-        return kept_set(path, render)
+        return cached_set(path, render)
 
     @cached_property
     def clean(self) -> AvatarSet:
@@ -66,7 +68,19 @@ class Sets:
         return self._set("detailed-test", self.recipe.held_out, 4, True)
 
 
+def domain_of(recipe: Recipe) -> Domain:
+    """Avatars at the size of the recipe's generator."""
+    size = recipe.generator.size
+    return replace(DOMAINS["avatars"].at_size(size), input_size=(size, size))
+
+
+def mirrored(batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    """The images [B,C,h,w] of a batch, mirrored in every other step."""
+    return {name: images.flip(3) for name, images in batch.items()} if step % 2 else batch
+
+
 def encoded(data: AvatarSet, index: Tensor | slice) -> Tensor:
+    """Encoded traits [B,F] of some avatars."""
     return trait_encoding(data.factor_dict(index))
 
 
@@ -80,9 +94,11 @@ def mean_errors(differences: Iterable[Tensor], count: int) -> tuple[float, float
 
 
 def chunks(count: int, size: int = 64) -> Iterable[slice]:
+    """Slices of `size` indices below `count`."""
     return (slice(i, min(i + size, count)) for i in range(0, count, size))
 
 
 def make_data(recipe: Recipe, data: Sets, run: Path) -> None:
+    """Renders all sets that do not exist yet."""
     sets = (data.clean_test, data.detailed_test, data.clean, data.detailed)
     LOG.info("data: %d images", sum(map(len, sets)))

@@ -37,11 +37,11 @@ EDITS: dict[str, tuple[str, float, float]] = {
 def make_directions(recipe: Recipe, data: Sets, run: Path) -> None:
     """Writes `run/edits`: the regression of the code on each factor; one unit is one population standard deviation."""
     mapping = load_factor_mapping(run, recipe.generator.latent_width)
-    drawn = sample_factors(20_000, seed=recipe.seed * 1000 + 7, details=False)
+    factors = sample_factors(20_000, seed=recipe.seed * 1000 + 7, details=False)
     with torch.no_grad():
-        codes = mapping(trait_encoding(drawn))
+        codes = mapping(trait_encoding(factors))
     for name, (factor, low, high) in EDITS.items():
-        direction = regression_direction(codes, drawn[factor]).half().float()
+        direction = regression_direction(codes, factors[factor]).half().float()
         unit = f"population standard deviations of {factor}"
         source = "regression of the W code on the factor, 20,000 avatars"
         save_edit(DirectionEdit(direction, EditInfo(name, low, high, unit, source, trait=factor)), run / "edits" / name)

@@ -1,7 +1,7 @@
-"""Two networks that read traits and tell people apart.
+"""Two attribute networks, which predict traits and an identity embedding.
 
 One, `perceptual`, is a loss of encoder and hypernetwork. The other, `evaluator`, only measures: it has another seed and
-other widths, and no network was ever optimized against it.
+other widths, and no network is optimized against it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from examples.avatars.recipe.config import Recipe
-from examples.avatars.recipe.data import CPU, LOG, Sets, chunks, kept_set
+from examples.avatars.recipe.data import CPU, LOG, Sets, cached_set, chunks, mirrored
+from examples.avatars.recipe.stage import RegressionTask, train_stage
 from examples.avatars.renderer.dataset import AvatarSet, make_set_of
 from examples.avatars.renderer.factors import FACTORS, NAMES, Factors, sample_factors
 from hyperstyle.io.components import load_component, save_component
-from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
-from hyperstyle.training.distributed import average_gradients, on_first, share
-from hyperstyle.training.loop import Schedule, batch_indices, fit
-from hyperstyle.training.steps import autocast, compiled
+from hyperstyle.training.distributed import on_first, share
+from hyperstyle.training.loop import LoopOptions, Schedule, batch_indices
+from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["load_attribute_network", "train_evaluator", "train_perceptual"]
 
@@ -33,7 +33,7 @@ _TEMPERATURE = 0.05
 
 
 class _Heads(nn.Module):
-    """Traits and embedding from one pass through the trunk."""
+    """Traits and embedding from one call of the trunk."""
 
     def __init__(self, network: AttributeNetwork) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class _Heads(nn.Module):
 
 def _identity_factors(people: int, seed: int) -> Factors:
     """Two images of each of `people` people, next to each other; groups of look-alikes follow each other."""
-    pictures = sample_factors(2 * people, seed=seed)
+    factors = sample_factors(2 * people, seed=seed)
     person = torch.arange(2 * people) // 2
     for name in IDENTITY:
         source = person if name in SHAPE else person // _LOOKALIKES * _LOOKALIKES
-        pictures[name] = pictures[name][2 * source]
-    return pictures
+        factors[name] = factors[name][2 * source]
+    return factors
 
 
 def _evaluator_set(recipe: Recipe, run: Path, name: str, people: int, seed: int) -> AvatarSet:
@@ -66,7 +66,7 @@ def _evaluator_set(recipe: Recipe, run: Path, name: str, people: int, seed: int)
     def make() -> AvatarSet:
         return make_set_of(_identity_factors(people, seed), size=size, on_progress=report)
 
-    return kept_set(path, make)
+    return cached_set(path, make)
 
 
 def train_evaluator(recipe: Recipe, data: Sets, run: Path) -> None:
@@ -93,66 +93,63 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
     columns = [NAMES.index(name) for name in traits]
     config = AttributeNetworkConfig(
         traits,
-        TrunkConfig(widths, recipe.encoder_blocks, *recipe.stem, 2, norm="group"),
+        recipe.trunk(widths, recipe.encoder_blocks),
         input_size=size,
     )
     torch.manual_seed(seed)
-    evaluator = AttributeNetwork(config).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(evaluator.parameters(), betas=(0.9, 0.99))
-    call = compiled(_Heads(evaluator), recipe.compile)
+    network = AttributeNetwork(config).to(memory_format=torch.channels_last)
+    call = compiled(_Heads(network), recipe.compile)
     groups = len(train) // (2 * _LOOKALIKES)
+    sided = torch.tensor([trait in _SIDED for trait in traits])
 
-    def step(i: int) -> dict[str, float]:
+    def batch(i: int) -> dict[str, Tensor]:
         random = share(batch_indices(len(data.detailed), recipe.batch // 2, i, seed))
         chosen = share(batch_indices(groups, _GROUPS, i, seed + 1))
         pairs = (chosen[:, None] * 2 * _LOOKALIKES + torch.arange(2 * _LOOKALIKES)).flatten()
-        image = torch.cat([data.detailed.images(random), train.images(pairs)])
-        target = torch.cat([data.detailed.factors[random], train.factors[pairs]])[:, columns]
-        if i % 2:  # mirrored: what points to a side changes its sign
-            image = image.flip(3)
-            sided = torch.tensor([n in _SIDED for n in traits])
-            target = torch.where(sided, 1.0 - target, target)
+        images = torch.cat([data.detailed.images(random), train.images(pairs)])
+        values = torch.cat([data.detailed.factors[random], train.factors[pairs]])[:, columns]
+        if i % 2:  # in mirrored images, traits that point to a side change their sign
+            values = torch.where(sided, 1.0 - values, values)
+        return {**mirrored({"crops": images}, i), "values": values, "person": pairs // 2}
+
+    def loss(image: Tensor, values: Tensor, person: Tensor) -> tuple[Tensor, dict[str, float]]:
         with autocast(recipe.dtype, CPU):
-            values, embedding = call(image)
-        embedding = embedding[len(random) :]
-        regression = (values.float() - target).square().mean()
-        unit = nn.functional.normalize(embedding.float(), dim=1)
-        person, partner = pairs // 2, torch.arange(len(unit)) ^ 1
-        again = person[:, None] == person  # itself, and the same person where a group was drawn twice
-        again[torch.arange(len(unit)), partner] = False
-        logits = (unit @ unit.T / _TEMPERATURE).masked_fill(again, -1e9)
-        contrast = nn.functional.cross_entropy(logits, partner)
-        optimizer.zero_grad()
-        (10.0 * regression + 0.5 * contrast).backward()
-        average_gradients(evaluator.parameters())
-        nn.utils.clip_grad_norm_(evaluator.parameters(), 2.0)
-        optimizer.step()
-        return {"regression": regression.item(), "contrast": contrast.item()}
+            predicted, embedding = call(image)
+        regression = (predicted.float() - values).square().mean()
+        contrast = _contrast(embedding[-len(person) :].float(), person)
+        return 10.0 * regression + 0.5 * contrast, {"regression": regression.item(), "contrast": contrast.item()}
 
-    @torch.no_grad()
-    def evaluate(i: int) -> dict[str, float]:
-        values = torch.cat([evaluator(held_out.images(s)) for s in chunks(len(held_out))])
-        target = held_out.factors[:, columns]
-        r2 = 1.0 - (values - target).square().mean(0) / target.var(0).clamp(min=1e-6)
+    def evaluate(done: int) -> dict[str, float]:
+        predicted = torch.cat([network(held_out.images(s)) for s in chunks(len(held_out))])
+        values = held_out.factors[:, columns]
+        r2 = 1.0 - (predicted - values).square().mean(0) / values.var(0).clamp(min=1e-6)
         row = {f"r2_{n}": r2[traits.index(n)].item() for n in ("yaw", "smile", "age", "mouth_open", "glasses")}
-        unit = torch.cat([evaluator.embedding(test.images(s)) for s in chunks(len(test))])
-        unit = nn.functional.normalize(unit, dim=1).view(-1, 2 * _LOOKALIKES, unit.shape[1])
-        similarity = unit @ unit.transpose(1, 2)  # within groups of look-alikes
-        index = torch.arange(2 * _LOOKALIKES)
-        same = similarity[:, index, index ^ 1].flatten()
-        other = similarity[:, (index[:, None] // 2) != (index[None] // 2)].flatten()
-        row["identity_auc"] = (same[:, None] > other[None]).float().mean().item()
-        return row
+        return {
+            **row,
+            "identity_auc": _identity_auc(torch.cat([network.embedding(test.images(s)) for s in chunks(len(test))])),
+        }
 
-    fit(
-        step,
-        steps=steps,
-        folder=run / name,
-        modules={"network": evaluator},
-        optimizers={"adam": optimizer},
-        schedule=Schedule(1e-3, decay=0.5),
-        evaluate=evaluate,
-        evaluate_every=1000,
-        on_progress=lambda text: LOG.info("%s: %s", name, text),
-    )
-    on_first(lambda: save_component(evaluator, config, run / name / "done"))
+    loop = LoopOptions(run / name, steps, Schedule(1e-3, decay=0.5), evaluate_every=1000)
+    train_stage(RegressionTask("network", network, loss), recipe.optim(clip=2.0), loop, batch, evaluate)
+    on_first(lambda: save_component(network, config, run / name / "done"))
+
+
+def _contrast(embedding: Tensor, person: Tensor) -> Tensor:
+    """NT-Xent of embeddings [N,E], where images 2k and 2k + 1 show the same person, of number person [N]."""
+    unit = nn.functional.normalize(embedding, dim=1)
+    partner = torch.arange(len(unit)) ^ 1
+    # Left out: each image itself, and other images of its person, where a group occurs twice in the batch.
+    excluded = person[:, None] == person
+    excluded[torch.arange(len(unit)), partner] = False
+    logits = (unit @ unit.T / _TEMPERATURE).masked_fill(excluded, -1e9)
+    return nn.functional.cross_entropy(logits, partner)
+
+
+def _identity_auc(embedding: Tensor) -> float:
+    """How often two images of one person [N,E] are more similar than images of two look-alikes."""
+    unit = nn.functional.normalize(embedding, dim=1).view(-1, 2 * _LOOKALIKES, embedding.shape[1])
+    similarity = unit @ unit.transpose(1, 2)  # [groups, 2 * lookalikes, 2 * lookalikes]
+    index = torch.arange(2 * _LOOKALIKES)
+    same = similarity[:, index, index ^ 1].flatten()
+    different = similarity[:, (index[:, None] // 2) != (index[None] // 2)].flatten()
+    return (same[:, None] > different[None]).float().mean().item()

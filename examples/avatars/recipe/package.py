@@ -8,16 +8,14 @@ from pathlib import Path
 import torch
 
 from examples.avatars.recipe.config import Recipe
-from examples.avatars.recipe.data import CPU, LOG, Sets
+from examples.avatars.recipe.data import CPU, LOG, Sets, domain_of
 from examples.avatars.recipe.evaluator import load_attribute_network
 from examples.avatars.recipe.generator import load_generator
-from examples.avatars.recipe.start import finished
-from hyperstyle.domain import DOMAINS
+from examples.avatars.recipe.start import finished, load_encoder
 from hyperstyle.edits import load_edits
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.components import load_component
 from hyperstyle.model.folder import write_model
-from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 
@@ -25,12 +23,12 @@ __all__ = ["assemble", "make_package"]
 
 
 def assemble(recipe: Recipe, run: Path, hypernetwork: Path) -> HyperStyleInverter:
-    """The networks of a run together, with the hypernetwork in this folder."""
+    """The networks of a run, with the hypernetwork in this folder, as one model."""
     return HyperStyleInverter(
         load_generator(run),
-        load_component(WEncoder, WEncoderConfig, finished(run / "encoder"), device=CPU),
+        load_encoder(run),
         load_component(Hypernetwork, HypernetworkConfig, hypernetwork, device=CPU),
-        domain=replace(DOMAINS["avatars"].at_size(recipe.generator.size), input_size=(recipe.generator.size,) * 2),
+        domain=domain_of(recipe),
         parts={name: load_attribute_network(run / name) for name in ("judge", "perceptual")},
         info={
             "source": "trained from scratch on rendered portraits: python -m examples.avatars.recipe",
@@ -49,9 +47,9 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
     aligner = run / "aligner" if (run / "aligner").is_dir() else None
     extra = run / "hyperinverter" / "done"
     network = load_component(HyperInverter, HyperInverterConfig, extra, device=CPU) if extra.exists() else None
-    made_for = inverter.model.generator_fingerprint
+    fingerprint = inverter.model.generator_fingerprint
     edits = {
-        name: edit.from_parts(replace(edit.info, model=made_for), *edit.parts())
+        name: edit.from_parts(replace(edit.info, model=fingerprint), *edit.parts())
         for name, edit in load_edits(run / "edits").items()
     }
     model = replace(inverter.model.with_parts(hyperinverter=network), aligner=aligner, edits=edits)

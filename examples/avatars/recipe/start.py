@@ -1,4 +1,4 @@
-"""Going on from a finished model: its parts become the finished, or the first, state of a run's stages."""
+"""Training a finished model further: its parts become the results, or the first weights, of the stages of a run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from hyperstyle.io import hub
 from hyperstyle.io.components import load_component, save_component
 from hyperstyle.io.files import replace_folder
 from hyperstyle.model.folder import read_model
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 
-__all__ = ["begin", "finished", "unpack"]
+__all__ = ["begin", "finished", "load_encoder", "unpack"]
 
 _M = TypeVar("_M", bound=nn.Module)
 
@@ -32,9 +33,10 @@ _PLACES = {
 
 
 def unpack(recipe: Recipe, name: str, run: Path) -> None:
-    """Writes the parts of a model into `run`, where they are not there yet.
+    """Writes the parts of a model into `run`, unless they exist there.
 
-    Generator, judges, edits and aligner are taken as they are; encoder and hypernetwork as the weights to begin with.
+    Generator, attribute networks, edits and aligner become results of their stages; encoder and hypernetwork become
+    first weights.
 
     Raises:
         ModelNotFoundError: no such model. CheckpointError, ConfigError: its folder cannot be used.
@@ -59,13 +61,18 @@ def unpack(recipe: Recipe, name: str, run: Path) -> None:
 
 
 def begin(kind: type[_M], config: Any, folder: Path) -> _M:
-    """The network to train: that in `folder`, where `unpack` left one, else a new one."""
+    """The network to train: that of `unpack` in `folder`, else one with random weights."""
     if not folder.exists():
         return kind(config)
     return load_component(kind, type(config), folder, device=CPU).train().requires_grad_(True)
 
 
 def finished(folder: Path) -> Path:
-    """Where the network of a stage lies: what the stage made, else what `unpack` left, as it was in the model."""
+    """The folder of the network of a stage: the trained one, else that of `unpack`."""
     done = folder / "done"
     return done if done.exists() else folder / "start"
+
+
+def load_encoder(run: Path) -> WEncoder:
+    """The W encoder of a run."""
+    return load_component(WEncoder, WEncoderConfig, finished(run / "encoder"), device=CPU)

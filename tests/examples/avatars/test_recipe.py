@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from examples.avatars.recipe.ablations import VARIANTS
-from examples.avatars.recipe.generator import Coarse
+from examples.avatars.recipe.coarse import Coarse
 from examples.avatars.renderer.factors import sample_factors
 from examples.avatars.renderer.render import render
 from hyperstyle import HyperStyleInverter
@@ -51,8 +51,8 @@ def test_its_learning_curves_are_drawn_from_the_logs(run: Path) -> None:
 
     pytest.importorskip("matplotlib")
     main(["--out", str(run), "--tiny", "--stages", "curves"])
-    with Image.open(run / "curves.png") as picture:
-        assert picture.width > 1000
+    with Image.open(run / "curves.png") as image:
+        assert image.width > 1000
 
 
 def test_a_finished_model_is_trained_further(run: Path, tmp_path: Path) -> None:
@@ -89,15 +89,14 @@ def test_ablations_differ_in_one_switch_and_are_compared_by_the_report(run: Path
     layers = {name: len(network.layers) for name, network in hypernetworks.items() if network is not None}
     assert layers["fine"] < layers["compact"] < layers["coarse-too"]
 
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     for i, image in enumerate(to_images(render(sample_factors(2, seed=5), 32).images)):
-        image.save(pictures / f"{i}.png")
+        image.save(images / f"{i}.png")
     named = [f"--ablation={name}={folders[name]}" for name in ("separable", "one-pass")]
     out = tmp_path / "report"
     assert (
-        command(["evaluate", "report", str(folders["compact"]), "--data", str(pictures), *named, "--out", str(out)])
-        == 0
+        command(["evaluate", "report", str(folders["compact"]), "--data", str(images), *named, "--out", str(out)]) == 0
     )
     rows = json.loads((out / "report.json").read_text())["tables"]["table3"]
     assert [row["heads"] for row in rows if row["method"] in ("separable", "one-pass")] == ["separable", "compact"]
@@ -132,15 +131,15 @@ def test_what_judges_is_not_what_was_a_loss(run: Path) -> None:
     assert log != json.loads((run / "judge" / "log.jsonl").read_text().splitlines()[-1])
 
 
-def test_a_coarse_generator_draws_the_first_blocks_of_the_whole_one() -> None:
+def test_a_coarse_generator_has_the_first_blocks_of_the_full_one() -> None:
     torch.manual_seed(0)
-    whole = Generator(GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=1))
-    coarse = Coarse(whole, 16)
+    full = Generator(GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=1))
+    coarse = Coarse(full, 16)
     w = torch.randn(2, 16)
-    offsets = {s.name: torch.randn(2, s.channels_out, s.channels_in, 1, 1) for s in whole.layers if not s.torgb}
+    offsets = {s.name: torch.randn(2, s.channels_out, s.channels_in, 1, 1) for s in full.layers if not s.torgb}
     seen: list[torch.Tensor] = []
-    hook = whole.to_rgbs[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
-    whole(w, offsets)
+    hook = full.to_rgbs[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    full(w, offsets)
     hook.remove()
     torch.testing.assert_close(coarse(w, offsets), seen[0])
 

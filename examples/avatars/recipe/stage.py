@@ -1,0 +1,84 @@
+"""A stage of the recipe: a task, its batches and its schedule, run by the loop of `hyperstyle train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from examples.avatars.recipe.data import LOG
+from hyperstyle.training.adversarial import Scale
+from hyperstyle.training.loop import Hooks, LoopOptions, fit
+from hyperstyle.training.optimization import Optimization
+from hyperstyle.training.options import OptimOptions
+from hyperstyle.training.task import Task
+
+__all__ = ["RegressionTask", "adam", "train_stage"]
+
+
+class RegressionTask(Task):
+    """A network with a loss of its own, for stages that are no task of `hyperstyle train`.
+
+    Args:
+        main: name of the network in checkpoints.
+        network: what is trained.
+        loss: the tensors of a batch -> the loss, and figures for the log.
+    """
+
+    def __init__(self, main: str, network: nn.Module, loss: Callable[..., tuple[Tensor, dict[str, float]]]) -> None:
+        self.main, self.network, self.loss = main, network, loss
+        self.modules, self.optimizers, self.adversaries = {main: network}, {main: adam(network)}, {}
+
+    def train_step(
+        self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None, **batch: Tensor
+    ) -> Mapping[str, float]:
+        """Adds the gradient of the loss of a batch."""
+        loss, figures = self.loss(crop, **batch)
+        scale(loss).backward()  # type: ignore[no-untyped-call]
+        return figures
+
+
+def adam(network: nn.Module, **options: Any) -> Optimizer:
+    """The optimizer of all stages; the loop sets its learning rate."""
+    return torch.optim.Adam(network.parameters(), betas=(0.9, 0.99), **options)
+
+
+def train_stage(
+    task: Task,
+    optim: OptimOptions,
+    loop: LoopOptions,
+    batch: Callable[[int], dict[str, Tensor]],
+    evaluate: Callable[[int], dict[str, float]],
+) -> Optimization:
+    """Trains the network of a task, from the last checkpoint of the stage if there is one.
+
+    Args:
+        task: what is trained.
+        optim: clipping, moving average.
+        loop: folder, length and learning rate.
+        batch: step -> the arguments of `Optimization.step`, of this process's part of the batch.
+        evaluate: number of steps done -> held-out figures; called with the networks in eval mode, and with averaged
+            weights where there are.
+
+    Returns:
+        The state of the optimization, with the moving average of the network.
+    """
+    name = "/".join(loop.folder.parts[-2:])
+    optimization = Optimization(task, optim)
+
+    @torch.no_grad()
+    def figures(done: int) -> dict[str, float]:
+        with optimization.evaluation_mode():
+            return evaluate(done)
+
+    def report(done: int, row: Mapping[str, float]) -> None:
+        if (per_second := row.get("steps_per_second")) is not None:
+            text = " ".join(f"{key} {value:.5g}" for key, value in row.items())
+            LOG.info("%s: %s | %.0f min left", name, text, (loop.steps - done) / max(per_second, 1e-3) / 60)
+
+    hooks = Hooks(figures, report)
+    fit(lambda i: optimization.step(i, **batch(i)), optimization.states, task.optimizers, loop, hooks)
+    return optimization
