@@ -146,8 +146,8 @@ def run_speed(args: argparse.Namespace) -> int:
 
 def run_scaling(args: argparse.Namespace) -> int:
     """Prints what `measure_scaling` finds and writes it."""
-    from hyperstyle.evaluation.plots import check_matplotlib
-    from hyperstyle.evaluation.scaling import measure_scaling, scaling_plot
+    from hyperstyle.evaluation.plots import check_matplotlib, scaling_plot
+    from hyperstyle.evaluation.scaling import measure_scaling
 
     _check_own(args, "scaling")
     case = _case(args, "")

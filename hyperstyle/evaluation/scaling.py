@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,11 +13,10 @@ from hyperstyle.evaluation.cases import SIZES, Case, Implementation, Work, parts
 from hyperstyle.evaluation.ceilings import plain_fits
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.loading import Spread
-from hyperstyle.evaluation.plots import check_matplotlib
 from hyperstyle.evaluation.speed import threads_set, timed
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["OVER", "Cost", "Scaling", "measure_scaling", "scaling_plot"]
+__all__ = ["OVER", "Cost", "Scaling", "measure_scaling"]
 
 OVER: Mapping[str, tuple[int, ...]] = {
     "steps": (0, 1, 2, 3, 5, 10),
@@ -28,12 +26,6 @@ OVER: Mapping[str, tuple[int, ...]] = {
 }
 """What costs are measured over, and its values. All else is as in one inversion of one image in five passes; edits
 are drawn of one image, its offset codes at hand."""
-
-_AXES = {
-    "steps": "passes of the hypernetwork",
-    "batch": "images inverted together",
-    "size": "side of the image, px",
-}
 
 
 @dataclass(frozen=True)
@@ -137,33 +129,3 @@ def measure_scaling(
             raise ConfigError("nothing to measure: expected values to measure over.")
         found = machine(built[1].model)
     return Scaling(case.words, repeats, tuple(costs), found)
-
-
-def scaling_plot(found: Scaling) -> bytes:
-    """A PNG: a column for what was varied, seconds above and, where they were measured, memory below."""
-    check_matplotlib()
-    from matplotlib.figure import Figure
-
-    costs = found.costs
-    columns = list(dict.fromkeys(cost.over for cost in costs))
-    rows = 2 if any(cost.peak is not None for cost in costs) else 1
-    figure = Figure(figsize=(3.6 * len(columns), 3.0 * rows), layout="constrained")
-    for column, over in enumerate(columns):
-        for row in range(rows):
-            axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1)
-            for way in dict.fromkeys(cost.way for cost in costs):
-                measured_costs = [cost for cost in costs if (cost.over, cost.way) == (over, way)]
-                if row == 0:
-                    points = [(cost.value, cost.seconds.median) for cost in measured_costs]
-                else:
-                    points = [(cost.value, cost.peak / 2**30) for cost in measured_costs if cost.peak is not None]
-                axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
-            axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
-            axes.set_ylabel("peak memory, GiB" if row else "seconds")
-            axes.set_xlabel(_AXES.get(over, "edits of one image"))
-            axes.grid(alpha=0.25)
-            if not row and not column:
-                axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()

@@ -18,7 +18,8 @@ from hyperstyle.cli.evaluate_text import methods_text
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation import Optimization, Row, held_out_avatars
-from hyperstyle.evaluation.methods import MethodRow, Methods, Trial
+from hyperstyle.evaluation.engine import Trial
+from hyperstyle.evaluation.methods import MethodRow, Methods
 from hyperstyle.images import to_images
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
@@ -55,7 +56,7 @@ def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest
 
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = partial(Optimization, projection=2, tuning=11, offsets=2, timed=1)
+    few = partial(Optimization, projection=2, tuning=11, offsets=2)
     monkeypatch.setattr("hyperstyle.evaluation.Optimization", few)
 
 
@@ -204,7 +205,7 @@ def test_editing_at_equal_effect_without_optimisation_takes_all_images(
 def test_progress_is_shown_on_stderr(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model", str(tiny_model_dir), "--count", "1", "--device", "cpu", "--optimized", "0"]
     assert main(["evaluate", "reconstruction", *arguments]) == 0
-    assert "timing hyperstyle" in capsys.readouterr().err
+    assert "hyperstyle, step by step: 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["reconstruction", "editing"])
@@ -267,7 +268,7 @@ def test_a_plot_without_matplotlib_is_refused_before_any_work(
 def test_what_a_model_lacks_is_said_before_images_are_read(
     tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.evaluation.report.images.held_out_avatars", None)
+    monkeypatch.setattr("hyperstyle.evaluation.images.held_out_avatars", None)
     assert main(["evaluate", "reconstruction", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
     assert "no perceptual network to optimize against" in capsys.readouterr().err
     assert main(["evaluate", "editing", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2

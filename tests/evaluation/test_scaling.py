@@ -13,7 +13,8 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation import scaling
 from hyperstyle.evaluation.cases import Case, Implementation, Work
 from hyperstyle.evaluation.loading import Spread
-from hyperstyle.evaluation.scaling import Cost, Scaling, measure_scaling, scaling_plot
+from hyperstyle.evaluation.plots import scaling_plot
+from hyperstyle.evaluation.scaling import Cost, Scaling, measure_scaling
 from hyperstyle.inverter import HyperStyleInverter
 
 
