@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli import celebahq, report
-from hyperstyle.cli.arguments import add_model_arguments, check_output_files, load_inverter
+from hyperstyle.cli.arguments import add_model_arguments
 from hyperstyle.cli.config import add_config_argument
-from hyperstyle.cli.inputs import Failure, report_left_out
-from hyperstyle.cli.inputs import report as report_failures
-from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 
-if TYPE_CHECKING:
-    from PIL import Image
-    from torch import Tensor
-
-    from hyperstyle.evaluation import Optimization
-    from hyperstyle.evaluation.images import TestImages
-    from hyperstyle.inverter import HyperStyleInverter
-
-__all__ = ["add_parser", "run_alignment", "run_editing", "run_reconstruction"]
+__all__ = ["add_parser"]
 
 _COUNT = "the first N images (default: all)"
 _STUDIES = {  # of rendered photos, outside the package: what each measures, and the flags it had here
@@ -40,9 +26,6 @@ _STUDIES = {  # of rendered photos, outside the package: what each measures, and
 }
 
 _Kinds = argparse._SubParsersAction
-
-
-# ---- the parsers ----
 
 
 def add_parser(subparsers: _Kinds[argparse.ArgumentParser]) -> None:
@@ -61,7 +44,7 @@ def add_parser(subparsers: _Kinds[argparse.ArgumentParser]) -> None:
         moved = kinds.add_parser(name, help=f"{what} ({_study(name)})", description=f"Measures {what}: {_study(name)}.")
         for flag in flags:
             moved.add_argument(f"--{flag}", nargs="?", help="as there")
-        moved.set_defaults(run=_run_moved, study=name)
+        moved.set_defaults(run=_run_moved, study=name, where=_study(name))
 
 
 def _add_reconstruction(kinds: _Kinds[argparse.ArgumentParser]) -> None:
@@ -89,7 +72,7 @@ def _add_reconstruction(kinds: _Kinds[argparse.ArgumentParser]) -> None:
         '"all": every method of the model and hybrids at several numbers of steps, minutes for each image',
     )
     _add_data(parser, "the first N images (default: all; with --methods: 8)")
-    parser.set_defaults(run=run_reconstruction, equal_effect=None)
+    parser.set_defaults(run=_run("reconstruction"), equal_effect=None)
 
 
 def _add_editing(kinds: _Kinds[argparse.ArgumentParser]) -> None:
@@ -120,7 +103,7 @@ def _add_editing(kinds: _Kinds[argparse.ArgumentParser]) -> None:
         "--equal-effect", type=Path, metavar="FILE.png", help="also write this comparison's plot (needs matplotlib)"
     )
     _add_data(parser, _COUNT)
-    parser.set_defaults(run=run_editing)
+    parser.set_defaults(run=_run("editing"))
 
 
 def _add_alignment(kinds: _Kinds[argparse.ArgumentParser]) -> None:
@@ -143,7 +126,9 @@ def _add_alignment(kinds: _Kinds[argparse.ArgumentParser]) -> None:
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photos to compare on")
     parser.add_argument("--mtcnn", type=Path, metavar="FOLDER", help="the published weights of MTCNN")
     _add_results(parser)
-    parser.set_defaults(run=run_alignment, sheet=None, plot=None, equal_effect=None, count=None)
+    parser.set_defaults(
+        run=_run("alignment"), where=_study("alignment"), sheet=None, plot=None, equal_effect=None, count=None
+    )
 
 
 def _add_optimized(parser: argparse.ArgumentParser, help: str, default: int | None = None) -> None:
@@ -172,254 +157,24 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def _study(name: str) -> str:
-    return f"by `python -m examples.avatars.studies.{name}` in a checkout of the source"
+def _run(name: str) -> Callable[[argparse.Namespace], int]:
+    """The function of `evaluate_runs`, which is imported when it is called: it loads PyTorch."""
 
+    def run(args: argparse.Namespace) -> int:
+        from hyperstyle.cli import evaluate_runs
 
-# ---- what they run ----
+        return evaluate_runs.RUNS[name](args)
 
-
-def run_reconstruction(args: argparse.Namespace) -> int:
-    """Prints the tables of `evaluate_reconstruction` and writes what was asked for."""
-    from hyperstyle.cli.evaluate_text import reconstruction_text
-    from hyperstyle.evaluation import Optimization, evaluate_reconstruction
-    from hyperstyle.evaluation.optimized import perceptual_network
-    from hyperstyle.evaluation.plots import reconstruction_plot
-    from hyperstyle.evaluation.sheets import reconstruction_sheet
-
-    if args.methods is not None:
-        return _run_methods(args)
-    args.curve = 10 if args.curve is None else args.curve
-    args.optimized = 32 if args.optimized is None else args.optimized
-    _check_outputs(args)
-    _check_range(args, curve=0, optimized=0)
-    inverter = load_inverter(args)
-    settings = Optimization(args.optimized) if args.optimized else None
-    if settings is not None:
-        perceptual_network(inverter.model)
-    images = _images(args, inverter)
-    with progress_bar(args.quiet) as show:
-        result = evaluate_reconstruction(
-            inverter, _crops(images), curve=args.curve, optimized=settings, on_progress=show
-        )
-    content: dict[str, Any] = {
-        "pictures": _about(args, inverter, images),
-        "rows": [asdict(row) for row in result.rows],
-        "curve": [asdict(point) for point in result.curve],
-        "optimised": None,
-    }
-    if settings is not None and result.optimized is not None:
-        content["optimised"] = {
-            "settings": _settings(settings),
-            "rows": [asdict(row) for row in result.optimized.rows],
-            "encoder_over_optimisation": result.optimized.encoder_over_optimization,
-            "tuning": [asdict(point) for point in result.optimized.tuning],
-            "equivalence": [asdict(one) for one in result.optimized.equivalence],
-        }
-    print(reconstruction_text(result))
-    plots = {args.plot: lambda: reconstruction_plot(result)}
-    _write(args, inverter, content, sheet=lambda: reconstruction_sheet(result.shown), plots=plots)
-    return _report_failures(images)
-
-
-def _run_methods(args: argparse.Namespace) -> int:
-    """Prints the table of `evaluate_methods` and writes what was asked for."""
-    from hyperstyle.cli.evaluate_text import methods_text
-    from hyperstyle.evaluation import methods
-    from hyperstyle.evaluation.engine import Trial
-    from hyperstyle.evaluation.plots import methods_plot
-    from hyperstyle.evaluation.sheets import reconstruction_sheet
-
-    for name in ("curve", "optimized"):
-        if getattr(args, name) is not None:
-            raise ConfigError(f"--{name} and --methods do not go together: --methods compares what it names.")
-    args.count = 8 if args.count is None else args.count
-    _check_outputs(args)
-    inverter = load_inverter(args)
-    trials: list[Trial] = []
-    for text in args.methods:
-        trials += methods.all_trials(inverter.model) if text == "all" else [Trial.of(text)]
-    images = _images(args, inverter)
-    with progress_bar(args.quiet) as show:
-        result = methods.evaluate_methods(inverter, _crops(images), list(dict.fromkeys(trials)), on_progress=show)
-    content = {
-        "pictures": _about(args, inverter, images),
-        "methods": [asdict(one) for one in result.rows],
-        "equal_effect": [asdict(curve) for curve in result.curves],
-    }
-    print(methods_text(result))
-    plots = {args.plot: lambda: methods_plot(result)}
-    _write(args, inverter, content, sheet=lambda: reconstruction_sheet(result.shown), plots=plots)
-    return _report_failures(images)
-
-
-def run_editing(args: argparse.Namespace) -> int:
-    """Prints the tables of `evaluate_editing`, those at equal effect where asked for, and writes what was asked for."""
-    from hyperstyle.cli.evaluate_text import editing_text, equal_effect_text
-    from hyperstyle.evaluation import Optimization, evaluate_editing, plots
-    from hyperstyle.evaluation.editing import measurable_edits
-    from hyperstyle.evaluation.methods import evaluate_equal_effect
-    from hyperstyle.evaluation.optimized import perceptual_network
-    from hyperstyle.evaluation.sheets import editing_sheet
-
-    _check_outputs(args)
-    _check_range(args, points=2, optimized=0)
-    inverter = load_inverter(args)
-    edits = measurable_edits(inverter.model, args.edits)
-    settings = Optimization(args.optimized) if args.optimized else None
-    if settings is not None:
-        perceptual_network(inverter.model)
-    images = _images(args, inverter)
-    crops, compared = _crops(images), None
-    with progress_bar(args.quiet) as show:
-        result = evaluate_editing(inverter, crops, edits, points=args.points, on_progress=show)
-        if settings is not None or args.equal_effect is not None:
-            compared = evaluate_equal_effect(
-                inverter, crops, edits, points=args.points, optimized=settings, on_progress=show
-            )
-    content: dict[str, Any] = {
-        "pictures": _about(args, inverter, images),
-        "population_std": dict(result.population_std),
-        "edits": [asdict(curve) for curve in result.curves],
-        "equal_effect": None if compared is None else asdict(compared),
-    }
-    if settings is not None:
-        content["equal_effect"]["steps"] = {"projection": settings.projection, "tuning": settings.tuning}
-    print(editing_text(result))
-    asked: dict[Path | None, Callable[[], bytes]] = {args.plot: lambda: plots.editing_plot(result)}
-    if compared is not None:
-        print("\n" + equal_effect_text(compared))
-        asked[args.equal_effect] = lambda: plots.equal_effect_plot(compared)
-    _write(args, inverter, content, sheet=lambda: editing_sheet(result), plots=asked)
-    return _report_failures(images)
-
-
-def run_alignment(args: argparse.Namespace) -> int:
-    """Prints the table of `compare_detectors` and writes what was asked for."""
-    from hyperstyle.align.dlib_detector import DlibDetector
-    from hyperstyle.align.mtcnn import MtcnnDetector
-    from hyperstyle.cli.evaluate_text import differences_text
-    from hyperstyle.evaluation.alignment import compare_detectors, photos_of
-
-    _check_outputs(args)
-    if args.photos is None and args.mtcnn is None:
-        raise ConfigError(
-            "`evaluate alignment` compares detectors on photos of your own: give --photos and --mtcnn. Figures on "
-            f"rendered photos, whose landmarks are known, are made {_study('alignment')}."
-        )
-    if args.photos is None or args.mtcnn is None:
-        raise ConfigError("--photos and --mtcnn go together: photos, and the weights of the detector to compare with.")
-    photos = photos_of(args.photos)
-    inverter = load_inverter(args)
-    detector = inverter.aligner if args.aligner == "model" else DlibDetector()
-    if detector is None:
-        raise ConfigError("this model has no aligner. Use one that has, or --aligner dlib.")
-    with progress_bar(args.quiet) as show:
-        differences = compare_detectors(detector, MtcnnDetector(args.mtcnn), photos.images, on_progress=show)
-    print(differences_text(differences))
-    content = {
-        "pictures": {"count": len(photos.images)},
-        "aligner": args.aligner,
-        "differences": [asdict(one) for one in differences],
-    }
-    _write(args, inverter, content)
-    return report_left_out(photos)
+    return run
 
 
 def _run_moved(args: argparse.Namespace) -> int:
     raise ConfigError(
         f"`evaluate {args.study}` measures on rendered photos, and the renderer is not installed: "
-        f"it is done {_study(args.study)}, with the same flags."
+        f"it is done {args.where}, with the same flags."
     )
 
 
-# ---- what these share ----
-
-
-def _check_outputs(args: argparse.Namespace) -> None:
-    """Everything that would stop the writing, before the minutes of measuring.
-
-    Raises:
-        ConfigError: fewer than 1 image, a folder that is not there or cannot be written to, another suffix than PNG.
-        MissingDependencyError: a plot without matplotlib.
-    """
-    if args.count is not None:
-        _check_range(args, count=1)
-    check_output_files(args, json="JSON", sheet="PNG", plot="PNG", equal_effect="PNG")
-    if args.plot is not None or args.equal_effect is not None:
-        from hyperstyle.evaluation.plots import check_matplotlib
-
-        check_matplotlib()
-
-
-def _check_range(args: argparse.Namespace, **least: int) -> None:
-    """Raises ConfigError for a number that is smaller than it may be."""
-    for name, smallest in least.items():
-        if getattr(args, name) < smallest:
-            raise ConfigError(f"--{name} {getattr(args, name)}: expected {smallest} or more.")
-
-
-def _images(args: argparse.Namespace, inverter: HyperStyleInverter) -> TestImages:
-    """What to measure on: the folder `--data`, or what comes with the library."""
-    from hyperstyle.evaluation.images import folder_images, held_out_images
-
-    if args.data is not None:
-        return folder_images(args.data, inverter, count=args.count)
-    return held_out_images(inverter, args.count)
-
-
-def _crops(images: TestImages) -> Tensor:
-    """All of them [N,3,h,w]."""
-    import torch
-
-    return torch.stack([images.load(i) for i in range(len(images))])
-
-
-def _about(args: argparse.Namespace, inverter: HyperStyleInverter, images: TestImages) -> dict[str, Any]:
-    """What the figures are of, for the JSON file."""
-    from hyperstyle.evaluation import HELD_OUT_SEED
-
-    domain = inverter.model.domain
-    source = {"seed": HELD_OUT_SEED} if args.data is None else {"source": images.source}
-    return {"domain": domain.name, "count": len(images), **source, "size": list(domain.input_size)}
-
-
-def _settings(settings: Optimization) -> dict[str, int]:
-    """The numbers of the rows that optimize, under the names that they have in the JSON file."""
-    return {"pictures" if name == "images" else name: value for name, value in asdict(settings).items()}
-
-
-def _report_failures(images: TestImages) -> int:
-    return report_failures([Failure(*one) for one in images.failures], len(images) + len(images.failures))
-
-
-def _write(
-    args: argparse.Namespace,
-    inverter: HyperStyleInverter,
-    content: Mapping[str, Any],
-    *,
-    sheet: Callable[[], Image.Image] | None = None,
-    plots: Mapping[Path | None, Callable[[], bytes]] | None = None,
-) -> None:
-    """Writes the files that were asked for, all of them made before the first is written.
-
-    Args:
-        args: with `json` and `sheet`.
-        inverter: the model.
-        content: of the JSON file, after the machine.
-        sheet: draws the contact sheet.
-        plots: the file, None where none was asked for -> draws its plot.
-    """
-    from hyperstyle.evaluation import machine
-    from hyperstyle.images import save_image
-    from hyperstyle.io.files import write_bytes, write_text
-
-    text = json.dumps({"machine": machine(inverter.model), **content}, indent=2, allow_nan=False) + "\n"
-    page = None if args.sheet is None or sheet is None else sheet()
-    drawn = {path: draw() for path, draw in (plots or {}).items() if path is not None}
-    if args.json is not None:
-        write_text(args.json, text)
-    if page is not None:
-        save_image(page, args.sheet)
-    for path, png in drawn.items():
-        write_bytes(path, png)
+def _study(name: str) -> str:
+    """How a study of rendered photos is done, which are outside of the package."""
+    return f"by `python -m examples.avatars.studies.{name}` in a checkout of the source"

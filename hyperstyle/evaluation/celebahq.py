@@ -25,7 +25,7 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.distribution import Features, distance, features_of
-from hyperstyle.evaluation.engine import Job, Study, Trial, measure_all
+from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all
 from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.images import TestImages
 from hyperstyle.evaluation.journal import Journal
@@ -37,7 +37,7 @@ from hyperstyle.images import load_image, to_levels, to_tensor
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder
-from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model
 
 __all__ = ["TEST_IMAGES", "CelebaHq", "Networks", "evaluate_celebahq"]
@@ -129,10 +129,7 @@ def evaluate_celebahq(
     """
     model, networks = inverter.model, networks or Networks()
     trials = [Trial(name) for name in by_networks(model)] if trials is None else list(trials)
-    if not trials or len(set(trials)) < len(trials):
-        raise ConfigError(f"{len(trials)} methods, {len(set(trials))} different ones: expected 1 or more, each once.")
-    for trial in trials:
-        find(model, trial.method, steps=trial.steps)
+    check_trials(model, trials)
     if (networks.identity is None) != (networks.mtcnn is None):
         raise ConfigError("--identity and --mtcnn go together: the network, and the detector it needs.")
     measures = _measures(model, networks)

@@ -25,10 +25,10 @@ from hyperstyle.images import save_image, to_images
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, peak_memory
-from hyperstyle.methods.registry import Method, Start, Steps, by_networks
+from hyperstyle.methods.registry import Method, Start, Steps, by_networks, find
 from hyperstyle.model.parts import Model
 
-__all__ = ["Job", "Study", "Trial", "invert_one", "is_feed_forward", "measure_all"]
+__all__ = ["Job", "Study", "Trial", "check_trials", "invert_one", "is_feed_forward", "measure_all"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,20 @@ def measure_all(
                 study.journal.add(_measured(study, job, i, on_progress, extra))
             if on_progress is not None and isinstance(job.method, str):
                 on_progress(job.label, i + 1, job.count)
+
+
+def check_trials(model: Model, trials: Sequence[Trial]) -> None:
+    """Raises before anything is measured.
+
+    Raises:
+        ConfigError: no trial, or one twice.
+        MethodError: an unknown method, one whose weights the model lacks, or steps of one that takes none.
+    """
+    if not trials or len(set(trials)) < len(trials):
+        names = ", ".join(map(str, trials)) or "none"
+        raise ConfigError(f"methods {names}: expected 1 or more, each once.")
+    for trial in trials:
+        find(model, trial.method, steps=trial.steps)
 
 
 def is_feed_forward(model: Model, method: str) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.editing import measurable_edits
-from hyperstyle.evaluation.engine import Job, Study, Trial, measure_all
+from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all
 from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
 from hyperstyle.evaluation.figures import Progress, Row, mean_row
 from hyperstyle.evaluation.images import given_crops
@@ -21,7 +21,7 @@ from hyperstyle.evaluation.measures import own_measures
 from hyperstyle.evaluation.optimized import Optimization, perceptual_network
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model
 
 __all__ = [
@@ -118,11 +118,8 @@ def evaluate_methods(
     model = inverter.model
     images = given_crops(model, crops)
     trials = tuple(all_trials(model) if trials is None else trials)
-    if not trials or len(set(trials)) < len(trials):
-        raise ConfigError(f"{len(trials)} methods, {len(set(trials))} different ones: expected 1 or more, each once.")
+    check_trials(model, trials)
     _check_points(points)
-    for trial in trials:
-        find(model, trial.method, steps=trial.steps)
     traits = () if model.evaluator is None else model.evaluator.config.traits
     edits = tuple(name for name in EDITS if name in model.edits and model.edits[name].info.trait in traits)
     study = Study(images, own_measures(model), edits=edits, points=points)

@@ -36,7 +36,7 @@ __all__ = [
     "scaling_plot",
 ]
 
-COLORS = ("#3b6fb6", "#d1602b", "#3a8f5c", "#9457a8", "#b03a48", "#8a7a2f", "#2f8f96", "#6b6f76")
+COLORS = ("#4a82cc", "#d1602b", "#3a8f5c", "#a067b5", "#c04a58", "#8a7a2f", "#2f8f96", "#6b6f76")
 """Of the lines in the report, legible on light and dark paper."""
 
 Line = Sequence[tuple[float, float]]

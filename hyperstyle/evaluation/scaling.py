@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.cases import SIZES, Case, Implementation, Work, parts_of, peak_alone, prepared
+from hyperstyle.evaluation.cases import SIZES, Case, Implementation, Work, parts_of, peak_in_subprocess, prepared
 from hyperstyle.evaluation.ceilings import plain_fits
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.loading import Spread
@@ -24,8 +24,8 @@ OVER: Mapping[str, tuple[int, ...]] = {
     "size": SIZES,
     "edits": (1, 2, 4, 8, 16, 32),
 }
-"""What costs are measured over, and its values. All else is as in one inversion of one image in five passes; edits
-are drawn of one image, its offset codes at hand."""
+"""What costs are measured over, and its values. All else is as in one inversion of one image in five steps; edits
+are of one image, its offset codes at hand."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What `measure_scaling` found: the costs, and what they depend on."""
+    """What `measure_scaling` measured: the costs, and what they depend on."""
 
     weights: str
     repeats: int
@@ -95,7 +95,7 @@ def measure_scaling(
     if repeats < 1 or (threads is not None and threads < 1):
         raise ConfigError(f"{repeats} repeats, {threads} threads: expected 1 or more.")
     show = on_progress or (lambda *_: None)
-    ways: tuple[Implementation, ...] = ("fast", "plain") if plain else ("fast",)
+    implementations: tuple[Implementation, ...] = ("fast", "plain") if plain else ("fast",)
     # Each model is built once: those of other sizes come last.
     todo = [(name, value) for name in sorted(over, key=lambda name: name == "size") for value in values[name]]
     built: tuple[Case, HyperStyleInverter, int | None] | None = None
@@ -113,19 +113,19 @@ def measure_scaling(
             }[name]
             if built is None or built[0] != own:
                 built = None  # two models would share the memory
-                alone = peak_alone(own, None, work, count) if memory else None
-                built = own, own.build(), alone
+                built_peak = peak_in_subprocess(own, None, work, count) if memory else None
+                built = own, own.build(), built_peak
             _, inverter, least = built
-            for way in ways:
-                if way == "plain" and not plain_fits(parts_of(inverter), work.batch):
+            for implementation in implementations:
+                if implementation == "plain" and not plain_fits(parts_of(inverter), work.batch):
                     continue
-                run = prepared(way, inverter, work)
+                run = prepared(implementation, inverter, work)
                 run()
                 taken = [timed(run, inverter.model.device)[1:] for _ in range(repeats)]
                 seconds, cpu = (Spread.of([one[k] for one in taken]) for k in (0, 1))
-                peak = peak_alone(own, way, work, count) if memory else None
-                costs.append(Cost(name, value, way, seconds, cpu, peak, least))
+                peak = peak_in_subprocess(own, implementation, work, count) if memory else None
+                costs.append(Cost(name, value, implementation, seconds, cpu, peak, least))
         if built is None:
             raise ConfigError("nothing to measure: expected values to measure over.")
-        found = machine(built[1].model)
-    return Scaling(case.words, repeats, tuple(costs), found)
+        about_machine = machine(built[1].model)
+    return Scaling(case.words, repeats, tuple(costs), about_machine)

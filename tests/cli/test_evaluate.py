@@ -57,7 +57,7 @@ def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     few = partial(Optimization, projection=2, tuning=11, offsets=2)
-    monkeypatch.setattr("hyperstyle.evaluation.Optimization", few)
+    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.Optimization", few)
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_bad_arguments_are_one_line_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)  # nobody calls it
+    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.load_inverter", None)  # nobody calls it
     assert main(["evaluate", what, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -257,7 +257,7 @@ def test_numbers_out_of_range_and_arguments_that_exclude_each_other_are_refused(
 def test_a_plot_without_matplotlib_is_refused_before_any_work(
     what: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)
+    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.load_inverter", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["evaluate", what, "--plot", "plot.png"]) == 2
@@ -278,7 +278,7 @@ def test_what_a_model_lacks_is_said_before_images_are_read(
 def test_the_plot_at_equal_effect_is_refused_before_any_work_where_it_cannot_be_made(
     in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)  # nobody calls it
+    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.load_inverter", None)  # nobody calls it
     assert main(["evaluate", "editing", "--equal-effect", "equal.jpg"]) == 2
     assert "'equal.jpg' cannot be written: expected a name that ends in .png" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -31,7 +31,7 @@ def test_each_value_has_its_time_and_its_memory(tiny_model_dir: Path, monkeypatc
         asked.append((way, work))
         return 10 if way is None else 20 + work.images
 
-    monkeypatch.setattr(scaling, "peak_alone", peak)
+    monkeypatch.setattr(scaling, "peak_in_subprocess", peak)
     values = {"steps": (0, 2), "batch": (2,), "edits": (3,)}
     threads = torch.get_num_threads()
     found = measure_scaling(

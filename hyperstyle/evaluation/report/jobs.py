@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.engine import Job, Trial, is_feed_forward
+from hyperstyle.evaluation.engine import Job, Trial, check_trials, is_feed_forward
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model, fingerprint
 
 __all__ = ["ONE_STEP", "check_ablations", "identified", "jobs_of"]
@@ -72,13 +72,11 @@ def jobs_of(
             "the model has no network that inverts: train one (hyperstyle train encoder), or say with --methods and "
             "--optimized which images to search for, as in --methods optimize-w+:300 --optimized 4."
         )
-    names = [str(trial) for trial in trials]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"methods {', '.join(names)}: expected each once.")
+    check_trials(model, trials)
     check_ablations(list(ablations))
+    names = [str(trial) for trial in trials]
     jobs, identity = [], identified(model)
     for trial in trials:
-        find(model, trial.method, steps=trial.steps)
         count = images if is_feed_forward(model, trial.method) else min(optimized, images)
         if not count:
             raise ConfigError(f"{trial} optimizes each image on its own: say with --optimized N how many it may take.")

@@ -112,21 +112,10 @@ def _ordering(figure: str, a: tuple[str, Mapping[str, Value]], b: tuple[str, Map
 
 def ordering_table(found: Sequence[Ordering]) -> Table:
     """All of them as a table, a row for each."""
-    rows: list[dict[str, Value]] = [
-        {
-            "better": one.better,
-            "worse": one.worse,
-            "figure": one.figure,
-            "paper_better": one.paper[0],
-            "paper_worse": one.paper[1],
-            "here_better": one.here[0],
-            "here_worse": one.here[1],
-            "holds": one.holds,
-            "images": one.images,
-        }
-        for one in found
-    ]
-    return Table("orderings", "Orderings", "", tuple(Column(key, key) for key in rows[0]) if rows else (), rows)
+    keys = ("better", "worse", "figure", "paper_better", "paper_worse", "here_better", "here_worse", "holds", "images")
+    values = [(one.better, one.worse, one.figure, *one.paper, *one.here, one.holds, one.images) for one in found]
+    rows: list[dict[str, Value]] = [dict(zip(keys, row, strict=True)) for row in values]
+    return Table("orderings", "Orderings", "", tuple(Column(key, key) for key in keys), rows)
 
 
 @dataclass(frozen=True)
