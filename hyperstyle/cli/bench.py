@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import check_output_files
-from hyperstyle.cli.bench_text import loading_text, scaling_text, speed_text
+from hyperstyle.cli.bench_text import loading_lines, scaling_lines, speed_lines
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.files import write_bytes, write_text
@@ -30,14 +30,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "bench",
         help="measure time and memory of a model on this machine",
         description=(
-            "Inverts images and draws strips of edits by the library and by the plain path, which computes as the "
+            "Inverts images and renders strips of edits by the library and by the plain path, which computes as the "
             "published implementation does, in turn, and prints seconds, their ratios, memory, and how far the two "
             "agree. Without --model it takes random weights of the published faces configuration, which cost the same."
         ),
     )
     _add_case_arguments(parser, _OWN)
     own = parser.add_argument
-    own("--steps", dest=f"{_OWN}steps", type=int, metavar="T", help="passes of the inversion (default: 5)")
+    own("--steps", dest=f"{_OWN}steps", type=int, metavar="T", help="steps of the hypernetwork (default: 5)")
     own("--batch", dest=f"{_OWN}batch", type=int, metavar="B", help="images inverted together (default: 1)")
     own(
         "--rows",
@@ -66,17 +66,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     loading.add_argument(
         "--picture", type=Path, metavar="FILE", help="the image to invert, taken as it is (default: noise)"
     )
-    loading.add_argument("--steps", type=int, default=5, metavar="T", help="passes of the inversion (default: 5)")
+    loading.add_argument("--steps", type=int, default=5, metavar="T", help="steps of the hypernetwork (default: 5)")
     loading.add_argument("--repeat", type=int, default=3, metavar="N", help="times to measure (default: 3)")
     loading.add_argument("--json", action="store_true", help="as JSON, for programs")
     loading.set_defaults(run=run_loading)
 
     scaling = kinds.add_parser(
         "scaling",
-        help="time and memory against passes, batch, size and number of edits",
+        help="time and memory against steps, batch, size and number of edits",
         description=(
-            "Inverts and draws strips of edits with more and more of one thing, all else as in one image and five "
-            "passes, and prints the seconds and the peak of memory of a process of its own."
+            "Inverts images and renders strips of edits with more and more of one thing, all else as in one image and "
+            "five steps, and prints the seconds and the peak of memory of a process of its own."
         ),
     )
     _add_case_arguments(scaling, "")
@@ -115,10 +115,10 @@ def run_loading(args: argparse.Namespace) -> int:
 
     _check_own(args, "loading")
     official = [path for path in (args.official, args.encoder) if path is not None]
-    found = measure_loading(
+    result = measure_loading(
         resolve(args.model), official=official, picture=args.picture, steps=args.steps, repeats=args.repeat
     )
-    print(json.dumps(asdict(found), indent=2) if args.json else loading_text(found))
+    print(json.dumps(asdict(result), indent=2) if args.json else "\n".join(loading_lines(result)))
     return 0
 
 
@@ -130,10 +130,10 @@ def run_speed(args: argparse.Namespace) -> int:
     case = _case(args, _OWN)
     check_output_files(args, speed_json="JSON")
     with progress_bar(args.speed_quiet) as show:
-        found = measure_speed(case, on_progress=show, **_given(args, _OWN, "steps", "batch", "rows"))
-    _write_json(args.speed_json, found.report())
-    print(speed_text(found))
-    for what, value in found.agreement.items():
+        result = measure_speed(case, on_progress=show, **_given(args, _OWN, "steps", "batch", "rows"))
+    _write_json(args.speed_json, result.report())
+    print("\n".join(speed_lines(result)))
+    for what, value in result.agreement.items():
         if not value <= BROKEN:  # nor is NaN
             print(
                 f"hyperstyle: the library is broken on this machine: the {what} differs from the plain path's by "
@@ -146,8 +146,8 @@ def run_speed(args: argparse.Namespace) -> int:
 
 def run_scaling(args: argparse.Namespace) -> int:
     """Prints what `measure_scaling` finds and writes it."""
-    from hyperstyle.evaluation.plots import check_matplotlib
-    from hyperstyle.evaluation.scaling import measure_scaling, scaling_plot
+    from hyperstyle.evaluation.plots import check_matplotlib, scaling_plot
+    from hyperstyle.evaluation.scaling import measure_scaling
 
     _check_own(args, "scaling")
     case = _case(args, "")
@@ -155,14 +155,14 @@ def run_scaling(args: argparse.Namespace) -> int:
     if args.plot is not None:
         check_matplotlib()
     with progress_bar(args.quiet) as show:
-        found = measure_scaling(
+        result = measure_scaling(
             case, args.over, plain=args.plain, memory=not args.no_memory, on_progress=show, **_given(args, "")
         )
-    png = None if args.plot is None else scaling_plot(found)
-    _write_json(args.json, asdict(found))
+    png = None if args.plot is None else scaling_plot(result)
+    _write_json(args.json, asdict(result))
     if png is not None:
         write_bytes(args.plot, png)
-    print(scaling_text(found))
+    print("\n".join(scaling_lines(result)))
     return 0
 
 
@@ -192,6 +192,6 @@ def _check_own(args: argparse.Namespace, kind: str) -> None:
         raise ConfigError(f"--{given[0]} stands before {kind!r}, which has options of its own: write them behind it.")
 
 
-def _write_json(path: Path | None, found: Mapping[str, Any]) -> None:
+def _write_json(path: Path | None, result: Mapping[str, Any]) -> None:
     if path is not None:
-        write_text(path, json.dumps(found, indent=2, allow_nan=False) + "\n")
+        write_text(path, json.dumps(result, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""What `hyperstyle bench` measured, as text."""
+"""What `hyperstyle bench` prints."""
 
 from __future__ import annotations
 
@@ -10,61 +10,47 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation.scaling import Scaling
     from hyperstyle.evaluation.speed_figures import Error, Speed
 
-__all__ = ["loading_text", "scaling_text", "speed_text"]
+__all__ = ["loading_lines", "scaling_lines", "speed_lines"]
 
 
-def loading_text(found: Loading) -> str:
-    """A line for each figure."""
-    return "\n".join(_loading_lines(found))
-
-
-def speed_text(found: Speed) -> str:
+def speed_lines(result: Speed) -> Iterator[str]:
     """The rows of two paths as a table, and a line for everything else."""
-    return "\n".join(_speed_lines(found))
-
-
-def scaling_text(found: Scaling) -> str:
-    """A line for each cost."""
-    return "\n".join(_scaling_lines(found))
-
-
-def _speed_lines(found: Speed) -> Iterator[str]:
-    yield f"{found.size} px, T={found.steps}, batch {found.batch}, {found.weights}"
-    if found.pairs:
-        yield f"seconds for each image, medians of {found.repeats} pairs of runs, smallest and largest"
+    yield f"{result.size} px, T={result.steps}, batch {result.batch}, {result.weights}"
+    if result.pairs:
+        yield f"seconds for each image, medians of {result.repeats} pairs of runs, smallest and largest"
         heads = " ".join(f"{head:>22}" for head in ("library", "plain path", "times as fast"))
         yield f"  {'':<16} {heads} {'by cpu':>7} {'GFLOP/s':>8} {'share':>6}"
-    for pair in found.pairs:
+    for pair in result.pairs:
         times = " ".join(f"{_spread(value, 1):>22}" for value in (pair.fast, pair.plain, pair.ratio))
         yield (
             f"  {pair.name:<16} {times} {pair.cpu_ratio.median:>7.2f} {pair.gflops:>8.0f} {pair.arithmetic_share:>6.0%}"
         )
-    for pair in found.pairs:
+    for pair in result.pairs:
         if not pair.together:
             yield f"  {pair.name}: the plain path one by one; {pair.pictures} at once might not fit into memory"
-    for name, reason in found.missing.items():
+    for name, reason in result.missing.items():
         yield f"  {name}: not measured, {reason}"
-    for what, value in found.agreement.items():
+    for what, value in result.agreement.items():
         yield f"{'largest difference in float32, ' + what:<36} {value:.1e}"
-    for dtype, errors in found.errors.items():
+    for dtype, errors in result.errors.items():
         for what, error in errors.items():
             yield f"{'error of ' + dtype + ', ' + what:<36} {_error(error)}"
-    if found.memory is not None:
-        ratio = found.memory.above_weights_ratio
+    if result.memory is not None:
+        ratio = result.memory.above_weights_ratio
         above = "" if ratio is None else f"; above the weights {ratio:.2f} of it"
         yield (
-            f"{'peak memory in GiB':<36} {_gib(found.memory.built)} built, {_gib(found.memory.fast)} library, "
-            f"{_gib(found.memory.plain)} plain path{above}"
+            f"{'peak memory in GiB':<36} {_gib(result.memory.built)} built, {_gib(result.memory.fast)} library, "
+            f"{_gib(result.memory.plain)} plain path{above}"
         )
-    for rate in found.rates:
+    for rate in result.rates:
         yield (
             f"{rate.dtype + ', batch ' + str(rate.batch):<36} {rate.pictures_per_second:.2f} images/s, "
             f"{1e3 * rate.seconds.median:.1f} ms a batch, {1e3 * rate.networks.median:.1f} ms of it the networks"
         )
-    for name, most in found.ceilings.items():
+    for name, most in result.ceilings.items():
         unit = "GB/s of copies" if name == "memory" else "GFLOP/s of a 3x3 convolution"
         yield f"{'the most here, ' + name:<36} {most / 1e9:.0f} {unit}"
-    yield "machine: " + ", ".join(f"{name} {value}" for name, value in found.machine.items())
+    yield "machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items())
 
 
 def _error(error: Error) -> str:
@@ -77,34 +63,36 @@ def _error(error: Error) -> str:
     return ", ".join(f"{name} {value:{form}}" for name, value, form in values if value is not None) or "not finite"
 
 
-def _scaling_lines(found: Scaling) -> Iterator[str]:
-    yield f"{found.weights}; seconds, medians of {found.repeats}, smallest and largest; peak memory"
-    for cost in found.costs:
-        way = {"fast": "library"}.get(cost.way, cost.way)
+def scaling_lines(result: Scaling) -> Iterator[str]:
+    """A line for each cost."""
+    yield f"{result.weights}; seconds, medians of {result.repeats}, smallest and largest; peak memory"
+    for cost in result.costs:
+        name = {"fast": "library"}.get(cost.way, cost.way)
         peak = "" if cost.peak is None else f" {_gib(cost.peak):>8} GiB"
-        yield f"  {cost.over:<6} {cost.value:>5} {way:<8} {_spread(cost.seconds, 1):>24} s{peak}"
-    yield "machine: " + ", ".join(f"{name} {value}" for name, value in found.machine.items())
+        yield f"  {cost.over:<6} {cost.value:>5} {name:<8} {_spread(cost.seconds, 1):>24} s{peak}"
+    yield "machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items())
 
 
-def _loading_lines(found: Loading) -> Iterator[str]:
-    yield f"{found.model}: {_gib(found.weights)} GiB of weights; medians of {found.repeats}, smallest and largest"
+def loading_lines(result: Loading) -> Iterator[str]:
+    """A line for each figure."""
+    yield f"{result.model}: {_gib(result.weights)} GiB of weights; medians of {result.repeats}, smallest and largest"
     rows = (
-        ("load the model folder", found.seconds),
-        ("torch.load of the official files", found.official_seconds),
-        ("the same with mmap=True", found.official_mapped_seconds),
+        ("load the model folder", result.seconds),
+        ("torch.load of the official files", result.official_seconds),
+        ("the same with mmap=True", result.official_mapped_seconds),
     )
     for name, seconds in rows:
         if seconds is not None:
             yield f"  {name:<34} {_spread(seconds, 1)} s"
     for name, peak in (
-        ("peak memory of the imports", found.imported),
-        ("peak memory after loading", found.loaded),
-        (f"peak memory after T={found.steps}, one image", found.inverted),
+        ("peak memory of the imports", result.imported),
+        ("peak memory after loading", result.loaded),
+        (f"peak memory after T={result.steps}, one image", result.inverted),
     ):
         yield f"  {name:<34} " + ("not known on this system" if peak is None else f"{_spread(peak, 1 << 30)} GiB")
-    if found.share is not None:
-        yield f"  {'share of the weights in it':<34} {found.share:.0%}"
-    yield "machine: " + ", ".join(f"{name} {value}" for name, value in found.machine.items())
+    if result.share is not None:
+        yield f"  {'share of the weights in it':<34} {result.share:.0%}"
+    yield "machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items())
 
 
 def _spread(values: Spread, unit: int) -> str:

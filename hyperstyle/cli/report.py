@@ -120,10 +120,10 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> int:
     """Makes the report and prints where it is."""
-    from hyperstyle.evaluation.methods import Trial
+    from hyperstyle.evaluation.engine import Trial
+    from hyperstyle.evaluation.images import folder_images, held_out_images
     from hyperstyle.evaluation.report import ReportOptions, make_report
-    from hyperstyle.evaluation.report.images import folder_images, held_out_images
-    from hyperstyle.evaluation.report.study import check_ablations
+    from hyperstyle.evaluation.report.jobs import check_ablations
     from hyperstyle.inverter import HyperStyleInverter
 
     if args.count is not None and args.count < 1:

@@ -1,4 +1,4 @@
-"""What `hyperstyle bench` measures: a model, its images, and the ways to invert and to draw them."""
+"""What `hyperstyle bench` measures: a model, its images, and the implementations that invert and edit them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hyperstyle.align.prepare import prepare
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, QualityWarning
-from hyperstyle.evaluation.loading import alone
+from hyperstyle.evaluation.loading import run_in_subprocess
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import render
 from hyperstyle.inverter import HyperStyleInverter, pick_device
@@ -26,7 +26,7 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
-__all__ = ["SIZES", "Case", "Implementation", "Parts", "Work", "crops_of", "parts_of", "peak_alone", "prepared"]
+__all__ = ["SIZES", "Case", "Implementation", "Parts", "Work", "crops_of", "parts_of", "peak_in_subprocess", "prepared"]
 
 SIZES = (256, 512, 1024)
 """Sides of the published faces generators in pixels."""
@@ -90,7 +90,7 @@ class Work:
     """What is done: an inversion, or, with `edits`, a strip of so many edits of one image.
 
     Attributes:
-        steps: passes of the inversion.
+        steps: of the hypernetwork.
         batch: images that are inverted together.
         edits: images of the strip; 0 is an inversion.
         together: whether the plain path inverts all images at once, or one by one.
@@ -119,30 +119,30 @@ def crops_of(inverter: HyperStyleInverter, count: int) -> Tensor:
     """Smooth random images [count,3,h,w] in [-1,1], on the model's device, as `invert` sees them."""
     domain = inverter.model.domain
     coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
-    drawn = F.interpolate(coarse, size=domain.input_size, mode="bilinear")
-    seen = [prepare(one, domain, aligner=None, align=False)[0].crop for one in drawn]
-    return torch.stack(seen).to(inverter.model.device)
+    smooth = F.interpolate(coarse, size=domain.input_size, mode="bilinear")
+    crops = [prepare(image, domain, aligner=None, align=False)[0].crop for image in smooth]
+    return torch.stack(crops).to(inverter.model.device)
 
 
-def prepared(way: Implementation, inverter: HyperStyleInverter, work: Work) -> Callable[[], Tensor]:
-    """A function that does this work this way and gives its images [N,3,H,W]; only what it does is to be timed.
+def prepared(implementation: Implementation, inverter: HyperStyleInverter, work: Work) -> Callable[[], Tensor]:
+    """A function that does this work by this implementation and returns its images [N,3,H,W], to be timed.
 
     A strip of the library begins with offset codes, that of the plain path with dense offsets, which it has at hand
     after an inversion.
     """
     encoder, generator, hypernetwork = parts_of(inverter)
-    model, seen = inverter.model, inverter.model.domain.as_network_input
+    model, to_input = inverter.model, inverter.model.domain.as_network_input
     crops = crops_of(inverter, 1 if work.edits else work.batch)
-    given = crops.to(model.dtype)
+    inputs = crops.to(model.dtype)
 
     if work.edits:
         with torch.no_grad():
-            strength = torch.linspace(-1.0, 1.0, work.edits, device=given.device, dtype=given.dtype)
-            w = encoder(given) + strength[:, None, None] * _direction(generator)
-            if way == "plain":
-                dense = reference.predict(hypernetwork, given, given)
+            strength = torch.linspace(-1.0, 1.0, work.edits, device=inputs.device, dtype=inputs.dtype)
+            w = encoder(inputs) + strength[:, None, None] * _direction(generator)
+            if implementation == "plain":
+                dense = reference.predict(hypernetwork, inputs, inputs)
             else:
-                codes = hypernetwork(given, given).apply(lambda t: t.expand(work.edits, *t.shape[1:]))
+                codes = hypernetwork(inputs, inputs).apply(lambda t: t.expand(work.edits, *t.shape[1:]))
 
     def fast() -> Tensor:
         if work.edits:
@@ -156,34 +156,36 @@ def prepared(way: Implementation, inverter: HyperStyleInverter, work: Work) -> C
     @torch.no_grad()
     def plainly() -> Tensor:
         if work.edits:
-            drawn = [reference.synthesize(generator, one[None], dense) for one in w]
+            images = [reference.synthesize(generator, one[None], dense) for one in w]
         else:
-            parts = (given,) if work.together else torch.split(given, 1)
-            drawn = [reference.invert(encoder, generator, hypernetwork, seen, part, work.steps)[2] for part in parts]
-        return model.domain.content(torch.cat(drawn)).float()
+            parts = (inputs,) if work.together else torch.split(inputs, 1)
+            images = [
+                reference.invert(encoder, generator, hypernetwork, to_input, part, work.steps)[2] for part in parts
+            ]
+        return model.domain.content(torch.cat(images)).float()
 
     @torch.no_grad()
-    def networks() -> Tensor:
-        return refine(given, encoder(given), generator, hypernetwork, seen, steps=work.steps)[1]
+    def networks_alone() -> Tensor:
+        return refine(inputs, encoder(inputs), generator, hypernetwork, to_input, steps=work.steps)[1]
 
-    return {"fast": fast, "plain": plainly, "networks": networks}[way]
+    return {"fast": fast, "plain": plainly, "networks": networks_alone}[implementation]
 
 
-def peak_alone(case: Case, way: Implementation | None, work: Work, threads: int) -> int | None:
+def peak_in_subprocess(case: Case, implementation: Implementation | None, work: Work, threads: int) -> int | None:
     """The most bytes that a new process has in memory, that of the GPU where the model is there, for building the model
-    and doing the work, or, without a way, for building it alone; None where the system does not tell.
+    and doing the work, or, without an implementation, for building it alone; None where the system does not tell.
 
     Raises:
         HyperStyleError: the process was ended from outside, and what building and the work raise.
     """
-    return alone(_peak, case, way, work, threads)
+    return run_in_subprocess(_peak, case, implementation, work, threads)
 
 
-def _peak(case: Case, way: Implementation | None, work: Work, threads: int) -> int | None:
+def _peak(case: Case, implementation: Implementation | None, work: Work, threads: int) -> int | None:
     torch.set_num_threads(threads)
     inverter = case.build()
-    if way is not None:
-        prepared(way, inverter, work)()
+    if implementation is not None:
+        prepared(implementation, inverter, work)()
     if inverter.model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(inverter.model.device)
     return peak_memory()
@@ -192,8 +194,8 @@ def _peak(case: Case, way: Implementation | None, work: Work, threads: int) -> i
 def _direction(generator: Generator) -> Tensor:
     """A random direction [D] in W of length 4, as far as edits go."""
     width = generator.config.latent_width
-    drawn = torch.randn(width, generator=torch.Generator().manual_seed(2))
-    return 4.0 * F.normalize(drawn, dim=0).to(generator.latent_avg)
+    direction = torch.randn(width, generator=torch.Generator().manual_seed(2))
+    return 4.0 * F.normalize(direction, dim=0).to(generator.latent_avg)
 
 
 def _published(size: int) -> Parts:

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, EditError, MethodError, did_you_mean
-from hyperstyle.evaluation.figures import Progress, checked
+from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.held_out import attribute_deviations
+from hyperstyle.evaluation.images import given_crops
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
@@ -124,31 +125,32 @@ def evaluate_editing(
     traits = list(dict.fromkeys(trait for name in model.edits if (trait := _trait(model, name))))
     spread = population_std(traits)
     strengths = {name: strengths_of(model.edits[name].info.low, model.edits[name].info.high, points) for name in names}
-    crops = checked(model, crops)
+    images = given_crops(model, crops)
+    crops = torch.stack([images.load(i) for i in range(len(images))]).to(model.device)
 
     kinds = (True, False) if model.hypernetwork is not None else (False,)
-    swept: dict[tuple[str, bool], list[_Swept]] = {(name, kind): [] for name in names for kind in kinds}
+    readings: dict[tuple[str, bool], list[_Readings]] = {(name, offsets): [] for name in names for offsets in kinds}
     shown: dict[tuple[str, bool], Tensor] = {}
     for first in range(0, len(crops), DEFAULT_BATCH_SIZE):
-        whole = inverter.invert(
-            list(crops[first : first + DEFAULT_BATCH_SIZE]), align=False, batch_size=DEFAULT_BATCH_SIZE
-        )
-        for name, kind in swept:
-            part, pictures = _sweep(whole if kind else whole.initial, name, strengths[name], traits)
-            swept[name, kind].append(part)
-            shown.setdefault((name, kind), pictures[:, :_SHOWN].cpu())
+        batch = list(crops[first : first + DEFAULT_BATCH_SIZE])
+        inversion = inverter.invert(batch, align=False, batch_size=DEFAULT_BATCH_SIZE)
+        for name, offsets in readings:
+            kind = inversion if offsets else inversion.initial
+            read, edited = _sweep(kind, name, strengths[name], traits)
+            readings[name, offsets].append(read)
+            shown.setdefault((name, offsets), edited[:, :_SHOWN].cpu())
         if on_progress is not None:
-            on_progress("editing", min(first + DEFAULT_BATCH_SIZE, len(crops)), len(crops))
+            on_progress("editing", first + len(batch), len(crops))
 
     curves = []
-    for (name, kind), parts in swept.items():
-        joined = _Swept(*(torch.cat(tensors, 1) for tensors in zip(*parts, strict=True)))
-        curves.append(_curve(name, _trait(model, name), kind, strengths[name], joined, traits, spread))
+    for (name, offsets), parts in readings.items():
+        joined = _Readings(*(torch.cat(tensors, 1) for tensors in zip(*parts, strict=True)))
+        curves.append(_curve(name, _trait(model, name), offsets, strengths[name], joined, traits, spread))
     return Editing(tuple(curves), len(crops), spread, crops[:_SHOWN].cpu(), shown)
 
 
-def measurable_edits(model: Model, wanted: Sequence[str] | None = None) -> list[str]:
-    """The wanted edits (None: all), each once.
+def measurable_edits(model: Model, names: Sequence[str] | None = None) -> list[str]:
+    """The named edits (None: all of the model), each once.
 
     Raises:
         MethodError: the model has no evaluator.
@@ -156,7 +158,7 @@ def measurable_edits(model: Model, wanted: Sequence[str] | None = None) -> list[
     """
     if model.evaluator is None:
         raise MethodError("this model has no evaluator, so nothing reads traits and identity. Use a model with one.")
-    names = list(model.edits) if wanted is None else list(dict.fromkeys(wanted))
+    names = list(model.edits if names is None else dict.fromkeys(names))
     if not names:
         raise EditError("no edit to measure. Name one, or use a model that has some.")
     for name in names:
@@ -164,10 +166,10 @@ def measurable_edits(model: Model, wanted: Sequence[str] | None = None) -> list[
             raise EditError(f"no edit named {name!r} in this model. {did_you_mean(name, model.edits)}")
     unread = [f"{name} (trait {model.edits[name].info.trait!r})" for name in names if not _trait(model, name)]
     if unread:
-        good = [name for name in model.edits if _trait(model, name)]
+        measurable = [name for name in model.edits if _trait(model, name)]
         raise EditError(
             f"the evaluator reads no trait of these edits: {', '.join(unread)}. An edit's info names the trait it "
-            f"moves; edits of this model that can be measured: {', '.join(good) or 'none'}."
+            f"moves; edits of this model that can be measured: {', '.join(measurable) or 'none'}."
         )
     return names
 
@@ -195,15 +197,15 @@ def spearman(strengths: Sequence[float], values: Tensor) -> float:
     A column whose values are all equal counts as 0.
     """
 
-    def ranks(x: Tensor) -> Tensor:  # [S,N] -> [S,N], centerd
-        lower, equal = (x[:, None] > x[None]).double().sum(1), (x[:, None] == x[None]).double().sum(1)
-        return lower + equal / 2 - len(x) / 2
+    from scipy.stats import rankdata
 
-    a, b = ranks(torch.tensor(strengths, dtype=torch.float64)[:, None]), ranks(values.double())
-    return F.cosine_similarity(a.expand_as(b), b, dim=0).mean().item()
+    ranks = torch.from_numpy(rankdata(values.numpy(), axis=0))  # [S,N]
+    order = torch.from_numpy(rankdata(strengths))[:, None]  # [S,1]
+    # Not scipy's spearmanr, which has no value for a column of equal ranks.
+    return F.cosine_similarity(order - order.mean(0), ranks - ranks.mean(0), dim=0).mean().item()
 
 
-class _Swept(NamedTuple):
+class _Readings(NamedTuple):
     """What the evaluator reads of B images at S strengths: traits [S,B,K] and two cosine similarities [S,B]."""
 
     traits: Tensor
@@ -211,21 +213,23 @@ class _Swept(NamedTuple):
     to_crop: Tensor
 
 
-def _sweep(inversion: Inversion, edit: str, strengths: Sequence[float], traits: Sequence[str]) -> tuple[_Swept, Tensor]:
-    """The readings at every strength, and the images [S,B,3,H,W]."""
+def _sweep(
+    inversion: Inversion, edit: str, strengths: Sequence[float], traits: Sequence[str]
+) -> tuple[_Readings, Tensor]:
+    """The readings at every strength, and the edited images [S,B,3,H,W]."""
     evaluator, domain = inversion.model.evaluator, inversion.model.domain
     if evaluator is None or inversion.crop is None:
         raise MethodError("editing is measured by an evaluator, on inversions of known crops.")
     columns = [evaluator.config.traits.index(trait) for trait in traits]
-    pictures = torch.stack([inversion.edit(edit, strength).tensor for strength in strengths])
+    edited = torch.stack([inversion.edit(edit, strength).tensor for strength in strengths])
     with torch.no_grad():
-        images = [domain.resize_to_input(picture) for picture in pictures]
-        readings = torch.stack([evaluator(image)[:, columns] for image in images])
-        people = torch.stack([evaluator.embedding(image) for image in images])  # [S,B,E]
+        images = [domain.resize_to_input(batch) for batch in edited]
+        values = torch.stack([evaluator(batch)[:, columns] for batch in images])  # [S,B,K]
+        people = torch.stack([evaluator.embedding(batch) for batch in images])  # [S,B,E]
         original = evaluator.embedding(inversion.crop)
-    before = people[list(strengths).index(0.0)]
-    similar = [F.cosine_similarity(people, other[None], dim=2) for other in (before, original)]
-    return _Swept(readings.cpu(), similar[0].cpu(), similar[1].cpu()), pictures
+    unedited = people[list(strengths).index(0.0)]
+    similar = [F.cosine_similarity(people, embedding[None], dim=2).cpu() for embedding in (unedited, original)]
+    return _Readings(values.cpu(), *similar), edited
 
 
 def _curve(
@@ -233,33 +237,34 @@ def _curve(
     trait: str,
     offsets: bool,
     strengths: Sequence[float],
-    swept: _Swept,
+    readings: _Readings,
     traits: Sequence[str],
     spread: Mapping[str, float],
 ) -> EditCurve:
-    own, zero = list(traits).index(trait), list(strengths).index(0.0)
-    values = swept.traits.double()  # [S,N,K]
+    column, zero = list(traits).index(trait), list(strengths).index(0.0)
+    values = readings.traits.double()  # [S,N,K]
     change = (values - values[zero]) / torch.tensor([spread[name] for name in traits], dtype=torch.float64)
     moved = change[[i for i in range(len(strengths)) if i != zero]].abs().mean((0, 1))  # [K]
     points = [
         EditPoint(
             strength,
-            values[i, :, own].mean().item(),
-            values[i, :, own].std(correction=0).item(),
-            change[i, :, own].mean().item(),
-            swept.identity[i].double().mean().item(),
-            swept.to_crop[i].double().mean().item(),
+            values[i, :, column].mean().item(),
+            values[i, :, column].std(correction=0).item(),
+            change[i, :, column].mean().item(),
+            readings.identity[i].double().mean().item(),
+            readings.to_crop[i].double().mean().item(),
         )
         for i, strength in enumerate(strengths)
     ]
-    leak = {name: (moved[k] / moved[own]).item() for k, name in enumerate(traits) if k != own and float(moved[own]) > 0}
+    others = [k for k in range(len(traits)) if k != column and float(moved[column]) > 0]
+    leak = {traits[k]: (moved[k] / moved[column]).item() for k in others}
     return EditCurve(
         edit,
         trait,
         offsets,
         tuple(points),
-        monotone_share(values[:, :, own]),
-        spearman(strengths, values[:, :, own]),
+        monotone_share(values[:, :, column]),
+        spearman(strengths, values[:, :, column]),
         leak,
     )
 

@@ -1,13 +1,15 @@
-"""What the hypernetwork's passes are worth in steps of PTI."""
+"""What the hypernetwork's steps are worth in steps of PTI."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from hyperstyle.evaluation.figures import Point, Row
 
-__all__ = ["Equivalence", "equivalences", "interpolated", "steps_to_reach"]
+__all__ = ["Equivalence", "equivalences", "steps_to_reach"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def equivalences(hyperstyle: Row, tuning: Sequence[Point], pivot_seconds: float)
     """
     steps = [float(point.step) for point in tuning]
     clock = [point.seconds or 0.0 for point in tuning]
-    found = []
+    results = []
     for figure in ("l2", "perceptual", "identity"):
         target = getattr(hyperstyle, figure)
         if target is None:
@@ -48,12 +50,12 @@ def equivalences(hyperstyle: Row, tuning: Sequence[Point], pivot_seconds: float)
         values = [getattr(point, figure) for point in tuning]
         reached = steps_to_reach(steps, values, target, higher=figure == "identity")
         if reached is None:
-            found.append(Equivalence(figure, target, None, None, None, None))
+            results.append(Equivalence(figure, target, None, None, None, None))
             continue
-        seconds = interpolated(steps, clock, reached)
+        seconds = float(np.interp(reached, steps, clock))
         times = (seconds / hyperstyle.seconds, (seconds + pivot_seconds) / hyperstyle.seconds)
-        found.append(Equivalence(figure, target, reached, seconds, *times))
-    return tuple(found)
+        results.append(Equivalence(figure, target, reached, seconds, *times))
+    return tuple(results)
 
 
 def steps_to_reach(
@@ -75,14 +77,3 @@ def steps_to_reach(
         if short[i] <= 0:
             return steps[i - 1] + (steps[i] - steps[i - 1]) * short[i - 1] / (short[i - 1] - short[i])
     return None
-
-
-def interpolated(steps: Sequence[float], values: Sequence[float], at: float) -> float:
-    """The curve at `at`, linear between the steps, constant outside."""
-    if at <= steps[0]:
-        return values[0]
-    for i in range(1, len(steps)):
-        if at <= steps[i]:
-            t = (at - steps[i - 1]) / (steps[i] - steps[i - 1])
-            return values[i - 1] + t * (values[i] - values[i - 1])
-    return values[-1]

@@ -1,42 +1,25 @@
-"""Figures of reconstructions, the rows and points that hold their means, and the machine they come from."""
+"""Means over images, the clock, and the machine that figures come from."""
 
 from __future__ import annotations
 
 import platform
+import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from hyperstyle import metrics
-from hyperstyle.errors import ConfigError
-from hyperstyle.images import to_pil, to_tensor
+from hyperstyle.evaluation.journal import Record
 from hyperstyle.model.parts import Model
 
-__all__ = [
-    "HELD_OUT_SEED",
-    "Figures",
-    "Point",
-    "Progress",
-    "Row",
-    "cat",
-    "checked",
-    "machine",
-    "mean_point",
-    "mean_row",
-    "measure",
-    "now",
-]
+__all__ = ["HELD_OUT_SEED", "Point", "Progress", "Row", "machine", "mean_point", "mean_row", "now"]
 
 HELD_OUT_SEED = 900_001
 """Of the held-out avatars: no training set uses it."""
-
-Figures = dict[str, Tensor]
-"""Name -> one number per image [N], on the CPU."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -85,64 +68,38 @@ class Point:
     seconds: float | None = None
 
 
-def checked(model: Model, crops: Tensor) -> Tensor:
-    """Crops [N,3,h,w] as images on disk would give them, in 256 levels, on the model's device.
+def mean_row(method: str, rows: Sequence[Record], *, search: float = 0.0) -> Row:
+    """The row of a method over all its images.
 
-    Raises:
-        ConfigError: no images, or of another size than the domain's input.
+    Args:
+        method: its name.
+        rows: what the engine measured of each image.
+        search: seconds to add to those of every image, as of a search for the pivot that another method did.
     """
-    expected = model.domain.input_size
-    if crops.ndim != 4 or not len(crops) or tuple(crops.shape[1:]) != (3, *expected):
-        raise ConfigError(f"images {tuple(crops.shape)} to evaluate on: expected [N, 3, {expected[0]}, {expected[1]}].")
-    return torch.stack([to_tensor(to_pil(crop)) for crop in crops]).to(model.device)
-
-
-def measure(model: Model, rendered: Tensor, crop: Tensor, *, ms_ssim: bool = False) -> Figures:
-    """Figures of reconstructions [B,3,H,W] against crops [B,3,h,w]; the evaluator measures, where there is one."""
-    with torch.no_grad():
-        image = model.domain.resize_to_input(rendered.float())
-        found = {"l2": metrics.l2(image, crop)}
-        if model.evaluator is not None:
-            found["perceptual"] = metrics.perceptual(image, crop, model.evaluator)
-            found["identity"] = metrics.identity(image, crop, model.evaluator)
-        if ms_ssim:
-            found["ms_ssim"] = metrics.ms_ssim(image, crop)
-    return {name: values.cpu() for name, values in found.items()}
-
-
-def cat(parts: Iterable[Figures]) -> Figures:
-    """The images of all parts in one."""
-    parts = list(parts)
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _means(figures: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: values.double().mean().item() for name, values in figures.items()}
-
-
-def mean_row(method: str, figures: Figures, seconds: Sequence[float], first: int | None = None) -> Row:
-    """The row of a method: means over its first images (all by default), quartiles of its seconds."""
-    chosen = {name: values[:first] for name, values in figures.items()}
-    means = _means(chosen)
-    low, median, high = torch.tensor(seconds, dtype=torch.float64).quantile(torch.tensor([0.25, 0.5, 0.75]).double())
+    means = _means([row["figures"] for row in rows])
+    low, median, high = np.quantile([row["seconds"] + search for row in rows], (0.25, 0.5, 0.75)).tolist()
     return Row(
         method,
         means["l2"],
         means.get("perceptual"),
         means.get("identity"),
         means["ms_ssim"],
-        median.item(),
-        (low.item(), high.item()),
-        len(seconds),
-        len(chosen["l2"]),
+        median,
+        (low, high),
+        timed=len(rows),
+        images=len(rows),
     )
 
 
-def mean_point(step: int, figures: Figures, seconds: Sequence[float] = ()) -> Point:
+def mean_point(step: int, figures: Sequence[Mapping[str, float]], seconds: Sequence[float] = ()) -> Point:
     """The means over all images, and the median of the seconds."""
     means = _means(figures)
-    taken = torch.tensor(seconds, dtype=torch.float64).quantile(0.5).item() if seconds else None
-    return Point(step, means["l2"], means.get("perceptual"), means.get("identity"), taken)
+    median = statistics.median(seconds) if seconds else None
+    return Point(step, means["l2"], means.get("perceptual"), means.get("identity"), median)
+
+
+def _means(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: statistics.fmean(one[name] for one in figures) for name in figures[0]}
 
 
 def now(device: torch.device) -> float:

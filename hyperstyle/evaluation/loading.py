@@ -22,7 +22,7 @@ from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import peak_memory
 from hyperstyle.io.torch_files import load_state
 
-__all__ = ["Loading", "Spread", "alone", "measure_loading"]
+__all__ = ["Loading", "Spread", "measure_loading", "run_in_subprocess"]
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Loading:
-    """What `measure_loading` found.
+    """What `measure_loading` measured.
 
     Attributes:
         model: the folder.
@@ -54,7 +54,7 @@ class Loading:
         imported, loaded, inverted: peak resident memory in bytes, from the start of the process to the end of the
             imports, of loading, of the inversion; None where the system does not tell.
         share: `weights` in the peak of the inversion.
-        steps: passes of the inversion, of one image.
+        steps: of the inversion of one image.
         repeats: how often each was measured.
         machine: what the figures depend on.
     """
@@ -82,7 +82,7 @@ def measure_loading(
         folder: a model folder.
         official: the `.pt` files that it was made from, to be read by `torch.load`.
         image: taken as it is, without alignment; noise by default.
-        steps: passes of the inversion.
+        steps: of the hypernetwork.
         repeats: how often; each time in new processes.
 
     Raises:
@@ -93,10 +93,10 @@ def measure_loading(
         raise ConfigError(f"{repeats} repeats: expected 1 or more.")
     runs, read, mapped = [], [], []
     for _ in range(repeats):
-        runs.append(alone(_run, folder, picture, steps))
+        runs.append(run_in_subprocess(_run, folder, picture, steps))
         if official:
-            read.append(alone(_read, tuple(official), False))
-            mapped.append(alone(_read, tuple(official), True))
+            read.append(run_in_subprocess(_read, tuple(official), False))
+            mapped.append(run_in_subprocess(_read, tuple(official), True))
     weights = sum(file.stat().st_size for file in folder.glob("*/model.safetensors"))
 
     def peak(place: int) -> Spread | None:
@@ -127,7 +127,7 @@ class _Run:
     machine: dict[str, Any]
 
 
-def alone(function: Callable[..., T], *arguments: Any) -> T:
+def run_in_subprocess(function: Callable[..., T], *arguments: Any) -> T:
     """The result of the function in a new process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:

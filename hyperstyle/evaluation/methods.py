@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.equal_effect import EffectCurve, compare
-from hyperstyle.evaluation.figures import Figures, Progress, Row, cat, checked, mean_row, measure, now
+from hyperstyle.evaluation.editing import measurable_edits
+from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all
+from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
+from hyperstyle.evaluation.figures import Progress, Row, mean_row
+from hyperstyle.evaluation.images import given_crops
+from hyperstyle.evaluation.measures import own_measures
+from hyperstyle.evaluation.optimized import Optimization, perceptual_network
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.registry import by_networks, resolve_method
+from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model
 
-__all__ = ["EDITS", "MethodRow", "Methods", "Trial", "all_trials", "evaluate_methods"]
+__all__ = [
+    "EDITS",
+    "EqualEffect",
+    "MethodRow",
+    "Methods",
+    "all_trials",
+    "evaluate_equal_effect",
+    "evaluate_methods",
+]
 
 EDITS = ("age", "smile", "pose")
 """Edits that tell how editable inversions are, where the model has them and its evaluator reads their traits."""
@@ -28,39 +42,16 @@ _HYBRID_STEPS = (10, 25, 50, 100)
 _SHOWN = 4  # images kept for a contact sheet
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A method as `invert` knows it, and how many steps its last part takes; None is that part's own number."""
-
-    method: str
-    steps: int | None = None
-
-    def __str__(self) -> str:
-        return self.method if self.steps is None else f"{self.method}:{self.steps}"
-
-    @classmethod
-    def of(cls, text: str) -> Trial:
-        """Reads "METHOD" or "METHOD:STEPS".
-
-        Raises:
-            ConfigError: steps that are no number.
-        """
-        method, colon, steps = text.partition(":")
-        if colon and not steps.isdecimal():
-            raise ConfigError(f"method {text!r}: expected METHOD or METHOD:STEPS, as in hyperstyle+offsets:50.")
-        return cls(method, int(steps) if colon else None)
-
-
 def all_trials(model: Model) -> tuple[Trial, ...]:
     """Every method of the model's networks, the optimizations, and hybrids at several numbers of steps.
 
     W optimization takes 300 steps in both spaces, fewer than published, as in the rows that optimize; PTI takes its
     published numbers, 450 of W optimization and 350 of tuning.
     """
-    alone = by_networks(model)
-    hybrids = [name for name in _HYBRIDS if name.partition("+")[0] in alone]
+    feed_forward = by_networks(model)
+    hybrids = [name for name in _HYBRIDS if name.partition("+")[0] in feed_forward]
     return (
-        *(Trial(name) for name in alone),
+        *(Trial(name) for name in feed_forward),
         *(Trial(name, 300) for name in ("optimize-w", "optimize-w+")),
         Trial("pti"),
         *(Trial(name, steps) for name in hybrids for steps in _HYBRID_STEPS),
@@ -69,7 +60,7 @@ def all_trials(model: Model) -> tuple[Trial, ...]:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """What was found of one trial.
+    """What was measured of one trial.
 
     Attributes:
         trial: the method and its steps.
@@ -87,12 +78,12 @@ class MethodRow:
 
 @dataclass(frozen=True, eq=False)
 class Methods:
-    """What `evaluate_methods` found, on the same images for all.
+    """What `evaluate_methods` measured, on the same images for all.
 
     Attributes:
         rows: in the order of the trials.
         curves: for every edit and trial, what `editability` is the mean of.
-        images: title -> [at most 4,3,H,W], the input and the reconstructions.
+        shown: title -> [at most 4,3,H,W], the input and the reconstructions.
     """
 
     rows: tuple[MethodRow, ...]
@@ -108,7 +99,7 @@ def evaluate_methods(
     points: int = 5,
     on_progress: Progress | None = None,
 ) -> Methods:
-    """Inverts every crop with every method, one at a time and as anyone would: `inverter.invert(crop, method=...)`.
+    """Inverts every crop by every trial, one at a time, as `invert` does, and edits the inversions.
 
     Those that optimize use the model's perceptual network; the evaluator only measures.
 
@@ -125,71 +116,92 @@ def evaluate_methods(
             anything is measured.
     """
     model = inverter.model
-    crops = checked(model, crops)
-    chosen = tuple(all_trials(model) if trials is None else trials)
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise ConfigError(f"{len(chosen)} methods, {len(set(chosen))} different ones: expected 1 or more, each once.")
+    images = given_crops(model, crops)
+    trials = tuple(all_trials(model) if trials is None else trials)
+    check_trials(model, trials)
+    _check_points(points)
+    traits = () if model.evaluator is None else model.evaluator.config.traits
+    edits = tuple(name for name in EDITS if name in model.edits and model.edits[name].info.trait in traits)
+    study = Study(images, own_measures(model), edits=edits, points=points)
+    shown: dict[str, list[Tensor]] = {"input": [images.load(i)[None] for i in range(min(_SHOWN, len(images)))]}
+
+    def keep(job: Job, i: int, inversion: Inversion, on_the_way: Mapping[int, Tensor]) -> Mapping[str, object]:
+        if i < _SHOWN:
+            shown.setdefault(job.label, []).append(inversion.tensor.cpu())
+        return {"bytes": _bytes(inversion)}
+
+    jobs = [Job.of(trial, inverter, len(images), edited=len(images)) for trial in trials]
+    measure_all(study, jobs, on_progress, extra=keep)
+    records = {str(trial): study.rows(str(trial), len(images)) for trial in trials}
+    curves = effect_curves(model, records, edits, points=points)
+    rows = []
+    for trial in trials:
+        name = str(trial)
+        means = [curve.mean for curve in curves if curve.method == name and curve.mean is not None]
+        size = fmean(row["bytes"] for row in records[name])
+        rows.append(MethodRow(trial, mean_row(name, records[name]), size, fmean(means) if means else None))
+    return Methods(tuple(rows), curves, {title: torch.cat(parts) for title, parts in shown.items()})
+
+
+@dataclass(frozen=True)
+class EqualEffect:
+    """What `evaluate_equal_effect` measured: for every edit a curve for each method, all on the same images."""
+
+    curves: tuple[EffectCurve, ...]
+    images: int
+
+
+def evaluate_equal_effect(
+    inverter: HyperStyleInverter,
+    crops: Tensor,
+    edits: Sequence[str] | None = None,
+    *,
+    points: int = 9,
+    optimized: Optimization | None = None,
+    on_progress: Progress | None = None,
+) -> EqualEffect:
+    """Edits inversions of every method and compares them where the evaluator says that the edits did the same.
+
+    The methods are those of the model and, with `optimized`, two that fit each image by the model's perceptual
+    network; the evaluator only measures:
+
+    - `pti`: a generator tuned to the image at the code of W optimization. The edit moves that code.
+    - `optimize-w+`: the projector with a row of its own for every layer. The edit moves all rows alike.
+
+    Args:
+        inverter: a model with an evaluator.
+        crops: [N,3,h,w] in [-1,1] at the domain's input size.
+        edits: names; None is every edit of the model.
+        points: strengths from the low to the high end of an edit's range; 0 comes on top where it is not one of them.
+        optimized: how many images, the first ones, and steps: `projection` for both codes, `tuning` for PTI. Every
+            method then inverts these images only. None: the methods of the model, on all images.
+        on_progress: called while it goes on.
+
+    Raises:
+        MethodError: the model has no evaluator, or no perceptual network where one is needed.
+        EditError: an unknown edit, or some that do not name a trait that the evaluator reads.
+        ConfigError: no images, or of another size; fewer than 2 points.
+    """
+    model = inverter.model
+    names = tuple(measurable_edits(model, edits))
+    _check_points(points)
+    images = given_crops(model, crops if optimized is None else crops[: optimized.images])
+    count = len(images)
+    jobs = [Job.of(Trial(name), inverter, count, edited=count) for name in by_networks(model)]
+    if optimized is not None:
+        perceptual_network(model)
+        steps = {"optimize-w": optimized.projection, "pti": optimized.tuning}
+        jobs.append(Job("pti", inverter, "pti", steps, count, edited=count))
+        jobs.append(Job("optimize-w+", inverter, "optimize-w+", optimized.projection, count, edited=count))
+    study = Study(images, own_measures(model), edits=names, points=points)
+    measure_all(study, jobs, on_progress)
+    rows = {job.label: study.rows(job.label, count) for job in jobs}
+    return EqualEffect(effect_curves(model, rows, names, points=points), count)
+
+
+def _check_points(points: int) -> None:
     if points < 2:
         raise ConfigError(f"points={points}: expected 2 strengths or more.")
-    for trial in chosen:
-        resolve_method(model, trial.method, steps=trial.steps)
-
-    if by_networks(model):
-        inverter.invert(crops[0], align=False)  # not counted: it warms up
-    found = {str(trial): _Found() for trial in chosen}
-    made = {str(t): _inverted(inverter, crops, t, found[str(t)], on_progress) for t in chosen}
-    edits = _edits(model)
-    if edits:
-        curves = compare(model, made, edits, points=points)
-    else:
-        curves = ()
-        for inversions in made.values():
-            for _ in inversions:
-                pass
-    rows = []
-    for trial in chosen:
-        name, one = str(trial), found[str(trial)]
-        means = [curve.mean for curve in curves if curve.method == name and curve.mean is not None]
-        rows.append(
-            MethodRow(
-                trial,
-                mean_row(name, cat(one.figures), one.seconds),
-                sum(one.sizes) / len(one.sizes),
-                sum(means) / len(means) if means else None,
-            )
-        )
-    shown = {"input": crops[:_SHOWN].cpu()}
-    shown |= {name: torch.cat(one.shown[:_SHOWN]) for name, one in found.items()}
-    return Methods(tuple(rows), curves, shown)
-
-
-@dataclass
-class _Found:
-    """What is collected of a trial, an image at a time."""
-
-    figures: list[Figures] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    shown: list[Tensor] = field(default_factory=list)
-
-
-def _inverted(
-    inverter: HyperStyleInverter, crops: Tensor, trial: Trial, found: _Found, on_progress: Progress | None
-) -> Iterator[Inversion]:
-    """Inversions of one image each, measured as they are made."""
-    model = inverter.model
-    for i, crop in enumerate(crops):
-        began = now(model.device)
-        inversion = inverter.invert(crop, method=trial.method, steps=trial.steps, align=False)
-        found.seconds.append(now(model.device) - began)
-        rendered = inversion.tensor
-        found.figures.append(measure(model, rendered, crop[None], ms_ssim=True))
-        found.sizes.append(_bytes(inversion))
-        if i < _SHOWN:
-            found.shown.append(rendered.cpu())
-        if on_progress is not None:
-            on_progress(str(trial), i + 1, len(crops))
-        yield inversion
 
 
 def _bytes(inversion: Inversion) -> int:
@@ -198,9 +210,3 @@ def _bytes(inversion: Inversion) -> int:
         path = Path(folder) / "inversion.safetensors"
         inversion.save(path)
         return path.stat().st_size
-
-
-def _edits(model: Model) -> list[str]:
-    """Those of `EDITS` that the model has and that its evaluator can measure."""
-    read = () if model.evaluator is None else model.evaluator.config.traits
-    return [name for name in EDITS if name in model.edits and model.edits[name].info.trait in read]

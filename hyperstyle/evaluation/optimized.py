@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.evaluation.engine import Job, Study, measure_all
 from hyperstyle.evaluation.equivalence import Equivalence, equivalences
-from hyperstyle.evaluation.figures import Figures, Point, Progress, Row, cat, mean_point, mean_row, measure, now
-from hyperstyle.inversion.optimize import Step
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
-from hyperstyle.methods.offsets import optimize_offsets
-from hyperstyle.methods.projector import Projection, project
-from hyperstyle.methods.pti import PivotalTuning, tune
+from hyperstyle.evaluation.figures import Point, Progress, Row, mean_point, mean_row
+from hyperstyle.evaluation.journal import Record
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import Projection, Projector, code_statistics
+from hyperstyle.methods.pti import PivotalTuner
+from hyperstyle.methods.registry import Start
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
-__all__ = ["Known", "Optimization", "Optimized", "evaluate_optimized", "perceptual_network"]
+__all__ = ["Optimization", "Optimized", "evaluate_optimized", "perceptual_network"]
 
-_RECORDED = (0, 10, 20, 30, 50, 75, 100, 150, 200, 250, 300, 350)  # steps of PTI, beside its last
+_RECORDED = (0, 10, 20, 30, 50, 75, 100, 150, 200, 250, 300, 350)  # steps of PTI; the last one of all is added
+_TITLES = {"optimize-w": "W optimization", "pti": "PTI", "offsets": "offsets (bound)"}
 
 
 @dataclass(frozen=True)
@@ -33,38 +35,29 @@ class Optimization:
     Attributes:
         images: how many, the first ones; all where there are fewer.
         projection, tuning, offsets: steps of W optimization, of PTI, and of the search for offsets.
-        timed: how many images W optimization and the search for offsets invert one at a time, for the seconds; the
-            others go in batches. PTI tunes a generator to one image, so all of its images are timed.
     """
 
     images: int = 32
     projection: int = 300
     tuning: int = 350
     offsets: int = 350
-    timed: int = 3
 
     def __post_init__(self) -> None:
-        if min(self.images, self.projection, self.tuning, self.offsets, self.timed) < 1:
+        if min(self.images, self.projection, self.tuning, self.offsets) < 1:
             raise ConfigError(f"{self}: expected numbers from 1 on.")
-
-
-class Known(NamedTuple):
-    """What is measured of a method: figures of all images, seconds of some."""
-
-    figures: Figures
-    seconds: Sequence[float]
 
 
 @dataclass(frozen=True, eq=False)
 class Optimized:
-    """What `evaluate_optimized` found; all means are over the same images.
+    """What `evaluate_optimized` measured; all means are over the same images.
 
     Attributes:
-        rows: the methods that were known, then `optimize-w`, `pti` and, with a hypernetwork, `offsets`.
-        encoder_over_optimisation: L2 of the W encoder over that of W optimization.
+        rows: `w-encoder`, `hyperstyle` where there is a hypernetwork, `optimize-w`, `pti` and, with a hypernetwork,
+            `offsets`.
+        encoder_over_optimization: L2 of the W encoder over that of W optimization.
         tuning: PTI over its steps; 0 is the pivot. Seconds are without the search for the pivot.
         equivalence: for each figure; empty without a hypernetwork.
-        images: title -> [N,3,H,W] reconstructions.
+        shown: title -> [N,3,H,W] reconstructions.
     """
 
     rows: tuple[Row, ...]
@@ -89,12 +82,7 @@ def perceptual_network(model: Model) -> AttributeNetwork:
 
 
 def evaluate_optimized(
-    model: Model,
-    crops: Tensor,
-    codes: Tensor,
-    known: Mapping[str, Known],
-    settings: Optimization,
-    on_progress: Progress | None = None,
+    inverter: HyperStyleInverter, study: Study, settings: Optimization, on_progress: Progress | None = None
 ) -> Optimized:
     """Inverts the first images by W optimization, PTI and optimized offsets.
 
@@ -109,134 +97,62 @@ def evaluate_optimized(
       bound: how near offsets come where they are searched for each image, as far as gradient descent finds them.
 
     Args:
-        model: with a perceptual network.
-        crops: [N,3,h,w].
-        codes: [N,L,D] of the W encoder.
-        known: "w-encoder" and perhaps "hyperstyle", on these crops.
+        inverter: a model with a perceptual network.
+        study: with the rows of `w-encoder` and perhaps `hyperstyle`.
         settings: how many images and steps.
         on_progress: called at every step, with images x steps.
 
     Raises:
         MethodError: the model has no perceptual network.
     """
-    network = perceptual_network(model)
-    crops, codes = crops[: settings.images], codes[: settings.images]
+    model, count = inverter.model, min(settings.images, len(study.images))
+    perceptual_network(model)
+    projection = Projection(steps=settings.projection, optimize_noise=False)
+    mean = code_statistics(model.generator, projection.samples)[0]  # [D]
+    pivots: dict[int, Tensor] = {}  # index of the image -> its code [1,L,D]
+    shown: dict[str, list[Tensor]] = {}
 
-    to_input = model.domain.as_network_input
+    def from_mean(i: int) -> Start:
+        return lambda crops: mean.expand(len(crops), -1)
 
-    def distance(image: Tensor, target: Tensor) -> Tensor:
-        return metrics.perceptual(image.float(), target.float(), network)
+    def from_pivot(i: int) -> Start:
+        return lambda crops: pivots[i]
 
-    def loss(image: Tensor, target: Tensor) -> Tensor:
-        return metrics.l2(image.float(), target.float()) + distance(image, target)
+    def keep(job: Job, i: int, inversion: Inversion, on_the_way: Mapping[int, Tensor]) -> Mapping[str, object]:
+        if job.label == "optimize-w":
+            pivots[i] = inversion.w
+        shown.setdefault(_TITLES[job.label], []).append(inversion.tensor.cpu())
+        return {}
 
-    def find_code(part: slice, tick: _Tick) -> tuple[Tensor, Tensor]:
-        numbers = Projection(steps=settings.projection, optimize_noise=False)
-        w = project(crops[part], model.generator, loss, numbers, to_input=to_input, callback=tick).w
-        return w, _synthesize(model, w)
-
-    def find_offsets(part: slice, tick: _Tick) -> tuple[Tensor, Tensor]:
-        layers = () if model.hypernetwork is None else model.hypernetwork.config.layers
-        w, steps = codes[part], settings.offsets
-        found = optimize_offsets(
-            crops[part], w, model.generator, layers, loss, steps=steps, to_input=to_input, callback=tick
-        )
-        return w, _synthesize(model, w, found)
-
-    trace: list[dict[int, tuple[float, Figures]]] = []
-
-    def tune_generator(part: slice, tick: _Tick) -> tuple[Tensor, Tensor]:
-        pivot = by_code.codes[part]
-        images: dict[int, tuple[float, Tensor]] = {}  # step -> seconds so far, reconstruction
-        began = now(model.device)
-
-        def watch(step: Step) -> None:
-            tick(step)
-            if step.step in _RECORDED:
-                images[step.step] = now(model.device) - began, model.domain.content(step.image)
-
-        numbers = PivotalTuning(steps=settings.tuning, threshold=0.0)
-        tuned = tune(crops[part], pivot, model.generator, distance, numbers, to_input=to_input, callback=watch)
-        with torch.no_grad():
-            image = model.domain.content(tuned(pivot)).float()
-        images[settings.tuning] = now(model.device) - began, image
-        trace.append({s: (taken, measure(model, seen, crops[part])) for s, (taken, seen) in images.items()})
-        return pivot, image
-
-    by_code = _invert(model, crops, "optimize-w", settings.projection, settings.timed, find_code, on_progress)
-    by_tuning = _invert(model, crops, "pti", settings.tuning, len(crops), tune_generator, on_progress)
-    search = torch.tensor(by_code.seconds, dtype=torch.float64).quantile(0.5).item()
-    tuning = tuple(
-        mean_point(step, cat(seen[step][1] for seen in trace), [seen[step][0] for seen in trace])
-        for step in sorted(trace[0])
-    )
-    methods = {name: (one.figures, one.seconds) for name, one in known.items()}
-    methods["optimize-w"] = by_code.figures, by_code.seconds
-    methods["pti"] = by_tuning.figures, [search + seen[settings.tuning][0] for seen in trace]
-    shown = {"W optimization": by_code.shown, "PTI": by_tuning.shown}
+    jobs = [
+        Job("optimize-w", inverter, Projector(projection), None, count, start=from_mean),
+        Job("pti", inverter, PivotalTuner(), settings.tuning, count, start=from_pivot, steps_measured=_RECORDED),
+    ]
     if model.hypernetwork is not None:
-        by_offsets = _invert(model, crops, "offsets", settings.offsets, settings.timed, find_offsets, on_progress)
-        methods["offsets"] = by_offsets.figures, by_offsets.seconds
-        shown["offsets (bound)"] = by_offsets.shown
-    rows = {name: mean_row(name, figures, seconds, len(crops)) for name, (figures, seconds) in methods.items()}
+        jobs.append(Job("offsets", inverter, OffsetTuner(lr=0.02), settings.offsets, count))
+    measure_all(study, jobs, on_progress, extra=keep)
+
+    names = ["w-encoder", *(["hyperstyle"] if model.hypernetwork is not None else []), *(job.label for job in jobs)]
+    rows = {name: mean_row(name, study.rows(name, count)) for name in names}
+    search = rows["optimize-w"].seconds
+    rows["pti"] = mean_row("pti", study.rows("pti", count), search=search)
+    tuning = _tuning(study.rows("pti", count), settings.tuning)
     return Optimized(
         tuple(rows.values()),
         rows["w-encoder"].l2 / rows["optimize-w"].l2,
         tuning,
         equivalences(rows["hyperstyle"], tuning, search) if "hyperstyle" in rows else (),
-        shown,
+        {title: torch.cat(images) for title, images in shown.items()},
     )
 
 
-class _Step(Protocol):
-    """What the callbacks of all three methods see."""
-
-    @property
-    def step(self) -> int: ...
-
-
-_Tick = Callable[[_Step], None]
-
-
-class _Inverted(NamedTuple):
-    codes: Tensor  # [N,L,D]
-    shown: Tensor  # [N,3,H,W]
-    figures: Figures
-    seconds: list[float]
-
-
-def _synthesize(model: Model, w: Tensor, offsets: Mapping[str, Tensor] | None = None) -> Tensor:
-    with torch.no_grad():
-        return model.domain.content(synthesize(model.generator, model.generator.styles(w), offsets)).float()
-
-
-def _invert(
-    model: Model,
-    crops: Tensor,
-    name: str,
-    steps: int,
-    timed: int,
-    invert: Callable[[slice, _Tick], tuple[Tensor, Tensor]],
-    on_progress: Progress | None,
-) -> _Inverted:
-    """Inverts the first `timed` crops one at a time, with a clock, and the others in batches."""
-    count, singles = len(crops), min(timed, len(crops))
-    parts = [slice(i, i + 1) for i in range(singles)]
-    parts += [slice(i, min(i + DEFAULT_BATCH_SIZE, count)) for i in range(singles, count, DEFAULT_BATCH_SIZE)]
-    made: list[tuple[Tensor, Tensor]] = []
-    figures: list[Figures] = []
-    seconds: list[float] = []
-    for part in parts:
-
-        def tick(step: _Step, part: slice = part) -> None:
-            if on_progress is not None:
-                size = part.stop - part.start
-                on_progress(name, part.start * steps + (step.step + 1) * size, count * steps)
-
-        began = now(model.device)
-        made.append(invert(part, tick))
-        if len(seconds) < singles:
-            seconds.append(now(model.device) - began)
-        figures.append(measure(model, made[-1][1], crops[part], ms_ssim=True))
-    codes, shown = (torch.cat(tensors) for tensors in zip(*made, strict=True))
-    return _Inverted(codes, shown.cpu(), cat(figures), seconds)
+def _tuning(rows: list[Record], steps: int) -> tuple[Point, ...]:
+    """PTI after the recorded steps, and after its last."""
+    by_step: dict[int, list[Record]] = {}
+    for row in rows:
+        for point in (*row["on_the_way"], {"step": steps, "seconds": row["seconds"], "figures": row["figures"]}):
+            by_step.setdefault(point["step"], []).append(point)
+    return tuple(
+        mean_point(step, [one["figures"] for one in points], [one["seconds"] for one in points])
+        for step, points in sorted(by_step.items())
+    )

@@ -1,26 +1,63 @@
-"""Curves as PNG, by matplotlib, an optional package."""
+"""Plots by matplotlib, an optional package: PNG files of the commands, and SVG inside the report."""
 
 from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from hyperstyle.errors import MissingDependencyError
-from hyperstyle.evaluation.editing import Editing
-from hyperstyle.evaluation.equal_effect import EqualEffect
-from hyperstyle.evaluation.figures import Point, Row
-from hyperstyle.evaluation.methods import MethodRow, Methods
-from hyperstyle.evaluation.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["check_matplotlib", "editing_plot", "equal_effect_plot", "methods_plot", "reconstruction_plot"]
+    from hyperstyle.evaluation.editing import Editing
+    from hyperstyle.evaluation.equal_effect import EffectCurve
+    from hyperstyle.evaluation.figures import Point, Row
+    from hyperstyle.evaluation.methods import EqualEffect, MethodRow, Methods
+    from hyperstyle.evaluation.reconstruction import Reconstruction
+    from hyperstyle.evaluation.scaling import Scaling
+    from hyperstyle.evaluation.tables import Value
+
+__all__ = [
+    "COLORS",
+    "check_matplotlib",
+    "editing_plot",
+    "effect_plots",
+    "equal_effect_plot",
+    "has_matplotlib",
+    "methods_plot",
+    "over_time_plots",
+    "reconstruction_plot",
+    "scaling_plot",
+]
+
+COLORS = ("#4a82cc", "#d1602b", "#3a8f5c", "#a067b5", "#c04a58", "#8a7a2f", "#2f8f96", "#6b6f76")
+"""Of the lines in the report, legible on light and dark paper."""
+
+Line = Sequence[tuple[float, float]]
+"""Points (x, y) in their order."""
 
 _FIGURES = {"l2": "L2", "perceptual": "perceptual distance", "identity": "identity similarity"}
+_OVER_TIME = {"l2": "L2", "lpips": "LPIPS", "perceptual": "perceptual distance"}
+_SCALING_AXES = {
+    "steps": "steps of the hypernetwork",
+    "batch": "images inverted together",
+    "size": "side of the image, px",
+    "edits": "edits of one image",
+}
+
+
+def has_matplotlib() -> bool:
+    """Whether plots can be drawn."""
+    try:
+        return find_spec("matplotlib.figure") is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def check_matplotlib() -> None:
@@ -33,25 +70,24 @@ def check_matplotlib() -> None:
         ) from error
 
 
+# ---- PNG files of the commands ----
+
+
 def reconstruction_plot(result: Reconstruction) -> bytes:
-    """A PNG with a panel per figure over the passes of the hypernetwork, and one over the steps of PTI.
+    """A PNG with a panel per figure over the steps of the hypernetwork, and one over the steps of PTI.
 
-    A dashed line beside the steps of PTI is the mean of `hyperstyle` on the same images.
+    A dashed line over the steps of PTI is the mean of `hyperstyle` on the same images.
     """
-    check_matplotlib()
-    from matplotlib.figure import Figure
-
     shown = [key for key in _FIGURES if getattr(result.rows[0], key) is not None]
     curves: list[tuple[str, tuple[Point, ...], Row | None]] = []
     if result.curve:
-        curves.append(("passes of the hypernetwork", result.curve, None))
+        curves.append(("steps of the hypernetwork", result.curve, None))
     if result.optimized is not None:
         reference = next((row for row in result.optimized.rows if row.method == "hyperstyle"), None)
         curves.append(("steps of PTI", result.optimized.tuning, reference))
-    figure = Figure(figsize=(4 * len(shown), 3.2 * max(1, len(curves))), layout="constrained")
-    for i, (title, points, reference) in enumerate(curves):
-        for j, key in enumerate(shown):
-            axes = figure.add_subplot(len(curves), len(shown), i * len(shown) + j + 1)
+    figure, panels = _panels(len(shown), max(1, len(curves)), (4.0, 3.2))
+    for (title, points, reference), row in zip(curves, panels, strict=False):
+        for axes, key in zip(row, shown, strict=True):
             axes.plot([p.step for p in points], [getattr(p, key) for p in points], marker=".")
             if reference is not None:
                 axes.axhline(getattr(reference, key), linestyle="--", color="gray", label="hyperstyle")
@@ -64,68 +100,30 @@ def reconstruction_plot(result: Reconstruction) -> bytes:
 def methods_plot(result: Methods) -> bytes:
     """A PNG of quality over time: L2, and identity at equal measured effect of edits, over the seconds per image.
 
-    A method at several numbers of steps is a line, its name in the margin beside its last point. A dotted line is a
+    A method at several numbers of steps is a line, its name in the margin at its last point. A dotted line is a
     tenth of PTI's time.
     """
-    check_matplotlib()
-    from matplotlib.figure import Figure
-
     methods: dict[str, list[MethodRow]] = {}
     for one in sorted(result.rows, key=lambda one: one.trial.steps or 0):
         methods.setdefault(one.trial.method, []).append(one)
-    panels = {"L2 (log scale)": {name: [one.row.l2 for one in rows] for name, rows in methods.items()}}
+    lines = {"L2 (log scale)": {name: [(o.row.seconds, o.row.l2) for o in rows] for name, rows in methods.items()}}
     if all(one.editability is not None for one in result.rows):
-        edited = {name: [one.editability or 0.0 for one in rows] for name, rows in methods.items()}
-        panels["identity to input at equal effect of edits"] = edited
-    figure = Figure(figsize=(7.2 * len(panels), 4.8), layout="constrained")
-    for i, (what, values) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), i + 1, xscale="log", yscale="linear" if i else "log")
-        ends: dict[str, tuple[float, float]] = {}
-        for name, rows in methods.items():
-            seconds = [one.row.seconds for one in rows]
-            axes.plot(seconds, values[name], marker="o", markersize=4, label=name)
-            ends[name] = seconds[-1], values[name][-1]
+        lines["identity to input at equal effect of edits"] = {
+            name: [(o.row.seconds, o.editability or 0.0) for o in rows] for name, rows in methods.items()
+        }
+    figure, panels = _panels(len(lines), 1, (7.2, 4.8))
+    for i, (axes, what) in enumerate(zip(panels[0], lines, strict=True)):
+        axes.set(xscale="log", yscale="linear" if i else "log", xlabel="seconds per image (log scale)", ylabel=what)
+        for name, points in lines[what].items():
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
         if "pti" in methods:
             tenth = methods["pti"][-1].row.seconds / 10
             axes.axvline(tenth, color="gray", linestyle=":", zorder=0)
             axes.annotate("a tenth of PTI", (tenth, 1.01), xycoords=axes.get_xaxis_transform(), ha="center", fontsize=8)
-        axes.set_xlabel("seconds per image (log scale)")
-        axes.set_ylabel(what)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        _plain_ticks(axes)
         axes.grid(alpha=0.25, which="both")
-        _named(axes, ends)
+        _annotate(axes, {name: points[-1] for name, points in lines[what].items()})
     return _png(figure)
-
-
-def _named(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Names of lines: beside their last points in the left half, and in the right margin, without overlaps."""
-    gap = 0.055  # of the height, from one name to the next
-    colors = {line.get_label(): line.get_color() for line in axes.lines}
-    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # as they are now
-    at = {name: axes.transAxes.inverted().transform(axes.transData.transform(end)) for name, end in ends.items()}
-    margin = sorted((name for name in ends if at[name][0] >= 0.5), key=lambda name: float(at[name][1]))
-    place = -gap
-    heights = []
-    for name in margin:
-        place = max(place + gap, float(at[name][1]))
-        heights.append(place)
-    for k, (name, reached) in enumerate(zip(margin, heights, strict=True)):
-        height = min(reached, 1.0 - gap * (len(margin) - 1 - k))  # room for those above it
-        axes.annotate(
-            name,
-            ends[name],
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            color=colors[name],
-            fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": colors[name], "linewidth": 0.6, "alpha": 0.6},
-        )
-    for name in ends:
-        if name not in margin:
-            axes.annotate(name, ends[name], xytext=(6, 4), textcoords="offset points", color=colors[name], fontsize=9)
 
 
 def editing_plot(result: Editing) -> bytes:
@@ -137,33 +135,185 @@ def editing_plot(result: Editing) -> bytes:
 
 def equal_effect_plot(result: EqualEffect) -> bytes:
     """A PNG with a panel per edit: identity similarity to the input over the measured change, a curve per method."""
-    lines = [(c.edit, c.trait, c.method, [(p.change, p.identity) for p in c.points]) for c in result.curves]
+    lines = [(c.edit, c.trait, c.method, _points(c)) for c in result.curves]
     return _over_change(lines, "identity similarity to input")
 
 
-def _over_change(lines: Sequence[tuple[str, str, str, Sequence[tuple[float, float]]]], what: str) -> bytes:
-    """A panel per edit; lines are (edit, trait, label, points of measured change and figure)."""
+def scaling_plot(result: Scaling) -> bytes:
+    """A PNG: a column for what was varied, seconds above and, where they were measured, memory below."""
+    columns = list(dict.fromkeys(cost.over for cost in result.costs))
+    with_memory = any(cost.peak is not None for cost in result.costs)
+    figure, panels = _panels(len(columns), 1 + with_memory, (3.6, 3.0))
+    for row, unit in zip(panels, ("seconds", "peak memory, GiB"), strict=False):
+        for axes, over in zip(row, columns, strict=True):
+            for way in dict.fromkeys(cost.way for cost in result.costs):
+                costs = [cost for cost in result.costs if (cost.over, cost.way) == (over, way)]
+                points = [(cost.value, cost.seconds.median) for cost in costs]
+                if unit != "seconds":
+                    points = [(cost.value, cost.peak / 2**30) for cost in costs if cost.peak is not None]
+                axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
+            axes.set(ylim=(0, 1.08 * axes.get_ylim()[1]), ylabel=unit, xlabel=_SCALING_AXES[over])
+            axes.grid(alpha=0.25)
+    panels[0][0].legend()
+    return _png(figure)
+
+
+# ---- SVG of the report ----
+
+
+def over_time_plots(rows: Sequence[Mapping[str, Value]]) -> list[str]:
+    """SVG of figures over seconds, both axes logarithmic, a named dot for each method.
+
+    Args:
+        rows: of a table of methods: "method", "seconds" and figures.
+    """
+    plots = []
+    for key, title in _OVER_TIME.items():
+        dots = {
+            str(row["method"]): (seconds, value)
+            for row in rows
+            if isinstance(seconds := row["seconds"], float) and isinstance(value := row.get(key), float)
+            if min(seconds, value) > 0
+        }
+        if len(dots) < 2:
+            continue
+        figure, ((axes,),) = _panels(1, 1, (5.6, 3.4))
+        _style(axes, f"{title} over time", "seconds per image", title)
+        axes.set(xscale="log", yscale="log")
+        for i, (name, dot) in enumerate(dots.items()):
+            axes.plot(*dot, marker="o", markersize=6, linestyle="", color=COLORS[i % len(COLORS)], label=name)
+        axes.margins(0.12)
+        _plain_ticks(axes)
+        _annotate(axes, dots)
+        plots.append(_svg(figure))
+    return plots
+
+
+def effect_plots(curves: Sequence[EffectCurve]) -> list[str]:
+    """SVG of identity over the measured change, one for each edit, a line for each method in the order of `COLORS`."""
+    methods = list(dict.fromkeys(curve.method for curve in curves))
+    plots = []
+    for edit in dict.fromkeys(curve.edit for curve in curves):
+        figure, ((axes,),) = _panels(1, 1, (3.6, 2.7))
+        for curve in curves:
+            if curve.edit == edit:
+                _style(axes, edit, f"measured change of {curve.trait}", "identity")
+                color = COLORS[methods.index(curve.method) % len(COLORS)]
+                points = _points(curve)
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=2.5, linewidth=1.6, color=color)
+        plots.append(_svg(figure))
+    return plots
+
+
+# ---- what they share ----
+
+
+def _points(curve: EffectCurve) -> Line:
+    return [(point.change, point.identity) for point in curve.points]
+
+
+def _panels(columns: int, rows: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with panels of so many inches (width, height) each, row by row."""
     check_matplotlib()
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+
+
+def _over_change(lines: Sequence[tuple[str, str, str, Line]], what: str) -> bytes:
+    """A panel per edit; lines are (edit, trait, label, points of measured change and figure)."""
     edits = list(dict.fromkeys(edit for edit, *_ in lines))
-    across = min(4, len(edits))
-    down = -(-len(edits) // across)
-    figure = Figure(figsize=(4.2 * across, 3.6 * down), layout="constrained")
-    panels = {edit: figure.add_subplot(down, across, i + 1) for i, edit in enumerate(edits)}
+    columns = min(4, len(edits))
+    figure, rows = _panels(columns, -(-len(edits) // columns), (4.2, 3.6))
+    free = [axes for row in rows for axes in row]
+    panels = dict(zip(edits, free, strict=False))
+    for axes in free[len(edits) :]:
+        axes.remove()
     for edit, trait, label, points in lines:
         axes = panels[edit]
-        axes.plot([change for change, _ in points], [value for _, value in points], marker=".", label=label)
-        axes.set_xlabel(f"measured change of {trait} (population std)")
-    for edit, axes in panels.items():
-        axes.set_title(edit)
-        axes.set_ylabel(what)
+        axes.plot(*zip(*points, strict=True), marker=".", label=label)
+        axes.set(title=edit, xlabel=f"measured change of {trait} (population std)", ylabel=what)
     labels = list(dict.fromkeys(label for _, _, label, _ in lines))
     figure.legend(*panels[edits[0]].get_legend_handles_labels(), loc="outside lower center", ncols=len(labels))
     return _png(figure)
+
+
+def _annotate(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
+    """Names of lines: beside their last points in the left half, and in the right margin, without overlaps."""
+    gap = 20 / axes.bbox.height  # of the panel, from one name to the next: a line of 9 points
+    colors = {line.get_label(): line.get_color() for line in axes.lines}
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # as they are now
+    at = {name: axes.transAxes.inverted().transform(axes.transData.transform(end)) for name, end in ends.items()}
+    margin = sorted((name for name in ends if at[name][0] >= 0.5), key=lambda name: float(at[name][1]))
+    height, heights = -gap, []
+    for name in margin:
+        height = max(height + gap, float(at[name][1]))
+        heights.append(height)
+    for k, (name, reached) in enumerate(zip(margin, heights, strict=True)):
+        height = min(reached, 1.0 - gap * (len(margin) - 1 - k))  # room for those above it
+        axes.annotate(
+            name,
+            ends[name],
+            xytext=(1.03, height),
+            textcoords="axes fraction",
+            va="center",
+            color=colors[name],
+            fontsize=9,
+            gid="name",
+            arrowprops={"arrowstyle": "-", "color": colors[name], "linewidth": 0.6, "alpha": 0.6},
+        )
+    for name in ends:
+        if name not in margin:
+            axes.annotate(
+                name, ends[name], xytext=(6, 4), textcoords="offset points", color=colors[name], fontsize=9, gid="name"
+            )
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """0.05, not 5 x 10^-2; between powers of ten only where there is room."""
+    from matplotlib.ticker import NullFormatter
+
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}" if high < 20 * low else NullFormatter())
+
+
+def _style(axes: Axes, title: str, x: str, y: str) -> None:
+    """A quiet panel whose lines are seen on light and dark paper; its text takes the colors of the page."""
+    axes.set_title(title, loc="left", fontsize=10, gid="title")
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8.5, which="both", color="#8a9099", length=2)
+    axes.grid(color="#8a9099", alpha=0.25, linewidth=0.7, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#8a9099")
 
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
+
+
+def _svg(figure: Figure) -> str:
+    """An `<svg>` element that stands in a page among others: its text is text, and no name of it is taken twice."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "hyperstyle"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    head, _, body = text.partition(">")
+    head = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", head) + ' class="plot" role="img"'
+    referred = set(re.findall(r"#([\w-]+)", body))
+    return head + ">" + re.sub(r' id="([^"]*)"', lambda found: _kept(found[0], found[1], referred), body)
+
+
+def _kept(attribute: str, name: str, referred: Iterable[str]) -> str:
+    """What stays of an id: itself where the element is referred to, and a class where the style sheet asks for it."""
+    if name in referred:
+        return attribute
+    return f' class="{name}"' if name in ("name", "title") else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,15 +9,14 @@ from typing import Any
 import torch
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.evaluation.cases import SIZES, Case, Implementation, Work, parts_of, peak_alone, prepared
+from hyperstyle.evaluation.cases import SIZES, Case, Implementation, Work, parts_of, peak_in_subprocess, prepared
 from hyperstyle.evaluation.ceilings import plain_fits
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.loading import Spread
-from hyperstyle.evaluation.plots import check_matplotlib
 from hyperstyle.evaluation.speed import threads_set, timed
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["OVER", "Cost", "Scaling", "measure_scaling", "scaling_plot"]
+__all__ = ["OVER", "Cost", "Scaling", "measure_scaling"]
 
 OVER: Mapping[str, tuple[int, ...]] = {
     "steps": (0, 1, 2, 3, 5, 10),
@@ -26,14 +24,8 @@ OVER: Mapping[str, tuple[int, ...]] = {
     "size": SIZES,
     "edits": (1, 2, 4, 8, 16, 32),
 }
-"""What costs are measured over, and its values. All else is as in one inversion of one image in five passes; edits
-are drawn of one image, its offset codes at hand."""
-
-_AXES = {
-    "steps": "passes of the hypernetwork",
-    "batch": "images inverted together",
-    "size": "side of the image, px",
-}
+"""What costs are measured over, and its values. All else is as in one inversion of one image in five steps; edits
+are of one image, its offset codes at hand."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What `measure_scaling` found: the costs, and what they depend on."""
+    """What `measure_scaling` measured: the costs, and what they depend on."""
 
     weights: str
     repeats: int
@@ -103,7 +95,7 @@ def measure_scaling(
     if repeats < 1 or (threads is not None and threads < 1):
         raise ConfigError(f"{repeats} repeats, {threads} threads: expected 1 or more.")
     show = on_progress or (lambda *_: None)
-    ways: tuple[Implementation, ...] = ("fast", "plain") if plain else ("fast",)
+    implementations: tuple[Implementation, ...] = ("fast", "plain") if plain else ("fast",)
     # Each model is built once: those of other sizes come last.
     todo = [(name, value) for name in sorted(over, key=lambda name: name == "size") for value in values[name]]
     built: tuple[Case, HyperStyleInverter, int | None] | None = None
@@ -121,49 +113,19 @@ def measure_scaling(
             }[name]
             if built is None or built[0] != own:
                 built = None  # two models would share the memory
-                alone = peak_alone(own, None, work, count) if memory else None
-                built = own, own.build(), alone
+                built_peak = peak_in_subprocess(own, None, work, count) if memory else None
+                built = own, own.build(), built_peak
             _, inverter, least = built
-            for way in ways:
-                if way == "plain" and not plain_fits(parts_of(inverter), work.batch):
+            for implementation in implementations:
+                if implementation == "plain" and not plain_fits(parts_of(inverter), work.batch):
                     continue
-                run = prepared(way, inverter, work)
+                run = prepared(implementation, inverter, work)
                 run()
                 taken = [timed(run, inverter.model.device)[1:] for _ in range(repeats)]
                 seconds, cpu = (Spread.of([one[k] for one in taken]) for k in (0, 1))
-                peak = peak_alone(own, way, work, count) if memory else None
-                costs.append(Cost(name, value, way, seconds, cpu, peak, least))
+                peak = peak_in_subprocess(own, implementation, work, count) if memory else None
+                costs.append(Cost(name, value, implementation, seconds, cpu, peak, least))
         if built is None:
             raise ConfigError("nothing to measure: expected values to measure over.")
-        found = machine(built[1].model)
-    return Scaling(case.words, repeats, tuple(costs), found)
-
-
-def scaling_plot(found: Scaling) -> bytes:
-    """A PNG: a column for what was varied, seconds above and, where they were measured, memory below."""
-    check_matplotlib()
-    from matplotlib.figure import Figure
-
-    costs = found.costs
-    columns = list(dict.fromkeys(cost.over for cost in costs))
-    rows = 2 if any(cost.peak is not None for cost in costs) else 1
-    figure = Figure(figsize=(3.6 * len(columns), 3.0 * rows), layout="constrained")
-    for column, over in enumerate(columns):
-        for row in range(rows):
-            axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1)
-            for way in dict.fromkeys(cost.way for cost in costs):
-                measured_costs = [cost for cost in costs if (cost.over, cost.way) == (over, way)]
-                if row == 0:
-                    points = [(cost.value, cost.seconds.median) for cost in measured_costs]
-                else:
-                    points = [(cost.value, cost.peak / 2**30) for cost in measured_costs if cost.peak is not None]
-                axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
-            axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
-            axes.set_ylabel("peak memory, GiB" if row else "seconds")
-            axes.set_xlabel(_AXES.get(over, "edits of one image"))
-            axes.grid(alpha=0.25)
-            if not row and not column:
-                axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+        about_machine = machine(built[1].model)
+    return Scaling(case.words, repeats, tuple(costs), about_machine)

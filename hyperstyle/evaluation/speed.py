@@ -17,7 +17,7 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation import ceilings
-from hyperstyle.evaluation.cases import Case, Implementation, Work, parts_of, peak_alone, prepared
+from hyperstyle.evaluation.cases import Case, Implementation, Work, parts_of, peak_in_subprocess, prepared
 from hyperstyle.evaluation.figures import Progress, machine, now
 from hyperstyle.evaluation.loading import Spread
 from hyperstyle.evaluation.speed_figures import PAIRS, ROWS, Error, Memory, Pair, Rate, Speed
@@ -72,11 +72,11 @@ def measure_speed(
     threads: int | None = None,
     on_progress: Progress | None = None,
 ) -> Speed:
-    """Inverts and draws by the library and by the plain path, in turn in one process, and compares.
+    """Inverts and edits by the library and by the plain path, in turn in one process, and compares.
 
     Args:
         case: the model.
-        steps: passes of the inversions.
+        steps: of the hypernetwork.
         batch: images that are inverted together, but for the rows of eight.
         rows: some of `ROWS`; None is `default_rows`.
         repeats: pairs of runs for each row; a third of them for the rows of eight images.
@@ -125,7 +125,7 @@ def measure_speed(
                     reason = _measure_rates(bench, dtype)
                 if reason is not None:
                     missing[f"rates_{_name(dtype)}"] = reason
-        found = {**machine(bench.wide.model), **_settings(device)}
+        about_machine = {**machine(bench.wide.model), **_settings(device)}
     return Speed(
         weights=case.words,
         size=bench.wide.model.generator.config.size,
@@ -139,15 +139,15 @@ def measure_speed(
         rates=tuple(bench.rates),
         ceilings=bench.ceilings,
         missing=missing,
-        machine=found,
+        machine=about_machine,
     )
 
 
 def timed(function: Callable[[], T], device: torch.device) -> tuple[T, float, float]:
     """What a function returns, and its seconds by the clock and of the processor."""
     start, cpu = now(device), time.process_time()
-    made = function()
-    return made, now(device) - start, time.process_time() - cpu
+    result = function()
+    return result, now(device) - start, time.process_time() - cpu
 
 
 def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
@@ -160,25 +160,25 @@ def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
     work = replace(work, together=work.batch == 1 or ceilings.plain_fits(parts, work.batch))
     sides: dict[Implementation, HyperStyleInverter] = {"fast": fast, "plain": bench.wide}
     first = replace(work, steps=1, batch=1, edits=min(2, work.edits))
-    for way, inverter in sides.items():
-        prepared(way, inverter, first)()  # what is only done the first time
-    ways = {way: prepared(way, inverter, work) for way, inverter in sides.items()}
-    taken: dict[Implementation, list[tuple[float, float]]] = {way: [] for way in sides}
+    for side, inverter in sides.items():
+        prepared(side, inverter, first)()  # what is only done the first time
+    runs = {side: prepared(side, inverter, work) for side, inverter in sides.items()}
+    taken: dict[Implementation, list[tuple[float, float]]] = {side: [] for side in sides}
     last: dict[Implementation, Tensor] = {}
     turns = max(1, bench.repeats // 3) if many else bench.repeats  # each is of several images
     for turn in range(turns):
-        for place, (way, run) in enumerate(ways.items()):
+        for place, (side, run) in enumerate(runs.items()):
             bench.show(name, 2 * turn + place, 2 * turns)
-            last[way], *seconds = timed(run, model.device)
-            taken[way].append((seconds[0] / work.images, seconds[1] / work.images))
+            last[side], *seconds = timed(run, model.device)
+            taken[side].append((seconds[0] / work.images, seconds[1] / work.images))
     bench.show(name, 2 * turns, 2 * turns)
     if name in ("float32", "edit_strip"):
         if model.device.type == "cuda":  # the fast paths of a GPU round to ten bits
             with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-                last = {way: run() for way, run in ways.items()}
+                last = {side: run() for side, run in runs.items()}
         key = "image" if name == "float32" else "strip"
         bench.agreement[key] = float((last["fast"] - last["plain"]).abs().max())
-    clock, cpu = ({way: [one[k] for one in values] for way, values in taken.items()} for k in (0, 1))
+    clock, cpu = ({side: [one[k] for one in values] for side, values in taken.items()} for k in (0, 1))
     ratios = [[p / max(f, 1e-9) for f, p in zip(one["fast"], one["plain"], strict=True)] for one in (clock, cpu)]
     seconds_each = Spread.of(clock["fast"])
     rate = ceilings.operations(parts, model.domain, work) / work.images / seconds_each.median
@@ -207,13 +207,13 @@ def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
 def _measure_rates(bench: _Bench, dtype: torch.dtype) -> str | None:
     """Adds the rates of this type; says why some are not there."""
     inverter = bench.wide if dtype == torch.float32 else bench.case.build(dtype)
-    ways: tuple[Implementation, Implementation] = ("fast", "networks")
+    runs: tuple[Implementation, Implementation] = ("fast", "networks")
     for batch in _RATES:
         try:
             taken: list[Spread] = []
-            for way in ways:
+            for implementation in runs:
                 bench.show(f"{_name(dtype)}, batch {batch}", len(taken), 2)
-                run = prepared(way, inverter, replace(bench.work, batch=batch))
+                run = prepared(implementation, inverter, replace(bench.work, batch=batch))
                 run()
                 taken.append(Spread.of([timed(run, inverter.model.device)[1] for _ in range(bench.repeats)]))
         except torch.cuda.OutOfMemoryError:
@@ -241,10 +241,10 @@ def _errors(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) ->
 
 def _memory(case: Case, work: Work, show: Progress) -> Memory | None:
     peaks: list[int | None] = []
-    ways: tuple[Implementation | None, ...] = (None, "fast", "plain")
-    for way in ways:
+    runs: tuple[Implementation | None, ...] = (None, "fast", "plain")
+    for implementation in runs:
         show("memory", len(peaks), 3)
-        peaks.append(peak_alone(case, way, work, torch.get_num_threads()))
+        peaks.append(peak_in_subprocess(case, implementation, work, torch.get_num_threads()))
     show("memory", 3, 3)
     built, fast, plain = peaks
     return None if built is None or fast is None or plain is None else Memory(built, fast, plain)

@@ -105,7 +105,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Speed:
-    """What `measure_speed` found.
+    """What `measure_speed` measured.
 
     Attributes:
         weights: what they are.

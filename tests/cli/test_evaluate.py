@@ -18,7 +18,8 @@ from hyperstyle.cli.evaluate_text import methods_text
 from hyperstyle.edits import DirectionEdit
 from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation import Optimization, Row, held_out_avatars
-from hyperstyle.evaluation.methods import MethodRow, Methods, Trial
+from hyperstyle.evaluation.engine import Trial
+from hyperstyle.evaluation.methods import MethodRow, Methods
 from hyperstyle.images import to_images
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
@@ -54,8 +55,8 @@ def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest
 
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = partial(Optimization, projection=2, tuning=11, offsets=2, timed=1)
-    monkeypatch.setattr("hyperstyle.evaluation.Optimization", few)
+    few = partial(Optimization, projection=2, tuning=11, offsets=2)
+    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.Optimization", few)
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ def test_editing_at_equal_effect_without_optimisation_takes_all_images(
 def test_progress_is_shown_on_stderr(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model", str(tiny_model_dir), "--count", "1", "--device", "cpu", "--optimized", "0"]
     assert main(["evaluate", "reconstruction", *arguments]) == 0
-    assert "timing hyperstyle" in capsys.readouterr().err
+    assert "hyperstyle, step by step: 100%" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["reconstruction", "editing"])
@@ -225,7 +226,7 @@ def test_bad_arguments_are_one_line_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)  # nobody calls it
+    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.load_inverter", None)  # nobody calls it
     assert main(["evaluate", what, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -255,7 +256,7 @@ def test_numbers_out_of_range_and_arguments_that_exclude_each_other_are_refused(
 def test_a_plot_without_matplotlib_is_refused_before_any_work(
     what: str, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)
+    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.load_inverter", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["evaluate", what, "--plot", "plot.png"]) == 2
@@ -266,7 +267,7 @@ def test_a_plot_without_matplotlib_is_refused_before_any_work(
 def test_what_a_model_lacks_is_said_before_images_are_read(
     tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.evaluation.report.images.held_out_avatars", None)
+    monkeypatch.setattr("hyperstyle.evaluation.images.held_out_avatars", None)
     assert main(["evaluate", "reconstruction", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
     assert "no perceptual network to optimize against" in capsys.readouterr().err
     assert main(["evaluate", "editing", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
@@ -276,7 +277,7 @@ def test_what_a_model_lacks_is_said_before_images_are_read(
 def test_the_plot_at_equal_effect_is_refused_before_any_work_where_it_cannot_be_made(
     in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.cli.evaluate.load_inverter", None)  # nobody calls it
+    monkeypatch.setattr("hyperstyle.cli.evaluate_runs.load_inverter", None)  # nobody calls it
     assert main(["evaluate", "editing", "--equal-effect", "equal.jpg"]) == 2
     assert "'equal.jpg' cannot be written: expected a name that ends in .png" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hyperstyle import ConfigError
-from hyperstyle.cli import report
+from hyperstyle.cli import main, report
 from hyperstyle.evaluation import held_out_avatars
 from hyperstyle.images import save_image, to_images
 
@@ -73,6 +73,15 @@ def test_photos_that_are_left_out_or_in_which_no_face_is_found_are_named(
     assert [name for name, _ in found["failures"]] == ["broken.jpg"]
     assert [name for name, _ in found["taken_as_crops"]] == ["1.png"]
     assert "1 file(s) of photos left out. broken.jpg: " in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_configuration_file_of_version_0_1_is_understood(
+    tiny_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("old.toml").write_text('optimised = -1\nlpips = "no"\n', encoding="utf-8")
+    command = ["evaluate", "report", str(tiny_model_dir), "--out", "out", "--device", "cpu", "--quiet"]
+    assert main([*command, "--config", "old.toml"]) == 2
+    assert "optimized=-1: expected 0 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

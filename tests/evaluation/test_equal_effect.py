@@ -14,7 +14,8 @@ from torch import Tensor
 from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, MethodError
 from hyperstyle.evaluation import Optimization, held_out_avatars
 from hyperstyle.evaluation.editing import population_std, strengths_of
-from hyperstyle.evaluation.equal_effect import EffectCurve, EqualEffect, at_changes, evaluate_equal_effect
+from hyperstyle.evaluation.equal_effect import EffectCurve, at_changes, effect_curves
+from hyperstyle.evaluation.methods import EqualEffect, evaluate_equal_effect
 from hyperstyle.evaluation.plots import equal_effect_plot
 
 SETTINGS = Optimization(2, projection=3, tuning=4)
@@ -86,7 +87,8 @@ def test_pti_edits_its_pivot_in_the_tuned_generator_and_w_plus_its_own_rows(
 
 
 def test_progress_counts_the_images_of_each_method(found: EqualEffect, seen: list[tuple[str, int, int]]) -> None:
-    assert seen == [(method, 2, 2) for method in ("hyperstyle", "w-encoder", "pti", "optimize-w+")]
+    methods = ("hyperstyle", "w-encoder", "pti", "optimize-w+")
+    assert seen == [(method, done, 2) for method in methods for done in (1, 2)]
 
 
 def test_without_optimisation_all_images_take_part_in_the_methods_of_the_model(
@@ -113,23 +115,22 @@ def test_a_change_is_taken_at_the_least_strength_that_reaches_it() -> None:
     torch.testing.assert_close(found, torch.tensor(expected).double(), atol=1e-6, rtol=0, equal_nan=True)
 
 
-def test_methods_are_compared_on_the_images_that_all_of_them_change_so_far(
-    judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spread = population_std(["smile"])["smile"]
-    reads = iter(
-        [  # three images at the strengths -3, 0, 3, first as hyperstyle inverts them, then as the W encoder does
-            ([[0.0, 0, 0.5], [0.0, 0, 0.5], [0.0, 0, 0.25]], [[0.9, 1.0, 0.8], [0.9, 0.9, 0.6], [0.9, 0.8, 0.7]]),
-            ([[0.0, 0, 1.0], [0.0, 0, 0.3], [0.0, 0, 0.5]], [[0.9, 0.8, 0.4], [0.9, 0.7, 0.1], [0.9, 0.6, 0.2]]),
-        ]
-    )
-
-    def read(*_: object) -> tuple[Tensor, Tensor]:
-        change, identity = next(reads)
-        return torch.tensor(change) * spread, torch.tensor(identity)
-
-    monkeypatch.setattr("hyperstyle.evaluation.equal_effect._read", read)
-    ours, other = evaluate_equal_effect(judged, crops, ["smile"], points=2).curves
+def test_methods_are_compared_on_the_images_that_all_of_them_change_so_far(judged: HyperStyleInverter) -> None:
+    read = {  # three images at the strengths -3, 0, 3
+        "hyperstyle": (
+            [[0.0, 0, 0.5], [0.0, 0, 0.5], [0.0, 0, 0.25]],
+            [[0.9, 1.0, 0.8], [0.9, 0.9, 0.6], [0.9, 0.8, 0.7]],
+        ),
+        "w-encoder": (
+            [[0.0, 0, 1.0], [0.0, 0, 0.3], [0.0, 0, 0.5]],
+            [[0.9, 0.8, 0.4], [0.9, 0.7, 0.1], [0.9, 0.6, 0.2]],
+        ),
+    }
+    rows = {
+        method: [{"edits": {"smile": {"changes": c, "identities": i}}} for c, i in zip(*figures, strict=True)]
+        for method, figures in read.items()
+    }
+    ours, other = effect_curves(judged.model, rows, ["smile"], points=2)
     assert [(p.change, p.pictures) for p in ours.points] == [(0.0, 3), (0.25, 3), (0.5, 1)]
     assert [p.identity for p in ours.points] == pytest.approx([0.9, (0.9 + 0.75 + 0.7) / 3, 0.8], abs=1e-5)
     assert [p.identity for p in other.points] == pytest.approx([0.7, (0.7 + 0.2 + 0.4) / 3, 0.6], abs=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hyperstyle.evaluation import Point, Row
-from hyperstyle.evaluation.equivalence import equivalences, interpolated, steps_to_reach
+from hyperstyle.evaluation.equivalence import equivalences, steps_to_reach
 
 STEPS = [0.0, 10.0, 20.0, 50.0]
 
@@ -29,11 +29,6 @@ def test_the_first_step_that_is_as_good_lies_between_recorded_ones(
     assert steps_to_reach(STEPS, values, target, higher=higher) == (
         None if expected is None else pytest.approx(expected)
     )
-
-
-def test_a_curve_is_linear_between_its_steps_and_constant_outside() -> None:
-    values = [0.0, 1.0, 3.0, 6.0]
-    assert [interpolated(STEPS, values, at) for at in (-1, 0, 5, 15, 35, 50, 60)] == [0, 0, 0.5, 2, 4.5, 6, 6]
 
 
 def test_times_are_in_units_of_one_inversion_with_and_without_the_pivot() -> None:

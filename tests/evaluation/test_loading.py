@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.evaluation.loading import Spread, _read, alone, measure_loading
+from hyperstyle.evaluation.loading import Spread, _read, measure_loading, run_in_subprocess
 from hyperstyle.io.components import load_tensors
 from hyperstyle.io.files import peak_memory
 
@@ -38,7 +38,7 @@ def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_p
 def test_what_goes_wrong_in_the_other_process_is_raised_here(tiny_model_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "official.pt").write_bytes(b"<html></html>")
     with pytest.raises(CheckpointError, match="is a web page and no PyTorch file"):
-        alone(_read, (tmp_path / "official.pt",), False)
+        run_in_subprocess(_read, (tmp_path / "official.pt",), False)
     with pytest.raises(ConfigError, match="0 repeats: expected 1 or more"):
         measure_loading(tiny_model_dir, repeats=0)
 

@@ -13,7 +13,8 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation import scaling
 from hyperstyle.evaluation.cases import Case, Implementation, Work
 from hyperstyle.evaluation.loading import Spread
-from hyperstyle.evaluation.scaling import Cost, Scaling, measure_scaling, scaling_plot
+from hyperstyle.evaluation.plots import scaling_plot
+from hyperstyle.evaluation.scaling import Cost, Scaling, measure_scaling
 from hyperstyle.inverter import HyperStyleInverter
 
 
@@ -30,7 +31,7 @@ def test_each_value_has_its_time_and_its_memory(tiny_model_dir: Path, monkeypatc
         asked.append((way, work))
         return 10 if way is None else 20 + work.images
 
-    monkeypatch.setattr(scaling, "peak_alone", peak)
+    monkeypatch.setattr(scaling, "peak_in_subprocess", peak)
     values = {"steps": (0, 2), "batch": (2,), "edits": (3,)}
     threads = torch.get_num_threads()
     found = measure_scaling(

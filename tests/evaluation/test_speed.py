@@ -14,7 +14,16 @@ from torch import Tensor
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, ModelNotFoundError
 from hyperstyle.evaluation import cases, ceilings, speed
-from hyperstyle.evaluation.cases import Case, Implementation, Parts, Work, crops_of, parts_of, peak_alone, prepared
+from hyperstyle.evaluation.cases import (
+    Case,
+    Implementation,
+    Parts,
+    Work,
+    crops_of,
+    parts_of,
+    peak_in_subprocess,
+    prepared,
+)
 from hyperstyle.evaluation.speed_figures import PAIRS, Memory, Speed
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -53,7 +62,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Implementation | None, 
         asked.append((way, work))
         return {None: 100, "fast": 130, "plain": 200, "networks": 0}[way]
 
-    monkeypatch.setattr(speed, "peak_alone", peak)
+    monkeypatch.setattr(speed, "peak_in_subprocess", peak)
     monkeypatch.setattr(ceilings, "arithmetic_ceiling", lambda dtype, device: 1e15)
     monkeypatch.setattr(ceilings, "memory_ceiling", lambda device: 1e15)
     return asked
@@ -88,7 +97,7 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
         assert pair.fast.median > 0 < pair.plain_cpu.median
         assert pair.gflops > 0 < pair.arithmetic_share
         assert pair.memory_share > 0
-    assert [pair.images for pair in found.pairs] == [2, 8, 11, 2]
+    assert [pair.pictures for pair in found.pairs] == [2, 8, 11, 2]
     first = Work(2, 2)
     full, wide = [run for run in runs if run[1] == first], torch.float32
     assert full[:4] == [("fast", first, wide), ("plain", first, wide)] * 2
@@ -124,7 +133,7 @@ def test_what_a_machine_lacks_is_left_out_and_said(
     folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "without_bfloat16", lambda device: "none here")
-    monkeypatch.setattr(speed, "peak_alone", lambda *_: None)
+    monkeypatch.setattr(speed, "peak_in_subprocess", lambda *_: None)
     monkeypatch.setattr(speed, "_RATES", (1, 2))
     rows = ["bfloat16", "float16", "batch8_bfloat16", "memory", "rates"]
     found = speed.measure_speed(Case(model=str(folder)), steps=1, rows=rows, repeats=1)
@@ -215,7 +224,7 @@ def test_the_networks_alone_give_the_images_of_the_library(folder: Path) -> None
 
 
 def test_the_peak_of_a_process_of_its_own_is_that_of_one_that_builds_the_model(folder: Path) -> None:
-    peak = peak_alone(Case(model=str(folder)), None, Work(), 1)
+    peak = peak_in_subprocess(Case(model=str(folder)), None, Work(), 1)
     assert peak is None or 50_000_000 < peak < 2_000_000_000
 
 

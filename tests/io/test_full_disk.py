@@ -19,7 +19,7 @@ import numpy, torch
 from hyperstyle.io.components import save_component, save_tensors, save_torch, write_json
 from hyperstyle.edits import DirectionEdit, EditInfo, save_edit
 from hyperstyle.errors import HyperStyleError
-from hyperstyle.evaluation.report.journal import Journal
+from hyperstyle.evaluation.journal import Journal
 from hyperstyle.io.files import write_bytes, write_text
 from hyperstyle.io.npy_objects import save_arrays, save_named_arrays, save_npz
 from hyperstyle.inverter import HyperStyleInverter

@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.evaluation.distribution import Features, distance, features_of
 from hyperstyle.evaluation.editing import measurable_edits
-from hyperstyle.evaluation.figures import Progress
-from hyperstyle.evaluation.methods import Trial
-from hyperstyle.evaluation.report.distribution import Features, distance, features_of
-from hyperstyle.evaluation.report.effects import effects
-from hyperstyle.evaluation.report.findings import Findings, write_report
-from hyperstyle.evaluation.report.images import TestImages
-from hyperstyle.evaluation.report.journal import Journal
-from hyperstyle.evaluation.report.measures import choose_measures
-from hyperstyle.evaluation.report.missing import not_measured
+from hyperstyle.evaluation.engine import Job, Study, Trial, invert_one, is_feed_forward, measure_all
+from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
+from hyperstyle.evaluation.figures import Progress, machine
+from hyperstyle.evaluation.images import TestImages
+from hyperstyle.evaluation.journal import Journal
+from hyperstyle.evaluation.measures import choose_measures
+from hyperstyle.evaluation.plots import COLORS, effect_plots, has_matplotlib, over_time_plots
+from hyperstyle.evaluation.report import galleries
+from hyperstyle.evaluation.report.adaptation import tune_to
+from hyperstyle.evaluation.report.filters import comic
+from hyperstyle.evaluation.report.jobs import ONE_STEP, jobs_of
+from hyperstyle.evaluation.report.missing import Missing, missing_table, not_measured
 from hyperstyle.evaluation.report.options import ReportOptions
-from hyperstyle.evaluation.report.orderings import orderings
-from hyperstyle.evaluation.report.page import page
-from hyperstyle.evaluation.report.sections import (
-    adaptation_section,
-    effects_section,
-    interpolation_section,
-    methods_section,
-    missing_section,
-    out_of_domain_section,
-    overview,
-    parameters_section,
-    switches_section,
+from hyperstyle.evaluation.report.orderings import (
+    Ordering,
+    agreements,
+    kept_identity_table,
+    ordering_table,
+    orderings,
+    pair_table,
 )
-from hyperstyle.evaluation.report.study import Job, Study, alone, invert_one, jobs_of, measure_all
-from hyperstyle.evaluation.report.tables import (
-    ONCE,
-    Value,
-    ablation_table,
-    method_row,
-    methods_table,
-    parameter_tables,
-)
+from hyperstyle.evaluation.report.out_of_domain import out_of_domain
+from hyperstyle.evaluation.report.page import render_page
+from hyperstyle.evaluation.report.tables import ablation_table, effect_tables, methods_table, parameter_tables
+from hyperstyle.evaluation.tables import Table, Value, to_csv
 from hyperstyle.images import load_image, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.io.files import make_folder
+from hyperstyle.io.files import make_folder, write_text
 from hyperstyle.model.parts import Model
 
 __all__ = ["make_report"]
+
+
+@dataclass
+class _Report:
+    """What the files are written from.
+
+    Attributes:
+        tables: in the order of the page, for `report.json` and the CSV files.
+        orderings: those of the paper, here.
+        effects: Figure 6, by the group of methods that are compared.
+        missing: what is not measured.
+        content: more variables of the template.
+    """
+
+    tables: list[Table] = field(default_factory=list)
+    orderings: list[Ordering] = field(default_factory=list)
+    effects: dict[str, tuple[EffectCurve, ...]] = field(default_factory=dict)
+    missing: list[Missing] = field(default_factory=list)
+    content: dict[str, Any] = field(default_factory=dict)
 
 
 def make_report(
@@ -67,7 +83,7 @@ def make_report(
         out: a folder; it is made.
         options: None is all defaults.
         ablations: other models by name, for Table 3.
-        photos: images from outside the domain, for the sheet of these.
+        photos: images from outside the domain, for the gallery of these.
         on_progress: called while it goes on.
 
     Returns:
@@ -104,22 +120,22 @@ def make_report(
         "model": jobs[0].model,
         "pictures": images.source,
         "size": model.domain.input_size,
-        "measures": [one.key for one in measures.chosen],
+        "measures": [measure.key for measure in measures.chosen],
         "identity": None if options.identity is None else options.identity.name,
         "edits": edits,
         "points": options.points,
     }
     journal = Journal(out / "rows.jsonl", about)
-    study = Study(images, measures, journal, out, edits, options.points)
+    study = Study(images, measures, journal, out, edits=edits, points=options.points)
     measure_all(study, jobs, on_progress)
 
-    found = Findings(tables=parameter_tables(model))
-    _methods(found, study, jobs, inverter, features, options)
-    if edits:
-        _effects(found, study, jobs, model)
-    found.sections.append(parameters_section(found.tables[:2]))
-    _sheets(found, study, inverter, options, photos, on_progress)
-    found.missing = not_measured(
+    report = _Report()
+    report.content |= {"switches": None, "interpolation": None, "out_of_domain": None, "adaptation": None}
+    _add_parameters(report, model)
+    _add_methods(report, study, jobs, inverter, features, options)
+    _add_effects(report, study, jobs, model)
+    _add_galleries(report, study, inverter, options, photos, on_progress)
+    report.missing = not_measured(
         inverter,
         options,
         images=len(images),
@@ -127,12 +143,22 @@ def make_report(
         edits=edits,
         ablations=bool(ablations),
         photos=photos is not None,
+        plots=has_matplotlib(),
     )
-    if found.missing:
-        found.sections.append(missing_section(found.missing))
-    lead, facts = overview(model, images, photos, jobs, found.orderings, options.command)
-    title = options.title or f"How well {model.domain.name} are inverted"
-    return write_report(out, page(title, lead, facts, found.sections), found, model, images, photos, options)
+    content = report.content | {
+        "title": options.title or f"How well {model.domain.name} are inverted",
+        "methods_count": sum(job.inverter is inverter for job in jobs),
+        "agreements": agreements(report.orderings),
+        "pairs": pair_table(report.orderings),
+        "missing": missing_table(report.missing) if report.missing else None,
+        "model": model,
+        "machine": machine(model),
+        "measures": measures.chosen,
+        "images": images,
+        "photos": photos,
+        "options": options,
+    }
+    return _write(out, render_page(content), report, model, images, photos, options)
 
 
 def _edits(model: Model, options: ReportOptions) -> tuple[str, ...]:
@@ -143,95 +169,184 @@ def _edits(model: Model, options: ReportOptions) -> tuple[str, ...]:
     return tuple(name for name, edit in model.edits.items() if edit.info.trait in model.evaluator.config.traits)
 
 
-def _methods(
-    found: Findings,
+def _add_parameters(report: _Report, model: Model) -> None:
+    """Table 1."""
+    tables = parameter_tables(model)
+    report.tables += tables
+    report.content["parameters"] = tables
+
+
+def _add_methods(
+    report: _Report,
     study: Study,
-    jobs: list[Job],
+    jobs: Sequence[Job],
     inverter: HyperStyleInverter,
     features: tuple[Features, str] | None,
     options: ReportOptions,
 ) -> None:
-    """Tables 2 and 3, and their sections."""
+    """Tables 2 and 3, quality over time, and reconstructions."""
     own = [job for job in jobs if job.inverter is inverter]
-    network = [job for job in own if not job.is_optimization and str(job.trial) != ONCE]
-    searched = [job for job in own if job.is_optimization]
-    rows = [_row(study, job, job.count, features) for job in network]
-    seen = features[1] if features else ""
+    networks = [job for job in own if not job.is_optimization and job.label != ONE_STEP]
+    optimizations = [job for job in own if job.is_optimization]
+    rows = [_row(study, job, features) for job in networks]
     tables = []
     if rows:
-        count = len(study.images)
-        about = f"Means over {count} images ({study.images.source}); seconds are medians, one image at a time; "
-        about += "memory is that of the whole process on a CPU, libraries included."
-        tables.append(methods_table("table2", "Table 2. Reconstruction", about, rows, study.measures, distances=seen))
+        about = f"Means over {len(study.images)} images ({study.images.source}); seconds are medians, one image at a "
+        about += "time; memory is that of the whole process on a CPU, libraries included."
+        distances = features[1] if features else ""
+        tables.append(
+            methods_table("table2", "Table 2. Reconstruction", about, rows, study.measures, distances=distances)
+        )
     compared = rows
-    if searched:
-        few = min(job.count for job in searched)
-        compared = [method_row(job.label, study.rows(job.label, few), study.measures) for job in (*network, *searched)]
+    if optimizations:
+        few = min(job.count for job in optimizations)
         about = f"The first {few} of these images, with the methods that search for each image on its own."
+        compared = [study.measures.row(job.label, study.rows(job.label, few)) for job in (*networks, *optimizations)]
         tables.append(methods_table("table2_optimised", "Table 2b. With optimization", about, compared, study.measures))
-    found.orderings = orderings(rows, compared)
-    found.tables += tables
-    methods = [*network, *searched]
+    report.tables += tables
+    report.orderings = orderings(rows, compared)
+    methods = [*networks, *optimizations]
     shown = min(options.shown, *(job.count for job in methods))
-    found.sections.append(methods_section(study, tables, compared, found.orderings, methods, shown))
-
-    variants = [job for job in jobs if job.inverter is not inverter or str(job.trial) == ONCE]
-    best = [job for job in network if job.trial.method == inverter.methods[0]]
+    report.content |= {
+        "methods": tables,
+        "over_time": over_time_plots(compared) if has_matplotlib() else [],
+        "reconstructions": galleries.reconstructions(study, methods, shown),
+    }
+    variants = [job for job in jobs if job.inverter is not inverter or job.label == ONE_STEP]
     if variants:
-        every = [*best, *variants]
-        passes = [job.trial.steps or job.inverter.model.steps for job in every]
-        made = [method_row(job.label, study.rows(job.label, job.count), study.measures) for job in every]
+        variants = [*(job for job in networks if job.method == inverter.methods[0]), *variants]
+        means = [study.measures.row(job.label, study.rows(job.label, job.count)) for job in variants]
         named = [job.label for job in variants if job.inverter is not inverter]
-        table = ablation_table(made, [job.inverter for job in every], passes, study.measures, named)
-        found.tables.append(table)
-        found.sections.append(switches_section(table))
+        table = ablation_table(means, variants, study.measures, named)
+        report.tables.append(table)
+        report.content["switches"] = table
 
 
-def _row(study: Study, job: Job, count: int, features: tuple[Features, str] | None) -> dict[str, Value]:
-    row = method_row(job.label, study.rows(job.label, count), study.measures)
-    if features is not None and count > 1:
+def _row(study: Study, job: Job, features: tuple[Features, str] | None) -> dict[str, Value]:
+    """The means of a method and, with features, FID and KID of its reconstructions."""
+    row = study.measures.row(job.label, study.rows(job.label, job.count))
+    if features is not None and job.count > 1:
         device, see = job.inverter.model.device, features[0]
-        real = torch.cat([see(study.images.load(i)[None].to(device)) for i in range(count)])
-        files = [study.reconstruction(job, i) for i in range(count)]
-        made = torch.cat([see(to_tensor(load_image(file))[None].to(device)) for file in files])
-        apart = distance(real, made)
-        row |= {"fid": apart.fid, "kid": apart.kid}
+        real = torch.cat([see(study.images.load(i)[None].to(device)) for i in range(job.count)])
+        files = [study.reconstruction(job, i) for i in range(job.count)]
+        rebuilt = torch.cat([see(to_tensor(load_image(file))[None].to(device)) for file in files])
+        distances = distance(real, rebuilt)
+        row |= {"fid": distances.fid, "kid": distances.kid}
     return row
 
 
-def _effects(found: Findings, study: Study, jobs: list[Job], model: Model) -> None:
+def _add_effects(report: _Report, study: Study, jobs: Sequence[Job], model: Model) -> None:
     """Figure 6: of the networks on all edited images, and of all methods on those that were optimized."""
     edited = [job for job in jobs if job.edited]
-    network = [job for job in edited if not job.is_optimization]
-    groups = {"networks": network} | ({"all": edited} if len(network) < len(edited) else {})
+    networks = [job for job in edited if not job.is_optimization]
+    groups = {"networks": networks} | ({"all": edited} if len(networks) < len(edited) else {})
+    sections = []
     for name, group in groups.items():
-        if group:
-            count = min(job.edited for job in group)
-            rows = {job.label: study.rows(job.label, count) for job in group}
-            found.effects[name] = effects(model, rows, study.edits, points=study.points)
-    if found.effects:
-        found.sections.append(effects_section(model, found.effects))
+        if not group:
+            continue
+        count = min(job.edited for job in group)
+        rows = {job.label: study.rows(job.label, count) for job in group}
+        curves = effect_curves(model, rows, study.edits, points=study.points)
+        report.effects[name] = curves
+        sections.append(
+            {
+                "title": "Methods that optimize, too" if name == "all" else "Networks",
+                "images": count,
+                "kept": kept_identity_table(curves),
+                "legend": {label: COLORS[i % len(COLORS)] for i, label in enumerate(rows)},
+                "plots": effect_plots(curves) if has_matplotlib() else [],
+            }
+        )
+    report.content["effects"] = sections
 
 
-def _sheets(
-    found: Findings,
+def _add_galleries(
+    report: _Report,
     study: Study,
     inverter: HyperStyleInverter,
     options: ReportOptions,
     photos: TestImages | None,
     on_progress: Progress | None,
 ) -> None:
-    """Interpolation, domain adaptation and out-of-domain images, by the model's best method."""
-    best = Trial(inverter.methods[0])
-    if not alone(inverter.model, best):
+    """Edits, interpolation, images out of the domain and domain adaptation, by the model's best method."""
+    model, best = inverter.model, Trial(inverter.methods[0])
+    if not is_feed_forward(model, best.method):
         return
     count = min(max(options.shown, 2), len(study.images))
-    crops = torch.stack([study.images.load(i) for i in range(count)])
-    inversions = [invert_one(inverter, crop, best) for crop in crops]
+    inversions = [invert_one(inverter, study.images.load(i), best) for i in range(count)]
+    edits = galleries.shown_edits(model)
     if count > 1:
-        found.sections.append(interpolation_section(inversions))
-    section, table = out_of_domain_section(study, inverter, count, photos)
-    found.sections.append(section)
-    found.tables.append(table)
-    if options.adapt and inverter.model.hypernetwork is not None:
-        found.sections.append(adaptation_section(inversions[:3], options.adapt, on_progress))
+        report.content["edit_strips"] = {name: galleries.edit_strips(inversions, name) for name in edits}
+        report.content["interpolation"] = galleries.interpolation(inversions)
+    gallery, table = out_of_domain(study, inverter, count, photos, edits)
+    report.tables.append(table)
+    report.content["out_of_domain"] = {"gallery": gallery, "table": table}
+    if options.adapt and model.hypernetwork is not None:
+
+        def on_step(done: int) -> None:
+            if on_progress is not None:
+                on_progress("domain adaptation", done, options.adapt)
+
+        tuned = tune_to(model, comic, steps=options.adapt, on_step=on_step)
+        report.content["adaptation"] = galleries.adaptation(inversions[:3], tuned, edits)
+
+
+def _write(
+    out: Path,
+    html: str,
+    report: _Report,
+    model: Model,
+    images: TestImages,
+    photos: TestImages | None,
+    options: ReportOptions,
+) -> Path:
+    """Writes `report.json`, a CSV for each table and figure, and last `report.html`, whose path it returns.
+
+    Raises:
+        HyperStyleError: a file cannot be written.
+    """
+    content: dict[str, Any] = {
+        "machine": machine(model),
+        "pictures": _about_images(images),
+        "photos": None if photos is None else _about_images(photos),
+        "options": _plain_options(options),
+        "tables": {table.key: [dict(row) for row in table.rows] for table in report.tables},
+        "orderings": [asdict(one) for one in report.orderings],
+        "effects": {name: [_plain_curve(curve) for curve in curves] for name, curves in report.effects.items()},
+        "not_measured": [asdict(one) for one in report.missing],
+    }
+    files = {"report.json": json.dumps(content, indent=1, allow_nan=False) + "\n"}
+    tables = [*report.tables, ordering_table(report.orderings), *effect_tables(report.effects)]
+    files |= {f"{table.key}.csv": to_csv(table) for table in tables if table.rows}
+    files["report.html"] = html  # last: a page says that all is there
+    for name, text in files.items():
+        write_text(out / name, text)
+    return out / "report.html"
+
+
+def _about_images(images: TestImages) -> dict[str, Any]:
+    return {
+        "source": images.source,
+        "count": len(images),
+        "failures": images.failures,
+        "taken_as_crops": images.uncut,
+    }
+
+
+def _plain_options(options: ReportOptions) -> dict[str, Any]:
+    """As plain values, under the names that they have on disk since version 0.1."""
+    values = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
+    return {"optimised" if key == "optimized" else key: value for key, value in values.items()}
+
+
+def _plain_curve(curve: EffectCurve) -> dict[str, Any]:
+    """What the file has of a curve: its points as pairs of change and identity."""
+    return {
+        "edit": curve.edit,
+        "trait": curve.trait,
+        "method": curve.method,
+        "points": [(point.change, point.identity) for point in curve.points],
+        "mean": curve.mean,
+        "reach": curve.reach,
+        "pictures": len(curve.changes),
+    }

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hyperstyle.evaluation.methods import Trial
+from hyperstyle.evaluation.engine import is_feed_forward
 from hyperstyle.evaluation.report.options import ReportOptions
-from hyperstyle.evaluation.report.study import alone
+from hyperstyle.evaluation.tables import Column, Table
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.model.parts import Model
 
-__all__ = ["Missing", "not_measured"]
+__all__ = ["Missing", "missing_table", "not_measured"]
 
 
 @dataclass(frozen=True)
@@ -20,16 +19,13 @@ class Missing:
 
     Attributes:
         what: the figure, table or sheet.
-        because: why, after "because".
+        because: why.
         change: the flag or file that would change it.
     """
 
     what: str
     because: str
     change: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: not measured, because {self.because} ({self.change})."
 
 
 def not_measured(
@@ -41,8 +37,9 @@ def not_measured(
     edits: Sequence[str],
     ablations: bool,
     photos: bool,
+    plots: bool = True,
 ) -> list[Missing]:
-    """All that a report of this model lacks.
+    """All that a report of this model lacks; of several reasons why one thing is missing the first.
 
     Args:
         inverter: the model.
@@ -52,61 +49,85 @@ def not_measured(
         edits: names of those that are measured.
         ablations: whether there are any.
         photos: whether there are images from outside the domain.
+        plots: whether plots can be drawn.
     """
     model = inverter.model
-    found = _figures(model, options, images)
-    if options.methods is None and not optimized:
-        why = "--optimized 0 was given" if options.optimized == 0 else "the model has no perceptual network for them"
-        flag = "--optimized N" + ", with LPIPS in its place" * (model.perceptual is None)
-        found.append(Missing("W+ optimization and PTI (Table 2b)", why, flag))
-    found += _editing(model, options, edits)
-    if model.hypernetwork is None:
-        why = "the model has no hypernetwork"
-        found.append(Missing("HyperStyle, its switches and domain adaptation", why, "hyperstyle train hyperstyle"))
-    elif not options.adapt:
-        found.append(Missing("domain adaptation (Figure 7)", "--adapt 0 was given", "--adapt STEPS"))
-    if not ablations:
-        found.append(Missing("other forms of the model (Table 3)", "none were named", "--ablation NAME=MODEL"))
-    if not alone(model, Trial(inverter.methods[0])):
-        why = "the model has no network that inverts"
-        found.append(Missing("the sheets, and images out of the domain", why, "hyperstyle train encoder"))
-    else:
-        if images < 2:
-            found.append(Missing("interpolation", "there is one image", "more images"))
-        if not photos:
-            found.append(Missing("photos out of the domain (Figure 8)", "none were named", "--photos FOLDER"))
-    return found
+    no_evaluator = model.evaluator is None
+    feed_forward = is_feed_forward(model, inverter.methods[0])
+    unread = [name for name in model.edits if name not in edits] if options.edits is None else []
+    figure6 = "identity over edits (Figure 6)"
+    lpips_instead = ", with LPIPS in its place" if model.perceptual is None else ""
+    identity_files = "--identity FILE --mtcnn FOLDER" if model.domain.similarity == "arcface" else "--identity FILE"
+    searched = options.methods is not None or bool(optimized)
+    # (whether it is missing, what, because, what would change it)
+    table: tuple[tuple[bool, str, str, str], ...] = (
+        (not plots, "plots", "matplotlib is not installed", 'pip install "hyperstyle-inversion[plots]"'),
+        (options.lpips is False, "LPIPS", "--lpips no was given", "--lpips yes"),
+        (
+            options.lpips is None and not no_evaluator,
+            "LPIPS",
+            "the distance of the model's evaluator stands in its place",
+            "--lpips yes",
+        ),
+        (
+            no_evaluator and options.identity is None,
+            "identity",
+            "the model has no evaluator, and no network of identity was named",
+            identity_files,
+        ),
+        (not options.fid, "FID and KID", "they were not asked for", "--fid FILE.pth" if no_evaluator else "--fid"),
+        (images < 2, "FID and KID", "there is one image", "more images"),
+        (
+            not searched,
+            "W+ optimization and PTI (Table 2b)",
+            "--optimized 0 was given" if options.optimized == 0 else "the model has no perceptual network for them",
+            f"--optimized N{lpips_instead}",
+        ),
+        (
+            no_evaluator,
+            figure6,
+            "the model has no evaluator that reads traits and identity",
+            "an evaluator in the model folder",
+        ),
+        (not options.edited, figure6, "--edited 0 was given", "--edited N"),
+        (not model.edits, figure6, "the model has no edits", "edits in the model folder"),
+        (
+            bool(unread),
+            figure6,
+            f"the evaluator reads no trait of {', '.join(unread)}",
+            "the trait in the edit's info",
+        ),
+        (
+            model.hypernetwork is None,
+            "HyperStyle, its switches and domain adaptation",
+            "the model has no hypernetwork",
+            "hyperstyle train hyperstyle",
+        ),
+        (
+            model.hypernetwork is not None and not options.adapt,
+            "domain adaptation (Figure 7)",
+            "--adapt 0 was given",
+            "--adapt STEPS",
+        ),
+        (not ablations, "other forms of the model (Table 3)", "none were named", "--ablation NAME=MODEL"),
+        (
+            not feed_forward,
+            "the sheets, and images out of the domain",
+            "the model has no network that inverts",
+            "hyperstyle train encoder",
+        ),
+        (feed_forward and images < 2, "interpolation", "there is one image", "more images"),
+        (feed_forward and not photos, "photos out of the domain (Figure 8)", "none were named", "--photos FOLDER"),
+    )
+    first: dict[str, Missing] = {}
+    for is_missing, what, because, change in table:
+        if is_missing:
+            first.setdefault(what, Missing(what, because, change))
+    return list(first.values())
 
 
-def _figures(model: Model, options: ReportOptions, images: int) -> list[Missing]:
-    """Of a reconstruction."""
-    found = []
-    if options.lpips is False:
-        found.append(Missing("LPIPS", "--lpips no was given", "--lpips yes"))
-    elif options.lpips is None and model.evaluator is not None:
-        found.append(Missing("LPIPS", "the distance of the model's evaluator stands in its place", "--lpips yes"))
-    if model.evaluator is None and options.identity is None:
-        files = "--identity FILE" + " --mtcnn FOLDER" * (model.domain.similarity == "arcface")
-        found.append(Missing("identity", "the model has no evaluator, and no network of identity was named", files))
-    if not options.fid:
-        flag = "--fid FILE.pth" if model.evaluator is None else "--fid"
-        found.append(Missing("FID and KID", "they were not asked for", flag))
-    elif images < 2:
-        found.append(Missing("FID and KID", "there is one image", "more images"))
-    return found
-
-
-def _editing(model: Model, options: ReportOptions, edits: Sequence[str]) -> list[Missing]:
-    """Of Figure 6."""
-    what, evaluator = "identity over edits (Figure 6)", "an evaluator in the model folder"
-    if model.evaluator is None:
-        return [Missing(what, "the model has no evaluator that reads traits and identity", evaluator)]
-    if not options.edited:
-        return [Missing(what, "--edited 0 was given", "--edited N")]
-    if not model.edits:
-        return [Missing(what, "the model has no edits", "edits in the model folder")]
-    unread = [] if options.edits is not None else [name for name in model.edits if name not in edits]
-    if unread:
-        why = f"the evaluator reads no trait of {', '.join(unread)}"
-        return [Missing(what, why, "the trait in the edit's info")]
-    return []
+def missing_table(missing: Sequence[Missing]) -> Table:
+    """A line for each."""
+    columns = (Column("what", "not measured"), Column("because", "because"), Column("change", "what would change it"))
+    rows = [{"what": one.what, "because": one.because, "change": one.change} for one in missing]
+    return Table("not_measured", "", "", columns, rows)

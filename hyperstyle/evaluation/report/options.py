@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperstyle.evaluation.methods import Trial
+from hyperstyle.evaluation.engine import Trial
 
 __all__ = ["ReportOptions"]
 

@@ -6,10 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from hyperstyle.evaluation.report.effects import Effect
-from hyperstyle.evaluation.report.tables import Column, Table, Value
+from hyperstyle.evaluation.equal_effect import EffectCurve
+from hyperstyle.evaluation.tables import Column, Table, Value
 
-__all__ = ["PAPER", "STANDS_FOR", "Ordering", "effect_verdict", "ordering_tables", "orderings", "summary"]
+__all__ = [
+    "PAPER",
+    "STANDS_FOR",
+    "Agreement",
+    "Ordering",
+    "agreements",
+    "kept_identity_table",
+    "ordering_table",
+    "orderings",
+    "pair_table",
+]
 
 PAPER: Mapping[str, Mapping[str, float]] = {
     name: dict(zip(("identity", "ms_ssim", "lpips", "l2", "seconds"), figures, strict=True))
@@ -69,7 +79,7 @@ def orderings(*tables: Sequence[Mapping[str, Value]]) -> list[Ordering]:
     Args:
         tables: rows of tables, each on images of its own; two methods are compared in the first that has both.
     """
-    found: dict[tuple[str, frozenset[str]], Ordering] = {}
+    compared: dict[tuple[str, frozenset[str]], Ordering] = {}
     for rows in tables:
         known: dict[str, Mapping[str, Value]] = {}
         for row in rows:
@@ -78,10 +88,10 @@ def orderings(*tables: Sequence[Mapping[str, Value]]) -> list[Ordering]:
                 known.setdefault(name, row)  # of one method at several numbers of steps the first
         for figure in _TITLES:
             for a, b in combinations(known, 2):
-                made = _ordering(figure, (a, known[a]), (b, known[b]))
-                if made is not None:
-                    found.setdefault((figure, frozenset((a, b))), made)
-    return list(found.values())
+                ordering = _ordering(figure, (a, known[a]), (b, known[b]))
+                if ordering is not None:
+                    compared.setdefault((figure, frozenset((a, b))), ordering)
+    return list(compared.values())
 
 
 def _ordering(figure: str, a: tuple[str, Mapping[str, Value]], b: tuple[str, Mapping[str, Value]]) -> Ordering | None:
@@ -100,64 +110,93 @@ def _ordering(figure: str, a: tuple[str, Mapping[str, Value]], b: tuple[str, Map
     return Ordering(better, worse, title, (paper[better], paper[worse]), (first, second), holds, images)
 
 
-def ordering_tables(found: Sequence[Ordering]) -> list[Table]:
-    """All of them as a table; none where there are none."""
-    rows: list[dict[str, Value]] = [
-        {
-            "better": one.better,
-            "worse": one.worse,
-            "figure": one.figure,
-            "paper_better": one.paper[0],
-            "paper_worse": one.paper[1],
-            "here_better": one.here[0],
-            "here_worse": one.here[1],
-            "holds": one.holds,
-            "images": one.images,
-        }
-        for one in found
+def ordering_table(found: Sequence[Ordering]) -> Table:
+    """All of them as a table, a row for each."""
+    keys = ("better", "worse", "figure", "paper_better", "paper_worse", "here_better", "here_worse", "holds", "images")
+    values = [(one.better, one.worse, one.figure, *one.paper, *one.here, one.holds, one.images) for one in found]
+    rows: list[dict[str, Value]] = [dict(zip(keys, row, strict=True)) for row in values]
+    return Table("orderings", "Orderings", "", tuple(Column(key, key) for key in keys), rows)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How many orderings of the paper are reproduced on so many images, and which are not."""
+
+    images: int
+    held: int
+    total: int
+    failed: tuple[Ordering, ...]
+
+
+def agreements(found: Sequence[Ordering]) -> list[Agreement]:
+    """One for each number of images that figures are means over."""
+    groups: dict[int, list[Ordering]] = {}
+    for one in found:
+        groups.setdefault(one.images, []).append(one)
+    return [
+        Agreement(images, sum(one.holds for one in group), len(group), tuple(one for one in group if not one.holds))
+        for images, group in groups.items()
     ]
-    return [Table("orderings", "Orderings", "", tuple(Column(k, k) for k in rows[0]), rows)] if rows else []
 
 
-def summary(found: Sequence[Ordering]) -> str:
-    """How many hold, on how many images, and which do not, in words."""
-    if not found:
-        return "No two of the methods measured are told apart by the paper, so there is no ordering to compare."
-    sentences = []
-    for images in dict.fromkeys(one.images for one in found):
-        group = [one for one in found if one.images == images]
-        failed = [one for one in group if not one.holds]
-        summary_line = (
-            f"On {images} image(s), {len(group) - len(failed)} of {len(group)} orderings of the paper are reproduced"
-        )
-        named = "; ".join(f"{one.better} better than {one.worse} by {one.figure}" for one in failed)
-        sentences.append(f"{summary_line}, but not: {named}." if failed else f"{summary_line}.")
-    return " ".join(sentences)
+def pair_table(found: Sequence[Ordering]) -> Table:
+    """A row for each pair of methods, a column for each figure, green where the paper's order holds."""
+    figures = list(dict.fromkeys(one.figure for one in found))
+    pairs = sorted({(min(one.better, one.worse), max(one.better, one.worse)) for one in found})
+    rows: list[dict[str, Value]] = [{"pair": f"{a} and {b}"} for a, b in pairs]
+    marks: dict[tuple[int, str], bool] = {}
+    for one in found:
+        i = pairs.index((min(one.better, one.worse), max(one.better, one.worse)))
+        sign = 1 if one.better == pairs[i][0] else -1  # figures stand in the order of the pair's names
+        (here_a, here_b), (paper_a, paper_b) = one.here[::sign], one.paper[::sign]
+        rows[i] |= {"images": one.images, one.figure: f"{here_a:.3g}, {here_b:.3g} ({paper_a:g}, {paper_b:g})"}
+        marks[i, one.figure] = one.holds
+    stand_ins = [f"{name} stands for {published}" for name, published in STANDS_FOR.items() if _is_in(name, pairs)]
+    about = "Figures here, and those of the paper in brackets; green where both stand in the same order." + (
+        f" In the paper's figures {', '.join(stand_ins)}, an encoder alone as well." if stand_ins else ""
+    )
+    columns = (Column("pair", "methods"), Column("images", "images"), *(Column(figure, figure) for figure in figures))
+    return Table("orderings", "", about, columns, rows, marks)
 
 
-def effect_verdict(found: Sequence[Effect]) -> str:
-    """What edits of HyperStyle's inversions keep of the person, beside those of each other method.
+def _is_in(name: str, pairs: Sequence[tuple[str, str]]) -> bool:
+    return any(name in pair for pair in pairs)
 
-    The paper's claim that is judged is the one about encoders.
+
+def kept_identity_table(curves: Sequence[EffectCurve]) -> Table:
+    """What edits of HyperStyle's inversions keep of the person, against those of each other method.
+
+    A row for each method: identity, the mean over the edits that both have, and in how many of them HyperStyle keeps
+    more. The claim of the paper that is judged, by a mark, is the one about encoders. No row where there is nothing
+    to compare with.
     """
     means: dict[str, dict[str, float]] = {}
-    for one in found:
-        if one.mean is not None:
-            means.setdefault(one.method, {})[one.edit] = one.mean
-    hyperstyle_means = means.pop("hyperstyle", {})
-    if not hyperstyle_means or not means:
-        return "There is no other method to compare HyperStyle's edits with."
-    sentences = []
-    for method, other_means in means.items():
-        shared = [edit for edit in hyperstyle_means if edit in other_means]
-        if not shared:
+    for curve in curves:
+        if curve.mean is not None:
+            means.setdefault(curve.method, {})[curve.edit] = curve.mean
+    hyperstyle = means.pop("hyperstyle", {})
+    rows: list[dict[str, Value]] = []
+    marks: dict[tuple[int, str], bool] = {}
+    for method, identities in means.items():
+        edits = [edit for edit in hyperstyle if edit in identities]
+        if not edits:
             continue
-        won = sum(hyperstyle_means[edit] > other_means[edit] for edit in shared)
-        average = [sum(one[edit] for edit in shared) / len(shared) for one in (hyperstyle_means, other_means)]
-        summary_line = f"{average[0]:.3f} with HyperStyle and {average[1]:.3f} with {method}"
-        sentences.append(
-            f"Identity, the mean over edits: {summary_line}; HyperStyle keeps more in {won} of {len(shared)} edits."
-        )
+        won = sum(hyperstyle[edit] > identities[edit] for edit in edits)
         if method in (*_ENCODERS, *STANDS_FOR):
-            sentences.append(f"The paper's order is {'' if 2 * won > len(shared) else 'not '}reproduced.")
-    return " ".join(sentences)
+            marks[len(rows), "won"] = 2 * won > len(edits)
+        rows.append(
+            {
+                "method": method,
+                "hyperstyle": sum(hyperstyle[edit] for edit in edits) / len(edits),
+                "other": sum(identities[edit] for edit in edits) / len(edits),
+                "won": f"{won} of {len(edits)}",
+            }
+        )
+    columns = (
+        Column("method", "method"),
+        Column("other", "identity kept", ".3f"),
+        Column("hyperstyle", "by HyperStyle", ".3f"),
+        Column("won", "edits in which HyperStyle keeps more"),
+    )
+    about = "Identity at equal effect, the mean over edits. Green where an encoder keeps less, as in the paper."
+    return Table("kept_identity", "", about, columns, rows, marks)

@@ -1,39 +1,27 @@
-"""The tables of a report: parameters (Table 1), methods (Table 2), switches (Table 3)."""
+"""The tables of a report: parameters (Table 1), methods (Table 2), switches (Table 3), edits (Figure 6)."""
 
 from __future__ import annotations
 
-import csv
-import io
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
 
-from hyperstyle.evaluation.report.journal import Record
-from hyperstyle.evaluation.report.measures import Measures
-from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.evaluation.engine import Job
+from hyperstyle.evaluation.equal_effect import EffectCurve
+from hyperstyle.evaluation.measures import Measures
+from hyperstyle.evaluation.report.jobs import ONE_STEP
+from hyperstyle.evaluation.tables import Column, Table, Value
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 
 __all__ = [
-    "ONCE",
-    "Column",
-    "Table",
-    "Value",
     "ablation_table",
-    "measure_columns",
-    "method_row",
+    "effect_tables",
     "methods_table",
     "parameter_tables",
-    "to_csv",
 ]
-
-Value = str | float | int | None
-
-ONCE = "hyperstyle:1"
-"""The row of Table 3 that is the model stopped after its first pass."""
 
 _Heads = Literal["plain", "shared", "separable"]
 
@@ -47,51 +35,13 @@ _FORMS: tuple[tuple[_Heads, bool], ...] = (
 _PUBLISHED = {("plain", True): 3.07e9, ("shared", True): 1.40e9, ("plain", False): 367e6, ("shared", False): 332e6}
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    Attributes:
-        key, title: its names in files and for people.
-        digits: after the point; None for words and whole numbers.
-        better: "low" or "high" marks the best value; "" marks none.
-    """
-
-    key: str
-    title: str
-    digits: int | None = None
-    better: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of values by column key; None where there is no value."""
-
-    key: str
-    title: str
-    about: str
-    columns: tuple[Column, ...]
-    rows: Sequence[Mapping[str, Value]]
-
-
-def to_csv(table: Table) -> str:
-    """The whole table, numbers in full: its columns, and what its rows have besides."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    keys = dict.fromkeys([*(column.key for column in table.columns), *(key for row in table.rows for key in row)])
-    writer.writerow(keys)
-    for row in table.rows:
-        writer.writerow(["" if (value := row.get(key)) is None else value for key in keys])
-    return text.getvalue()
-
-
 def parameter_tables(model: Model) -> list[Table]:
     """Table 1: of the parts of this model, of its hypernetwork in other forms, and of the published ones."""
     parts: list[Mapping[str, Value]] = [
         {"part": name, "parameters": sum(p.numel() for p in network.parameters())}
         for name, network in model.networks.items()
     ]
-    columns = (Column("part", "part"), Column("parameters", "parameters"))
+    columns = (Column("part", "part"), Column("parameters", "parameters", ",.0f"))
     tables = [Table("table1_parts", "Table 1a. Parameters of this model", "", columns, parts)]
     published = HypernetworkConfig.official(1024)
     rows: list[Mapping[str, Value]] = []
@@ -107,8 +57,8 @@ def parameter_tables(model: Model) -> list[Table]:
         rows.append(row)
     forms = [Column("per_channel", "one offset per channel pair"), Column("shared", "shared refinement")]
     if model.hypernetwork is not None:
-        forms.append(Column("here", "on this generator"))
-    forms += [Column("built", "published configuration, 1024 px"), Column("paper", "paper")]
+        forms.append(Column("here", "on this generator", ",.0f"))
+    forms += [Column("built", "published configuration, 1024 px", ",.0f"), Column("paper", "paper", ",.0f")]
     about = (
         "The hypernetwork in the forms that the paper compares, counted without building their weights. The published "
         "code gives the paper's 332 M and 1.40 B exactly; its unshared heads are larger than those that the paper "
@@ -125,69 +75,68 @@ def _count(config: HypernetworkConfig) -> int:
         return Hypernetwork(config).parameter_count()
 
 
-def method_row(label: str, rows: Sequence[Record], measures: Measures) -> dict[str, Value]:
-    """Means over the images, the median of the seconds, the largest memory.
-
-    Where images have no number of a figure, `FIGURE_left_out` says how many.
-    """
-    row: dict[str, Value] = {"method": label, "images": len(rows)}
-    for one in measures.chosen:
-        values = [value for each in rows if (value := each["figures"][one.key]) is not None]
-        row[one.key] = statistics.fmean(values) if values else None
-        if len(values) < len(rows):
-            row[f"{one.key}_left_out"] = len(rows) - len(values)
-    row["seconds"] = statistics.median(each["seconds"] for each in rows)
-    peaks = [each["memory"] for each in rows if each["memory"] is not None]
-    row["memory"] = max(peaks) / 2**20 if peaks else None
-    return row
-
-
-def measure_columns(rows: Sequence[Mapping[str, Value]], measures: Measures) -> list[Column]:
-    """A column for each figure, and one beside it where images were left out of its means."""
-    columns = []
-    for one in measures.chosen:
-        columns.append(Column(one.key, one.title, one.digits, one.better))
-        if any(f"{one.key}_left_out" in row for row in rows):
-            columns.append(Column(f"{one.key}_left_out", "left out"))
-    return columns
-
-
 def methods_table(
     key: str, title: str, about: str, rows: Sequence[Mapping[str, Value]], measures: Measures, *, distances: str = ""
 ) -> Table:
     """Table 2; `distances` names the network of FID and KID, "" without."""
-    columns = [Column("method", "method"), *measure_columns(rows, measures)]
+    columns = [Column("method", "method"), *measures.columns(rows)]
     if distances:
-        columns += [Column("fid", f"FID ({distances})", 4, "low"), Column("kid", f"KID ({distances})", 5, "low")]
-    columns += [Column("seconds", "seconds", 2, "low"), Column("memory", "peak MiB", 0, "low")]
+        columns += [
+            Column("fid", f"FID ({distances})", ".4f", "low"),
+            Column("kid", f"KID ({distances})", ".5f", "low"),
+        ]
+    columns += [Column("seconds", "seconds", ".2f", "low"), Column("memory", "peak MiB", ",.0f", "low")]
     return Table(key, title, about, tuple(columns), list(rows))
 
 
 def ablation_table(
-    rows: Sequence[Mapping[str, Value]],
-    models: Sequence[HyperStyleInverter],
-    passes: Sequence[int],
-    measures: Measures,
-    named: Sequence[str],
+    rows: Sequence[Mapping[str, Value]], jobs: Sequence[Job], measures: Measures, named: Sequence[str]
 ) -> Table:
-    """Table 3, from rows as `method_row` makes them, the model of each, its passes, and the rows that are ablations."""
-    made: list[Mapping[str, Value]] = []
-    for row, inverter, count in zip(rows, models, passes, strict=True):
-        network = inverter.model.hypernetwork
-        switches: dict[str, Value] = {"passes": count if network is not None else 0}
+    """Table 3, from rows as `Measures.row` gives them, the job of each, and the labels of those that are ablations."""
+    variants: list[Mapping[str, Value]] = []
+    for row, job in zip(rows, jobs, strict=True):
+        model = job.inverter.model
+        network = model.hypernetwork
+        switches: dict[str, Value] = {"passes": 0}
         if network is not None:
-            switches |= {
+            switches = {
+                "passes": job.steps if isinstance(job.steps, int) else model.steps,
                 "heads": network.config.heads,
                 "layers": len(network.config.layers),
                 "parameters": network.parameter_count(),
             }
-        made.append({**row, **switches})
+        variants.append({**row, **switches})
     columns = [Column("method", "variant"), Column("heads", "heads"), Column("layers", "layers")]
-    columns += [Column("passes", "passes"), Column("parameters", "parameters")]
-    columns += [*measure_columns(rows, measures), Column("seconds", "seconds", 2, "low")]
+    columns += [Column("passes", "steps"), Column("parameters", "parameters", ",.0f")]
+    columns += [*measures.columns(rows), Column("seconds", "seconds", ".2f", "low")]
     about = "Variants of the hypernetwork on the same images."
-    if any(row["method"] == ONCE for row in rows):
-        about += f" {ONCE} is this model stopped after one pass; the paper trains a network of its own for that row."
+    if any(row["method"] == ONE_STEP for row in rows):
+        about += f" {ONE_STEP} is this model stopped after one step; the paper trains another network for that row."
     if named:
         about += f" Models of their own, named with --ablation: {', '.join(named)}."
-    return Table("table3", "Table 3. Switches", about, tuple(columns), made)
+    return Table("table3", "Table 3. Switches", about, tuple(columns), variants)
+
+
+def effect_tables(groups: Mapping[str, Sequence[EffectCurve]]) -> list[Table]:
+    """Figure 6 as numbers: a table of its points, and one of its means; none where nothing was edited.
+
+    Args:
+        groups: curves by the group of methods that are compared.
+    """
+    points: list[dict[str, Value]] = []
+    means: list[dict[str, Value]] = []
+    for group, curves in groups.items():
+        for curve in curves:
+            about: dict[str, Value] = {
+                "group": group,
+                "edit": curve.edit,
+                "trait": curve.trait,
+                "method": curve.method,
+            }
+            points += [{**about, "change": point.change, "identity": point.identity} for point in curve.points]
+            low, high = curve.reach
+            means.append({**about, "identity": curve.mean, "low": low, "high": high, "pictures": len(curve.changes)})
+    tables = {"figure6": points, "figure6_means": means}
+    return [
+        Table(key, "Figure 6", "", tuple(Column(k, k) for k in rows[0]), rows) for key, rows in tables.items() if rows
+    ]

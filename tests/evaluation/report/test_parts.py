@@ -1,10 +1,10 @@
-"""Measures, tables, orderings, charts and the page, each on its own."""
+"""Measures, tables, orderings, plots, galleries and the page, each on its own."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
+import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
@@ -16,23 +16,15 @@ from torch import Tensor
 
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError, metrics
 from hyperstyle.evaluation import held_out_avatars
-from hyperstyle.evaluation.report import measures as measures_module
-from hyperstyle.evaluation.report.effects import Effect
-from hyperstyle.evaluation.report.gallery import gallery
-from hyperstyle.evaluation.report.measures import choose_measures
-from hyperstyle.evaluation.report.orderings import effect_verdict, orderings, summary
-from hyperstyle.evaluation.report.page import Section, gallery_html, page, paragraph, table_html
-from hyperstyle.evaluation.report.svg import Series, chart
-from hyperstyle.evaluation.report.tables import (
-    Column,
-    Table,
-    Value,
-    ablation_table,
-    method_row,
-    methods_table,
-    parameter_tables,
-    to_csv,
-)
+from hyperstyle.evaluation import measures as measures_module
+from hyperstyle.evaluation.engine import Job, Trial
+from hyperstyle.evaluation.equal_effect import EffectCurve, EffectPoint
+from hyperstyle.evaluation.measures import choose_measures
+from hyperstyle.evaluation.plots import effect_plots, over_time_plots
+from hyperstyle.evaluation.report.galleries import gallery
+from hyperstyle.evaluation.report.orderings import agreements, kept_identity_table, orderings, pair_table
+from hyperstyle.evaluation.report.tables import ablation_table, methods_table, parameter_tables
+from hyperstyle.evaluation.tables import Column, Table, Value, to_csv, to_json, to_markdown, to_text
 
 
 class TestMeasures:
@@ -53,7 +45,7 @@ class TestMeasures:
         def stand_in(device: torch.device) -> object:
             return metrics.l1
 
-        monkeypatch.setattr(measures_module, "_lpips", stand_in)
+        monkeypatch.setattr(measures_module, "lpips_distance", stand_in)
         assert [m.key for m in choose_measures(tiny_inverter.model).chosen][:2] == ["l2", "lpips"]
         assert "lpips" in [m.key for m in choose_measures(judged.model, lpips=True).chosen]
         assert "lpips" not in [m.key for m in choose_measures(tiny_inverter.model, lpips=False).chosen]
@@ -61,7 +53,7 @@ class TestMeasures:
     def test_lpips_without_its_network_is_an_error_before_the_first_image(
         self, tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def offline(*, instead: str) -> object:
+        def offline(net: str, *, instead: str) -> object:
             raise MethodError(f"LPIPS needs the weights of AlexNet. {instead}")
 
         monkeypatch.setattr(measures_module, "load_lpips", offline)
@@ -99,32 +91,47 @@ class TestTables:
             {"figures": {**figures, "l2": l2}, "seconds": s, "memory": m}
             for l2, s, m in ((0.1, 1.0, 2**20), (0.3, 9.0, 3 * 2**20), (None, 2.0, None))
         ]
-        row = method_row("a", rows, chosen)
+        row = chosen.row("a", rows)
         assert row["l2"] == pytest.approx(0.2)
         assert (row["method"], row["images"], row["seconds"], row["memory"]) == ("a", 3, 2.0, 3.0)
         assert {key: value for key, value in row.items() if key.endswith("_left_out")} == {"l2_left_out": 1}
         columns = methods_table("t", "T", "", [row], chosen).columns
         assert [column.key for column in columns][:4] == ["method", "l2", "l2_left_out", "perceptual"]
 
-    def test_switches_are_told_by_the_rows_that_there_are(self, judged: HyperStyleInverter) -> None:
+    def test_the_table_of_switches_says_what_its_rows_are(self, judged: HyperStyleInverter) -> None:
         chosen = choose_measures(judged.model)
 
-        def about(methods: list[str], named: list[str]) -> str:
+        def table(methods: list[str], named: list[str]) -> Table:
             rows: list[dict[str, Value]] = [{"method": method} for method in methods]
-            return ablation_table(rows, [judged] * len(rows), [1] * len(rows), chosen, named).about
+            jobs = [Job.of(Trial.of(method), judged, 1) for method in methods]
+            return ablation_table(rows, jobs, chosen, named)
 
-        once, models = "hyperstyle:1 is this model stopped after one pass", "named with --ablation: shared, plain."
-        assert once in about(["hyperstyle", "hyperstyle:1"], [])
-        assert "--ablation" not in about(["hyperstyle", "hyperstyle:1"], [])
-        assert models in about(["hyperstyle", "shared", "plain"], ["shared", "plain"])
-        assert once not in about(["hyperstyle", "shared", "plain"], ["shared", "plain"])
+        once, models = "hyperstyle:1 is this model stopped after one step", "named with --ablation: shared, plain."
+        assert once in table(["hyperstyle", "hyperstyle:1"], []).about
+        assert "--ablation" not in table(["hyperstyle", "hyperstyle:1"], []).about
+        assert models in table(["hyperstyle", "shared", "plain"], ["shared", "plain"]).about
+        assert once not in table(["hyperstyle", "shared", "plain"], ["shared", "plain"]).about
+        assert [row["passes"] for row in table(["hyperstyle", "hyperstyle:1"], []).rows] == [judged.model.steps, 1]
+
+    TABLE = Table(
+        "t",
+        "T",
+        "",
+        (Column("method", "method"), Column("l2", "L2", ".2f", "low")),
+        [{"method": "a|b", "l2": 1 / 3}, {"method": "c", "images": 2}],
+    )
+
+    def test_text_has_even_columns_and_markdown_a_row_a_line(self) -> None:
+        assert to_text(self.TABLE) == "method    L2\na|b     0.33\nc          -"
+        assert to_markdown(self.TABLE) == "| method | L2 |\n| :-- | --: |\n| a\\|b | 0.33 |\n| c | - |"
+        assert json.loads(to_json(self.TABLE)) == self.TABLE.rows
 
     def test_a_csv_holds_every_number_in_full(self) -> None:
         table = Table(
             "t",
             "T",
             "",
-            (Column("method", "method"), Column("l2", "L2", 2)),
+            (Column("method", "method"), Column("l2", "L2", ".2f")),
             [{"method": "a,b", "l2": 1 / 3}, {"method": "c", "images": 2}],
         )
         found = list(csv.reader(io.StringIO(to_csv(table))))
@@ -150,12 +157,18 @@ class TestOrderings:
         assert not [pair for pair in found if "offsets" in pair[:2]]  # not in the paper
 
     def test_what_does_not_hold_is_named(self) -> None:
-        text = summary(orderings([{**row, "images": 4} for row in self.ROWS]))
-        assert text == (
-            "On 4 image(s), 13 of 14 orderings of the paper are reproduced, but not: "
-            "hyperstyle better than w-encoder by identity."
-        )
-        assert "no ordering" in summary([])
+        (found,) = agreements(orderings([{**row, "images": 4} for row in self.ROWS]))
+        assert (found.images, found.held, found.total) == (4, 13, 14)
+        assert [(o.better, o.worse, o.figure) for o in found.failed] == [("hyperstyle", "w-encoder", "identity")]
+        assert agreements([]) == []
+
+    def test_figures_of_a_pair_stand_in_the_order_of_its_names(self) -> None:
+        table = pair_table(orderings(self.ROWS[:2]))
+        (row,) = table.rows
+        assert row["pair"] == "hyperstyle and w-encoder"
+        assert row["seconds"] == "0.2, 0.03 (1.234, 0.106)"
+        assert {figure for (_, figure), holds in table.marks.items() if not holds} == {"identity"}
+        assert "w-encoder stands for e4e" in table.about
 
     def test_two_methods_are_compared_on_the_most_images_that_both_have(self) -> None:
         many = [{**row, "images": 40} for row in self.ROWS[:2]]
@@ -166,73 +179,57 @@ class TestOrderings:
         assert next(o.here for o in found if o.figure == "L2") == (0.004, 0.01)
 
     def test_edits_are_judged_against_encoders_only(self) -> None:
-        def effect(method: str, mean: float) -> Effect:
-            return Effect("age", "age", method, ((0.0, 1.0),), mean, (-1.0, 1.0), 2)
-
-        text = effect_verdict([effect("hyperstyle", 0.9), effect("w-encoder", 0.8), effect("pti", 0.95)])
-        assert "0.900 with HyperStyle and 0.800 with w-encoder; HyperStyle keeps more in 1 of 1 edits." in text
-        assert text.count("The paper's order is reproduced.") == 1
-
-
-class TestCharts:
-    def test_lines_stay_inside_and_ticks_are_round(self) -> None:
-        points = [(-1.3, 0.91), (0.0, 0.97), (1.7, 0.88)]
-        drawn = ElementTree.fromstring(chart([Series("a <b>", 0, points)], title="t & u", x="x", y="y"))
-        _, _, width, height = map(float, str(drawn.get("viewBox")).split())
-        line = drawn.find(".//polyline")
-        assert line is not None
-        for pair in str(line.get("points")).split():
-            x, y = map(float, pair.split(","))
-            assert 0 < x < width
-            assert 0 < y < height
-        ticks = [text.text for text in drawn.iter("text")]
-        assert {"-1", "0", "1", "0.9", "0.95"} <= set(ticks)
-        assert "t & u" in ticks
-
-    def test_logarithmic_axes_put_equal_ratios_at_equal_distances(self) -> None:
-        text = chart([Series("a", 0, [(0.1, 1.0), (1.0, 10.0), (10.0, 100.0)])], title="", x="", y="", log=True)
-        found = re.search(r'points="([^"]+)"', text)
-        assert found is not None
-        places = [tuple(map(float, pair.split(","))) for pair in found[1].split()]
-        assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.2)
-        assert places[0][1] - places[1][1] == pytest.approx(places[1][1] - places[2][1], abs=0.2)
-
-    def test_equal_values_and_no_values_are_drawn_too(self) -> None:
-        assert "<svg" in chart([Series("a", 0, [(1.0, 0.0), (1.0, 0.0)])], title="", x="", y="")
-        assert chart([Series("a", 0, [])], title="", x="", y="") == ""
+        table = kept_identity_table([curve("hyperstyle", 0.9), curve("w-encoder", 0.8), curve("pti", 0.95)])
+        assert [(row["method"], row["other"], row["won"]) for row in table.rows] == [
+            ("w-encoder", 0.8, "1 of 1"),
+            ("pti", 0.95, "0 of 1"),
+        ]
+        assert {row["hyperstyle"] for row in table.rows} == {0.9}
+        assert table.marks == {(0, "won"): True}
+        assert kept_identity_table([curve("hyperstyle", 0.9)]).rows == []
 
 
-class TestPage:
-    TABLE = Table(
-        "t",
-        "A < B",
-        "",
-        (Column("method", "method"), Column("l2", "L2", 2, "low"), Column("n", "n")),
-        [{"method": "<i>", "l2": 0.5, "n": 12345}, {"method": "b", "l2": 0.25}],
-    )
+def curve(method: str, mean: float) -> EffectCurve:
+    """One edit, whose identity falls from 1 to the mean."""
+    points = EffectPoint(0.0, 1.0, 2), EffectPoint(0.5, mean, 2)
+    return EffectCurve("age", "age of <b> & c", method, points, mean, (0.0, 1.0), ((0.0, 0.5),) * 2, ((1.0, mean),) * 2)
 
-    def test_the_best_value_is_marked_and_words_are_escaped(self) -> None:
-        text = table_html(self.TABLE, {(0, "n"): True})
-        assert '<td class="best">0.25</td>' in text
-        assert text.count("best") == 1
-        assert "A &lt; B" in text
-        assert '<td class="words">&lt;i&gt;</td>' in text
-        assert '<td class="yes">12,345</td>' in text
-        assert "<td>\N{EN DASH}</td>" in text
 
+class TestPlots:
+    def test_a_plot_of_an_edit_is_one_element_with_its_words_as_text(self) -> None:
+        (plot,) = effect_plots([curve("hyperstyle", 0.9), curve("w-encoder", 0.8)])
+        assert plot.startswith("<svg ")
+        assert "http" not in plot
+        words = [element.text for element in ElementTree.fromstring(plot.replace("xlink:href", "href")).iter("text")]
+        assert {"age", "identity", "measured change of age of <b> & c"} <= set(words)
+
+    def test_a_method_over_time_is_a_named_dot_where_it_has_a_figure(self) -> None:
+        rows: list[dict[str, Value]] = [
+            {"method": "a", "seconds": 0.1, "l2": 0.5, "perceptual": 0.2},
+            {"method": "b", "seconds": 1.0, "l2": 0.05, "perceptual": None},
+            {"method": "c", "seconds": 10.0, "l2": 0.0},  # has no place on a logarithmic axis
+        ]
+        (plot,) = over_time_plots(rows)
+        words = {element.text for element in ElementTree.fromstring(plot.replace("xlink:href", "href")).iter("text")}
+        assert {"L2 over time", "a", "b"} <= words
+        assert "c" not in words
+
+
+class TestGalleries:
     def test_images_are_inside_the_page_and_small(self) -> None:
-        made = gallery(["in", "out"], ["row"], [[torch.rand(3, 600, 300) * 2 - 1, torch.zeros(3, 32, 32)]], "cap")
-        text = gallery_html(made)
-        assert text.count('src="data:image/jpeg;base64,') == 2
-        assert 'alt="row out"' in text
-        assert len(text) < 80_000
+        made = gallery(["in", "out"], [[torch.rand(3, 600, 300) * 2 - 1, torch.zeros(3, 32, 32)]], ["row"])
+        assert all(uri.startswith("data:image/jpeg;base64,") for row in made.rows for uri in row)
+        assert sum(len(uri) for row in made.rows for uri in row) < 80_000
 
-    def test_the_page_links_to_its_sections(self) -> None:
-        text = page("T", "lead", ["fact"], [Section("One", "one", [paragraph("words")])])
-        assert '<a href="#one">One</a>' in text
-        assert '<section id="one"><h2>One</h2><p>words</p></section>' in text
+    def test_tensors_outside_the_range_become_images(self) -> None:
+        image: Tensor = torch.full((3, 8, 8), 5.0)
+        assert gallery(["a"], [[image]]).rows[0][0].startswith("data:image/jpeg")
 
 
-def test_tensors_outside_the_range_become_images() -> None:
-    batch: Tensor = torch.full((3, 8, 8), 5.0)
-    assert gallery(["a"], [""], [[batch]], "").rows[0][0].startswith("data:image/jpeg")
+def test_the_best_value_of_a_column_is_marked_where_there_are_two() -> None:
+    column = Column("l2", "L2", ".2f", "low")
+    rows: list[dict[str, Value]] = [{"method": "a", "l2": 0.5}, {"method": "b", "l2": 0.25}, {"method": "c"}]
+    table = Table("t", "", "", (Column("method", "method"), column), rows)
+    assert [table.is_best(row, column) for row in rows] == [False, True, False]
+    assert not replace(table, rows=rows[:1]).is_best(rows[0], column)
+    assert [table.is_words(one) for one in table.columns] == [True, False]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hyperstyle.errors import ConfigError, HyperStyleError
-from hyperstyle.evaluation.report.journal import Journal
+from hyperstyle.evaluation.journal import Journal
 
 ABOUT = {"report": 1, "model": "a", "size": (32, 32)}
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hyperstyle import ConfigError, Domain, HyperStyleInverter
 from hyperstyle.evaluation import held_out_avatars
-from hyperstyle.evaluation.report.images import digest, folder_images, held_out_images
+from hyperstyle.evaluation.images import digest, folder_images, held_out_images
 from hyperstyle.images import to_pil
 
 FACE = np.array([(0.385, 0.475), (0.615, 0.475), (0.5, 0.6), (0.42, 0.71), (0.58, 0.71)])  # in place, of the side

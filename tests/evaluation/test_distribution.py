@@ -11,7 +11,7 @@ import torch
 
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError
 from hyperstyle.errors import CheckpointError, MissingDependencyError, WeightsError
-from hyperstyle.evaluation.report.distribution import distance, features_of
+from hyperstyle.evaluation.distribution import distance, features_of
 
 pytest.importorskip("torch_fidelity")
 
@@ -27,7 +27,7 @@ def test_equal_sets_are_at_no_distance_and_shifted_ones_at_the_square_of_the_shi
 def test_the_judge_sees_images_where_no_file_is_named(judged: HyperStyleInverter) -> None:
     see, name = features_of(judged.model, None)
     pictures = torch.rand(3, 3, 32, 32) * 2 - 1
-    assert (name, see(pictures).shape, see(pictures).dtype) == ("the judge", (3, 8), torch.float64)
+    assert (name, see(pictures).shape, see(pictures).dtype) == ("the evaluator", (3, 8), torch.float64)
 
 
 def test_without_judge_and_file_there_is_nothing_to_see_with(tiny_inverter: HyperStyleInverter) -> None:

@@ -1,4 +1,4 @@
-"""The images that figures are of: a folder of them, or the held-out crops that come with the library."""
+"""The images that figures are of: a folder of them, the held-out crops that come with the library, or crops at hand."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.evaluation.held_out import HELD_OUT, held_out_avatars
 from hyperstyle.images import list_images, to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.model.parts import Model
 
-__all__ = ["TestImages", "digest", "folder_images", "held_out_images"]
+__all__ = ["TestImages", "digest", "folder_images", "given_crops", "held_out_images"]
 
 _NO_FACE = re.compile("no face (was found|could be looked for)|no aligner")  # in what `align.decision.decide` notes
 
@@ -29,10 +30,11 @@ class TestImages:
     Attributes:
         source: where they are from, in words.
         names: one for each.
-        load: place -> crop [3,h,w] in [-1,1], of 256 levels, on the CPU.
+        load: index -> crop [3,h,w] in [-1,1], of 256 levels, on the CPU.
         digests: of each crop, see `digest`.
         failures: (name, reason) of files that are no images or cannot be cut.
         uncut: (name, reason) of those in which a face was looked for and not found, so that they are taken as crops.
+        files: the file of each, where they are files.
     """
 
     __test__ = False  # no test, whatever pytest makes of the name
@@ -43,6 +45,7 @@ class TestImages:
     digests: tuple[str, ...]
     failures: tuple[tuple[str, str], ...] = ()
     uncut: tuple[tuple[str, str], ...] = ()
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,9 +53,23 @@ class TestImages:
 
 def digest(crop: Tensor) -> str:
     """16 hex digits that change with any value of a crop [3,h,w], and with its size."""
-    made = hashlib.sha256(repr(tuple(crop.shape)).encode())
-    made.update(crop.cpu().contiguous().numpy().tobytes())
-    return made.hexdigest()[:16]
+    sha = hashlib.sha256(repr(tuple(crop.shape)).encode())
+    sha.update(crop.cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+def given_crops(model: Model, crops: Tensor) -> TestImages:
+    """Crops [N,3,h,w] in [-1,1] as images on disk would give them, in 256 levels.
+
+    Raises:
+        ConfigError: no images, or of another size than the domain's input.
+    """
+    height, width = model.domain.input_size
+    if crops.ndim != 4 or not len(crops) or tuple(crops.shape[1:]) != (3, height, width):
+        raise ConfigError(f"images {tuple(crops.shape)} to evaluate on: expected [N, 3, {height}, {width}].")
+    rounded = [to_tensor(to_pil(crop)) for crop in crops]
+    names = tuple(f"crop-{i:04}" for i in range(len(rounded)))
+    return TestImages("given crops", names, lambda i: rounded[i], tuple(map(digest, rounded)))
 
 
 def folder_images(
@@ -71,37 +88,42 @@ def folder_images(
     """
     if not folder.is_dir():
         raise ConfigError(f"{str(folder)!r} is no folder: expected one with images to measure on.")
-    found = list_images(sorted(folder.rglob("*")), within=folder)
-    files = found.images
-    failures = [(file.relative_to(folder).as_posix(), why) for file, why in found.left_out]
-    if not files:
+    listing = list_images(sorted(folder.rglob("*")), within=folder)
+    failures = [(file.relative_to(folder).as_posix(), why) for file, why in listing.left_out]
+    if not listing.images:
         raise ConfigError(f"no image in {str(folder)!r} (looked at names and contents).{_first(failures)}")
-    good: dict[str, Path] = {}
+    readable: dict[str, Path] = {}
     digests: list[str] = []
     uncut: list[tuple[str, str]] = []
 
     def read(file: Path) -> tuple[Tensor, str]:
-        made = prepare(file, inverter.model.domain, aligner=inverter.aligner, align=align)[0]
-        return to_tensor(to_pil(made.crop)), "" if made.source.placement else made.source.note
+        prepared = prepare(file, inverter.model.domain, aligner=inverter.aligner, align=align)[0]
+        return to_tensor(to_pil(prepared.crop)), "" if prepared.source.placement else prepared.source.note
 
-    for file in files:
+    for file in listing.images:
         name = file.relative_to(folder).as_posix()
         try:
             crop, note = read(file)
         except HyperStyleError as error:
             failures.append((name, str(error)))
         else:
-            good[name] = file
+            readable[name] = file
             digests.append(digest(crop))
             if _NO_FACE.search(note):
                 uncut.append((name, note))
-        if count is not None and len(good) == count:
+        if count is not None and len(readable) == count:
             break
-    if not good:
-        raise ConfigError(f"none of the {len(files)} images in {str(folder)!r} can be used.{_first(failures)}")
-    names = tuple(good)
+    if not readable:
+        raise ConfigError(f"none of the {len(listing.images)} images in {str(folder)!r} can be used.{_first(failures)}")
+    files = tuple(readable.values())
     return TestImages(
-        folder.name, names, lambda i: read(good[names[i]])[0], tuple(digests), tuple(failures), tuple(uncut)
+        folder.name,
+        tuple(readable),
+        lambda i: read(files[i])[0],
+        tuple(digests),
+        failures=tuple(failures),
+        uncut=tuple(uncut),
+        files=files,
     )
 
 

@@ -17,44 +17,47 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """The lines of a `rows.jsonl`, found and new ones.
+    """The lines of a `rows.jsonl`, those that were there and new ones.
 
     The first line says what all others depend on. A last line without an end, as a killed run leaves it, is dropped.
 
     Args:
-        path: the file; made where it is not there.
+        path: the file, which is created where it is not there; None keeps the rows in memory alone.
         about: what the figures depend on, as plain values; a file with another one is refused.
 
     Raises:
-        ConfigError: the file was made about something else, or holds something else.
+        ConfigError: the file was begun about something else, or holds something else.
         HyperStyleError: it cannot be written.
     """
 
-    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | None = None, about: Mapping[str, Any] | None = None) -> None:
         self.path = path
         self._rows: dict[tuple[str, str], Record] = {}
-        about = json.loads(json.dumps(about))  # tuples become lists, as in the file
+        if path is not None:
+            self._open(path, json.loads(json.dumps(about)))  # tuples become lists, as in the file
+
+    def _open(self, path: Path, about: Mapping[str, Any]) -> None:
         content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        lines = whole.splitlines()
+        complete = content[: content.rfind(b"\n") + 1]
+        lines = complete.splitlines()
         if not lines:
-            self._write(about, fresh=True)
+            write_text(path, json.dumps(about, allow_nan=False) + "\n")
             return
         try:
-            found, *rows = (json.loads(line) for line in lines)
+            header, *rows = (json.loads(line) for line in lines)
             self._rows = {(row["method"], row["picture"]): row for row in rows}
-            changed = [key for key in {**found, **about} if found.get(key) != about.get(key)]
+            changed = [key for key in {**header, **about} if header.get(key) != about.get(key)]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{path} holds no rows of a report. Choose another --out, or remove the file.") from error
         if changed:
             key = changed[0]
             raise ConfigError(
-                f"{path} was begun with {key} = {_short(found.get(key))}, and this run has {_short(about.get(key))}. "
+                f"{path} was begun with {key} = {_short(header.get(key))}, and this run has {_short(about.get(key))}. "
                 "Choose another --out, or remove the file to measure anew."
             )
-        if len(whole) < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(len(whole))
+        if len(complete) < len(content):
+            with path.open("r+b") as file:
+                file.truncate(len(complete))
 
     def get(self, method: str, picture: str) -> Record | None:
         """What was measured of this image; None where nothing was."""
@@ -66,15 +69,9 @@ class Journal:
         Raises:
             HyperStyleError: it cannot be written, as where the disk is full; the lines before it stay.
         """
-        self._write(row)
+        if self.path is not None:
+            append_line(self.path, json.dumps(row, allow_nan=False))
         self._rows[row["method"], row["picture"]] = row
-
-    def _write(self, value: Mapping[str, Any], *, fresh: bool = False) -> None:
-        line = json.dumps(value, allow_nan=False)
-        if fresh:
-            write_text(self.path, line + "\n")
-        else:
-            append_line(self.path, line)
 
 
 def _short(value: object) -> str:

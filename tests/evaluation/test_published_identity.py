@@ -14,11 +14,11 @@ from torch import Tensor
 
 from hyperstyle import HyperStyleInverter, metrics
 from hyperstyle.align.mtcnn import MtcnnDetector
-from hyperstyle.evaluation.methods import Trial
+from hyperstyle.evaluation import measures as measures_module
+from hyperstyle.evaluation.engine import Trial
+from hyperstyle.evaluation.images import TestImages, digest
+from hyperstyle.evaluation.measures import choose_measures
 from hyperstyle.evaluation.report import ReportOptions, make_report, out_of_domain
-from hyperstyle.evaluation.report import measures as measures_module
-from hyperstyle.evaluation.report.images import TestImages, digest
-from hyperstyle.evaluation.report.measures import choose_measures
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
 from hyperstyle.networks.perception.mtcnn import Mtcnn

@@ -69,10 +69,10 @@ def features_of(model: Model, inception: Path | None) -> tuple[Features, str]:
         with torch.no_grad():
             return evaluator.embedding(image).double().cpu()
 
-    return embed, "the judge"
+    return embed, "the evaluator"
 
 
-def distance(real: Tensor, made: Tensor) -> Distance:
+def distance(real: Tensor, rebuilt: Tensor) -> Distance:
     """FID and KID of two sets of features [N,E].
 
     Raises:
@@ -81,13 +81,13 @@ def distance(real: Tensor, made: Tensor) -> Distance:
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
     from torch_fidelity.metric_kid import kid_features_to_metric
 
-    if min(len(real), len(made)) < 2:
-        raise ConfigError(f"FID and KID of {len(real)} and {len(made)} images: expected 2 or more of each.")
-    statistics = [fid_features_to_statistics(one) for one in (real, made)]
+    if min(len(real), len(rebuilt)) < 2:
+        raise ConfigError(f"FID and KID of {len(real)} and {len(rebuilt)} images: expected 2 or more of each.")
+    statistics = [fid_features_to_statistics(one) for one in (real, rebuilt)]
     fid: dict[str, float] = fid_statistics_to_metric(*statistics, False)
-    size = min(_SUBSET, len(real), len(made))
+    size = min(_SUBSET, len(real), len(rebuilt))
     kid: dict[str, float] = kid_features_to_metric(
-        real, made, kid_subsets=_SUBSETS, kid_subset_size=size, rng_seed=2020, verbose=False
+        real, rebuilt, kid_subsets=_SUBSETS, kid_subset_size=size, rng_seed=2020, verbose=False
     )
     return Distance(fid["frechet_inception_distance"], kid["kernel_inception_distance_mean"])
 

@@ -1,0 +1,237 @@
+"""The columns that the field compares inversion by, measured as in the benchmark of GANInverter (v1.0, May 2023).
+
+The 2,824 test images of CelebA-HQ, aligned as they come, are inverted one at a time. MSE (of values in [-1, 1]) and
+LPIPS with VGG compare the reconstruction, in 256 levels and brought to the size that the encoder sees (256 px for
+faces), with the image at that size. ID and FID compare files: the image, and the reconstruction as a PNG at the
+generator's size. ID is the cosine of CurricularFace on faces that MTCNN finds in both; FID that of the Inception
+network. Seconds are the median of `invert`.
+
+What may differ from that benchmark in the last digit: reconstructions are rounded to 256 levels, not cut off, and FID
+is computed by torch-fidelity, whose resizing to 299 px is that of the original Inception and not PyTorch's.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyperstyle import metrics
+from hyperstyle.errors import ConfigError
+from hyperstyle.evaluation.distribution import Features, distance, features_of
+from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all
+from hyperstyle.evaluation.figures import Progress
+from hyperstyle.evaluation.images import TestImages
+from hyperstyle.evaluation.journal import Journal
+from hyperstyle.evaluation.measures import Measure, Measures, face_identity, lpips_distance
+from hyperstyle.evaluation.report.jobs import identified
+from hyperstyle.evaluation.report.missing import Missing
+from hyperstyle.evaluation.tables import Column, Table, Value
+from hyperstyle.images import load_image, to_levels, to_tensor
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.io.files import make_folder
+from hyperstyle.methods.registry import by_networks
+from hyperstyle.model.parts import Model
+
+__all__ = ["TEST_IMAGES", "CelebaHq", "Networks", "evaluate_celebahq"]
+
+TEST_IMAGES = 2824
+"""Images of the test split that published figures are of."""
+
+_PUBLISHED: Mapping[str, tuple[float, float, float | None, float | None]] = {
+    "optimize-w": (0.0670, 0.1967, 0.32, 25.7447),
+    "optimize-w+": (0.0242, 0.1092, 0.77, 17.0812),
+    "psp": (0.0345, 0.1591, 0.56, 25.2540),
+    "e4e": (0.0472, 0.1974, 0.50, 28.4952),
+    "restyle-e4e": (0.0428, 0.1904, 0.51, 25.5141),
+    "hyperstyle": (0.0219, 0.0985, 0.74, 21.6660),
+    "pti": (0.0082, 0.0820, None, None),
+}
+"""MSE, LPIPS, ID and FID in the README of github.com/caopulan/GANInverter."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Which networks measure, beside MSE and seconds, which need none.
+
+    Attributes:
+        lpips: whether LPIPS with VGG is measured; torchvision fetches its weights.
+        identity, mtcnn: file of CurricularFace, and folder of the detector that it needs; for ID.
+        inception: file of the weights that torch-fidelity publishes; for FID.
+    """
+
+    lpips: bool = True
+    identity: Path | None = None
+    mtcnn: Path | None = None
+    inception: Path | None = None
+
+    def missing(self) -> list[Missing]:
+        """What is not measured without the files that were not named."""
+        table = (
+            (not self.lpips, "LPIPS", "--lpips no was given", "--lpips yes"),
+            (
+                self.identity is None,
+                "ID",
+                "its networks were not named",
+                "--identity CURRICULAR_FACE_FILE --mtcnn FOLDER",
+            ),
+            (self.inception is None, "FID", "its network was not named", "--fid INCEPTION_FILE.pth"),
+        )
+        return [Missing(what, because, change) for is_missing, what, because, change in table if is_missing]
+
+
+@dataclass(frozen=True)
+class CelebaHq:
+    """What `evaluate_celebahq` measured.
+
+    Attributes:
+        table: a row for each method: "mse", "lpips", "identity", "fid" and "seconds", None where not measured.
+        published: the published rows of these methods, without seconds.
+        missing: what was not measured.
+    """
+
+    table: Table
+    published: Table
+    missing: tuple[Missing, ...]
+
+
+def evaluate_celebahq(
+    inverter: HyperStyleInverter,
+    images: TestImages,
+    out: Path,
+    trials: Sequence[Trial] | None = None,
+    networks: Networks | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> CelebaHq:
+    """Inverts all images by every trial and compares; the same call goes on where one was interrupted.
+
+    Args:
+        inverter: the model.
+        images: the test images.
+        out: a folder, which is created, for `rows.jsonl` and the reconstructions.
+        trials: methods; None is all that the model's networks can do.
+        networks: what measures; None is MSE and LPIPS alone.
+        on_progress: called with the trial, images done, and images.
+
+    Raises:
+        ConfigError: no trial, or one twice; an identity network without its detector; rows of something else in `out`.
+        MethodError: an unknown method, or one whose weights the model lacks; LPIPS cannot be loaded.
+        MissingDependencyError: FID without torch-fidelity, LPIPS without lpips.
+        CheckpointError: a file cannot be used.
+    """
+    model, networks = inverter.model, networks or Networks()
+    trials = [Trial(name) for name in by_networks(model)] if trials is None else list(trials)
+    check_trials(model, trials)
+    if (networks.identity is None) != (networks.mtcnn is None):
+        raise ConfigError("--identity and --mtcnn go together: the network, and the detector it needs.")
+    measures = _measures(model, networks)
+    same_person = None
+    if networks.identity is not None and networks.mtcnn is not None:
+        same_person = face_identity(networks.identity, networks.mtcnn, model.device)
+    features = None if networks.inception is None else features_of(model, networks.inception)[0]
+    make_folder(out)
+    weights = identified(model)
+    about = {
+        "celebahq": 1,
+        "model": weights,
+        "pictures": images.source,
+        "size": model.domain.input_size,
+        "measures": [measure.key for measure in measures.chosen],
+        "identity": None if networks.identity is None else networks.identity.name,
+    }
+    study = Study(images, measures, Journal(out / "rows.jsonl", about), out, full_size=True)
+    jobs = [Job.of(trial, inverter, len(images), model=weights) for trial in trials]
+
+    def identity(
+        job: Job, i: int, inversion: Inversion, on_the_way: Mapping[int, Tensor]
+    ) -> Mapping[str, float | None]:
+        if same_person is None:
+            return {}
+        rebuilt = _rounded(inversion.tensor)
+        original = _original(images, i).to(rebuilt)
+        if original.shape != rebuilt.shape:
+            original = F.interpolate(original, rebuilt.shape[2:], mode="bilinear", antialias=True)
+        value = float(same_person(rebuilt, original))
+        return {"identity": None if math.isnan(value) else value}  # NaN: no face was found in one of them
+
+    measure_all(study, jobs, on_progress, extra=identity)
+    fids = {} if features is None else _fids(study, jobs, features)
+    rows = [_row(study, job) | {"fid": fids.get(job.label)} for job in jobs]
+    about_images = f"{len(images)} images of {images.source}, one at a time."
+    if len(images) != TEST_IMAGES:
+        about_images += f" Published figures are of the {TEST_IMAGES:,} images of the test split."
+    table = Table("celebahq", "CelebA-HQ", about_images, (_METHOD, *_COLUMNS, _SECONDS), rows)
+    return CelebaHq(table, _published(trials), tuple(networks.missing()))
+
+
+_METHOD = Column("method", "method")
+_COLUMNS = (
+    Column("mse", "MSE", ".4f", "low"),
+    Column("lpips", "LPIPS", ".4f", "low"),
+    Column("identity", "ID", ".2f", "high"),
+    Column("fid", "FID", ".4f", "low"),
+)
+_SECONDS = Column("seconds", "seconds", ".3f", "low")
+
+
+def _measures(model: Model, networks: Networks) -> Measures:
+    chosen = [Measure("mse", "MSE", "low", 4, "of values in [-1, 1], at the encoder's size", metrics.l2)]
+    if networks.lpips:
+        chosen.append(Measure("lpips", "LPIPS", "low", 4, "with VGG", lpips_distance(model.device, "vgg")))
+    return Measures(tuple(chosen), _at_encoder_size)
+
+
+def _at_encoder_size(model: Model, image: Tensor) -> Tensor:
+    """A reconstruction [1,3,H,W] in 256 levels, then resized as images of the benchmark are: [1,3,h,w]."""
+    rounded = _rounded(image)
+    if tuple(image.shape[2:]) == model.domain.input_size:
+        return rounded
+    return F.interpolate(rounded, model.domain.input_size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _rounded(image: Tensor) -> Tensor:
+    """As a file would hold it: [B,3,H,W] in [-1,1], of 256 levels."""
+    return to_levels(image).round() / 127.5 - 1
+
+
+def _original(images: TestImages, i: int) -> Tensor:
+    """The image as its file has it: [1,3,H,W] in [-1,1]."""
+    return (to_tensor(load_image(images.files[i])) if images.files else images.load(i))[None]
+
+
+def _fids(study: Study, jobs: Sequence[Job], features: Features) -> dict[str, float]:
+    """FID of each method; none of fewer than 2 images."""
+    places, device = range(len(study.images)), jobs[0].inverter.model.device
+    if len(places) < 2:
+        return {}
+    real = torch.cat([features(_original(study.images, i).to(device)) for i in places])
+    fids = {}
+    for job in jobs:
+        files = [study.reconstruction(job, i) for i in places]
+        rebuilt = torch.cat([features(to_tensor(load_image(file))[None].to(device)) for file in files])
+        fids[job.label] = distance(real, rebuilt).fid
+    return fids
+
+
+def _row(study: Study, job: Job) -> dict[str, Value]:
+    """The means of a method."""
+    records = study.rows(job.label, job.count)
+    row = study.measures.row(job.label, records)
+    identities = [value for record in records if (value := record.get("identity")) is not None]
+    row["identity"] = statistics.fmean(identities) if identities else None
+    return row
+
+
+def _published(trials: Sequence[Trial]) -> Table:
+    names = [trial.method for trial in trials if trial.steps is None and trial.method in _PUBLISHED]
+    keys = [column.key for column in _COLUMNS]
+    rows = [{"method": name, **dict(zip(keys, _PUBLISHED[name], strict=True))} for name in names]
+    return Table("published", "Published", "github.com/caopulan/GANInverter, README", (_METHOD, *_COLUMNS), rows)

@@ -1,0 +1,112 @@
+"""Tables of figures: as text, Markdown, CSV, JSON rows, and cells of an HTML page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["FORMATS", "Column", "Table", "Value", "to_csv", "to_json", "to_markdown", "to_text"]
+
+Value = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key, title: its names in files and for people.
+        form: how a number is written, as in ".4f"; "" for words and whole numbers.
+        better: "low" or "high" marks the best value; "" marks none.
+    """
+
+    key: str
+    title: str
+    form: str = ""
+    better: str = ""
+
+    def text(self, row: Mapping[str, Value], *, missing: str = "-") -> str:
+        """The cell of a row."""
+        value = row.get(self.key)
+        if value is None:
+            return missing
+        return value if isinstance(value, str) else format(value, self.form)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of values by column key; None where there is no value.
+
+    Attributes:
+        key, title: its names in files and for people.
+        about: what its figures are of, a sentence or two.
+        columns: what people see; rows may hold more, for files.
+        rows: from the top.
+        marks: (index of the row, column key) -> whether the cell is good or bad news.
+    """
+
+    key: str
+    title: str
+    about: str
+    columns: tuple[Column, ...]
+    rows: Sequence[Mapping[str, Value]]
+    marks: Mapping[tuple[int, str], bool] = field(default_factory=dict)
+
+    def is_words(self, column: Column) -> bool:
+        """Whether no cell of this column is a number."""
+        return all(isinstance(row.get(column.key), str | None) for row in self.rows)
+
+    def is_best(self, row: Mapping[str, Value], column: Column) -> bool:
+        """Whether the row has the best value of the column, among two values or more."""
+        values = [value for each in self.rows if isinstance(value := each.get(column.key), int | float)]
+        if not column.better or len(values) < 2:
+            return False
+        return row.get(column.key) == (min(values) if column.better == "low" else max(values))
+
+
+def to_text(table: Table) -> str:
+    """Columns as wide as they need to be, the first one to the left, without title and words about it."""
+    lines = [tuple(column.title for column in table.columns), *_cells(table)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    return "\n".join(
+        "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    )
+
+
+def to_markdown(table: Table) -> str:
+    """A table of GitHub's Markdown: words to the left, numbers to the right."""
+    sides = [":--" if table.is_words(column) else "--:" for column in table.columns]
+    lines = [[column.title for column in table.columns], sides, *_cells(table)]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def to_csv(table: Table) -> str:
+    """The whole table, numbers in full: its columns, and what its rows have besides."""
+    text = io.StringIO()
+    keys = dict.fromkeys([*(column.key for column in table.columns), *(key for row in table.rows for key in row)])
+    writer = csv.DictWriter(text, list(keys), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: value for key, value in row.items() if value is not None} for row in table.rows)
+    return text.getvalue()
+
+
+def to_json(table: Table) -> str:
+    """Its rows, numbers in full, with all that they have."""
+    return json.dumps([dict(row) for row in table.rows], indent=2, allow_nan=False)
+
+
+FORMATS: Mapping[str, Callable[[Table], str]] = {
+    "text": to_text,
+    "markdown": to_markdown,
+    "csv": to_csv,
+    "json": to_json,
+}
+"""Ways to write a table, by name."""
+
+
+def _cells(table: Table) -> list[tuple[str, ...]]:
+    return [tuple(column.text(row) for column in table.columns) for row in table.rows]
