@@ -29,7 +29,9 @@ from hyperstyle.errors import (
 )
 from hyperstyle.images import ImageSource
 from hyperstyle.inversion import describe
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
@@ -75,15 +77,16 @@ class HyperStyleInverter:
         encoder: crop -> w; the start of the built-in methods but ReStyle.
         hypernetwork: predicts offset codes.
         domain: what kind of image this is.
-        aligner: finds landmarks in photos, for domains whose crops are aligned by them. None is the model's own where
-            it has one, else `DlibDetector()`, which needs dlib and its predictor file when it is first used.
+        aligner: finds landmarks in photos, for domains whose crops are aligned by them. None is
+            the model's aligner where it has one, else `DlibDetector()`, which needs dlib and a predictor file at first
+            use.
         edits: edits by name.
-        evaluator: reads traits and identity, for figures.
+        evaluator: predicts attributes and identity embeddings, for metrics.
         perceptual: a second network of that kind, for losses; the evaluator measures and is never optimized against.
-        steps: passes of the hypernetwork by default.
+        steps: default number of steps of the hypernetwork.
         restyle: predicts changes of w, for the method "restyle-e4e" (or "restyle-psp").
         info: source, licence and notes, shown by `describe`.
-        text: makes edits of descriptions, `Inversion.edit(text=...)`: a `StyleClip`.
+        text: makes edits from text descriptions, `Inversion.edit(text=...)`: a `StyleClip`.
         psp, e4e: further encoders, into W+.
         hyperinverter: predicts residual weights.
         idinvert, vgg16: encoder and features of IDInvert, for a `StyleGan1`.
@@ -196,12 +199,12 @@ class HyperStyleInverter:
             ModelNotFoundError: no such model. CheckpointError, ConfigError: its folder cannot be used.
         """
         folder = hub.resolve(name, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
-        made = cls.__new__(cls)
+        inverter = cls.__new__(cls)
         model = read_model(folder, device=pick_device(device), dtype=dtype or torch.float32)
         origin = repr(os.fspath(name)) + (f", revision={revision!r}" if revision else "")
-        made._model = replace(model, origin=origin)
-        made.aligner = _aligner(aligner, made.model)
-        return made
+        inverter._model = replace(model, origin=origin)
+        inverter.aligner = _aligner(aligner, inverter.model)
+        return inverter
 
     def save_pretrained(self, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32) -> None:
         """Writes the model as a folder for `from_pretrained`, all of it or nothing. Raises HyperStyleError."""
@@ -216,7 +219,7 @@ class HyperStyleInverter:
         revision: str | None = None,
         commit_message: str | None = None,
     ) -> str:
-        """Uploads the model and a card made of what it records to the Hub repository `org/name`; returns its URL.
+        """Uploads the model, and a card of what it records, to the Hub repository `org/name`; returns its URL.
 
         The arguments are those of `hyperstyle.io.hub.upload`. It is one commit, which replaces the README.md there.
 
@@ -239,9 +242,9 @@ class HyperStyleInverter:
         return self
 
     def compile(self, mode: str | None = None) -> HyperStyleInverter:
-        """Itself, its networks compiled by `torch.compile(mode=mode)` when they are first called, which takes minutes.
+        """Returns itself; its networks are compiled by `torch.compile(mode=mode)` when they are first called.
 
-        For many images of one size; needs a C++ compiler.
+        This takes minutes: for many images of one size; needs a C++ compiler.
         """
         self.model.compile(mode)
         return self
@@ -257,7 +260,7 @@ class HyperStyleInverter:
         return registry.available(self.model)
 
     def describe(self) -> dict[str, Any]:
-        """Domain, sizes, parts, methods and why others are missing, edits, source, licence, hashes, as plain values."""
+        """Plain values: domain, sizes, parts, methods, why others are missing, edits, source, licence, hashes."""
         return describe.described(self.model, self.aligner, self.methods, missing.missing(self.model))
 
     def __repr__(self) -> str:
@@ -287,38 +290,38 @@ class HyperStyleInverter:
 
         Args:
             image: path, bytes, open file, PIL image, uint8 array [H,W,3], tensor [3,H,W] in [-1,1], or a list of these;
-                or what `align.prepare.prepare` made of one, for which `align`, `face` and `landmarks` are settled.
+                or results of `align.prepare.prepare`, for which `align`, `face` and `landmarks` are not used.
             method: one of `methods`, several joined by "+" (`methods.registry` says how each begins), a Refinement
                 object, or a list of names and objects; None is the first of `methods` that optimizes nothing.
-            start: a name, as in start="e4e", or a function from crops [B,3,h,w] to codes [B,L,D], in place of the
-                method's own start.
-            steps: of the last part of the method; a mapping gives those of parts by their names, as in
-                {"hyperstyle": 5, "pti": 100}. None is each part's own number.
+            start: a name, as in start="e4e", or a function from crops [B,3,h,w] to codes [B,L,D], which replaces
+                the start of the method.
+            steps: of the last part of the method; a mapping sets them for parts by name, as in
+                {"hyperstyle": 5, "pti": 100}. None is the default of each part.
             seed: of the noise in "optimize-w" and the samples in "pti"; None is the published one.
-            align: "auto" cuts the face out where landmarks are given or found, but takes a square image as a crop
-                where its face lies in place or none is found (`align.decision.decide`), and notes in
-                `Inversion.sources` what it did; True aligns; False never does.
-            face: which of several detected faces: the largest, the one nearest to the center, a place in the
-                aligner's list, or "all": a batch of them, which `Inversion.paste_back` puts back together.
+            align: "auto" aligns the face by landmarks, passed or detected, but takes a square image as a crop where its
+                face is aligned already or none is detected (`align.decision.decide`), and records its choice in
+                `Inversion.sources`; True aligns; False never does.
+            face: which of several detected faces: the largest, the one nearest to the center, an index into the
+                aligner's list, or "all": a batch of them, which `Inversion.paste_back` pastes back together.
             landmarks: [68,2] or [5,2] points in pixels of the upright photo; for a list of images, one for each.
             batch_size: images that go through the networks together; None is 8.
             on_error: "skip" leaves out images that fail and lists them in `Inversion.failures`.
-            intermediates: keep the reconstructions before and after each pass of a network.
-            callback: called at every step with a `RefineStep`, or what else the refinement of a method gives; those
-                that optimize have `step`, `steps`, `image` and `loss`.
+            intermediates: keep the reconstructions before and after each step of a network.
+            callback: called at every step with a `RefineStep`, or the step type of the method; those
+                of methods that optimize have `step`, `steps`, `image` and `loss`.
             progress: show a progress bar over batches, with step and loss.
 
         Raises:
             ImageError: an image cannot be read. AlignmentError: it cannot be aligned.
             MethodError: an unknown method, or one whose weights the model lacks.
             ConfigError: wrong arguments.
-            MissingDependencyError: a perceptual loss is needed, and there is neither the model's own nor LPIPS.
+            MissingDependencyError: a perceptual loss is needed, and there is neither that of the model nor LPIPS.
 
         Warns:
             MemoryWarning: a batch did not fit into the memory of an optimizing method and was split.
             QualityWarning: once, where crops (`align.prepare`) or reconstructions (`L2_WARN_THRESHOLD`,
-                `START_L2_WARN_THRESHOLD`) look wrong; and for so many passes of a network that they make
-                reconstructions worse.
+                `START_L2_WARN_THRESHOLD`) look wrong; and for so many steps of a network that
+                reconstructions get worse.
         """
         many = isinstance(image, Sequence) and not isinstance(image, str | bytes | bytearray | memoryview)
         images: list[ImageSource | Prepared] = list(image) if many else [image]  # type: ignore[arg-type,list-item]
@@ -332,80 +335,86 @@ class HyperStyleInverter:
         if align not in (True, False, "auto"):
             raise ConfigError(f"align={align!r}: expected True, False or 'auto'.")
         align = "auto" if align == "auto" else bool(align)  # 0 and NumPy's values are equal to these, not the same
-        way = registry.find(self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates)
+        chain = registry.resolve_method(
+            self.model, method, start, steps=steps, seed=seed, keep_intermediates=intermediates
+        )
 
-        pictures: list[Prepared] = []
+        prepared: list[Prepared] = []
         failures: list[tuple[int, str]] = []
-        for i, (one, own) in enumerate(zip(images, points, strict=True)):
-            if isinstance(one, Prepared):
-                pictures.append(one)
+        for i, (source, source_points) in enumerate(zip(images, points, strict=True)):
+            if isinstance(source, Prepared):
+                prepared.append(source)
                 continue
             try:
-                pictures += prepare(one, self.model.domain, aligner=self.aligner, align=align, face=face, landmarks=own)
+                prepared += prepare(
+                    source, self.model.domain, aligner=self.aligner, align=align, face=face, landmarks=source_points
+                )
             except HyperStyleError as error:
                 if on_error == "raise":
                     raise
                 failures.append((i, str(error)))
-        if not pictures:
+        if not prepared:
             raise ConfigError(
                 f"none of the {len(images)} images could be used. The first failed with: {failures[0][1]}"
             )
 
         size = int(batch_size or DEFAULT_BATCH_SIZE)
-        starts = range(0, len(pictures), size)
+        starts = range(0, len(prepared), size)
         if progress:
             from tqdm import tqdm
 
             starts = bar = tqdm(starts, desc="inverting", unit="batch")
-            callback = _shown(callback, bar.set_postfix_str)
+            callback = _with_display(callback, bar.set_postfix_str)
         parts = []
         for first in starts:
-            together = pictures[first : first + size]
+            chunk = prepared[first : first + size]
             # Only from pinned memory do copies to a GPU run on while the next ones are asked for.
-            crops = [one.crop.to(self.model.device, non_blocking=one.crop.is_pinned()) for one in together]
+            crops = [p.crop.to(self.model.device, non_blocking=p.crop.is_pinned()) for p in chunk]
             batch = torch.stack(crops)
             with torch.no_grad():
-                w = self.model.generator.broadcast(way.start(batch.to(self.model.dtype))).contiguous()
-            sources = tuple(one.source for one in together)
-            part = Inversion(self.model, w, crop=batch, sources=sources, method=way.begins, start=way.begins)
-            part = way(batch, part, callback=callback)
-            parts.append(part if part.quality else part.measured())
-        whole = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # one keeps its image: it is drawn already
-        usual = START_L2_WARN_THRESHOLD if not way.parts or steps == 0 else L2_WARN_THRESHOLD
-        if doubts := _doubts(pictures, whole.quality, usual):
+                w = self.model.generator.broadcast(chain.start(batch.to(self.model.dtype))).contiguous()
+            sources = tuple(p.source for p in chunk)
+            part = Inversion(
+                self.model, w, crop=batch, sources=sources, method=chain.start_name, start=chain.start_name
+            )
+            part = chain(batch, part, callback=callback)
+            parts.append(part if part.stored_metrics else with_metrics(part))
+        inversion = parts[0] if len(parts) == 1 else Inversion.cat(parts)  # a single part keeps its rendered image
+        threshold = START_L2_WARN_THRESHOLD if not chain.parts or steps == 0 else L2_WARN_THRESHOLD
+        if doubts := _quality_warnings(prepared, inversion.stored_metrics, threshold):
             more = f" And {len(doubts) - 3} more." if len(doubts) > 3 else ""
             warn(
-                f"{len(doubts)} of {len(whole)} image(s) may have come out wrong. {' '.join(doubts[:3])}{more} Look "
-                "at the crop; landmarks=... or another face=... may give a better one.",
+                f"{len(doubts)} of {len(inversion)} image(s) may have come out wrong. {' '.join(doubts[:3])}{more} "
+                "Look at the crop; landmarks=... or another face=... may give a better one.",
                 QualityWarning,
             )
-        return replace(whole, failures=tuple(failures)) if failures else whole
+        return replace(inversion, failures=tuple(failures)) if failures else inversion
 
     @staticmethod
     def _landmarks(landmarks: Landmarks | Sequence[Landmarks | None] | None, count: int, many: bool) -> list[Any]:
-        """One set of points, or None, for each image."""
+        """The landmarks of each image, or None."""
         if landmarks is None:
             return [None] * count
         if not many:
             return [landmarks]
-        given = list(cast("Sequence[Any]", landmarks))
-        if len(given) != count:
-            raise LandmarkError(f"{len(given)} sets of landmarks for {count} images: expected one for each, or None.")
-        return given
+        points = list(cast("Sequence[Any]", landmarks))
+        if len(points) != count:
+            raise LandmarkError(f"{len(points)} sets of landmarks for {count} images: expected one for each, or None.")
+        return points
 
 
-def _aligner(given: LandmarkDetector | None, model: Model) -> LandmarkDetector | None:
-    """The one given, else what the model's images are aligned with; it reads its files when it is first called."""
-    if given is not None or model.domain.aligner != "face":
-        return given
+def _aligner(detector: LandmarkDetector | None, model: Model) -> LandmarkDetector | None:
+    """The detector passed, else the one for the model's domain, which reads its files when it is first called."""
+    if detector is not None or model.domain.aligner != "face":
+        return detector
     if model.aligner is None:
         return DlibDetector()
-    detector, predictor = (model.aligner / name for name in ALIGNER)
-    return DlibDetector(predictor, detector=detector)
+    detector_file, predictor_file = (model.aligner / name for name in ALIGNER)
+    return DlibDetector(predictor_file, detector=detector_file)
 
 
-def _shown(callback: Callable[..., None] | None, show: Callable[[str], None]) -> Callable[[Any], None]:
-    """The callback, and each step shown in words."""
+def _with_display(callback: Callable[..., None] | None, show: Callable[[str], None]) -> Callable[[Any], None]:
+    """A callback that shows each step as text and then calls the given callback."""
 
     def both(step: Any) -> None:
         show(registry.describe_step(step))
@@ -415,14 +424,16 @@ def _shown(callback: Callable[..., None] | None, show: Callable[[str], None]) ->
     return both
 
 
-def _doubts(pictures: Sequence[Prepared], quality: Mapping[str, tuple[float, ...]], usual: float) -> list[str]:
-    """What looks wrong, a sentence for each image; `usual` is the largest L2 that does not."""
-    errors = quality.get("l2", (0.0,) * len(pictures))
-    found = []
-    for picture, error in zip(pictures, errors, strict=True):
-        doubts = [picture.doubt] if picture.doubt else []
-        if not error <= usual:
-            doubts.append(f"the reconstruction is far from its crop (L2 {error:.2g}, usually below {usual:g})")
+def _quality_warnings(
+    prepared: Sequence[Prepared], quality: Mapping[str, tuple[float, ...]], threshold: float
+) -> list[str]:
+    """A sentence for each image whose crop looks wrong, or whose L2 against it is above the threshold or NaN."""
+    errors = quality.get("l2", (0.0,) * len(prepared))
+    sentences = []
+    for image, error in zip(prepared, errors, strict=True):
+        doubts = [image.doubt] if image.doubt else []
+        if not error <= threshold:
+            doubts.append(f"the reconstruction is far from its crop (L2 {error:.2g}, usually below {threshold:g})")
         if doubts:
-            found.append(f"{picture.source.name!r}: {' and '.join(doubts)}.")
-    return found
+            sentences.append(f"{image.source.name!r}: {' and '.join(doubts)}.")
+    return sentences

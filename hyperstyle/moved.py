@@ -69,6 +69,8 @@ MOVED = {
     "strips": "inversion.strips",
     "training.pictures": "training.images",
     "training.picture_sources": "training.image_sources",
+    "training.sources": "training.builders",
+    "training.updates": "training.optimization",
     "synthesis": "inversion.synthesis",
 }
 """Old name -> new name, both below `hyperstyle`."""
@@ -77,7 +79,7 @@ _PREFIX = "hyperstyle."
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Asked by Python for modules that are not found where their name says."""
+    """Finds modules under their old names, after Python's own finders did not."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -89,13 +91,13 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
         new = _PREFIX + MOVED[old.removeprefix(_PREFIX)]
-        # stacklevel: past this method and Python's own frames of the import, which `warnings` leaves out.
+        # stacklevel: past this method; `warnings` skips Python's own frames of the import.
         warnings.warn(f"{old} is {new} now; the old name goes with version 0.3.", DeprecationWarning, stacklevel=2)
-        sys.modules[old] = importlib.import_module(new)  # what Python hands to the importer
+        sys.modules[old] = importlib.import_module(new)  # what the import statement returns
 
 
 def install() -> None:
-    """Makes the old names importable. It is asked last, so names that exist are found as ever."""
+    """Makes the old names importable. The finder comes last, so existing modules are imported as before."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 

@@ -25,7 +25,8 @@ from hyperstyle.errors import (
     did_you_mean,
 )
 from hyperstyle.images import ImageSource, load_image, to_pil
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
@@ -37,7 +38,7 @@ Progress = Callable[[str, int, int | None], None]
 Track = Sequence[npt.ArrayLike | None]
 Item = TypeVar("Item")
 
-_SHARED_FROM = 8  # frames whose offsets are averaged for the whole clip
+_SHARED_OFFSET_FRAMES = 8  # frames whose offsets are averaged for the whole clip
 
 
 def track_face(
@@ -60,23 +61,23 @@ def track_face(
         )
     size: tuple[int, int] | None = None
 
-    def pictures() -> Iterator[Image.Image]:
+    def images() -> Iterator[Image.Image]:
         nonlocal size
         for number, frame in enumerate(frames):
-            picture = load_image(frame)
-            if size is not None and picture.size != size:
+            image = load_image(frame)
+            if size is not None and image.size != size:
                 raise ImageError(
-                    f"Frame {number} is {picture.width} x {picture.height} px and those before it {size[0]} x "
+                    f"Frame {number} is {image.width} x {image.height} px and those before it {size[0]} x "
                     f"{size[1]}: a face is followed through frames of one size. Edit frames of other sizes apart."
                 )
-            size = picture.size
-            yield picture
+            size = image.size
+            yield image
 
     def show(done: int) -> None:
         if on_progress is not None:
             on_progress("finding the face", done, _length(frames))
 
-    track = follow_face(inverter.aligner, pictures(), face=face, on_frame=show)
+    track = follow_face(inverter.aligner, images(), face=face, on_frame=show)
     if size is None:
         raise ConfigError("there are no frames: expected at least one.")
     if all(points is None for points in track):
@@ -88,13 +89,13 @@ def track_face(
 
 
 def steady_track(
-    frames: Iterable[ImageSource], found: Track, *, width: float = 3.0, paste_back: bool = True
+    frames: Iterable[ImageSource], track: Track, *, width: float = 3.0, paste_back: bool = True
 ) -> list[npt.NDArray[np.float64] | None]:
-    """What `track_face` found, smoothed and filled, as `edit_frames` takes it.
+    """The track of `track_face`, smoothed and its gaps filled, as `edit_frames` takes it.
 
     Args:
         frames: the clip.
-        found: a track; see `align.smoothing`.
+        track: the landmarks as detected; see `align.smoothing`.
         width: of the filter; see `smooth`.
         paste_back: fill only short gaps, and of these only frames that look like those around them (`alike_only`);
             False fills every gap, as every frame has a crop then.
@@ -103,9 +104,9 @@ def steady_track(
         ConfigError, LandmarkError: see `smooth`. ImageError: a frame cannot be read.
     """
     if not paste_back:
-        return smooth(found, width=width, longest_gap=None)
-    smoothed = smooth(found, width=width, longest_gap=LONGEST_GAP)
-    return alike_only(smoothed, found, (load_image(frame) for frame in frames))
+        return smooth(track, width=width, longest_gap=None)
+    smoothed = smooth(track, width=width, longest_gap=LONGEST_GAP)
+    return alike_only(smoothed, track, (load_image(frame) for frame in frames))
 
 
 def edit_frames(
@@ -139,7 +140,7 @@ def edit_frames(
         face: which face, where several are found: see `follow_face`.
         align: False takes every frame as an aligned crop, as domains without aligner always do. Needs
             paste_back=False.
-        steps: passes of the hypernetwork; None is the model's own number.
+        steps: steps of the hypernetwork; None is the model's own number.
         on_progress: see `Progress`.
 
     Returns:
@@ -174,8 +175,8 @@ def edit_frames(
         if landmarks is not None:
             track = landmarks
         elif align:
-            found = track_face(inverter, frames, face=face, on_progress=on_progress)
-            track = steady_track(frames, found, paste_back=paste_back)
+            detected = track_face(inverter, frames, face=face, on_progress=on_progress)
+            track = steady_track(frames, detected, paste_back=paste_back)
         else:
             track = [None] * sum(1 for _ in frames)
         if not track:
@@ -188,8 +189,8 @@ def edit_frames(
             )
         shared = _shared_offsets(inverter, frames, track, align, steps) if offsets == "clip" else None
         done = 0
-        for batch in _batches(_paired(frames, track)):
-            yield from _edited(inverter, batch, edits, shared, paste_back, align, steps)
+        for batch in _batches(_with_landmarks(frames, track)):
+            yield from _edit_batch(inverter, batch, edits, shared, paste_back, align, steps)
             done += len(batch)
             if on_progress is not None:
                 on_progress("editing", done, len(track))
@@ -207,15 +208,15 @@ def _shared_offsets(
     usable = [number for number, points in enumerate(track) if points is not None or not align]
     if not usable:
         return None
-    count = min(_SHARED_FROM, len(usable))
+    count = min(_SHARED_OFFSET_FRAMES, len(usable))
     chosen = {usable[int(place)] for place in np.linspace(0, len(usable) - 1, count).round()}
-    pairs = islice(_paired(frames, track), max(chosen) + 1)
-    inversion = _inverted(inverter, [pair for n, pair in enumerate(pairs) if n in chosen], align, steps)
-    codes = [one.offset_codes for one in inversion if one.offset_codes is not None]
+    pairs = islice(_with_landmarks(frames, track), max(chosen) + 1)
+    inversion = _invert(inverter, [pair for n, pair in enumerate(pairs) if n in chosen], align, steps)
+    codes = [frame.offset_codes for frame in inversion if frame.offset_codes is not None]
     return reduce(add, codes) * (1 / len(codes)) if codes else None
 
 
-def _edited(
+def _edit_batch(
     inverter: HyperStyleInverter,
     batch: Sequence[tuple[Image.Image, npt.ArrayLike | None]],
     edits: Mapping[str, float],
@@ -225,43 +226,43 @@ def _edited(
     steps: int | None,
 ) -> Iterator[Image.Image]:
     """The results of a few frames, in their order."""
-    pairs = [(picture, points) for picture, points in batch if points is not None or not align]
+    pairs = [(image, points) for image, points in batch if points is not None or not align]
     if not pairs:
-        yield from (picture for picture, _ in batch)
+        yield from (image for image, _ in batch)
         return
-    plain = _inverted(inverter, pairs, align, steps if shared is None else 0)
+    inversion = _invert(inverter, pairs, align, steps if shared is None else 0)
     if shared is not None:
         codes = shared.apply(lambda t: t.expand(len(pairs), *t.shape[1:]))
-        plain = replace(plain, offset_codes=codes, quality={})
-    changed = plain
+        inversion = replace(inversion, offset_codes=codes, stored_metrics={})
+    edited = inversion
     for name, strength in edits.items():
-        changed = changed.edit(name, strength)
-    after, before = iter(changed.tensor), iter(plain.tensor) if paste_back else None
-    places = iter(plain.sources)
-    for picture, points in batch:
+        edited = edited.edit(name, strength)
+    edited_crops, original_crops = iter(edited.tensor), iter(inversion.tensor) if paste_back else None
+    sources = iter(inversion.sources)
+    for image, points in batch:
         if points is None and align:
-            yield picture
+            yield image
             continue
-        result, placement = next(after), next(places).placement
-        if before is None or placement is None:
-            yield to_pil(result)
+        crop, placement = next(edited_crops), next(sources).placement
+        if original_crops is None or placement is None:
+            yield to_pil(crop)
         else:
-            yield paste(picture, result, placement.footprint, reference=next(before), mode="difference")
+            yield paste(image, crop, placement.footprint, reference=next(original_crops), mode="difference")
 
 
-def _inverted(
+def _invert(
     inverter: HyperStyleInverter,
     pairs: Sequence[tuple[Image.Image, npt.ArrayLike | None]],
     align: bool,
     steps: int | None,
 ) -> Inversion:
-    pictures = [picture for picture, _ in pairs]
+    images = [image for image, _ in pairs]
     if not align:
-        return inverter.invert(pictures, align=False, steps=steps)
-    return inverter.invert(pictures, align=True, landmarks=[points for _, points in pairs], steps=steps)
+        return inverter.invert(images, align=False, steps=steps)
+    return inverter.invert(images, align=True, landmarks=[points for _, points in pairs], steps=steps)
 
 
-def _paired(frames: Iterable[ImageSource], track: Track) -> Iterator[tuple[Image.Image, npt.ArrayLike | None]]:
+def _with_landmarks(frames: Iterable[ImageSource], track: Track) -> Iterator[tuple[Image.Image, npt.ArrayLike | None]]:
     """Every frame with its landmarks. Raises LandmarkError where their numbers differ."""
     done = 0
     for frame in frames:

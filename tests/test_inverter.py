@@ -86,31 +86,31 @@ def test_a_list_is_a_batch_of_what_each_image_gives(
     assert len(batch) == 3
     assert [s.name for s in batch.sources] == ["Image", str(tmp_path / "x.png"), "ndarray"]
     for i, source in enumerate(sources):
-        one = tiny_inverter.invert(source)
-        same(batch.tensor[i : i + 1], one.tensor)
-        same(batch[i].w, one.w)
-        for name, values in one.quality.items():
-            assert batch.quality[name][i] == pytest.approx(values[0], abs=1e-4)
+        single = tiny_inverter.invert(source)
+        same(batch.tensor[i : i + 1], single.tensor)
+        same(batch[i].w, single.w)
+        for name, values in single.stored_metrics.items():
+            assert batch.stored_metrics[name][i] == pytest.approx(values[0], abs=1e-4)
     assert len(tiny_inverter.invert((square,))) == 1
 
 
 def test_the_batch_size_is_only_a_matter_of_memory(tiny_inverter: HyperStyleInverter) -> None:
     crops = list(torch.rand(5, 3, 32, 32) * 2 - 1)
-    whole = tiny_inverter.invert(crops, align=False, intermediates=True)
+    batch = tiny_inverter.invert(crops, align=False, intermediates=True)
     for size in (1, 2):
         parts = tiny_inverter.invert(crops, align=False, batch_size=size, intermediates=True)
-        same(parts.tensor, whole.tensor)
-        assert len(parts.intermediates) == len(whole.intermediates) == 3
-        for a, b in zip(parts.intermediates, whole.intermediates, strict=True):
+        same(parts.tensor, batch.tensor)
+        assert len(parts.intermediates) == len(batch.intermediates) == 3
+        for a, b in zip(parts.intermediates, batch.intermediates, strict=True):
             same(a, b)
         assert len(parts.sources) == 5
-        assert parts.quality["l2"] == pytest.approx(whole.quality["l2"], abs=1e-4)
+        assert parts.stored_metrics["l2"] == pytest.approx(batch.stored_metrics["l2"], abs=1e-4)
 
 
 def test_the_same_call_gives_the_same_bytes(tiny_inverter: HyperStyleInverter, square: Image.Image) -> None:
     first, second = (tiny_inverter.invert([square, square.rotate(90)]) for _ in range(2))
     assert torch.equal(first.tensor, second.tensor)
-    assert first.quality == second.quality
+    assert first.stored_metrics == second.stored_metrics
 
 
 def test_a_bad_image_stops_everything_or_is_left_out(
@@ -120,13 +120,13 @@ def test_a_bad_image_stops_everything_or_is_left_out(
     sources: list[ImageSource] = [tmp_path / "nowhere.png", square, tmp_path / "text.png", square.rotate(90)]
     with pytest.raises(ImageError, match="nowhere"):
         tiny_inverter.invert(sources)
-    kept = tiny_inverter.invert(sources, on_error="skip")
-    assert len(kept) == 2
-    assert [(i, "nowhere" in text, "text.png" in text) for i, text in kept.failures] == [
+    inversion = tiny_inverter.invert(sources, on_error="skip")
+    assert len(inversion) == 2
+    assert [(i, "nowhere" in text, "text.png" in text) for i, text in inversion.failures] == [
         (0, True, False),
         (2, False, True),
     ]
-    same(kept.tensor, tiny_inverter.invert([sources[1], sources[3]]).tensor)
+    same(inversion.tensor, tiny_inverter.invert([sources[1], sources[3]]).tensor)
     with pytest.raises(ConfigError, match=r"none of the 1 images.*nowhere"):
         tiny_inverter.invert(sources[:1], on_error="skip")
 
@@ -224,7 +224,7 @@ def test_a_refinement_of_ones_own_follows_any_start(tiny_inverter: HyperStyleInv
     halved = tiny_inverter.invert(crops, method=halve, align=False, batch_size=2)
     same(halved.w, start.w / 2)
     assert halved.method == "halve"
-    assert halved.quality["l2"] == pytest.approx(halved.metrics()["l2"], abs=1e-5)  # not those of the start
+    assert halved.stored_metrics["l2"] == pytest.approx(halved.metrics()["l2"], abs=1e-5)  # not those of the start
     same(halved.refine(2).w, start.w / 8)
 
 
@@ -354,7 +354,7 @@ def test_other_precisions_run_from_end_to_end(
     atol = 1e-4 if dtype == torch.float64 else 0.5
     torch.testing.assert_close(inversion.tensor, tiny_inverter.invert(square).tensor, atol=atol, rtol=0)
     assert inversion.edit("age", 1).image.size == (32, 32)
-    assert set(inversion.quality) == {"l2", "ms_ssim"}
+    assert set(inversion.stored_metrics) == {"l2", "ms_ssim"}
 
 
 def test_a_second_model_in_the_same_folder_replaces_the_first(
@@ -371,8 +371,13 @@ def test_a_second_model_in_the_same_folder_replaces_the_first(
 def test_a_model_is_saved_over_its_own_files_and_works_on_and_what_else_is_there_stays(
     square: Image.Image, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = {"README.md": "mine", ".git/HEAD": "ref", "generator/notes.txt": "mine", "edits/own/config.json": "{}"}
-    for name, text in mine.items():
+    foreign_files = {
+        "README.md": "mine",
+        ".git/HEAD": "ref",
+        "generator/notes.txt": "mine",
+        "edits/own/config.json": "{}",
+    }
+    for name, text in foreign_files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     monkeypatch.chdir(folder)
@@ -381,7 +386,7 @@ def test_a_model_is_saved_over_its_own_files_and_works_on_and_what_else_is_there
     composed(inverter, steps=1).save_pretrained(".")
     assert torch.equal(inverter.invert(square).tensor, before)
     assert load(Path()).model.steps == load(folder).model.steps == 1
-    assert {name: (folder / name).read_text(encoding="utf-8") for name in mine} == mine
+    assert {name: (folder / name).read_text(encoding="utf-8") for name in foreign_files} == foreign_files
     assert [path.name for path in folder.glob(".*")] == [".git"]
 
 
@@ -548,27 +553,27 @@ def test_moving_a_model_moves_every_part(tiny_model_dir: Path) -> None:
 def test_what_was_drawn_last_in_inverting_is_the_image(
     tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = []
+    calls = []
     synthesize = cpu.synthesize
 
     def counted(*args: Any, **options: Any) -> Tensor:
-        drawn.append(1)
+        calls.append(1)
         return synthesize(*args, **options)
 
     monkeypatch.setattr(cpu, "synthesize", counted)
     inversion = tiny_inverter.invert(torch.rand(3, 32, 32) * 2 - 1, align=False, steps=3)
-    assert len(drawn) == 4
-    picture = inversion.tensor
-    assert len(drawn) == 4
+    assert len(calls) == 4
+    image = inversion.tensor
+    assert len(calls) == 4
     monkeypatch.undo()
-    assert torch.equal(picture, replace(inversion).tensor)
+    assert torch.equal(image, replace(inversion).tensor)
 
 
 def test_it_is_made_on_a_device_with_parts_and_without(tiny_inverter: HyperStyleInverter) -> None:
     assert HyperStyleInverter(device="cpu").model.device == torch.device("cpu")
     model = copy.deepcopy(tiny_inverter.model)  # parts are moved in place
-    made = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, device="auto")
-    assert made.model.device == pick_device("auto")
+    inverter = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, device="auto")
+    assert inverter.model.device == pick_device("auto")
     for parts in ({}, {"generator": model.generator, "domain": model.domain}):
         with pytest.raises(ConfigError, match="device 'warp' is not known to PyTorch"):
             HyperStyleInverter(**parts, device="warp")

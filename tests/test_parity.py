@@ -72,6 +72,6 @@ def test_three_iterations_equal_the_recording_of_the_original(checkpoint_maker: 
         offset = hypernetwork.offsets(last[0].codes, [spec.name])[spec.name]
         flat = offset[0].expand(-1, -1, spec.kernel, spec.kernel).reshape(-1)
         places = (torch.arange(64) * len(flat)) // 64
-        for found, name in ((flat[:64], "first64"), (flat[places], "strided64")):
-            error = np.abs(found.numpy() - golden[f"iter3_delta_{name}"][row]).max()
+        for values, name in ((flat[:64], "first64"), (flat[places], "strided64")):
+            error = np.abs(values.numpy() - golden[f"iter3_delta_{name}"][row]).max()
             assert error <= CODE, f"{name} of the offset of {spec.name}"

@@ -92,8 +92,8 @@ def test_names_of_0_1_are_where_they_were() -> None:
         ("networks.encoders", ("WEncoder", "WEncoderConfig")),
         ("align.crop", ("crop",)),
     ):
-        found = importlib.import_module(f"hyperstyle.{module}")
-        assert [name for name in names if not hasattr(found, name)] == []
+        imported = importlib.import_module(f"hyperstyle.{module}")
+        assert [name for name in names if not hasattr(imported, name)] == []
     assert hyperstyle.Inversion is importlib.import_module("hyperstyle.inversion").Inversion
 
 

@@ -116,7 +116,7 @@ def crop(
     stop = np.minimum(high + border, picture.size)
     if (stop <= start).any():
         raise LandmarkError(
-            f"The landmarks' square {_listed(quad)} lies outside the image of {_by(source_size)} px. "
+            f"The landmarks' square {_listed(quad)} lies outside the image of {_size_text(source_size)} px. "
             "Give landmarks of this very image, upright and at its full size."
         )
     if (stop - start < picture.size).any():
@@ -178,14 +178,14 @@ def _square(points: Points) -> tuple[Points, float]:
     # Both vectors say where "right" is, the second one after a quarter turn: their sum is steadier than one.
     # The order of operations is the reference's, since borders are rounded to whole pixels further on.
     half = across - down[::-1] * [-1, 1]
-    length, wanted = np.hypot(*half), max(np.hypot(*across) * 2.0, np.hypot(*down) * 1.8)
-    if length < 1e-6 * wanted or 2 * wanted < _SMALLEST_SIDE:
+    length, half_side = np.hypot(*half), max(np.hypot(*across) * 2.0, np.hypot(*down) * 1.8)
+    if length < 1e-6 * half_side or 2 * half_side < _SMALLEST_SIDE:
         raise LandmarkError(
             f"The landmarks span no square: the eyes are {np.hypot(*across):.3g} px apart and the mouth "
             f"{np.hypot(*down):.3g} px from them; expected a square of {_SMALLEST_SIDE:.0f} px or more. "
             "Give the points of one face in the documented order, in pixels (not fractions of the image)."
         )
-    half = half / length * wanted
+    half = half / length * half_side
     perp = half[::-1] * [-1, 1]
     center = eyes + down * 0.1
     corners = np.stack([center - half - perp, center - half + perp, center + half + perp, center + half - perp])
@@ -198,14 +198,14 @@ def _check_position(points: Points, side: float, size: tuple[int, int]) -> None:
     if not inside.any():
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
         raise LandmarkError(
-            f"All {len(points)} landmarks lie outside the image of {_by(size)} px: x from {left:.1f} to "
+            f"All {len(points)} landmarks lie outside the image of {_size_text(size)} px: x from {left:.1f} to "
             f"{right:.1f}, y from {top:.1f} to {bottom:.1f}. "
             "Give landmarks of this very image, upright and at its full size."
         )
     if side > _LARGEST_RATIO * max(size):
         raise LandmarkError(
             f"The landmarks' square has a side of {side:.0f} px, over {_LARGEST_RATIO:.0f} times that of the "
-            f"image ({_by(size)} px). Give landmarks of this very image, at its full size."
+            f"image ({_size_text(size)} px). Give landmarks of this very image, at its full size."
         )
 
 
@@ -225,7 +225,7 @@ def _footprint(quad: Points, shrink: int, before: tuple[int, int], after: tuple[
 def _padded(
     picture: Image.Image, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], blur: float
 ) -> Image.Image:
-    """Extend an image by its reflection, which is blurred towards the edges and fades to the median color.
+    """The image extended by its reflection, which is blurred towards the edges and fades to the median color.
 
     `before` is (left, top), `after` (right, bottom), `blur` a standard deviation, all in pixels. The image
     is held in float32 and each step computed in float64, as the reference does under NumPy 2, whatever NumPy
@@ -288,7 +288,7 @@ def _fast_length(length: int) -> int:
         length += 1
 
 
-def _by(size: tuple[int, int]) -> str:
+def _size_text(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 

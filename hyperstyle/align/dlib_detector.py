@@ -97,18 +97,18 @@ class DlibDetector:
         if faces or not self.sideways:
             return faces
         turned = [(*self._faces(upright.transpose(turn)), turn) for turn in _TURNS]
-        _, faces, turn = max(turned, key=lambda found: found[0])
+        _, faces, turn = max(turned, key=lambda result: result[0])
         return [_turned_back(points, turn, upright.size) for points in faces]
 
-    def _faces(self, picture: Image.Image) -> tuple[float, list[Points]]:
+    def _faces(self, photo: Image.Image) -> tuple[float, list[Points]]:
         """The score of the surest face (minus infinity where there is none), and the points of each."""
         find, predict = self._loaded
         dlib = _dlib()
-        scale = min(self.longest / max(picture.size), 1.0)
-        size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-        copy = picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
-        small, pixels = np.asarray(copy), np.asarray(picture)
-        across, down = picture.width / copy.width, picture.height / copy.height
+        scale = min(self.longest / max(photo.size), 1.0)
+        size = max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)
+        copy = photo if size == photo.size else photo.resize(size, Image.Resampling.BILINEAR)
+        small, pixels = np.asarray(copy), np.asarray(photo)
+        across, down = photo.width / copy.width, photo.height / copy.height
         faces = []
         with self._one_at_a_time:  # dlib lets other threads run while it works
             boxes, scores, _ = dlib.fhog_object_detector.run(find, small, self.upsample, 0.0)

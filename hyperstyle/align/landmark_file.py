@@ -50,11 +50,11 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
             it. (It is a CheckpointError too.)
     """
     if path is not None:
-        return _given(Path(path), "given as the predictor")
-    if named := os.environ.get(VARIABLE):
-        return _given(Path(named), f"named by {VARIABLE}")
-    for place in (_cached(), _packaged()):
-        if place is not None and _published(place):
+        return _check_file(Path(path), "given as the predictor")
+    if configured := os.environ.get(VARIABLE):
+        return _check_file(Path(configured), f"named by {VARIABLE}")
+    for place in (_file_in_cache(), _file_in_package()):
+        if place is not None and _is_published(place):
             _show_license()
             return place
     try:
@@ -70,14 +70,14 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
     return place
 
 
-def _given(path: Path, how: str) -> Path:
+def _check_file(path: Path, how: str) -> Path:
     place = path.expanduser()
     if not place.is_file():
         raise CheckpointError(f"{path}, {how}, is not a file. Expected dlib's {PREDICTOR.name}, or one like it.")
     kind = file_kind(place)
     if kind in ("empty", "web page", "Git LFS pointer"):
         raise refusal(place, kind, "landmark predictor")
-    if _published(place):
+    if _is_published(place):
         _show_license()
     elif place.name == PREDICTOR.name:
         raise CheckpointError(
@@ -88,18 +88,18 @@ def _given(path: Path, how: str) -> Path:
     return place
 
 
-def _published(path: Path) -> bool:
+def _is_published(path: Path) -> bool:
     return path.stat().st_size == PREDICTOR.size and sha256(path) == PREDICTOR.sha256
 
 
-def _cached() -> Path | None:
+def _file_in_cache() -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     place = try_to_load_from_cache(PREDICTOR.repo, PREDICTOR.path, revision=PREDICTOR.revision)
     return Path(place) if isinstance(place, str) else None  # else None, or a mark that the repository lacks it
 
 
-def _packaged() -> Path | None:
+def _file_in_package() -> Path | None:
     spec = importlib.util.find_spec(_PACKAGE)
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
     return next((p for folder in folders if (p := Path(folder) / "models" / PREDICTOR.name).is_file()), None)

@@ -30,8 +30,8 @@ VARIABLE = "HYPERSTYLE_MTCNN"
 
 _WINDOW, _STRIDE = 12, 2  # of P-Net, in pixels of the reduced photo
 _SMALLEST_FACE = 20  # pixels
-_STEP = 0.707  # from one reduced photo to the next
-_PROPOSED, _REFINED, _FOUND = 0.15, 0.25, 0.35  # probabilities to go on with
+_SCALE_STEP = 0.707  # from one reduced photo to the next
+_PROPOSED, _REFINED, _ACCEPTED = 0.15, 0.25, 0.35  # probabilities to go on with
 _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
 
 # Where eyes, nose and corners of the mouth lie in the 112 px crop (the template of the ArcFace family).
@@ -91,12 +91,12 @@ class MtcnnDetector:
             CheckpointError: a file of the weights cannot be used.
             ImageError: an image that `load_image` refuses.
         """
-        picture = load_image(photo)
-        scale = min(self.longest / max(picture.size), 1.0)
-        size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-        copy = picture if scale == 1 else picture.resize(size, Image.Resampling.BILINEAR)
+        photo = load_image(photo)
+        scale = min(self.longest / max(photo.size), 1.0)
+        size = max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)
+        copy = photo if scale == 1 else photo.resize(size, Image.Resampling.BILINEAR)
         _, faces = find_faces(copy, self._networks, confidence=self.confidence)
-        return [(points + 0.5) * np.divide(picture.size, copy.size) - 0.5 for points in faces]
+        return [(points + 0.5) * np.divide(photo.size, copy.size) - 0.5 for points in faces]
 
     @once
     def _networks(self) -> Mtcnn:
@@ -111,7 +111,7 @@ class MtcnnDetector:
 
 
 @torch.no_grad()
-def find_faces(photo: Image.Image, networks: Mtcnn, *, confidence: float = _FOUND) -> tuple[Array, Array]:
+def find_faces(photo: Image.Image, networks: Mtcnn, *, confidence: float = _ACCEPTED) -> tuple[Array, Array]:
     """The cascade: windows that may hold a face, then better boxes of them, then the faces and their points.
 
     Args:
@@ -127,39 +127,39 @@ def find_faces(photo: Image.Image, networks: Mtcnn, *, confidence: float = _FOUN
     boxes = _squared(_proposals(photo, networks))
 
     windows, boxes = _windows(photo, boxes, 24)
-    chances, offsets = (_array(out) for out in networks.rnet(windows.to(device)))
-    boxes, offsets = _surest(boxes, chances, _REFINED, offsets)
-    kept = _distinct(boxes, _OVERLAP)
-    boxes = _squared(_moved(boxes[kept], offsets[kept]))
+    probabilities, offsets = (_array(out) for out in networks.rnet(windows.to(device)))
+    boxes, offsets = _surest(boxes, probabilities, _REFINED, offsets)
+    distinct = _distinct(boxes, _OVERLAP)
+    boxes = _squared(_moved(boxes[distinct], offsets[distinct]))
 
     windows, boxes = _windows(photo, boxes, 48)
-    chances, offsets, points = (_array(out) for out in networks.onet(windows.to(device)))
-    boxes, offsets, points = _surest(boxes, chances, confidence, offsets, points)
+    probabilities, offsets, points = (_array(out) for out in networks.onet(windows.to(device)))
+    boxes, offsets, points = _surest(boxes, probabilities, confidence, offsets, points)
     points = boxes[:, None, :2] + _extent(boxes)[:, None] * points
     boxes = _moved(boxes, offsets)
-    kept = _distinct(boxes, _OVERLAP, of_smaller=True)
-    return boxes[kept], points[kept]
+    distinct = _distinct(boxes, _OVERLAP, of_smaller=True)
+    return boxes[distinct], points[distinct]
 
 
 def _proposals(photo: Image.Image, networks: Mtcnn) -> Array:
     """P-Net on smaller and smaller copies of the photo: boxes [N,5]."""
-    found = [np.zeros((0, 5)), np.zeros((0, 4))]
+    all_boxes, all_offsets = [np.zeros((0, 5))], [np.zeros((0, 4))]
     scale = _WINDOW / _SMALLEST_FACE
     while min(photo.size) * scale > _WINDOW:
         size = math.ceil(photo.width * scale), math.ceil(photo.height * scale)
         pixels = _pixels(photo.resize(size, Image.Resampling.BILINEAR))[None]
-        chances, offsets = networks.pnet(pixels.to(networks.pnet.conv4_1.weight.device))
-        rows, columns = np.nonzero((chances[0] > _PROPOSED).cpu().numpy())
+        probabilities, offsets = networks.pnet(pixels.to(networks.pnet.conv4_1.weight.device))
+        rows, columns = np.nonzero((probabilities[0] > _PROPOSED).cpu().numpy())
         start = np.stack([columns, rows], axis=1) * _STRIDE + 1.0
         corners = np.round(np.concatenate([start, start + _WINDOW], axis=1) / scale)
-        boxes = np.column_stack([corners, _array(chances[0])[rows, columns]])
-        kept = _distinct(boxes, _OVERLAP_IN_SCALE)
-        moves = _array(offsets[0])[:, rows, columns].T
-        found = [np.concatenate([found[0], boxes[kept]]), np.concatenate([found[1], moves[kept]])]
-        scale *= _STEP
-    boxes, moves = found
-    kept = _distinct(boxes, _OVERLAP)
-    return _moved(boxes[kept], moves[kept])
+        boxes = np.column_stack([corners, _array(probabilities[0])[rows, columns]])
+        distinct = _distinct(boxes, _OVERLAP_IN_SCALE)
+        all_boxes.append(boxes[distinct])
+        all_offsets.append(_array(offsets[0])[:, rows, columns].T[distinct])
+        scale *= _SCALE_STEP
+    boxes, offsets = np.concatenate(all_boxes), np.concatenate(all_offsets)
+    distinct = _distinct(boxes, _OVERLAP)
+    return _moved(boxes[distinct], offsets[distinct])
 
 
 def _windows(photo: Image.Image, boxes: Array, side: int) -> tuple[Tensor, Array]:
@@ -171,18 +171,18 @@ def _windows(photo: Image.Image, boxes: Array, side: int) -> tuple[Tensor, Array
     inside = boxes.copy()
     inside[:, :2] = np.maximum(boxes[:, :2], 0)
     inside[:, 2:4] = np.minimum(boxes[:, 2:4], np.subtract(photo.size, 1))
-    kept = (_extent(inside) >= 1).all(axis=1)
-    windows = torch.empty(int(kept.sum()), 3, side, side)
-    for window, box in zip(windows, boxes[kept], strict=True):
+    is_visible = (_extent(inside) >= 1).all(axis=1)
+    windows = torch.empty(int(is_visible.sum()), 3, side, side)
+    for window, box in zip(windows, boxes[is_visible], strict=True):
         left, top, right, bottom = (int(edge) for edge in box[:4])
         part = photo.crop((left, top, right + 1, bottom + 1))
         window.copy_(_pixels(part.resize((side, side), Image.Resampling.BILINEAR)))
-    return windows, inside[kept]
+    return windows, inside[is_visible]
 
 
-def _pixels(picture: Image.Image) -> Tensor:
+def _pixels(image: Image.Image) -> Tensor:
     """What the networks take: [3,H,W], (value - 127.5) / 128."""
-    levels = torch.from_numpy(np.array(picture, dtype=np.float32))
+    levels = torch.from_numpy(np.array(image, dtype=np.float32))
     return levels.permute(2, 0, 1).sub(127.5).div(128)
 
 
@@ -209,10 +209,11 @@ def _squared(boxes: Array) -> Array:
     return np.column_stack([np.round(start), np.round(start + side - 1), boxes[:, 4]])
 
 
-def _surest(boxes: Array, chances: Array, threshold: float, *others: Array) -> list[Array]:
+def _surest(boxes: Array, probabilities: Array, threshold: float, *attached: Array) -> list[Array]:
     """Boxes, with their new probabilities, and what belongs to them, where those are above the threshold."""
-    kept = chances > threshold
-    return [np.column_stack([boxes[kept, :4], chances[kept]]), *(other[kept] for other in others)]
+    is_sure = probabilities > threshold
+    sure = np.column_stack([boxes[is_sure, :4], probabilities[is_sure]])
+    return [sure, *(array[is_sure] for array in attached)]
 
 
 def _distinct(boxes: Array, overlap: float, *, of_smaller: bool = False) -> list[int]:
@@ -222,16 +223,16 @@ def _distinct(boxes: Array, overlap: float, *, of_smaller: bool = False) -> list
     """
     order = np.argsort(boxes[:, 4], kind="stable")
     area = _extent(boxes).prod(axis=1)
-    kept: list[int] = []
+    distinct: list[int] = []
     while len(order):
         best, order = int(order[-1]), order[:-1]
-        kept.append(best)
+        distinct.append(best)
         start = np.maximum(boxes[best, :2], boxes[order, :2])
         end = np.minimum(boxes[best, 2:4], boxes[order, 2:4])
         common = np.maximum(end - start + 1, 0).prod(axis=1)
-        whole = np.minimum(area[best], area[order]) if of_smaller else area[best] + area[order] - common
-        order = order[common <= overlap * whole]
-    return kept
+        reference_area = np.minimum(area[best], area[order]) if of_smaller else area[best] + area[order] - common
+        order = order[common <= overlap * reference_area]
+    return distinct
 
 
 def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
@@ -252,10 +253,10 @@ def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
     points = five_points(np.asarray(landmarks, dtype=np.float64))
 
     # As complex numbers: point = turn * template + shift, with the least sum of squares.
-    template, wanted = (np.array(rows) @ [1, 1j] for rows in (_TEMPLATE, points))
+    template, target = (np.array(rows) @ [1, 1j] for rows in (_TEMPLATE, points))
     spread = template - template.mean()
-    turn = np.vdot(spread, wanted) / np.vdot(spread, spread)
-    shift = wanted.mean() - turn * template.mean()
+    turn = np.vdot(spread, target) / np.vdot(spread, spread)
+    shift = target.mean() - turn * template.mean()
 
     grid = np.arange(_CROP_SIDE) + 1j * np.arange(_CROP_SIDE)[:, None]
     return to_tensor(Image.fromarray(_sampled(load_image(photo), turn * grid + shift)))

@@ -20,7 +20,7 @@ from hyperstyle.moved import renamed_argument
 
 __all__ = ["paste_back"]
 
-_STRIP = 1 << 20  # photo pixels that are worked on at a time, to bound the memory
+_PIXELS_AT_ONCE = 1 << 20  # photo pixels that are worked on at a time, to bound the memory
 _LARGEST_SIDE = 4096  # of the crop at the photo's scale; for a still larger quad, sampling does the rest
 _SLACK = 1e-3  # of the side: how far the fourth corner may be from where a parallelogram has it
 
@@ -80,7 +80,7 @@ def paste_back(
     if not isinstance(photo, Image.Image):
         raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
     check_opened(photo, "The photo")
-    picture, unedited = _crops(edited, reference, mode)
+    crop, unedited = _crops(edited, reference, mode)
     upright = as_photo(photo)
     base = np.array(upright.convert("RGB"))  # [H,W,3]; leaves the colors of RGBA as they are
     corner, axes = _frame(quad)
@@ -96,10 +96,10 @@ def paste_back(
             "Give the photo that the crop was cut from, at its full size."
         )
 
-    layer = _layer(base, picture, unedited, corner, axes, feather, match_colors, remove_ghosts)
+    layer = _layer(base, crop, unedited, corner, axes, feather, match_colors, remove_ghosts)
     to_unit = torch.from_numpy(np.linalg.inv(axes))  # photo offsets -> (u, v), both 0..1 within the quad
     x = torch.arange(left, right, dtype=torch.float64) + (0.5 - corner[0])
-    step = max(_STRIP // (right - left), 1)
+    step = max(_PIXELS_AT_ONCE // (right - left), 1)
     for first in range(top, bottom, step):
         last = min(first + step, bottom)
         y = torch.arange(first, last, dtype=torch.float64) + (0.5 - corner[1])
@@ -131,28 +131,28 @@ def _crops(
     edited: Tensor | Image.Image, reference: Tensor | Image.Image | None, mode: str
 ) -> tuple[Tensor, Tensor | None]:
     """The crop and, in mode "difference", what it is compared with; [1, 3, H, W] in the photo's 256 levels."""
-    picture = _levels(edited, "edited")
+    edited_levels = _levels(edited, "edited")
     if mode == "replace":
         if reference is not None:
             raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
-        return picture, None
+        return edited_levels, None
     if reference is None:
         raise ConfigError(
             "Mode 'difference' adds the change from the unedited reconstruction, and no reference was given. "
             "Pass that crop as reference=..., or use mode='replace'."
         )
     unedited = _levels(reference, "reference")
-    if unedited.shape != picture.shape:
+    if unedited.shape != edited_levels.shape:
         raise ImageError(
-            f"The edited crop is {_size(picture)} and the reference {_size(unedited)}. "
+            f"The edited crop is {_size(edited_levels)} and the reference {_size(unedited)}. "
             "Expected two crops of one size: the same generator's output with and without the edit."
         )
-    return picture, unedited
+    return edited_levels, unedited
 
 
 def _layer(
     photo: npt.NDArray[np.uint8],
-    picture: Tensor,
+    crop: Tensor,
     unedited: Tensor | None,
     corner: npt.NDArray[np.float64],
     axes: npt.NDArray[np.float64],
@@ -166,17 +166,17 @@ def _layer(
     the latter.
     """
     if unedited is None:
-        layer = _at_photo_scale(picture, axes)
+        layer = _at_photo_scale(crop, axes)
         if match_colors:
-            layer = layer + _enlarged(color_offset(photo, picture, corner, axes, feather), layer)
+            layer = layer + _enlarged(color_offset(photo, crop, corner, axes, feather), layer)
         return layer
-    change = picture - unedited
+    change = crop - unedited
     if not remove_ghosts:
         return _at_photo_scale(change, axes)
-    weight, gap = moved_edges(photo, picture, unedited, corner, axes)
+    weight, gap = moved_edges(photo, crop, unedited, corner, axes)
     if not weight.any():
         return _at_photo_scale(change, axes)
-    layer = _at_photo_scale(torch.cat([change, picture], dim=1), axes)
+    layer = _at_photo_scale(torch.cat([change, crop], dim=1), axes)
     layer[:, 3:] += _enlarged(gap, layer)
     return torch.cat([layer, _enlarged(weight, layer)], dim=1)
 

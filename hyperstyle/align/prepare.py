@@ -13,7 +13,7 @@ from torch import Tensor
 from hyperstyle.align.crop import Crop, crop, five_points
 from hyperstyle.align.decision import Align, Choice, Face, decide
 from hyperstyle.align.detector import LandmarkDetector
-from hyperstyle.align.source import Placement, Source
+from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError
 from hyperstyle.images import ImageSource, flatten, load_photo, resize, to_tensor
@@ -44,7 +44,7 @@ class Prepared:
     """
 
     crop: Tensor
-    source: Source
+    source: Provenance
     doubt: str = ""
 
 
@@ -65,7 +65,7 @@ def prepare(
     """
     photo = load_photo(image)
     name = os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
-    picture = photo if photo.mode == "RGB" else flatten(photo)
+    rgb = photo if photo.mode == "RGB" else flatten(photo)
     if landmarks is not None and align is False:
         raise ConfigError(f"landmarks were given for {name!r} with align=False, which takes an image as it is.")
     if domain.aligner != "face" and landmarks is not None:
@@ -75,21 +75,21 @@ def prepare(
     if domain.aligner != "face" or align is False:
         choices = [Choice(None, "used as it is")]
     else:
-        choices = decide(picture, name, aligner=aligner, align=align, face=face, landmarks=landmarks)
+        choices = decide(rgb, name, aligner=aligner, align=align, face=face, landmarks=landmarks)
 
     prepared = []
     for choice in choices:
-        placement, seen = None, picture
+        placement, shown = None, rgb
         if choice.landmarks is None:
-            doubt = _doubt_as_it_is(picture, domain)
+            doubt = _doubt_as_it_is(rgb, domain)
         else:
             side = max(_SMALLEST_CROP, domain.size)
-            cut = crop(picture, choice.landmarks, side, side)
-            seen, placement = cut.image, Placement(cut.footprint, cut.landmarks, cut.source_size)
-            doubt = _doubt(cut, picture, domain, given=landmarks is not None)
-        source = Source(name, choice.note, photo, placement)
+            cut = crop(rgb, choice.landmarks, side, side)
+            shown, placement = cut.image, Placement(cut.footprint, cut.landmarks, cut.source_size)
+            doubt = _doubt(cut, rgb, domain, given=landmarks is not None)
+        source = Provenance(name, choice.note, photo, placement)
         at = domain.content_size if domain.sampling == "point" else domain.input_size
-        prepared.append(Prepared(domain.resize_to_input(to_tensor(resize(seen, at))[None])[0], source, doubt))
+        prepared.append(Prepared(domain.resize_to_input(to_tensor(resize(shown, at))[None])[0], source, doubt))
     return prepared
 
 
@@ -103,11 +103,11 @@ def outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
     return 1.0 - float(inside.mean())
 
 
-def _doubt_as_it_is(picture: Image.Image, domain: Domain) -> str:
-    if all(high - low < _PLAIN for low, high in np.reshape(picture.getextrema(), (3, 2))):
+def _doubt_as_it_is(rgb: Image.Image, domain: Domain) -> str:
+    if all(high - low < _PLAIN for low, high in np.reshape(rgb.getextrema(), (3, 2))):
         return "it is of one color all over"
-    if min(picture.size) < SMALLEST_SIDE * min(domain.input_size):
-        width, height = picture.size
+    if min(rgb.size) < SMALLEST_SIDE * min(domain.input_size):
+        width, height = rgb.size
         return f"it has only {width} x {height} px; {min(domain.input_size)} are looked at"
     return ""
 

@@ -31,8 +31,8 @@ LONGEST_GAP = 12
 _REACH = 4  # widths of the filter after which its weights, below 0.0004, count as nothing
 _DEGREE = 2
 _FARTHEST = 0.5  # of the crop's side: a face that is farther away than this from where it was is another one
-_LOOK = 16  # side in pixels at which crops are compared
-_ALIKE = 0.25  # correlation; unrelated photos mostly have less, a face that turns more
+_THUMBNAIL_SIDE = 16  # side in pixels at which crops are compared
+_LEAST_CORRELATION = 0.25  # of their colors; unrelated photos mostly have less, a face that turns more
 _FAINT = 2.0  # levels; a crop whose colors deviate by less shows next to nothing
 
 
@@ -71,11 +71,11 @@ def follow_face(
     missed = 0
     for done, frame in enumerate(frames, 1):
         faces = detector(frame)
-        found = _first(faces, face, frame.size) if last is None else _nearest(faces, last)
-        missed = missed + 1 if found is None else 0
-        if found is not None or missed > LONGEST_GAP:
-            last = found
-        track.append(found)
+        points = _choose(faces, face, frame.size) if last is None else _nearest(faces, last)
+        missed = missed + 1 if points is None else 0
+        if points is not None or missed > LONGEST_GAP:
+            last = points
+        track.append(points)
         if on_frame is not None:
             on_frame(done)
     return track
@@ -111,47 +111,47 @@ def smooth(
     if longest_gap is not None and longest_gap < 0:
         raise ConfigError(f"longest_gap={longest_gap}: expected a number of frames from 0 on, or None for no limit.")
     smoothed: list[Points | None] = [None] * len(track)
-    for start, points in _filled(_checked(track), longest_gap):
-        smoothed[start : start + len(points)] = _regressed(points, width) if width else points
+    for start, points in _fill_gaps(_checked(track), longest_gap):
+        smoothed[start : start + len(points)] = _regress(points, width) if width else points
     return smoothed
 
 
 def alike_only(
-    smoothed: Sequence[Points | None], found: Sequence[npt.ArrayLike | None], frames: Iterable[Image.Image]
+    smoothed: Sequence[Points | None], track: Sequence[npt.ArrayLike | None], frames: Iterable[Image.Image]
 ) -> list[Points | None]:
-    """A smoothed track without the filled frames that show something else than the frames around: black, or a cut.
+    """A smoothed track without the filled frames that do not look like the frames around them: black, or a cut.
 
     The crop of a filled frame is compared at 16 x 16 px with those of the nearest frame before and the nearest one
     after in which the face was found. Where the correlation of the colors is below 0.25 with both, the frame has
     None. Plain frames correlate with nothing, and brightness does not count.
 
     Args:
-        smoothed: what `smooth` made of `found`.
-        found: the track with its gaps.
+        smoothed: what `smooth` made of `track`.
+        track: the landmarks as detected, with their gaps.
         frames: as many upright RGB images. They are gone through up to the last filled frame and its neighbor.
 
     Raises:
         LandmarkError: fewer frames than that, or landmarks that give no crop.
     """
-    kept = list(smoothed)
-    known = [number for number, points in enumerate(found) if points is not None]
+    result = list(smoothed)
+    known = [number for number, points in enumerate(track) if points is not None]
     around: dict[int, list[int]] = {}
-    for number, (before, after) in enumerate(zip(found, smoothed, strict=True)):
+    for number, (before, after) in enumerate(zip(track, smoothed, strict=True)):
         if before is None and after is not None:
             place = bisect(known, number)
             around[number] = known[max(place - 1, 0) : place + 1]
-    wanted = {*around, *(number for numbers in around.values() for number in numbers)}
-    looks = {
-        number: _look(frame, points)
-        for number, frame in enumerate(islice(frames, max(wanted, default=-1) + 1))
-        if number in wanted and (points := smoothed[number]) is not None
+    needed = {*around, *(number for numbers in around.values() for number in numbers)}
+    thumbnails = {
+        number: _thumbnail(frame, points)
+        for number, frame in enumerate(islice(frames, max(needed, default=-1) + 1))
+        if number in needed and (points := smoothed[number]) is not None
     }
-    if len(looks) < len(wanted):
-        raise LandmarkError(f"The clip ends before frame {max(wanted)} of its track: expected a frame for each entry.")
+    if len(thumbnails) < len(needed):
+        raise LandmarkError(f"The clip ends before frame {max(needed)} of its track: expected a frame for each entry.")
     for number, neighbors in around.items():
-        if all(float((looks[number] * looks[other]).sum()) < _ALIKE for other in neighbors):
-            kept[number] = None
-    return kept
+        if all(float((thumbnails[number] * thumbnails[other]).sum()) < _LEAST_CORRELATION for other in neighbors):
+            result[number] = None
+    return result
 
 
 def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
@@ -175,15 +175,15 @@ def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
     return float(np.sqrt(np.square(bends).sum(axis=-1).mean()))
 
 
-def _look(frame: Image.Image, points: Points) -> npt.NDArray[np.float64]:
+def _thumbnail(frame: Image.Image, points: Points) -> npt.NDArray[np.float64]:
     """[16,16,3] the crop, each color with mean 0, all with norm 1 (less where faint): products are correlations."""
-    look = np.asarray(crop(frame, points, _LOOK, _LOOK).image, dtype=np.float64)
-    look -= look.mean(axis=(0, 1))
-    look /= max(float(np.linalg.norm(look)), _FAINT * look.size**0.5)
-    return look
+    pixels = np.asarray(crop(frame, points, _THUMBNAIL_SIDE, _THUMBNAIL_SIDE).image, dtype=np.float64)
+    pixels -= pixels.mean(axis=(0, 1))
+    pixels /= max(float(np.linalg.norm(pixels)), _FAINT * pixels.size**0.5)
+    return pixels
 
 
-def _first(faces: Sequence[Points], face: Literal["largest", "center"] | int, size: tuple[int, int]) -> Points | None:
+def _choose(faces: Sequence[Points], face: Literal["largest", "center"] | int, size: tuple[int, int]) -> Points | None:
     if isinstance(face, int):
         return faces[face] if 0 <= face < len(faces) else None
     if face == "largest":
@@ -204,11 +204,11 @@ def _nearest(faces: Sequence[Points], last: Points) -> Points | None:
 def _checked(track: Sequence[npt.ArrayLike | None]) -> list[Points | None]:
     checked: list[Points | None] = []
     count: int | None = None
-    for frame, given in enumerate(track):
-        if given is None:
+    for frame, landmarks in enumerate(track):
+        if landmarks is None:
             checked.append(None)
             continue
-        points = np.array(given, dtype=np.float64)
+        points = np.array(landmarks, dtype=np.float64)
         try:
             ffhq_quad(points)
         except LandmarkError as error:
@@ -223,7 +223,7 @@ def _checked(track: Sequence[npt.ArrayLike | None]) -> list[Points | None]:
     return checked
 
 
-def _filled(track: list[Points | None], longest_gap: int | None) -> list[tuple[int, Points]]:
+def _fill_gaps(track: list[Points | None], longest_gap: int | None) -> list[tuple[int, Points]]:
     """The stretches between the gaps that stay: first frame, and points [T,N,2] without a gap."""
     known = [frame for frame, points in enumerate(track) if points is not None]
     longest = len(track) if longest_gap is None else longest_gap
@@ -245,7 +245,7 @@ def _filled(track: list[Points | None], longest_gap: int | None) -> list[tuple[i
     return filled
 
 
-def _regressed(points: Points, width: float) -> Points:
+def _regress(points: Points, width: float) -> Points:
     """[T,N,2] -> the values of the local parabolas, each at its own frame."""
     count, reach = len(points), math.ceil(_REACH * width)
     result = np.empty_like(points)

@@ -1,18 +1,19 @@
-"""Where the images of an inversion came from, and what is needed to put them back."""
+"""Where the images of an inversion came from, and what pasting them back into their photos needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.errors import InversionError
+from hyperstyle.errors import InversionError, warn
 from hyperstyle.images import ImageSource, load_photo
 
-__all__ = ["Placement", "Source", "photo_of"]
+__all__ = ["Placement", "Provenance", "photo_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Placement:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class Provenance:
     """Where one image of an inversion came from.
 
     Attributes:
@@ -52,7 +53,7 @@ class Source:
 
 
 def photo_of(
-    sources: Sequence[Source], count: int, photo: ImageSource | None = None
+    sources: Sequence[Provenance], count: int, photo: ImageSource | None = None
 ) -> tuple[Image.Image, list[npt.NDArray[np.float64]]]:
     """The one photo that the images of an inversion were cut out of, and the quad [4,2] of each in it.
 
@@ -66,7 +67,7 @@ def photo_of(
             another size.
         ImageError: a photo that cannot be read.
     """
-    placements = [source.placement for source in sources or [Source("")] * count]
+    placements = [source.placement for source in sources or [Provenance("")] * count]
     cut_out = [placement for placement in placements if placement is not None]
     if len(cut_out) < count:
         which = "this image" if count == 1 else f"image {placements.index(None)} of this batch of {count}"
@@ -85,3 +86,10 @@ def photo_of(
         if base.size != tuple(placement.source_size):
             raise InversionError(f"a photo of {base.size}; the face was cut out of one of {placement.source_size}.")
     return base, quads
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Source":
+        warn("align.source.Source is Provenance now; the old name goes with version 0.3.", DeprecationWarning)
+        return Provenance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`hyperstyle align`: photos in; the aligned crop of each face out, and a sheet that shows where it was cut out."""
+"""`hyperstyle align`: photos in; the aligned crop of each face out, and an image that shows where it was cut out."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-_SHEET = "_sheet.png"
-_LONGEST = 512  # side of the sheet's images, in pixels
-_SQUARE, _POINTS, _AROUND = (255, 196, 0), (0, 220, 130), (200, 200, 204)
+_GRID = "_sheet.png"
+_CELL = 512  # side of the grid's images, in pixels
+_SQUARE_COLOR, _POINT_COLOR, _BACKGROUND = (255, 196, 0), (0, 220, 130), (200, 200, 204)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     total = len(photos) + len(failures)
     if len(photos) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
         raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} photos: give a folder.")
-    names = output_names(photos, (".png", _SHEET))
-    keep_inputs(photos, [args.out / (name + ending) for name in names for ending in (".png", _SHEET)])
+    names = output_names(photos, (".png", _GRID))
+    keep_inputs(photos, [args.out / (name + ending) for name in names for ending in (".png", _GRID)])
     detector = None
     if photos:
         writable_folder(args.out)
@@ -85,13 +85,13 @@ def run(args: argparse.Namespace) -> int:
         detector = None if args.landmarks is not None else _detector(args)
     for photo, name in zip(photos, names, strict=True):
         try:
-            shown, crops = _cut(photo, detector, args, (size, sampled))
+            image, crops = _crop_faces(photo, detector, args, (size, sampled))
             endings = [f"_{i}.png" for i in range(1, len(crops) + 1)] if args.face == "all" else [".png"]
             targets = [args.out / (name + ending) for ending in endings]
             keep_inputs(photos, targets)
-            for one, target in zip(crops, targets, strict=True):
-                save_image(one.image, target)
-            save_image(_sheet(shown, crops), args.out / (name + _SHEET))
+            for crop, target in zip(crops, targets, strict=True):
+                save_image(crop.image, target)
+            save_image(_grid(image, crops), args.out / (name + _GRID))
         except HyperStyleError as error:
             failures.append(Failure(str(photo), str(error)))
             continue
@@ -110,10 +110,10 @@ def _detector(args: argparse.Namespace) -> LandmarkDetector:
     return inverter.aligner
 
 
-def _cut(
+def _crop_faces(
     path: Path, detector: LandmarkDetector | None, args: argparse.Namespace, sizes: tuple[int, int]
 ) -> tuple[Image.Image, list[Crop]]:
-    """The upright photo and the crops of the faces wanted."""
+    """The upright photo and the crops of the chosen faces."""
     from hyperstyle.align import crop
     from hyperstyle.align.decision import decide
     from hyperstyle.images import load_image
@@ -121,37 +121,37 @@ def _cut(
     photo = load_image(path)
     points = landmarks_of(path, args.landmarks)
     chosen = decide(photo, str(path), aligner=detector, align=True, face=args.face, landmarks=points)
-    return photo, [crop(photo, one.landmarks, *sizes) for one in chosen if one.landmarks is not None]
+    return photo, [crop(photo, choice.landmarks, *sizes) for choice in chosen if choice.landmarks is not None]
 
 
-def _sheet(photo: Image.Image, crops: list[Crop]) -> Image.Image:
-    """The marked photo, and the crops beside it."""
+def _grid(photo: Image.Image, crops: list[Crop]) -> Image.Image:
+    """The marked photo and the crops, side by side."""
     from hyperstyle.images import image_grid
 
     labels = ["photo", *(["crop"] if len(crops) == 1 else [f"crop {i}" for i in range(1, len(crops) + 1)])]
-    return image_grid([[_marked(photo, crops), *(one.image for one in crops)]], labels=labels, cell=_LONGEST)
+    return image_grid([[_marked(photo, crops), *(crop.image for crop in crops)]], labels=labels, cell=_CELL)
 
 
 def _marked(photo: Image.Image, crops: list[Crop]) -> Image.Image:
-    """The photo, reduced, with the squares and the landmarks; larger where a square reaches beyond it."""
+    """The photo, reduced, with the squares and the landmarks; on a larger canvas where a square reaches beyond it."""
     import numpy as np
     from PIL import Image, ImageDraw
 
-    # Everything in units of the page, whose first pixel is 0..1; the landmarks are pixel indices.
-    corners = np.concatenate([one.quad for one in crops] + [np.array([[-0.5, -0.5], np.array(photo.size) - 0.5])])
+    # Everything in units of the canvas, whose first pixel is 0..1; the landmarks are pixel indices.
+    corners = np.concatenate([crop.quad for crop in crops] + [np.array([[-0.5, -0.5], np.array(photo.size) - 0.5])])
     low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
-    scale = min(_LONGEST / float((high - low).max()), 4.0)
+    scale = min(_CELL / float((high - low).max()), 4.0)
     width, height = (max(round(float(n) * scale), 1) for n in high - low)
-    page = Image.new("RGB", (width, height), _AROUND)
+    canvas = Image.new("RGB", (width, height), _BACKGROUND)
     small = photo.resize(
         (max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)), Image.Resampling.LANCZOS
     )
-    page.paste(small, (round(float(-low[0]) * scale), round(float(-low[1]) * scale)))
-    draw = ImageDraw.Draw(page)
-    for one in crops:
-        quad, points = ((p + 0.5 - low) * scale for p in (one.quad, one.landmarks))
+    canvas.paste(small, (round(float(-low[0]) * scale), round(float(-low[1]) * scale)))
+    draw = ImageDraw.Draw(canvas)
+    for crop in crops:
+        quad, points = ((p + 0.5 - low) * scale for p in (crop.quad, crop.landmarks))
         line = [(float(x), float(y)) for x, y in (*quad, quad[0])]
-        draw.line(line, fill=_SQUARE, width=3, joint="curve")
+        draw.line(line, fill=_SQUARE_COLOR, width=3, joint="curve")
         for x, y in points.tolist():
-            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_POINTS, outline=(0, 0, 0))
-    return page
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_POINT_COLOR, outline=(0, 0, 0))
+    return canvas

@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
         frames = ends[0].edit(edit, strengths, **edit_options(args))
         if len(ends[0]) > 1 and not args.paste_back:
             raise ConfigError(f"{len(ends[0])} faces: an animation shows one. Choose it with --face, or --paste-back.")
-    shown = photos(ends[0], frames, args.photo) if args.paste_back else frames
-    animate(shown, out, rate=args.rate, back=not args.once, longest=args.size)
+    images = photos(ends[0], frames, args.photo) if args.paste_back else frames
+    animate(images, out, rate=args.rate, back=not args.once, longest=args.size)
     print(out)
     return 0
 

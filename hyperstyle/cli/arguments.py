@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they stand for."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 
 ALIGN: dict[str, Literal["auto"] | bool] = {"auto": "auto", "yes": True, "no": False}
 
-_MOST_STRENGTHS = 99
+_MAX_STRENGTHS = 99
 _ENDINGS = {"JSON": ".json", "NumPy": ".npz", "image": ".png"}
 
 
@@ -129,7 +129,7 @@ def check_face_arguments(args: argparse.Namespace) -> None:
     """Refuses flags that choose or find a face where none is looked for.
 
     Raises:
-        ConfigError: `--face` or `--sideways` beside `--landmarks`; one of these three beside `--align no`.
+        ConfigError: `--face` or `--sideways` with `--landmarks`; one of these three with `--align no`.
     """
     given = [flag for flag, asked in {"--face": args.face != "largest", "--sideways": args.sideways}.items() if asked]
     if vars(args).get("align") == "no":
@@ -143,13 +143,13 @@ def check_face_arguments(args: argparse.Namespace) -> None:
         raise ConfigError(f"{', '.join(given)} with {other}, {reason}. Leave out one or the other.")
 
 
-def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:
+def landmarks_of(image: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:
     """The points that `--landmarks` gives for this image: the file itself, or STEM.npy in the folder.
 
     Raises:
         LandmarkError: there is no such file, or it holds something else.
     """
-    file = landmarks_file(picture, landmarks)
+    file = landmarks_file(image, landmarks)
     if file is None:
         return None
     from hyperstyle.io.torch_files import load_points
@@ -157,11 +157,11 @@ def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float6
     return load_points(file)
 
 
-def landmarks_file(picture: Path, landmarks: Path | None) -> Path | None:
+def landmarks_file(image: Path, landmarks: Path | None) -> Path | None:
     """The file that `--landmarks` names for this image, whether it is there or not; None without the flag."""
     if landmarks is None:
         return None
-    return landmarks / f"{picture.stem}.npy" if landmarks.is_dir() else landmarks
+    return landmarks / f"{image.stem}.npy" if landmarks.is_dir() else landmarks
 
 
 def load_inverter(args: argparse.Namespace) -> HyperStyleInverter:
@@ -182,7 +182,7 @@ def load_inverter(args: argparse.Namespace) -> HyperStyleInverter:
 
 
 def writable_folder(folder: Path) -> Path:
-    """Makes `folder` where it is missing and tries it out: better now than after minutes of work.
+    """Makes `folder` where it is missing and checks, before minutes of work, that files can be written there.
 
     Raises:
         ConfigError: it cannot be made or written to.
@@ -200,7 +200,7 @@ def writable_folder(folder: Path) -> Path:
 
 
 def check_output_files(args: argparse.Namespace, **kinds: str) -> None:
-    """Tries out where files are to be written: better now than after minutes of work.
+    """Checks, before minutes of work, that these files can be written.
 
     Args:
         args: with a path, or None, for each option that is named.
@@ -210,13 +210,13 @@ def check_output_files(args: argparse.Namespace, **kinds: str) -> None:
         ConfigError: a folder that is not there or cannot be written to, a folder in the place of the file, a name that
             promises another kind of file, or one that is given twice.
     """
-    asked: dict[str, Path] = {name: path for name in kinds if (path := vars(args).get(name)) is not None}
+    paths: dict[str, Path] = {name: path for name in kinds if (path := vars(args).get(name)) is not None}
     flags: dict[Path, str] = {}
-    for name, path in asked.items():
+    for name, path in paths.items():
         flag = f"--{name.replace('_', '-')}"
         if (other := flags.setdefault(path.resolve(), flag)) != flag:
             raise ConfigError(f"{other} and {flag} both name {str(path)!r}: expected two files.")
-    for name, path in asked.items():
+    for name, path in paths.items():
         kind = kinds[name]
         folder = path.resolve().parent
         if not folder.is_dir():
@@ -267,8 +267,8 @@ def parse_edit(text: str) -> EditRequest:
         raise _edit_error(text)
     if len(fields) == 1:
         return EditRequest(name, (numbers[0],))
-    if not 2 <= count <= _MOST_STRENGTHS:
-        raise argparse.ArgumentTypeError(f"{text!r} asks for {count} images: COUNT is 2 to {_MOST_STRENGTHS}")
+    if not 2 <= count <= _MAX_STRENGTHS:
+        raise argparse.ArgumentTypeError(f"{text!r} asks for {count} images: COUNT is 2 to {_MAX_STRENGTHS}")
     start, stop = numbers
     # Written so that both ends come out exactly as typed.
     strengths = (start * (1 - i / (count - 1)) + stop * (i / (count - 1)) for i in range(count))

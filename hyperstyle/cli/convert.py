@@ -62,7 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="of a training checkpoint of a generator: the averaged one (default), or g, the one in training",
     )
     parser.add_argument(
-        "--domain", metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not tell"
+        "--domain", metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not say it"
     )
     parser.add_argument("--steps", type=int, metavar="N", help="passes by default (default: as in the file, else 5)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the model folder to write")

@@ -26,7 +26,7 @@ _EDITS = (
     ("smile", {"smile": 2.0}),
     ("turned", {"pose": 1.5}),
 )
-_BACK = {"smile": 2.0}  # what is pasted back
+_PASTED_BACK = {"smile": 2.0}  # what is pasted back
 
 _CODE = """\
 from hyperstyle import HyperStyleInverter
@@ -82,12 +82,12 @@ def run(args: argparse.Namespace) -> int:
     with clock.stage("edits and paste-back"):
         edits = {label: _edited(inversion, amounts) for label, amounts in _EDITS if set(amounts) <= set(inverter.edits)}
         columns = _columns(inversion, edits)
-        known = {name: amount for name, amount in _BACK.items() if name in inverter.edits}
-        columns["back in the photo"] = [_edited(one, known).paste_back() for one in inversion]
+        known = {name: amount for name, amount in _PASTED_BACK.items() if name in inverter.edits}
+        columns["back in the photo"] = [_edited(single, known).paste_back() for single in inversion]
     with clock.stage("write the images"):
-        sheet_path = _write(out, columns)
-    print(f"\nwrote {sheet_path} and the single images beside it\n")
-    print(_measured(inversion))
+        grid_path = _write(out, columns)
+    print(f"\nwrote {grid_path} and the single images beside it\n")
+    print(_metrics_table(inversion))
     print("\nThe same in Python:\n")
     print(_CODE.format(photo=out / "1_photo.png"))
     return 0
@@ -115,7 +115,7 @@ def _edited(inversion: Inversion, amounts: dict[str, float]) -> Inversion:
 
 
 def _columns(inversion: Inversion, edits: dict[str, Inversion]) -> dict[str, list[Image.Image]]:
-    """What the sheet shows, column by column."""
+    """The columns of the contact sheet."""
     from hyperstyle.images import to_images
 
     photos = [source.photo for source in inversion.sources if source.photo is not None]
@@ -140,7 +140,7 @@ def _write(out: Path, columns: dict[str, list[Image.Image]]) -> Path:
     return out / "sheet.png"
 
 
-def _measured(inversion: Inversion) -> str:
+def _metrics_table(inversion: Inversion) -> str:
     """Errors against the crops, before and after refinement."""
     before, after = inversion.initial.metrics(), inversion.metrics()
     lines = [f"{'against the crops':<20} {'W encoder':>10} {'HyperStyle':>11}"]

@@ -215,10 +215,10 @@ def _edited(source: Path, inverter: HyperStyleInverter, edits: Sequence[Sweep], 
     for edit, strengths in edits:
         if len(strengths) == 1:
             inversion = inversion.edit(edit, strengths[0], **edit_options(args))
-    return _picture(inversion, [sweep for sweep in edits if len(sweep[1]) > 1], args)
+    return _result_image(inversion, [sweep for sweep in edits if len(sweep[1]) > 1], args)
 
 
-def _picture(inversion: Inversion, ranges: list[Sweep], args: argparse.Namespace) -> Image:
+def _result_image(inversion: Inversion, ranges: list[Sweep], args: argparse.Namespace) -> Image:
     """The image to write: one row per inverted image, as most files hold a single one, or whole photos."""
     from hyperstyle.images import image_grid
     from hyperstyle.inversion.strips import grid, strip

@@ -93,7 +93,7 @@ def run_add(args: argparse.Namespace) -> int:
         unit=args.unit,
     )
     check_model(model, edit, other_model=args.other_model)
-    if not edit.info.model:  # published files do not tell: the user says that it is this one
+    if not edit.info.model:  # published files do not say it; the user says that it is this one
         edit = edit.from_parts(dataclasses.replace(edit.info, model=model.generator_fingerprint), *edit.parts())
     codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
     apply_edit(model, edit, codes, {}, torch.tensor([edit.info.high]))  # raises where it does not fit
@@ -125,7 +125,7 @@ def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
     from hyperstyle.io.files import replace_folder
 
     top = read_json(folder / _FILE)
-    leftover = folder / "edits" / name  # of an older model of this folder: no name leads to it
+    leftover = folder / "edits" / name  # of an older model in this folder, which no longer lists it
     if leftover.is_dir() and not leftover.is_symlink():
         shutil.rmtree(leftover, ignore_errors=True)
     with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:
@@ -147,7 +147,7 @@ def _lines(name: str, edit: Edit, model: Model) -> str:
             name,
             f"  space     {'w' if info.space == 'w' else 'styles (StyleSpace)'}",
             f"  range     {info.low:g} to {info.high:g} {info.unit}",
-            *([f"  moves     {moves}"] if (moves := _moved(edit)) else []),
+            *([f"  moves     {moves}"] if (moves := _rows_or_layers(edit)) else []),
             f"  strength  {'relative: 0 is no edit' if info.relative else 'absolute: sets a coordinate'}",
             f"  source    {info.source or '-'}",
             f"  made for  {made_for}",
@@ -155,8 +155,8 @@ def _lines(name: str, edit: Edit, model: Model) -> str:
     )
 
 
-def _moved(edit: Edit) -> str:
-    """Which rows of the code or layers it moves; "" for edits that do not tell."""
+def _rows_or_layers(edit: Edit) -> str:
+    """Which rows of the code or layers it moves; "" for other edits."""
     from hyperstyle.edits import DirectionEdit, GanspaceEdit, StyleEdit
 
     if isinstance(edit, StyleEdit):

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from hyperstyle.evaluation.report.pictures import TestPictures
+    from hyperstyle.evaluation import Optimization
+    from hyperstyle.evaluation.report.images import TestImages
     from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = ["add_parser", "run_alignment", "run_editing", "run_reconstruction"]
@@ -75,7 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     reconstruction.add_argument(
         "--optimized",
         "--optimised",  # as version 0.1 spelled it
-        dest="optimised",
+        dest="optimized",
         type=int,
         metavar="N",
         help="images for the rows that optimize; 0 leaves them out (default: 32)",
@@ -98,7 +99,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "and without, and prints what the model's evaluator reads: the edit's trait and its change (in standard "
             "deviations of the population), identity similarity to the unedited inversion and to the input, the share "
             "of images whose trait rises at every step, rank correlation, and how much the traits of the other edits "
-            "change with it. With --optimised or --equal-effect also what each way to invert keeps of the person "
+            "change with it. With --optimized or --equal-effect also what each way to invert keeps of the person "
             "where the edit had the same measured effect."
         ),
     )
@@ -110,7 +111,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     editing.add_argument(
         "--optimized",
         "--optimised",  # as version 0.1 spelled it
-        dest="optimised",
+        dest="optimized",
         type=int,
         default=0,
         metavar="N",
@@ -187,43 +188,43 @@ def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
 def run_reconstruction(args: argparse.Namespace) -> int:
     """Prints the tables of `evaluate_reconstruction` and writes what was asked for."""
     from hyperstyle.evaluation import Optimization, evaluate_reconstruction
-    from hyperstyle.evaluation.optimised import perceptual_network
+    from hyperstyle.evaluation.optimized import perceptual_network
     from hyperstyle.evaluation.plots import reconstruction_plot
     from hyperstyle.evaluation.sheets import reconstruction_sheet
 
     if args.methods is not None:
         return _run_methods(args)
     args.curve = 10 if args.curve is None else args.curve
-    args.optimised = 32 if args.optimised is None else args.optimised
+    args.optimized = 32 if args.optimized is None else args.optimized
     _check_outputs(args)
-    for name in ("curve", "optimised"):
+    for name in ("curve", "optimized"):
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name} {getattr(args, name)}: expected 0 or more.")
     inverter = load_inverter(args)
-    settings = Optimization(args.optimised) if args.optimised else None
+    settings = Optimization(args.optimized) if args.optimized else None
     if settings is not None:
         perceptual_network(inverter.model)
     images = _images(args, inverter)
     crops = _stacked(images)
     with progress_bar(args.quiet) as show:
-        result = evaluate_reconstruction(inverter, crops, curve=args.curve, optimised=settings, on_progress=show)
+        result = evaluate_reconstruction(inverter, crops, curve=args.curve, optimized=settings, on_progress=show)
     found: dict[str, Any] = {
         "pictures": _described(args, inverter, images),
         "rows": [asdict(row) for row in result.rows],
         "curve": [asdict(point) for point in result.curve],
         "optimised": None,
     }
-    if settings is not None and result.optimised is not None:
-        best = result.optimised
+    if settings is not None and result.optimized is not None:
+        best = result.optimized
         found["optimised"] = {
-            "settings": asdict(settings),
+            "settings": _settings(settings),
             "rows": [asdict(row) for row in best.rows],
             "encoder_over_optimisation": best.encoder_over_optimization,
             "tuning": [asdict(point) for point in best.tuning],
             "equivalence": [asdict(one) for one in best.equivalence],
         }
     print(reconstruction_text(result))
-    _write(args, inverter, found, lambda: reconstruction_sheet(result.pictures), lambda: reconstruction_plot(result))
+    _write(args, inverter, found, lambda: reconstruction_sheet(result.shown), lambda: reconstruction_plot(result))
     return _report_failures(images)
 
 
@@ -233,7 +234,7 @@ def _run_methods(args: argparse.Namespace) -> int:
     from hyperstyle.evaluation.plots import methods_plot
     from hyperstyle.evaluation.sheets import reconstruction_sheet
 
-    for name in ("curve", "optimised"):
+    for name in ("curve", "optimized"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} and --methods do not go together: --methods compares what it names.")
     args.count = 8 if args.count is None else args.count
@@ -252,7 +253,7 @@ def _run_methods(args: argparse.Namespace) -> int:
         "equal_effect": [asdict(curve) for curve in result.curves],
     }
     print(methods_text(result))
-    _write(args, inverter, found, lambda: reconstruction_sheet(result.pictures), lambda: methods_plot(result))
+    _write(args, inverter, found, lambda: reconstruction_sheet(result.shown), lambda: methods_plot(result))
     return _report_failures(images)
 
 
@@ -261,18 +262,18 @@ def run_editing(args: argparse.Namespace) -> int:
     from hyperstyle.evaluation import Optimization, evaluate_editing
     from hyperstyle.evaluation.editing import measurable_edits
     from hyperstyle.evaluation.equal_effect import EqualEffect, evaluate_equal_effect
-    from hyperstyle.evaluation.optimised import perceptual_network
+    from hyperstyle.evaluation.optimized import perceptual_network
     from hyperstyle.evaluation.plots import editing_plot, equal_effect_plot
     from hyperstyle.evaluation.sheets import editing_sheet
 
     _check_outputs(args)
     if args.points < 2:
         raise ConfigError(f"--points {args.points}: expected 2 or more.")
-    if args.optimised < 0:
-        raise ConfigError(f"--optimised {args.optimised}: expected 0 or more.")
+    if args.optimized < 0:
+        raise ConfigError(f"--optimized {args.optimized}: expected 0 or more.")
     inverter = load_inverter(args)
     edits = measurable_edits(inverter.model, args.edits)
-    settings = Optimization(args.optimised) if args.optimised else None
+    settings = Optimization(args.optimized) if args.optimized else None
     if settings is not None:
         perceptual_network(inverter.model)
     images = _images(args, inverter)
@@ -282,7 +283,7 @@ def run_editing(args: argparse.Namespace) -> int:
         compared: EqualEffect | None = None
         if settings is not None or args.equal_effect is not None:
             compared = evaluate_equal_effect(
-                inverter, crops, edits, points=args.points, optimised=settings, on_progress=show
+                inverter, crops, edits, points=args.points, optimized=settings, on_progress=show
             )
     found: dict[str, Any] = {
         "pictures": _described(args, inverter, images),
@@ -348,22 +349,22 @@ def _check_outputs(args: argparse.Namespace) -> None:
         check_matplotlib()
 
 
-def _images(args: argparse.Namespace, inverter: HyperStyleInverter) -> TestPictures:
+def _images(args: argparse.Namespace, inverter: HyperStyleInverter) -> TestImages:
     """What to measure on: the folder `--data`, or what comes with the library."""
-    from hyperstyle.evaluation.report.pictures import folder_pictures, held_out_pictures
+    from hyperstyle.evaluation.report.images import folder_images, held_out_images
 
     if args.data is not None:
-        return folder_pictures(args.data, inverter, count=args.count)
-    return held_out_pictures(inverter, args.count)
+        return folder_images(args.data, inverter, count=args.count)
+    return held_out_images(inverter, args.count)
 
 
-def _stacked(images: TestPictures) -> Tensor:
+def _stacked(images: TestImages) -> Tensor:
     import torch
 
     return torch.stack([images.load(place) for place in range(len(images))])
 
 
-def _described(args: argparse.Namespace, inverter: HyperStyleInverter, images: TestPictures) -> dict[str, Any]:
+def _described(args: argparse.Namespace, inverter: HyperStyleInverter, images: TestImages) -> dict[str, Any]:
     """What the figures are of, for the JSON file."""
     from hyperstyle.evaluation import HELD_OUT_SEED
 
@@ -372,7 +373,7 @@ def _described(args: argparse.Namespace, inverter: HyperStyleInverter, images: T
     return {"domain": domain.name, "count": len(images), **source, "size": list(domain.input_size)}
 
 
-def _report_failures(images: TestPictures) -> int:
+def _report_failures(images: TestImages) -> int:
     return report([Failure(*one) for one in images.failures], len(images) + len(images.failures))
 
 
@@ -400,3 +401,8 @@ def _write(
         save_image(page, args.sheet)
     for path, png in plots:
         write_bytes(path, png)
+
+
+def _settings(settings: Optimization) -> dict[str, int]:
+    """The numbers of the rows that optimize, under the names that they have in the JSON file."""
+    return {"pictures" if name == "images" else name: value for name, value in asdict(settings).items()}

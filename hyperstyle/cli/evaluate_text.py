@@ -27,8 +27,8 @@ def reconstruction_text(result: Reconstruction) -> str:
     parts = [_rows(result.rows)]
     if result.curve:
         parts.append("hyperstyle after T passes\n" + _points("T", result.curve))
-    if result.optimised is not None:
-        parts.append(_optimised(result.optimised))
+    if result.optimized is not None:
+        parts.append(_optimized(result.optimized))
     return "\n\n".join(parts)
 
 
@@ -122,7 +122,7 @@ def _points(step: str, points: Sequence[Point]) -> str:
     return _table(titles, cells)
 
 
-def _optimised(found: Optimized) -> str:
+def _optimized(found: Optimized) -> str:
     lines = [f"the first {found.rows[0].images} of these images, and what optimization finds for each", ""]
     lines.append(_rows(found.rows))
     if any(row.method == "offsets" for row in found.rows):

@@ -203,18 +203,18 @@ def run_ganspace(args: argparse.Namespace) -> int:
 
 
 def run_sefa(args: argparse.Namespace) -> int:
-    """Writes the directions of closed-form factorisation."""
+    """Writes the directions of closed-form factorization."""
     from hyperstyle.edits.sefa import sefa
 
     model, evaluator, out = begin(args)
     layers = None if args.layers is None else [_layer(text) for text in args.layers.split(",")]
-    found = sefa(model.generator, layers, count=args.count, model=model.generator_fingerprint)
+    edits = sefa(model.generator, layers, count=args.count, model=model.generator_fingerprint)
     with progress_bar(args.quiet) as show:
-        return finish(args, model, evaluator, {edit.info.name: edit for edit in found}, out, show)
+        return finish(args, model, evaluator, {edit.info.name: edit for edit in edits}, out, show)
 
 
 def run_styleclip(args: argparse.Namespace) -> int:
-    """Measures what edits by text are made of."""
+    """Measures the statistics for edits by text."""
     from hyperstyle.edits.clip import OpenClip
     from hyperstyle.edits.statistics import StyleClipSampling, fit_styleclip
 
@@ -224,7 +224,7 @@ def run_styleclip(args: argparse.Namespace) -> int:
     encoder = OpenClip(args.clip, model=args.clip_model, device=model.device, preparation="bicubic")
     progress = out / "styleclip-progress.safetensors"
     with progress_bar(args.quiet) as show:
-        found = fit_styleclip(
+        styleclip = fit_styleclip(
             model.generator,
             encoder,
             settings,
@@ -233,9 +233,11 @@ def run_styleclip(args: argparse.Namespace) -> int:
             model=model.generator_fingerprint,
             on_progress=show,
         )
-    found.save(out / "styleclip")
+    styleclip.save(out / "styleclip")
     progress.unlink(missing_ok=True)
-    print(f"{sum(map(len, found.effects.values()))} channels of {len(found.effects)} layers: {out / 'styleclip'}")
+    print(
+        f"{sum(map(len, styleclip.effects.values()))} channels of {len(styleclip.effects)} layers: {out / 'styleclip'}"
+    )
     return 0
 
 

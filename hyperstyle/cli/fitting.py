@@ -1,4 +1,4 @@
-"""What the kinds of `hyperstyle fit` share: where scores come from, who measures, and what is written and said."""
+"""What the kinds of `hyperstyle fit` share: scores, evaluator, and what is written and printed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["begin", "finish", "scores_of"]
 
-_SPREAD = 16  # codes for each image that is edited, to know how much every trait varies
-_OTHER_SEED = 1_000_003  # codes that nothing was fitted to
+_CODES_PER_IMAGE = 16  # for each image that is edited, to know how much every trait varies
+_SEED_OFFSET = 1_000_003  # of the codes to measure on, which nothing was fitted to
 
 
 def begin(args: argparse.Namespace) -> tuple[Model, Evaluator | None, Path]:
-    """The model, who measures (None: nobody) and the folder, once all that can be refused early has been.
+    """The model, the evaluator (None: nothing is measured) and the folder, after all checks that need no work.
 
     Raises:
         ConfigError: `--plot` where nothing is measured, a function that cannot be imported, or a folder that cannot be
@@ -54,7 +54,7 @@ def begin(args: argparse.Namespace) -> tuple[Model, Evaluator | None, Path]:
 
 
 def scores_of(args: argparse.Namespace, model: Model, show: Progress) -> tuple[Scores, str]:
-    """The scores that were asked for, and a few words on where they come from; `--save-table` is written.
+    """The scores, and a few words on where they come from; writes `--save-table`.
 
     Raises:
         ConfigError: nothing to score with, a function that cannot be imported. EditError: see `score_codes`.
@@ -86,7 +86,7 @@ def finish(
     out: Path,
     show: Progress,
 ) -> int:
-    """Measures the edits, writes a folder for each, draws what was asked for and says what they are like."""
+    """Measures the edits, writes a folder for each, writes the plot and prints a line for each."""
     import torch
 
     from hyperstyle.edits import save_edit
@@ -99,8 +99,10 @@ def finish(
             raise ConfigError(f"an edit of {name!r} cannot be written: its name is no name of a folder.")
     measured: Mapping[str, Measured] = {}
     if evaluator is not None:
-        codes = torch.cat(list(sample_w(model.generator, _SPREAD * args.pictures, seed=args.seed + _OTHER_SEED)))
-        measured = measure_edits(model, edits, codes, evaluator, pictures=args.pictures, on_progress=show)
+        codes = torch.cat(
+            list(sample_w(model.generator, _CODES_PER_IMAGE * args.pictures, seed=args.seed + _SEED_OFFSET))
+        )
+        measured = measure_edits(model, edits, codes, evaluator, images=args.pictures, on_progress=show)
     written = {name: with_report(edit, measured[name]) if measured else edit for name, edit in edits.items()}
     for name, edit in written.items():
         save_edit(edit, out / name)
@@ -121,9 +123,9 @@ def _lines(edits: Mapping[str, DirectionEdit], measured: Mapping[str, Measured])
             held_out = edit.info.report["accuracy"]["held_out"]
             line += "  held out    -" if held_out is None else f"  held out {held_out:4.0%}"
         if name in measured:
-            one = measured[name]
-            line += f"  {one.trait} {one.per_unit:+.2f} a unit, {one.low:+g} to {one.high:+g}: "
-            line += "; ".join(one.faults()) or "clean"
+            result = measured[name]
+            line += f"  {result.trait} {result.per_unit:+.2f} a unit, {result.low:+g} to {result.high:+g}: "
+            line += "; ".join(result.faults()) or "clean"
         yield line
 
 
@@ -134,11 +136,11 @@ def _function(text: str, option: str) -> Callable[..., Any]:
         raise ConfigError(f"{option} {text}: expected MODULE:FUNCTION, such as my_scores:smile.")
     sys.path.insert(0, "")
     try:
-        found: object = getattr(importlib.import_module(module), name)
+        function: object = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{option} {text} cannot be imported: {error}.") from error
     finally:
         sys.path.remove("")
-    if not callable(found):
-        raise ConfigError(f"{option} {text} is a {type(found).__name__}: expected a function.")
-    return found
+    if not callable(function):
+        raise ConfigError(f"{option} {text} is a {type(function).__name__}: expected a function.")
+    return function

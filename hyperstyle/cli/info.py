@@ -43,7 +43,7 @@ def _range(edit: Mapping[str, Any]) -> str:
 
 
 def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """Names and values in two columns, wrapped; what is nested stands indented below its name."""
+    """Names and values in two columns, wrapped; nested values are indented below their name."""
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
         if isinstance(value, Mapping):

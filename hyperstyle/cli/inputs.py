@@ -1,4 +1,4 @@
-"""From what was typed (files, folders, globs) to a list of images, each with an output name of its own."""
+"""The images that files, folders and globs on the command line name, and an output name for each."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[lis
     """
     from hyperstyle.images import Listing, list_folder, list_images
 
-    pictures: dict[Path, Path] = {}
+    images: dict[Path, Path] = {}
     left_out: dict[Path, Failure] = {}
     failures = []
     for text in inputs:
@@ -51,53 +51,53 @@ def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[lis
         if path.is_dir():
             files = list_folder(path)
             records = {file.name: file for file in files if file.suffix == ".safetensors" and file.name[0] != "."}
-            found = list_images(file for file in files if not _is_result(file, records))
+            listing = list_images(file for file in files if not _is_result(file, records))
             if inversions:
-                found = Listing((*records.values(), *found.images), found.left_out)
+                listing = Listing((*records.values(), *listing.images), listing.left_out)
             reason = "no image in this folder (looked at names and contents)"
         elif path.exists():
-            found, reason = Listing((path,)), ""
+            listing, reason = Listing((path,)), ""
         elif glob.has_magic(text):
             # Shells expand globs themselves, except on Windows and inside quotes.
             files = sorted(Path(match) for match in glob.glob(text, recursive=True) if Path(match).is_file())
             has_suffix = path.suffix != "" and not glob.has_magic(path.suffix)
-            found = Listing(tuple(files)) if has_suffix else list_images(files)
+            listing = Listing(tuple(files)) if has_suffix else list_images(files)
             reason = f"no {'image' if files else 'file'} matches this pattern"
         else:
-            found, reason = Listing(()), "no such file or folder"
-        if not found.images and not found.left_out:
+            listing, reason = Listing(()), "no such file or folder"
+        if not listing.images and not listing.left_out:
             failures.append(Failure(text, reason))
-        for file in found.images:
-            pictures.setdefault(file.resolve(), file)
-        for file, why in found.left_out:
+        for file in listing.images:
+            images.setdefault(file.resolve(), file)
+        for file, why in listing.left_out:
             left_out.setdefault(file.resolve(), Failure(str(file), why))
-    failures += [failure for file, failure in left_out.items() if file not in pictures]
-    return list(pictures.values()), failures
+    failures += [failure for file, failure in left_out.items() if file not in images]
+    return list(images.values()), failures
 
 
-def output_names(pictures: Sequence[Path], endings: Sequence[str]) -> list[str]:
+def output_names(images: Sequence[Path], endings: Sequence[str]) -> list[str]:
     """One output name per image, so that no two files `name + ending` are the same.
 
     The stem where it is free (`me`), else with the folder before it (`holiday_me`), else numbered (`me_2`).
     Names that differ only in case count as the same, as they do on macOS and Windows.
     """
-    taken: set[str] = set()
+    used: set[str] = set()
     names = []
-    for picture in pictures:
-        stem = picture.stem
+    for image in images:
+        stem = image.stem
         candidates = itertools.chain(
-            [stem, f"{picture.resolve().parent.name}_{stem}"],
+            [stem, f"{image.resolve().parent.name}_{stem}"],
             (f"{stem}_{number}" for number in itertools.count(2)),
         )
-        name = next(name for name in candidates if not taken & _files(name, endings))
+        name = next(name for name in candidates if not used & _files(name, endings))
         names.append(name)
-        taken |= _files(name, endings)
+        used |= _files(name, endings)
     return names
 
 
-def keep_inputs(pictures: Iterable[Path], targets: Iterable[Path]) -> None:
+def keep_inputs(images: Iterable[Path], targets: Iterable[Path]) -> None:
     """Raises ConfigError where one of the files to write is one of the images to read."""
-    inputs = {picture.resolve() for picture in pictures}
+    inputs = {image.resolve() for image in images}
     for target in targets:
         if target.resolve() in inputs:
             raise ConfigError(f"the result {str(target)!r} would replace an image to read. Choose another --out.")
@@ -106,9 +106,9 @@ def keep_inputs(pictures: Iterable[Path], targets: Iterable[Path]) -> None:
 def read_ahead(
     items: Iterable[Item], read: Callable[[Item], Read], ahead: int
 ) -> Generator[tuple[Item, Future[Read]], None, None]:
-    """Each item with what `read` makes of it, in order: one thread reads up to `ahead` more while one is worked on.
+    """Each item with the future of `read(item)`, in order; a thread reads up to `ahead` items in advance.
 
-    The iterator keeps nothing of an item it has given. What `read` raises is raised by the future's `result()`.
+    The iterator keeps no reference to an item it has yielded. What `read` raises is raised by the future's `result()`.
     Closing it (`contextlib.closing`) drops what is not yet read and waits for the one being read.
     """
     waiting: deque[tuple[Item, Future[Read]]] = deque()
@@ -134,10 +134,10 @@ def report(failures: Sequence[Failure], total: int) -> int:
     return 1
 
 
-def report_left_out(found: Listing) -> int:
+def report_left_out(listing: Listing) -> int:
     """`report` of what looks like an image in a folder and cannot be read."""
-    failures = [Failure(str(file), why) for file, why in found.left_out]
-    return report(failures, len(found.images) + len(failures))
+    failures = [Failure(str(file), why) for file, why in listing.left_out]
+    return report(failures, len(listing.images) + len(failures))
 
 
 def _files(name: str, endings: Sequence[str]) -> set[str]:

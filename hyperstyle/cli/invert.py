@@ -23,7 +23,7 @@ from hyperstyle.cli.arguments import (
 )
 from hyperstyle.cli.config import add_config_argument
 from hyperstyle.cli.inputs import Failure, find_images, keep_inputs, output_names, read_ahead, report
-from hyperstyle.cli.resuming import Asked, Job, Resumption
+from hyperstyle.cli.resuming import InvertRequest, Job, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.io.claims import Claims
 from hyperstyle.io.files import sweep
@@ -84,34 +84,34 @@ def run(args: argparse.Namespace) -> int:
     check_face_arguments(args)
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch {args.batch}: expected 1 or more images.")
-    pictures, failures = find_images(args.inputs)
-    total = len(pictures) + len(failures)
-    names = output_names(pictures, _ENDINGS)
+    images, failures = find_images(args.inputs)
+    total = len(images) + len(failures)
+    names = output_names(images, _ENDINGS)
     out: Path = args.out
-    keep_inputs(pictures, (out / (name + ending) for name in names for ending in _ENDINGS))
-    if len(pictures) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
+    keep_inputs(images, (out / (name + ending) for name in names for ending in _ENDINGS))
+    if len(images) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
         raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} images: give a folder.")
-    if pictures:
+    if images:
         writable_folder(out)
         sweep(out)
         with Claims() as claims:
-            work = Resumption(Asked.by(args), claims, args.overwrite)
-            jobs = work.unfinished(map(Job, pictures, (out / name for name in names)))
+            work = Resumption(InvertRequest.of(args), claims, args.overwrite)
+            jobs = work.unfinished(map(Job, images, (out / name for name in names)))
             if jobs:
                 failures += _invert_all(jobs, work, args)
         failures += work.refused
-        work.tell(len(pictures), out, args.quiet)
+        work.print_skipped(len(images), out, args.quiet)
     return report(failures, total)
 
 
 def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace) -> list[Failure]:
-    """Loads the model and inverts, of these images, those that no other run has in hand; gives those that failed."""
+    """Loads the model and inverts those of these images that no other run is inverting; gives those that failed."""
     from tqdm import tqdm
 
     from hyperstyle.methods import registry
 
     inverter = load_inverter(args)
-    registry.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
+    registry.resolve_method(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
     with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
         return list(_invert(work.claimed(jobs, on_skip=bar.update), work, inverter, args, bar))
 
@@ -123,10 +123,10 @@ def _invert(
     args: argparse.Namespace,
     bar: tqdm[NoReturn],
 ) -> Iterator[Failure]:
-    """Inverts and writes the images, of which a few are in memory at a time, and gives those that failed.
+    """Inverts and writes the images, with a few in memory at a time, and yields those that failed.
 
-    One thread reads and aligns images while the networks work on those before them. An image is given back to other
-    runs once its results are written, or once it failed.
+    One thread reads and aligns images while the networks work on those before them. The claim on
+    an image is released once its results are written, or once it failed.
     """
     from torch.cuda import OutOfMemoryError
 
@@ -137,20 +137,20 @@ def _invert(
     batch = args.batch or (_DEFAULT_BATCH_SIZE if on_gpu else 1)
 
     def read(job: Job) -> tuple[list[Prepared], dict[str, Any]]:
-        points = landmarks_of(job.picture, args.landmarks)
+        points = landmarks_of(job.image, args.landmarks)
         align, aligner = ALIGN[args.align], inverter.aligner
-        found = prepare(job.picture, model.domain, aligner=aligner, align=align, face=args.face, landmarks=points)
-        origin = work.asked.origin(job.picture)
-        return [replace(one, crop=one.crop.pin_memory()) for one in found] if on_gpu else found, origin
+        faces = prepare(job.image, model.domain, aligner=aligner, align=align, face=args.face, landmarks=points)
+        origin = work.request.origin(job.image)
+        return [replace(face, crop=face.crop.pin_memory()) for face in faces] if on_gpu else faces, origin
 
     def failed(job: Job, error: HyperStyleError) -> Failure:
         work.claims.release(job.record)
-        return Failure(str(job.picture), str(error))
+        return Failure(str(job.image), str(error))
 
     with closing(read_ahead(jobs, read, ahead=batch)) as reading:
-        while together := list(islice(reading, batch)):
+        while jobs_read := list(islice(reading, batch)):
             ready = []
-            for job, future in together:
+            for job, future in jobs_read:
                 try:
                     ready.append((job, *future.result()))
                 except HyperStyleError as error:
@@ -161,13 +161,13 @@ def _invert(
                 try:
                     yield from _inverted(group, work, inverter, args, bar)
                 except (HyperStyleError, OutOfMemoryError) as error:
-                    if len(group) > 1:  # then one by one, so that only those fail that have to
-                        groups = [[one] for one in reversed(group)]
+                    if len(group) > 1:  # then each alone, so that only the images at fault fail
+                        groups = [[item] for item in reversed(group)]
                     elif isinstance(error, HyperStyleError):
                         yield failed(group[0][0], error)
                     else:
                         raise
-            bar.update(len(together))
+            bar.update(len(jobs_read))
 
 
 def _inverted(
@@ -180,52 +180,53 @@ def _inverted(
     """Inverts images together, and writes the results of each; gives those whose results cannot be written."""
     from hyperstyle.methods import registry
 
-    shown = group[0][0].picture.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
-    bar.set_postfix_str(shown)
-    whole = inverter.invert(
-        [face for _, found, _ in group for face in found],
+    names = group[0][0].image.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+    bar.set_postfix_str(names)
+    inversions = inverter.invert(
+        [face for _, faces, _ in group for face in faces],
         method=args.method,
         steps=args.steps,
         seed=args.seed,
         batch_size=max(len(group), _DEFAULT_BATCH_SIZE),
-        callback=None if args.quiet else lambda step: bar.set_postfix_str(f"{shown} {registry.describe_step(step)}"),
+        callback=None if args.quiet else lambda step: bar.set_postfix_str(f"{names} {registry.describe_step(step)}"),
     )
-    results, plain, end = whole.images, whole.initial.images, 0
+    results, starts, end = inversions.images, inversions.initial.images, 0
     failures = []
-    for job, found, origin in group:
-        own = slice(end, end := end + len(found))
-        inversion = whole[own]
+    for job, faces, origin in group:
+        faces_of_job = slice(end, end := end + len(faces))
+        inversion = inversions[faces_of_job]
         try:
-            _write(inversion, results[own], plain[own], job, origin)
+            _write(inversion, results[faces_of_job], starts[faces_of_job], job, origin)
         except HyperStyleError as error:
-            failures.append(Failure(str(job.picture), str(error)))
+            failures.append(Failure(str(job.image), str(error)))
         else:
             if not args.quiet:
-                bar.write(f"{job.picture} -> {job.stem}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
+                bar.write(f"{job.image} -> {job.stem}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
         finally:
             work.claims.release(job.record)
     return failures
 
 
 def _write(
-    inversion: Inversion, results: Sequence[Image], plain: Sequence[Image], job: Job, origin: Mapping[str, Any]
+    inversion: Inversion, results: Sequence[Image], starts: Sequence[Image], job: Job, origin: Mapping[str, Any]
 ) -> None:
-    """The three files of an inversion, drawn as `results`, and as `plain` from its codes alone; the record comes last.
+    """Writes the three files of an inversion whose images are `results`, and `starts` from the codes alone.
 
-    A record that is replaced goes first: else, after an interruption, it would say of these images that they are its.
+    The record is written last, and an outdated one removed first, so that after an interruption no record stands next
+    to images of another inversion.
     """
     from hyperstyle.images import image_grid, save_image, to_images
 
     # Not with_suffix: a dot within the name would be taken for one.
-    image, sheet_path = (job.stem.with_name(job.stem.name + ending) for ending in _ENDINGS[:2])
+    image_path, grid_path = (job.stem.with_name(job.stem.name + ending) for ending in _ENDINGS[:2])
     titles = ("W encoder", "HyperStyle") if inversion.method == "hyperstyle" else ("codes alone", inversion.method)
-    columns = dict(zip(titles, (plain, results), strict=True))
+    columns = dict(zip(titles, (starts, results), strict=True))
     if inversion.crop is not None:
         columns = {"input": to_images(inversion.crop), **columns}
     if job.outdated is not None:
         _remove(job.record)
-    save_image(results[0] if len(results) == 1 else image_grid([results]), image)
-    save_image(image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)), sheet_path)
+    save_image(results[0] if len(results) == 1 else image_grid([results]), image_path)
+    save_image(image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)), grid_path)
     inversion.save(job.record, origin=origin)
 
 
@@ -237,4 +238,4 @@ def _remove(record: Path) -> None:
 
 
 def _figures(inversion: Inversion) -> str:
-    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.quality.items())
+    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.stored_metrics.items())

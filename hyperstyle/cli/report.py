@@ -57,12 +57,12 @@ def add_parser(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--methods",
         nargs="+",
         metavar="NAME[:STEPS]",
-        help="which methods (default: all of the model's networks and, with --optimised, W+ optimization and PTI)",
+        help="which methods (default: all of the model's networks and, with --optimized, W+ optimization and PTI)",
     )
     parser.add_argument(
         "--optimized",
         "--optimised",  # as version 0.1 spelled it
-        dest="optimised",
+        dest="optimized",
         type=int,
         metavar="N",
         help="images for methods that optimize each on its own, which take minutes (default: 4 where the model has a "
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
     """Makes the report and prints where it is."""
     from hyperstyle.evaluation.methods import Trial
     from hyperstyle.evaluation.report import ReportOptions, make_report
-    from hyperstyle.evaluation.report.pictures import folder_pictures, held_out_pictures
+    from hyperstyle.evaluation.report.images import folder_images, held_out_images
     from hyperstyle.evaluation.report.study import check_ablations
     from hyperstyle.inverter import HyperStyleInverter
 
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     check_ablations([name for name, _, _ in variants])
     options = ReportOptions(
         methods=None if args.methods is None else tuple(Trial.of(text) for text in args.methods),
-        optimised=args.optimised,
+        optimized=args.optimized,
         edits=None if args.edits is None else tuple(args.edits),
         points=args.points,
         edited=args.edited,
@@ -156,15 +156,15 @@ def run(args: argparse.Namespace) -> int:
 
     inverter = load(args.model)
     if args.data is not None:
-        pictures = folder_pictures(args.data, inverter, align=ALIGN[args.align], count=args.count)
+        images = folder_images(args.data, inverter, align=ALIGN[args.align], count=args.count)
     else:
-        pictures = held_out_pictures(inverter, args.count)
-    photos = None if args.photos is None else folder_pictures(args.photos, inverter, align="auto")
+        images = held_out_images(inverter, args.count)
+    photos = None if args.photos is None else folder_images(args.photos, inverter, align="auto")
     writable_folder(args.out)
     with progress_bar(args.quiet) as show:
         page = make_report(
             inverter,
-            pictures,
+            images,
             args.out,
             options,
             ablations={name: load(path) for name, _, path in variants},
@@ -172,7 +172,7 @@ def run(args: argparse.Namespace) -> int:
             on_progress=show,
         )
     print(page)
-    sources = [pictures] if photos is None else [pictures, photos]
+    sources = [images] if photos is None else [images, photos]
     for source in sources:
         for what, files in (("left out", source.failures), ("taken as a crop", source.uncut)):
             for name, reason in files:

@@ -1,4 +1,4 @@
-"""What `hyperstyle edit` and `hyperstyle animate` start from: an inversion or an image, and the edits asked for."""
+"""Inputs and edits of `hyperstyle edit` and `hyperstyle animate`: inversions or images, edits by name, file or text."""
 
 from __future__ import annotations
 
@@ -91,13 +91,13 @@ def sweeps(args: argparse.Namespace, inverter: HyperStyleInverter) -> list[Sweep
 
     for layer in args.layers or ():
         inverter.model.generator.layer(layer)
-    found: list[Sweep] = []
+    requested: list[Sweep] = []
     for request in args.edits:
         if request.name in inverter.edits:
-            found.append((request.name, request.strengths))
+            requested.append((request.name, request.strengths))
         elif os.path.exists(request.name):  # unlike Path's, it is False for any name that cannot be
             width = inverter.model.generator.config.latent_width
-            found.append((load_edit(request.name, width=width), request.strengths))
+            requested.append((load_edit(request.name, width=width), request.strengths))
         else:
             raise EditError(
                 f"no edit named {request.name!r} in this model, nor a file or folder of that name. "
@@ -105,8 +105,8 @@ def sweeps(args: argparse.Namespace, inverter: HyperStyleInverter) -> list[Sweep
             )
     for request in args.texts:
         edit = text_edit(inverter.model, request.name, args.neutral, args.beta)
-        found.append((edit, request.strengths))
-    return found
+        requested.append((edit, request.strengths))
+    return requested
 
 
 def edit_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def is_inversion(source: Path) -> bool:
 
 
 def check_files(args: argparse.Namespace, sources: list[Path], out: Path | None = None) -> None:
-    """Refuses inputs, photo and output that do not go together, before any work.
+    """Checks, before any work, that inputs, photo and output go together.
 
     Raises:
         ConfigError: `--photo` or flags of inverting without use, no photo to paste an inversion back into, or a result
@@ -155,7 +155,7 @@ def check_files(args: argparse.Namespace, sources: list[Path], out: Path | None 
 
 
 def check_several(args: argparse.Namespace, sources: list[Path]) -> None:
-    """Refuses several inputs and flags that do not go together, before any work; else as `check_files`.
+    """`check_files` for several inputs, and that no flag is for a single input.
 
     Raises:
         ConfigError: a clip among them, what is for one input, or flags without use.

@@ -155,32 +155,32 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
 
 
 def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
-    """The smoothed landmarks of every frame: those of the folder `--landmarks`, or found. Says how steady they are."""
+    """The smoothed landmarks of every frame: those of the folder `--landmarks`, or detected. Prints how steady."""
     from hyperstyle.align.smoothing import quad_jitter
     from hyperstyle.io.torch_files import load_points
     from hyperstyle.video import steady_track, track_face
 
-    found: Track
+    track: Track
     if args.landmarks is None:
-        found = track_face(inverter, frames, face=args.face, on_progress=show)
+        track = track_face(inverter, frames, face=args.face, on_progress=show)
     else:
         if not args.landmarks.is_dir():
             raise ConfigError(f"--landmarks {str(args.landmarks)!r} is no folder; frames need NAME.npy for each.")
         files = [args.landmarks / f"{name}.npy" for _, name in zip(frames, _names(frames), strict=False)]
-        found = [load_points(file) if file.exists() else None for file in files]
-        if all(points is None for points in found):
+        track = [load_points(file) if file.exists() else None for file in files]
+        if all(points is None for points in track):
             raise LandmarkError(
-                f"the folder {str(args.landmarks)!r} has landmarks for none of {len(found)} frames: expected files "
+                f"the folder {str(args.landmarks)!r} has landmarks for none of {len(track)} frames: expected files "
                 f"named like the frames, such as {next(_names(frames))}.npy."
             )
-    smoothed = steady_track(frames, found, width=args.smoothing, paste_back=args.paste_back)
-    missed, left = (sum(points is None for points in track) for track in (found, smoothed))
+    smoothed = steady_track(frames, track, width=args.smoothing, paste_back=args.paste_back)
+    missed, left = (sum(points is None for points in each) for each in (track, smoothed))
     if not args.quiet:
-        line = f"{len(found)} frames, {missed} without a face"
+        line = f"{len(track)} frames, {missed} without a face"
         if left:
             line += f", {left} of which stay as they are"
         try:
-            line += f"; the crop shakes by {quad_jitter(found):.2f} px, smoothed {quad_jitter(smoothed):.2f} px"
+            line += f"; the crop shakes by {quad_jitter(track):.2f} px, smoothed {quad_jitter(smoothed):.2f} px"
         except ConfigError:
             line += "; too few in a row to say how much the crop shakes"
         print(line, file=sys.stderr)

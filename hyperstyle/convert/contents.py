@@ -1,4 +1,4 @@
-"""Where the weights stand in a file made by others, and their names without what training put before them."""
+"""Finds the weights in a checkpoint of another program, and strips the prefixes that training leaves on their names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Contents:
         latent_avg: mean code, [D], [1,D] or [L,D], where the file has one.
         opts: the options it was trained with, where it has them; of a safetensors file its metadata.
         unread: other entries of the file, which are not needed.
-        notes: sentences on what was taken that is not the usual.
+        notes: sentences on what was read from another place than usual.
     """
 
     tensors: dict[str, Tensor]
@@ -65,8 +65,8 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
     opts: Mapping[str, Any] = {}
     content: dict[str, Any]
     if file_kind(path) == "safetensors":
-        tensors, opts = load_tensors(path)
-        content = dict(tensors)
+        stored_tensors, opts = load_tensors(path)
+        content = dict(stored_tensors)
     else:
         content = load_state(path, mmap=True)
     place, notes = _place(content, use, path)
@@ -79,16 +79,16 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         weights = {name: value for name, value in weights.items() if name not in rest}
     mean = _mean(rest.pop("latent_avg", None), path)
     stored = rest.pop("opts", None)
-    found = _tensors(weights, content, place, path)
+    tensors = _tensors(weights, content, place, path)
     unread = sorted(map(str, rest))
-    if "n_averaged" in found:  # the counter of PyTorch's AveragedModel
+    if "n_averaged" in tensors:  # the counter of PyTorch's AveragedModel
         unread.append("n_averaged")
-        del found["n_averaged"]
-    while wrapper := next((w for w in _WRAPPERS if found and all(name.startswith(w) for name in found)), None):
-        found = {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
-    if (prefix := _generator_prefix(found, use, path)) is not None:
-        unread += _counted(name for name in found if not name.startswith(prefix))
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+        del tensors["n_averaged"]
+    while wrapper := next((w for w in _WRAPPERS if tensors and all(name.startswith(w) for name in tensors)), None):
+        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    if (prefix := _generator_prefix(tensors, use, path)) is not None:
+        unread += _counted(name for name in tensors if not name.startswith(prefix))
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         if prefix.split(".")[-2] == "g":
             notes = (_in_training(path),)
     elif use == "g" and not notes:
@@ -96,11 +96,11 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
             f"{path} has no generator under 'g', which was asked for: leave use (--use) out, or give a training "
             "checkpoint."
         )
-    if mean is None and "latent_avg" in found and "conv1.conv.weight" in found:
-        mean = _mean(found.pop("latent_avg"), path)
-    for name, tensor in found.items():
+    if mean is None and "latent_avg" in tensors and "conv1.conv.weight" in tensors:
+        mean = _mean(tensors.pop("latent_avg"), path)
+    for name, tensor in tensors.items():
         check_dense(tensor, name, path)
-    return Contents(found, mean, stored if isinstance(stored, dict) else opts, tuple(unread), notes)
+    return Contents(tensors, mean, stored if isinstance(stored, dict) else opts, tuple(unread), notes)
 
 
 def _in_training(path: Path) -> str:
@@ -108,7 +108,7 @@ def _in_training(path: Path) -> str:
 
 
 def _place(content: Mapping[str, Any], use: Use | None, path: Path) -> tuple[str | None, tuple[str, ...]]:
-    """The entry with the weights, None where they stand at the top; and what is to be said of it."""
+    """The entry that holds the weights (None: they are at the top level), and notes about it."""
     if use == "g":
         return ("g", (_in_training(path),)) if isinstance(content.get("g"), dict) else (_first(content), ())
     place = _first(content)
@@ -130,15 +130,15 @@ def _first(content: Mapping[str, Any]) -> str | None:
 
 def _tensors(weights: object, content: Mapping[str, Any], place: str | None, path: Path) -> dict[str, Tensor]:
     """The weights by their plain names."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(f"{path} {_strange(content, place)}")
     for key, value in weights.items():
         tensor = None if isinstance(value, list | tuple) else as_tensor(value)
         if not isinstance(key, str) or tensor is None:
             raise CheckpointError(f"{path} {_strange(content, place)}")
-        found[key] = tensor
-    return plain_names(found, path)
+        tensors[key] = tensor
+    return plain_names(tensors, path)
 
 
 def _mean(value: object, path: Path) -> Tensor | None:
@@ -172,8 +172,8 @@ def _generator_prefix(tensors: Mapping[str, Tensor], use: Use | None, path: Path
         return None
     training = [prefix for prefix in prefixes if prefix.split(".")[-2] == "g"]
     averaged = [prefix for prefix in prefixes if "ema" in re.split(r"[._]", prefix.lower())]
-    others = [prefix for prefix in prefixes if prefix not in (*training, *averaged)]
-    choice = training if use == "g" else averaged or others
+    unmarked = [prefix for prefix in prefixes if prefix not in (*training, *averaged)]
+    choice = training if use == "g" else averaged or unmarked
     if use != "g" and not choice:
         raise _only_g(path)
     if len(choice) > 1:
@@ -192,12 +192,12 @@ def _counted(names: Iterable[str]) -> list[str]:
 
 
 def _strange(content: Mapping[str, Any], place: str | None) -> str:
-    """What is said of a file whose weights are not where they are expected."""
+    """The end of the message about a file whose weights are not where they are expected."""
     if place is not None:
         inside = content[place]
-        odd = next((key for key, value in inside.items() if not isinstance(value, Tensor)), None)
-        held = "nothing" if odd is None else f"{odd!r} of type {type(inside[odd]).__name__.strip('_')}"
-        return f"holds {held} under {place!r}: expected tensors by name."
+        bad_key = next((key for key, value in inside.items() if not isinstance(value, Tensor)), None)
+        text = "nothing" if bad_key is None else f"{bad_key!r} of type {type(inside[bad_key]).__name__.strip('_')}"
+        return f"holds {text} under {place!r}: expected tensors by name."
     entries = ", ".join(map(repr, list(content)[:6])) or "nothing"
     only = " Its 'd' is a discriminator, which makes no images." if isinstance(content.get("d"), dict) else ""
     return f"holds {entries}: expected tensors under 'state_dict' or 'g_ema', or nothing but tensors.{only}"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hyperstyle.convert.filling import fill, length, trunk_config
 from hyperstyle.convert.generators import mean_row
-from hyperstyle.convert.sniff import Source
+from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError
 from hyperstyle.io.components import check_finite
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
@@ -32,12 +32,12 @@ _RESTYLE_TYPES = {
 
 
 def w_encoder(
-    source: Source, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
+    file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
 ) -> tuple[WEncoder, int]:
     """The encoder of a W encoder file (pSp and e4e trained into W), and how many tensors it took.
 
     Args:
-        source: the file.
+        file: it.
         generator: numbers of the generator that it serves.
         input_size: (height, width) of the crop in pixels; the domain's.
         latent_avg: [D] or [L,D], added to what it predicts; the official code takes HyperStyle's, not the encoder's.
@@ -45,34 +45,34 @@ def w_encoder(
     Raises:
         WeightsError: see `fill`.
     """
-    state = source.part("encoder.")
+    state = file.part("encoder.")
     backbone, trunk = _trunk(state)
     width = length(state, "linear.weight", 0)
     config = WEncoderConfig(generator.rows, width, input_size, trunk, backbone=backbone)
     with torch.device("meta"):
         empty = WEncoder(config)
-    return _filled(empty, state, latent_avg, generator, source), len(state)
+    return _filled(empty, state, latent_avg, generator, file), len(state)
 
 
 def pyramid_encoder(
-    source: Source, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
+    file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
 ) -> tuple[PyramidEncoder, int]:
     """The encoder of a pSp or e4e file, and how many tensors it took; arguments as of `w_encoder`.
 
     Raises:
         WeightsError: see `fill`; also where it has another number of style rows than the generator.
     """
-    state = source.part("encoder.")
+    state = file.part("encoder.")
     backbone, trunk = _trunk(state)
     width = length(state, "styles.0.linear.weight", 0)
-    config = PyramidEncoderConfig(generator.rows, width, input_size, backbone, trunk, progressive=source.kind == "e4e")
+    config = PyramidEncoderConfig(generator.rows, width, input_size, backbone, trunk, progressive=file.kind == "e4e")
     with torch.device("meta"):
         empty = PyramidEncoder(config)
-    return _filled(empty, state, latent_avg, generator, source), len(state)
+    return _filled(empty, state, latent_avg, generator, file), len(state)
 
 
 def restyle_encoder(
-    source: Source, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
+    file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int], latent_avg: Tensor
 ) -> tuple[RestyleEncoder, int]:
     """The encoder of a ReStyle file, and how many tensors it took; arguments as of `w_encoder`.
 
@@ -80,19 +80,19 @@ def restyle_encoder(
         CheckpointError: the options do not say whether it is ReStyle-e4e or ReStyle-pSp, whose tensors are alike.
         WeightsError: see `fill`.
     """
-    kind = source.opts.get("encoder_type")
+    kind = file.opts.get("encoder_type")
     if not isinstance(kind, str) or kind not in _RESTYLE_TYPES:
         raise CheckpointError(
-            f"{source.path} is a ReStyle encoder with encoder_type {kind!r} in its 'opts': expected one of "
+            f"{file.path} is a ReStyle encoder with encoder_type {kind!r} in its 'opts': expected one of "
             f"{', '.join(_RESTYLE_TYPES)}. Its tensors do not show which rule it was trained with."
         )
-    state = source.part("encoder.")
+    state = file.part("encoder.")
     backbone, trunk = _trunk(state)
     width = length(state, "styles.0.linear.weight", 0)
     config = RestyleEncoderConfig(generator.rows, width, input_size, backbone, trunk, progressive=_RESTYLE_TYPES[kind])
     with torch.device("meta"):
         empty = RestyleEncoder(config)
-    return _filled(empty, state, latent_avg, generator, source), len(state)
+    return _filled(empty, state, latent_avg, generator, file), len(state)
 
 
 def _trunk(state: Mapping[str, Tensor]) -> tuple[Backbone, TrunkConfig]:
@@ -103,9 +103,11 @@ def _trunk(state: Mapping[str, Tensor]) -> tuple[Backbone, TrunkConfig]:
     return "irse", trunk_config(state, TrunkConfig.irse50(), stem=stem, last="res_layer.3.weight")
 
 
-def _filled(empty: E, state: Mapping[str, Tensor], latent_avg: Tensor, generator: GeneratorConfig, source: Source) -> E:
+def _filled(
+    empty: E, state: Mapping[str, Tensor], latent_avg: Tensor, generator: GeneratorConfig, file: SniffedFile
+) -> E:
     """The encoder with the tensors of its file and the mean code, [D], [1,D] or [L,D]."""
-    where = str(source.path)
+    where = str(file.path)
     check_finite(latent_avg, "latent_avg", where)
     mean_row(latent_avg, generator, where)  # refuses other shapes
     rows = latent_avg.detach().to("cpu", torch.float32).expand(generator.rows, generator.latent_width)

@@ -15,7 +15,7 @@ from hyperstyle.convert.contents import Use
 from hyperstyle.convert.filling import check_rgb, check_unconditional, fill, length
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
-from hyperstyle.convert.sniff import Source, a_kind, sniff
+from hyperstyle.convert.sniff import SniffedFile, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_finite
 from hyperstyle.networks.stylegan2.base import StyleGenerator
@@ -64,24 +64,22 @@ def read_generator(path: str | Path, *, use: Use | None = None) -> StyleGenerato
     return find_generator(sniff(path, use)).generator
 
 
-def find_generator(source: Source) -> FoundGenerator:
+def find_generator(file: SniffedFile) -> FoundGenerator:
     """The generator of a file that was read. Raises as `read_generator` does."""
-    if source.kind == "nvidia":
-        generator = load_nvidia(source.path)
+    if file.kind == "nvidia":
+        generator = load_nvidia(file.path)
         return FoundGenerator(generator, len(generator.state_dict()))
-    if source.kind == "nvidia-state":
-        generator = generator_from_nvidia(source.tensors, where=str(source.path))
-        assumed = f"the learning-rate multiplier of the mapping network, 0.01: {source.path.name} does not tell it"
-        return FoundGenerator(generator, len(source.tensors), (assumed,))
-    if source.kind == "idinvert":
-        network, consumed, unread = idinvert_generator(source.tensors, where=str(source.path))
+    if file.kind == "nvidia-state":
+        generator = generator_from_nvidia(file.tensors, where=str(file.path))
+        assumed = f"the learning-rate multiplier of the mapping network, 0.01: {file.path.name} does not say it"
+        return FoundGenerator(generator, len(file.tensors), (assumed,))
+    if file.kind == "idinvert":
+        network, consumed, unread = idinvert_generator(file.tensors, where=str(file.path))
         return FoundGenerator(network, consumed, unread=unread)
-    if not source.has_generator:
-        raise CheckpointError(
-            f"{source.path} is {a_kind(source.kind)} without a generator: give the generator's own file."
-        )
-    prefix = "" if source.kind == "generator" else "decoder."
-    return generator_from_state(source.part(prefix), source.latent_avg, where=str(source.path), prefix=prefix)
+    if not file.has_generator:
+        raise CheckpointError(f"{file.path} is {a_kind(file.kind)} without a generator: give the generator's own file.")
+    prefix = "" if file.kind == "generator" else "decoder."
+    return generator_from_state(file.part(prefix), file.latent_avg, where=str(file.path), prefix=prefix)
 
 
 def generator_from_state(
@@ -185,7 +183,7 @@ def _is_our_filter(tensor: Tensor) -> bool:
 
 def _config(state: Mapping[str, Tensor], where: str, prefix: str) -> GeneratorConfig:
     """The numbers of the generator, by its convolutions: two for every doubling of the size."""
-    numbers = {int(found[1]) for name in state if (found := re.match(r"convs\.(\d{1,3})\.", name))}
+    numbers = {int(match[1]) for name in state if (match := re.match(r"convs\.(\d{1,3})\.", name))}
     doublings = (max(numbers, default=0) + 1) // 2
     names = ["conv1.conv.weight", *(f"convs.{2 * block + 1}.conv.weight" for block in range(doublings))]
     if missing := [name for name in names if name not in state]:

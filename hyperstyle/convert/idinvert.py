@@ -47,7 +47,7 @@ def idinvert_generator(
         ConfigError: a size that `StyleGan1Config` refuses.
     """
     layers = 1 + max(
-        (int(found[1]) for name in state if (found := re.match(r"synthesis\.layer(\d+)\.", name))), default=0
+        (int(match[1]) for name in state if (match := re.match(r"synthesis\.layer(\d+)\.", name))), default=0
     )
     depth = len([name for name in state if re.fullmatch(r"mapping\.dense\d+\.fc\.weight", name)])
     last = (layers - 1) // 2
@@ -63,9 +63,9 @@ def idinvert_generator(
     ours: dict[str, Tensor] = {}
     unread = [name for name in state if re.match(r"truncation\.truncation$|synthesis\.lod$", name)]
     for name, tensor in state.items():
-        if found := re.fullmatch(r"synthesis\.output(\d+)\.(conv\.weight|bias)", name):
-            if int(found[1]) == last:
-                ours[f"to_rgb.{found[2].removeprefix('conv.')}"] = tensor
+        if match := re.fullmatch(r"synthesis\.output(\d+)\.(conv\.weight|bias)", name):
+            if int(match[1]) == last:
+                ours[f"to_rgb.{match[2].removeprefix('conv.')}"] = tensor
             else:
                 unread.append(name)
         elif re.fullmatch(r"synthesis\.layer\d+\.blur\.kernel", name):
@@ -81,16 +81,16 @@ def idinvert_generator(
 
 def _generator_tensor(name: str, tensor: Tensor) -> tuple[str, Tensor]:
     """Our name of a tensor and its value; the name itself where there is none, which `fill` refuses."""
-    if found := re.fullmatch(r"mapping\.dense(\d+)\.fc\.weight", name):
-        return f"style.{found[1]}.weight", tensor
-    if found := re.fullmatch(r"mapping\.dense(\d+)\.wscale\.bias", name):
-        return f"style.{found[1]}.bias", tensor / math.sqrt(2)  # here the gain is on weights and biases alike
-    if found := re.fullmatch(r"synthesis\.layer(\d+)\.epilogue\.(.+)", name):
-        return _EPILOGUES.get(found[2], name).format(n=found[1]), tensor
-    if found := re.fullmatch(r"synthesis\.layer(\d+)\.conv\.weight", name):
-        return f"convs.{found[1]}.weight", tensor
-    if (found := re.fullmatch(r"synthesis\.layer(\d+)\.weight", name)) and tensor.ndim == 4:
-        return f"convs.{found[1]}.weight", tensor.permute(3, 2, 0, 1).flip(2, 3)
+    if match := re.fullmatch(r"mapping\.dense(\d+)\.fc\.weight", name):
+        return f"style.{match[1]}.weight", tensor
+    if match := re.fullmatch(r"mapping\.dense(\d+)\.wscale\.bias", name):
+        return f"style.{match[1]}.bias", tensor / math.sqrt(2)  # here the gain is on weights and biases alike
+    if match := re.fullmatch(r"synthesis\.layer(\d+)\.epilogue\.(.+)", name):
+        return _EPILOGUES.get(match[2], name).format(n=match[1]), tensor
+    if match := re.fullmatch(r"synthesis\.layer(\d+)\.conv\.weight", name):
+        return f"convs.{match[1]}.weight", tensor
+    if (match := re.fullmatch(r"synthesis\.layer(\d+)\.weight", name)) and tensor.ndim == 4:
+        return f"convs.{match[1]}.weight", tensor.permute(3, 2, 0, 1).flip(2, 3)
     return {"truncation.w_avg": "latent_avg", "synthesis.layer0.const": "constant"}.get(name, name), tensor
 
 
@@ -103,7 +103,7 @@ def idinvert_encoder(
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
         ConfigError: sides of the crop that the encoder cannot halve.
     """
-    blocks = [int(found[1]) for name in state if (found := re.match(r"block(\d+)\.", name))]
+    blocks = [int(match[1]) for name in state if (match := re.match(r"block(\d+)\.", name))]
     last = max(blocks, default=0)
     widths = [length(state, "block0.conv.weight", 0)]
     widths += [length(state, f"block{n}.conv2.weight", 0) for n in range(1, last)]
@@ -116,10 +116,10 @@ def idinvert_encoder(
 
 def _encoder_name(name: str, last: int) -> str:
     """Our name of a tensor; the name itself where there is none."""
-    found = re.fullmatch(r"block(\d+)\.(.+)\.(\w+)", name)
-    if found is None:
+    match = re.fullmatch(r"block(\d+)\.(.+)\.(\w+)", name)
+    if match is None:
         return name
-    block, part, rest = int(found[1]), found[2], found[3]
+    block, part, rest = int(match[1]), match[2], match[3]
     if block == 0:
         ours = {"conv": "stem.conv", "bn.bn": "stem.norm"}.get(part)
     elif block == last:
@@ -143,9 +143,9 @@ def vgg16_features(state: Mapping[str, Tensor], *, where: str = "the state") -> 
         empty = Vgg16(Vgg16Config())
     ours, unread = {"mean": Vgg16(Vgg16Config((1,), (1,))).mean}, []
     for name, tensor in state.items():
-        found = re.fullmatch(r"layer(\d+)\.(weight|bias)", name)
-        if found and int(found[1]) >= len(empty.features):
+        match = re.fullmatch(r"layer(\d+)\.(weight|bias)", name)
+        if match and int(match[1]) >= len(empty.features):
             unread.append(name)
         else:
-            ours[f"features.{found[1]}.{found[2]}" if found else name] = tensor
+            ours[f"features.{match[1]}.{match[2]}" if match else name] = tensor
     return fill(empty, ours, where=where), len(state) - len(unread), tuple(unread)

@@ -23,7 +23,7 @@ from hyperstyle.convert.folder import check_free
 from hyperstyle.convert.generators import FoundGenerator, find_generator
 from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
-from hyperstyle.convert.sniff import KINDS, Kind, Source, a_kind, sniff
+from hyperstyle.convert.sniff import KINDS, Kind, SniffedFile, a_kind, sniff
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, ConversionWarning, WeightsError, did_you_mean, warn
 from hyperstyle.io.components import read_json
@@ -56,7 +56,7 @@ class Conversion:
         sha256: of the written weights, by component.
         seconds: time taken.
         peak_bytes: most memory that this process has used so far, files that it reads included; None where the system
-            does not tell.
+            does not report it.
     """
 
     folder: Path
@@ -98,10 +98,10 @@ def convert(
         encoder: W encoder, pSp, e4e and ReStyle files for the same generator, at most one of each kind; for IDInvert
             its encoder and VGG16.
         generator: a generator file to take in place of the generator in `source`, of the same architecture (one that
-            was fine-tuned from it); beside a HyperInverter file, which holds none, the generator itself.
+            was fine-tuned from it); for a HyperInverter file, which holds none, the generator itself.
         use: "g" takes the generator in training of the file that gives the generator, where that is a training
             checkpoint; None is its average, `g_ema`, and refuses a file that has only `g`.
-        domain: name or value; needed where the file does not tell, and stronger than what it tells.
+        domain: name or value; needed where the file does not say it; overrides the file.
         steps: passes of the hypernetwork by default; None is the number in the file, else 5.
         licence, origin: recorded, and shown by `hyperstyle info`.
         overwrite: replace the model in `out`.
@@ -234,14 +234,14 @@ def _check_outside(files: Sequence[PathLike], folder: Path) -> None:
             )
 
 
-def _read(path: PathLike, say: Callable[[str], None], use: Use | None = None) -> Source:
+def _read(path: PathLike, say: Callable[[str], None], use: Use | None = None) -> SniffedFile:
     found = sniff(os.fspath(path), use)
     count = f", {len(found.tensors)} tensors" if found.tensors else ""
     say(f"{found.path.name}: {KINDS[found.kind]}{count}")
     return found
 
 
-def _names(files: Sequence[Source]) -> dict[Source, str]:
+def _names(files: Sequence[SniffedFile]) -> dict[SniffedFile, str]:
     """What to call the files: by their names, with as much of the folder before them as tells them apart."""
     for depth in (1, 2):
         names = ["/".join(file.path.parts[-depth:]) for file in files]
@@ -252,7 +252,7 @@ def _names(files: Sequence[Source]) -> dict[Source, str]:
     return dict(zip(files, names, strict=True))
 
 
-def _domain(domain: str | Domain | None, files: Sequence[Source], size: int) -> Domain:
+def _domain(domain: str | Domain | None, files: Sequence[SniffedFile], size: int) -> Domain:
     """The domain for a generator of `size` px: what was given, else what the options of the first file that has some
     tell."""
     if isinstance(domain, Domain):
@@ -260,7 +260,7 @@ def _domain(domain: str | Domain | None, files: Sequence[Source], size: int) -> 
     name = domain or next((name for file in files if (name := official.domain_name(file))), None)
     if name is None:
         raise ConfigError(
-            f"{files[0].path} does not tell what kind of images it is for: say it with --domain "
+            f"{files[0].path} does not say what kind of images it is for: name it with --domain "
             f"({', '.join(sorted(DOMAINS))}), or domain=hyperstyle.Domain(...) for a kind of your own."
         )
     if name not in DOMAINS:
@@ -268,7 +268,7 @@ def _domain(domain: str | Domain | None, files: Sequence[Source], size: int) -> 
     return DOMAINS[name].at_size(size)
 
 
-def _steps(steps: int | None, first: Source) -> int:
+def _steps(steps: int | None, first: SniffedFile) -> int:
     if steps is not None:
         return steps
     return (official.steps_of(first) if first.kind == "hyperstyle" else None) or 5
@@ -286,10 +286,12 @@ def _without_start(model: Model) -> str | None:
     )
 
 
-def _mean_code(file: Source, first: Source, found: FoundGenerator) -> Tensor:
-    """What is added to the codes of an encoder: HyperStyle's mean code for a W encoder beside it, else its own file's,
-    else the generator's; zeros for a pSp or e4e encoder that was trained without one, and always the generator's for
-    HyperInverter's W encoder."""
+def _mean_code(file: SniffedFile, first: SniffedFile, found: FoundGenerator) -> Tensor:
+    """The mean code that is added to the codes of an encoder.
+
+    HyperStyle's for a W encoder converted with it, else the one in the encoder's file, else the generator's; zeros for
+    a pSp or e4e encoder that was trained without one; always the generator's for HyperInverter's W encoder.
+    """
     if file.kind == "w-encoder" and first.kind == "hyperinverter":
         return found.generator.latent_avg
     if file.kind in ("psp", "e4e") and file.opts.get("start_from_latent_avg") is False:
@@ -302,8 +304,8 @@ def _mean_code(file: Source, first: Source, found: FoundGenerator) -> Tensor:
     return found.generator.latent_avg
 
 
-def _not_taken(encoder: Source, first: Source) -> list[str]:
-    """What is left in the file of an encoder that was given beside another file."""
+def _not_taken(encoder: SniffedFile, first: SniffedFile) -> list[str]:
+    """What is left in the file of an encoder that was given together with another file."""
     entries = []
     if count := len(encoder.part("decoder.")):
         entries.append(f"its generator ({count} tensors)")
@@ -315,9 +317,9 @@ def _not_taken(encoder: Source, first: Source) -> list[str]:
     return entries
 
 
-def _check_served(encoder: Source, first: Source, config: GeneratorConfig) -> None:
+def _check_served(encoder: SniffedFile, first: SniffedFile, config: GeneratorConfig) -> None:
     """Raises WeightsError where an encoder was made for a generator of another size or latent width."""
-    blocks = {found[1] for name in encoder.part("decoder.") if (found := re.match(r"convs\.(\d+)\.", name))}
+    blocks = {match[1] for name in encoder.part("decoder.") if (match := re.match(r"convs\.(\d+)\.", name))}
     size = encoder.opts.get("output_size", encoder.opts.get("stylegan_size"))
     if blocks:
         size = 4 << (len(blocks) // 2)
@@ -332,7 +334,7 @@ def _check_served(encoder: Source, first: Source, config: GeneratorConfig) -> No
         )
 
 
-def _check_same(other: GeneratorConfig, target: GeneratorConfig, source: Source, first: Source) -> None:
+def _check_same(other: GeneratorConfig, target: GeneratorConfig, source: SniffedFile, first: SniffedFile) -> None:
     """Raises WeightsError where a generator cannot take the place of another."""
     if other == target:
         return

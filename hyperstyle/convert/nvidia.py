@@ -114,7 +114,7 @@ def _config(state: Mapping[str, Tensor], mapping_rate: float, where: str) -> Gen
         raise WeightsError(f"{where} is a StyleGAN3 generator: only StyleGAN2 is converted.")
     if any(name.startswith("mapping.embed.") for name in state):
         check_unconditional(length(state, "mapping.embed.weight", 1), where)
-    sizes = {int(found[1]) for name in state if (found := re.match(r"synthesis\.b(\d{1,5})\.", name))}
+    sizes = {int(match[1]) for name in state if (match := re.match(r"synthesis\.b(\d{1,5})\.", name))}
     if not sizes:
         raise WeightsError(f"{where} is no StyleGAN2 generator: no tensor is called 'synthesis.b4...'.")
     if "synthesis.b4.torgb.weight" in state:

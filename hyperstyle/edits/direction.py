@@ -82,13 +82,13 @@ def check_codes(codes: Tensor, direction: Tensor, rows: tuple[int, int] | None, 
     """Raises EditError unless a direction [D] or [1 or L,D] that moves these rows fits codes [B,L,D] or [B,D]."""
     if codes.ndim not in (2, 3):
         raise EditError(f"edit {name!r}: codes of shape {tuple(codes.shape)}; expected [B, L, D] or [B, D].")
-    needed = [str(codes.shape[-1]), *([f"{codes.shape[1]}, {codes.shape[2]}"] if codes.ndim == 3 else [])]
+    shapes = [str(codes.shape[-1]), *([f"{codes.shape[1]}, {codes.shape[2]}"] if codes.ndim == 3 else [])]
     width_fits = direction.shape[-1] == codes.shape[-1]
     rows_fit = direction.ndim == 1 or (codes.ndim == 3 and direction.shape[0] in (1, codes.shape[1]))
     if not width_fits or not rows_fit:
         raise EditError(
             f"edit {name!r} has a direction of shape {tuple(direction.shape)}; codes {tuple(codes.shape)} need "
-            f"{' or '.join(f'[{shape}]' for shape in needed)}. It was made for another generator."
+            f"{' or '.join(f'[{shape}]' for shape in shapes)}. It was made for another generator."
         )
     if rows is not None and (codes.ndim == 2 or rows[1] > codes.shape[1]):
         have = "one row for all layers" if codes.ndim == 2 else f"{codes.shape[1]} rows"

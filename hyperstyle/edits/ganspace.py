@@ -23,7 +23,7 @@ _LONG_NAMES = {"mean": "lat_mean", "comp": "lat_comp", "std": "lat_stdev"}  # as
 
 @dataclass(frozen=True, eq=False)
 class GanspaceEdit:
-    """Brings the coordinate of a code on a component to as many standard deviations as the strength says.
+    """Sets the coordinate of a code along a component to `strength` standard deviations.
 
     Absolute, as in e4e and all that follow it: delta = (strength - here) * std * axis is added to every row of `rows`,
     where here = <row 0 of the code - mean, axis> / std. Applied twice it is the same as once, and 0 is the mean.
@@ -209,8 +209,8 @@ def exported_edit(values: Mapping[str, Any], *, where: str, name: str | None = N
         axis = _numbers(values["lat_comp"], "lat_comp", where).flatten()
         std, reach = float(values["lat_stdev"]), abs(float(values["sigma_range"]))
         rows = rows_from([values["edit_start"], values["edit_end"]], where)
-        own = str(values["name"])
+        exported_name = str(values["name"])
     except (KeyError, TypeError, ValueError) as error:
         raise EditError(f"{where} is no whole export of GANSpace: {error!r}.") from error
     source = f"GANSpace, {where}: component {values.get('component_index')} of {values.get('model_name')}"
-    return DirectionEdit(std * axis, EditInfo(name or own, -reach, reach, _UNIT, source), rows)
+    return DirectionEdit(std * axis, EditInfo(name or exported_name, -reach, reach, _UNIT, source), rows)

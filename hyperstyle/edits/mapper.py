@@ -35,7 +35,7 @@ _STYLE = re.compile(r"mapper_(\d{1,2})")
 
 
 class _Layers(nn.Module):
-    """Normalisation over dimension 1, then four linear layers with leaky ReLU: [B,...,D] -> [B,...,D].
+    """Normalization over dimension 1, then four linear layers with leaky ReLU: [B,...,D] -> [B,...,D].
 
     In W+ dimension 1 is the rows, not the channels: mappers were trained so, and their weights need it.
     """
@@ -51,7 +51,8 @@ class _Layers(nn.Module):
         x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
         for layer in self.mapping:
             if isinstance(layer, EqualLinear):
-                # By hand: the weights go to the type and the device of the codes, like the directions of edits.
+                # Not `layer(x)`: the weights are converted to the type and the device of the codes, as the directions
+                # of other edits are.
                 x = F.linear(x, layer.weight.to(x) * layer.scale, layer.bias.to(x) * layer.lr_multiplier)
                 x = F.leaky_relu(x, 0.2) * math.sqrt(2.0)
         return x
@@ -108,9 +109,9 @@ class StyleMapper(nn.Module):
             name = _layer_name(int(part.removeprefix("mapper_")))
             width = mapping.get_parameter("mapping.1.weight").shape[1]
             if name not in styles or styles[name].ndim != 2 or styles[name].shape[1] != width:
-                found = tuple(styles[name].shape) if name in styles else "nothing"
+                shape = tuple(styles[name].shape) if name in styles else "nothing"
                 raise EditError(
-                    f"a mapper of styles needs [B, {width}] of layer {name!r} and was given {found}. It was made for "
+                    f"a mapper of styles needs [B, {width}] of layer {name!r} and was given {shape}. It was made for "
                     "another generator."
                 )
             changes[name] = mapping(styles[name])
@@ -119,7 +120,7 @@ class StyleMapper(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class MapperEdit:
-    """Adds a multiple of what a mapper makes of the code, or of the styles.
+    """Adds a multiple of a mapper's output to the code, or to the styles.
 
     Attributes:
         network: a `LatentMapper` for `info.space` "w", a `StyleMapper` for "styles".

@@ -32,18 +32,18 @@ def principal_axes(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tenso
     for batch in batches:
         if batch.ndim != 2 or (number and batch.shape[1] != len(total)):
             width = str(len(total)) if number else "D"
-            raise EditError(f"codes of shape {tuple(batch.shape)} among those to analyse: expected [b, {width}].")
+            raise EditError(f"codes of shape {tuple(batch.shape)} among those to analyze: expected [b, {width}].")
         codes = batch.double()
         if not number:
             total, products = codes.new_zeros(codes.shape[1]), codes.new_zeros(codes.shape[1], codes.shape[1])
         number, total, products = number + len(codes), total + codes.sum(0), products + codes.T @ codes
     if number < 2 or not torch.isfinite(products).all():
-        raise EditError(f"{number} codes to analyse: expected two or more, of finite numbers.")
+        raise EditError(f"{number} codes to analyze: expected two or more, of finite numbers.")
     if not 1 <= count <= len(total):
         raise EditError(f"{count} axes of codes of width {len(total)}: expected 1 to {len(total)}.")
     mean = total / number
     covariance = (products - number * mean[:, None] * mean) / (number - 1)
-    values, vectors = torch.linalg.eigh(covariance)  # rising
+    values, vectors = torch.linalg.eigh(covariance)  # ascending
     axes = vectors.T.flip(0)[:count]
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
     shares = values.flip(0)[:count].clamp_min(0) / values.sum()

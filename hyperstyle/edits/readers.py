@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.catalog import ganspace_names, listed
+from hyperstyle.edits.catalog import ganspace_names, published_entry
 from hyperstyle.edits.direction import rows_from
 from hyperstyle.edits.ganspace import Components, exported_edit
 from hyperstyle.edits.interfacegan import direction_edit, direction_from
@@ -45,9 +45,9 @@ def load_edit(
     unit: str | None = None,
     model: str = "",
 ) -> StoredEdit:
-    """The edit in a folder of this library or in a published file; what the file is, its content tells.
+    """The edit in a folder of this library or in a published file; the content decides what the file is.
 
-    | file | what comes of it |
+    | file | result |
     |---|---|
     | folder | the edit as it was saved |
     | InterFaceGAN, `.pt` or `.npy`: [1,D], [D], [L,D], [1,L,D], [1,L*D] | a `DirectionEdit` |
@@ -79,7 +79,7 @@ def load_edit(
     ganspace = {"component": component is not None, "relative": relative, "invert": invert}
     if os.path.isdir(path):  # unlike Path's, it is False for any name that cannot be
         _refuse_options(path, "a saved edit", {**ganspace, "halved": halved, "rows": rows is not None})
-        return _described(load_folder(path), name, low, high, unit, model)
+        return _with_info(load_folder(path), name, low, high, unit, model)
     content = _content(path)
     if rows is not None:
         rows = rows_from(rows, name or path.name)
@@ -88,8 +88,8 @@ def load_edit(
     if isinstance(content, Tensor):
         _refuse_options(path, "a direction", ganspace)
         direction = direction_from(content, width=width, where=str(path) if key is None else f"{path}: {key!r}")
-        own = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
-        edit = direction_edit(direction, name=own, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
+        edit_name = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
+        edit = direction_edit(direction, name=edit_name, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
     elif _is_mapper(content):
         from hyperstyle.edits.mapper import load_mapper
 
@@ -105,8 +105,8 @@ def load_edit(
         _check_width(components.mean, width, path)
         edit = _component_edit(components, path.name, name, component, rows, relative, invert)
     else:
-        raise EditError(f"{path} holds no edit: {_found(content)}")
-    return _described(edit, name, low, high, unit, model)
+        raise EditError(f"{path} holds no edit: {_describe_content(content)}")
+    return _with_info(edit, name, low, high, unit, model)
 
 
 def _content(path: Path) -> Any:
@@ -141,19 +141,19 @@ def _direction(content: Any, name: str | None, width: int, path: Path) -> tuple[
             return content, None
         tensors = {str(key): tensor for key, value in content.items() if (tensor := as_tensor(value)) is not None}
         fit = {k: t for k, t in tensors.items() if t.ndim and t.shape[-1] % width == 0 and t.is_floating_point()}
-        found = fit or {key: tensor for key, tensor in tensors.items() if tensor.ndim}
-        others = [k for k in tensors if k not in fit and not isinstance(content.get(k), list | tuple)]
-        if not found or (others and len(tensors) > 1):  # the weights of a network, say
+        directions = fit or {key: tensor for key, tensor in tensors.items() if tensor.ndim}
+        odd = [k for k in tensors if k not in fit and not isinstance(content.get(k), list | tuple)]
+        if not directions or (odd and len(tensors) > 1):  # the weights of a network, say
             return content, None
-        key = name if name in found else next(iter(found)) if len(found) == 1 else None
+        key = name if name in directions else next(iter(directions)) if len(directions) == 1 else None
         if key is None:
             asked = f"{name!r} is none of them" if name else "none was named"
             raise EditError(
-                f"{path} holds {len(found)} directions, and {asked}: name one, as in load_edit(..., name=...), or "
+                f"{path} holds {len(directions)} directions, and {asked}: name one, as in load_edit(..., name=...), or "
                 "put it into a model folder, `hyperstyle edits add FILE --name NAME`. "
-                f"{did_you_mean(name or '', found)}"
+                f"{did_you_mean(name or '', directions)}"
             )
-        return found[key], key
+        return directions[key], key
     tensor = None if isinstance(content, list | tuple) else as_tensor(content)
     return (content if tensor is None else tensor), None
 
@@ -185,8 +185,8 @@ def _component_edit(
         component, rows = entry.component, rows or entry.rows
         invert = invert or (entry.invert and not relative)
         reach = entry.reach
-    elif found := listed(file, component, rows, invert):
-        name, reach = name or found[0], found[1].reach
+    elif published := published_entry(file, component, rows, invert):
+        name, reach = name or published[0], published[1].reach
     else:
         reach = 3.0
     moved = "all rows" if rows is None else f"rows {rows[0]} to {rows[1] - 1}"
@@ -202,12 +202,12 @@ def _component_edit(
     )
 
 
-def _described(
+def _with_info(
     edit: StoredEdit, name: str | None, low: float | None, high: float | None, unit: str | None, model: str
 ) -> StoredEdit:
-    """The edit with those parts of its info that were asked for."""
-    given = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
-    info = dataclasses.replace(edit.info, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    """The edit with the fields of its info that the caller sets."""
+    changes = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
+    info = dataclasses.replace(edit.info, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
     return cast(StoredEdit, dataclasses.replace(cast(Any, edit), info=info))
 
 
@@ -219,12 +219,12 @@ def _check_width(axis: Tensor, width: int, path: Path) -> None:
         )
 
 
-def _refuse_options(path: Path, what: str, given: Mapping[str, bool]) -> None:
-    if wrong := [option for option, is_given in given.items() if is_given]:
+def _refuse_options(path: Path, what: str, options: Mapping[str, bool]) -> None:
+    if wrong := [option for option, is_given in options.items() if is_given]:
         raise EditError(f"{path} is {what}, and {', '.join(wrong)} does not go with that. Leave it out.")
 
 
-def _found(content: object) -> str:
+def _describe_content(content: object) -> str:
     if isinstance(content, (list, tuple)) and len(content) == 2 and all(isinstance(part, list) for part in content):
         return "two lists, as StyleCLIP's S_mean_std; load it with `StyleClip.from_files`."
     if isinstance(content, Mapping):

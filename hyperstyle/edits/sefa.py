@@ -1,4 +1,4 @@
-"""Directions out of the weights alone: closed-form factorisation (SeFa; Shen & Zhou, CVPR 2021)."""
+"""Directions out of the weights alone: closed-form factorization (SeFa; Shen & Zhou, CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = ["closed_form", "sefa"]
 
-_FAR = 1024.0  # how far from the origin weights are read: the bias rounds them less there
+_FAR = 1024.0  # distance from the origin at which weights are measured: there the bias causes less rounding
 
 
 def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -56,8 +56,8 @@ def sefa(
 ) -> list[DirectionEdit]:
     """The edits that change the styles of these layers most, strongest first, named `sefa_0`, `sefa_1`, ...
 
-    They move the rows of W+ that feed the layers (a toRGB that shares a row moves along), and one unit of strength is
-    a distance of 1 in W.
+    They move the rows of W+ that feed the layers (a toRGB layer that shares a row is moved too), and one unit of
+    strength is a distance of 1 in W.
 
     Args:
         generator: any; no samples are needed.
@@ -69,8 +69,8 @@ def sefa(
         ConfigError: a layer that is not there.
         EditError: no layers, or a count that is below 1 or above the width of W.
     """
-    asked = [s for s in generator.layers if not s.torgb] if layers is None else [generator.layer(n) for n in layers]
-    specs = sorted(set(asked), key=lambda spec: spec.index)
+    specs = [s for s in generator.layers if not s.torgb] if layers is None else [generator.layer(n) for n in layers]
+    specs = sorted(set(specs), key=lambda spec: spec.index)
     width = generator.config.latent_width
     if not 1 <= count <= width:
         raise EditError(f"{count} directions of {width} numbers: expected 1 to {width}.")

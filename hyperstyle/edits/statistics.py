@@ -1,4 +1,4 @@
-"""What StyleCLIP's global directions are made of, measured on any generator (Patashnik et al., 2021, Section 6)."""
+"""Statistics for StyleCLIP's global directions, measured on any generator (Patashnik et al., 2021, Section 6)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = [
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
-_CODES = 1024  # codes at once
-_SAVED = 8  # channels after which the progress is written
-_PIXELS = 1 << 22  # of images that are drawn at once
+_BATCH = 1024  # codes at once
+_SAVE_EVERY = 8  # channels after which the progress is written
+_PIXELS = 1 << 22  # of images that are synthesized at once
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class StyleClipSampling:
     Attributes:
         samples: codes, for the mean and the deviation of each channel.
         images: images in which each channel is moved; they are the first of the samples.
-        deviations: how far a channel is moved from its mean, to both sides, in standard deviations; 10 is usual for
+        deviations: how far a channel is moved from its mean, to both sides, in standard deviations; 10 is common for
             other domains than faces.
         truncation: psi of the first `truncated_rows` rows of the codes; the others are as they come.
         truncated_rows: see `truncation`.
@@ -91,12 +91,12 @@ class StyleStatistics:
 def style_statistics(
     generator: StyleGenerator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
 ) -> StyleStatistics:
-    """Mean and standard deviation of the styles over `settings.samples` codes; no image is drawn.
+    """Mean and standard deviation of the styles over `settings.samples` codes; no image is synthesized.
 
     Args:
         generator: its `latent_avg` must be the mean of W.
         settings: how many codes, and their truncation.
-        on_progress: called while it goes on.
+        on_progress: called with the progress.
     """
     settings = settings or StyleClipSampling()
     # Sums of distances from the styles of the mean code: squares of the styles themselves would cancel.
@@ -136,7 +136,7 @@ def channel_effects(
     In every image each channel alone is set to its mean minus and plus some deviations; all others stay.
 
     Args:
-        generator: draws 2 x `settings.images` images for each channel.
+        generator: synthesizes 2 x `settings.images` images for each channel.
         encoder: sees the images; for CLIP, `OpenClip(preparation="bicubic")`.
         statistics: of this generator.
         settings: as for `style_statistics`.
@@ -156,17 +156,19 @@ def channel_effects(
     codes = torch.cat(list(_codes(generator, settings, settings.images)))
     styles = generator.styles(codes)
 
-    def seen(styles: Mapping[str, Tensor]) -> Tensor:
-        together = max(1, _PIXELS // generator.config.size**2)
+    def image_features(styles: Mapping[str, Tensor]) -> Tensor:
+        batch = max(1, _PIXELS // generator.config.size**2)
         parts = []
-        for start in range(0, len(styles[layers[0].name]), together):
-            some = {name: style[start : start + together] for name, style in styles.items()}
-            image = generator.synthesize(some, modulation="activations").clamp(-1, 1)
+        for start in range(0, len(styles[layers[0].name]), batch):
+            part = {name: style[start : start + batch] for name, style in styles.items()}
+            image = generator.synthesize(part, modulation="activations").clamp(-1, 1)
             parts.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
         return torch.cat(parts)  # [N,E]
 
     channels = [(spec.name, channel) for spec in layers for channel in range(spec.style_width)]
-    progress = None if progress_file is None else _ProgressFile(Path(progress_file), settings, layers, seen(styles))
+    progress = (
+        None if progress_file is None else _ProgressFile(Path(progress_file), settings, layers, image_features(styles))
+    )
     effects = [] if progress is None else progress.read(len(channels))
     twice = {name: style.repeat(2, 1) for name, style in styles.items()}
     known = len(effects)
@@ -175,9 +177,9 @@ def channel_effects(
             moved = twice[name].clone()
             middle, reach = statistics.mean[name][channel], settings.deviations * statistics.std[name][channel]
             moved[: len(codes), channel], moved[len(codes) :, channel] = float(middle - reach), float(middle + reach)
-            features = seen({**twice, name: moved}).reshape(2, len(codes), -1).transpose(0, 1)  # [N,2,E]
+            features = image_features({**twice, name: moved}).reshape(2, len(codes), -1).transpose(0, 1)  # [N,2,E]
             effects.append(effects_of_features(features[None])[0])
-            if progress is not None and len(effects) % _SAVED == 0:
+            if progress is not None and len(effects) % _SAVE_EVERY == 0:
                 progress.write(effects)
             if on_progress is not None:
                 on_progress("effects of channels", len(effects), len(channels))
@@ -240,8 +242,10 @@ def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -
     generator.check_has_w()
     random = torch.Generator().manual_seed(settings.seed)
     mean = generator.latent_avg
-    for start in range(0, count, _CODES):
-        z = torch.randn(_CODES, generator.config.latent_width, generator=random)  # whole: a part would draw other ones
+    for start in range(0, count, _BATCH):
+        z = torch.randn(
+            _BATCH, generator.config.latent_width, generator=random
+        )  # a whole batch: a smaller one would change the random numbers
         w = generator.broadcast(generator.mapping(z[: count - start].to(mean))).clone()
         rows = slice(0, settings.truncated_rows)
         w[:, rows] = mean + settings.truncation * (w[:, rows] - mean)
@@ -249,7 +253,7 @@ def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -
 
 
 class _ProgressFile:
-    """The effects so far, with what tells that they belong to this generator, encoder and settings."""
+    """The effects so far, with what identifies the generator, encoder and settings."""
 
     def __init__(self, path: Path, settings: StyleClipSampling, layers: Sequence[LayerSpec], features: Tensor) -> None:
         self.path = path

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.protocol import EditInfo
-from hyperstyle.edits.styleclip_files import read_deviations, read_effects, read_templates, usual_templates
+from hyperstyle.edits.styleclip_files import default_templates, read_deviations, read_effects, read_templates
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, warn
@@ -22,7 +22,7 @@ from hyperstyle.runtime.threads import once
 
 __all__ = ["StyleClip"]
 
-_REACH = 128  # pixels: convolutions beyond are left as they are, as the published scripts do
+_REACH = 128  # pixels: convolutions of larger outputs are not edited, as in the published scripts
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Config:
 
 @dataclass(frozen=True, eq=False)
 class StyleClip:
-    """Makes edits of texts out of what each channel of a generator does to images as CLIP sees them.
+    """Makes edits from texts, by what each channel of a generator does to images in the space of CLIP.
 
     Attributes:
         effects: layer name -> [I,E], the unit effect of each channel in the space of texts and images. The largest
@@ -42,7 +42,7 @@ class StyleClip:
         deviations: layer name -> [I], standard deviations of the styles; only these layers are moved, and each must
             have effects.
         encoder: of texts; None is `edits.clip.OpenClip()`, made when the first text is read.
-        templates: sentences with `{}` where a description goes; None is `usual_templates()`.
+        templates: sentences with `{}` where a description goes; None is `default_templates()`.
         model: fingerprint of the generator, see `EditInfo`.
 
     Raises:
@@ -115,7 +115,7 @@ class StyleClip:
 
     def describe(self, text: str) -> Tensor:
         """A description in all templates -> one unit feature [E], float64: the mean of unit features, made unit."""
-        templates = usual_templates() if self.templates is None else self.templates
+        templates = default_templates() if self.templates is None else self.templates
         with torch.no_grad():
             features = self._encoder.encode_text([template.replace("{}", text) for template in templates])
         mean = torch.nn.functional.normalize(features.double().cpu(), dim=-1).mean(0)
@@ -144,13 +144,13 @@ class StyleClip:
                 "were measured with another text encoder."
             )
         if not isinstance(beta, (int, float)) or not beta >= 0:
-            raise EditError(f"beta {beta!r}: expected 0 or more; 0.08 to 0.3 are usual.")
+            raise EditError(f"beta {beta!r}: expected 0 or more; 0.08 to 0.3 are common.")
         reactions = {name: effect.double().cpu() @ change.double().cpu() for name, effect in self.effects.items()}
-        kept = {name: torch.where(r.abs() < beta, 0.0, r) for name, r in reactions.items()}
-        largest = max(float(r.abs().max()) for r in kept.values())
+        relevant = {name: torch.where(r.abs() < beta, 0.0, r) for name, r in reactions.items()}
+        largest = max(float(r.abs().max()) for r in relevant.values())
         if largest == 0:
             return {}
-        moves = {n: kept[n] / largest * deviation.double().cpu() for n, deviation in self.deviations.items()}
+        moves = {n: relevant[n] / largest * deviation.double().cpu() for n, deviation in self.deviations.items()}
         return {name: move.float() for name, move in moves.items() if move.any()}
 
     def __call__(self, target: str, *, neutral: str = "a face", beta: float = 0.13) -> StyleEdit:

@@ -14,7 +14,7 @@ from hyperstyle.io.pickle_reader import load_pickle
 from hyperstyle.io.torch_files import load_numbers
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 
-__all__ = ["read_deviations", "read_effects", "read_templates", "usual_templates"]
+__all__ = ["default_templates", "read_deviations", "read_effects", "read_templates"]
 
 
 def read_templates(path: str | Path) -> list[str]:
@@ -26,7 +26,7 @@ def read_templates(path: str | Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def usual_templates() -> list[str]:
+def default_templates() -> list[str]:
     """The sentences that StyleCLIP uses: CLIP's for ImageNet, but for the one about many things.
 
     Raises:
@@ -36,7 +36,7 @@ def usual_templates() -> list[str]:
         from open_clip import OPENAI_IMAGENET_TEMPLATES
     except ImportError as error:
         raise MissingDependencyError(
-            "the usual sentences around a description come with open_clip, which is not installed. Run: "
+            "the default sentences around a description come with open_clip, which is not installed. Run: "
             "pip install \"hyperstyle-inversion[clip]\"; or pass StyleClip(..., templates=[...]), ['{}'] at the least."
         ) from error
     sentences = [str(template("{}")) for template in OPENAI_IMAGENET_TEMPLATES]
@@ -75,18 +75,18 @@ def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, 
     if isinstance(content, list | tuple) and len(content) == 2 and isinstance(content[1], list | tuple):
         vectors = content[1]
         if all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in vectors):
-            found = [torch.from_numpy(np.array(v, np.float32)).flatten() for v in vectors]
-            return style_vectors(found, layers, str(path))
+            deviations = [torch.from_numpy(np.array(v, np.float32)).flatten() for v in vectors]
+            return style_vectors(deviations, layers, str(path))
     raise CheckpointError(f"{path} holds no pair of means and deviations. Expected a file like S_mean_std.")
 
 
 def _split(effects: Tensor, layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
     """Rows for the first convolutions, by layer name. Raises EditError where they end within a layer."""
-    found: dict[str, Tensor] = {}
+    by_layer: dict[str, Tensor] = {}
     end = 0
     for spec in (spec for spec in layers if not spec.torgb):
         if end < len(effects):
-            found[spec.name] = effects[end : end + spec.style_width]
+            by_layer[spec.name] = effects[end : end + spec.style_width]
             end += spec.style_width
     if end != len(effects):
         total = sum(spec.style_width for spec in layers if not spec.torgb)
@@ -94,4 +94,4 @@ def _split(effects: Tensor, layers: Sequence[LayerSpec], where: str) -> dict[str
             f"{where} has {len(effects):,} rows, which do not end with a convolution of this generator; all of them "
             f"have {total:,} channels. It was made for another generator."
         )
-    return found
+    return by_layer

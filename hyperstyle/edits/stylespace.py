@@ -1,4 +1,4 @@
-"""Edits in StyleSpace: what the affine layers make of a code, moved channel by channel (Wu et al., CVPR 2021)."""
+"""Edits in StyleSpace: the outputs of the affine layers, moved channel by channel (Wu et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def channel_edit(
         name: what the edit is called.
         deviations: layer name -> [I], standard deviations of the styles: a unit of strength is then `step` deviations
             of each channel, as in the paper; otherwise it is `step` as it stands.
-        step: see there.
+        step: see `deviations`.
         torgb_counted: whether numbers count all layers in the official order, or the convolutions alone. None: all
             layers where every channel then exists, else the convolutions.
         low, high: sensible strengths.
@@ -106,11 +106,11 @@ def channel_edit(
     Raises:
         EditError: no channels, one named twice or that is not there, or deviations that lack a layer.
     """
-    chosen = _resolve(layers, list(channels), torgb_counted, name)
+    resolved = _resolve(layers, list(channels), torgb_counted, name)
     changes: dict[str, Tensor] = {}
-    for i, (spec, channel) in enumerate(chosen):
+    for i, (spec, channel) in enumerate(resolved):
         change = changes.setdefault(spec.name, torch.zeros(spec.style_width))
-        if (spec, channel) in chosen[:i]:
+        if (spec, channel) in resolved[:i]:
             raise EditError(f"edit {name!r} names channel {channel} of {spec.name} twice: once is enough.")
         change[channel] = step * (1.0 if deviations is None else _deviation(deviations, spec, channel, name))
     if not any(change.any() for change in changes.values()):
@@ -146,9 +146,9 @@ def published_channels(
     if domain not in CHANNELS:
         raise EditError(f"no published channels for {domain!r}. {did_you_mean(domain, CHANNELS)}")
     published = CHANNELS[domain]
-    plain = name.replace("_", " ")
-    if plain not in published.channels:
-        raise EditError(f"no published channels {name!r} for {domain}. {did_you_mean(plain, published.channels)}")
+    key = name.replace("_", " ")
+    if key not in published.channels:
+        raise EditError(f"no published channels {name!r} for {domain}. {did_you_mean(key, published.channels)}")
     widths, expected = [spec.style_width for spec in layers], [spec.style_width for spec in published.layers]
     if widths != expected:
         raise EditError(
@@ -158,8 +158,8 @@ def published_channels(
         )
     return channel_edit(
         layers,
-        published.channels[plain],
-        plain,
+        published.channels[key],
+        key,
         deviations=deviations,
         step=PUBLISHED_STEP if deviations is None else 1.0,
         torgb_counted=True,
@@ -173,7 +173,7 @@ def published_channels(
 def style_vectors(vectors: Sequence[Tensor], layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
     """Vectors of a file, one for each layer or one for each convolution without toRGB, by layer name.
 
-    Which of the two it is, their widths tell.
+    Their widths decide which of the two it is.
 
     Args:
         vectors: [I] each, in the official order.
@@ -206,14 +206,14 @@ def _resolve(
     without_torgb: dict[str | int, LayerSpec] = dict(enumerate(convolutions))
     counts = {None: (all_layers, without_torgb), True: (all_layers,), False: (without_torgb,)}[torgb_counted]
     for numbered in counts:
-        found = [(by_name.get(layer) or numbered.get(layer), channel) for layer, channel in channels]
-        fits = [(spec, c) for spec, c in found if spec is not None and 0 <= c < spec.style_width]
+        candidates = [(by_name.get(layer) or numbered.get(layer), channel) for layer, channel in channels]
+        fits = [(spec, c) for spec, c in candidates if spec is not None and 0 <= c < spec.style_width]
         if len(fits) == len(channels):
             return fits
     (layer, channel), (spec, _) = next(
-        (asked, got)
-        for asked, got in zip(channels, found, strict=True)
-        if got[0] is None or not 0 <= got[1] < got[0].style_width
+        (pair, candidate)
+        for pair, candidate in zip(channels, candidates, strict=True)
+        if candidate[0] is None or not 0 <= candidate[1] < candidate[0].style_width
     )
     have = f"has {spec.style_width} there" if spec else f"has no layer {layer!r}, but {layers[0].name} to "
     have += "" if spec else f"{layers[-1].name} and the numbers 0 to {max(int(n) for n in numbered)}"
@@ -227,8 +227,8 @@ def _is_pair(pair: object) -> bool:
 
 
 def _deviation(deviations: Mapping[str, Tensor], spec: LayerSpec, channel: int, name: str) -> float:
-    given = deviations.get(spec.name)
-    if given is None or tuple(given.shape) != (spec.style_width,):
-        have = "none" if given is None else tuple(given.shape)
+    values = deviations.get(spec.name)
+    if values is None or tuple(values.shape) != (spec.style_width,):
+        have = "none" if values is None else tuple(values.shape)
         raise EditError(f"edit {name!r} needs [{spec.style_width}] deviations of {spec.name}: {have} given.")
-    return float(given[channel])
+    return float(values[channel])

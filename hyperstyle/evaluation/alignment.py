@@ -58,13 +58,13 @@ def compare_detectors(
     """
     found = []
     for done, path in enumerate(photos, 1):
-        picture = load_image(path)
-        quads = [[ffhq_quad(points) for points in detector(picture)] for detector in (first, second)]
+        image = load_image(path)
+        quads = [[ffhq_quad(points) for points in detector(image)] for detector in (first, second)]
         pairs = _pairs(*quads)
         found.append(
             Difference(
                 path.name,
-                picture.size,
+                image.size,
                 (len(quads[0]), len(quads[1])),
                 tuple(distance for distance, _ in pairs),
                 tuple(side for _, side in pairs),

@@ -50,7 +50,7 @@ def operations(parts: Parts, domain: Domain, work: Work) -> int:
                 reference.synthesize(generator, w)
             else:
                 reference.invert(encoder, generator, hypernetwork, domain.as_network_input, crop, work.steps)
-    return counter.get_total_flops() * work.pictures
+    return counter.get_total_flops() * work.images
 
 
 def least_bytes(parts: Parts, work: Work) -> int:

@@ -13,7 +13,8 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, EditError, MethodError, did_you_mean
 from hyperstyle.evaluation.figures import Progress, checked
 from hyperstyle.evaluation.held_out import attribute_deviations
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
@@ -84,14 +85,14 @@ class Editing:
         images: how many images the means are over.
         population_std: of each trait, over avatars as they are drawn.
         crops: the first images [P,3,h,w], for a contact sheet.
-        images: (edit, whether with offsets) -> these images [S,P,3,H,W] by rising strength.
+        shown: (edit, whether with offsets) -> these images [S,P,3,H,W] by rising strength.
     """
 
     curves: tuple[EditCurve, ...]
     images: int
     population_std: Mapping[str, float]
     crops: Tensor
-    pictures: Mapping[tuple[str, bool], Tensor]
+    shown: Mapping[tuple[str, bool], Tensor]
 
 
 def evaluate_editing(

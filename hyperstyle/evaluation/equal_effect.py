@@ -14,8 +14,9 @@ from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.editing import measurable_edits, population_std, strengths_of
 from hyperstyle.evaluation.figures import Progress, checked
-from hyperstyle.evaluation.optimised import Optimization, perceptual_network
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.evaluation.optimized import Optimization, perceptual_network
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import Steps, by_networks
 from hyperstyle.model.parts import Model
@@ -76,14 +77,14 @@ def evaluate_equal_effect(
     edits: Sequence[str] | None = None,
     *,
     points: int = 9,
-    optimised: Optimization | None = None,
+    optimized: Optimization | None = None,
     on_progress: Progress | None = None,
 ) -> EqualEffect:
     """Edits inversions of every method and compares them where the evaluator says that the edits did the same.
 
     The same strength moves the images of one method more than those of another, so identities are compared at equal
     measured change of the trait, trait(edit) - trait(inversion), as `compare` says. The methods are those of the model
-    and, with `optimised`, two that fit each image by the model's perceptual network; the evaluator only measures:
+    and, with `optimized`, two that fit each image by the model's perceptual network; the evaluator only measures:
 
     - `pti`: a generator tuned to the image at the code of W optimization. The edit moves that code.
     - `optimize-w+`: the projector with a row of its own for every layer. The edit moves all rows alike.
@@ -106,12 +107,12 @@ def evaluate_equal_effect(
     names = measurable_edits(model, edits)
     if points < 2:
         raise ConfigError(f"points={points}: expected 2 strengths or more.")
-    crops = checked(model, crops if optimised is None else crops[: optimised.pictures])
+    crops = checked(model, crops if optimized is None else crops[: optimized.images])
     methods: dict[str, Steps | None] = dict.fromkeys(by_networks(model))
-    if optimised is not None:
+    if optimized is not None:
         perceptual_network(model)
-        methods["pti"] = {"optimize-w": optimised.projection, "pti": optimised.tuning}
-        methods["optimize-w+"] = optimised.projection
+        methods["pti"] = {"optimize-w": optimized.projection, "pti": optimized.tuning}
+        methods["optimize-w+"] = optimized.projection
     ways = {method: _by_name(inverter, crops, method, steps, on_progress) for method, steps in methods.items()}
     return EqualEffect(compare(model, ways, names, points=points), len(crops))
 

@@ -93,16 +93,14 @@ def checked(model: Model, crops: Tensor) -> Tensor:
     """
     expected = model.domain.input_size
     if crops.ndim != 4 or not len(crops) or tuple(crops.shape[1:]) != (3, *expected):
-        raise ConfigError(
-            f"pictures {tuple(crops.shape)} to evaluate on: expected [N, 3, {expected[0]}, {expected[1]}]."
-        )
+        raise ConfigError(f"images {tuple(crops.shape)} to evaluate on: expected [N, 3, {expected[0]}, {expected[1]}].")
     return torch.stack([to_tensor(to_pil(crop)) for crop in crops]).to(model.device)
 
 
-def measure(model: Model, picture: Tensor, crop: Tensor, *, ms_ssim: bool = False) -> Figures:
+def measure(model: Model, rendered: Tensor, crop: Tensor, *, ms_ssim: bool = False) -> Figures:
     """Figures of reconstructions [B,3,H,W] against crops [B,3,h,w]; the evaluator measures, where there is one."""
     with torch.no_grad():
-        image = model.domain.resize_to_input(picture.float())
+        image = model.domain.resize_to_input(rendered.float())
         found = {"l2": metrics.l2(image, crop)}
         if model.evaluator is not None:
             found["perceptual"] = metrics.perceptual(image, crop, model.evaluator)

@@ -15,7 +15,7 @@ from hyperstyle.evaluation.equal_effect import EffectCurve, compare
 from hyperstyle.evaluation.figures import Figures, Progress, Row, cat, checked, mean_row, measure, now
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.methods.registry import by_networks, resolve_method
 from hyperstyle.model.parts import Model
 
 __all__ = ["EDITS", "MethodRow", "Methods", "Trial", "all_trials", "evaluate_methods"]
@@ -97,7 +97,7 @@ class Methods:
 
     rows: tuple[MethodRow, ...]
     curves: tuple[EffectCurve, ...]
-    pictures: Mapping[str, Tensor]
+    shown: Mapping[str, Tensor]
 
 
 def evaluate_methods(
@@ -132,7 +132,7 @@ def evaluate_methods(
     if points < 2:
         raise ConfigError(f"points={points}: expected 2 strengths or more.")
     for trial in chosen:
-        find(model, trial.method, steps=trial.steps)
+        resolve_method(model, trial.method, steps=trial.steps)
 
     if by_networks(model):
         inverter.invert(crops[0], align=False)  # not counted: it warms up
@@ -158,9 +158,9 @@ def evaluate_methods(
                 sum(means) / len(means) if means else None,
             )
         )
-    pictures = {"input": crops[:_SHOWN].cpu()}
-    pictures |= {name: torch.cat(one.pictures[:_SHOWN]) for name, one in found.items()}
-    return Methods(tuple(rows), curves, pictures)
+    shown = {"input": crops[:_SHOWN].cpu()}
+    shown |= {name: torch.cat(one.shown[:_SHOWN]) for name, one in found.items()}
+    return Methods(tuple(rows), curves, shown)
 
 
 @dataclass
@@ -170,7 +170,7 @@ class _Found:
     figures: list[Figures] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
-    pictures: list[Tensor] = field(default_factory=list)
+    shown: list[Tensor] = field(default_factory=list)
 
 
 def _inverted(
@@ -182,11 +182,11 @@ def _inverted(
         began = now(model.device)
         inversion = inverter.invert(crop, method=trial.method, steps=trial.steps, align=False)
         found.seconds.append(now(model.device) - began)
-        picture = inversion.tensor
-        found.figures.append(measure(model, picture, crop[None], ms_ssim=True))
+        rendered = inversion.tensor
+        found.figures.append(measure(model, rendered, crop[None], ms_ssim=True))
         found.sizes.append(_bytes(inversion))
         if i < _SHOWN:
-            found.pictures.append(picture.cpu())
+            found.shown.append(rendered.cpu())
         if on_progress is not None:
             on_progress(str(trial), i + 1, len(crops))
         yield inversion

@@ -45,9 +45,9 @@ def reconstruction_plot(result: Reconstruction) -> bytes:
     curves: list[tuple[str, tuple[Point, ...], Row | None]] = []
     if result.curve:
         curves.append(("passes of the hypernetwork", result.curve, None))
-    if result.optimised is not None:
-        reference = next((row for row in result.optimised.rows if row.method == "hyperstyle"), None)
-        curves.append(("steps of PTI", result.optimised.tuning, reference))
+    if result.optimized is not None:
+        reference = next((row for row in result.optimized.rows if row.method == "hyperstyle"), None)
+        curves.append(("steps of PTI", result.optimized.tuning, reference))
     figure = Figure(figsize=(4 * len(shown), 3.2 * max(1, len(curves))), layout="constrained")
     for i, (title, points, reference) in enumerate(curves):
         for j, key in enumerate(shown):

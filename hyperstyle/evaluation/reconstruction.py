@@ -21,9 +21,8 @@ from hyperstyle.evaluation.figures import (
     measure,
     now,
 )
-from hyperstyle.evaluation.optimised import Known, Optimization, Optimized, evaluate_optimized, perceptual_network
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
-from hyperstyle.inversion.synthesis import synthesize
+from hyperstyle.evaluation.optimized import Known, Optimization, Optimized, evaluate_optimized, perceptual_network
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperstyle import refine
 from hyperstyle.model.parts import Model
@@ -50,8 +49,8 @@ class Reconstruction:
 
     rows: tuple[Row, ...]
     curve: tuple[Point, ...]
-    optimised: Optimized | None
-    pictures: Mapping[str, Tensor]
+    optimized: Optimized | None
+    shown: Mapping[str, Tensor]
 
 
 def evaluate_reconstruction(
@@ -59,7 +58,7 @@ def evaluate_reconstruction(
     crops: Tensor,
     *,
     curve: int = 10,
-    optimised: Optimization | None = None,
+    optimized: Optimization | None = None,
     timed: int = 16,
     on_progress: Progress | None = None,
 ) -> Reconstruction:
@@ -75,12 +74,12 @@ def evaluate_reconstruction(
 
     Raises:
         ConfigError: no images, or of another size; numbers that cannot be used.
-        MethodError: a model without an encoder; or `optimised` with a model without a perceptual network.
+        MethodError: a model without an encoder; or `optimized` with a model without a perceptual network.
     """
     model = inverter.model
     if curve < 0 or timed < 1:
         raise ConfigError(f"curve={curve}, timed={timed}: expected 0 or more passes and 1 or more images.")
-    if optimised is not None:
+    if optimized is not None:
         perceptual_network(model)  # better now than after the first rows
     crops = checked(model, crops)
     refines = model.hypernetwork is not None
@@ -107,9 +106,9 @@ def evaluate_reconstruction(
     seconds = {name: _seconds(model, crops[:timed], t, name, on_progress) for name, t in methods.items()}
     known = {name: Known(figures[t], seconds[name]) for name, t in methods.items()}
     result = None
-    if optimised is not None:
-        result = evaluate_optimized(model, crops, torch.cat(codes), known, optimised, on_progress)
-        shown |= {title: image[:SHOWN] for title, image in result.pictures.items()}
+    if optimized is not None:
+        result = evaluate_optimized(model, crops, torch.cat(codes), known, optimized, on_progress)
+        shown |= {title: image[:SHOWN] for title, image in result.shown.items()}
     return Reconstruction(
         tuple(mean_row(name, one.figures, one.seconds) for name, one in known.items()),
         tuple(mean_point(t, figures[t]) for t in range(curve + 1)) if refines and curve else (),

@@ -16,11 +16,11 @@ __all__ = ["editing_sheet", "reconstruction_sheet"]
 _SMALLEST_TILE = 128  # pixels
 
 
-def reconstruction_sheet(pictures: Mapping[str, Tensor]) -> Image.Image:
+def reconstruction_sheet(images: Mapping[str, Tensor]) -> Image.Image:
     """Title -> images [N,3,H,W]: a column for each, a row for each image; later columns may have fewer."""
-    columns = [to_images(batch) for batch in pictures.values()]
+    columns = [to_images(batch) for batch in images.values()]
     rows = [[column[i] for column in columns if i < len(column)] for i in range(len(columns[0]))]
-    return image_grid(_enlarged(rows), labels=list(pictures))
+    return image_grid(_enlarged(rows), labels=list(images))
 
 
 def editing_sheet(editing: Editing) -> Image.Image:
@@ -29,7 +29,7 @@ def editing_sheet(editing: Editing) -> Image.Image:
     rows, labels = [], []
     for i, crop in enumerate(crops):
         for curve in editing.curves:
-            strip = editing.pictures[curve.edit, curve.offsets][:, i]  # [S,3,H,W]
+            strip = editing.shown[curve.edit, curve.offsets][:, i]  # [S,3,H,W]
             rows.append([crop, *to_images(strip)])
             labels.append(f"{curve.edit}, {'offsets' if curve.offsets else 'W only'}")
     ranges = {tuple(point.strength for point in curve.points) for curve in editing.curves}

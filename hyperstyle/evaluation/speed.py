@@ -170,7 +170,7 @@ def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
         for place, (way, run) in enumerate(ways.items()):
             bench.show(name, 2 * turn + place, 2 * turns)
             last[way], *seconds = timed(run, model.device)
-            taken[way].append((seconds[0] / work.pictures, seconds[1] / work.pictures))
+            taken[way].append((seconds[0] / work.images, seconds[1] / work.images))
     bench.show(name, 2 * turns, 2 * turns)
     if name in ("float32", "edit_strip"):
         if model.device.type == "cuda":  # the fast paths of a GPU round to ten bits
@@ -181,15 +181,15 @@ def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
     clock, cpu = ({way: [one[k] for one in values] for way, values in taken.items()} for k in (0, 1))
     ratios = [[p / max(f, 1e-9) for f, p in zip(one["fast"], one["plain"], strict=True)] for one in (clock, cpu)]
     seconds_each = Spread.of(clock["fast"])
-    rate = ceilings.operations(parts, model.domain, work) / work.pictures / seconds_each.median
-    moved = ceilings.least_bytes(parts_of(fast), work) / work.pictures / seconds_each.median
+    rate = ceilings.operations(parts, model.domain, work) / work.images / seconds_each.median
+    moved = ceilings.least_bytes(parts_of(fast), work) / work.images / seconds_each.median
     most = bench.ceiling(_name(dtype), lambda: ceilings.arithmetic_ceiling(dtype, model.device))
     most_moved = bench.ceiling("memory", lambda: ceilings.memory_ceiling(model.device))
     bench.pairs.append(
         Pair(
             name=name,
             dtype=_name(dtype),
-            pictures=work.pictures,
+            pictures=work.images,
             together=work.together,
             ratio=Spread.of(ratios[0]),
             cpu_ratio=Spread.of(ratios[1]),

@@ -16,9 +16,9 @@ _BATCH = 4096
 
 
 def sample_w(generator: StyleGenerator, count: int, *, seed: int = 0, truncation: float = 1.0) -> Iterator[Tensor]:
-    """W codes of random z, in batches [b,D] that are `count` codes together.
+    """W codes of random z, in batches [b,D] `count` codes in all.
 
-    The codes are the same for every `count`: more codes begin with the fewer.
+    The codes are the same for every `count`: a larger count begins with the same codes.
 
     Args:
         generator: whose mapping network makes them; they are on its device and of its type.
@@ -39,7 +39,9 @@ def _batches(generator: StyleGenerator, count: int, seed: int, truncation: float
     random = torch.Generator().manual_seed(seed)
     mean = generator.latent_avg
     for first in range(0, count, _BATCH):
-        z = torch.randn(_BATCH, generator.config.latent_width, generator=random)  # whole: a part would draw other ones
+        z = torch.randn(
+            _BATCH, generator.config.latent_width, generator=random
+        )  # a whole batch: a smaller one would change the random numbers
         with torch.no_grad():
             w = generator.mapping(z[: count - first].to(mean))
             yield w if truncation == 1 else mean + truncation * (w - mean)

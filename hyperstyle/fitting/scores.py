@@ -1,4 +1,4 @@
-"""What a scorer reads of the images of codes, and the table on disk that holds such readings."""
+"""Scores of the images of codes, and tables of such scores on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, pictures
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
@@ -32,7 +33,7 @@ _UNNAMED = "score"
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """W codes and what was read of their images.
+    """W codes and the scores of their images.
 
     Attributes:
         codes: [N,D].
@@ -64,15 +65,15 @@ def network_scorer(network: AttributeNetwork) -> Scorer:
 def read(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
     """Trait -> [B] on the CPU; scores without a name are called "score". Raises EditError for another shape."""
     with torch.no_grad():
-        given = scorer(images)
-    named = given if isinstance(given, Mapping) else {_UNNAMED: given}
-    found: dict[str, Tensor] = {}
+        output = scorer(images)
+    named = output if isinstance(output, Mapping) else {_UNNAMED: output}
+    scores: dict[str, Tensor] = {}
     for name, values in named.items():
         if not isinstance(values, Tensor) or values.numel() != len(images):
             kind = f"of shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
             raise EditError(f"the scorer gave {kind} as {name!r} for {len(images)} images: expected a tensor [B].")
-        found[name] = values.detach().float().flatten().cpu()
-    return found
+        scores[name] = values.detach().float().flatten().cpu()
+    return scores
 
 
 def score_codes(
@@ -83,14 +84,14 @@ def score_codes(
     needed: Sequence[str] = (),
     on_progress: Progress | None = None,
 ) -> Scores:
-    """Draws the image of every code and has it read.
+    """Scores the image of every code.
 
     Args:
         model: generator and domain are used.
         codes: W codes [N,D].
         scorer: see `Scorer`.
-        needed: traits without which it is not worth going on; the first images show whether they are there.
-        on_progress: called while it goes on.
+        needed: traits that must be among the scores; checked on the first images.
+        on_progress: called with the progress.
 
     Raises:
         EditError: no codes, or what the scorer gives is no score for each image, or not of each needed trait.
@@ -98,7 +99,7 @@ def score_codes(
     parts: list[dict[str, Tensor]] = []
     for first in range(0, len(codes), DEFAULT_BATCH_SIZE):
         w = model.generator.broadcast(codes[first : first + DEFAULT_BATCH_SIZE].to(model.generator.latent_avg))
-        parts.append(read(scorer, model.domain.resize_to_input(pictures(model, w, {}, None))))
+        parts.append(read(scorer, model.domain.as_network_input(render(model, InversionState(w)).float())))
         for trait in needed:
             if trait not in parts[-1]:
                 raise EditError(f"the scorer gives no {trait!r}. {did_you_mean(trait, parts[-1])}")

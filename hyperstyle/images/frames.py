@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 CLIP_SUFFIXES = (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm")
-"""How the names of video files end that `open_frames` reads."""
+"""Suffixes of the video files that `open_frames` reads."""
 
 _SLOWEST = 0.001  # frames per second; rates are written as fractions of small numbers
 
@@ -41,12 +41,12 @@ _SLOWEST = 0.001  # frames per second; rates are written as fractions of small n
 class FrameFolder:
     """The images of a folder, in the order of their names, numbers within them by value: 2.png before 10.png.
 
-    Every iteration reads them anew, one at a time: upright RGB images. An ImageError names a file that is none.
+    Every iteration reads them anew, one at a time: upright RGB images. An ImageError names a file that is no image.
 
     Attributes:
         path: the folder.
         files: the images.
-        left_out: (file, why) of those that look like images and cannot be read (`images.list_images`).
+        left_out: (file, reason) of those that look like images and cannot be read (`images.list_images`).
     """
 
     path: Path
@@ -80,11 +80,11 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
     """
     path = Path(path)
     if path.is_dir():
-        found = list_images(sorted(list_folder(path), key=_natural))
-        if not found.images:
-            left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
-            raise ImageError(f"The folder {str(path)!r} holds no images (looked at names and contents).{left}")
-        return FrameFolder(path, found.images, found.left_out)
+        listing = list_images(sorted(list_folder(path), key=_natural_sort_key))
+        if not listing.images:
+            unreadable = "".join(f" {file.name!r} {why}" for file, why in listing.left_out[:1])
+            raise ImageError(f"The folder {str(path)!r} holds no images (looked at names and contents).{unreadable}")
+        return FrameFolder(path, listing.images, listing.left_out)
     if not path.exists():
         raise ImageError(f"There is no {str(path)!r}; expected a folder of frames or a video file.")
     check_pyav()
@@ -111,10 +111,10 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
         ImageError: an image cannot be written. Nothing is left behind then, nor when `frames` raises.
     """
     check_folder(folder)
-    given = iter(names)
+    remaining_names = iter(names)
     with replace_folder(folder, error=ConfigError) as temporary:
         for frame in frames:
-            name = next(given, None)
+            name = next(remaining_names, None)
             if name is None:
                 raise ConfigError("There are more frames than names for them. Give a name for each.")
             file = temporary / f"{name}.png"
@@ -171,7 +171,7 @@ def write_clip(
         raise ConfigError("A clip is written at a rate or like another clip: give one of rate=... and like=...")
 
 
-def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+def _natural_sort_key(file: Path) -> tuple[list[tuple[int, str]], str]:
     """A key under which numbers within names sort by value; names that are equal then sort as they are."""
     parts = re.split(r"(\d+)", file.name)
     return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts], file.name

@@ -1,4 +1,4 @@
-"""Any image to a tensor and back: orientation, color modes, sizes. The only file that knows pixel ranges.
+"""Any image to a tensor and back: orientation, color modes, sizes. No other file knows pixel ranges.
 
 Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
 """
@@ -35,10 +35,10 @@ __all__ = [
 
 
 class BinaryFile(Protocol):
-    """What is open for reading bytes: a file, `io.BytesIO`, the upload that a web framework hands over."""
+    """An object that is open for reading bytes: a file, `io.BytesIO`, the upload object of a web framework."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next `size` bytes; all that are left with -1."""
+        """The next `size` bytes; with -1 all that are left."""
 
 
 ImageSource = (
@@ -49,8 +49,14 @@ ImageSource = (
 MIN_SIDE = 16
 """Shorter side of the smallest image that `load_image` takes, in pixels."""
 
-_OVERSHOOT = 10.0  # networks leave [-1, 1] by a little; values beyond this were never meant to be in it
-_MOVING = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")  # formats whose further frames or pages are images like the first
+_OVERSHOOT = 10.0  # network outputs leave [-1, 1] by a little; values beyond this are of another range
+_MULTI_FRAME_FORMATS = (
+    "GIF",
+    "WEBP",
+    "PNG",
+    "AVIF",
+    "TIFF",
+)  # formats whose further frames or pages are images like the first
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -62,9 +68,9 @@ def load_image(source: ImageSource) -> Image.Image:
 
     Args:
         source: a path; the content of an image file as bytes, bytearray or memoryview; a file that is open in binary
-            mode, which is read from where it stands to its end and, where it can seek, put back there; a PIL image; a
-            uint8 array [H, W, 3], [H, W, 4] or [H, W]; or a floating-point tensor [3, H, W] or [1, 3, H, W] in [-1, 1],
-            whose values outside are clipped, since networks overshoot.
+            mode, which is read from its position to its end and, where it can seek, set back to that position; a PIL
+            image; a uint8 array [H, W, 3], [H, W, 4] or [H, W]; or a floating-point tensor [3, H, W] or [1, 3, H, W] in
+            [-1, 1], whose values outside are clipped, since networks overshoot.
 
     Raises:
         ImageError: the image cannot be read or used: no such file, not an image, of a format that is not read, cut
@@ -72,37 +78,37 @@ def load_image(source: ImageSource) -> Image.Image:
         MissingDependencyError: HEIC without pi-heif, or AVIF with a Pillow before 11.3.
 
     Warns:
-        QualityWarning: the first frame of an animation, or page of a TIFF file, is taken; a tensor without a value
-            below 0, which was probably meant as [0, 1].
+        QualityWarning: an animation or a TIFF file of several pages, of which the first is taken; a tensor without a
+            value below 0, which is probably in [0, 1].
     """
-    return _loaded(source, lambda image: flatten(upright(image)))
+    return _load(source, lambda image: flatten(upright(image)))
 
 
 def load_photo(source: ImageSource) -> Image.Image:
-    """`load_image`, with what a photo should keep when a part of it is edited: alpha, ICC profile, EXIF data.
+    """`load_image` for a photo of which a part is edited: alpha channel, ICC profile and EXIF data are kept.
 
-    RGB, or RGBA where the image is transparent in places, upright; see `modes.as_photo`. Flattened, it is what
+    RGB, or RGBA where the image is transparent in places, upright; see `color_modes.as_photo`. Flattened, it is what
     `load_image` gives. Arguments, errors and warnings are the same.
     """
-    return _loaded(source, as_photo)
+    return _load(source, as_photo)
 
 
-def _loaded(source: ImageSource, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _load(source: ImageSource, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
     if isinstance(source, str | os.PathLike):
         return _from_file(os.path.expanduser(os.fspath(source)), finish)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _opened(bytes(source), "The image in the given bytes", finish)
+        return _load_encoded(bytes(source), "The image in the given bytes", finish)
     if isinstance(source, Image.Image):
         filename = getattr(source, "filename", "")
         name = f"The image {filename!r}" if filename else "The given PIL image"
         check_opened(source, name)
-        return _plain(source, name, finish)
+        return _decode(source, name, finish)
     if isinstance(source, np.ndarray):
-        return _plain(_from_array(source), "The given array", finish)
+        return _decode(_from_array(source), "The given array", finish)
     if isinstance(source, Tensor):
-        return _plain(_from_tensor(source), "The given tensor", finish)
+        return _decode(_from_tensor(source), "The given tensor", finish)
     if hasattr(source, "read"):
-        return _opened(_content(source), "The image in the given file", finish)
+        return _load_encoded(_remaining_bytes(source), "The image in the given file", finish)
     raise ImageError(
         f"An image cannot be made of a value of type {type(source).__name__}. Give a path, the bytes of an image file "
         "or one that is open in binary mode, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in "
@@ -160,7 +166,7 @@ def to_images(tensor: Tensor) -> list[Image.Image]:
             f"Expected a batch [B, 3, H, W], got a tensor {list(tensor.shape)}. "
             "For a single image [3, H, W] use to_pil."
         )
-    return [to_pil(one) for one in tensor]
+    return [to_pil(image) for image in tensor]
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -173,29 +179,29 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _from_file(path: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
     if not os.path.exists(path):
-        here = f"Check the name; paths start from {os.getcwd()!r}."
-        advice = "Download it first." if "://" in path else here
+        check_name = f"Check the name; paths start from {os.getcwd()!r}."
+        advice = "Download it first." if "://" in path else check_name
         raise ImageError(f"There is no file {path!r}; expected an image. {advice}")
     if os.path.isdir(path):
         raise ImageError(f"{path!r} is a folder; expected an image. Name one of the files in it.")
-    return _opened(path, f"The image {path!r}", finish)
+    return _load_encoded(path, f"The image {path!r}", finish)
 
 
-def _content(file: BinaryFile) -> bytes:
-    """What is left in an open file, which stands there again afterwards if it can."""
+def _remaining_bytes(file: BinaryFile) -> bytes:
+    """The rest of an open file, whose position is set back afterwards where it can seek."""
     try:
         place = file.tell() if hasattr(file, "seek") and hasattr(file, "tell") else None
         content: Any = file.read()
         if inspect.isawaitable(content):
             if inspect.iscoroutine(content):
-                content.close()  # else Python says that nobody waited for it
+                content.close()  # else Python warns that it was never awaited
             raise ImageError(
                 f"The given {type(file).__name__} is read asynchronously. Give the file in it (`upload.file`) or its "
                 "bytes (`await upload.read()`)."
             )
         if place is not None:
             file.seek(place)  # type: ignore[attr-defined]
-    except (OSError, ValueError) as error:  # closed, not open for reading, no text in its encoding
+    except (OSError, ValueError) as error:  # closed, not readable, or undecodable text
         raise ImageError(
             f"The given file cannot be read: {error}. Give one that is open in binary mode ('rb')."
         ) from error
@@ -209,12 +215,12 @@ def _content(file: BinaryFile) -> bytes:
     return bytes(content)
 
 
-def _opened(source: str | bytes, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _load_encoded(source: str | bytes, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
     with open_image(source, name) as image:
-        return _plain(image, name, finish)
+        return _decode(image, name, finish)
 
 
-def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _decode(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Check the size, decode, and make it upright and plain by `finish`: `flatten` or `as_photo`."""
     width, height = image.size
     if min(width, height) < MIN_SIDE:
@@ -229,7 +235,7 @@ def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.
     try:
         with quiet():
             image.load()
-    except Exception as error:  # of any class: decoders raise what they like where data are damaged
+    except Exception as error:  # of any class: decoders raise all kinds of errors on damaged data
         raise ImageError(
             f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
         ) from error
@@ -245,7 +251,7 @@ def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.
 
 def _further_frames(image: Image.Image) -> str:
     """How many frames or pages the image has, in words, where there are several. Its decoded pixels may change."""
-    if image.format not in _MOVING:
+    if image.format not in _MULTI_FRAME_FORMATS:
         return ""
     try:
         with quiet():

@@ -12,15 +12,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyperstyle.align.source import Source
+from hyperstyle.align.source import Provenance
 from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.inversion.synthesis import lazy_offsets
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import bake
 from hyperstyle.io.components import save_tensors, save_torch
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import make_folder
 from hyperstyle.io.npy_objects import load_named_arrays, save_arrays, save_named_arrays
 from hyperstyle.model.parts import Model
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
@@ -48,13 +50,15 @@ class Exportable(Protocol):
     @property
     def w(self) -> Tensor: ...
     @property
+    def offset_codes(self) -> OffsetCodes | None: ...
+    @property
     def offsets(self) -> dict[str, Tensor]: ...
     @property
     def style_offsets(self) -> Mapping[str, Tensor]: ...
     @property
-    def changes(self) -> GeneratorOverrides: ...
+    def overrides(self) -> GeneratorOverrides: ...
     @property
-    def sources(self) -> tuple[Source, ...]: ...
+    def sources(self) -> tuple[Provenance, ...]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Exportable: ...
 
@@ -66,13 +70,13 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
         inversion: a single image; other than as a generator also a batch.
         path: a file; for "official" a folder.
         form: "generator" is its `baked_generator` as `save_generator` writes it, with the codes [L,D] under "w";
-            "official" what HyperStyle's inference script leaves, see below; "offsets" a safetensors file of "w" [B,L,D]
-            and the dense offsets by layer name, [B,O,I,k,k] or, where all taps are equal, [B,O,I,1,1].
+            "official" the files that HyperStyle's inference script writes, see below; "offsets" a safetensors file of
+            "w" [B,L,D] and the dense offsets by layer name, [B,O,I,k,k] or, where all taps are equal, [B,O,I,1,1].
 
     The official form is a folder of `latents.npy`, a dictionary of codes [L,D] by file name, and
     `weight_deltas/NAME.npy`, a row of [O,I,k,k] or None in the official order of layers: 94 MB for each image of
     1024 px with the published layers. NAME is the image's file name up to the first dot; images that came from no
-    file are "picture_1", ... What the folder already holds stays, but for images of the same name. `latents.npy` is
+    file are "picture_1", ... Other images of the folder stay; those of the same name are replaced. `latents.npy` is
     written last.
 
     Raises:
@@ -84,7 +88,7 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
     """
     check_export(path, form)
     _check_styles(inversion)
-    if form != "generator" and inversion.changes:
+    if form != "generator" and inversion.overrides:
         raise InversionError(
             f"its method changed weights, parameters or noise maps besides relative offsets, which the form {form!r} "
             "cannot hold. Export it as form='generator', or save() it."
@@ -141,7 +145,7 @@ def save_generator(generator: StyleGenerator, path: str | Path, *, w: Tensor | N
 def baked_generator(inversion: Exportable) -> StyleGenerator:
     """A generator of its own for a single image: its offsets are multiplied into the weights, W * (1 + Δ) (Eq. 5).
 
-    What other methods changed is in it too: residuals, tuned parameters, noise maps.
+    Residuals, tuned parameters and noise maps of other methods are in it too.
 
     `baked_generator(inversion)(inversion.w)` is the generator's whole image; `Domain.content` gives the rows that
     `Inversion.tensor` has.
@@ -152,17 +156,14 @@ def baked_generator(inversion: Exportable) -> StyleGenerator:
     if len(inversion) != 1:
         raise InversionError(f"a generator of a batch of {len(inversion)}: each image has its own, index the batch.")
     _check_styles(inversion)
-    model, changes = inversion.model, inversion.changes
-    made = copy.deepcopy(model.generator.with_parameters(changes.tuned[0]) if changes.tuned else model.generator)
+    model, overrides = inversion.model, inversion.overrides
+    generator = model.generator.with_parameters(overrides.tuned[0]) if overrides.tuned else model.generator
+    state = InversionState(inversion.w, inversion.offset_codes, overrides=overrides)
     with torch.no_grad():
-        for name, offset in inversion.offsets.items():
-            weight = made.weight(name)  # a view of the parameter
-            weight.mul_(1 + offset.expand(1, *weight.shape)[0])
-        for name, residual in lazy_offsets(changes.residuals, model.hyperinverter).items():
-            made.weight(name).add_(residual[0])
-        for own, noise in zip(made.noises.buffers(), changes.noise or made.noises.buffers(), strict=True):
-            own.copy_(noise)
-    return made
+        baked = copy.deepcopy(bake(model, generator, state))
+        for stored, noise in zip(baked.noises.buffers(), overrides.noise or baked.noises.buffers(), strict=True):
+            stored.copy_(noise)
+    return baked
 
 
 def official_stem(name: str) -> str:
@@ -180,26 +181,26 @@ def _check_styles(inversion: Exportable) -> None:
 
 def _save_official(inversion: Exportable, folder: Path) -> None:
     latents = load_named_arrays(folder / LATENTS) if (folder / LATENTS).exists() else {}
-    sources = inversion.sources or (Source(""),) * len(inversion)
+    sources = inversion.sources or (Provenance(""),) * len(inversion)
     names = [_file_name(source.name, i) for i, source in enumerate(sources)]
     for i, name in enumerate(names):
         stem = official_stem(name).casefold()
-        others = [*names[:i], *(other for other in latents if other != name)]
-        if same := [other for other in others if official_stem(other).casefold() == stem]:
+        taken_names = [*names[:i], *(existing for existing in latents if existing != name)]
+        if same := [existing for existing in taken_names if official_stem(existing).casefold() == stem]:
             raise InversionError(
                 f"the offsets of {same[0]!r} and {name!r} would both be in {official_stem(name) + '.npy'!r} of "
                 f"{str(folder / DELTAS)!r}: names count up to the first dot. Rename an image, or use another folder."
             )
     codes = inversion.w.detach().to("cpu", torch.float32).numpy()
-    if latents and (found := next(iter(latents.values())).shape) != codes.shape[1:]:
+    if latents and (shape := next(iter(latents.values())).shape) != codes.shape[1:]:
         raise InversionError(
-            f"{folder / LATENTS} holds codes of shape {found}, these have {codes.shape[1:]}: they belong to another "
+            f"{folder / LATENTS} holds codes of shape {shape}, these have {codes.shape[1:]}: they belong to another "
             "generator. Use another folder."
         )
     make_folder(folder / DELTAS)
     for i, name in enumerate(names):  # the dense offsets of one image at a time
-        own = inversion[i].offsets
-        rows = [_taps(own[s.name], s) if s.name in own else None for s in inversion.model.generator.layers]
+        offsets = inversion[i].offsets
+        rows = [_taps(offsets[s.name], s) if s.name in offsets else None for s in inversion.model.generator.layers]
         save_arrays(folder / DELTAS / f"{official_stem(name)}.npy", rows)
     save_named_arrays(folder / LATENTS, {**latents, **dict(zip(names, codes, strict=True))})
 

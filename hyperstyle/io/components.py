@@ -214,8 +214,8 @@ def _little_endian(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, in the order of its elements."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
-    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    numbers = tensor.contiguous().reshape(-1).view(whole).numpy()
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    numbers = tensor.contiguous().reshape(-1).view(integers).numpy()
     return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).data.cast("B")
 
 

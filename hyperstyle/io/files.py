@@ -284,8 +284,8 @@ def _check_places(temporary: Path, target: Path, *, keep_others: bool) -> None:
             raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)}: {place}")
         if place.stat().st_dev != device:
             raise OSError(errno.EXDEV, f"{place} lies on another file system")
-        if keep_others and (taken := [place / name for name in names if (place / name).is_dir()]):
-            raise IsADirectoryError(errno.EISDIR, f"{taken[0]} is a folder, and a file has to be there")
+        if keep_others and (blocking := [place / name for name in names if (place / name).is_dir()]):
+            raise IsADirectoryError(errno.EISDIR, f"{blocking[0]} is a folder, and a file has to be there")
 
 
 def _move_into_place(complete: Path) -> None:

@@ -58,8 +58,8 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
         with _plain_objects_allowed():
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]*\w)", str(error))
-        reason = f"it asks for {asked[1]}, which is not needed to read" if asked else "it holds objects other than"
+        name = re.search(r"GLOBAL ([\w.]*\w)", str(error))
+        reason = f"it asks for {name[1]}, which is not needed to read" if name else "it holds objects other than"
         raise CheckpointError(
             f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
         ) from error
@@ -122,16 +122,16 @@ def plain_names(tensors: Mapping[Any, V], path: str | Path) -> dict[Any, V]:
     Raises:
         WeightsError: two of them would have one name.
     """
-    found: dict[Any, V] = {}
+    renamed: dict[Any, V] = {}
     origin: dict[Any, Any] = {}
     for key, value in tensors.items():
         name = key
         if isinstance(key, str):
             name = ".".join(part for part in key.split(".") if part not in _LEFT_BY_TRAINING)
-        if name in found:
+        if name in renamed:
             raise WeightsError(f"{path}: {origin[name]!r} and {key!r} are one name. Write the weights once.")
-        found[name], origin[name] = value, key
-    return found
+        renamed[name], origin[name] = value, key
+    return renamed
 
 
 def load_numbers(path: str | Path) -> npt.NDArray[Any]:

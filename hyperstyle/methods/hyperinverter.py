@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.methods.hyperstyle import RefineStep
 
 __all__ = ["HyperInverterRefinement"]
@@ -48,7 +49,7 @@ class HyperInverterRefinement:
         model, network = inversion.model, inversion.model.hyperinverter
         if network is None:
             raise MethodError("this model has no HyperInverter. Use another method, or a model with one.")
-        if inversion.changes.residuals is not None:
+        if inversion.overrides.residuals is not None:
             raise MethodError(
                 "HyperInverter predicts once, and this inversion has its residuals already. Start from "
                 "Inversion.initial to predict them anew."
@@ -56,15 +57,17 @@ class HyperInverterRefinement:
         steps = 1 if steps is None else steps
         if steps not in (0, 1):
             raise ConfigError(f"steps={steps}: HyperInverter predicts in one step; expected 1, or 0 for none.")
-        made = replace(inversion, crop=crop.to(model.device), method="hyperinverter", quality={}, refinement=self)
-        pictures = [made.tensor]
+        predicted = replace(
+            inversion, crop=crop.to(model.device), method="hyperinverter", stored_metrics={}, refinement=self
+        )
+        images = [predicted.tensor]
         watch = callback or (lambda _: None)
-        watch(RefineStep(0, steps, None, pictures[0]))
+        watch(RefineStep(0, steps, None, images[0]))
         if steps:
             with torch.no_grad():
-                codes = network(*(x.to(model.device, model.dtype) for x in (crop, pictures[0])))
-            made = replace(made, changes=replace(inversion.changes, residuals=codes))
-            pictures.append(made.tensor)
-            watch(RefineStep(1, steps, codes, pictures[1]))
-        made = replace(made, intermediates=tuple(pictures) if self.keep_intermediates else ())
-        return made.measured(pictures[-1])
+                codes = network(*(x.to(model.device, model.dtype) for x in (crop, images[0])))
+            predicted = replace(predicted, overrides=replace(inversion.overrides, residuals=codes))
+            images.append(predicted.tensor)
+            watch(RefineStep(1, steps, codes, images[1]))
+        predicted = replace(predicted, intermediates=tuple(images) if self.keep_intermediates else ())
+        return with_metrics(predicted, images[-1])

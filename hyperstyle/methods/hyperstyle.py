@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
-from hyperstyle.inversion.synthesis import synthesize
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
 from hyperstyle.methods.optimising import draw
-from hyperstyle.methods.optimization import check_passes, check_whole
+from hyperstyle.methods.optimization import check_whole, warn_of_many_steps
 from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
@@ -23,11 +24,11 @@ __all__ = ["HyperStyleRefinement", "RefineStep", "refine"]
 
 @dataclass(frozen=True)
 class RefineStep:
-    """What a callback of `refine` sees after each pass.
+    """What a callback of `refine` sees after each step.
 
     Attributes:
-        step: 1 after the first pass; 0 for the reconstruction before any.
-        steps: how many passes there will be.
+        step: 1 after the first step; 0 for the reconstruction before any.
+        steps: how many steps there will be.
         codes: accumulated offset codes, None at step 0.
         image: the reconstruction with them [B,3,size,size].
     """
@@ -57,10 +58,10 @@ def refine(
         w: [B,L,D] latent codes, from the W encoder.
         generator, hypernetwork: the networks.
         to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
-        steps: passes of the hypernetwork; 0 leaves the codes as they are.
+        steps: steps of the hypernetwork; 0 leaves the codes as they are.
         codes: accumulated codes to continue from.
         draw: offset codes -> the generator's image, where it is more than `w` and these.
-        callback: called with the state before the first pass and after each.
+        callback: called with the state before the first step and after each.
 
     Returns:
         The accumulated offset codes (None if there are none) and the reconstruction with them.
@@ -90,7 +91,7 @@ class HyperStyleRefinement:
     """`refine` as a refinement of inversions.
 
     Attributes:
-        keep_intermediates: keep the reconstruction before and after each pass in the inversion.
+        keep_intermediates: keep the reconstruction before and after each step in the inversion.
     """
 
     keep_intermediates: bool = False
@@ -103,14 +104,14 @@ class HyperStyleRefinement:
         steps: int | None = None,
         callback: Callable[..., None] | None = None,
     ) -> Inversion:
-        """Adds `steps` passes (the model's own number by default) to the inversion's offset codes.
+        """Adds `steps` steps (the model's own number by default) to the inversion's offset codes.
 
         Raises:
             MethodError: the model has no hypernetwork.
             ConfigError: steps that are no number from 0 on.
 
         Warns:
-            QualityWarning: twice as many passes as the hypernetwork was trained with, or more, earlier ones included.
+            QualityWarning: twice as many steps as the hypernetwork was trained with, or more, earlier ones included.
         """
         model = inversion.model
         if model.hypernetwork is None:
@@ -122,7 +123,7 @@ class HyperStyleRefinement:
         done = 0.0 if inversion.offset_codes is None else float(inversion.offset_codes.count.max())
         if steps:
             better = "Gradient steps make it better: invert with method='hyperstyle+offsets', steps=50."
-            check_passes("hyperstyle", round(done) + steps, model.steps, better)
+            warn_of_many_steps("hyperstyle", round(done) + steps, model.steps, better)
         seen: list[Tensor] = []
 
         def watch(step: RefineStep) -> None:
@@ -140,10 +141,10 @@ class HyperStyleRefinement:
                 model.domain.as_network_input,
                 steps=steps,
                 codes=inversion.offset_codes,
-                draw=(lambda codes: draw(replace(inversion, offset_codes=codes))) if inversion.changes else None,
+                draw=(lambda codes: draw(replace(inversion, offset_codes=codes))) if inversion.overrides else None,
                 callback=watch,
             )
-        made = replace(
+        refined = replace(
             inversion,
             crop=crop.to(model.device),
             offset_codes=codes,
@@ -151,7 +152,6 @@ class HyperStyleRefinement:
             intermediates=tuple(seen),
             refinement=self,
         )
-        picture = model.domain.content(image).float()
-        # What made.tensor would be, up to rounding where neighbors are alike: the same operations on the same batch.
-        same = len(made) <= DEFAULT_BATCH_SIZE and not made.style_offsets and not made.changes
-        return made.measured(picture if same else None)
+        # The image of the loop is `tensor`, up to rounding where neighbors are equal: the same operations and batch.
+        is_tensor = len(refined) <= DEFAULT_BATCH_SIZE and not refined.style_offsets and not refined.overrides
+        return with_metrics(refined, model.domain.content(image).float() if is_tensor else None)

@@ -167,7 +167,7 @@ class DomainGuidedRefinement:
                 f"this model has no {lacks}. Convert its files again: hyperstyle convert GENERATOR.pth --encoder "
                 "ENCODER.pth --vgg VGG16.pth --out FOLDER."
             )
-        if inversion.offset_codes is not None or inversion.style_offsets or inversion.changes:
+        if inversion.offset_codes is not None or inversion.style_offsets or inversion.overrides:
             raise MethodError(
                 "IDInvert refines codes without offsets: put it before what changes the generator, or start from "
                 "Inversion.initial."

@@ -11,12 +11,13 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MemoryWarning, MethodError, warn
 from hyperstyle.inversion.inversion import Inversion, Refinement
-from hyperstyle.inversion.synthesis import generators, lazy_offsets
+from hyperstyle.inversion.measure import with_metrics
+from hyperstyle.inversion.synthesis import render
 from hyperstyle.methods.optimization import ImageLoss, check_target
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.stylegan2.base import StyleGenerator
-from hyperstyle.runtime.gradients import check_no_inference_weights, outside_inference_mode, usable
+from hyperstyle.runtime.gradients import check_no_inference_weights, copy_inference_tensors, outside_inference_mode
 
 __all__ = ["add_l2", "draw", "in_parts", "lpips_loss", "perceptual_loss", "refined"]
 
@@ -63,24 +64,13 @@ def draw(inversion: Inversion, *, plain_noise: bool = False, generator: StyleGen
         plain_noise: leave noise out.
         generator: in place of the images' own generators.
     """
-    model, changes, count = inversion.model, inversion.changes, len(inversion)
-    own = [(slice(0, count), generator)] if generator is not None else list(generators(model, changes, count))
-    parts = []
-    for group, one in own:
-        styles = one.styles(inversion.w[group])
-        for name, change in inversion.style_offsets.items():
-            styles[name] = styles[name] + change[group]
-        codes, residuals = (None if c is None else c.select(group) for c in (inversion.offset_codes, changes.residuals))
-        noise = tuple(maps[group] for maps in changes.noise)
-        image = one.synthesize(
-            styles,
-            lazy_offsets(codes, model.hypernetwork),
-            residuals=lazy_offsets(residuals, model.hyperinverter),
-            noise="none" if plain_noise else noise or "const",
-            modulation="activations",
-        )
-        parts.append(image)
-    return torch.cat(parts)
+    return render(
+        inversion.model,
+        inversion.state,
+        differentiable=True,
+        generator=generator,
+        noise="none" if plain_noise else "const",
+    )
 
 
 # ---- the frame of a refinement ----
@@ -108,7 +98,7 @@ def refined(
         ConfigError: a model in half precision, or another number of crops than of inverted images.
         MethodError: not even one image fits into the memory, or networks were built in inference mode.
     """
-    model, crop = inversion.model, usable(crop)
+    model, crop = inversion.model, copy_inference_tensors(crop)
     if torch.finfo(model.dtype).bits < 32:
         raise ConfigError(
             f"method {name!r} with a model in {model.dtype}: small steps vanish there. Load it with dtype=None."
@@ -120,7 +110,9 @@ def refined(
         check_no_inference_weights(network)
     method = inversion.method if inversion.method.endswith(name) else f"{inversion.method}+{name}"
     found = in_parts(optimize, crop.to(model.device, model.dtype), inversion, name)
-    return replace(found, crop=crop.to(model.device), method=method, quality={}, refinement=refinement).measured()
+    return with_metrics(
+        replace(found, crop=crop.to(model.device), method=method, stored_metrics={}, refinement=refinement)
+    )
 
 
 def in_parts(

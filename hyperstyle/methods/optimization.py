@@ -25,7 +25,6 @@ __all__ = [
     "ProjectStep",
     "Projected",
     "Projection",
-    "check_passes",
     "check_target",
     "check_whole",
     "code_statistics",
@@ -36,6 +35,7 @@ __all__ = [
     "noise_regularizer",
     "project",
     "ramped",
+    "warn_of_many_steps",
 ]
 
 MAX_SEED = 2**32 - 1
@@ -168,20 +168,20 @@ def check_whole(name: str, value: object, most: float = math.inf) -> None:
         )
 
 
-def check_passes(method: str, passes: int, trained: int, instead: str) -> None:
-    """Warns of so many passes of a network that reconstructions get worse: twice as many as it was trained with.
+def warn_of_many_steps(method: str, steps: int, trained: int, instead: str) -> None:
+    """Warns of so many steps of a network that reconstructions get worse: twice as many as it was trained with.
 
-    The bundled hypernetwork (5) is best at 5 to 9 of them, depending on the figure; see docs/methods.md.
+    The bundled hypernetwork (5) is best at 5 to 9 of them, depending on the metric; see docs/methods.md.
 
     Args:
         method: its name.
-        passes: all together, those of earlier calls included.
-        trained: how many it was trained with.
-        instead: what helps.
+        steps: their number, those of earlier calls included.
+        trained: the number that it was trained with.
+        instead: a sentence that says what gives better reconstructions.
     """
-    if passes >= 2 * max(trained, 1):
+    if steps >= 2 * max(trained, 1):
         warn(
-            f"{passes} passes of {method!r}, whose network was trained with {trained}: with twice "
+            f"{steps} steps of {method!r}, whose network was trained with {trained}: with twice "
             f"as many or more, reconstructions become worse. {instead}",
             QualityWarning,
         )

@@ -68,10 +68,10 @@ class Projector:
         noisy = any(bool(strength.any()) for strength in strengths)
 
         def optimize(crops: Tensor, part: Inversion) -> Inversion:
-            changes = part.changes
+            overrides = part.overrides
 
             def drawn(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
-                return draw(replace(part, w=codes, changes=replace(changes, noise=tuple(noise) or changes.noise)))
+                return draw(replace(part, w=codes, overrides=replace(overrides, noise=tuple(noise) or overrides.noise)))
 
             found = project(
                 crops,
@@ -80,11 +80,11 @@ class Projector:
                 settings,
                 to_input=model.domain.as_network_input,
                 start=part.w,
-                maps=changes.noise,
+                maps=overrides.noise,
                 draw=drawn,
                 callback=callback,
             )
-            noise = found.noise if found.noise is not None and self.keep_noise and noisy else changes.noise
-            return replace(part, w=found.w, changes=replace(changes, noise=noise))
+            noise = found.noise if found.noise is not None and self.keep_noise and noisy else overrides.noise
+            return replace(part, w=found.w, overrides=replace(overrides, noise=noise))
 
         return refined(self.name, self, crop, inversion, optimize)

@@ -214,7 +214,7 @@ class PivotalTuner:
         own = dict(model.generator.named_parameters())
 
         def tuned(target: Tensor, one: Inversion) -> Inversion:
-            before = one.changes.tuned
+            before = one.overrides.tuned
             base = model.generator.with_parameters(before[0]) if before else model.generator
 
             def drawn(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
@@ -232,7 +232,7 @@ class PivotalTuner:
             )
             moved = {name: value for name, value in made.named_parameters() if not torch.equal(value, own[name])}
             values = {name: value.detach() for name, value in moved.items()}
-            return replace(one, changes=replace(one.changes, tuned=(values,)))
+            return replace(one, overrides=replace(one.overrides, tuned=(values,)))
 
         def one_by_one(crops: Tensor, whole: Inversion) -> Inversion:
             return Inversion.cat([in_parts(tuned, crops[i : i + 1], one, "pti") for i, one in enumerate(whole)])

@@ -48,7 +48,17 @@ from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model.parts import Model
 
-__all__ = ["NAMES", "Method", "MethodChain", "Start", "Steps", "available", "by_networks", "describe_step", "find"]
+__all__ = [
+    "NAMES",
+    "Method",
+    "MethodChain",
+    "Start",
+    "Steps",
+    "available",
+    "by_networks",
+    "describe_step",
+    "resolve_method",
+]
 
 Start = Callable[[Tensor], Tensor]
 """Crops [B,3,h,w] -> codes [B,L,D] or [B,D]."""
@@ -66,13 +76,13 @@ class MethodChain:
 
     Attributes:
         start: crops -> codes.
-        begins: the name of the start; "mean" for a mean code, "start" for a function of the user's own.
+        start_name: the name of the start; "mean" for a mean code, "start" for a function of the user's own.
         parts: (name, refinement, steps or None for its own number) in their order.
         name: of the whole; None where a part has none, and then the last refinement names its result.
     """
 
     start: Start
-    begins: str
+    start_name: str
     parts: tuple[tuple[str, Refinement, int | None], ...]
     name: str | None
 
@@ -97,10 +107,10 @@ class MethodChain:
             MethodError: a refinement returned something else than an inversion of these images, or codes of another
                 shape, type or device.
         """
-        start = self.begins
+        start = self.start_name
         for name, refinement, steps in self.parts:
             # without figures: those of the part before would be taken for those of a refinement that measures nothing
-            made = refinement(crop, replace(inversion, quality={}), steps=steps, callback=callback)
+            made = refinement(crop, replace(inversion, stored_metrics={}), steps=steps, callback=callback)
             if not isinstance(made, Inversion) or len(made) != len(inversion):
                 raise MethodError(
                     f"method {name!r} returned {made!r}: expected an Inversion of {len(inversion)} image(s)."
@@ -136,7 +146,7 @@ def by_networks(model: Model) -> tuple[str, ...]:
 
 
 def available(model: Model) -> tuple[str, ...]:
-    """Names of the methods that the parts of this model allow, as `find` takes them; they can be joined by "+"."""
+    """Names of the methods that the parts of this model allow, for `resolve_method`; they can be joined by "+"."""
     names = by_networks(model)
     if not model.generator.takes_offsets:  # no W of one row, and no place for offsets
         return (*names, "idinvert") if why_unfit(model, "idinvert") is None else names
@@ -150,7 +160,7 @@ def _from_a_start(model: Model, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if model.encoder is not None else f"{first[0]}+{name}" for name in names if first)
 
 
-def find(
+def resolve_method(
     model: Model,
     method: Method | None = None,
     start: Start | str | None = None,
@@ -185,9 +195,9 @@ def find(
     named = [part for part in parts if isinstance(part, str)]
     made: list[tuple[str, Refinement]] = []
     name = "+".join(named) if named and len(named) == len(parts) else None
-    begins = "start"
+    start_name = "start"
     if begin is None:
-        begin, begins, made, parts = _begin(model, parts, seed)
+        begin, start_name, made, parts = _begin(model, parts, seed)
     elif parts and isinstance(parts[0], str) and parts[0] in ENCODERS:
         raise MethodError(f"start={start!r} and {parts[0]!r}, which is a start too: give one of them.")
     for part in parts:
@@ -197,7 +207,7 @@ def find(
             raise MethodError(f"{part!r} is a start and stands behind something in {name or method!r}: put it first.")
         else:
             made.append((part, _refinement(model, part, seed, keep_intermediates)))
-    return MethodChain(begin, begins, _with_steps(made, steps, name or "start"), name)
+    return MethodChain(begin, start_name, _with_steps(made, steps, name or "start"), name)
 
 
 def _split(method: Method) -> list[str | Refinement]:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
-from hyperstyle.inversion.synthesis import synthesize
-from hyperstyle.methods.optimization import check_passes, check_whole
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
+from hyperstyle.methods.optimization import check_whole, warn_of_many_steps
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 
@@ -22,11 +23,11 @@ _STEPS = 5  # of the paper, in training and inference
 
 @dataclass(frozen=True)
 class RestyleStep:
-    """What a callback of `restyle` sees after each pass.
+    """What a callback of `restyle` sees after each step.
 
     Attributes:
-        step: 1 after the first pass; 0 before any.
-        steps: how many passes there will be.
+        step: 1 after the first step; 0 before any.
+        steps: how many steps there will be.
         w: [B,L,D] the codes so far.
         image: the reconstruction with them [B,3,size,size].
     """
@@ -54,9 +55,9 @@ def restyle(
         encoder: the network.
         generator: the one that the encoder was trained with.
         to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
-        steps: passes of the encoder; 0 leaves the codes as they are.
+        steps: steps of the encoder; 0 leaves the codes as they are.
         w: [B,L,D] codes to continue from; None is the encoder's mean code, whose image is the average image.
-        callback: called with the state before the first pass and after each.
+        callback: called with the state before the first step and after each.
 
     Returns:
         The codes [B,L,D] and the reconstruction with them.
@@ -79,8 +80,8 @@ class RestyleRefinement:
     """`restyle` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
 
     Attributes:
-        keep_intermediates: keep the reconstruction before and after each pass in the inversion.
-        done: passes that were taken before, where an inversion is refined further.
+        keep_intermediates: keep the reconstruction before and after each step in the inversion.
+        done: steps that were taken before, where an inversion is refined further.
     """
 
     keep_intermediates: bool = False
@@ -94,7 +95,7 @@ class RestyleRefinement:
         steps: int | None = None,
         callback: Callable[..., None] | None = None,
     ) -> Inversion:
-        """Adds `steps` passes (5 by default) to the inversion's codes.
+        """Adds `steps` steps (5 by default) to the inversion's codes.
 
         Raises:
             MethodError: the model has no ReStyle encoder, or the inversion changes the generator, which it does not
@@ -102,12 +103,12 @@ class RestyleRefinement:
             ConfigError: steps that are no number from 0 on.
 
         Warns:
-            QualityWarning: twice as many passes as the encoder was trained with, or more, earlier ones included.
+            QualityWarning: twice as many steps as the encoder was trained with, or more, earlier ones included.
         """
         model = inversion.model
         if model.restyle is None:
             raise MethodError("this model has no ReStyle encoder. Use another method, or a model with one.")
-        if inversion.offset_codes is not None or inversion.style_offsets or inversion.changes:
+        if inversion.offset_codes is not None or inversion.style_offsets or inversion.overrides:
             raise MethodError(
                 "ReStyle refines codes of the plain generator: put it before what changes that, or start from "
                 "Inversion.initial."
@@ -117,7 +118,7 @@ class RestyleRefinement:
         name, done = model.restyle.config.method, self.done + steps
         if steps:
             better = f"Gradient steps make it better: invert with method='{name}+offsets', steps=50."
-            check_passes(name, done, _STEPS, better)
+            warn_of_many_steps(name, done, _STEPS, better)
         seen: list[Tensor] = []
 
         def watch(step: RestyleStep) -> None:
@@ -136,7 +137,7 @@ class RestyleRefinement:
                 w=inversion.w,
                 callback=watch,
             )
-        made = replace(
+        refined = replace(
             inversion,
             w=w,
             crop=crop.to(model.device),
@@ -144,5 +145,6 @@ class RestyleRefinement:
             intermediates=tuple(seen),
             refinement=replace(self, done=done),
         )
-        # What made.tensor would be: the same operations on the same batch.
-        return made.measured(model.domain.content(image).float() if len(made) <= DEFAULT_BATCH_SIZE else None)
+        # The image of the loop is `tensor`: the same operations on the same batch.
+        is_tensor = len(refined) <= DEFAULT_BATCH_SIZE
+        return with_metrics(refined, model.domain.content(image).float() if is_tensor else None)

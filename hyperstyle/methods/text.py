@@ -15,10 +15,12 @@ from hyperstyle.edits.clip import clip_loss
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError, warn
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.synthesis import generators, lazy_offsets
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import lazy_offsets, render
 from hyperstyle.methods.optimization import check_whole, finite, freeze_finished, ramped
 from hyperstyle.model.parts import Model
 from hyperstyle.moved import renamed_argument
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.perception.similarity import Similarity
 from hyperstyle.runtime.gradients import check_no_inference_weights, with_gradients
 
@@ -127,7 +129,11 @@ def optimize_text(
             offsets |= {n: m.to(w0.dtype) + offsets[n] if n in offsets else m.to(w0.dtype) for n, m in moves.items()}
         return offsets
 
-    draw = _drawing(inversion)
+    frozen = _with_dense_offsets(inversion)
+
+    def draw(w: Tensor, offsets: Mapping[str, Tensor]) -> Tensor:
+        return render(model, replace(frozen, w=w, style_offsets=offsets), differentiable=True)
+
     with torch.no_grad():
         words = encoder.encode_text([text])
         first = draw(w0, inversion.style_offsets).to(wide) if identity else None
@@ -156,7 +162,7 @@ def optimize_text(
     with torch.no_grad():
         w, styles = codes(), style_offsets()
     unedited = inversion.unedited or inversion
-    return replace(inversion, w=w, style_offsets=styles, quality={}, unedited=unedited, intermediates=())
+    return replace(inversion, w=w, style_offsets=styles, stored_metrics={}, unedited=unedited, intermediates=())
 
 
 def _check(text: str, space: str, steps: int, lr: float, l2: float, identity: float) -> None:
@@ -172,43 +178,31 @@ def _check(text: str, space: str, steps: int, lr: float, l2: float, identity: fl
         )
 
 
-def _drawing(inversion: Inversion) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
-    """Codes [B,L,D] and style offsets -> generator's images [B,3,size,size], all else as the inversion has it."""
-    model, changes, offsets = inversion.model, inversion.changes, inversion.offsets
+def _with_dense_offsets(inversion: Inversion) -> InversionState:
+    """Its state with offsets and residuals as dense tensors, which a loop in which they stay need not compute again."""
+    state, model = inversion.state, inversion.model
     with torch.no_grad():
-        residuals = dict(lazy_offsets(changes.residuals, model.hyperinverter))
-    groups = list(generators(model, changes, len(inversion)))
-
-    def draw(w: Tensor, style_offsets: Mapping[str, Tensor]) -> Tensor:
-        images = []
-        for group, generator in groups:
-            styles = generator.styles(w[group])
-            styles |= {name: styles[name] + change[group] for name, change in style_offsets.items()}
-            image = generator.synthesize(
-                styles,
-                {name: offset[group] for name, offset in offsets.items()},
-                residuals={name: residual[group] for name, residual in residuals.items()},
-                noise=tuple(noise[group] for noise in changes.noise) or "const",
-                modulation="activations",
-            )
-            images.append(image)
-        return torch.cat(images)
-
-    return draw
+        offsets = dict(lazy_offsets(state.codes, model.hypernetwork))
+        residuals = dict(lazy_offsets(state.overrides.residuals, model.hyperinverter))
+    return replace(
+        state,
+        codes=OffsetCodes.of_dense(offsets) if offsets else None,
+        overrides=replace(state.overrides, residuals=OffsetCodes.of_dense(residuals) if residuals else None),
+    )
 
 
-def _text_distance(pictures: Tensor, words: Tensor) -> Tensor:
+def _text_distance(images: Tensor, words: Tensor) -> Tensor:
     """One minus the cosine [B] between features [B,E] and [1,E]. Raises ConfigError where they do not fit."""
-    if words.ndim != 2 or len(words) != 1 or pictures.ndim != 2 or pictures.shape[1] != words.shape[1]:
+    if words.ndim != 2 or len(words) != 1 or images.ndim != 2 or images.shape[1] != words.shape[1]:
         raise ConfigError(
-            f"the encoder made features {tuple(words.shape)} of one text and {tuple(pictures.shape)} of the images: "
+            f"the encoder made features {tuple(words.shape)} of one text and {tuple(images.shape)} of the images: "
             "expected [1, E] and [B, E]."
         )
-    if not pictures.requires_grad:
+    if not images.requires_grad:
         raise ConfigError(
             "no gradient reaches the images through the encoder: encode_image must not run under torch.no_grad()."
         )
-    return clip_loss(pictures, words)
+    return clip_loss(images, words)
 
 
 def _identity_loss(model: Model, similarity: Similarity | None, start: Tensor) -> Callable[[Tensor], Tensor]:

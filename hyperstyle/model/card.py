@@ -11,13 +11,13 @@ from hyperstyle.model.parts import Model
 
 __all__ = ["model_card"]
 
-# Identifiers that the Hub knows for licences that allow commercial use.
+# Identifiers of the Hub for licences that allow commercial use, and for licences that restrict it or have conditions.
 _PERMISSIVE = ("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unlicense")
-_OTHERS = ("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "cc-by-sa-4.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0")
+_RESTRICTED = ("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "cc-by-sa-4.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0")
 
 
 def model_card(model: Model, repo: str, *, sha256: Mapping[str, str] | None = None) -> str:
-    """Markdown with a YAML head, as the Hub shows it. It says what the model itself records, and nothing else.
+    """Markdown with a YAML header, as the Hub shows it. It states only what the model itself records.
 
     Args:
         model: the parts; source, licence and numbers, where there are any, come from its `info`.
@@ -31,11 +31,11 @@ def model_card(model: Model, repo: str, *, sha256: Mapping[str, str] | None = No
     facts = [
         ["domain", domain.name],
         ["images", f"{width} x {height} px, from a generator of {generator.size} px"],
-        ["seen by the encoders", "{1} x {0} px".format(*domain.input_size)],
+        ["input of the encoders", "{1} x {0} px".format(*domain.input_size)],
         ["codes", f"{generator.rows} rows of {generator.latent_width}"],
     ]
     if model.hypernetwork is not None:
-        facts.append(["passes of the hypernetwork", str(model.steps)])
+        facts.append(["steps of the hypernetwork", str(model.steps)])
         facts.append(["tuned layers", ", ".join(model.hypernetwork.config.layers)])
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.networks.items()}
     parts = [[name, f"{count:,}", hashes.get(name, "-")] for name, count in counts.items()]
@@ -61,11 +61,11 @@ def model_card(model: Model, repo: str, *, sha256: Mapping[str, str] | None = No
 
 
 def _head(domain: str, licence: str) -> str:
-    """The YAML that the Hub reads."""
+    """The YAML header that the Hub reads."""
     identifier = licence.casefold().replace(" ", "-")
     if not licence:
         identifier = "unknown"
-    elif identifier not in _PERMISSIVE + _OTHERS:
+    elif identifier not in _PERMISSIVE + _RESTRICTED:
         identifier = "other"
     tags = ["hyperstyle", "stylegan2", "gan-inversion", "image-editing", domain]
     lines = [
@@ -79,7 +79,7 @@ def _head(domain: str, licence: str) -> str:
 
 
 def _usage(model: Model, repo: str) -> str:
-    """Three lines that work with this model."""
+    """A Python example that runs with this model."""
     lines = [
         "from hyperstyle import HyperStyleInverter",
         f"inverter = HyperStyleInverter.from_pretrained({json.dumps(repo)})",
@@ -95,11 +95,11 @@ def _usage(model: Model, repo: str) -> str:
 
 
 def _consequences(licence: str) -> str:
-    """The licence and what follows from it for whoever uses the weights."""
+    """The licence and what it means for users of the weights."""
     if not licence:
         return (
             "**No licence is recorded for these weights.** Nobody has said that they may be used, changed, sold or "
-            "passed on: ask whoever made them first. That the library's own code is MIT says nothing about them."
+            "passed on: ask their authors first. That the library's own code is MIT says nothing about them."
         )
     if licence.casefold().replace(" ", "-") in _PERMISSIVE:
         follows = "It allows use, changes and passing on, commercial use included; a notice that it asks for must stay."
@@ -111,7 +111,7 @@ def _consequences(licence: str) -> str:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested values as rows `a.b.c`, value."""
+    """Nested values as rows ("a.b.c", value)."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
@@ -125,5 +125,5 @@ def _table(titles: list[str], rows: list[list[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value as text that cannot end a cell of a table, or its row."""
+    """A value as text without line breaks and with `|` escaped, so that it stays in its cell."""
     return " ".join(str(value).split()).replace("|", "\\|")

@@ -65,17 +65,17 @@ _TEXT = "styleclip"
 
 
 def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32, keep_others: bool = True) -> None:
-    """Writes the model. Where the folder holds one, a reader sees that or the whole new one, whenever the process ends.
+    """Writes the model. A reader sees the old model or the complete new one, even if the process is killed.
 
     Args:
         model: may have been read from this very folder.
-        folder: made where it is not there.
+        folder: created where it does not exist.
         dtype: of the weights on disk.
-        keep_others: what else lies in the folder stays; else it goes.
+        keep_others: whether other files of the folder stay or are deleted.
 
     Raises:
         HyperStyleError: a file cannot be written. MissingFileError: one of the aligner's cannot be read.
-        CheckpointError: an edit, or edits of texts, that have no form on disk.
+        CheckpointError: an edit, or text edits, of a class that has no form on disk.
     """
     check_suffix(
         folder, advice="A model is a folder: give it another name. Images are saved by inversion.image.save(...)."
@@ -86,7 +86,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
         if not _is_folder_name(name):
             raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
     if model.text is not None and not isinstance(model.text, StyleClip):
-        raise CheckpointError(f"edits of texts by a {type(model.text).__name__}: only StyleClip has a form on disk.")
+        raise CheckpointError(f"text edits by a {type(model.text).__name__}: only StyleClip has a form on disk.")
     with replace_folder(folder, keep_others=keep_others) as temporary:
         _write_files(model, model.text, temporary, dtype)
 
@@ -99,11 +99,11 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
         hashes[name] = sha256(folder / name / WEIGHTS)
     if model.aligner is not None:
         for name in ALIGNER:
-            hashes[f"aligner/{name}"] = _copied(model.aligner / name, folder / "aligner" / name)
+            hashes[f"aligner/{name}"] = _copy(model.aligner / name, folder / "aligner" / name)
     edits = dict(model.edits)
-    if dtype != torch.float32:  # what was made for this generator is for the rounded one from now on
+    if dtype != torch.float32:  # edits for this generator are now for the rounded one
         exact, rounded = model.generator_fingerprint, fingerprint(model.generator, dtype=dtype)
-        edits = {n: _made_for(e, rounded) if e.info.model == exact else e for n, e in edits.items()}
+        edits = {n: _for_generator(e, rounded) if e.info.model == exact else e for n, e in edits.items()}
         text = replace(text, model=rounded) if text is not None and text.model == exact else text
     if text is not None:
         text.save(folder / _TEXT)
@@ -147,8 +147,8 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
     if names is not None and not (isinstance(names, list) and all(map(_is_folder_name, names))):
         raise ConfigError(f"{where}: expected the names of folders as 'edits', found {names!r}.")
     domain = config_from_dict(Domain, top["domain"], where)
-    if other := [name for name in hashes if name not in (*_ALIGNER, _TEXT, *COMPONENTS)]:
-        raise ConfigError(f"{where} names a component {other[0]!r}; known: {', '.join(COMPONENTS)}.")
+    if unknown := [name for name in hashes if name not in (*_ALIGNER, _TEXT, *COMPONENTS)]:
+        raise ConfigError(f"{where} names a component {unknown[0]!r}; known: {', '.join(COMPONENTS)}.")
     files = {name: folder / name if name in _ALIGNER else folder / name / WEIGHTS for name in hashes}
     parts: dict[str, Any] = {}
     with _hashed(files.values()) as digests:
@@ -156,7 +156,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
             kind, config = COMPONENTS[name]
             if name == "generator" and read_json(folder / name / CONFIG).get("type") == type_name(StyleGan1):
                 kind, config = StyleGan1, StyleGan1Config
-            precision = torch.float32 if kind is AttributeNetwork else dtype  # figures are measured in float32, always
+            precision = torch.float32 if kind is AttributeNetwork else dtype  # metrics are always computed in float32
             parts[FIELD_OF_COMPONENT.get(name, name)] = load_component(
                 kind, config, folder / name, device=device, dtype=precision
             )
@@ -166,7 +166,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         raise ConfigError(f"{where} names no generator.")
     if len(listed := [name for name in _ALIGNER if name in hashes]) == 1:
         raise ConfigError(f"{where} names {listed[0]!r} alone: an aligner is the files {' and '.join(_ALIGNER)}.")
-    # Edits that are not named were left by an older model of this folder; without names, all are meant.
+    # Edits that are not listed were left by an older model of this folder; without a list, all of them are loaded.
     below = folder / "edits"
     edits = load_edits(below) if names is None else {name: load_folder(below / name) for name in names}
     parts["text"] = StyleClip.load(folder / _TEXT) if _TEXT in hashes else None
@@ -176,8 +176,8 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
     return model
 
 
-def _made_for(edit: Edit, generator: str) -> Edit:
-    """The same stored edit, made for the generator of this fingerprint."""
+def _for_generator(edit: Edit, generator: str) -> Edit:
+    """The same stored edit, for the generator of this fingerprint."""
     if not isinstance(edit, StoredEdit):
         raise TypeError("only edits with a form on disk are written")
     return edit.from_parts(replace(edit.info, model=generator), *edit.parts())
@@ -185,9 +185,9 @@ def _made_for(edit: Edit, generator: str) -> Edit:
 
 @contextmanager
 def _hashed(files: Iterable[Path]) -> Iterator[dict[Path, Future[str]]]:
-    """The sha256 of files, made by two threads while the body runs, from the largest file on.
+    """The sha256 of files, computed by two threads while the body runs, the largest file first.
 
-    It takes most of the time of loading: beside it, mapping the files and looking for NaN cost next to nothing.
+    This takes most of the time of loading; mapping the files and looking for NaN cost next to nothing in comparison.
     """
     order = sorted(files, key=lambda file: file.stat().st_size if file.is_file() else 0, reverse=True)
     pool = ThreadPoolExecutor(2, thread_name_prefix="sha256")
@@ -199,18 +199,18 @@ def _hashed(files: Iterable[Path]) -> Iterator[dict[Path, Future[str]]]:
 
 def _check_hash(path: Path, digest: Future[str], expected: object) -> None:
     try:
-        found = digest.result()
+        actual = digest.result()
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read: {error.strerror}. Fetch or write the model again.") from error
-    if found != expected:
+    if actual != expected:
         raise WeightsError(
-            f"{path} has sha256 {found[:12]}..., {FILE} says {str(expected)[:12]}...: the file was changed or is "
+            f"{path} has sha256 {actual[:12]}..., {FILE} says {str(expected)[:12]}...: the file was changed or is "
             "damaged. Fetch or write the model again."
         )
 
 
-def _copied(source: Path, target: Path) -> str:
-    """The sha256 of the copy."""
+def _copy(source: Path, target: Path) -> str:
+    """Copies a file of the aligner and returns the sha256 of the copy."""
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -238,7 +238,7 @@ def check_parts(model: Model) -> None:
         (generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
     ]
     if model.idinvert is not None:
-        checks.append((isinstance(model.generator, StyleGan1), "an IDInvert encoder beside a StyleGAN2"))
+        checks.append((isinstance(model.generator, StyleGan1), "an IDInvert encoder with a StyleGAN2"))
     for part, pyramid in (("psp", model.psp), ("e4e", model.e4e)):
         if pyramid is not None:
             checks.append((pyramid.config.method == part, f"the encoder of {pyramid.config.method} as that of {part}"))
@@ -262,12 +262,12 @@ def check_parts(model: Model) -> None:
             ]
     for name, network in (("hypernetwork", model.hypernetwork), ("HyperInverter", model.hyperinverter)):
         if network is not None:
-            made_for = network.config.generator
+            expected = network.config.generator
             text = (
-                f"{name} for a generator of {made_for.size} px with channels {made_for.channels}, this one has "
+                f"{name} for a generator of {expected.size} px with channels {expected.channels}, this one has "
                 f"{generator.size} px and {generator.channels}"
             )
-            checks.append((made_for == generator, text))
+            checks.append((expected == generator, text))
     if model.hypernetwork is not None:
         h = model.hypernetwork.config
         checks.append(

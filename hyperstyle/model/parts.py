@@ -38,10 +38,10 @@ _living: WeakValueDictionary[str, Model] = WeakValueDictionary()  # by token; a 
 
 @dataclass(frozen=True)
 class ModelKey:
-    """What tells a model from others, for values that travel without theirs.
+    """Identifies a model, for values that are stored without it.
 
     Attributes:
-        token: of the very object, where it or a copy of it by pickle is in the process.
+        token: `Model.token`, valid within one process.
         fingerprint: `Model.fingerprint`.
         domain: the name of its domain.
         origin: `Model.origin`.
@@ -57,13 +57,12 @@ class ModelKey:
 
 
 def living_model(key: ModelKey) -> Model | None:
-    """The model of this key, where it is loaded in this process: the very object, else one with the same weights.
+    """The loaded model of this key: the same object, else one with the same weights; None where there is none.
 
-    Of several with the same weights one on the same device and of the same type comes first, then what was made last.
+    Of several with the same weights, one on the same device and of the same type comes first, then the newest.
     """
-    found = _living.get(key.token)
-    if found is not None:
-        return found
+    if (same_object := _living.get(key.token)) is not None:
+        return same_object
     models = [model for reference in reversed(_living.valuerefs()) if (model := reference()) is not None]
     models.sort(key=lambda model: (model.device, model.dtype) != (key.device, key.dtype))
     return next((m for m in models if m.domain.name == key.domain and m.fingerprint == key.fingerprint), None)
@@ -83,20 +82,20 @@ class Model:
         encoder: crop -> w.
         hypernetwork: crop and reconstruction -> offset codes.
         edits: by name.
-        evaluator: reads traits and identity, for `metrics`.
-        perceptual: a second attribute network, for losses; never the evaluator, which measures what these losses made.
-        steps: passes of the hypernetwork by default.
+        evaluator: predicts attributes and identity embeddings, for `metrics`.
+        perceptual: a second attribute network, for losses; never the evaluator, which must not be optimized against.
+        steps: default number of steps of the hypernetwork.
         restyle: crop and reconstruction -> how w should change.
         info: what `hyperstyle.json` says (source, licence, hashes, notes).
         hyperinverter: crop and reconstruction -> codes of residuals of the generator's weights.
-        text: makes edits of descriptions in words; None where the model has no statistics for them.
+        text: makes edits from text descriptions; None where the model has no statistics for them.
         psp, e4e: crop -> w with a code of its own for every row.
         idinvert: the same, for the StyleGAN of IDInvert.
         vgg16: features for the loss of IDInvert.
-        ancestors: fingerprints of the generators that this one was fine-tuned from; their edits are taken as its own.
-        aligner: the folder of the `ALIGNER` files, which find the faces of this domain; None where it has none.
-        origin: what `from_pretrained` was given, as it stands in Python; "" for a composition.
-        token: a name of this object that no other has.
+        ancestors: fingerprints of the generators that this one was fine-tuned from; edits made for them apply to it.
+        aligner: the folder of the `ALIGNER` files, which detect the faces of this domain; None without them.
+        origin: the argument of `from_pretrained`, as Python code; "" for a composition.
+        token: a unique name of this object.
     """
 
     generator: StyleGenerator
@@ -129,7 +128,7 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self.token in _living:  # a copy beside the original
+        if self.token in _living:  # a copy; the original is still there
             self.__dict__["token"] = uuid4().hex
         _living[self.token] = self
 
@@ -138,12 +137,12 @@ class Model:
 
     @property
     def key(self) -> ModelKey:
-        """What tells it from other models."""
+        """Identifies it among other models."""
         return ModelKey(self.token, self.fingerprint, self.domain.name, self.origin, self.device, self.dtype)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The networks that are there, by the name of their component."""
+        """The networks that the model has, by the name of their component."""
         names = (
             "generator",
             "encoder",
@@ -170,8 +169,8 @@ class Model:
         return self.generator.latent_avg.dtype
 
     def compile(self, mode: str | None = None) -> None:
-        """Lets PyTorch compile, in place, what inverting calls: encoders, trunks and, elsewhere than on a CPU, the
-        generator's layers (on a CPU `networks.cpu` runs in their place).
+        """Compiles, in place, what inverting calls: encoders, trunks and, except on a CPU, the generator's layers (on a
+        CPU `networks.cpu` runs in their place).
 
         Args:
             mode: of `torch.compile`.
@@ -195,7 +194,7 @@ class Model:
 
 
 def fingerprint(*modules: nn.Module | None, dtype: torch.dtype = torch.float32) -> str:
-    """16 hex digits of all tensors, as they would be if they were stored in a type and loaded as float32."""
+    """16 hex digits of all tensors, as if they were stored as `dtype` and loaded as float32."""
     digest = hashlib.sha256()
     for module in modules:
         for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):

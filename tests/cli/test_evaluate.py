@@ -56,7 +56,7 @@ def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     few = partial(Optimization, projection=2, tuning=11, offsets=2, timed=1)
-    monkeypatch.setattr("hyperstyle.evaluation.Optimisation", few)
+    monkeypatch.setattr("hyperstyle.evaluation.Optimization", few)
 
 
 @pytest.fixture
@@ -238,11 +238,11 @@ def test_bad_arguments_are_one_line_before_any_work(
     ("words", "message"),
     [
         (["reconstruction", "--curve", "-1"], "--curve -1: expected 0 or more"),
-        (["reconstruction", "--optimized", "-1"], "--optimised -1: expected 0 or more"),
+        (["reconstruction", "--optimized", "-1"], "--optimized -1: expected 0 or more"),
         (["reconstruction", "--methods", "all", "--curve", "0"], "--curve and --methods do not go together"),
-        (["reconstruction", "--methods", "all", "--optimized", "4"], "--optimised and --methods do not go together"),
+        (["reconstruction", "--methods", "all", "--optimized", "4"], "--optimized and --methods do not go together"),
         (["editing", "--points", "1"], "--points 1: expected 2 or more"),
-        (["editing", "--optimized", "-1"], "--optimised -1: expected 0 or more"),
+        (["editing", "--optimized", "-1"], "--optimized -1: expected 0 or more"),
     ],
 )
 def test_numbers_out_of_range_and_arguments_that_exclude_each_other_are_refused(
@@ -267,11 +267,11 @@ def test_a_plot_without_matplotlib_is_refused_before_any_work(
 def test_what_a_model_lacks_is_said_before_images_are_read(
     tiny_model_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.evaluation.report.pictures.held_out_avatars", None)
+    monkeypatch.setattr("hyperstyle.evaluation.report.images.held_out_avatars", None)
     assert main(["evaluate", "reconstruction", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
     assert "no perceptual network to optimize against" in capsys.readouterr().err
     assert main(["evaluate", "editing", "--model", str(tiny_model_dir), "--device", "cpu"]) == 2
-    assert "this model has no judge" in capsys.readouterr().err
+    assert "this model has no evaluator" in capsys.readouterr().err
 
 
 def test_the_plot_at_equal_effect_is_refused_before_any_work_where_it_cannot_be_made(

@@ -66,9 +66,9 @@ def test_photos_that_are_left_out_or_in_which_no_face_is_found_are_named(
     out = tmp_path / "report"
     arguments = (str(tiny_model_dir), "--data", str(tmp_path / "data"), "--out", str(out), *QUICK)
     assert run(*arguments, "--photos", str(photos)) == 1
-    told = capsys.readouterr().err
-    assert "left out: broken.jpg: " in told
-    assert "taken as a crop: 1.png: square and taken as an aligned crop: no face" in told
+    announced = capsys.readouterr().err
+    assert "left out: broken.jpg: " in announced
+    assert "taken as a crop: 1.png: square and taken as an aligned crop: no face" in announced
     found = json.loads((out / "report.json").read_text(encoding="utf-8"))["photos"]
     assert [name for name, _ in found["failures"]] == ["broken.jpg"]
     assert [name for name, _ in found["taken_as_crops"]] == ["1.png"]

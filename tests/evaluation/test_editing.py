@@ -160,7 +160,7 @@ def test_edits_that_nobody_can_read_are_listed(judged: HyperStyleInverter, crops
 
 
 def test_a_model_without_a_judge_is_refused(tiny_inverter: HyperStyleInverter, crops: Tensor) -> None:
-    with pytest.raises(MethodError, match="no judge"):
+    with pytest.raises(MethodError, match="no evaluator"):
         evaluate_editing(tiny_inverter, crops)
 
 

@@ -29,7 +29,7 @@ def crops() -> Tensor:
 @pytest.fixture(scope="module")
 def found(sensitive: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> EqualEffect:
     return evaluate_equal_effect(
-        sensitive, crops, ["smile"], points=5, optimised=SETTINGS, on_progress=lambda *now: seen.append(now)
+        sensitive, crops, ["smile"], points=5, optimized=SETTINGS, on_progress=lambda *now: seen.append(now)
     )
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_compared_is_refused(judged: HyperStyleInverter, crops: T
         model.generator, model.encoder, domain=model.domain, edits=model.edits, evaluator=model.evaluator
     )
     with pytest.raises(MethodError, match="no perceptual network"):
-        evaluate_equal_effect(blind, crops, optimised=SETTINGS)
+        evaluate_equal_effect(blind, crops, optimized=SETTINGS)
     with pytest.raises(EditError, match="Did you mean 'smile'"):
         evaluate_equal_effect(judged, crops, ["smlie"])
     with pytest.raises(ConfigError, match="points=1"):

@@ -45,7 +45,7 @@ def test_every_row_is_what_invert_gives_and_what_its_file_weighs(
             assert getattr(one.row, name) == pytest.approx(mean, abs=1e-5), (one.row.method, name)
         assert one.bytes == pytest.approx(sum(sizes) / 3)
         assert (one.row.images, one.row.timed) == (3, 3)
-        torch.testing.assert_close(found.pictures[one.row.method], torch.cat([i.tensor for i in inversions]))
+        torch.testing.assert_close(found.shown[one.row.method], torch.cat([i.tensor for i in inversions]))
 
 
 def test_editability_is_the_mean_over_the_edits_at_changes_that_all_methods_reach(found: Methods) -> None:

@@ -23,8 +23,8 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 
 def test_a_panel_for_each_figure_and_a_row_for_each_curve() -> None:
-    optimised = Optimized((ROW,), 1.0, CURVE, (), {})
-    both = size_of(reconstruction_plot(Reconstruction((ROW,), CURVE, optimised, {})))
+    optimized = Optimized((ROW,), 1.0, CURVE, (), {})
+    both = size_of(reconstruction_plot(Reconstruction((ROW,), CURVE, optimized, {})))
     passes = size_of(reconstruction_plot(Reconstruction((ROW,), CURVE, None, {})))
     unjudged = Row("hyperstyle", 0.1, None, None, 0.9, 0.1, (0.1, 0.1), 1, 4)
     one = size_of(reconstruction_plot(Reconstruction((unjudged,), CURVE, None, {})))

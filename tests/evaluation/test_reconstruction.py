@@ -28,7 +28,7 @@ def test_rows_hold_the_means_over_the_images(judged: HyperStyleInverter) -> None
             assert getattr(row, figure) == pytest.approx(sum(values) / 9, rel=1e-4), (row.method, figure)
         assert row.images == 9
         assert 0 < row.quartiles[0] <= row.seconds <= row.quartiles[1]
-    assert result.optimised is None
+    assert result.optimized is None
 
 
 def test_the_curve_is_that_of_inversions_with_so_many_passes(judged: HyperStyleInverter) -> None:
@@ -57,22 +57,22 @@ def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(judged: Hyper
     model = judged.model
     alone = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, perceptual=model.perceptual)
     result = evaluate_reconstruction(
-        alone, held_out_avatars(2, 32), timed=1, optimised=Optimization(2, projection=1, tuning=1, offsets=1)
+        alone, held_out_avatars(2, 32), timed=1, optimized=Optimization(2, projection=1, tuning=1, offsets=1)
     )
     assert [row.method for row in result.rows] == ["w-encoder"]
     assert result.curve == ()
-    assert result.optimised is not None
-    assert [row.method for row in result.optimised.rows] == ["w-encoder", "optimize-w", "pti"]
-    assert result.optimised.equivalence == ()
+    assert result.optimized is not None
+    assert [row.method for row in result.optimized.rows] == ["w-encoder", "optimize-w", "pti"]
+    assert result.optimized.equivalence == ()
 
 
 def test_a_sheet_shows_every_column_at_128_px_or_more(judged: HyperStyleInverter) -> None:
     settings = Optimization(2, projection=1, tuning=1, offsets=1)
-    result = evaluate_reconstruction(judged, held_out_avatars(9, 32), curve=3, timed=1, optimised=settings)
+    result = evaluate_reconstruction(judged, held_out_avatars(9, 32), curve=3, timed=1, optimized=settings)
     titles = ["input", "W encoder", "T = 1", "T = 3", "W optimization", "PTI", "offsets (bound)"]
-    assert list(result.pictures) == titles
-    assert [len(pictures) for pictures in result.pictures.values()] == [8, 8, 8, 8, 2, 2, 2]
-    page = reconstruction_sheet(result.pictures)
+    assert list(result.shown) == titles
+    assert [len(pictures) for pictures in result.shown.values()] == [8, 8, 8, 8, 2, 2, 2]
+    page = reconstruction_sheet(result.shown)
     assert page.width >= 7 * 128
     assert page.height >= 8 * 128
     # Enlarged without smoothing: every pixel of the input is a square of one color.
@@ -108,7 +108,7 @@ def test_the_judge_does_not_stand_in_for_a_missing_perceptual_network(judged: Hy
         model.generator, model.encoder, model.hypernetwork, domain=model.domain, evaluator=model.evaluator
     )
     with pytest.raises(MethodError, match="no perceptual network to optimize against"):
-        evaluate_reconstruction(without, held_out_avatars(1, 32), optimised=Optimization(1))
+        evaluate_reconstruction(without, held_out_avatars(1, 32), optimized=Optimization(1))
 
 
 def test_a_model_without_an_encoder_is_refused(tiny_model_dir: Path, inverter: HyperStyleInverter) -> None:

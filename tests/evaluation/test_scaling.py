@@ -28,7 +28,7 @@ def test_each_value_has_its_time_and_its_memory(tiny_model_dir: Path, monkeypatc
 
     def peak(case: Case, way: Implementation | None, work: Work, threads: int) -> int:
         asked.append((way, work))
-        return 10 if way is None else 20 + work.pictures
+        return 10 if way is None else 20 + work.images
 
     monkeypatch.setattr(scaling, "peak_alone", peak)
     values = {"steps": (0, 2), "batch": (2,), "edits": (3,)}
@@ -41,7 +41,7 @@ def test_each_value_has_its_time_and_its_memory(tiny_model_dir: Path, monkeypatc
     assert asked == [(None, works[0]), *(("fast", work) for work in works)]
     assert [(cost.over, cost.value) for cost in found.costs] == [("steps", 0), ("steps", 2), ("edits", 3), ("batch", 2)]
     assert [(cost.way, cost.peak, cost.built) for cost in found.costs] == [
-        ("fast", 20 + work.pictures, 10) for work in works
+        ("fast", 20 + work.images, 10) for work in works
     ]
     assert all(0 < cost.seconds.low <= cost.seconds.median <= cost.seconds.high for cost in found.costs)
     assert found.machine["threads"] == 1

@@ -88,7 +88,7 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
         assert pair.fast.median > 0 < pair.plain_cpu.median
         assert pair.gflops > 0 < pair.arithmetic_share
         assert pair.memory_share > 0
-    assert [pair.pictures for pair in found.pairs] == [2, 8, 11, 2]
+    assert [pair.images for pair in found.pairs] == [2, 8, 11, 2]
     first = Work(2, 2)
     full, wide = [run for run in runs if run[1] == first], torch.float32
     assert full[:4] == [("fast", first, wide), ("plain", first, wide)] * 2

@@ -63,7 +63,7 @@ def test_residuals_are_predicted_from_the_crop_and_the_plain_reconstruction(
     torch.testing.assert_close(made.tensor, expected, atol=2e-5, rtol=0)
     assert torch.equal(replace(made).tensor, made.tensor)
     assert not torch.allclose(expected, plain, atol=1e-2)
-    assert made.quality == made.metrics()
+    assert made.stored_metrics == made.metrics()
     torch.testing.assert_close(made.initial.tensor, plain, atol=2e-5, rtol=0)
 
 
@@ -71,15 +71,15 @@ def test_what_other_methods_changed_before_stays(model: Model, crops: Tensor, st
     noise = tuple(torch.randn(2, *maps.shape[1:]) for maps in model.generator.noises.buffers())
     value = {"conv1.conv.weight": model.generator.conv1.conv.weight * 1.5}
     changed = replace(
-        HyperStyleRefinement()(crops, start), changes=GeneratorOverrides(tuned=(value, value), noise=noise)
+        HyperStyleRefinement()(crops, start), overrides=GeneratorOverrides(tuned=(value, value), noise=noise)
     )
     made = HyperInverterRefinement()(crops, changed)
     assert made.offset_codes is changed.offset_codes
-    assert (made.changes.tuned, made.changes.noise) == (changed.changes.tuned, changed.changes.noise)
+    assert (made.overrides.tuned, made.overrides.noise) == (changed.overrides.tuned, changed.overrides.noise)
     assert model.hyperinverter is not None
     codes = model.hyperinverter(crops, changed.tensor)
-    assert made.changes.residuals is not None
-    for name, code in made.changes.residuals.sums.items():
+    assert made.overrides.residuals is not None
+    for name, code in made.overrides.residuals.sums.items():
         torch.testing.assert_close(code, codes.sums[name], atol=2e-5, rtol=0)
 
 
@@ -94,11 +94,11 @@ def test_it_looks_at_the_content_at_its_own_size(model: Model) -> None:
 def test_edits_keep_the_residuals(crops: Tensor, start: Inversion) -> None:
     made = HyperInverterRefinement()(crops, start)
     edited = made.edit("age", 2.0)
-    assert edited.changes.residuals is made.changes.residuals
+    assert edited.overrides.residuals is made.overrides.residuals
     network = made.model.hyperinverter
     assert network is not None
-    assert made.changes.residuals is not None
-    expected = made.model.generator(edited.w, residuals=network.offsets(made.changes.residuals))
+    assert made.overrides.residuals is not None
+    expected = made.model.generator(edited.w, residuals=network.offsets(made.overrides.residuals))
     torch.testing.assert_close(edited.tensor, expected, atol=2e-5, rtol=0)
 
 
@@ -107,7 +107,7 @@ def test_interpolating_two_inversions_interpolates_codes_and_weights(crops: Tens
     middle = a.interpolate(b, 3)[1]
     network = a.model.hyperinverter
     assert network is not None
-    ends = [network.offsets(x.changes.residuals) for x in (a, b) if x.changes.residuals is not None]
+    ends = [network.offsets(x.overrides.residuals) for x in (a, b) if x.overrides.residuals is not None]
     between = {name: (ends[0][name] + ends[1][name]) / 2 for name in ends[0]}
     expected = a.model.generator((a.w + b.w) / 2, residuals=between)
     torch.testing.assert_close(middle.tensor, expected, atol=2e-5, rtol=0)
@@ -118,11 +118,11 @@ def test_the_step_is_seen_and_kept_and_can_be_left_out(crops: Tensor, start: Inv
     made = HyperInverterRefinement(keep_intermediates=True)(crops, start, callback=seen.append)
     assert [(step.step, step.steps) for step in seen] == [(0, 1), (1, 1)]
     assert seen[0].codes is None
-    assert seen[1].codes is made.changes.residuals
+    assert seen[1].codes is made.overrides.residuals
     assert torch.equal(made.intermediates[0], start.tensor)
     assert made.intermediates[1] is made.tensor
     none = HyperInverterRefinement()(crops, start, steps=0)
-    assert not none.changes
+    assert not none.overrides
     assert torch.equal(none.w, start.w)
 
 

@@ -109,8 +109,8 @@ def test_a_refinement_takes_the_models_number_of_steps_and_measures_itself(start
     assert refined.offset_codes is not None
     assert refined.offset_codes.count.tolist() == [2, 2]
     assert refined.method == "hyperstyle"
-    assert refined.quality == refined.metrics()
-    assert refined.quality != start.quality
+    assert refined.stored_metrics == refined.metrics()
+    assert refined.stored_metrics != start.stored_metrics
     assert refined.intermediates == ()
 
 
@@ -150,9 +150,9 @@ def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(tin
         four = three.refine(1)
         tiny_inverter.invert(crop, steps=4, align=False)
         four.refine(0)
-    told = [one for one in told if " passes of " in str(one.message)]
+    told = [one for one in told if " steps of " in str(one.message)]
     assert [(str(one.message).partition(",")[0], one.filename) for one in told] == [
-        ("4 passes of 'hyperstyle'", __file__)
+        ("4 steps of 'hyperstyle'", __file__)
     ] * 2
     assert "trained with 2" in str(told[0].message)
     assert "method='hyperstyle+offsets'" in str(told[0].message)

@@ -174,7 +174,7 @@ def test_an_inversion_has_rows_of_its_own_and_its_images_come_from_the_stylegan(
     assert not torch.equal(further.w, inversion.w)
     start = inverted(inverter, crops, steps=0)
     assert torch.equal(start.w, inverter.model.idinvert(start.crop))
-    assert inversion.quality["l2"][0] != start.quality["l2"][0]
+    assert inversion.stored_metrics["l2"][0] != start.stored_metrics["l2"][0]
 
 
 def test_it_is_the_method_of_a_model_that_has_its_parts(inverter: HyperStyleInverter, crops: Tensor) -> None:
@@ -267,7 +267,7 @@ def test_networks_of_stylegan2s_do_not_fit(model: Model) -> None:
     narrow = IdInvertEncoderConfig(rows=4, latent_width=12, input_size=(16, 16), widths=(4, 8))
     with pytest.raises(ConfigError, match=r"IDInvert encoder for \[4, 12\] codes"):
         check_parts(replace(model, idinvert=IdInvertEncoder(narrow)))
-    with pytest.raises(ConfigError, match="IDInvert encoder beside a StyleGAN2"):
+    with pytest.raises(ConfigError, match="IDInvert encoder with a StyleGAN2"):
         check_parts(replace(model, generator=Generator(config)))
     inversion = Inversion(model, torch.randn(1, 6, 12))
     with pytest.raises(InversionError, match="offsets need the same layers"):

@@ -88,7 +88,7 @@ def test_an_image_stops_when_it_is_near_enough(predicted: Inversion) -> None:
     stopped: list[OffsetStep] = []
     found = replace(TUNER, threshold=threshold)(predicted.crop, predicted, callback=stopped.append)
     assert len(stopped) < 12
-    assert found.quality["l2"] != predicted.quality["l2"]
+    assert found.stored_metrics["l2"] != predicted.stored_metrics["l2"]
     at_once = replace(TUNER, threshold=100.0)(predicted.crop, predicted)
     assert torch.equal(at_once.tensor, predicted.tensor)
 

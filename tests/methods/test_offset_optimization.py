@@ -192,7 +192,7 @@ def test_dense_offsets_are_added_to_those_of_the_prediction(predicted: Inversion
     assert found.method == "hyperstyle+offsets"
     more = found.refine(5)
     assert more.method == "hyperstyle+offsets"
-    assert sum(more.quality["l2"]) < sum(found.quality["l2"])
+    assert sum(more.stored_metrics["l2"]) < sum(found.stored_metrics["l2"])
 
 
 def test_from_the_encoders_code_it_is_optimize_offsets(able: HyperStyleInverter, crops: list[Tensor]) -> None:

@@ -99,7 +99,7 @@ def test_any_loss_can_be_passed_in(tuner: Callable[..., Refinement], begun: Inve
     blind = replace(begun, model=replace(begun.model, perceptual=None))
     found = tuner(loss=loss)(crop_of(begun), blind, steps=3)
     assert sum(sizes) == 9
-    assert found.quality["l2"] != begun.quality["l2"]
+    assert found.stored_metrics["l2"] != begun.stored_metrics["l2"]
 
 
 def test_the_loss_is_the_perceptual_network_and_never_the_judge(begun: Inversion) -> None:
@@ -206,7 +206,7 @@ def test_a_batch_that_does_not_fit_is_split_with_a_note(name: str, begun: Invers
     for i in range(3):
         alone = TUNERS[name](loss=l1)(crop_of(begun)[i : i + 1], begun[i], steps=3)
         torch.testing.assert_close(found[i].tensor, alone.tensor, atol=2e-5, rtol=0)
-        assert found.quality["l2"][i] == pytest.approx(alone.quality["l2"][0], abs=1e-5)
+        assert found.stored_metrics["l2"][i] == pytest.approx(alone.stored_metrics["l2"][0], abs=1e-5)
 
 
 def test_one_image_that_does_not_fit_is_an_error_of_ours(tuner: Callable[..., Refinement], begun: Inversion) -> None:

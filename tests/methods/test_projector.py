@@ -39,7 +39,7 @@ def test_it_finds_what_project_finds(begun: Inversion) -> None:
     seen, found = run(begun, Projector(QUICK))
     assert torch.equal(found.w, expected.w)
     assert expected.noise is not None
-    assert all(torch.equal(a, b) for a, b in zip(found.changes.noise, expected.noise, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(found.overrides.noise, expected.noise, strict=True))
     assert [s.step for s in seen] == list(range(15))
     assert found.method == "w-encoder+optimize-w"
 
@@ -73,24 +73,24 @@ def first_pair(begun: Inversion) -> tuple[Tensor, Tensor]:
 def test_noise_maps_are_kept_where_they_are_wanted_and_seen(
     begun: Inversion, tiny_inverter: HyperStyleInverter
 ) -> None:
-    assert len(run(begun, Projector(QUICK))[1].changes.noise) == 7
-    assert run(begun, Projector(QUICK, keep_noise=False))[1].changes.noise == ()
-    assert run(begun, Projector(replace(QUICK, optimize_noise=False)))[1].changes.noise == ()
+    assert len(run(begun, Projector(QUICK))[1].overrides.noise) == 7
+    assert run(begun, Projector(QUICK, keep_noise=False))[1].overrides.noise == ()
+    assert run(begun, Projector(replace(QUICK, optimize_noise=False)))[1].overrides.noise == ()
     silent = replace(begun, model=replace(begun.model, generator=tiny_inverter.model.generator))
-    assert run(silent, Projector(QUICK))[1].changes.noise == (), "no layer of this generator adds any noise"
+    assert run(silent, Projector(QUICK))[1].overrides.noise == (), "no layer of this generator adds any noise"
 
 
 def test_it_goes_on_with_the_noise_maps_and_offsets_that_are_there(
     able: HyperStyleInverter, crops: list[Tensor]
 ) -> None:
     first = able.invert(crops, method="hyperstyle+optimize-w", steps=4, align=False)
-    assert first.changes.noise
+    assert first.overrides.noise
     seen, more = run(first, Projector(replace(QUICK, initial_noise=0.0)), steps=2)
     torch.testing.assert_close(seen[0].image, draw(first), atol=1e-5, rtol=0)
     assert more.offset_codes is first.offset_codes
     plain = run(first, Projector(replace(QUICK, optimize_noise=False)), steps=1)[1]
-    assert plain.changes is not first.changes
-    assert plain.changes.noise == first.changes.noise, "kept though not optimized"
+    assert plain.overrides is not first.overrides
+    assert plain.overrides.noise == first.overrides.noise, "kept though not optimized"
 
 
 def test_no_steps_leave_the_image_as_it_is(begun: Inversion) -> None:

@@ -282,8 +282,8 @@ def test_every_image_gets_parameters_of_its_own_beneath_its_offsets(predicted: I
     assert found.offset_codes is not None
     assert predicted.offset_codes is not None
     assert all(torch.equal(c, predicted.offset_codes.sums[n]) for n, c in found.offset_codes.sums.items())
-    assert len(found.changes.tuned) == 2
-    first, second = found.changes.tuned
+    assert len(found.overrides.tuned) == 2
+    first, second = found.overrides.tuned
     assert not torch.equal(first["conv1.conv.weight"], second["conv1.conv.weight"])
     assert not any(name.startswith("style.") for name in first), "only what moved"
     assert not any(value.requires_grad for value in first.values())
@@ -295,14 +295,14 @@ def test_every_image_gets_parameters_of_its_own_beneath_its_offsets(predicted: I
 def test_alone_it_is_tune_at_the_pivot(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     found = able.invert(crops[0], method="pti", steps={"optimize-w": 5, "pti": 4}, align=False)
     model = able.model
-    assert found.changes.noise == ()
+    assert found.overrides.noise == ()
     assert torch.equal(found.w[:, :1].expand_as(found.w), found.w)
     settings = PivotalTuning(steps=4, threshold=-1.0)
     loss = perceptual_loss(model)
     tuned = tune(crop_of(found), found.w, model.generator, loss, settings, to_input=model.domain.as_network_input)
     torch.testing.assert_close(tuned(found.w), found.tensor, atol=2e-5, rtol=0)
     own = dict(tuned.named_parameters())
-    for name, value in found.changes.tuned[0].items():
+    for name, value in found.overrides.tuned[0].items():
         torch.testing.assert_close(value, own[name], atol=2e-5, rtol=0)
 
 
@@ -313,7 +313,7 @@ def test_more_steps_go_on_with_the_tuned_parameters(predicted: Inversion) -> Non
     second = first.refine(3, callback=seen.append)
     torch.testing.assert_close(seen[0].image, first.tensor[:1], atol=2e-5, rtol=0)
     assert second.method == first.method == "hyperstyle+pti"
-    assert sum(second.quality["l2"]) < sum(first.quality["l2"])
+    assert sum(second.stored_metrics["l2"]) < sum(first.stored_metrics["l2"])
 
 
 def test_the_published_early_stop_is_for_lpips_alone(predicted: Inversion, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +334,7 @@ def test_the_published_early_stop_is_for_lpips_alone(predicted: Inversion, monke
 
 def test_what_is_near_enough_at_once_keeps_the_models_parameters(predicted: Inversion) -> None:
     found = PivotalTuner(PivotalTuning(threshold=100.0))(crop_of(predicted), predicted)
-    assert found.changes.tuned == ({}, {})
+    assert found.overrides.tuned == ({}, {})
     torch.testing.assert_close(found.tensor, predicted.tensor, atol=2e-5, rtol=0)
     moved = PivotalTuner(QUICK)(crop_of(predicted), predicted)
     assert len(Inversion.cat([found, moved])) == 4

@@ -116,7 +116,7 @@ def test_a_model_with_its_encoder_inverts_by_it(inverter: HyperStyleInverter, cr
         )
     torch.testing.assert_close(inversion.w, w, atol=2e-5, rtol=0)  # the crops lie otherwise in memory
     assert not torch.allclose(inversion.w[:, 0], inversion.w[:, 1], atol=1e-4)
-    assert inversion.quality == inversion.metrics()
+    assert inversion.stored_metrics == inversion.metrics()
     assert torch.equal(inversion.tensor, replace(inversion).tensor)
     assert torch.equal(inversion.edit("age", 0.0).w, inversion.w)
 
@@ -210,9 +210,9 @@ def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(
 ) -> None:
     nine = inverter.invert(crops[0], method="restyle-e4e", steps=9, align=False)
     with pytest.warns(
-        QualityWarning, match=r"10 passes of 'restyle-e4e'.* trained with 5.*restyle-e4e\+offsets"
+        QualityWarning, match=r"10 steps of 'restyle-e4e'.* trained with 5.*restyle-e4e\+offsets"
     ) as told:
         nine.refine(1)
     assert told[0].filename == __file__
-    with pytest.warns(QualityWarning, match="10 passes"):
+    with pytest.warns(QualityWarning, match="10 steps"):
         inverter.invert(crops[0], method="restyle-e4e", steps=10, align=False)

@@ -83,7 +83,7 @@ def test_every_image_comes_nearer_to_the_text_and_offsets_stay(two: Inversion, s
     assert (distances(made.tensor) < distances(two.tensor) - 0.1).all()
     assert made.offset_codes is two.offset_codes
     assert made.unedited is two
-    assert not made.quality
+    assert not made.stored_metrics
     if space == "w":
         assert not made.style_offsets
         assert (made.w != two.w).any(-1).all()
@@ -189,11 +189,11 @@ def test_residuals_tuned_parameters_and_noise_of_a_method_stay(two: Inversion) -
     residual = torch.randn(2, *generator.weight("b8.conv1").shape)
     noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
     changes = GeneratorOverrides(OffsetCodes.of_dense({"b8.conv1": residual}), tuned, noise)
-    changed = dataclasses.replace(two, changes=changes)
+    changed = dataclasses.replace(two, overrides=changes)
     seen, made = run(changed)
     torch.testing.assert_close(seen[0].image, changed.tensor, atol=1e-4, rtol=0)
     assert not torch.allclose(seen[0].image, two.tensor, atol=1e-2)
-    assert made.changes is changes
+    assert made.overrides is changes
     assert (distances(made.tensor) < distances(changed.tensor) - 0.05).all()
 
 

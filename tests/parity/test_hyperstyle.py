@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Provenance
 from hyperstyle.convert import read_generator
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
@@ -115,7 +116,7 @@ def test_a_converted_model_gives_the_recorded_inversion(
             checkpoint_maker.reference / "hyperstyle" / "golden" / "latents.npy", allow_pickle=True
         ).item()
         (name,) = recorded
-        replace(inversion, sources=(Source(name),)).export(tmp_path / "official", "official")
+        replace(inversion, sources=(Provenance(name),)).export(tmp_path / "official", "official")
         ours = np.load(tmp_path / "official" / "latents.npy", allow_pickle=True).item()
         assert list(ours) == [name]
         assert ours[name].dtype == recorded[name].dtype

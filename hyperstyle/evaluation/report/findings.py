@@ -9,11 +9,11 @@ from typing import Any
 
 from hyperstyle.evaluation.figures import machine
 from hyperstyle.evaluation.report.effects import Effect, effect_tables
+from hyperstyle.evaluation.report.images import TestImages
 from hyperstyle.evaluation.report.missing import Missing
 from hyperstyle.evaluation.report.options import ReportOptions
 from hyperstyle.evaluation.report.orderings import Ordering, ordering_tables
 from hyperstyle.evaluation.report.page import Section
-from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.tables import Table, to_csv
 from hyperstyle.io.files import write_text
 from hyperstyle.model.parts import Model
@@ -45,8 +45,8 @@ def write_report(
     html: str,
     found: Findings,
     model: Model,
-    pictures: TestPictures,
-    photos: TestPictures | None,
+    images: TestImages,
+    photos: TestImages | None,
     options: ReportOptions,
 ) -> Path:
     """Writes `report.json`, a CSV for each table and figure, and last `report.html`, whose path it returns.
@@ -56,9 +56,9 @@ def write_report(
     """
     report: dict[str, Any] = {
         "machine": machine(model),
-        "pictures": _about(pictures),
+        "pictures": _about(images),
         "photos": None if photos is None else _about(photos),
-        "options": {key: str(v) if isinstance(v, Path) else v for key, v in asdict(options).items()},
+        "options": _options(options),
         "tables": {table.key: [dict(row) for row in table.rows] for table in found.tables},
         "orderings": [asdict(one) for one in found.orderings],
         "effects": {name: [asdict(one) for one in group] for name, group in found.effects.items()},
@@ -73,10 +73,16 @@ def write_report(
     return out / "report.html"
 
 
-def _about(pictures: TestPictures) -> dict[str, Any]:
+def _options(options: ReportOptions) -> dict[str, Any]:
+    """As plain values, under the names that they have on disk since version 0.1."""
+    values = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
+    return {"optimised" if key == "optimized" else key: value for key, value in values.items()}
+
+
+def _about(images: TestImages) -> dict[str, Any]:
     return {
-        "source": pictures.source,
-        "count": len(pictures),
-        "failures": pictures.failures,
-        "taken_as_crops": pictures.uncut,
+        "source": images.source,
+        "count": len(images),
+        "failures": images.failures,
+        "taken_as_crops": images.uncut,
     }

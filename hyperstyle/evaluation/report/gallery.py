@@ -43,9 +43,9 @@ def gallery(
     return Gallery(tuple(heads), tuple(labels), uris, caption)
 
 
-def data_uri(picture: Tensor | Image.Image) -> str:
+def data_uri(image: Tensor | Image.Image) -> str:
     """A JPEG inside a link, at most 256 px on its longer side."""
-    image = picture if isinstance(picture, Image.Image) else to_images(picture[None])[0]
+    image = image if isinstance(image, Image.Image) else to_images(image[None])[0]
     scale = _LONGEST / max(image.size)
     if scale < 1:
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))

@@ -14,13 +14,13 @@ from hyperstyle.evaluation.methods import Trial
 from hyperstyle.evaluation.report.distribution import Features, distance, features_of
 from hyperstyle.evaluation.report.effects import effects
 from hyperstyle.evaluation.report.findings import Findings, write_report
+from hyperstyle.evaluation.report.images import TestImages
 from hyperstyle.evaluation.report.journal import Journal
 from hyperstyle.evaluation.report.measures import choose_measures
 from hyperstyle.evaluation.report.missing import not_measured
 from hyperstyle.evaluation.report.options import ReportOptions
 from hyperstyle.evaluation.report.orderings import orderings
 from hyperstyle.evaluation.report.page import page
-from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.sections import (
     adaptation_section,
     effects_section,
@@ -51,12 +51,12 @@ __all__ = ["make_report"]
 
 def make_report(
     inverter: HyperStyleInverter,
-    pictures: TestPictures,
+    images: TestImages,
     out: Path,
     options: ReportOptions | None = None,
     *,
     ablations: Mapping[str, HyperStyleInverter] | None = None,
-    photos: TestPictures | None = None,
+    photos: TestImages | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
     """Measures a model as the papers do and writes a page about it; the same call goes on where one was interrupted.
@@ -84,9 +84,9 @@ def make_report(
     for name, least in (("points", 2), ("edited", 0), ("shown", 1), ("adapt", 0)):
         if getattr(options, name) < least:
             raise ConfigError(f"{name}={getattr(options, name)}: expected {least} or more.")
-    optimised = options.optimised if options.optimised is not None else 4 * (model.perceptual is not None)
-    if optimised < 0:
-        raise ConfigError(f"optimised={optimised}: expected 0 or more.")
+    optimized = options.optimized if options.optimized is not None else 4 * (model.perceptual is not None)
+    if optimized < 0:
+        raise ConfigError(f"optimized={optimized}: expected 0 or more.")
     measures = choose_measures(model, lpips=options.lpips, identity=options.identity, mtcnn=options.mtcnn)
     features = features_of(model, options.inception) if options.fid else None
     edits = _edits(model, options)
@@ -94,15 +94,15 @@ def make_report(
         inverter,
         options.methods,
         ablations or {},
-        pictures=len(pictures),
-        optimised=optimised,
+        images=len(images),
+        optimized=optimized,
         edited=options.edited if edits else 0,
     )
     make_folder(out)
     about = {
         "report": 2,
         "model": jobs[0].model,
-        "pictures": pictures.source,
+        "pictures": images.source,
         "size": model.domain.input_size,
         "measures": [one.key for one in measures.chosen],
         "identity": None if options.identity is None else options.identity.name,
@@ -110,7 +110,7 @@ def make_report(
         "points": options.points,
     }
     journal = Journal(out / "rows.jsonl", about)
-    study = Study(pictures, measures, journal, out, edits, options.points)
+    study = Study(images, measures, journal, out, edits, options.points)
     measure_all(study, jobs, on_progress)
 
     found = Findings(tables=parameter_tables(model))
@@ -122,17 +122,17 @@ def make_report(
     found.missing = not_measured(
         inverter,
         options,
-        pictures=len(pictures),
-        optimised=optimised,
+        images=len(images),
+        optimized=optimized,
         edits=edits,
         ablations=bool(ablations),
         photos=photos is not None,
     )
     if found.missing:
         found.sections.append(missing_section(found.missing))
-    lead, facts = overview(model, pictures, photos, jobs, found.orderings, options.command)
+    lead, facts = overview(model, images, photos, jobs, found.orderings, options.command)
     title = options.title or f"How well {model.domain.name} are inverted"
-    return write_report(out, page(title, lead, facts, found.sections), found, model, pictures, photos, options)
+    return write_report(out, page(title, lead, facts, found.sections), found, model, images, photos, options)
 
 
 def _edits(model: Model, options: ReportOptions) -> tuple[str, ...]:
@@ -153,14 +153,14 @@ def _methods(
 ) -> None:
     """Tables 2 and 3, and their sections."""
     own = [job for job in jobs if job.inverter is inverter]
-    network = [job for job in own if not job.optimises and str(job.trial) != ONCE]
-    searched = [job for job in own if job.optimises]
+    network = [job for job in own if not job.is_optimization and str(job.trial) != ONCE]
+    searched = [job for job in own if job.is_optimization]
     rows = [_row(study, job, job.count, features) for job in network]
     seen = features[1] if features else ""
     tables = []
     if rows:
-        count = len(study.pictures)
-        about = f"Means over {count} images ({study.pictures.source}); seconds are medians, one image at a time; "
+        count = len(study.images)
+        about = f"Means over {count} images ({study.images.source}); seconds are medians, one image at a time; "
         about += "memory is that of the whole process on a CPU, libraries included."
         tables.append(methods_table("table2", "Table 2. Reconstruction", about, rows, study.measures, distances=seen))
     compared = rows
@@ -191,7 +191,7 @@ def _row(study: Study, job: Job, count: int, features: tuple[Features, str] | No
     row = method_row(job.label, study.rows(job.label, count), study.measures)
     if features is not None and count > 1:
         device, see = job.inverter.model.device, features[0]
-        real = torch.cat([see(study.pictures.load(i)[None].to(device)) for i in range(count)])
+        real = torch.cat([see(study.images.load(i)[None].to(device)) for i in range(count)])
         files = [study.reconstruction(job, i) for i in range(count)]
         made = torch.cat([see(to_tensor(load_image(file))[None].to(device)) for file in files])
         apart = distance(real, made)
@@ -202,7 +202,7 @@ def _row(study: Study, job: Job, count: int, features: tuple[Features, str] | No
 def _effects(found: Findings, study: Study, jobs: list[Job], model: Model) -> None:
     """Figure 6: of the networks on all edited images, and of all methods on those that were optimized."""
     edited = [job for job in jobs if job.edited]
-    network = [job for job in edited if not job.optimises]
+    network = [job for job in edited if not job.is_optimization]
     groups = {"networks": network} | ({"all": edited} if len(network) < len(edited) else {})
     for name, group in groups.items():
         if group:
@@ -218,15 +218,15 @@ def _sheets(
     study: Study,
     inverter: HyperStyleInverter,
     options: ReportOptions,
-    photos: TestPictures | None,
+    photos: TestImages | None,
     on_progress: Progress | None,
 ) -> None:
     """Interpolation, domain adaptation and out-of-domain images, by the model's best method."""
     best = Trial(inverter.methods[0])
     if not alone(inverter.model, best):
         return
-    count = min(max(options.shown, 2), len(study.pictures))
-    crops = torch.stack([study.pictures.load(i) for i in range(count)])
+    count = min(max(options.shown, 2), len(study.images))
+    crops = torch.stack([study.images.load(i) for i in range(count)])
     inversions = [invert_one(inverter, crop, best) for crop in crops]
     if count > 1:
         found.sections.append(interpolation_section(inversions))

@@ -50,10 +50,10 @@ class Measures:
 
     chosen: tuple[Measure, ...]
 
-    def __call__(self, model: Model, picture: Tensor, crop: Tensor) -> dict[str, float | None]:
+    def __call__(self, model: Model, rendered: Tensor, crop: Tensor) -> dict[str, float | None]:
         """Figures of one reconstruction [1,3,H,W] against its crop [1,3,h,w]; None where there is no number."""
         with torch.no_grad():
-            image = model.domain.resize_to_input(picture.float())
+            image = model.domain.resize_to_input(rendered.float())
             found = {one.key: float(one.function(image, crop)) for one in self.chosen}
         return {key: value if math.isfinite(value) else None for key, value in found.items()}
 

@@ -36,8 +36,8 @@ def not_measured(
     inverter: HyperStyleInverter,
     options: ReportOptions,
     *,
-    pictures: int,
-    optimised: int,
+    images: int,
+    optimized: int,
     edits: Sequence[str],
     ablations: bool,
     photos: bool,
@@ -54,10 +54,10 @@ def not_measured(
         photos: whether there are images from outside the domain.
     """
     model = inverter.model
-    found = _figures(model, options, pictures)
-    if options.methods is None and not optimised:
-        why = "--optimised 0 was given" if options.optimised == 0 else "the model has no perceptual network for them"
-        flag = "--optimised N" + ", with LPIPS in its place" * (model.perceptual is None)
+    found = _figures(model, options, images)
+    if options.methods is None and not optimized:
+        why = "--optimized 0 was given" if options.optimized == 0 else "the model has no perceptual network for them"
+        flag = "--optimized N" + ", with LPIPS in its place" * (model.perceptual is None)
         found.append(Missing("W+ optimization and PTI (Table 2b)", why, flag))
     found += _editing(model, options, edits)
     if model.hypernetwork is None:
@@ -71,14 +71,14 @@ def not_measured(
         why = "the model has no network that inverts"
         found.append(Missing("the sheets, and images out of the domain", why, "hyperstyle train encoder"))
     else:
-        if pictures < 2:
+        if images < 2:
             found.append(Missing("interpolation", "there is one image", "more images"))
         if not photos:
             found.append(Missing("photos out of the domain (Figure 8)", "none were named", "--photos FOLDER"))
     return found
 
 
-def _figures(model: Model, options: ReportOptions, pictures: int) -> list[Missing]:
+def _figures(model: Model, options: ReportOptions, images: int) -> list[Missing]:
     """Of a reconstruction."""
     found = []
     if options.lpips is False:
@@ -91,7 +91,7 @@ def _figures(model: Model, options: ReportOptions, pictures: int) -> list[Missin
     if not options.fid:
         flag = "--fid FILE.pth" if model.evaluator is None else "--fid"
         found.append(Missing("FID and KID", "they were not asked for", flag))
-    elif pictures < 2:
+    elif images < 2:
         found.append(Missing("FID and KID", "there is one image", "more images"))
     return found
 

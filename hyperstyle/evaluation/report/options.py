@@ -15,7 +15,7 @@ class ReportOptions:
     """What goes into a report.
 
     Attributes:
-        methods: None is all of the model's networks and, with `optimised`, W+ optimization and PTI.
+        methods: None is all of the model's networks and, with `optimized`, W+ optimization and PTI.
         optimized: images, the first ones, for methods that optimize each on its own; None is 4 where the model has a
             perceptual network for them, else 0.
         edits: names; None is every edit whose trait the model's evaluator reads.
@@ -31,7 +31,7 @@ class ReportOptions:
     """
 
     methods: tuple[Trial, ...] | None = None
-    optimised: int | None = None
+    optimized: int | None = None
     edits: tuple[str, ...] | None = None
     points: int = 5
     edited: int = 16

@@ -13,9 +13,9 @@ from torch import Tensor
 from hyperstyle.evaluation.methods import Trial
 from hyperstyle.evaluation.report.filters import FILTERS
 from hyperstyle.evaluation.report.gallery import Gallery, gallery
+from hyperstyle.evaluation.report.images import TestImages, digest
 from hyperstyle.evaluation.report.journal import Record
 from hyperstyle.evaluation.report.measures import Measures
-from hyperstyle.evaluation.report.pictures import TestPictures, digest
 from hyperstyle.evaluation.report.study import Study, invert_one
 from hyperstyle.evaluation.report.tables import Column, Table, Value
 from hyperstyle.images import load_image, save_image, to_images
@@ -29,7 +29,7 @@ TOLD = ("l2", "lpips", "perceptual", "identity")
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Crop:
     """A crop [3,h,w] of a kind of images, and whether it is shown."""
 
     kind: str
@@ -42,7 +42,7 @@ def out_of_domain(
     study: Study,
     inverter: HyperStyleInverter,
     count: int,
-    photos: TestPictures | None,
+    photos: TestImages | None,
     edits: Mapping[str, float],
     caption: str,
 ) -> tuple[Gallery, Table]:
@@ -56,49 +56,49 @@ def out_of_domain(
         edits: names and strengths.
         caption: of the gallery.
     """
-    heads = ["picture", "before", "refined", *(f"{name} {strength:+g}" for name, strength in edits.items())]
+    heads = ["image", "before", "refined", *(f"{name} {strength:+g}" for name, strength in edits.items())]
     labels: list[str] = []
     rows: list[list[Tensor | Image.Image]] = []
     kinds: dict[str, list[Record]] = {}
-    for picture in _pictures(study, count, photos):
-        row, drawn = _inverted(study, inverter, picture, edits, heads[1:])
-        kinds.setdefault(picture.kind, []).append(row)
-        if picture.shown:
-            labels.append(picture.kind)
-            rows.append([picture.crop, *drawn])
+    for image in _crops(study, count, photos):
+        row, shown_images = _inverted(study, inverter, image, edits, heads[1:])
+        kinds.setdefault(image.kind, []).append(row)
+        if image.shown:
+            labels.append(image.kind)
+            rows.append([image.crop, *shown_images])
     return gallery(heads, labels, rows, caption), _table(kinds, study.measures, count)
 
 
-def _pictures(study: Study, count: int, photos: TestPictures | None) -> Iterator[_Picture]:
+def _crops(study: Study, count: int, photos: TestImages | None) -> Iterator[_Crop]:
     for kind, look in {"unfiltered": None, **FILTERS}.items():
-        for i, name in enumerate(study.pictures.names[:count]):
-            crop = study.pictures.load(i)
-            yield _Picture(kind, name, (crop if look is None else look(crop[None])[0]).clamp(-1, 1), not i)
+        for i, name in enumerate(study.images.names[:count]):
+            crop = study.images.load(i)
+            yield _Crop(kind, name, (crop if look is None else look(crop[None])[0]).clamp(-1, 1), not i)
     if photos is not None:
         for i, name in enumerate(photos.names):
-            yield _Picture(name, name, photos.load(i), True)
+            yield _Crop(name, name, photos.load(i), True)
 
 
 def _inverted(
-    study: Study, inverter: HyperStyleInverter, picture: _Picture, edits: Mapping[str, float], heads: Sequence[str]
+    study: Study, inverter: HyperStyleInverter, image: _Crop, edits: Mapping[str, float], heads: Sequence[str]
 ) -> tuple[Record, list[Image.Image]]:
     """Its row, from the journal where it is there, and what is shown of it."""
-    crop, method, model = digest(picture.crop), f"out-of-domain:{picture.kind}", inverter.model
-    drawn = list(heads) if picture.shown else []
-    files = [study.folder / "out-of-domain" / f"{crop}-{i}.png" for i in range(len(drawn))]
-    row = study.journal.get(method, picture.name)
-    if row is None or row["crop"] != crop or row["drawn"] != drawn or not all(file.exists() for file in files):
-        after = invert_one(inverter, picture.crop, Trial(inverter.methods[0]))
+    crop, method, model = digest(image.crop), f"out-of-domain:{image.kind}", inverter.model
+    shown_images = list(heads) if image.shown else []
+    files = [study.folder / "out-of-domain" / f"{crop}-{i}.png" for i in range(len(shown_images))]
+    row = study.journal.get(method, image.name)
+    if row is None or row["crop"] != crop or row["drawn"] != shown_images or not all(file.exists() for file in files):
+        after = invert_one(inverter, image.crop, Trial(inverter.methods[0]))
         figures: dict[str, Any] = {
-            when: study.measures(model, one.tensor, picture.crop[None].to(model.device))
+            when: study.measures(model, one.tensor, image.crop[None].to(model.device))
             for when, one in {"before": after.initial, "after": after}.items()
         }
-        if picture.shown:
+        if image.shown:
             make_folder(files[0].parent)
             made = [after.initial, after, *(after.edit(name, strength) for name, strength in edits.items())]
             for one, file in zip(made, files, strict=True):
                 save_image(to_images(model.domain.resize_to_input(one.tensor))[0], file)
-        row = {"method": method, "picture": picture.name, "kind": picture.kind, "crop": crop, "drawn": drawn}
+        row = {"method": method, "picture": image.name, "kind": image.kind, "crop": crop, "drawn": shown_images}
         row["figures"] = figures
         study.journal.add(row)
     return row, [load_image(file) for file in files]
@@ -117,7 +117,7 @@ def _table(kinds: Mapping[str, Sequence[Record]], measures: Measures, count: int
             if len(pairs) < len(rows):
                 line[f"{one.key}_left_out"] = len(rows) - len(pairs)
         table.append(line)
-    columns = [Column("kind", "pictures")]
+    columns = [Column("kind", "images")]
     for one in measures.chosen:
         if one.key in TOLD:
             columns += [Column(f"{one.key}_{when}", f"{one.title} {when}", one.digits) for when in ("before", "after")]

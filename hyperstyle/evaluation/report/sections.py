@@ -9,11 +9,11 @@ from hyperstyle.evaluation.report import sheets
 from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.effects import Effect
 from hyperstyle.evaluation.report.filters import comic
+from hyperstyle.evaluation.report.images import TestImages
 from hyperstyle.evaluation.report.missing import Missing
 from hyperstyle.evaluation.report.orderings import STANDS_FOR, Ordering, effect_verdict, summary
 from hyperstyle.evaluation.report.out_of_domain import TOLD, out_of_domain
 from hyperstyle.evaluation.report.page import Section, chart_grid, gallery_html, legend, paragraph, table_html
-from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.study import Job, Study
 from hyperstyle.evaluation.report.svg import Series, chart
 from hyperstyle.evaluation.report.tables import Column, Table, Value
@@ -36,8 +36,8 @@ __all__ = [
 
 def overview(
     model: Model,
-    pictures: TestPictures,
-    photos: TestPictures | None,
+    images: TestImages,
+    photos: TestImages | None,
     jobs: Sequence[Job],
     found: Sequence[Ordering],
     command: str,
@@ -46,14 +46,14 @@ def overview(
     here = machine(model)
     own = [job for job in jobs if job.inverter.model is model]
     facts = [
-        f"{len(pictures)} images: {pictures.source}. Crops of {' x '.join(map(str, model.domain.input_size))} px, "
+        f"{len(images)} images: {images.source}. Crops of {' x '.join(map(str, model.domain.input_size))} px, "
         f"generator of {model.generator.config.size} px.",
         f"{here['cpu']}, device {here['device']}, {here['threads']} thread(s), {here['dtype']}, "
         f"PyTorch {here['torch']}; model {here['model']}.",
     ]
     if command:
         facts.append(f"Made by: {command}")
-    for source in (pictures, *([] if photos is None else [photos])):
+    for source in (images, *([] if photos is None else [photos])):
         for what, files in (("left out", source.failures), ("taken as crops", source.uncut)):
             if files:
                 named = "; ".join(f"{name}: {reason}" for name, reason in files[:10])
@@ -147,7 +147,7 @@ def adaptation_section(inversions: Sequence[Inversion], steps: int, on_progress:
 
 
 def out_of_domain_section(
-    study: Study, inverter: HyperStyleInverter, count: int, photos: TestPictures | None
+    study: Study, inverter: HyperStyleInverter, count: int, photos: TestImages | None
 ) -> tuple[Section, Table]:
     """Figure 8: images that no training set held anything like, with its table."""
     caption = (
@@ -220,5 +220,5 @@ def _orderings_html(found: Sequence[Ordering]) -> str:
     about = "Figures here, and those of the paper in brackets; green where both stand in the same order. " + (
         f"In the paper's figures {', '.join(stand_ins)}, an encoder alone as well." if stand_ins else ""
     )
-    columns = (Column("pair", "methods"), Column("images", "pictures"), *(Column(figure, figure) for figure in figures))
+    columns = (Column("pair", "methods"), Column("images", "images"), *(Column(figure, figure) for figure in figures))
     return table_html(Table("orderings", "", about, columns, rows), marks)

@@ -30,7 +30,7 @@ def reconstructions(study: Study, jobs: Sequence[Job], count: int, caption: str)
     """Inputs and what each method made of them."""
     rows: list[list[Tensor | Image.Image]] = []
     for i in range(count):
-        row: list[Tensor | Image.Image] = [study.pictures.load(i)]
+        row: list[Tensor | Image.Image] = [study.images.load(i)]
         for job in jobs:
             row.append(load_image(study.reconstruction(job, i)))
         rows.append(row)

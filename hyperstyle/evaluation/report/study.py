@@ -16,15 +16,15 @@ from hyperstyle.errors import ConfigError, QualityWarning
 from hyperstyle.evaluation.equal_effect import compare
 from hyperstyle.evaluation.figures import Progress, now
 from hyperstyle.evaluation.methods import Trial
+from hyperstyle.evaluation.report.images import TestImages
 from hyperstyle.evaluation.report.journal import Journal, Record
 from hyperstyle.evaluation.report.measures import Measures
-from hyperstyle.evaluation.report.pictures import TestPictures
 from hyperstyle.evaluation.report.tables import ONCE
 from hyperstyle.images import save_image, to_images
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, peak_memory
-from hyperstyle.methods.registry import by_networks, find
+from hyperstyle.methods.registry import by_networks, resolve_method
 from hyperstyle.model.parts import Model, fingerprint
 
 __all__ = ["Job", "Study", "alone", "check_ablations", "identified", "invert_one", "jobs_of", "measure_all"]
@@ -54,7 +54,7 @@ class Job:
         return self.label.replace(":", "-")
 
     @property
-    def optimises(self) -> bool:
+    def is_optimization(self) -> bool:
         """Whether it searches for each image on its own."""
         return not alone(self.inverter.model, self.trial)
 
@@ -71,7 +71,7 @@ class Study:
         points: strengths over the range of each edit.
     """
 
-    pictures: TestPictures
+    images: TestImages
     measures: Measures
     journal: Journal
     folder: Path
@@ -80,11 +80,11 @@ class Study:
 
     def reconstruction(self, job: Job, i: int) -> Path:
         """The file of a reconstruction."""
-        return self.folder / "reconstructions" / job.folder / f"{self.pictures.digests[i]}.png"
+        return self.folder / "reconstructions" / job.folder / f"{self.images.digests[i]}.png"
 
     def rows(self, label: str, count: int) -> list[Record]:
         """What was measured of the first images; for all of them, once `measure_all` is done."""
-        found = [self.journal.get(label, name) for name in self.pictures.names[:count]]
+        found = [self.journal.get(label, name) for name in self.images.names[:count]]
         return [row for row in found if row is not None]
 
 
@@ -120,34 +120,34 @@ def jobs_of(
     trials: Sequence[Trial] | None,
     ablations: Mapping[str, HyperStyleInverter],
     *,
-    pictures: int,
-    optimised: int,
+    images: int,
+    optimized: int,
     edited: int,
 ) -> list[Job]:
     """All jobs of a report, checked.
 
     Args:
         inverter: the model.
-        trials: methods; None is every one of the model's networks and, with `optimised`, W+ optimization and PTI.
+        trials: methods; None is every one of the model's networks and, with `optimized`, W+ optimization and PTI.
         ablations: other models by name, each by its own best method.
         images: how many there are.
         optimized: how many of them the methods that optimize take.
         edited: how many of them are edited.
 
     Raises:
-        ConfigError: a method twice, one that optimizes with `optimised` 0, or an ablation whose name is no name of a
+        ConfigError: a method twice, one that optimizes with `optimized` 0, or an ablation whose name is no name of a
             folder, or that of another method's.
         MethodError: an unknown method, or one whose weights the model lacks.
     """
     model = inverter.model
     if trials is None:
         trials = [Trial(name) for name in by_networks(model)]
-        if optimised:
+        if optimized:
             trials += [Trial("optimize-w+", 300), Trial("pti")]
     if not trials:
         raise ConfigError(
             "the model has no network that inverts: train one (hyperstyle train encoder), or say with --methods and "
-            "--optimised which images to search for, as in --methods optimize-w+:300 --optimised 4."
+            "--optimized which images to search for, as in --methods optimize-w+:300 --optimized 4."
         )
     names = [str(trial) for trial in trials]
     if len(set(names)) < len(names):
@@ -155,14 +155,14 @@ def jobs_of(
     check_ablations(list(ablations))
     jobs, identity = [], identified(model)
     for trial in trials:
-        find(model, trial.method, steps=trial.steps)
-        count = pictures if alone(model, trial) else min(optimised, pictures)
+        resolve_method(model, trial.method, steps=trial.steps)
+        count = images if alone(model, trial) else min(optimized, images)
         if not count:
-            raise ConfigError(f"{trial} optimizes each image on its own: say with --optimised N how many it may take.")
+            raise ConfigError(f"{trial} optimizes each image on its own: say with --optimized N how many it may take.")
         jobs.append(Job(str(trial), inverter, identity, trial, count, min(edited, count)))
     once = Trial.of(ONCE)  # a row of Table 3 that costs next to nothing
     if "hyperstyle" in names and model.steps > 1 and ONCE not in names:
-        jobs.append(Job(ONCE, inverter, identity, once, pictures))
+        jobs.append(Job(ONCE, inverter, identity, once, images))
     for name, other in ablations.items():
         if other.model.domain.input_size != model.domain.input_size:
             raise ConfigError(
@@ -172,7 +172,7 @@ def jobs_of(
         own = by_networks(other.model)
         if not own:
             raise ConfigError(f"ablation {name!r} has no network that inverts. Name a model with an encoder.")
-        job = Job(name, other, identified(other.model), Trial(own[0]), pictures)
+        job = Job(name, other, identified(other.model), Trial(own[0]), images)
         if taken := [one.label for one in jobs if one.folder.lower() == job.folder.lower()]:
             raise ConfigError(
                 f"ablation {name!r} would keep its reconstructions in the folder of {taken[0]!r}: choose another name."
@@ -191,21 +191,21 @@ def invert_one(inverter: HyperStyleInverter, crop: Tensor, trial: Trial) -> Inve
 def measure_all(study: Study, jobs: Sequence[Job], on_progress: Progress | None = None) -> None:
     """Does what the journal does not have yet."""
     for job in jobs:
-        names = study.pictures.names[: job.count]
-        if not job.optimises and any(not _done(study, job, i) for i in range(job.count)):
-            invert_one(job.inverter, study.pictures.load(0), job.trial)  # not counted: it warms up
+        names = study.images.names[: job.count]
+        if not job.is_optimization and any(not _done(study, job, i) for i in range(job.count)):
+            invert_one(job.inverter, study.images.load(0), job.trial)  # not counted: it warms up
         make_folder(study.reconstruction(job, 0).parent)
         for i, name in enumerate(names):
             if not _done(study, job, i):
                 row = _measured(study, job, i)
-                study.journal.add({"method": job.label, "picture": name, "crop": study.pictures.digests[i], **row})
+                study.journal.add({"method": job.label, "picture": name, "crop": study.images.digests[i], **row})
             if on_progress is not None:
                 on_progress(job.label, i + 1, job.count)
 
 
 def _done(study: Study, job: Job, i: int) -> bool:
-    row = study.journal.get(job.label, study.pictures.names[i])
-    if row is None or (row["crop"], row["model"]) != (study.pictures.digests[i], job.model):
+    row = study.journal.get(job.label, study.images.names[i])
+    if row is None or (row["crop"], row["model"]) != (study.images.digests[i], job.model):
         return False
     if not study.reconstruction(job, i).exists():
         return False
@@ -214,18 +214,18 @@ def _done(study: Study, job: Job, i: int) -> bool:
 
 def _measured(study: Study, job: Job, i: int) -> dict[str, Any]:
     """Figures, seconds, memory and edits of an image; its reconstruction is written."""
-    model, crop = job.inverter.model, study.pictures.load(i)
+    model, crop = job.inverter.model, study.images.load(i)
     _forget_peak(model.device)
     began = now(model.device)
     inversion = invert_one(job.inverter, crop, job.trial)
     seconds = now(model.device) - began
     row: dict[str, Any] = {"model": job.model, "seconds": seconds, "memory": _peak(model.device)}
-    picture = inversion.tensor
-    row["figures"] = study.measures(model, picture, crop[None].to(model.device))
+    rendered = inversion.tensor
+    row["figures"] = study.measures(model, rendered, crop[None].to(model.device))
     if i < job.edited and study.edits:
         curves = compare(model, {job.label: [inversion]}, study.edits, points=study.points)
         row["edits"] = {c.edit: {"changes": c.changes[0], "identities": c.identities[0]} for c in curves}
-    save_image(to_images(model.domain.resize_to_input(picture))[0], study.reconstruction(job, i))
+    save_image(to_images(model.domain.resize_to_input(rendered))[0], study.reconstruction(job, i))
     return row
 
 

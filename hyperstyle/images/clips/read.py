@@ -20,9 +20,9 @@ from hyperstyle.images.clips.color import ColorTags, read_tags, to_srgb
 
 __all__ = ["Clip", "open_clip"]
 
-_USUAL_RATE = Fraction(25)  # for files that do not say
+_DEFAULT_RATE = Fraction(25)  # for files that do not say
 _NARROWEST, _WIDEST = Fraction(1, 10), Fraction(10)  # pixels; other aspects are damage
-_STATES_LENGTH = ("mp4", "matroska")  # formats whose header says how long the clip is
+_FORMATS_WITH_LENGTH = ("mp4", "matroska")  # formats whose header says how long the clip is
 _ROUNDING = Fraction(1, 500)  # seconds
 _MAY_LACK = Fraction(1, 2)  # seconds of the length in the header
 
@@ -53,7 +53,7 @@ class Clip:
         from av.video.reformatter import VideoReformatter
 
         reformatter = VideoReformatter()
-        waiting: deque[tuple[ColorTags, npt.NDArray[np.int32] | None]] = deque()
+        tags_of_pending: deque[tuple[ColorTags, npt.NDArray[np.int32] | None]] = deque()
         deinterlacer: _Deinterlacer | None = None
         for frame, stream, _ in self._decoded():
             try:
@@ -61,14 +61,14 @@ class Clip:
                     data = _side_data(frame)
                     is_dolby = any(name.startswith("DOVI") for name in data)
                     tags = read_tags(frame, stream.codec_context, is_dolby=is_dolby)
-                    waiting.append((tags, _display_matrix(frame, data)))
+                    tags_of_pending.append((tags, _display_matrix(frame, data)))
                     if deinterlacer is None and frame.interlaced_frame:
                         deinterlacer = _Deinterlacer(frame, stream)
-                for ready in [frame] if deinterlacer is None else list(deinterlacer.take(frame)):
+                for ready in [frame] if deinterlacer is None else list(deinterlacer.push(frame)):
                     if ready is not None:
-                        tags, matrix = waiting.popleft()
+                        tags, matrix = tags_of_pending.popleft()
                         image = Image.fromarray(to_srgb(ready, tags, reformatter))
-                        yield _upright(_square(image, stream.sample_aspect_ratio), matrix)
+                        yield _upright(_square_pixels(image, stream.sample_aspect_ratio), matrix)
             except (av.FFmpegError, ImageError) as error:
                 raise ImageError(f"The clip {str(self.path)!r} cannot be read: {error}.") from error
 
@@ -86,7 +86,7 @@ class Clip:
         for frame, stream, ticks in self._decoded():
             base = Fraction(stream.time_base or Fraction(1, 1000))
             if frame is None:
-                last = _last(stream, times[-1] + start, last)
+                last = _last_duration(stream, times[-1] + start, last)
                 break
             if not times:
                 start = file_start(stream.container)
@@ -133,7 +133,7 @@ class Clip:
                         f"The clip {str(self.path)!r} holds no frame that can be decoded. Get a whole copy of the file."
                     )
                 yield None, stream, 0
-                self._warn(damaged, end - file_start(container), _stated_length(container))
+                self._warn(damaged, end - file_start(container), _length_in_header(container))
         except av.FFmpegError as error:
             raise ImageError(
                 f"The clip {str(self.path)!r} cannot be decoded after frame {done}: {error}. Get a whole copy of the "
@@ -169,7 +169,7 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
     try:
         with av.open(path) as container:
             stream = video_stream(container)
-            rate = stream.average_rate or stream.guessed_rate or _USUAL_RATE
+            rate = stream.average_rate or stream.guessed_rate or _DEFAULT_RATE
             return Clip(path, Fraction(rate), len(container.streams.audio))
     except av.FFmpegError as error:
         raise ImageError(
@@ -194,13 +194,13 @@ def file_start(container: Any) -> Fraction:
     return max(Fraction(0), Fraction(container.start_time or 0, 1_000_000))
 
 
-def _stated_length(container: Any) -> Fraction | None:
+def _length_in_header(container: Any) -> Fraction | None:
     """Seconds, as the header says; None where it does not, and FFmpeg estimates it."""
-    states = any(name in container.format.name for name in _STATES_LENGTH)
+    states = any(name in container.format.name for name in _FORMATS_WITH_LENGTH)
     return Fraction(container.duration, 1_000_000) if states and container.duration else None
 
 
-def _last(stream: Any, time: Fraction, duration: Fraction) -> Fraction:
+def _last_duration(stream: Any, time: Fraction, duration: Fraction) -> Fraction:
     """For how long the last frame is shown, from this time of the file on, if its packet says for this duration.
 
     Packets are in the order of decoding, and where that is another one, MP4 has durations of that order. The length of
@@ -213,7 +213,7 @@ def _last(stream: Any, time: Fraction, duration: Fraction) -> Fraction:
     return rest if is_right else duration
 
 
-def _square(image: Image.Image, aspect: Fraction | None) -> Image.Image:
+def _square_pixels(image: Image.Image, aspect: Fraction | None) -> Image.Image:
     """The image with square pixels, none of its detail lost; sides of an odd number of pixels are not made."""
     if not aspect or aspect == 1 or not _NARROWEST <= aspect <= _WIDEST:
         return image
@@ -272,7 +272,7 @@ class _Deinterlacer:
         filter_ = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
         self._graph.link_nodes(source, filter_, self._graph.add("buffersink")).configure()
 
-    def take(self, frame: Any) -> Iterator[Any]:
+    def push(self, frame: Any) -> Iterator[Any]:
         """The frames that are ready; None in gives the last ones."""
         import av
 

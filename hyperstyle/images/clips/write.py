@@ -25,8 +25,8 @@ __all__ = ["encode_clip"]
 _AUDIO = ("aac", "ac3", "alac", "eac3", "flac", "libopus", "mp2", "mp2float", "mp3", "mp3float", "opus")
 # Not the place it was recorded at, nor the device: edited clips are made to be shown.
 _TAGS = ("title", "artist", "album", "comment", "copyright", "description", "date", "creation_time")
-_FINEST = 1_000_000  # ticks per second; times that need more are rounded to the usual ones
-_USUAL = 90_000
+_MAX_TICKS = 1_000_000  # ticks per second; times that need more are rounded to the usual ones
+_DEFAULT_TICKS = 90_000
 _LARGEST_PART = 1001  # of the fraction that a rate is written as
 _SLOWEST = Fraction(1, 1000)
 
@@ -58,8 +58,8 @@ def encode_clip(frames: Iterable[Image.Image], path: str | os.PathLike[str], tim
 def _ticks(times: list[Fraction]) -> tuple[Fraction, list[int]]:
     """Seconds in a tick, and the ticks of the times: the coarsest that are exact."""
     ticks = math.lcm(*(time.denominator for time in times))
-    if ticks > _FINEST:
-        ticks = _USUAL
+    if ticks > _MAX_TICKS:
+        ticks = _DEFAULT_TICKS
     rounded: list[int] = []
     for time in times:
         rounded.append(max(round(time * ticks), rounded[-1] + 1 if rounded else 0))

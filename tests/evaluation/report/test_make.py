@@ -23,13 +23,13 @@ from hyperstyle.evaluation.report import ReportOptions, make_report, out_of_doma
 from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.effects import effects
 from hyperstyle.evaluation.report.filters import comic
+from hyperstyle.evaluation.report.images import TestImages, digest, held_out_images
 from hyperstyle.evaluation.report.missing import not_measured
-from hyperstyle.evaluation.report.pictures import TestPictures, digest, held_out_pictures
 from hyperstyle.inversion.inversion import Inversion
 
 OPTIONS = ReportOptions(
     methods=tuple(map(Trial.of, ("hyperstyle", "w-encoder", "optimize-w+:2"))),
-    optimised=2,
+    optimized=2,
     points=3,
     edited=2,
     shown=2,
@@ -65,12 +65,12 @@ class Balanced(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def pictures(sensitive: HyperStyleInverter) -> TestPictures:
-    return held_out_pictures(sensitive, 3)
+def pictures(sensitive: HyperStyleInverter) -> TestImages:
+    return held_out_images(sensitive, 3)
 
 
 @pytest.fixture(scope="module")
-def report(sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(sensitive: HyperStyleInverter, pictures: TestImages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole report, with an ablation of one pass less."""
     out = tmp_path_factory.mktemp("reports") / "tiny"
     other = {"few-layers": _with_steps(sensitive, 1)}
@@ -84,9 +84,9 @@ def one_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out_of_domain, "FILTERS", {"comic": comic})
 
 
-def _given(crops: Sequence[Tensor], names: Sequence[str]) -> TestPictures:
+def _given(crops: Sequence[Tensor], names: Sequence[str]) -> TestImages:
     """Crops under names."""
-    return TestPictures("given", tuple(names), lambda i: crops[i], tuple(map(digest, crops)))
+    return TestImages("given", tuple(names), lambda i: crops[i], tuple(map(digest, crops)))
 
 
 def _csv(path: Path) -> list[dict[str, str]]:
@@ -145,7 +145,7 @@ def test_every_figure_is_in_json_and_csv_too(report: Path) -> None:
 
 
 def test_figures_are_those_of_inverting_by_hand(
-    report: Path, sensitive: HyperStyleInverter, pictures: TestPictures
+    report: Path, sensitive: HyperStyleInverter, pictures: TestImages
 ) -> None:
     found = json.loads((report / "report.json").read_text(encoding="utf-8"))
     for row in found["tables"]["table2"]:
@@ -164,7 +164,7 @@ def test_a_variant_of_one_pass_is_the_model_stopped_after_one(report: Path) -> N
 
 
 def test_effects_are_those_of_the_comparison_at_equal_effect(
-    sensitive: HyperStyleInverter, pictures: TestPictures, report: Path
+    sensitive: HyperStyleInverter, pictures: TestImages, report: Path
 ) -> None:
     found = json.loads((report / "report.json").read_text(encoding="utf-8"))["effects"]["networks"]
     ways: dict[str, list[Inversion]] = {
@@ -181,7 +181,7 @@ def test_effects_are_those_of_the_comparison_at_equal_effect(
 
 
 def test_the_same_call_again_measures_nothing_again(
-    report: Path, sensitive: HyperStyleInverter, pictures: TestPictures, monkeypatch: pytest.MonkeyPatch
+    report: Path, sensitive: HyperStyleInverter, pictures: TestImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (report / "rows.jsonl").read_bytes()
     tables = json.loads((report / "report.json").read_text(encoding="utf-8"))["tables"]
@@ -198,7 +198,7 @@ def test_the_same_call_again_measures_nothing_again(
 
 @pytest.mark.usefixtures("one_filter")
 def test_an_interrupted_run_goes_on_with_the_image_it_was_at(
-    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0)
     real, done = study.invert_one, 0
@@ -228,7 +228,7 @@ def test_an_interrupted_run_goes_on_with_the_image_it_was_at(
 
 @pytest.mark.usefixtures("one_filter")
 def test_a_run_interrupted_out_of_the_domain_goes_on_there(
-    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0, edited=0)
     photos = _given([pictures.load(0).flip(2), pictures.load(1).flip(1)], ["a.png", "b.png"])
@@ -254,7 +254,7 @@ def test_a_run_interrupted_out_of_the_domain_goes_on_there(
 
 @pytest.mark.usefixtures("one_filter")
 def test_other_images_of_the_same_names_are_measured_anew(
-    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+    sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0)
     first, second = (_given([pictures.load(i), pictures.load(i).flip(2)], ["a", "b"]) for i in range(2))
@@ -272,7 +272,7 @@ def test_other_images_of_the_same_names_are_measured_anew(
 
 @pytest.mark.usefixtures("one_filter")
 def test_an_image_that_comes_before_the_others_does_not_take_their_reconstructions(
-    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+    sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0)
     make_report(sensitive, _given([pictures.load(0)], ["b"]), tmp_path, options)
@@ -285,7 +285,7 @@ def test_an_image_that_comes_before_the_others_does_not_take_their_reconstructio
 
 @pytest.mark.usefixtures("one_filter")
 def test_an_ablation_of_other_passes_is_measured_anew(
-    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+    sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0, shown=1)
     figures = []
@@ -297,7 +297,7 @@ def test_an_ablation_of_other_passes_is_measured_anew(
 
 @pytest.mark.usefixtures("one_filter")
 def test_what_is_left_out_and_what_is_taken_as_a_crop_is_told_of_photos_too(
-    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+    sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path
 ) -> None:
     photos = replace(_given([pictures.load(0)], ["a"]), failures=(("b", "broken"),), uncut=(("a", "no face"),))
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0, shown=1)
@@ -320,7 +320,7 @@ def test_the_table_of_switches_says_which_rows_are_models_of_their_own(report: P
 
 
 def test_rows_of_another_model_are_not_mixed_in(
-    report: Path, sensitive: HyperStyleInverter, tiny_inverter: HyperStyleInverter, pictures: TestPictures
+    report: Path, sensitive: HyperStyleInverter, tiny_inverter: HyperStyleInverter, pictures: TestImages
 ) -> None:
     with pytest.raises(ConfigError, match="was begun with"):
         make_report(tiny_inverter, pictures, report, replace(OPTIONS, lpips=False, edits=None))
@@ -328,7 +328,7 @@ def test_rows_of_another_model_are_not_mixed_in(
 
 @pytest.mark.usefixtures("one_filter")
 def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
-    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+    sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path
 ) -> None:
     model = sensitive.model
     alone = HyperStyleInverter(model.generator, model.encoder, domain=model.domain)
@@ -342,7 +342,7 @@ def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
         "identity": "the model has no evaluator, and no network of identity was named; --identity FILE",
         "FID and KID": "they were not asked for; --fid FILE.pth",
         "W+ optimization and PTI (Table 2b)": "the model has no perceptual network for them; "
-        "--optimised N, with LPIPS in its place",
+        "--optimized N, with LPIPS in its place",
         "identity over edits (Figure 6)": "the model has no evaluator that reads traits and identity; "
         "an evaluator in the model folder",
         "HyperStyle, its switches and domain adaptation": "the model has no hypernetwork; hyperstyle train hyperstyle",
@@ -359,7 +359,7 @@ def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
     [
         ({}, ["LPIPS", "FID and KID", "other forms", "photos"]),
         ({"lpips": True, "adapt": 0}, ["FID and KID", "domain adaptation", "other forms", "photos"]),
-        ({"methods": None, "optimised": 0, "fid": True}, ["LPIPS", "W+ optimization", "other forms", "photos"]),
+        ({"methods": None, "optimized": 0, "fid": True}, ["LPIPS", "W+ optimization", "other forms", "photos"]),
         ({"edited": 0}, ["LPIPS", "FID and KID", "identity over edits", "other forms", "photos"]),
     ],
 )
@@ -367,28 +367,26 @@ def test_a_model_with_all_parts_lacks_what_was_not_asked_for(
     sensitive: HyperStyleInverter, changes: dict[str, Any], lines: list[str]
 ) -> None:
     options = replace(OPTIONS, **changes)
-    optimised = options.optimised or 0
+    optimized = options.optimized or 0
     found = not_measured(
-        sensitive, options, pictures=3, optimised=optimised, edits=("age", "smile"), ablations=False, photos=False
+        sensitive, options, images=3, optimized=optimized, edits=("age", "smile"), ablations=False, photos=False
     )
     assert [str(one).startswith(line) for one, line in zip(found, lines, strict=True)] == [True] * len(lines)
 
 
 def test_edits_that_the_judge_does_not_read_are_named(sensitive: HyperStyleInverter) -> None:
     options = replace(OPTIONS, lpips=True, fid=True)
-    (line,) = not_measured(sensitive, options, pictures=1, optimised=2, edits=("age",), ablations=True, photos=True)[
-        1:2
-    ]
+    (line,) = not_measured(sensitive, options, images=1, optimized=2, edits=("age",), ablations=True, photos=True)[1:2]
     assert str(line).startswith(
         "identity over edits (Figure 6): not measured, because the evaluator reads no trait of smile"
     )
 
 
 def test_a_model_without_networks_is_told_how_it_can_be_measured(
-    sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+    sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path
 ) -> None:
     bare = HyperStyleInverter(sensitive.model.generator, domain=sensitive.model.domain)
-    with pytest.raises(ConfigError, match=r"no network that inverts: .*--methods optimize-w\+:300 --optimised 4"):
+    with pytest.raises(ConfigError, match=r"no network that inverts: .*--methods optimize-w\+:300 --optimized 4"):
         make_report(bare, pictures, tmp_path / "out", ReportOptions(lpips=False))
 
 
@@ -404,7 +402,7 @@ def test_a_model_without_networks_is_told_how_it_can_be_measured(
     ],
 )
 def test_names_of_ablations_that_make_no_folder_of_their_own_are_refused_before_anything_is_written(
-    name: str, match: str, sensitive: HyperStyleInverter, pictures: TestPictures, tmp_path: Path
+    name: str, match: str, sensitive: HyperStyleInverter, pictures: TestImages, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=match):
         make_report(sensitive, pictures, tmp_path / "out", OPTIONS, ablations={name: _with_steps(sensitive, 1)})
@@ -415,8 +413,8 @@ def test_names_of_ablations_that_make_no_folder_of_their_own_are_refused_before_
     ("changes", "error", "match"),
     [
         ({"points": 1}, ConfigError, "points=1"),
-        ({"optimised": -1}, ConfigError, "optimised=-1"),
-        ({"optimised": 0}, ConfigError, "optimises each image on its own"),
+        ({"optimized": -1}, ConfigError, "optimized=-1"),
+        ({"optimized": 0}, ConfigError, "optimizes each image on its own"),
         ({"methods": (Trial("e4e"),)}, MethodError, "e4e"),
         ({"methods": (Trial("hyperstyle"), Trial("hyperstyle"))}, ConfigError, "each once"),
         ({"edits": ("beard",)}, HyperStyleError, "beard"),
@@ -427,7 +425,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(
     error: type[Exception],
     match: str,
     sensitive: HyperStyleInverter,
-    pictures: TestPictures,
+    pictures: TestImages,
     tmp_path: Path,
 ) -> None:
     with pytest.raises(error, match=match):

@@ -17,8 +17,8 @@ from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.evaluation.methods import Trial
 from hyperstyle.evaluation.report import ReportOptions, make_report, out_of_domain
 from hyperstyle.evaluation.report import measures as measures_module
+from hyperstyle.evaluation.report.images import TestImages, digest
 from hyperstyle.evaluation.report.measures import choose_measures
-from hyperstyle.evaluation.report.pictures import TestPictures, digest
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
 from hyperstyle.networks.perception.mtcnn import Mtcnn
@@ -97,7 +97,7 @@ def test_a_report_says_how_many_images_show_no_face(
 ) -> None:
     monkeypatch.setattr(out_of_domain, "FILTERS", {})
     crops = pictures()
-    given = TestPictures("given", ("a", "b", "black"), lambda i: crops[i], tuple(map(digest, crops)))
+    given = TestImages("given", ("a", "b", "black"), lambda i: crops[i], tuple(map(digest, crops)))
     options = ReportOptions(
         methods=(Trial("w-encoder"),),
         lpips=False,

@@ -22,10 +22,10 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def optimised(judged: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Optimized:
+def optimized(judged: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Optimized:
     found = evaluate_reconstruction(
-        judged, crops, curve=0, optimised=SETTINGS, timed=2, on_progress=lambda *now: seen.append(now)
-    ).optimised
+        judged, crops, curve=0, optimized=SETTINGS, timed=2, on_progress=lambda *now: seen.append(now)
+    ).optimized
     assert found is not None
     return found
 
@@ -35,19 +35,19 @@ def mean_l2(image: Tensor, crops: Tensor) -> float:
 
 
 def test_all_rows_are_over_the_same_first_images(
-    judged: HyperStyleInverter, crops: Tensor, optimised: Optimized
+    judged: HyperStyleInverter, crops: Tensor, optimized: Optimized
 ) -> None:
-    assert [row.method for row in optimised.rows] == ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
-    assert {row.images for row in optimised.rows} == {3}
+    assert [row.method for row in optimized.rows] == ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
+    assert {row.images for row in optimized.rows} == {3}
     inversion = judged.invert(list(crops[:3]), align=False)
-    for row, same in zip(optimised.rows[:2], (inversion.initial, inversion), strict=True):
+    for row, same in zip(optimized.rows[:2], (inversion.initial, inversion), strict=True):
         assert row.l2 == pytest.approx(sum(same.metrics()["l2"]) / 3, rel=1e-4)
-    assert [row.timed for row in optimised.rows] == [2, 2, 1, 3, 1]
-    assert optimised.encoder_over_optimization == optimised.rows[0].l2 / optimised.rows[2].l2
+    assert [row.timed for row in optimized.rows] == [2, 2, 1, 3, 1]
+    assert optimized.encoder_over_optimization == optimized.rows[0].l2 / optimized.rows[2].l2
 
 
 def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
-    judged: HyperStyleInverter, crops: Tensor, optimised: Optimized
+    judged: HyperStyleInverter, crops: Tensor, optimized: Optimized
 ) -> None:
     model, crops = judged.model, crops[:3]
     assert model.perceptual is not None
@@ -60,7 +60,7 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
     def loss(image: Tensor, target: Tensor) -> Tensor:
         return metrics.l2(image, target) + distance(image, target)
 
-    rows = {row.method: row for row in optimised.rows}
+    rows = {row.method: row for row in optimized.rows}
     # One image on its own, then the other two together: other batches are rounded otherwise, and Adam enlarges that.
     parts = slice(0, 1), slice(1, 3)
     settings = Projection(steps=3, optimize_noise=False)
@@ -75,7 +75,7 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
     with torch.no_grad():
         images = torch.cat([one(code[None]) for one, code in zip(tuned, w, strict=True)])
     assert rows["pti"].l2 == pytest.approx(mean_l2(images, crops), rel=1e-5)
-    torch.testing.assert_close(optimised.pictures["PTI"], images, atol=2e-5, rtol=0)
+    torch.testing.assert_close(optimized.shown["PTI"], images, atol=2e-5, rtol=0)
 
     start = judged.invert(list(crops), method="w-encoder", align=False).w
     layers = model.hypernetwork.config.layers
@@ -87,9 +87,9 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
     assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat(drawn), crops), rel=1e-4)
 
 
-def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimised: Optimized) -> None:
-    rows = {row.method: row for row in optimised.rows}
-    points = optimised.tuning
+def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimized: Optimized) -> None:
+    rows = {row.method: row for row in optimized.rows}
+    points = optimized.tuning
     assert [point.step for point in points] == [0, 10, 12]  # of the recorded steps, and the last
     assert points[0].l2 == pytest.approx(rows["optimize-w"].l2, rel=1e-4)
     for figure in ("l2", "perceptual", "identity"):
@@ -99,9 +99,9 @@ def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimised: 
     assert rows["pti"].seconds == pytest.approx(seconds[-1] + rows["optimize-w"].seconds)
 
 
-def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_images(optimised: Optimized) -> None:
-    targets = {one.figure: one.target for one in optimised.equivalence}
-    row = optimised.rows[1]
+def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_images(optimized: Optimized) -> None:
+    targets = {one.figure: one.target for one in optimized.equivalence}
+    row = optimized.rows[1]
     assert targets == {"l2": row.l2, "perceptual": row.perceptual, "identity": row.identity}
 
 
@@ -117,10 +117,10 @@ def test_the_judge_is_measured_with_and_never_differentiated(
 
     monkeypatch.setattr(judged.model.evaluator, "features", only_without_gradients)
     settings = Optimization(1, projection=2, tuning=2, offsets=2)
-    assert evaluate_reconstruction(judged, crops[:1], curve=0, optimised=settings, timed=1).optimised is not None
+    assert evaluate_reconstruction(judged, crops[:1], curve=0, optimized=settings, timed=1).optimized is not None
 
 
-def test_progress_counts_images_times_steps(optimised: Optimized, seen: list[tuple[str, int, int]]) -> None:
+def test_progress_counts_images_times_steps(optimized: Optimized, seen: list[tuple[str, int, int]]) -> None:
     # One image on its own, then the other two together.
     assert [now for now in seen if now[0] == "optimize-w"] == [("optimize-w", done, 9) for done in (1, 2, 3, 5, 7, 9)]
     assert [now for now in seen if now[0] == "pti"][-1] == ("pti", 36, 36)

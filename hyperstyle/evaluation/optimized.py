@@ -13,8 +13,7 @@ from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.evaluation.equivalence import Equivalence, equivalences
 from hyperstyle.evaluation.figures import Figures, Point, Progress, Row, cat, mean_point, mean_row, measure, now
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
-from hyperstyle.inversion.synthesis import synthesize
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, synthesize
 from hyperstyle.methods.offset_optimization import optimize_offsets
 from hyperstyle.methods.optimization import Projection, project
 from hyperstyle.methods.pti import PivotalTuning, TuneStep, tune
@@ -37,14 +36,14 @@ class Optimization:
             others go in batches. PTI tunes a generator to one image, so all of its images are timed.
     """
 
-    pictures: int = 32
+    images: int = 32
     projection: int = 300
     tuning: int = 350
     offsets: int = 350
     timed: int = 3
 
     def __post_init__(self) -> None:
-        if min(self.pictures, self.projection, self.tuning, self.offsets, self.timed) < 1:
+        if min(self.images, self.projection, self.tuning, self.offsets, self.timed) < 1:
             raise ConfigError(f"{self}: expected numbers from 1 on.")
 
 
@@ -71,7 +70,7 @@ class Optimized:
     encoder_over_optimization: float
     tuning: tuple[Point, ...]
     equivalence: tuple[Equivalence, ...]
-    pictures: Mapping[str, Tensor]
+    shown: Mapping[str, Tensor]
 
 
 def perceptual_network(model: Model) -> AttributeNetwork:
@@ -83,7 +82,7 @@ def perceptual_network(model: Model) -> AttributeNetwork:
     if model.perceptual is None:
         raise MethodError(
             "this model has no perceptual network to optimize against (its evaluator only measures). Use a model with "
-            "one, or leave out the rows that optimize (--optimised 0)."
+            "one, or leave out the rows that optimize (--optimized 0)."
         )
     return model.perceptual
 
@@ -120,7 +119,7 @@ def evaluate_optimized(
         MethodError: the model has no perceptual network.
     """
     network = perceptual_network(model)
-    crops, codes = crops[: settings.pictures], codes[: settings.pictures]
+    crops, codes = crops[: settings.images], codes[: settings.images]
 
     to_input = model.domain.as_network_input
 
@@ -133,7 +132,7 @@ def evaluate_optimized(
     def find_code(part: slice, tick: _Tick) -> tuple[Tensor, Tensor]:
         numbers = Projection(steps=settings.projection, optimize_noise=False)
         w = project(crops[part], model.generator, loss, numbers, to_input=to_input, callback=tick).w
-        return w, _picture(model, w)
+        return w, _synthesize(model, w)
 
     def find_offsets(part: slice, tick: _Tick) -> tuple[Tensor, Tensor]:
         layers = () if model.hypernetwork is None else model.hypernetwork.config.layers
@@ -141,7 +140,7 @@ def evaluate_optimized(
         found = optimize_offsets(
             crops[part], w, model.generator, layers, loss, steps=steps, to_input=to_input, callback=tick
         )
-        return w, _picture(model, w, found)
+        return w, _synthesize(model, w, found)
 
     trace: list[dict[int, tuple[float, Figures]]] = []
 
@@ -173,18 +172,18 @@ def evaluate_optimized(
     methods = {name: (one.figures, one.seconds) for name, one in known.items()}
     methods["optimize-w"] = by_code.figures, by_code.seconds
     methods["pti"] = by_tuning.figures, [search + seen[settings.tuning][0] for seen in trace]
-    pictures = {"W optimization": by_code.pictures, "PTI": by_tuning.pictures}
+    shown = {"W optimization": by_code.shown, "PTI": by_tuning.shown}
     if model.hypernetwork is not None:
         by_offsets = _invert(model, crops, "offsets", settings.offsets, settings.timed, find_offsets, on_progress)
         methods["offsets"] = by_offsets.figures, by_offsets.seconds
-        pictures["offsets (bound)"] = by_offsets.pictures
+        shown["offsets (bound)"] = by_offsets.shown
     rows = {name: mean_row(name, figures, seconds, len(crops)) for name, (figures, seconds) in methods.items()}
     return Optimized(
         tuple(rows.values()),
         rows["w-encoder"].l2 / rows["optimize-w"].l2,
         tuning,
         equivalences(rows["hyperstyle"], tuning, search) if "hyperstyle" in rows else (),
-        pictures,
+        shown,
     )
 
 
@@ -200,12 +199,12 @@ _Tick = Callable[[_Step], None]
 
 class _Inverted(NamedTuple):
     codes: Tensor  # [N,L,D]
-    pictures: Tensor  # [N,3,H,W]
+    shown: Tensor  # [N,3,H,W]
     figures: Figures
     seconds: list[float]
 
 
-def _picture(model: Model, w: Tensor, offsets: Mapping[str, Tensor] | None = None) -> Tensor:
+def _synthesize(model: Model, w: Tensor, offsets: Mapping[str, Tensor] | None = None) -> Tensor:
     with torch.no_grad():
         return model.domain.content(synthesize(model.generator, model.generator.styles(w), offsets)).float()
 
@@ -238,5 +237,5 @@ def _invert(
         if len(seconds) < singles:
             seconds.append(now(model.device) - began)
         figures.append(measure(model, made[-1][1], crops[part], ms_ssim=True))
-    codes, pictures = (torch.cat(tensors) for tensors in zip(*made, strict=True))
-    return _Inverted(codes, pictures.cpu(), cat(figures), seconds)
+    codes, shown = (torch.cat(tensors) for tensors in zip(*made, strict=True))
+    return _Inverted(codes, shown.cpu(), cat(figures), seconds)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from hyperstyle import ConfigError, Domain, HyperStyleInverter
 from hyperstyle.evaluation import held_out_avatars
-from hyperstyle.evaluation.report.pictures import digest, folder_pictures, held_out_pictures
+from hyperstyle.evaluation.report.images import digest, folder_images, held_out_images
 from hyperstyle.images import to_pil
 
 FACE = np.array([(0.385, 0.475), (0.615, 0.475), (0.5, 0.6), (0.42, 0.71), (0.58, 0.71)])  # in place, of the side
@@ -34,7 +34,7 @@ def mixed(tmp_path: Path) -> Path:
 def test_every_size_and_mode_becomes_a_crop_and_a_broken_file_is_listed(
     mixed: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
-    pictures = folder_pictures(mixed, tiny_inverter)
+    pictures = folder_images(mixed, tiny_inverter)
     assert pictures.names == ("a.png", "b.webp", "below/d.jpg", "c.PNG")
     for i in range(len(pictures)):
         crop = pictures.load(i)
@@ -45,23 +45,23 @@ def test_every_size_and_mode_becomes_a_crop_and_a_broken_file_is_listed(
     picture.save(mixed / "below" / "e", "GIF")
     picture.save(mixed / "below" / ".f.png")
     (mixed / "drawing.svg").write_bytes(b"<svg/>")
-    pictures = folder_pictures(mixed, tiny_inverter)
+    pictures = folder_images(mixed, tiny_inverter)
     assert pictures.names == ("a.png", "b.webp", "below/d.jpg", "below/e", "c.PNG")
     assert [name for name, _ in pictures.failures] == ["drawing.svg", "broken.png"]
 
 
 def test_only_as_many_as_asked_for_are_taken(mixed: Path, tiny_inverter: HyperStyleInverter) -> None:
-    assert folder_pictures(mixed, tiny_inverter, count=2).names == ("a.png", "b.webp")
+    assert folder_images(mixed, tiny_inverter, count=2).names == ("a.png", "b.webp")
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path, tiny_inverter: HyperStyleInverter) -> None:
     with pytest.raises(ConfigError, match="no image in"):
-        folder_pictures(tmp_path, tiny_inverter)
+        folder_images(tmp_path, tiny_inverter)
     with pytest.raises(ConfigError, match="is no folder"):
-        folder_pictures(tmp_path / "nowhere", tiny_inverter)
+        folder_images(tmp_path / "nowhere", tiny_inverter)
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(ConfigError, match="none of the 1 images"):
-        folder_pictures(tmp_path, tiny_inverter)
+        folder_images(tmp_path, tiny_inverter)
 
 
 def test_an_image_that_cannot_be_decoded_to_its_end_is_left_out(
@@ -69,30 +69,30 @@ def test_an_image_that_cannot_be_decoded_to_its_end_is_left_out(
 ) -> None:
     Image.effect_noise((64, 64), 40).save(tmp_path / "good.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:900])
-    pictures = folder_pictures(tmp_path, tiny_inverter)
+    pictures = folder_images(tmp_path, tiny_inverter)
     assert (pictures.names, [name for name, _ in pictures.failures]) == (("good.png",), ["cut.png"])
 
 
 def test_the_crops_of_the_library_are_for_models_of_avatars_only(tiny_inverter: HyperStyleInverter) -> None:
-    pictures = held_out_pictures(tiny_inverter, 2)
+    pictures = held_out_images(tiny_inverter, 2)
     assert (len(pictures), pictures.load(1).shape) == (2, (3, 32, 32))
-    assert len(held_out_pictures(tiny_inverter)) == 64
+    assert len(held_out_images(tiny_inverter)) == 64
     for count in (0, 65):
         with pytest.raises(ConfigError, match=f"{count} held-out crops: expected 1 to 64"):
-            held_out_pictures(tiny_inverter, count)
+            held_out_images(tiny_inverter, count)
     model = tiny_inverter.model
     other = HyperStyleInverter(model.generator, model.encoder, domain=Domain("plates", 32, (32, 32)))
     with pytest.raises(ConfigError, match="no images of the domain 'plates' come with the library"):
-        held_out_pictures(other)
+        held_out_images(other)
 
 
 def test_digests_change_with_the_crop_and_with_its_size_only(
     mixed: Path, tiny_inverter: HyperStyleInverter, tmp_path: Path
 ) -> None:
-    pictures = folder_pictures(mixed, tiny_inverter)
+    pictures = folder_images(mixed, tiny_inverter)
     assert pictures.digests == tuple(digest(pictures.load(i)) for i in range(len(pictures)))
     assert len(set(pictures.digests)) == len(pictures)
-    assert pictures.digests == folder_pictures(mixed, tiny_inverter).digests
+    assert pictures.digests == folder_images(mixed, tiny_inverter).digests
     crop = pictures.load(0)
     assert digest(crop) != digest(crop.reshape(3, 16, 64))
     other = crop.clone()
@@ -113,11 +113,11 @@ def test_images_in_which_no_face_is_found_are_listed_where_one_was_looked_for(
     inverter = HyperStyleInverter(
         model.generator, model.encoder, model.hypernetwork, domain=model.domain, aligner=finder
     )
-    found = folder_pictures(tmp_path, inverter, align="auto")
+    found = folder_images(tmp_path, inverter, align="auto")
     assert found.names == ("face.png", "none.png")
     ((name, reason),) = found.uncut
     assert (name, "no face was found" in reason) == ("none.png", True)
-    assert folder_pictures(tmp_path, inverter).uncut == ()
-    cut = folder_pictures(tmp_path, inverter, align=True)
+    assert folder_images(tmp_path, inverter).uncut == ()
+    cut = folder_images(tmp_path, inverter, align=True)
     assert (cut.names, [name for name, _ in cut.failures], cut.uncut) == (("face.png",), ["none.png"], ())
     assert cut.digests != found.digests[:1]

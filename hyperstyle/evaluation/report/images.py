@@ -17,13 +17,13 @@ from hyperstyle.evaluation.held_out import HELD_OUT, held_out_avatars
 from hyperstyle.images import list_images, to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["TestPictures", "digest", "folder_pictures", "held_out_pictures"]
+__all__ = ["TestImages", "digest", "folder_images", "held_out_images"]
 
 _NO_FACE = re.compile("no face (was found|could be looked for)|no aligner")  # in what `align.decision.decide` notes
 
 
 @dataclass(frozen=True)
-class TestPictures:
+class TestImages:
     """Images as the encoder sees them, each read when it is asked for.
 
     Attributes:
@@ -55,9 +55,9 @@ def digest(crop: Tensor) -> str:
     return made.hexdigest()[:16]
 
 
-def folder_pictures(
+def folder_images(
     folder: Path, inverter: HyperStyleInverter, *, align: Align = False, count: int | None = None
-) -> TestPictures:
+) -> TestImages:
     """All images below a folder, by name, of any size and mode; what cannot be read is left out and listed.
 
     Args:
@@ -100,7 +100,7 @@ def folder_pictures(
     if not good:
         raise ConfigError(f"none of the {len(files)} images in {str(folder)!r} can be used.{_first(failures)}")
     names = tuple(good)
-    return TestPictures(
+    return TestImages(
         folder.name, names, lambda i: read(good[names[i]])[0], tuple(digests), tuple(failures), tuple(uncut)
     )
 
@@ -109,7 +109,7 @@ def _first(failures: Sequence[tuple[str, str]]) -> str:
     return f" The first is {failures[0][0]!r}: {failures[0][1]}" if failures else ""
 
 
-def held_out_pictures(inverter: HyperStyleInverter, count: int | None = None) -> TestPictures:
+def held_out_images(inverter: HyperStyleInverter, count: int | None = None) -> TestImages:
     """The held-out avatars with details that come with the library, for models of such.
 
     Args:
@@ -126,4 +126,4 @@ def held_out_pictures(inverter: HyperStyleInverter, count: int | None = None) ->
         )
     crops = held_out_avatars(HELD_OUT if count is None else count, domain.input_size[0])
     names = tuple(f"avatar-{i:04}" for i in range(len(crops)))
-    return TestPictures("held-out avatars", names, lambda i: crops[i], tuple(map(digest, crops)))
+    return TestImages("held-out avatars", names, lambda i: crops[i], tuple(map(digest, crops)))
