@@ -21,8 +21,9 @@ from torch import Tensor
 from hyperstyle.networks.cpu import winograd
 from hyperstyle.networks.cpu.fuse import FusedConv
 from hyperstyle.networks.cpu.workspace import Workspace
+from hyperstyle.networks.stylegan2.config import GeneratorConfig
 
-__all__ = ["Block", "run_block", "upsample2x"]
+__all__ = ["Block", "reserve_maps", "run_block", "upsample2x"]
 
 _BAND_BYTES = 1 << 23  # of a band's maps: small enough for the C library to reuse their memory
 _SLOPE = 0.2
@@ -108,9 +109,7 @@ def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = Tru
     rows = _band_rows(x, conv, height, width)
     if block.up is not None and block.up.style is not None:
         x = x * block.up.style[:, None, None]
-    # x lies in the memory of the resolution before: two slots, of which neighboring resolutions use different ones.
-    slot = ("maps", height.bit_length() % 2)
-    maps = _maps(workspace, slot, x, len(conv.bias), height if keep else rows, width)
+    maps = _maps(workspace, _maps_slot(height), x, len(conv.bias), height if keep else rows, width)
     # torgb's weight [O,3,1,1] -> [O,3] -> [3,O]
     to_colors = torgb.weight.flatten(1).t().contiguous()
     rgb = x.new_empty((1, 3, height, width), dtype=torch.promote_types(x.dtype, torch.float32))
@@ -124,6 +123,17 @@ def run_block(x: Tensor, block: Block, workspace: Workspace, *, keep: bool = Tru
         colors = torch.baddbmm(torgb.bias[:, None], to_colors.expand(end - top, -1, -1), y[0].transpose(0, 1))
         rgb[0, :, top:end] = colors.transpose(0, 1)
     return maps if keep else x, rgb
+
+
+def reserve_maps(workspace: Workspace, like: Tensor, config: GeneratorConfig) -> None:
+    """Memory of the maps of all resolutions but the last, largest first; buffers that grew would touch more of it."""
+    for size, channels in reversed(list(zip(config.resolutions, config.channels, strict=True))[:-1]):
+        _maps(workspace, _maps_slot(size), like, channels, size, size)
+
+
+def _maps_slot(size: int) -> tuple[str, int]:
+    """The buffer of the maps of a resolution: one of two, since they are computed from those in the other."""
+    return "maps", size.bit_length() % 2
 
 
 def _with_transformed_weight(conv: FusedConv, width: int) -> FusedConv:

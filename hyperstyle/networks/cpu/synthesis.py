@@ -9,7 +9,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor
 
-from hyperstyle.networks.cpu.blocks import Block, run_block, upsample2x
+from hyperstyle.networks.cpu.blocks import Block, reserve_maps, run_block, upsample2x
 from hyperstyle.networks.cpu.fuse import SharedConv, fuse, share_weight
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
 from hyperstyle.networks.hypernetworks.lazy import of_image
@@ -54,6 +54,7 @@ def synthesize(
     count = sum(not spec.torgb for spec in generator.layers)
     maps = [generator.noise_map(noise, i, batch, random) for i in range(count)]
     workspace = current_workspace(keep_weights=batch > 1)
+    reserve_maps(workspace, generator.input.input, generator.config)
     shared = _shared_weights(generator) if batch > 1 and not any(changes) else {}
     if batch == 1:
         return _image(generator, 0, styles, changes, maps, shared, workspace)
