@@ -172,7 +172,7 @@ def loose_loads(module: str, tree: ast.Module) -> Iterator[int]:
 
 
 def unpickling(module: str, tree: ast.Module) -> Iterator[int]:
-    if module in {"hyperstyle.io.torch_files", "hyperstyle.io.npy_objects", "hyperstyle.io.pickle_reader"}:
+    if module in {"hyperstyle.io.torch_files", "hyperstyle.io.pickle_reader"}:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# Not filelock, which locks no folders and empties the files that it locks. Here what is written is itself locked, so
+# that a killed process leaves nothing else, and `sweep` knows what is in use.
 try:
     import fcntl
 except ImportError:  # Windows, which does not remove files that are open: there that is protection enough
