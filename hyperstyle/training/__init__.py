@@ -1,1 +1,1 @@
-"""Training: one loop for all, one readable step per network, and the recipe of the bundled model."""
+"""Training encoders and hypernetworks: `engine.make_task` and `engine.train`; one task per kind of network."""

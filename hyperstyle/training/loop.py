@@ -27,7 +27,6 @@ __all__ = [
     "LoopOptions",
     "Schedule",
     "Stateful",
-    "batch_indices",
     "fit",
     "nbytes",
     "newest_checkpoint",
@@ -76,12 +75,6 @@ class EMA:
         """Moves the average one step towards the source."""
         for a, b in zip(self.target.parameters(), self.source.parameters(), strict=True):
             a.lerp_(b, self.rate)
-
-
-def batch_indices(count: int, batch: int, step: int, seed: int) -> Tensor:
-    """[batch] indices below `count`, a function of seed and step alone: a resumed run sees the same batches."""
-    random = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-    return torch.randint(0, count, (batch,), generator=random)
 
 
 class Stateful(Protocol):

@@ -1,25 +1,29 @@
-"""Losses of an attribute network's features, and of latent codes."""
+"""Losses of images by a network, and of latent codes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor, nn
 
-from hyperstyle.metrics import perceptual
-from hyperstyle.networks.perception.attributes import AttributeNetwork
-
-__all__ = ["PerceptualLoss", "delta_loss", "w_mean_loss"]
+__all__ = ["MeanDistance", "delta_loss", "w_mean_loss"]
 
 
-class PerceptualLoss(nn.Module):
-    """Mean of `metrics.perceptual` over a batch: (image, target) [B,3,H,W] each -> scalar."""
+class MeanDistance(nn.Module):
+    """The mean over a batch of a distance: (image, target) [B,3,H,W] each -> scalar.
 
-    def __init__(self, network: AttributeNetwork) -> None:
+    Args:
+        network: what the distance needs; it is frozen.
+        distance: (network, image, target) -> [B], or [B,1,1,1].
+    """
+
+    def __init__(self, network: nn.Module, distance: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.network = network.eval().requires_grad_(False)
+        self.network, self.distance = network.eval().requires_grad_(False), distance
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        """Its network gets no gradient."""
-        return perceptual(image, target, self.network).mean()
+        return self.distance(self.network, image, target).mean()
 
 
 def delta_loss(w: Tensor, stage: int | None = None) -> Tensor:

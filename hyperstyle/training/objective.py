@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, ImageError, TrainingWarning, warn
 from hyperstyle.metrics import cosine
+from hyperstyle.metrics import perceptual as perceptual_distance
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.perception.similarity import load_arcface, load_moco
-from hyperstyle.training.losses import PerceptualLoss
+from hyperstyle.training.losses import MeanDistance
 from hyperstyle.training.options import LossOptions
 
 __all__ = ["ImageLoss", "Objective", "resolve_weights"]
@@ -109,7 +111,7 @@ class Objective:
         self.weights = {name: weight for name, weight in weights.items() if weight}
         constructors: dict[str, Callable[[], nn.Module]] = {
             "l2": nn.MSELoss,
-            "lpips": lambda: _Lpips(load_lpips(options.lpips_net, instead="Or train without it: --loss.lpips 0.")),
+            "lpips": lambda: _lpips(options.lpips_net),
             "identity": lambda: _identity(options.identity_weights, domain, perceptual),
             "moco": lambda: _moco(options.moco_weights),
             "perceptual": lambda: _perceptual(perceptual),
@@ -131,47 +133,23 @@ class Objective:
         return total, {name: value.item() for name, value in values.items()}
 
 
-class _Lpips(nn.Module):
-    """The mean of LPIPS over a batch."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.requires_grad_(False)
-
-    def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        distance: Tensor = self.network(image, target)
-        return distance.mean()
+def _cosine_distance(features: Callable[[Tensor], Tensor], image: Tensor, target: Tensor) -> Tensor:
+    """1 - cos [B] between the features of two batches."""
+    with torch.no_grad():
+        target_features = features(target)
+    return 1 - cosine(features(image), target_features)
 
 
-class _CosineDistance(nn.Module):
-    """The mean over a batch of 1 - cos between the features of a similarity network."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network.requires_grad_(False)
-
-    def forward(self, image: Tensor, target: Tensor) -> Tensor:
-        with torch.no_grad():
-            features = self.network(target)
-        return (1 - cosine(self.network(image), features)).mean()
-
-
-class _Embedding(nn.Module):
-    """The identity part of an attribute network, as a similarity network."""
-
-    def __init__(self, network: AttributeNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.network.embedding(image)
+def _lpips(name: Literal["alex", "vgg", "squeeze"]) -> nn.Module:
+    network = load_lpips(name, instead="Or train without it: --loss.lpips 0.")
+    return MeanDistance(network, lambda network, image, target: network(image, target))
 
 
 def _identity(path: str | None, domain: Domain, perceptual: AttributeNetwork | None) -> nn.Module:
     if path is not None:
-        return _CosineDistance(load_arcface(path))
+        return MeanDistance(load_arcface(path), _cosine_distance)
     if domain.is_rendered and perceptual is not None:
-        return _CosineDistance(_Embedding(perceptual))
+        return MeanDistance(perceptual, lambda network, *images: _cosine_distance(network.embedding, *images))
     alternative = "" if domain.aligner == "face" else ", with --loss.moco 0.5 --loss.moco_weights FILE as published"
     raise ConfigError(
         f"the loss identity needs the file of {_NETWORKS['identity']}: --loss.identity_weights FILE. Or train without "
@@ -185,7 +163,7 @@ def _moco(path: str | None) -> nn.Module:
             f"the loss moco needs the file of {_NETWORKS['moco']}: --loss.moco_weights FILE. Or train without it: "
             "--loss.moco 0."
         )
-    return _CosineDistance(load_moco(path))
+    return MeanDistance(load_moco(path), _cosine_distance)
 
 
 def _perceptual(network: AttributeNetwork | None) -> nn.Module:
@@ -194,7 +172,7 @@ def _perceptual(network: AttributeNetwork | None) -> nn.Module:
             "the loss perceptual needs a model with a perceptual network, such as 'avatars'. For this one train with "
             "LPIPS: --loss.perceptual 0 --loss.lpips 0.8."
         )
-    return PerceptualLoss(network)
+    return MeanDistance(network, lambda network, image, target: perceptual_distance(image, target, network))
 
 
 def _try(name: str, term: nn.Module, gray: Tensor) -> None:

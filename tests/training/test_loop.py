@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.training.loop import EMA, Hooks, LoopOptions, Schedule, _write_row, batch_indices, fit
+from hyperstyle.training.loop import EMA, Hooks, LoopOptions, Schedule, _write_row, fit
 from hyperstyle.training.ranger import Ranger
 
 
@@ -140,12 +140,6 @@ def test_the_rate_warms_up_stays_and_decays() -> None:
     assert rates[9:50] == [1.0] * 41
     assert rates[75] == pytest.approx(0.5)
     assert rates[-1] == pytest.approx(0.1)
-
-
-def test_batches_depend_on_seed_and_step_alone() -> None:
-    assert torch.equal(batch_indices(100, 8, 3, 1), batch_indices(100, 8, 3, 1))
-    assert not torch.equal(batch_indices(100, 8, 3, 1), batch_indices(100, 8, 4, 1))
-    assert not torch.equal(batch_indices(100, 8, 3, 1), batch_indices(100, 8, 3, 2))
 
 
 def test_an_average_moves_towards_its_source() -> None:

@@ -15,9 +15,21 @@ from examples.avatars.recipe.config import Recipe
 from examples.avatars.renderer.dataset import AvatarSet, load_set, make_set, save_set
 from examples.avatars.renderer.encoding import trait_encoding
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.training.distributed import on_first
+from hyperstyle.training.distributed import on_first, share
 
-__all__ = ["CPU", "LOG", "Sets", "cached_set", "chunks", "domain_of", "encoded", "make_data", "mean_errors", "mirrored"]
+__all__ = [
+    "CPU",
+    "LOG",
+    "Sets",
+    "batch_indices",
+    "cached_set",
+    "chunks",
+    "domain_of",
+    "encoded",
+    "make_data",
+    "mean_errors",
+    "mirrored",
+]
 
 LOG = logging.getLogger("hyperstyle.training")
 CPU = torch.device("cpu")
@@ -77,6 +89,15 @@ def domain_of(recipe: Recipe) -> Domain:
 def mirrored(batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
     """The images [B,C,h,w] of a batch, mirrored in every other step."""
     return {name: images.flip(3) for name, images in batch.items()} if step % 2 else batch
+
+
+def batch_indices(count: int, batch: int, step: int, seed: int) -> Tensor:
+    """This process's part of [batch] random indices below `count`.
+
+    They depend on seed and step alone, so that a resumed run has the same batches.
+    """
+    random = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    return share(torch.randint(0, count, (batch,), generator=random))
 
 
 def encoded(data: AvatarSet, index: Tensor | slice) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from examples.avatars.recipe.config import Recipe
-from examples.avatars.recipe.data import Sets, chunks, domain_of, encoded, mean_errors, mirrored
+from examples.avatars.recipe.data import Sets, batch_indices, chunks, domain_of, encoded, mean_errors, mirrored
 from examples.avatars.recipe.generator import load_factor_mapping, load_generator
 from examples.avatars.recipe.loss import ReconstructionLoss
 from examples.avatars.recipe.stage import adam, train_stage
@@ -17,9 +17,9 @@ from hyperstyle.io.components import save_component
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.training.adversarial import Scale
-from hyperstyle.training.distributed import on_first, share
+from hyperstyle.training.distributed import on_first
 from hyperstyle.training.encoder_task import EncoderTask
-from hyperstyle.training.loop import LoopOptions, Schedule, batch_indices
+from hyperstyle.training.loop import LoopOptions, Schedule
 from hyperstyle.training.options import EncoderOptions, LossOptions, OptimOptions
 from hyperstyle.training.task import autocast
 
@@ -77,8 +77,8 @@ def train_encoder(recipe: Recipe, data: Sets, run: Path) -> None:
 
     def batch(i: int) -> dict[str, Tensor]:
         quarter = recipe.batch // 4
-        clean = share(batch_indices(len(data.clean), quarter, i, recipe.seed))
-        detailed = share(batch_indices(len(data.detailed), recipe.batch - quarter, i, recipe.seed + 1))
+        clean = batch_indices(len(data.clean), quarter, i, recipe.seed)
+        detailed = batch_indices(len(data.detailed), recipe.batch - quarter, i, recipe.seed + 1)
         crop = torch.cat([data.clean.images(clean), data.detailed.images(detailed)])
         if i < regress:
             with torch.no_grad():

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from examples.avatars.recipe.config import Recipe
-from examples.avatars.recipe.data import CPU, LOG, Sets, cached_set, chunks, mirrored
+from examples.avatars.recipe.data import CPU, LOG, Sets, batch_indices, cached_set, chunks, mirrored
 from examples.avatars.recipe.stage import RegressionTask, train_stage
 from examples.avatars.renderer.dataset import AvatarSet, make_set_of
 from examples.avatars.renderer.factors import FACTORS, NAMES, Factors, sample_factors
 from hyperstyle.io.components import load_component, save_component
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
-from hyperstyle.training.distributed import on_first, share
-from hyperstyle.training.loop import LoopOptions, Schedule, batch_indices
+from hyperstyle.training.distributed import on_first
+from hyperstyle.training.loop import LoopOptions, Schedule
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["load_attribute_network", "train_evaluator", "train_perceptual"]
@@ -103,8 +103,8 @@ def _train(recipe: Recipe, data: Sets, run: Path, name: str, widths: tuple[int, 
     sided = torch.tensor([trait in _SIDED for trait in traits])
 
     def batch(i: int) -> dict[str, Tensor]:
-        random = share(batch_indices(len(data.detailed), recipe.batch // 2, i, seed))
-        chosen = share(batch_indices(groups, _GROUPS, i, seed + 1))
+        random = batch_indices(len(data.detailed), recipe.batch // 2, i, seed)
+        chosen = batch_indices(groups, _GROUPS, i, seed + 1)
         pairs = (chosen[:, None] * 2 * _LOOKALIKES + torch.arange(2 * _LOOKALIKES)).flatten()
         images = torch.cat([data.detailed.images(random), train.images(pairs)])
         values = torch.cat([data.detailed.factors[random], train.factors[pairs]])[:, columns]

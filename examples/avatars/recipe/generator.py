@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from examples.avatars.recipe.config import Recipe
-from examples.avatars.recipe.data import CPU, Sets, chunks, encoded, mean_errors
+from examples.avatars.recipe.data import CPU, Sets, batch_indices, chunks, encoded, mean_errors
 from examples.avatars.recipe.loss import pyramid_l1
 from examples.avatars.recipe.stage import RegressionTask, train_stage
 from examples.avatars.renderer.encoding import encoding_width, factors_from_normal, trait_encoding
@@ -18,8 +18,8 @@ from hyperstyle.io.files import replace_folder
 from hyperstyle.io.torch_files import load_state
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.networks.stylegan2.ops import EqualLinear
-from hyperstyle.training.distributed import on_first, share
-from hyperstyle.training.loop import LoopOptions, Schedule, batch_indices
+from hyperstyle.training.distributed import on_first
+from hyperstyle.training.loop import LoopOptions, Schedule
 from hyperstyle.training.task import autocast, compiled
 
 __all__ = ["FactorMapping", "load_factor_mapping", "load_generator", "train_generator"]
@@ -86,7 +86,7 @@ def _train_size(
         return nn.functional.avg_pool2d(x, recipe.generator.size // size)
 
     def batch(i: int) -> dict[str, Tensor]:
-        index = share(batch_indices(len(data.clean), recipe.generator_batch, i, recipe.seed))
+        index = batch_indices(len(data.clean), recipe.generator_batch, i, recipe.seed)
         images, weight = shrink(data.clean.images(index)), shrink(data.clean.weights(index))
         return {"crops": images, "weight": weight, "factors": encoded(data.clean, index)}
 

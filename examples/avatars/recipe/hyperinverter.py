@@ -15,7 +15,7 @@ from torch import Tensor
 
 from examples.avatars.recipe.coarse import CoarseToFine, Phase
 from examples.avatars.recipe.config import Recipe
-from examples.avatars.recipe.data import CPU, LOG, Sets, chunks, domain_of, mirrored
+from examples.avatars.recipe.data import CPU, LOG, Sets, batch_indices, chunks, domain_of, mirrored
 from examples.avatars.recipe.generator import load_generator
 from examples.avatars.recipe.loss import ReconstructionLoss
 from examples.avatars.recipe.stage import adam, train_stage
@@ -23,9 +23,9 @@ from examples.avatars.recipe.start import load_encoder
 from hyperstyle.io.components import save_component
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
-from hyperstyle.training.distributed import on_first, share
+from hyperstyle.training.distributed import on_first
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
-from hyperstyle.training.loop import LoopOptions, Schedule, batch_indices
+from hyperstyle.training.loop import LoopOptions, Schedule
 from hyperstyle.training.options import LossOptions
 from hyperstyle.training.task import autocast, compiled
 
@@ -62,7 +62,7 @@ def train_hyperinverter(recipe: Recipe, data: Sets, run: Path) -> None:
     task.optimizers = {"hyperinverter": adam(network)}
 
     def batch(i: int) -> dict[str, Tensor]:
-        index = share(batch_indices(len(data.detailed), recipe.batch, i, recipe.seed))
+        index = batch_indices(len(data.detailed), recipe.batch, i, recipe.seed)
         images = mirrored({"crops": data.detailed.images(index), "weight": data.detailed.weights(index)}, i)
         with torch.no_grad(), autocast(recipe.dtype, CPU):
             w = encode(images["crops"])

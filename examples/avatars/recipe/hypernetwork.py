@@ -10,7 +10,7 @@ from torch import Tensor
 
 from examples.avatars.recipe.coarse import CoarseToFine, Phase
 from examples.avatars.recipe.config import Recipe
-from examples.avatars.recipe.data import CPU, LOG, Sets, chunks, domain_of, mirrored
+from examples.avatars.recipe.data import CPU, LOG, Sets, batch_indices, chunks, domain_of, mirrored
 from examples.avatars.recipe.generator import load_generator
 from examples.avatars.recipe.loss import ReconstructionLoss
 from examples.avatars.recipe.stage import adam, train_stage
@@ -21,9 +21,9 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator
-from hyperstyle.training.distributed import gather, on_first, rank, share, world
+from hyperstyle.training.distributed import gather, on_first, rank, world
 from hyperstyle.training.hyperstyle_task import HyperStyleTask
-from hyperstyle.training.loop import LoopOptions, Schedule, batch_indices
+from hyperstyle.training.loop import LoopOptions, Schedule
 from hyperstyle.training.options import LossOptions
 from hyperstyle.training.task import autocast, compiled
 
@@ -87,7 +87,7 @@ class Beginnings:
 
     def batch(self, recipe: Recipe, step: int) -> dict[str, Tensor]:
         """The images of a step with their codes and reconstructions; every other batch is mirrored."""
-        index = share(batch_indices(len(self.data), recipe.batch, step, recipe.seed))
+        index = batch_indices(len(self.data), recipe.batch, step, recipe.seed)
         codes, starts = self.prepared[step % 2]
         images = mirrored({"crops": self.data.images(index), "weight": self.data.weights(index)}, step)
         return {**images, "codes": codes[index], "start": _as_float(starts[index])}

@@ -10,7 +10,8 @@ from torch import Tensor
 from examples.avatars.recipe.config import Recipe
 from examples.avatars.recipe.data import CPU
 from examples.avatars.recipe.evaluator import load_attribute_network
-from hyperstyle.training.losses import PerceptualLoss
+from hyperstyle.metrics import perceptual
+from hyperstyle.training.losses import MeanDistance
 from hyperstyle.training.objective import ImageLoss
 from hyperstyle.training.task import autocast, compiled
 
@@ -61,7 +62,8 @@ class ReconstructionLoss:
 
     def __init__(self, recipe: Recipe, run: Path) -> None:
         self.recipe = recipe
-        self.features = compiled(PerceptualLoss(load_attribute_network(run / "perceptual")), recipe.compile)
+        distance = MeanDistance(load_attribute_network(run / "perceptual"), lambda net, a, b: perceptual(a, b, net))
+        self.features = compiled(distance, recipe.compile)
 
     def __call__(self, image: Tensor, crop: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss of a batch.
