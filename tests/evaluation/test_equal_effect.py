@@ -77,7 +77,7 @@ def test_pti_edits_its_pivot_in_the_tuned_generator_and_w_plus_its_own_rows(
     found: EqualEffect, sensitive: HyperStyleInverter, crops: Tensor
 ) -> None:
     tuned = sensitive.invert(list(crops[:2]), method="pti", steps={"optimize-w": 3, "pti": 4}, align=False)
-    assert len(tuned.changes.tuned) == 2  # a generator for each
+    assert len(tuned.overrides.tuned) == 2  # a generator for each
     assert torch.equal(tuned.w[:, 0], tuned.w[:, -1])
     assert_same(found.curves[2], list(tuned))
 
