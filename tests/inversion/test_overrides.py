@@ -68,9 +68,9 @@ def test_a_residual_for_no_layer_or_of_another_shape_is_refused(generator: Gener
 def test_a_generator_with_other_parameters_shares_the_rest(generator: Generator) -> None:
     values = tuned(generator, 1)
     own = generator.with_parameters(values)
-    mine, theirs = dict(generator.named_parameters()), dict(own.named_parameters())
-    for name in mine:
-        assert (theirs[name].data_ptr() == mine[name].data_ptr()) == (name not in values)
+    left, right = dict(generator.named_parameters()), dict(own.named_parameters())
+    for name in left:
+        assert (right[name].data_ptr() == left[name].data_ptr()) == (name not in values)
     assert not torch.equal(own(torch.ones(1, 12)), generator(torch.ones(1, 12)))
     with pytest.raises(ConfigError, match=r"expected \(8,\)"):
         generator.with_parameters({"conv1.activate.bias": torch.zeros(3)})
@@ -128,18 +128,18 @@ def test_the_way_between_two_ends_at_both_and_fills_what_one_lacks(generator: Ge
 
 def test_layers_are_mixed_with_all_that_belongs_to_them(generator: Generator) -> None:
     noise = tuple(torch.randn_like(m) for m in generator.noises.buffers())
-    mine, theirs = GeneratorOverrides(), GeneratorOverrides(dense(generator, 1), (tuned(generator, 1),), noise)
-    mixed = GeneratorOverrides.mixed(mine, theirs, ["b4.conv1"], generator)
+    left, right = GeneratorOverrides(), GeneratorOverrides(dense(generator, 1), (tuned(generator, 1),), noise)
+    mixed = GeneratorOverrides.mixed(left, right, ["b4.conv1"], generator)
     assert mixed.residuals is not None
     assert mixed.residuals.layers == ("b4.conv1",)
     own = dict(generator.named_parameters())
     assert all(torch.equal(value, own[name]) for name, value in mixed.tuned[0].items())
     assert torch.equal(mixed.noise[0], noise[0])
     assert torch.equal(mixed.noise[2], list(generator.noises.buffers())[2])
-    kept = theirs.restricted(["b8.conv0"], generator)
+    kept = right.restricted(["b8.conv0"], generator)
     assert kept.residuals is not None
     assert not kept.residuals.layers
-    assert kept.tuned[0].keys() == theirs.tuned[0].keys()
+    assert kept.tuned[0].keys() == right.tuned[0].keys()
     assert torch.equal(kept.noise[1], noise[1])
     assert torch.equal(kept.noise[0], next(iter(generator.noises.buffers())))
 
@@ -147,24 +147,24 @@ def test_layers_are_mixed_with_all_that_belongs_to_them(generator: Generator) ->
 def test_batches_are_mixed_where_one_side_has_the_generators_own_noise(generator: Generator) -> None:
     noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
     own = list(generator.noises.buffers())
-    for mine, theirs in (
+    for left, right in (
         (GeneratorOverrides(noise=noise), GeneratorOverrides()),
         (GeneratorOverrides(), GeneratorOverrides(noise=noise)),
     ):
-        mixed = GeneratorOverrides.mixed(mine, theirs, ["b4.conv1"], generator).noise
+        mixed = GeneratorOverrides.mixed(left, right, ["b4.conv1"], generator).noise
         assert [len(m) for m in mixed] == [2] * len(own)
-        first, second = (own, noise) if mine.noise else (noise, own)
+        first, second = (own, noise) if left.noise else (noise, own)
         assert torch.equal(mixed[0], first[0].expand_as(mixed[0]))
         assert torch.equal(mixed[1], second[1].expand_as(mixed[1]))
 
 
 def test_the_constant_input_belongs_to_the_first_layer(generator: Generator) -> None:
-    theirs = GeneratorOverrides(tuned=({"input.input": torch.ones_like(generator.input.input)},))
-    for layer, value in (("b4.conv1", theirs.tuned[0]["input.input"]), ("b8.conv0", generator.input.input)):
-        mixed = GeneratorOverrides.mixed(GeneratorOverrides(), theirs, [layer], generator)
+    right = GeneratorOverrides(tuned=({"input.input": torch.ones_like(generator.input.input)},))
+    for layer, value in (("b4.conv1", right.tuned[0]["input.input"]), ("b8.conv0", generator.input.input)):
+        mixed = GeneratorOverrides.mixed(GeneratorOverrides(), right, [layer], generator)
         assert torch.equal(mixed.tuned[0]["input.input"], value)
-    assert theirs.restricted(["b4.conv1"], generator).tuned[0].keys() == {"input.input"}
-    assert not theirs.restricted(["b8.conv0"], generator).tuned[0]
+    assert right.restricted(["b4.conv1"], generator).tuned[0].keys() == {"input.input"}
+    assert not right.restricted(["b8.conv0"], generator).tuned[0]
 
 
 def test_tuned_parameters_keep_their_distance_in_another_generator(generator: Generator) -> None:
@@ -172,5 +172,5 @@ def test_tuned_parameters_keep_their_distance_in_another_generator(generator: Ge
     other = Generator(generator.config)
     changes = GeneratorOverrides(tuned=(tuned(generator, 1),))
     name = generator.parameters_of("b8.conv0")[0]
-    mine, theirs = dict(generator.named_parameters()), dict(other.named_parameters())
-    same(changes.transferred(generator, other).tuned[0][name] - theirs[name], changes.tuned[0][name] - mine[name])
+    left, right = dict(generator.named_parameters()), dict(other.named_parameters())
+    same(changes.transferred(generator, other).tuned[0][name] - right[name], changes.tuned[0][name] - left[name])

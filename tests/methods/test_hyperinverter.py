@@ -1,4 +1,4 @@
-"""HyperInverter as a method: one pass, residuals kept as codes."""
+"""HyperInverter as a method: one step, residuals kept as codes."""
 
 from __future__ import annotations
 

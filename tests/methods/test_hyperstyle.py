@@ -56,7 +56,7 @@ def test_without_a_step_the_image_is_that_of_the_code(parts: Parts) -> None:
     assert torch.equal(image, generator(w))
 
 
-def test_offsets_are_the_sum_of_what_each_pass_predicts(parts: Parts) -> None:
+def test_offsets_are_the_sum_of_what_each_step_predicts(parts: Parts) -> None:
     crop, w, generator, hypernetwork, to_input = parts
     image = generator(w)
     total: dict[str, Tensor] = {}
@@ -140,19 +140,19 @@ def test_a_model_without_a_hypernetwork_is_refused(start: Inversion) -> None:
         HyperStyleRefinement()(start.crop, bare)
 
 
-def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(tiny_inverter: HyperStyleInverter) -> None:
+def test_twice_as_many_steps_as_trained_are_warned_of_further_ones_included(tiny_inverter: HyperStyleInverter) -> None:
     crop = torch.rand(3, 32, 32) * 2 - 1  # trained with 2, says the model
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         three = tiny_inverter.invert(crop, steps=3, align=False)
         three.refine(0)
         four = three.refine(1)
         tiny_inverter.invert(crop, steps=4, align=False)
         four.refine(0)
-    told = [one for one in told if " steps of " in str(one.message)]
-    assert [(str(one.message).partition(",")[0], one.filename) for one in told] == [
+    caught = [warning for warning in caught if " steps of " in str(warning.message)]
+    assert [(str(warning.message).partition(",")[0], warning.filename) for warning in caught] == [
         ("4 steps of 'hyperstyle'", __file__)
     ] * 2
-    assert "trained with 2" in str(told[0].message)
-    assert "method='hyperstyle+offsets'" in str(told[0].message)
-    assert issubclass(told[0].category, QualityWarning)
+    assert "trained with 2" in str(caught[0].message)
+    assert "method='hyperstyle+offsets'" in str(caught[0].message)
+    assert issubclass(caught[0].category, QualityWarning)

@@ -315,16 +315,16 @@ def test_a_method_that_returns_something_else_is_named(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [(lambda w: w[:, 0], r"\[2, 16\], torch\.float32"), (torch.Tensor.double, "torch.float64")]
+    ("change", "kind"), [(lambda w: w[:, 0], r"\[2, 16\], torch\.float32"), (torch.Tensor.double, "torch.float64")]
 )
 def test_a_method_that_returns_codes_of_another_kind_is_named(
-    able: HyperStyleInverter, crops: list[Tensor], change: Callable[[Tensor], Tensor], told: str
+    able: HyperStyleInverter, crops: list[Tensor], change: Callable[[Tensor], Tensor], kind: str
 ) -> None:
     def odd(crop: Tensor, inversion: Inversion, **_: Any) -> Inversion:
         return replace(inversion, w=change(inversion.w))
 
     with pytest.raises(
-        MethodError, match=rf"'function' returned codes .*{told}.*expected \[2, 8, 16\], torch\.float32"
+        MethodError, match=rf"'function' returned codes .*{kind}.*expected \[2, 8, 16\], torch\.float32"
     ):
         able.invert(crops, method=odd, align=False)
 

@@ -58,7 +58,7 @@ def crops(parts: Parts) -> list[Tensor]:
     return list(parts[0])
 
 
-def test_codes_are_the_mean_and_what_each_pass_predicts(parts: Parts) -> None:
+def test_codes_are_the_mean_and_what_each_step_predicts(parts: Parts) -> None:
     crop, network, generator, to_input = parts
     codes = network.latent_avg.expand(2, -1, -1)
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_the_callback_sees_the_average_image_and_every_step(parts: Parts) -> Non
     assert seen[-1].image is image
 
 
-def test_five_passes_are_the_default(parts: Parts) -> None:
+def test_five_steps_are_the_default(parts: Parts) -> None:
     assert torch.equal(restyle(*parts)[0], restyle(*parts, steps=5)[0])
     assert not torch.allclose(restyle(*parts)[0], restyle(*parts, steps=4)[0], atol=1e-4)
 
@@ -208,14 +208,14 @@ def test_one_of_another_generator_is_refused(
         carrying(tiny_inverter, parts={"restyle": encoder(tiny_inverter.model, trunk=TRUNK, **change)})
 
 
-def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(
+def test_twice_as_many_steps_as_trained_are_warned_of_further_ones_included(
     inverter: HyperStyleInverter, crops: list[Tensor]
 ) -> None:
     nine = inverter.invert(crops[0], method="restyle-e4e", steps=9, align=False)
     with pytest.warns(
         QualityWarning, match=r"10 steps of 'restyle-e4e'.* trained with 5.*restyle-e4e\+offsets"
-    ) as told:
+    ) as caught:
         nine.refine(1)
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
     with pytest.warns(QualityWarning, match="10 steps"):
         inverter.invert(crops[0], method="restyle-e4e", steps=10, align=False)
