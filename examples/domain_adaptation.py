@@ -1,4 +1,4 @@
-"""People in a comic: the generator is tuned to another look, and inversions and their edits move there with it."""
+"""Domain adaptation: the generator is fine-tuned to a comic style, and inversions and edits are transferred to it."""
 
 from hyperstyle import HyperStyleInverter, example_photo
 from hyperstyle.evaluation.report.adaptation import tune_to
@@ -8,15 +8,15 @@ from hyperstyle.images import image_grid, save_image, to_images
 inverter = HyperStyleInverter()
 tuned = tune_to(inverter.model, comic, steps=32)  # any function of images [B,3,H,W] in place of `comic`
 inversion = inverter.invert([example_photo(number) for number in (0, 1, 3)])  # finds the faces
-there = inversion.transfer(tuned)  # the same codes and weight offsets, which are relative, in the other generator
+transferred = inversion.transfer(tuned)  # the same codes and weight offsets, which are relative, in the other generator
 columns = {
     "inverted": inversion,
     "comic, code only": inversion.initial.transfer(tuned),
-    "comic": there,
-    "older": there.edit("age", 2),
-    "smiling": there.edit("smile", 2),
-    "turned": there.edit("pose", 1.5),
+    "comic": transferred,
+    "older": transferred.edit("age", 2),
+    "smiling": transferred.edit("smile", 2),
+    "turned": transferred.edit("pose", 1.5),
 }
-pictures = [to_images(inversion.crop), *(column.images for column in columns.values())]
-rows = [list(row) for row in zip(*pictures, strict=True)]
-save_image(image_grid(rows, labels=["picture", *columns], cell=160), "comic.png")
+images = [to_images(inversion.crop), *(column.images for column in columns.values())]
+rows = [list(row) for row in zip(*images, strict=True)]
+save_image(image_grid(rows, labels=["input", *columns], cell=160), "comic.png")

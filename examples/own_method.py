@@ -1,4 +1,4 @@
-"""Plug in a way to start, a way to refine, and an edit of your own: any callables of the right form will do."""
+"""A start, a refinement and an edit of your own: any callables with the right signature."""
 
 from dataclasses import dataclass, replace
 
@@ -41,6 +41,6 @@ class Towards:
 encoded = inverter.invert(crop)
 averaged = inverter.invert(crop, start=average_start)
 truncated = inverter.invert(crop, method=[Truncated(0.3), "hyperstyle", "offset-codes"], steps=10)
-print(f"L2 {encoded.quality['l2'][0]:.4f}, from a truncated code {truncated.quality['l2'][0]:.4f}")
+print(f"L2 {encoded.stored_metrics['l2'][0]:.4f}, from a truncated code {truncated.stored_metrics['l2'][0]:.4f}")
 halfway = encoded.edit(Towards(averaged.w, EditInfo("towards", 0.0, 1.0, "fraction of the way")), 0.5)
 halfway.image.save("halfway.png")

@@ -8,25 +8,28 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, warn
+from hyperstyle.errors import ConfigError
+from hyperstyle.moved import renamed_attribute
 
 __all__ = ["DOMAINS", "Domain"]
 
 
+@renamed_attribute("to_input", "resize_to_input")
+@renamed_attribute("seen", "as_network_input")
 @dataclass(frozen=True)
 class Domain:
     """What must be known about a kind of image besides the weights.
 
     Attributes:
-        name: how it is called in files and messages.
+        name: its name in files and messages.
         size: side of the generator's image in pixels.
-        input_size: (height, width) that encoder and hypernetwork see.
+        input_size: (height, width) of the images that encoder and hypernetwork take.
         content_rows: (first, end) rows of the generator's image that hold the content; the rest is padding (cars).
         aligner: "face" crops by facial landmarks (FFHQ's rule); "none" takes the whole image.
         similarity: the network that compares identities: "arcface", "moco" or "traits" (the bundled evaluator).
         description: one sentence for people.
-        sampling: how images come to `input_size`: "average" over areas, or "point": brought to the generator's size
-            first, then read bilinearly without antialiasing, as HyperInverter's encoders were trained to see.
+        sampling: how images are resized to `input_size`: "average" over areas, or "point": resized to the generator's
+            size first, then sampled bilinearly without antialiasing, as in the training of HyperInverter's encoders.
 
     Example:
         >>> Domain("plates", size=128, input_size=(96, 128), content_rows=(16, 112)).content_size
@@ -67,7 +70,7 @@ class Domain:
 
     @property
     def is_rendered(self) -> bool:
-        """Whether these are rendered portraits like those of `hyperstyle/avatars`, whose identity their traits tell."""
+        """Whether these are rendered portraits like those of `hyperstyle/avatars`, identified by attributes."""
         return self.similarity == "traits"
 
     def content(self, image: Tensor) -> Tensor:
@@ -78,7 +81,7 @@ class Domain:
         return image[:, :, first:end]
 
     def resize_to_input(self, image: Tensor) -> Tensor:
-        """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size], by the rule of `sampling`."""
+        """A reconstruction [B,3,H,W] (content rows applied) -> [B,3,*input_size], resized as `sampling` says."""
         if tuple(image.shape[2:]) == self.input_size:
             return image
         if self.sampling == "point":
@@ -86,18 +89,8 @@ class Domain:
         return F.adaptive_avg_pool2d(image, self.input_size)
 
     def as_network_input(self, image: Tensor) -> Tensor:
-        """A generator's image [B,3,size,size] as encoder and hypernetwork see it: [B,3,*input_size]."""
+        """A generator's image [B,3,size,size] -> the input of encoder and hypernetwork [B,3,*input_size]."""
         return self.resize_to_input(self.content(image))
-
-    def to_input(self, image: Tensor) -> Tensor:
-        """Deprecated: `resize_to_input`."""
-        warn("Domain.to_input is Domain.resize_to_input now; the old name goes with version 0.3.", DeprecationWarning)
-        return self.resize_to_input(image)
-
-    def seen(self, image: Tensor) -> Tensor:
-        """Deprecated: `as_network_input`."""
-        warn("Domain.seen is Domain.as_network_input now; the old name goes with version 0.3.", DeprecationWarning)
-        return self.as_network_input(image)
 
     def at_size(self, size: int) -> Domain:
         """The same domain for a generator of another size."""

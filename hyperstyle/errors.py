@@ -139,8 +139,8 @@ class EditWarning(UserWarning):
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warns at the line, outside of this package, that called into it, however deep the warning comes from."""
-    inside = (__package__, "torch", "contextlib")  # of the two others: what @torch.no_grad() puts between ours
+    """Warns at the line outside of this package that called into it, however deep inside the warning is issued."""
+    inside = (__package__, "torch", "contextlib")  # the last two: frames that @torch.no_grad() adds
     frame: FrameType | None = sys._getframe(1)
     level = 2
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in inside:
@@ -149,7 +149,7 @@ def warn(message: str, category: type[Warning]) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The sentence that lists the known names and, where one is close to `name`, suggests it."""
+    """A sentence that lists the known names and suggests the one closest to `name`, if any is close."""
     names = sorted(known)
     if not names:
         return "There are none."

@@ -71,7 +71,7 @@ def _product(terms: Iterable[Tensor]) -> Tensor:
 
 
 def _similarities(a: Tensor, b: Tensor, data_range: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-    """Mean similarity [B] at every scale: without luminance, which joins at the last one.
+    """Mean similarity [B] at every scale: contrast and structure; at the last scale times luminance.
 
     `data_range` gives the data ranges [B] of the first images of a scale.
     """
@@ -126,10 +126,10 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def published_identity(a: Tensor, b: Tensor, network: Similarity, detector: LandmarkDetector) -> Tensor:
-    """Identity similarity [B] the way the official evaluation measures it: between faces found anew in both images.
+    """Identity similarity [B] as the official evaluation measures it: between faces detected anew in both images.
 
-    In each image the first face found is put where face recognition expects it (`identity_crop`, 112 px); the figure
-    is the cosine of what the network makes of the two. It is NaN where one of the images shows no face: the official
+    The first face detected in each image is aligned for face recognition (`identity_crop`, 112 px); the result is the
+    cosine similarity of the two embeddings. It is NaN where no face is detected in one of the images: the official
     evaluation leaves such pairs out, as `Tensor.nanmean` does.
 
     Args:
@@ -142,12 +142,12 @@ def published_identity(a: Tensor, b: Tensor, network: Similarity, detector: Land
         ImageError: images of different shapes, or not finite. What the detector raises.
     """
     _check(a, b)
-    found = torch.full((len(a),), torch.nan, device=a.device)
+    similarities = torch.full((len(a),), torch.nan, device=a.device)
     for i, pair in enumerate(zip(a, b, strict=True)):
-        pictures = [to_pil(one) for one in pair]
-        faces = [detector(picture) for picture in pictures]
+        pil_images = [to_pil(image) for image in pair]
+        faces = [detector(image) for image in pil_images]  # landmarks of every face
         if all(faces):
-            crops = [identity_crop(picture, points[0]) for picture, points in zip(pictures, faces, strict=True)]
-            one, other = network(torch.stack(crops).to(a.device))
-            found[i] = one @ other
-    return found
+            crops = [identity_crop(image, points[0]) for image, points in zip(pil_images, faces, strict=True)]
+            embedding_a, embedding_b = network(torch.stack(crops).to(a.device))  # unit vectors
+            similarities[i] = embedding_a @ embedding_b
+    return similarities

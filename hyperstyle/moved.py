@@ -1,6 +1,6 @@
 """Names of version 0.1 that go on working, with a DeprecationWarning.
 
-They are modules, arguments of functions and fields of dataclasses. To be removed with version 0.3.
+They are modules, arguments of functions, fields and attributes of classes. To be removed with version 0.3.
 """
 
 from __future__ import annotations
@@ -9,13 +9,21 @@ import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["MOVED", "install", "renamed_argument", "renamed_field"]
+__all__ = [
+    "MOVED",
+    "PART_ARGUMENTS",
+    "gathered_arguments",
+    "install",
+    "renamed_argument",
+    "renamed_attribute",
+    "renamed_field",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +43,7 @@ MOVED = {
     "hub": "io.hub",
     "inversion_file": "inversion.file",
     "methods.named": "methods.registry",
+    "methods.optimization": "methods.projector",
     "model_card": "model.card",
     "model_folder": "model.folder",
     "modes": "images.color_modes",
@@ -69,15 +78,30 @@ MOVED = {
     "strips": "inversion.strips",
     "training.pictures": "training.images",
     "training.picture_sources": "training.image_sources",
+    "training.sources": "training.builders",
+    "training.updates": "training.optimization",
     "synthesis": "inversion.synthesis",
 }
 """Old name -> new name, both below `hyperstyle`."""
+
+PART_ARGUMENTS = (
+    "restyle",
+    "psp",
+    "e4e",
+    "hyperinverter",
+    "idinvert",
+    "vgg16",
+    "judge",
+    "evaluator",
+    "perceptual",
+)
+"""Networks that `HyperStyleInverter` took as keywords of their own, and takes in `parts` now."""
 
 _PREFIX = "hyperstyle."
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Asked by Python for modules that are not found where their name says."""
+    """Finds modules under their old names, after Python's own finders did not."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -89,13 +113,13 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
         new = _PREFIX + MOVED[old.removeprefix(_PREFIX)]
-        # stacklevel: past this method and Python's own frames of the import, which `warnings` leaves out.
+        # stacklevel: past this method; `warnings` skips Python's own frames of the import.
         warnings.warn(f"{old} is {new} now; the old name goes with version 0.3.", DeprecationWarning, stacklevel=2)
-        sys.modules[old] = importlib.import_module(new)  # what Python hands to the importer
+        sys.modules[old] = importlib.import_module(new)  # what the import statement returns
 
 
 def install() -> None:
-    """Makes the old names importable. It is asked last, so names that exist are found as ever."""
+    """Makes the old names importable. The finder comes last, so existing modules are imported as before."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 
@@ -107,13 +131,7 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if old in kwargs:
-                from hyperstyle.errors import warn
-
-                name = function.__qualname__.removesuffix(".__init__")
-                warn(
-                    f"{name}({old}=...) is {new}=... now; the old name goes with version 0.3.",
-                    DeprecationWarning,
-                )
+                _warn(f"{_name_of(function)}({old}=...)", f"{new}=...")
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
@@ -122,20 +140,55 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[
     return decorate
 
 
-def renamed_field(old: str, new: str) -> Callable[[type[C]], type[C]]:
-    """A dataclass that takes the keyword `old` as the keyword `new`, and whose attribute `old` is its field `new`."""
+def gathered_arguments(new: str, old: Iterable[str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function that takes the keywords `old` as entries of its mapping `new`: `a=x` as `new={"a": x}`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in [name for name in old if name in kwargs]:
+                _warn(f"{_name_of(function)}({name}=...)", f"{new}={{{name!r}: ...}}")
+                entries: Any = kwargs.get(new) or {}
+                kwargs[new] = {**entries, name: kwargs.pop(name)}
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def renamed_attribute(old: str, new: str) -> Callable[[type[C]], type[C]]:
+    """A class whose attribute `old` reads its attribute `new`."""
 
     def decorate(cls: type[C]) -> type[C]:
         def read(self: C) -> object:
-            from hyperstyle.errors import warn
-
-            warn(f"{cls.__name__}.{old} is .{new} now; the old name goes with version 0.3.", DeprecationWarning)
+            _warn(f"{cls.__name__}.{old}", f".{new}")
             return getattr(self, new)
 
-        start = renamed_argument(old, new)(cls.__init__)
-        start.__qualname__ = cls.__qualname__
-        cls.__init__ = start  # type: ignore[method-assign]
         setattr(cls, old, property(read, doc=f"Deprecated: `{new}`."))
         return cls
 
     return decorate
+
+
+def renamed_field(old: str, new: str) -> Callable[[type[C]], type[C]]:
+    """A dataclass that takes the keyword `old` as the keyword `new`, and whose attribute `old` is its field `new`."""
+
+    def decorate(cls: type[C]) -> type[C]:
+        start = renamed_argument(old, new)(cls.__init__)
+        start.__qualname__ = cls.__qualname__
+        cls.__init__ = start  # type: ignore[method-assign]
+        return renamed_attribute(old, new)(cls)
+
+    return decorate
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    """As users call it: a class by its name, not by that of its `__init__`."""
+    return function.__qualname__.removesuffix(".__init__")
+
+
+def _warn(old: str, new: str) -> None:
+    from hyperstyle.errors import warn
+
+    warn(f"{old} is {new} now; the old name goes with version 0.3.", DeprecationWarning)

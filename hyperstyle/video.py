@@ -1,20 +1,20 @@
-"""Editing the frames of a clip: one face followed, smoothed landmarks, shared offsets, every frame pasted back."""
+"""Editing clips: follows one face, smooths its landmarks, shares offsets between frames, pastes every frame back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
 from operator import add
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from hyperstyle.align import paste_back as paste
-from hyperstyle.align.smoothing import LONGEST_GAP, alike_only, follow_face, smooth
+from hyperstyle.align.smoothing import LONGEST_GAP, drop_dissimilar, follow_face, smooth
 from hyperstyle.errors import (
     AlignmentError,
     ConfigError,
@@ -24,8 +24,9 @@ from hyperstyle.errors import (
     NoFaceError,
     did_you_mean,
 )
-from hyperstyle.images import ImageSource, load_image, to_pil
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.images import ImageSource, load_image, to_images
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
@@ -35,9 +36,9 @@ Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many frames are done, and how many there are (None where that is not known)."""
 
 Track = Sequence[npt.ArrayLike | None]
-Item = TypeVar("Item")
+LandmarkedFrame = tuple[Image.Image, npt.ArrayLike | None]
 
-_SHARED_FROM = 8  # frames whose offsets are averaged for the whole clip
+_SHARED_OFFSET_FRAMES = 8  # frames whose offsets are averaged for the whole clip
 
 
 def track_face(
@@ -56,27 +57,29 @@ def track_face(
     if inverter.aligner is None:
         raise AlignmentError(
             "the frames need to be cut out around the face, and this inverter has no aligner that finds it. Pass one, "
-            "or landmarks=... for every frame; frames that already are aligned crops go through with align=False."
+            "or landmarks=... for every frame; for frames that already are aligned crops, align=False."
         )
     size: tuple[int, int] | None = None
 
-    def pictures() -> Iterator[Image.Image]:
+    def images() -> Iterator[Image.Image]:
         nonlocal size
         for number, frame in enumerate(frames):
-            picture = load_image(frame)
-            if size is not None and picture.size != size:
+            image = load_image(frame)
+            if size is not None and image.size != size:
                 raise ImageError(
-                    f"Frame {number} is {picture.width} x {picture.height} px and those before it {size[0]} x "
+                    f"Frame {number} is {image.width} x {image.height} px and those before it {size[0]} x "
                     f"{size[1]}: a face is followed through frames of one size. Edit frames of other sizes apart."
                 )
-            size = picture.size
-            yield picture
+            size = image.size
+            yield image
+
+    count = len(frames) if isinstance(frames, Sized) else None
 
     def show(done: int) -> None:
         if on_progress is not None:
-            on_progress("finding the face", done, _length(frames))
+            on_progress("finding the face", done, count)
 
-    track = follow_face(inverter.aligner, pictures(), face=face, on_frame=show)
+    track = follow_face(inverter.aligner, images(), face=face, on_frame=show)
     if size is None:
         raise ConfigError("there are no frames: expected at least one.")
     if all(points is None for points in track):
@@ -88,24 +91,24 @@ def track_face(
 
 
 def steady_track(
-    frames: Iterable[ImageSource], found: Track, *, width: float = 3.0, paste_back: bool = True
+    frames: Iterable[ImageSource], track: Track, *, width: float = 3.0, paste_back: bool = True
 ) -> list[npt.NDArray[np.float64] | None]:
-    """What `track_face` found, smoothed and filled, as `edit_frames` takes it.
+    """The track of `track_face`, smoothed and its gaps filled, as `edit_frames` takes it.
 
     Args:
         frames: the clip.
-        found: a track; see `align.smoothing`.
+        track: the landmarks as detected; see `align.smoothing`.
         width: of the filter; see `smooth`.
-        paste_back: fill only short gaps, and of these only frames that look like those around them (`alike_only`);
+        paste_back: fill only short gaps, and of these only frames that look like those around them (`drop_dissimilar`);
             False fills every gap, as every frame has a crop then.
 
     Raises:
         ConfigError, LandmarkError: see `smooth`. ImageError: a frame cannot be read.
     """
     if not paste_back:
-        return smooth(found, width=width, longest_gap=None)
-    smoothed = smooth(found, width=width, longest_gap=LONGEST_GAP)
-    return alike_only(smoothed, found, (load_image(frame) for frame in frames))
+        return smooth(track, width=width, longest_gap=None)
+    smoothed = smooth(track, width=width, longest_gap=LONGEST_GAP)
+    return drop_dissimilar(smoothed, track, (load_image(frame) for frame in frames))
 
 
 def edit_frames(
@@ -123,12 +126,12 @@ def edit_frames(
 ) -> Iterator[Image.Image]:
     """Edits a clip, frame by frame; a few frames are in memory at a time.
 
-    The frames are gone through up to four times: for the face, for a look at the gaps, for the offsets of the clip, and
-    for the edit. The landmarks found are smoothed with the defaults of `steady_track`.
+    The frames are iterated over up to four times: to find the face, to compare filled gaps, for the offsets of the
+    clip, and for the edit. The landmarks found are smoothed with the defaults of `steady_track`.
 
     Args:
         inverter: the model, and the aligner that finds the face.
-        frames: a list, or anything that can be gone through several times (`frames.open_frames`); of one shot
+        frames: a list, or anything that can be iterated over several times (`frames.open_frames`); of one shot
             and one size.
         edits: name -> strength, the same in all frames.
         offsets: "clip" takes the mean of the weight offsets (paper, Eq. 6) of a few frames spread over the clip for
@@ -139,20 +142,20 @@ def edit_frames(
         face: which face, where several are found: see `follow_face`.
         align: False takes every frame as an aligned crop, as domains without aligner always do. Needs
             paste_back=False.
-        steps: passes of the hypernetwork; None is the model's own number.
+        steps: steps of the hypernetwork; None is the model's own number.
         on_progress: see `Progress`.
 
     Returns:
-        An iterator over as many images as there are frames. Nothing is computed before the first is asked for.
+        An iterator over as many images as there are frames. Nothing is computed before the first is requested.
 
     Raises:
         ConfigError, EditError: wrong arguments, at once. The rest comes while iterating.
         ImageError, AlignmentError: a frame that cannot be read or cropped; see `track_face` too.
-        LandmarkError: a track of another length than the clip, or frames without landmarks where crops are asked for.
+        LandmarkError: a track of another length than the clip, or frames without landmarks with paste_back=False.
     """
     if iter(frames) is frames:
         raise ConfigError(
-            "the frames are an iterator, which can be gone through only once, and they are needed several times. Pass "
+            "the frames are an iterator, which can be read only once, and they are read several times. Pass "
             "a list, or what hyperstyle.images.frames.open_frames gives."
         )
     if offsets not in ("clip", "frame"):
@@ -169,99 +172,100 @@ def edit_frames(
             "Leave both out: paste_back=False, landmarks=None."
         )
 
-    def run() -> Iterator[Image.Image]:
+    return _ClipEditor(inverter, edits, steps, align, paste_back).run(frames, landmarks, face, offsets, on_progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _ClipEditor:
+    """The arguments of `edit_frames` that are the same for every frame."""
+
+    inverter: HyperStyleInverter
+    edits: Mapping[str, float]
+    steps: int | None
+    align: bool
+    paste_back: bool
+
+    def run(
+        self,
+        frames: Iterable[ImageSource],
+        landmarks: Track | None,
+        face: Literal["largest", "center"] | int,
+        offsets: Literal["clip", "frame"],
+        on_progress: Progress | None,
+    ) -> Iterator[Image.Image]:
+        """The edited frames; see `edit_frames`."""
         track: Track
         if landmarks is not None:
             track = landmarks
-        elif align:
-            found = track_face(inverter, frames, face=face, on_progress=on_progress)
-            track = steady_track(frames, found, paste_back=paste_back)
+        elif self.align:
+            detected = track_face(self.inverter, frames, face=face, on_progress=on_progress)
+            track = steady_track(frames, detected, paste_back=self.paste_back)
         else:
             track = [None] * sum(1 for _ in frames)
         if not track:
             raise ConfigError("there are no frames: expected at least one.")
         missing = [number for number, points in enumerate(track) if points is None]
-        if align and missing and not paste_back:
+        if self.align and missing and not self.paste_back:
             raise LandmarkError(
                 f"{len(missing)} of {len(track)} frames have no landmarks, the first is frame {missing[0]}: crops need "
                 "them in every frame. align.smoothing.smooth(track, longest_gap=None) fills every gap."
             )
-        shared = _shared_offsets(inverter, frames, track, align, steps) if offsets == "clip" else None
+        shared = self._shared_offsets(frames, track) if offsets == "clip" else None
         done = 0
-        for batch in _batches(_paired(frames, track)):
-            yield from _edited(inverter, batch, edits, shared, paste_back, align, steps)
+        pairs = _with_landmarks(frames, track)
+        while batch := list(islice(pairs, DEFAULT_BATCH_SIZE)):
+            edited = self._edit([pair for pair in batch if self._is_edited(pair[1])], shared)
+            for image, points in batch:
+                yield next(edited) if self._is_edited(points) else image
             done += len(batch)
             if on_progress is not None:
                 on_progress("editing", done, len(track))
 
-    return run()
+    def _is_edited(self, points: npt.ArrayLike | None) -> bool:
+        """Whether a frame with these landmarks is edited, or stays as it is."""
+        return points is not None or not self.align
+
+    def _shared_offsets(self, frames: Iterable[ImageSource], track: Track) -> OffsetCodes | None:
+        """[1,...] the mean of the offsets of frames spread evenly over those that are edited.
+
+        Exact for every kind of head: the sum of codes stands for the sum of their offsets (Eq. 6), times one number.
+        """
+        usable = [number for number, points in enumerate(track) if self._is_edited(points)]
+        if not usable:
+            return None
+        count = min(_SHARED_OFFSET_FRAMES, len(usable))
+        chosen = {usable[int(place)] for place in np.linspace(0, len(usable) - 1, count).round()}
+        pairs = islice(_with_landmarks(frames, track), max(chosen) + 1)
+        inversion = self._invert([pair for number, pair in enumerate(pairs) if number in chosen], self.steps)
+        codes = [frame.offset_codes for frame in inversion if frame.offset_codes is not None]
+        return reduce(add, codes) * (1 / len(codes)) if codes else None
+
+    def _edit(self, pairs: Sequence[LandmarkedFrame], shared: OffsetCodes | None) -> Iterator[Image.Image]:
+        """The results of a few frames, all of which are edited."""
+        if not pairs:
+            return
+        inversion = self._invert(pairs, self.steps if shared is None else 0)
+        if shared is not None:
+            codes = shared.apply(lambda t: t.expand(len(pairs), *t.shape[1:]))  # [1,...] -> [B,...]
+            inversion = replace(inversion, offset_codes=codes, stored_metrics={})
+        edited = inversion
+        for name, strength in self.edits.items():
+            edited = edited.edit(name, strength)
+        if not self.paste_back:
+            yield from to_images(edited.tensor)
+            return
+        for (image, _), crop, reference, source in zip(
+            pairs, edited.tensor, inversion.tensor, inversion.sources, strict=True
+        ):
+            assert source.placement is not None  # paste_back goes with align
+            yield paste(image, crop, source.placement.footprint, reference=reference, mode="difference")
+
+    def _invert(self, pairs: Sequence[LandmarkedFrame], steps: int | None) -> Inversion:
+        landmarks = [points for _, points in pairs] if self.align else None
+        return self.inverter.invert([image for image, _ in pairs], align=self.align, landmarks=landmarks, steps=steps)
 
 
-def _shared_offsets(
-    inverter: HyperStyleInverter, frames: Iterable[ImageSource], track: Track, align: bool, steps: int | None
-) -> OffsetCodes | None:
-    """[1,...] the mean of the offsets of frames spread evenly over those that are inverted.
-
-    Exact for every kind of head: the sum of codes stands for the sum of their offsets (Eq. 6), scaled by one number.
-    """
-    usable = [number for number, points in enumerate(track) if points is not None or not align]
-    if not usable:
-        return None
-    count = min(_SHARED_FROM, len(usable))
-    chosen = {usable[int(place)] for place in np.linspace(0, len(usable) - 1, count).round()}
-    pairs = islice(_paired(frames, track), max(chosen) + 1)
-    inversion = _inverted(inverter, [pair for n, pair in enumerate(pairs) if n in chosen], align, steps)
-    codes = [one.offset_codes for one in inversion if one.offset_codes is not None]
-    return reduce(add, codes) * (1 / len(codes)) if codes else None
-
-
-def _edited(
-    inverter: HyperStyleInverter,
-    batch: Sequence[tuple[Image.Image, npt.ArrayLike | None]],
-    edits: Mapping[str, float],
-    shared: OffsetCodes | None,
-    paste_back: bool,
-    align: bool,
-    steps: int | None,
-) -> Iterator[Image.Image]:
-    """The results of a few frames, in their order."""
-    pairs = [(picture, points) for picture, points in batch if points is not None or not align]
-    if not pairs:
-        yield from (picture for picture, _ in batch)
-        return
-    plain = _inverted(inverter, pairs, align, steps if shared is None else 0)
-    if shared is not None:
-        codes = shared.apply(lambda t: t.expand(len(pairs), *t.shape[1:]))
-        plain = replace(plain, offset_codes=codes, quality={})
-    changed = plain
-    for name, strength in edits.items():
-        changed = changed.edit(name, strength)
-    after, before = iter(changed.tensor), iter(plain.tensor) if paste_back else None
-    places = iter(plain.sources)
-    for picture, points in batch:
-        if points is None and align:
-            yield picture
-            continue
-        result, placement = next(after), next(places).placement
-        if before is None or placement is None:
-            yield to_pil(result)
-        else:
-            yield paste(picture, result, placement.footprint, reference=next(before), mode="difference")
-
-
-def _inverted(
-    inverter: HyperStyleInverter,
-    pairs: Sequence[tuple[Image.Image, npt.ArrayLike | None]],
-    align: bool,
-    steps: int | None,
-) -> Inversion:
-    pictures = [picture for picture, _ in pairs]
-    if not align:
-        return inverter.invert(pictures, align=False, steps=steps)
-    return inverter.invert(pictures, align=True, landmarks=[points for _, points in pairs], steps=steps)
-
-
-def _paired(frames: Iterable[ImageSource], track: Track) -> Iterator[tuple[Image.Image, npt.ArrayLike | None]]:
+def _with_landmarks(frames: Iterable[ImageSource], track: Track) -> Iterator[LandmarkedFrame]:
     """Every frame with its landmarks. Raises LandmarkError where their numbers differ."""
     done = 0
     for frame in frames:
@@ -271,12 +275,3 @@ def _paired(frames: Iterable[ImageSource], track: Track) -> Iterator[tuple[Image
         done += 1
     if done < len(track):
         raise LandmarkError(f"the clip has {done} frames, and there are landmarks, or None, for {len(track)}.")
-
-
-def _batches(items: Iterator[Item]) -> Iterator[list[Item]]:
-    while batch := list(islice(items, DEFAULT_BATCH_SIZE)):
-        yield batch
-
-
-def _length(frames: Iterable[ImageSource]) -> int | None:
-    return len(frames) if isinstance(frames, Sized) else None

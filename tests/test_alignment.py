@@ -152,9 +152,9 @@ def test_all_faces_are_a_batch_of_what_each_gives(
     tiny_inverter: HyperStyleInverter, everyone: Inversion, two_faces: Image.Image
 ) -> None:
     assert len(everyone) == 2
-    for one, points in zip(everyone, PAIR, strict=True):
+    for single, points in zip(everyone, PAIR, strict=True):
         alone = tiny_inverter.invert(two_faces, landmarks=points)
-        torch.testing.assert_close(one.tensor, alone.tensor, atol=2e-5, rtol=0)
+        torch.testing.assert_close(single.tensor, alone.tensor, atol=2e-5, rtol=0)
     batch = with_aligner(tiny_inverter, finding(*PAIR)).invert([two_faces, two_faces], face="all")
     assert [source.note[-15:] for source in batch.sources] == ["(number 0 of 2)", "(number 1 of 2)"] * 2
 
@@ -163,7 +163,7 @@ def test_every_face_goes_back_into_the_photo(everyone: Inversion, two_faces: Ima
     edited = everyone.edit("age", 2)
     before = np.asarray(two_faces).astype(int)
     both = np.asarray(edited.paste_back()).astype(int) - before
-    each = [np.asarray(one.paste_back()).astype(int) - before for one in edited]
+    each = [np.asarray(single.paste_back()).astype(int) - before for single in edited]
     assert all(np.abs(change).max() > 5 for change in each)
     assert not (each[0] * each[1]).any()  # they lie apart
     np.testing.assert_allclose(both, each[0] + each[1], atol=1)  # a batch rounds otherwise
@@ -236,7 +236,7 @@ def test_align_may_be_a_number_that_equals_true_or_false(tiny_inverter: HyperSty
 # ---- warnings ----
 
 
-def mean_picture(inverter: HyperStyleInverter) -> Image.Image:
+def mean_image(inverter: HyperStyleInverter) -> Image.Image:
     """An image that the tiny model reconstructs exactly when it starts from its mean."""
     from hyperstyle.images import to_images
 
@@ -249,24 +249,24 @@ def test_a_good_crop_and_a_good_reconstruction_are_not_warned_of(tiny_inverter: 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         inversion = tiny_inverter.invert(
-            mean_picture(tiny_inverter),
+            mean_image(tiny_inverter),
             align=False,
             steps=0,
             start=lambda x: generator.latent_avg.expand(len(x), -1),
         )
-    assert inversion.quality["l2"][0] < L2_WARN_THRESHOLD
+    assert inversion.stored_metrics["l2"][0] < L2_WARN_THRESHOLD
 
 
 def test_a_reconstruction_far_from_its_crop_is_warned_of_once_a_call(tiny_inverter: HyperStyleInverter) -> None:
     crops = [noise(seed, (32, 32)) for seed in range(5)]
     with pytest.warns(QualityWarning) as caught:
         inversion = tiny_inverter.invert(crops, align=False, batch_size=2)
-    assert min(inversion.quality["l2"]) > L2_WARN_THRESHOLD
+    assert min(inversion.stored_metrics["l2"]) > L2_WARN_THRESHOLD
     (warning,) = caught
     assert warning.filename == __file__
     text = str(warning.message)
     assert text.startswith("5 of 5 image(s) may have come out wrong. 'Image': the reconstruction is far from its crop")
-    assert f"L2 {inversion.quality['l2'][0]:.2g}, usually below 0.04" in text
+    assert f"L2 {inversion.stored_metrics['l2'][0]:.2g}, usually below 0.04" in text
     assert "And 2 more." in text
     for alone in ({"method": "w-encoder"}, {"steps": 0}):
         with pytest.warns(QualityWarning, match=r"usually below 0\.1\)"):

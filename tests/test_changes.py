@@ -32,15 +32,15 @@ def changes(generator: Generator, kind: str, seed: int) -> GeneratorOverrides:
         return t.detach() + 0.3 * torch.randn(t.shape, generator=random)
 
     residuals = OffsetCodes.of_dense({n: near(torch.zeros(1, *generator.weight(n).shape)) for n in ("b4.conv1",)})
-    own = dict(generator.named_parameters())
-    tuned = {name: near(own[name]) for name in (*generator.parameters_of("b8.conv1"), "input.input")}
+    parameters = dict(generator.named_parameters())
+    tuned = {name: near(parameters[name]) for name in (*generator.parameters_of("b8.conv1"), "input.input")}
     noise = tuple(near(m) for m in generator.noises.buffers())
-    whole = GeneratorOverrides(residuals, (tuned,), noise)
+    overrides = GeneratorOverrides(residuals, (tuned,), noise)
     return {
         "residuals": GeneratorOverrides(residuals),
         "tuned": GeneratorOverrides(tuned=(tuned,)),
         "noise": GeneratorOverrides(noise=noise),
-        "all": whole,
+        "all": overrides,
     }[kind]
 
 
@@ -54,19 +54,19 @@ def two(request: pytest.FixtureRequest, tiny_inverter: HyperStyleInverter) -> In
     noisy = {n: torch.full_like(p, 0.2) for n, p in generator.named_parameters() if n.endswith("noise.weight")}
     model = dataclasses.replace(plain.model, generator=generator.with_parameters(noisy))
     parts = GeneratorOverrides.cat([changes(model.generator, request.param, seed) for seed in (1, 2)])
-    return dataclasses.replace(plain, model=model, changes=parts)
+    return dataclasses.replace(plain, model=model, overrides=parts)
 
 
-def drawn(inversion: Inversion) -> Tensor:
+def render_baked(inversion: Inversion) -> Tensor:
     """The image of a single inversion, from a generator that has everything in it."""
     return baked_generator(inversion)(inversion.w)
 
 
 def test_images_are_those_of_the_changed_generator(two: Inversion) -> None:
-    plain = dataclasses.replace(two, changes=GeneratorOverrides())
-    for whole, one in zip(two.tensor.split(1), two, strict=True):
-        same(whole, one.tensor)
-        same(whole, drawn(one))
+    plain = dataclasses.replace(two, overrides=GeneratorOverrides())
+    for image, single in zip(two.tensor.split(1), two, strict=True):
+        same(image, single.tensor)
+        same(image, render_baked(single))
     assert float((two.tensor - plain.tensor).abs().max()) > 1e-2
     same(two.initial.tensor, two.model.generator(two.w))
 
@@ -74,10 +74,10 @@ def test_images_are_those_of_the_changed_generator(two: Inversion) -> None:
 def test_a_strip_of_edits_keeps_the_changes(two: Inversion) -> None:
     strip = two.edit("age", [-1, 0, 2])
     assert len(strip) == 6
-    for i, one in enumerate(strip):
+    for i, edited in enumerate(strip):
         single = two[i // 3].edit("age", [-1, 0, 2][i % 3])
-        same(one.tensor, single.tensor)
-        same(strip.tensor[i : i + 1], drawn(single))
+        same(edited.tensor, single.tensor)
+        same(strip.tensor[i : i + 1], render_baked(single))
 
 
 def test_saved_and_loaded_the_image_is_the_same_bit_for_bit(two: Inversion, tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_a_shared_generator_is_stored_once(two: Inversion, tmp_path: Path) -> No
     two[0].edit("age", 1).save(tmp_path / "one.safetensors")
     two[0].edit("age", [0, 1, 2]).save(tmp_path / "three.safetensors")
     sizes = [(tmp_path / name).stat().st_size for name in ("one.safetensors", "three.safetensors")]
-    if two.changes.tuned and not two.changes.noise:
-        assert sizes[1] - sizes[0] < 4 * sum(value.numel() for value in two.changes.tuned[0].values())
+    if two.overrides.tuned and not two.overrides.noise:
+        assert sizes[1] - sizes[0] < 4 * sum(value.numel() for value in two.overrides.tuned[0].values())
     loaded = Inversion.load(tmp_path / "three.safetensors", two)
     assert torch.equal(loaded.tensor, two[0].edit("age", [0, 1, 2]).tensor)
 
@@ -108,21 +108,21 @@ def test_interpolation_ends_at_both(two: Inversion) -> None:
 
 def test_mixing_all_layers_takes_all(two: Inversion) -> None:
     layers = [spec.name for spec in two.model.generator.layers]
-    if "input.input" in (two.changes.tuned or ({},))[0]:
+    if "input.input" in (two.overrides.tuned or ({},))[0]:
         return  # the constant input belongs to no layer and stays
     same(two[0].mix(two[1], layers).tensor, two[1].tensor)
 
 
 def test_after_transfer_the_changes_are_made_in_the_other_generator(two: Inversion) -> None:
     random = torch.Generator().manual_seed(9)
-    own = dict(two.model.generator.named_parameters())
-    style = {n: p + 0.05 * torch.randn(p.shape, generator=random) for n, p in own.items()}
+    parameters = dict(two.model.generator.named_parameters())
+    style = {n: p + 0.05 * torch.randn(p.shape, generator=random) for n, p in parameters.items()}
     other = two.model.generator.with_parameters(style)
     moved = two[0].transfer(other)
-    same(moved.tensor, drawn(moved))
+    same(moved.tensor, render_baked(moved))
     back = moved.transfer(two.model.generator)
     same(back.tensor, two[0].tensor)
-    same(moved.edit("age", 1).tensor, drawn(moved.edit("age", 1)))
+    same(moved.edit("age", 1).tensor, render_baked(moved.edit("age", 1)))
 
 
 def test_joined_again_they_are_the_batch(two: Inversion) -> None:
@@ -131,7 +131,7 @@ def test_joined_again_they_are_the_batch(two: Inversion) -> None:
     same(joined.tensor, edited.tensor)
     assert joined.unedited is not None
     assert joined.sources == edited.sources
-    plain = dataclasses.replace(edited[1], changes=GeneratorOverrides())
+    plain = dataclasses.replace(edited[1], overrides=GeneratorOverrides())
     for parts in ([edited[0], plain], [plain, edited[0], plain]):
         mixed = Inversion.cat(parts)
         same(mixed.tensor, torch.cat([part.tensor for part in parts]))

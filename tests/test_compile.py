@@ -19,10 +19,10 @@ from hyperstyle.inverter import HyperStyleInverter
 def test_a_compiled_inverter_inverts_and_edits_the_same(tiny_model_dir: Path) -> None:
     plain, compiled = (HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu") for _ in range(2))
     assert compiled.compile() is compiled
-    picture = torch.rand(3, 32, 32) * 2 - 1
+    image = torch.rand(3, 32, 32) * 2 - 1
     counters.clear()
-    found, expected = (one.invert(picture, align=False) for one in (compiled, plain))
+    inversion, expected = (inverter.invert(image, align=False) for inverter in (compiled, plain))
     assert counters["frames"]["ok"] >= 2  # it did compile
-    torch.testing.assert_close(found.tensor, expected.tensor, rtol=0, atol=1e-4)
-    torch.testing.assert_close(found.edit("age", 1).tensor, expected.edit("age", 1).tensor, rtol=0, atol=1e-4)
+    torch.testing.assert_close(inversion.tensor, expected.tensor, rtol=0, atol=1e-4)
+    torch.testing.assert_close(inversion.edit("age", 1).tensor, expected.edit("age", 1).tensor, rtol=0, atol=1e-4)
     assert compiled.model.fingerprint == plain.model.fingerprint

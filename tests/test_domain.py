@@ -121,12 +121,12 @@ def test_a_domain_of_ones_own_works_from_end_to_end(plates: HyperStyleInverter, 
     assert inversion.tensor.shape == (2, 3, 96, 128)
     assert inversion[0].image.size == (128, 96)
     assert not torch.equal(inversion.tensor, inversion.initial.tensor)
-    whole = plates.model.generator(inversion.w, inversion.offsets)
-    torch.testing.assert_close(inversion.tensor, whole[:, :, 16:112], atol=2e-5, rtol=0)
+    full = plates.model.generator(inversion.w, inversion.offsets)
+    torch.testing.assert_close(inversion.tensor, full[:, :, 16:112], atol=2e-5, rtol=0)
     metrics = inversion.metrics()
     assert inversion.crop is not None
     assert metrics["l2"] == pytest.approx(
-        (plates.model.domain.as_network_input(whole) - inversion.crop).square().mean((1, 2, 3)).tolist(), rel=1e-4
+        (plates.model.domain.as_network_input(full) - inversion.crop).square().mean((1, 2, 3)).tolist(), rel=1e-4
     )
     assert all(0 <= value <= 1 for value in metrics["ms_ssim"])
 
@@ -141,10 +141,10 @@ def test_a_domain_of_ones_own_works_from_end_to_end(plates: HyperStyleInverter, 
     with pytest.raises(InversionError, match="was not cut out of a photo"):
         loaded.paste_back(photo)
 
-    loaded.export(tmp_path / "own.pt")
-    own = read_generator(tmp_path / "own.pt")
-    picture = again.model.domain.content(own(loaded.w))
-    torch.testing.assert_close(picture, loaded.tensor, atol=5e-5, rtol=0)
+    loaded.export(tmp_path / "exported.pt")
+    exported = read_generator(tmp_path / "exported.pt")
+    image = again.model.domain.content(exported(loaded.w))
+    torch.testing.assert_close(image, loaded.tensor, atol=5e-5, rtol=0)
 
 
 def test_the_command_line_takes_a_domain_of_ones_own(
@@ -152,9 +152,9 @@ def test_the_command_line_takes_a_domain_of_ones_own(
 ) -> None:
     plates.save_pretrained("plates")
     assert main(["invert", str(photo), "--model", "plates", "--device", "cpu", "--out", "out", "--quiet"]) == 0
-    with Image.open("out/plate.png") as shown, Image.open("out/plate_sheet.png") as sheet:
-        assert shown.size == (128, 96)
-        assert sheet.width > 3 * 128 > 2 * sheet.height
+    with Image.open("out/plate.png") as reconstruction, Image.open("out/plate_sheet.png") as grid:
+        assert reconstruction.size == (128, 96)
+        assert grid.width > 3 * 128 > 2 * grid.height
     arguments = ["--model", "plates", "--device", "cpu", "--edit", "dirt=-1:1:3", "--out", "strip.png"]
     assert main(["edit", "out/plate.safetensors", *arguments]) == 0
 

@@ -27,9 +27,9 @@ class Environment:
     packages: Path
 
     def run(self, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which would come first
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which would come first
         return subprocess.run(
-            [str(self.python), *args], capture_output=True, text=True, cwd=cwd, env=own, timeout=600, check=False
+            [str(self.python), *args], capture_output=True, text=True, cwd=cwd, env=env, timeout=600, check=False
         )
 
 
@@ -69,8 +69,8 @@ def check_types(environment: Environment, pytestconfig: pytest.Config) -> Callab
     """mypy --strict over a file or folder, as the owner of the other package would run it."""
     if importlib.util.find_spec("mypy") is None:
         pytest.skip("mypy is not installed here")
-    kept = getattr(pytestconfig, "cache", None)  # pytest may run without its cache
-    cache = kept.mkdir("downstream-mypy") if kept else environment.packages.parent / "mypy"
+    pytest_cache = getattr(pytestconfig, "cache", None)  # pytest may run without its cache
+    cache = pytest_cache.mkdir("downstream-mypy") if pytest_cache else environment.packages.parent / "mypy"
 
     def check(path: Path) -> str:
         result = subprocess.run(

@@ -13,7 +13,7 @@ WARNINGS = {"QualityWarning", "EditWarning", "MemoryWarning", "ConversionWarning
 
 
 def drawn_parents() -> dict[str, str]:
-    """class name -> parent, as the indentation of the module docstring draws it."""
+    """class name -> parent, as the indentation of the module docstring shows it."""
     parents: dict[str, str] = {}
     path: list[tuple[int, str]] = []  # the branch that the current line hangs on
     for line in inspect.cleandoc(str(errors.__doc__)).splitlines():
@@ -41,10 +41,10 @@ def errors_alone() -> dict[str, type[BaseException]]:
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
-    drawn = drawn_parents()
+    written = drawn_parents()
     for name in WARNINGS:
-        assert drawn.pop(name) == "Exception"  # that it has no parent among the errors
-    assert drawn == {name: value.__bases__[0].__name__ for name, value in errors_alone().items()}
+        assert written.pop(name) == "Exception"  # that it has no parent among the errors
+    assert written == {name: value.__bases__[0].__name__ for name, value in errors_alone().items()}
 
 
 def test_every_error_is_exported_explained_and_caught_by_the_base() -> None:

@@ -1,7 +1,7 @@
 """Small networks with weights from an integer stream, and what they give: the numbers that are pinned everywhere.
 
 The file was made when the networks reproduced the recordings of the originals (docs/parity.md).
-`python tests/test_golden.py` writes it again; do so only where a change of numbers is meant.
+`python tests/test_golden.py` writes it again; do so only where the numbers are to change.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ def filled(module: nn.Module, name: str) -> Any:
         for key, tensor in module.state_dict().items():
             if key.endswith("kernel") or not tensor.is_floating_point():
                 continue
-            drawn = draw(f"{name}.{key}", tuple(tensor.shape))
+            values = draw(f"{name}.{key}", tuple(tensor.shape))
             if key.endswith("running_var"):
-                drawn = 1.0 + 0.2 * drawn.abs()
+                values = 1.0 + 0.2 * values.abs()
             elif tensor.ndim < 2:
                 constant = bool((tensor == tensor[0]).all()) and len(tensor) > 1  # as norms, slopes, styles begin
-                drawn = 0.1 * drawn + (tensor[0] if constant else 0.0)
+                values = 0.1 * values + (tensor[0] if constant else 0.0)
             elif key.endswith((".w1", ".w2")):  # [in, out]
-                drawn = drawn / tensor.shape[0] ** 0.5
+                values = values / tensor.shape[0] ** 0.5
             elif not isinstance(module, Generator) and not key.endswith("linear.weight"):
-                drawn = drawn / tensor[0].numel() ** 0.5
-            tensor.copy_(drawn)
+                values = values / tensor[0].numel() ** 0.5
+            tensor.copy_(values)
     return module.eval().requires_grad_(False)
 
 
@@ -91,12 +91,12 @@ def inverter(case: str) -> HyperStyleInverter:
 
 
 def results(case: str) -> Arrays:
-    """Codes, offsets (first numbers) and images of one inversion with three passes."""
-    made = inverter(case)
-    height, width = made.model.domain.input_size
+    """Codes, offsets (first numbers) and images of one inversion with three steps."""
+    facade = inverter(case)
+    height, width = facade.model.domain.input_size
     crop = draw(f"crop {case}", (3, height // 8, width // 8)).clamp(-1, 1)
     crop = nn.functional.interpolate(crop[None], scale_factor=8, mode="bilinear", align_corners=False)[0]
-    inversion = made.invert(crop, align=False, steps=3)
+    inversion = facade.invert(crop, align=False, steps=3)
     values = {"w": inversion.w[0, 0], "initial": inversion.initial.tensor[0], "image": inversion.tensor[0]}
     values |= {f"offset_{name}": value.flatten()[:64] for name, value in inversion.offsets.items()}
     return {f"{case}.{key}": value.numpy() for key, value in values.items()}
@@ -106,9 +106,9 @@ def results(case: str) -> Arrays:
 def test_an_inversion_gives_the_pinned_numbers(case: str) -> None:
     with np.load(FILE) as file:
         golden = {key: file[key] for key in file.files if key.startswith(f"{case}.")}
-    found = results(case)
-    assert set(found) == set(golden)
-    for key, value in found.items():
+    numbers = results(case)
+    assert set(numbers) == set(golden)
+    for key, value in numbers.items():
         scale = max(1.0, float(np.abs(golden[key]).max()))
         assert np.abs(value - golden[key]).max() <= 2e-5 * scale, key
 

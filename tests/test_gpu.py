@@ -30,9 +30,9 @@ def on_cuda(tiny_model_dir: Path) -> HyperStyleInverter:
     return HyperStyleInverter.from_pretrained(tiny_model_dir, device="cuda")
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    assert found.device.type == "cuda"
-    torch.testing.assert_close(found.cpu(), expected, atol=5e-5, rtol=1e-4)
+def close(values: Tensor, expected: Tensor) -> None:
+    assert values.device.type == "cuda"
+    torch.testing.assert_close(values.cpu(), expected, atol=5e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("modulation", ["weights", "activations"])
@@ -84,7 +84,7 @@ def test_an_inversion_made_on_one_device_is_read_on_the_other(
     inversion = on_cuda.invert(crops, align=False).edit("age", 1)
     expected = tiny_inverter.invert(crops, align=False).edit("age", 1)
     close(inversion.tensor, expected.tensor)
-    assert inversion.quality["l2"] == pytest.approx(expected.quality["l2"], abs=1e-4)
+    assert inversion.stored_metrics["l2"] == pytest.approx(expected.stored_metrics["l2"], abs=1e-4)
     assert inversion[0].image.size == (32, 32)
     inversion.save(tmp_path / "x.safetensors")
     loaded = Inversion.load(tmp_path / "x.safetensors", tiny_inverter)

@@ -39,7 +39,10 @@ from hyperstyle.networks import cpu
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+
+TRUNK = TrunkConfig((8,), (1,), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
 
 
 @pytest.fixture(scope="module")
@@ -86,31 +89,31 @@ def test_a_list_is_a_batch_of_what_each_image_gives(
     assert len(batch) == 3
     assert [s.name for s in batch.sources] == ["Image", str(tmp_path / "x.png"), "ndarray"]
     for i, source in enumerate(sources):
-        one = tiny_inverter.invert(source)
-        same(batch.tensor[i : i + 1], one.tensor)
-        same(batch[i].w, one.w)
-        for name, values in one.quality.items():
-            assert batch.quality[name][i] == pytest.approx(values[0], abs=1e-4)
+        single = tiny_inverter.invert(source)
+        same(batch.tensor[i : i + 1], single.tensor)
+        same(batch[i].w, single.w)
+        for name, values in single.stored_metrics.items():
+            assert batch.stored_metrics[name][i] == pytest.approx(values[0], abs=1e-4)
     assert len(tiny_inverter.invert((square,))) == 1
 
 
 def test_the_batch_size_is_only_a_matter_of_memory(tiny_inverter: HyperStyleInverter) -> None:
     crops = list(torch.rand(5, 3, 32, 32) * 2 - 1)
-    whole = tiny_inverter.invert(crops, align=False, intermediates=True)
+    batch = tiny_inverter.invert(crops, align=False, intermediates=True)
     for size in (1, 2):
         parts = tiny_inverter.invert(crops, align=False, batch_size=size, intermediates=True)
-        same(parts.tensor, whole.tensor)
-        assert len(parts.intermediates) == len(whole.intermediates) == 3
-        for a, b in zip(parts.intermediates, whole.intermediates, strict=True):
+        same(parts.tensor, batch.tensor)
+        assert len(parts.intermediates) == len(batch.intermediates) == 3
+        for a, b in zip(parts.intermediates, batch.intermediates, strict=True):
             same(a, b)
         assert len(parts.sources) == 5
-        assert parts.quality["l2"] == pytest.approx(whole.quality["l2"], abs=1e-4)
+        assert parts.stored_metrics["l2"] == pytest.approx(batch.stored_metrics["l2"], abs=1e-4)
 
 
 def test_the_same_call_gives_the_same_bytes(tiny_inverter: HyperStyleInverter, square: Image.Image) -> None:
     first, second = (tiny_inverter.invert([square, square.rotate(90)]) for _ in range(2))
     assert torch.equal(first.tensor, second.tensor)
-    assert first.quality == second.quality
+    assert first.stored_metrics == second.stored_metrics
 
 
 def test_a_bad_image_stops_everything_or_is_left_out(
@@ -120,13 +123,13 @@ def test_a_bad_image_stops_everything_or_is_left_out(
     sources: list[ImageSource] = [tmp_path / "nowhere.png", square, tmp_path / "text.png", square.rotate(90)]
     with pytest.raises(ImageError, match="nowhere"):
         tiny_inverter.invert(sources)
-    kept = tiny_inverter.invert(sources, on_error="skip")
-    assert len(kept) == 2
-    assert [(i, "nowhere" in text, "text.png" in text) for i, text in kept.failures] == [
+    inversion = tiny_inverter.invert(sources, on_error="skip")
+    assert len(inversion) == 2
+    assert [(i, "nowhere" in text, "text.png" in text) for i, text in inversion.failures] == [
         (0, True, False),
         (2, False, True),
     ]
-    same(kept.tensor, tiny_inverter.invert([sources[1], sources[3]]).tensor)
+    same(inversion.tensor, tiny_inverter.invert([sources[1], sources[3]]).tensor)
     with pytest.raises(ConfigError, match=r"none of the 1 images.*nowhere"):
         tiny_inverter.invert(sources[:1], on_error="skip")
 
@@ -224,7 +227,7 @@ def test_a_refinement_of_ones_own_follows_any_start(tiny_inverter: HyperStyleInv
     halved = tiny_inverter.invert(crops, method=halve, align=False, batch_size=2)
     same(halved.w, start.w / 2)
     assert halved.method == "halve"
-    assert halved.quality["l2"] == pytest.approx(halved.metrics()["l2"], abs=1e-5)  # not those of the start
+    assert halved.stored_metrics["l2"] == pytest.approx(halved.metrics()["l2"], abs=1e-5)  # not those of the start
     same(halved.refine(2).w, start.w / 8)
 
 
@@ -233,14 +236,13 @@ def test_a_refinement_of_ones_own_follows_any_start(tiny_inverter: HyperStyleInv
 
 def other(kind: str) -> Any:
     """A part that does not go with the tiny model."""
-    trunk = TrunkConfig((8,), (1,), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     config = GeneratorConfig(32, (16, 16, 16, 16), latent_width=16, mapping_layers=2)
     if kind == "hypernetwork of another generator":
-        return Hypernetwork(HypernetworkConfig(config, ("b8.conv1",), (32, 32), trunk, "compact", 16))
+        return Hypernetwork(HypernetworkConfig(config, ("b8.conv1",), (32, 32), TRUNK, "compact", 16))
     if kind == "generator":
         return Generator(config)
     rows, size = (6, 32) if kind == "encoder for other rows" else (8, 16)
-    return WEncoder(WEncoderConfig(rows, 16, (size, size), trunk))
+    return WEncoder(WEncoderConfig(rows, 16, (size, size), TRUNK))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +259,33 @@ def test_parts_that_do_not_fit_together_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         composed(tiny_inverter, **{name: other(part)})
+
+
+def test_a_model_lists_its_networks_and_changes_them(tiny_inverter: HyperStyleInverter) -> None:
+    model = tiny_inverter.model
+    assert list(model.networks) == ["generator", "encoder", "hypernetwork"]
+    bare = model.with_parts(encoder=None)
+    assert list(bare.parts) == ["hypernetwork"]
+    assert bare.encoder is None
+    assert bare.hypernetwork is model.hypernetwork
+    again = bare.with_parts(encoder=model.encoder)
+    assert list(again.parts.items()) == list(model.parts.items())  # in the order of the table
+    assert copy.deepcopy(model).parts.keys() == model.parts.keys()
+    evaluator = AttributeNetwork(AttributeNetworkConfig(("age",), TRUNK, 32, 8))
+    for name in ("judge", "evaluator"):
+        assert composed(tiny_inverter, parts={name: evaluator}).model.evaluator is evaluator
+        assert model.with_parts(**{name: evaluator}).parts["judge"] is evaluator
+    assert replace(model, parts={"evaluator": evaluator}).with_parts(evaluator=None).parts == {}
+
+
+def test_parts_of_unknown_names_and_other_classes_are_refused(tiny_inverter: HyperStyleInverter) -> None:
+    encoder = tiny_inverter.model.encoder
+    with pytest.raises(ConfigError, match=r"no part 'e4'.*Did you mean 'e4e'"):
+        composed(tiny_inverter, parts={"e4": encoder})
+    with pytest.raises(ConfigError, match="part 'e4e' is a WEncoder: expected a PyramidEncoder"):
+        composed(tiny_inverter, parts={"e4e": encoder})
+    with pytest.raises(ConfigError, match="no part 'generator'"):
+        composed(tiny_inverter, parts={"generator": tiny_inverter.model.generator})
 
 
 def test_other_compositions_that_cannot_be_are_refused(tiny_inverter: HyperStyleInverter) -> None:
@@ -354,7 +383,7 @@ def test_other_precisions_run_from_end_to_end(
     atol = 1e-4 if dtype == torch.float64 else 0.5
     torch.testing.assert_close(inversion.tensor, tiny_inverter.invert(square).tensor, atol=atol, rtol=0)
     assert inversion.edit("age", 1).image.size == (32, 32)
-    assert set(inversion.quality) == {"l2", "ms_ssim"}
+    assert set(inversion.stored_metrics) == {"l2", "ms_ssim"}
 
 
 def test_a_second_model_in_the_same_folder_replaces_the_first(
@@ -371,8 +400,13 @@ def test_a_second_model_in_the_same_folder_replaces_the_first(
 def test_a_model_is_saved_over_its_own_files_and_works_on_and_what_else_is_there_stays(
     square: Image.Image, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = {"README.md": "mine", ".git/HEAD": "ref", "generator/notes.txt": "mine", "edits/own/config.json": "{}"}
-    for name, text in mine.items():
+    foreign_files = {
+        "README.md": "mine",
+        ".git/HEAD": "ref",
+        "generator/notes.txt": "mine",
+        "edits/own/config.json": "{}",
+    }
+    for name, text in foreign_files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     monkeypatch.chdir(folder)
@@ -381,7 +415,7 @@ def test_a_model_is_saved_over_its_own_files_and_works_on_and_what_else_is_there
     composed(inverter, steps=1).save_pretrained(".")
     assert torch.equal(inverter.invert(square).tensor, before)
     assert load(Path()).model.steps == load(folder).model.steps == 1
-    assert {name: (folder / name).read_text(encoding="utf-8") for name in mine} == mine
+    assert {name: (folder / name).read_text(encoding="utf-8") for name in foreign_files} == foreign_files
     assert [path.name for path in folder.glob(".*")] == [".git"]
 
 
@@ -535,40 +569,45 @@ def test_devices_are_chosen_or_refused(tiny_inverter: HyperStyleInverter, monkey
     assert tiny_inverter.to("cpu") is tiny_inverter
 
 
-def test_moving_a_model_moves_every_part(tiny_model_dir: Path) -> None:
+def test_moving_a_model_moves_every_part_and_leaves_older_inversions_as_they_are(
+    tiny_model_dir: Path, square: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inverter = load(tiny_model_dir)
-    moved: list[str] = []
-    for name in ("generator", "encoder", "hypernetwork"):
-        part = getattr(inverter.model, name)
-        part.to = lambda device, name=name: moved.append(f"{name} to {device}")
-    inverter.to("cpu")
-    assert moved == ["generator to cpu", "encoder to cpu", "hypernetwork to cpu"]
+    older = inverter.invert(square)
+    monkeypatch.setattr("hyperstyle.inverter.pick_device", torch.device)
+    assert inverter.to("meta") is inverter
+    tensors = [t for network in inverter.model.networks.values() for t in network.state_dict().values()]
+    assert {t.device.type for t in tensors} == {"meta"}
+    assert older.model.device.type == "cpu"
+    assert torch.equal(replace(older).tensor, older.tensor)
+    model = older.model
+    assert HyperStyleInverter(model.generator, domain=model.domain).to("cpu").model.generator is model.generator
 
 
 def test_what_was_drawn_last_in_inverting_is_the_image(
     tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = []
+    calls = []
     synthesize = cpu.synthesize
 
     def counted(*args: Any, **options: Any) -> Tensor:
-        drawn.append(1)
+        calls.append(1)
         return synthesize(*args, **options)
 
     monkeypatch.setattr(cpu, "synthesize", counted)
     inversion = tiny_inverter.invert(torch.rand(3, 32, 32) * 2 - 1, align=False, steps=3)
-    assert len(drawn) == 4
-    picture = inversion.tensor
-    assert len(drawn) == 4
+    assert len(calls) == 4
+    image = inversion.tensor
+    assert len(calls) == 4
     monkeypatch.undo()
-    assert torch.equal(picture, replace(inversion).tensor)
+    assert torch.equal(image, replace(inversion).tensor)
 
 
 def test_it_is_made_on_a_device_with_parts_and_without(tiny_inverter: HyperStyleInverter) -> None:
     assert HyperStyleInverter(device="cpu").model.device == torch.device("cpu")
     model = copy.deepcopy(tiny_inverter.model)  # parts are moved in place
-    made = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, device="auto")
-    assert made.model.device == pick_device("auto")
+    inverter = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, device="auto")
+    assert inverter.model.device == pick_device("auto")
     for parts in ({}, {"generator": model.generator, "domain": model.domain}):
         with pytest.raises(ConfigError, match="device 'warp' is not known to PyTorch"):
             HyperStyleInverter(**parts, device="warp")

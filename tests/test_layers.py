@@ -46,6 +46,7 @@ HEAVY = (
     "filelock",
     "gradio",
     "huggingface_hub",
+    "jinja2",
     "lpips",
     "numpy",
     "open_clip",

@@ -21,7 +21,7 @@ from hyperstyle.networks.perception.attributes import AttributeNetwork, Attribut
 
 
 @pytest.fixture
-def picture() -> Tensor:
+def pair() -> Tensor:
     """Two smooth images with edges [2,3,64,64]."""
     coarse = torch.rand(2, 3, 6, 6) * 2 - 1
     smooth = F.interpolate(coarse, size=(64, 64), mode="bilinear", align_corners=False)
@@ -30,7 +30,7 @@ def picture() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def judge() -> AttributeNetwork:
+def evaluator() -> AttributeNetwork:
     torch.manual_seed(1)
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     return AttributeNetwork(AttributeNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
@@ -44,16 +44,15 @@ def test_l2_is_the_mean_square_on_the_scale_of_minus_one_to_one() -> None:
     assert metrics.l2(-torch.ones(1, 3, 2, 2), torch.ones(1, 3, 2, 2)).tolist() == [4.0]
 
 
-def test_equal_images_have_an_ms_ssim_of_one(picture: Tensor) -> None:
-    assert metrics.ms_ssim(picture, picture).tolist() == [1.0, 1.0]
+def test_equal_images_have_an_ms_ssim_of_one(pair: Tensor) -> None:
+    assert metrics.ms_ssim(pair, pair).tolist() == [1.0, 1.0]
 
 
-def test_ms_ssim_falls_with_noise_and_with_blur(picture: Tensor) -> None:
-    noise = torch.randn_like(picture)
-    noisy = [metrics.ms_ssim(picture, picture + level * noise) for level in (0.02, 0.1, 0.3, 1.0)]
+def test_ms_ssim_falls_with_noise_and_with_blur(pair: Tensor) -> None:
+    noise = torch.randn_like(pair)
+    noisy = [metrics.ms_ssim(pair, pair + level * noise) for level in (0.02, 0.1, 0.3, 1.0)]
     blurred = [
-        metrics.ms_ssim(picture, F.avg_pool2d(picture, size, 1, size // 2, count_include_pad=False))
-        for size in (3, 7, 15)
+        metrics.ms_ssim(pair, F.avg_pool2d(pair, size, 1, size // 2, count_include_pad=False)) for size in (3, 7, 15)
     ]
     for row in (noisy, blurred):
         for better, worse in pairwise(row):
@@ -62,11 +61,11 @@ def test_ms_ssim_falls_with_noise_and_with_blur(picture: Tensor) -> None:
         assert (row[-1] >= 0).all()
 
 
-def test_ms_ssim_is_symmetric_and_within_its_bounds(picture: Tensor) -> None:
-    other = torch.rand_like(picture) * 2 - 1
-    forth, back = metrics.ms_ssim(picture, other), metrics.ms_ssim(other, picture)
+def test_ms_ssim_is_symmetric_and_within_its_bounds(pair: Tensor) -> None:
+    other = torch.rand_like(pair) * 2 - 1
+    forth, back = metrics.ms_ssim(pair, other), metrics.ms_ssim(other, pair)
     torch.testing.assert_close(forth, back)
-    for value in (forth, metrics.ms_ssim(picture, -picture)):
+    for value in (forth, metrics.ms_ssim(pair, -pair)):
         assert ((value >= 0) & (value < 0.5)).all()
 
 
@@ -77,29 +76,29 @@ def test_ms_ssim_of_a_brightness_change_is_that_of_its_formula() -> None:
     assert metrics.ms_ssim(a, b).item() == pytest.approx(expected, abs=1e-3)
 
 
-def test_large_images_are_not_enlarged(picture: Tensor) -> None:
-    big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False)
+def test_large_images_are_not_enlarged(pair: Tensor) -> None:
+    big = F.interpolate(pair, size=(256, 256), mode="bilinear", align_corners=False)
     other = big + 0.1 * torch.randn_like(big)
     small = F.avg_pool2d(other, 4)
     torch.testing.assert_close(
-        metrics.ms_ssim(picture, small),
+        metrics.ms_ssim(pair, small),
         metrics.ms_ssim(big, F.interpolate(small, size=(256, 256), mode="bilinear", align_corners=False)),
     )
 
 
-def test_the_perceptual_distance_is_zero_for_equal_images_and_grows(picture: Tensor, judge: AttributeNetwork) -> None:
-    noise = torch.randn_like(picture)
-    assert metrics.perceptual(picture, picture, judge).tolist() == [0, 0]
-    near, far = (metrics.perceptual(picture, picture + level * noise, judge) for level in (0.05, 0.5))
+def test_the_perceptual_distance_is_zero_for_equal_images_and_grows(pair: Tensor, evaluator: AttributeNetwork) -> None:
+    noise = torch.randn_like(pair)
+    assert metrics.perceptual(pair, pair, evaluator).tolist() == [0, 0]
+    near, far = (metrics.perceptual(pair, pair + level * noise, evaluator) for level in (0.05, 0.5))
     assert (near > 0).all()
     assert (far > near).all()
 
 
-def test_identity_is_a_cosine(picture: Tensor, judge: AttributeNetwork) -> None:
-    torch.testing.assert_close(metrics.identity(picture, picture, judge), torch.ones(2))
-    a, b = judge.embedding(picture), judge.embedding(picture.flip(0))
+def test_identity_is_a_cosine(pair: Tensor, evaluator: AttributeNetwork) -> None:
+    torch.testing.assert_close(metrics.identity(pair, pair, evaluator), torch.ones(2))
+    a, b = evaluator.embedding(pair), evaluator.embedding(pair.flip(0))
     expected = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-    torch.testing.assert_close(metrics.identity(picture, picture.flip(0), judge), expected)
+    torch.testing.assert_close(metrics.identity(pair, pair.flip(0), evaluator), expected)
 
 
 def test_l1_is_the_mean_distance_on_the_scale_of_minus_one_to_one() -> None:
@@ -113,15 +112,15 @@ def test_cosines_do_not_know_lengths() -> None:
     assert metrics.cosine(a, b).tolist() == pytest.approx([1.0, -(0.5**0.5)])
 
 
-def test_both_forms_of_ms_ssim_agree_where_values_spread_and_resemble_each_other(picture: Tensor) -> None:
-    big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False)
+def test_both_forms_of_ms_ssim_agree_where_values_spread_and_resemble_each_other(pair: Tensor) -> None:
+    big = F.interpolate(pair, size=(256, 256), mode="bilinear", align_corners=False)
     big = big / big.abs().amax((1, 2, 3), keepdim=True) * 2  # values below -0.5 at every scale
     other = big + 0.1 * torch.randn_like(big)
     torch.testing.assert_close(metrics.ms_ssim_reference(big, other), metrics.ms_ssim(big, other))
 
 
-def test_the_reference_form_guesses_the_range_of_the_first_image(picture: Tensor) -> None:
-    big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False).clamp(-0.4, 0.4)
+def test_the_reference_form_guesses_the_range_of_the_first_image(pair: Tensor) -> None:
+    big = F.interpolate(pair, size=(256, 256), mode="bilinear", align_corners=False).clamp(-0.4, 0.4)
     other = big + 0.1 * torch.randn_like(big)
     # With half the range on twice the scale, nothing changes.
     torch.testing.assert_close(metrics.ms_ssim_reference(big, other), metrics.ms_ssim(2 * big, 2 * other))
@@ -132,12 +131,12 @@ def test_the_reference_form_guesses_the_range_of_the_first_image(picture: Tensor
     assert (back > forth + 1e-4).all()
 
 
-def test_the_reference_form_has_no_figure_for_opposites(picture: Tensor) -> None:
-    big = F.interpolate(picture, size=(256, 256), mode="bilinear", align_corners=False)
+def test_the_reference_form_has_no_figure_for_opposites(pair: Tensor) -> None:
+    big = F.interpolate(pair, size=(256, 256), mode="bilinear", align_corners=False)
     assert metrics.ms_ssim_reference(big, -big).isnan().all()
     assert metrics.ms_ssim_reference(big, big).tolist() == pytest.approx([1.0, 1.0])
     with pytest.raises(ImageError, match="at least 176x176"):
-        metrics.ms_ssim_reference(picture, picture)
+        metrics.ms_ssim_reference(pair, pair)
 
 
 @pytest.mark.parametrize("name", ["l1", "l2", "ms_ssim", "ms_ssim_reference"])
@@ -148,21 +147,21 @@ def test_images_of_different_shapes_are_refused(name: str) -> None:
         getattr(metrics, name)(torch.zeros(3, 8, 8), torch.zeros(3, 8, 8))
 
 
-def test_a_batch_has_the_figures_of_its_images(picture: Tensor, judge: AttributeNetwork) -> None:
-    other = picture + 0.2 * torch.randn_like(picture)
+def test_a_batch_has_the_figures_of_its_images(pair: Tensor, evaluator: AttributeNetwork) -> None:
+    other = pair + 0.2 * torch.randn_like(pair)
     rows: list[Callable[[Tensor, Tensor], Tensor]] = [
         metrics.l1,
         metrics.l2,
         metrics.ms_ssim,
-        lambda a, b: metrics.perceptual(a, b, judge),
-        lambda a, b: metrics.identity(a, b, judge),
+        lambda a, b: metrics.perceptual(a, b, evaluator),
+        lambda a, b: metrics.identity(a, b, evaluator),
     ]
     for row in rows:
-        singles = torch.cat([row(picture[i : i + 1], other[i : i + 1]) for i in range(2)])
-        torch.testing.assert_close(row(picture, other), singles, atol=2e-5, rtol=0)
+        singles = torch.cat([row(pair[i : i + 1], other[i : i + 1]) for i in range(2)])
+        torch.testing.assert_close(row(pair, other), singles, atol=2e-5, rtol=0)
 
 
-def test_the_published_identity_compares_the_first_faces_and_leaves_out_images_without_one(picture: Tensor) -> None:
+def test_the_published_identity_compares_the_first_faces_and_leaves_out_images_without_one(pair: Tensor) -> None:
     face = np.array([(20, 24), (42, 25), (31, 34), (22, 46), (40, 45)], float)
 
     def detector(photo: Image.Image) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
@@ -172,14 +171,14 @@ def test_the_published_identity_compares_the_first_faces_and_leaves_out_images_w
         assert tuple(image.shape[1:]) == (3, 112, 112)
         return F.normalize(F.avg_pool2d(image, 16).flatten(1))
 
-    black = torch.full_like(picture[0], -1)
-    a, b = torch.stack([*picture, black, picture[0]]), torch.stack([picture[0], *picture.flip(0), black])
-    found = metrics.published_identity(a, b, network, detector)
-    mine, other = (network(identity_crop(to_pil(one), face)[None])[0] for one in picture)
-    assert found[:2].tolist() == pytest.approx([1, 1])
-    assert found[2:].isnan().tolist() == [True, True]
-    (crossed,) = metrics.published_identity(picture[:1], picture[1:], network, detector).tolist()
-    assert crossed == pytest.approx((mine @ other).item())
+    black = torch.full_like(pair[0], -1)
+    a, b = torch.stack([*pair, black, pair[0]]), torch.stack([pair[0], *pair.flip(0), black])
+    similarities = metrics.published_identity(a, b, network, detector)
+    first, second = (network(identity_crop(to_pil(image), face)[None])[0] for image in pair)
+    assert similarities[:2].tolist() == pytest.approx([1, 1])
+    assert similarities[2:].isnan().tolist() == [True, True]
+    (crossed,) = metrics.published_identity(pair[:1], pair[1:], network, detector).tolist()
+    assert crossed == pytest.approx((first @ second).item())
     assert crossed < 0.9
     with pytest.raises(ImageError, match="expected the same"):
         metrics.published_identity(a, b[:1], network, detector)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from hyperstyle.domain import DOMAINS
-from hyperstyle.methods.hyperstyle import RefineStep, refine
+from hyperstyle.inversion.optimize import Step
+from hyperstyle.methods.hyperstyle import refine
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -55,9 +56,9 @@ def test_three_iterations_equal_the_recording_of_the_original(checkpoint_maker: 
     assert np.abs(w[0].numpy() - golden["w_code"]).max() <= CODE
     del encoder
     gc.collect()
-    last: list[RefineStep] = []
+    last: list[Step] = []
 
-    def compare(step: RefineStep) -> None:
+    def compare(step: Step) -> None:
         pooled = domain.resize_to_input(step.image)[0].numpy()
         expected = golden["y0_pooled" if step.step == 0 else f"iter{step.step}_pooled"]
         assert np.abs(pooled - expected).max() <= IMAGE, f"after {step.step} iterations"
@@ -72,6 +73,6 @@ def test_three_iterations_equal_the_recording_of_the_original(checkpoint_maker: 
         offset = hypernetwork.offsets(last[0].codes, [spec.name])[spec.name]
         flat = offset[0].expand(-1, -1, spec.kernel, spec.kernel).reshape(-1)
         places = (torch.arange(64) * len(flat)) // 64
-        for found, name in ((flat[:64], "first64"), (flat[places], "strided64")):
-            error = np.abs(found.numpy() - golden[f"iter3_delta_{name}"][row]).max()
+        for values, name in ((flat[:64], "first64"), (flat[places], "strided64")):
+            error = np.abs(values.numpy() - golden[f"iter3_delta_{name}"][row]).max()
             assert error <= CODE, f"{name} of the offset of {spec.name}"

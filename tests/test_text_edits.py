@@ -29,7 +29,7 @@ class Hashed:
 
 @pytest.fixture
 def worded(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
-    """The tiny model with made statistics of its channels."""
+    """The tiny model with random statistics of its channels."""
     m = tiny_inverter.model
     random = torch.Generator().manual_seed(5)
     convs = [spec for spec in m.generator.layers if not spec.torgb]
@@ -40,13 +40,13 @@ def worded(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     return HyperStyleInverter(m.generator, m.encoder, m.hypernetwork, domain=m.domain, edits=m.edits, text=text)
 
 
-def picture(inverter: HyperStyleInverter) -> Tensor:
+def noise_image(inverter: HyperStyleInverter) -> Tensor:
     size = inverter.model.domain.input_size
     return torch.rand(3, *size, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
 def test_a_description_moves_the_image_and_chains_with_other_edits(worded: HyperStyleInverter) -> None:
-    inversion = worded.invert(picture(worded), align=False)
+    inversion = worded.invert(noise_image(worded), align=False)
     bearded = inversion.edit(text="a face with a beard", neutral="a face", strength=4, beta=0.1)
     assert torch.equal(bearded.w, inversion.w)
     assert bearded.style_offsets
@@ -62,14 +62,14 @@ def test_a_description_moves_the_image_and_chains_with_other_edits(worded: Hyper
 
 
 def test_words_that_belong_to_a_text_are_not_ignored_without_one(worded: HyperStyleInverter) -> None:
-    inversion = worded.invert(picture(worded), align=False)
+    inversion = worded.invert(noise_image(worded), align=False)
     for call in ({"neutral": "a face"}, {"beta": 0.2}):
         with pytest.raises(EditError, match="pass text="):
             inversion.edit("age", 1, **call)
 
 
 def test_inversions_with_and_without_words_make_one_batch(worded: HyperStyleInverter) -> None:
-    inversion = worded.invert(picture(worded), align=False)
+    inversion = worded.invert(noise_image(worded), align=False)
     bearded = inversion.edit(text="a face with a beard", neutral="a face", strength=4, beta=0.1)
     both = Inversion.cat([inversion, bearded])
     torch.testing.assert_close(both.tensor[:1], inversion.tensor, atol=2e-5, rtol=0)
@@ -84,7 +84,7 @@ def test_the_statistics_are_part_of_a_model_folder(worded: HyperStyleInverter, t
     before = worded.model.text
     assert before is not None
     edits = [text("long hair", neutral="hair", beta=0.1) for text in (before, again)]
-    x = worded.invert(picture(worded), align=False)
+    x = worded.invert(noise_image(worded), align=False)
     assert torch.equal(x.edit(edits[0], 2).tensor, x.edit(edits[1], 2).tensor)
     weights = tmp_path / "model" / "styleclip" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\1\0")
@@ -132,4 +132,4 @@ def test_what_has_no_form_on_disk_or_no_difference_is_refused(worded: HyperStyle
         other.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
     with pytest.raises(EditError, match="the same to the text encoder"):
-        worded.invert(picture(worded), align=False).edit(text="a face", neutral="a face")
+        worded.invert(noise_image(worded), align=False).edit(text="a face", neutral="a face")

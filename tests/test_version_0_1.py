@@ -20,10 +20,10 @@ from hyperstyle.align import paste_back
 from hyperstyle.images import image_grid, sheet
 from hyperstyle.methods.idinvert import DomainGuided
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimization import Projection
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import Projection
 from hyperstyle.methods.pti import PivotalTuning
-from hyperstyle.moved import MOVED
+from hyperstyle.moved import MOVED, PART_ARGUMENTS
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
 
@@ -92,8 +92,8 @@ def test_names_of_0_1_are_where_they_were() -> None:
         ("networks.encoders", ("WEncoder", "WEncoderConfig")),
         ("align.crop", ("crop",)),
     ):
-        found = importlib.import_module(f"hyperstyle.{module}")
-        assert [name for name in names if not hasattr(found, name)] == []
+        imported = importlib.import_module(f"hyperstyle.{module}")
+        assert [name for name in names if not hasattr(imported, name)] == []
     assert hyperstyle.Inversion is importlib.import_module("hyperstyle.inversion").Inversion
 
 
@@ -121,6 +121,22 @@ def test_old_names_of_functions_and_arguments_warn_and_work() -> None:
         hyperstyle.optimise_text(None, "a face", None)
 
 
+def test_old_names_of_an_inversion_warn_and_work(inverter: HyperStyleInverter) -> None:
+    inversion = inverter.invert(torch.zeros(3, *inverter.model.domain.input_size), align=False, steps=1)
+    with pytest.warns(DeprecationWarning, match=r"Inversion.quality is .stored_metrics now"):
+        assert inversion.quality == inversion.stored_metrics  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match=r"Inversion.changes is .overrides now"):
+        assert inversion.changes is inversion.overrides  # type: ignore[attr-defined]
+    with pytest.warns(DeprecationWarning, match="Inversion.measured is measure.with_metrics now"):
+        assert inversion.measured().stored_metrics == inversion.stored_metrics
+    model = inverter.model
+    assert inversion.crop is not None
+    networks = (model.generator, model.hypernetwork, model.domain.as_network_input)
+    with pytest.warns(DeprecationWarning, match=r"refine\(draw=...\) is render=... now"):
+        _, image = hyperstyle.refine(inversion.crop, inversion.w, *networks, steps=0, draw=lambda codes: inversion.crop)
+    assert image is inversion.crop
+
+
 SETTINGS = [DomainGuided, OffsetCodeTuner, OffsetTuner, PivotalTuning, Projection]
 
 
@@ -139,7 +155,15 @@ def test_judge_is_evaluator(inverter: HyperStyleInverter) -> None:
     model = inverter.model
     with pytest.warns(DeprecationWarning, match="Model.judge is .evaluator now"):
         assert model.judge is model.evaluator  # type: ignore[attr-defined]
-    with pytest.warns(DeprecationWarning, match=r"HyperStyleInverter\(judge=...\) is evaluator=... now") as warned:
-        again = HyperStyleInverter(model.generator, domain=model.domain, judge=model.evaluator)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("old", PART_ARGUMENTS)
+def test_networks_that_were_keywords_are_parts(inverter: HyperStyleInverter, old: str) -> None:
+    model = inverter.model
+    network = model.evaluator if old in ("judge", "evaluator") else None
+    with pytest.warns(
+        DeprecationWarning, match=rf"HyperStyleInverter\({old}=...\) is parts={{'{old}': ...}} now"
+    ) as warned:
+        again = HyperStyleInverter(model.generator, domain=model.domain, **{old: network})
     assert warned[0].filename == __file__
-    assert again.model.evaluator is model.evaluator
+    assert again.model.evaluator is network

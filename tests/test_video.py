@@ -15,7 +15,7 @@ from hyperstyle.align import ffhq_quad
 from hyperstyle.align.smoothing import quad_jitter, smooth
 from hyperstyle.errors import AlignmentError, ConfigError, EditError, ImageError, LandmarkError, NoFaceError
 from hyperstyle.images import to_images
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.video import edit_frames, steady_track, track_face
 

@@ -29,7 +29,7 @@ from hyperstyle.io.files import atomic_write, make_folder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Recipe", "kept_photos", "main", "train_detector", "train_predictor"]
+__all__ = ["Recipe", "cached_photos", "main", "train_detector", "train_predictor"]
 
 LOG = logging.getLogger("hyperstyle.training")
 
@@ -73,7 +73,7 @@ class Recipe:
         return cls(photos=24, tilts=((-45, 45),), cascades=4, trees=20, splits=10, oversampling=5)
 
 
-def kept_photos(recipe: Recipe, folder: Path) -> list[Snapshot]:
+def cached_photos(recipe: Recipe, folder: Path) -> list[Snapshot]:
     """The photos of the recipe, rendered and written to this folder if they are not there.
 
     Raises:
@@ -88,17 +88,17 @@ def kept_photos(recipe: Recipe, folder: Path) -> list[Snapshot]:
     path = folder / f"photos-{recipe.seed}-{recipe.size}-{recipe.photos}.safetensors"
     if not path.exists():
         pixels, points = [], []
-        for made, photo in enumerate(snapshots(recipe.photos, seed=recipe.seed, size=recipe.size), 1):
+        for count, photo in enumerate(snapshots(recipe.photos, seed=recipe.seed, size=recipe.size), 1):
             pixels.append(torch.from_numpy(np.array(photo.image)))
             points.append(torch.from_numpy(photo.landmarks))
-            if made % _REPORT == 0 or made == recipe.photos:
-                LOG.info("%d of %d photos rendered", made, recipe.photos)
+            if count % _REPORT == 0 or count == recipe.photos:
+                LOG.info("%d of %d photos rendered", count, recipe.photos)
         save_tensors(path, {"pixels": torch.stack(pixels), "landmarks": torch.stack(points)})
-    kept, _ = load_tensors(path)
-    photos = zip(kept["pixels"].numpy(), kept["landmarks"].numpy(), strict=True)
+    tensors, _ = load_tensors(path)
+    photos = zip(tensors["pixels"].numpy(), tensors["landmarks"].numpy(), strict=True)
     return [
-        Snapshot(_blurred(Image.fromarray(picture)) if i % 4 == 3 else Image.fromarray(picture), landmarks)
-        for i, (picture, landmarks) in enumerate(photos)
+        Snapshot(_blurred(Image.fromarray(pixels)) if i % 4 == 3 else Image.fromarray(pixels), landmarks)
+        for i, (pixels, landmarks) in enumerate(photos)
     ]
 
 
@@ -115,8 +115,8 @@ def train_detector(recipe: Recipe, photos: Sequence[Snapshot]) -> Any:
     for low, high in recipe.tilts:
         chosen = [photo for photo in photos if low <= _tilt(photo) <= high]
         LOG.info("a filter for tilts of %g to %g degrees learns from %d photos", low, high, len(chosen))
-        pictures, faces = [np.array(photo.image) for photo in chosen], [[_rectangle(photo)] for photo in chosen]
-        filters.append(dlib.train_simple_object_detector(pictures, faces, options))
+        images, faces = [np.array(photo.image) for photo in chosen], [[_rectangle(photo)] for photo in chosen]
+        filters.append(dlib.train_simple_object_detector(images, faces, options))
     return dlib.simple_object_detector(filters)
 
 
@@ -137,17 +137,17 @@ def train_predictor(recipe: Recipe, photos: Sequence[Snapshot], detector: Any) -
     options.random_seed = str(recipe.seed)
     options.num_threads = 1
     options.be_verbose = LOG.isEnabledFor(logging.DEBUG)
-    pictures, faces, missed = [], [], 0
+    images, faces, missed = [], [], 0
     for photo in photos:
-        picture, true = np.array(photo.image), _rectangle(photo)
-        box = max(detector(picture), key=partial(_overlap, true), default=None)
+        image, true = np.array(photo.image), _rectangle(photo)
+        box = max(detector(image), key=partial(_overlap, true), default=None)
         if box is None or _overlap(box, true) < _OVERLAP:
             box, missed = true, missed + 1
         points = [dlib.point(*(int(value) for value in point)) for point in np.rint(photo.landmarks)]
-        pictures.append(picture)
+        images.append(image)
         faces.append([dlib.full_object_detection(box, points)])
     LOG.info("the detector missed %d of the %d faces to learn points from", missed, len(photos))
-    return dlib.train_shape_predictor(pictures, faces, options)
+    return dlib.train_shape_predictor(images, faces, options)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     recipe = Recipe.tiny() if arguments.tiny else Recipe()
     _dlib()
     folder = make_folder(arguments.out)
-    photos = kept_photos(recipe, folder)
+    photos = cached_photos(recipe, folder)
     detector = train_detector(recipe, photos)
     _save(detector, folder / "detector.svm")
     _save(train_predictor(recipe, photos, detector), folder / "predictor.dat")

@@ -70,9 +70,9 @@ def shipped_crops() -> Iterator[Image.Image]:
 
 
 def population_std() -> dict[str, float]:
-    """Standard deviation of each trait over avatars as they are drawn: 0.29 for all but the flags."""
-    drawn = sample_factors(_POPULATION, seed=HELD_OUT_SEED)
-    return {trait: drawn[trait].std().item() for trait in TRAITS}
+    """Standard deviation of each trait over avatars sampled at random: 0.29 for all but the flags."""
+    factors = sample_factors(_POPULATION, seed=HELD_OUT_SEED)
+    return {trait: factors[trait].std().item() for trait in TRAITS}
 
 
 def _write(image: Image.Image, path: Path) -> None:

@@ -16,13 +16,13 @@ from hyperstyle.errors import ConfigError, LandmarkError
 from hyperstyle.images import ImageSource, load_image
 from hyperstyle.images.color_modes import quiet
 
-__all__ = ["Crop", "crop", "ffhq_quad", "five_points"]
+__all__ = ["Crop", "crop", "crop_rgb", "ffhq_quad", "five_points", "quad_text"]
 
 Points = npt.NDArray[np.float64]
 
 _SMALLEST_SIDE = 2.0  # pixels; below, borders and blur round to nothing
 _LARGEST_RATIO = 8.0  # quad side over image side; landmarks that lie in the image stay below 6
-_BLUR_BLOCK = 1 << 22  # values that one Fourier transform of the blur works on, to bound its memory
+_BLUR_BLOCK = 1 << 22  # values that are convolved at a time, to bound the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,56 +93,68 @@ def crop(
             f"Cannot crop to size {size} with transform_size {transform_size}: expected a size of at least 1 "
             f"and a transform_size of at least the size. Pass, say, transform_size={max(size, 1)}."
         )
-    picture = load_image(image)
-    source_size = picture.size
+    return crop_rgb(load_image(image), landmarks, size, transform_size, padding=padding)
+
+
+def crop_rgb(
+    image: Image.Image, landmarks: npt.ArrayLike, size: int, transform_size: int, *, padding: bool = True
+) -> Crop:
+    """`crop` of an upright RGB image, which is neither checked nor copied; sizes are not checked either."""
+    source_size = image.size
     points = _checked(landmarks)
-    quad, side = _square(points)
+    quad, side = _square(points)  # [4, 2], pixels
     _check_position(points, side, source_size)
 
-    # Shrink, so that the bilinear sampling below skips few pixels. The corners are divided by the whole
-    # number, not by the ratio of the rounded sizes, and as indices: `_footprint` gives what that amounts to.
-    moved, extent = quad, side
-    shrink = int(np.floor(side / size * 0.5))
+    # 1. Shrink by a whole number, so that the bilinear sampling of step 4 skips few pixels: a pixel of the crop then
+    # covers 2 to 3 of them along each side. The reference divides the corners by that number, from which the ratio of
+    # the rounded sizes differs a little, and divides pixel indices, whose origin lies half a pixel inside the edge.
+    # The footprint is the square of the source image that this amounts to: the corners as coordinates from the edge
+    # (+ 0.5), times the true ratio of the sizes, as indices again (- 0.5).
+    shrink = max(int(side / size * 0.5), 1)
+    corners, side = quad / shrink, side / shrink
+    footprint = quad.copy()
     if shrink > 1:
         width, height = (max(int(np.rint(n / shrink)), 1) for n in source_size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-        moved, extent = quad / shrink, side / shrink
-    footprint = _footprint(quad, max(shrink, 1), source_size, picture.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+        footprint = (corners + 0.5) * np.divide(source_size, image.size) - 0.5
 
-    # Cut away what is not needed.
-    border = max(int(np.rint(extent * 0.1)), 3)
-    low, high = _bounds(moved)
-    start = np.maximum(low - border, 0)
-    stop = np.minimum(high + border, picture.size)
+    # 2. Cut the image down to the square's bounding box and a border of a tenth of its side.
+    border = max(int(np.rint(side * 0.1)), 3)
+    low, high = _bounds(corners)
+    start, stop = np.maximum(low - border, 0), np.minimum(high + border, image.size)
     if (stop <= start).any():
         raise LandmarkError(
-            f"The landmarks' square {_listed(quad)} lies outside the image of {_by(source_size)} px. "
+            f"The landmarks' square {quad_text(quad)} lies outside the image of {_size_text(source_size)} px. "
             "Give landmarks of this very image, upright and at its full size."
         )
-    if (stop - start < picture.size).any():
-        with quiet():
-            picture = picture.crop((int(start[0]), int(start[1]), int(stop[0]), int(stop[1])))
-        moved = moved - start
+    with quiet():
+        image = image.crop((int(start[0]), int(start[1]), int(stop[0]), int(stop[1])))
+    corners = corners - start
 
-    if padding:
-        low, high = _bounds(moved)
-        before, after = np.maximum(border - low, 0), np.maximum(high - picture.size + border, 0)
-        if max(before.max(), after.max()) > border - 4:
-            least = int(np.rint(extent * 0.3))
-            before, after = np.maximum(before, least), np.maximum(after, least)
-            picture = _padded(picture, before, after, blur=extent * 0.02)
-            moved = moved + before
+    # 3. Pad if a corner lies outside the image or within 4 px of its edge. `before` (left, top) and `after` (right,
+    # bottom) are the pixels that the border of step 2 lacks; if anything is padded, every side gets at least 0.3 of the
+    # square's side, over which the padding fades.
+    low, high = _bounds(corners)
+    before, after = np.maximum(border - low, 0), np.maximum(high - image.size + border, 0)
+    if padding and max(before.max(), after.max()) > border - 4:
+        least = int(np.rint(side * 0.3))
+        before, after = np.maximum(before, least), np.maximum(after, least)
+        image = _padded(image, before, after, blur=side * 0.02)
+        corners = corners + before
 
-    # Indices to continuous coordinates, where the first pixel reaches from 0 to 1.
-    corners = (moved + 0.5).ravel().tolist()
-    picture = picture.transform(
-        (transform_size, transform_size), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR
+    # 4. Resample the square. Pillow's coordinates begin at the edge of the first pixel, so the center of the pixel
+    # with index i lies at i + 0.5.
+    image = image.transform(
+        (transform_size, transform_size),
+        Image.Transform.QUAD,
+        (corners + 0.5).ravel().tolist(),  # x and y of each corner: 8 numbers
+        Image.Resampling.BILINEAR,
     )
     if size < transform_size:
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+        image = image.resize((size, size), Image.Resampling.LANCZOS)
     for array in (quad, footprint, points):
         array.flags.writeable = False
-    return Crop(picture, quad, footprint, points, source_size)
+    return Crop(image, quad, footprint, points, source_size)
 
 
 def _checked(landmarks: npt.ArrayLike) -> Points:
@@ -164,29 +176,33 @@ def five_points(points: Points) -> Points:
     """Of [68, 2] or [5, 2] points the five: left eye, right eye, nose, left and right corner of the mouth, [5, 2]."""
     if len(points) == 5:
         return points
+    # iBUG 300-W: 36..41 and 42..47 surround the eyes, 30 is the tip of the nose, 48 and 54 the corners of the mouth.
     eyes = points[36:42].mean(axis=0), points[42:48].mean(axis=0)
     return np.stack([*eyes, points[30], points[48], points[54]])
 
 
 def _square(points: Points) -> tuple[Points, float]:
-    """The square's corners and its side."""
+    """The corners [4, 2] of the FFHQ square and its side, in the order of operations of the reference.
+
+    The order matters: borders are rounded to whole pixels further on.
+    """
     left_eye, right_eye, _, left_mouth, right_mouth = five_points(points)
     eyes = (left_eye + right_eye) * 0.5
     across = right_eye - left_eye
     down = (left_mouth + right_mouth) * 0.5 - eyes
 
-    # Both vectors say where "right" is, the second one after a quarter turn: their sum is steadier than one.
-    # The order of operations is the reference's, since borders are rounded to whole pixels further on.
+    # Both vectors say where the right of the face is, `down` after a quarter turn (x, y) -> (y, -x); their sum is
+    # steadier than either. Its length is set to half the side: 2 distances of the eyes, or 1.8 from eyes to mouth.
     half = across - down[::-1] * [-1, 1]
-    length, wanted = np.hypot(*half), max(np.hypot(*across) * 2.0, np.hypot(*down) * 1.8)
-    if length < 1e-6 * wanted or 2 * wanted < _SMALLEST_SIDE:
+    length, half_side = np.hypot(*half), max(np.hypot(*across) * 2.0, np.hypot(*down) * 1.8)
+    if length < 1e-6 * half_side or 2 * half_side < _SMALLEST_SIDE:
         raise LandmarkError(
             f"The landmarks span no square: the eyes are {np.hypot(*across):.3g} px apart and the mouth "
             f"{np.hypot(*down):.3g} px from them; expected a square of {_SMALLEST_SIDE:.0f} px or more. "
             "Give the points of one face in the documented order, in pixels (not fractions of the image)."
         )
-    half = half / length * wanted
-    perp = half[::-1] * [-1, 1]
+    half = half / length * half_side  # from the center to the right side
+    perp = half[::-1] * [-1, 1]  # from the center to the bottom: a quarter turn (x, y) -> (-y, x)
     center = eyes + down * 0.1
     corners = np.stack([center - half - perp, center - half + perp, center + half + perp, center + half - perp])
     return corners, float(np.hypot(*half)) * 2
@@ -198,14 +214,14 @@ def _check_position(points: Points, side: float, size: tuple[int, int]) -> None:
     if not inside.any():
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
         raise LandmarkError(
-            f"All {len(points)} landmarks lie outside the image of {_by(size)} px: x from {left:.1f} to "
+            f"All {len(points)} landmarks lie outside the image of {_size_text(size)} px: x from {left:.1f} to "
             f"{right:.1f}, y from {top:.1f} to {bottom:.1f}. "
             "Give landmarks of this very image, upright and at its full size."
         )
     if side > _LARGEST_RATIO * max(size):
         raise LandmarkError(
             f"The landmarks' square has a side of {side:.0f} px, over {_LARGEST_RATIO:.0f} times that of the "
-            f"image ({_by(size)} px). Give landmarks of this very image, at its full size."
+            f"image ({_size_text(size)} px). Give landmarks of this very image, at its full size."
         )
 
 
@@ -214,36 +230,31 @@ def _bounds(quad: Points) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
     return np.floor(quad.min(axis=0)).astype(np.int64), np.ceil(quad.max(axis=0)).astype(np.int64)
 
 
-def _footprint(quad: Points, shrink: int, before: tuple[int, int], after: tuple[int, int]) -> Points:
-    """Where index `quad / shrink` of the shrunk image lies in the original one, in its pixel indices."""
-    if shrink == 1:
-        return np.array(quad)
-    scale = np.array(before, dtype=np.float64) / np.array(after, dtype=np.float64)
-    return np.array((quad / shrink + 0.5) * scale - 0.5)
-
-
 def _padded(
-    picture: Image.Image, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], blur: float
+    image: Image.Image, before: npt.NDArray[np.int64], after: npt.NDArray[np.int64], blur: float
 ) -> Image.Image:
-    """Extend an image by its reflection, which is blurred towards the edges and fades to the median color.
+    """The image extended by its reflection, which is blurred towards the edges and fades to the median color.
 
     `before` is (left, top), `after` (right, bottom), `blur` a standard deviation, all in pixels. The image
     is held in float32 and each step computed in float64, as the reference does under NumPy 2, whatever NumPy
     is installed.
     """
+    # NumPy's axes are rows, columns, channels; those of `before` and `after` are x, y.
     pad = [(before[1], after[1]), (before[0], after[0]), (0, 0)]
-    pixels = np.pad(np.asarray(picture, dtype=np.float32), pad, "reflect")
+    pixels = np.pad(np.asarray(image, dtype=np.float32), pad, "reflect")  # [H, W, 3]
     height, width, _ = pixels.shape
 
     def ramp(length: int, low: int, high: int) -> Points:
+        """[length]: 1 at both edges, 0 where the photo begins, negative within it."""
         index = np.arange(length, dtype=np.float64)
         values: Points = 1.0 - np.minimum(index / low, (length - 1 - index) / high)
-        return values  # 1 at the edge, 0 where the photo begins
+        return values
 
-    fade = np.maximum(
+    fade = np.maximum(  # [1, W] and [H, 1] -> [H, W]
         ramp(width, int(before[0]), int(after[0]))[None, :],
         ramp(height, int(before[1]), int(after[1]))[:, None],
     )
+    # The blur begins within the photo, a third of a ramp from its edge, and is complete at that edge.
     weight_blur, weight_median = np.clip(fade * 3.0 + 1.0, 0.0, 1.0), np.clip(fade, 0.0, 1.0)
     for channel in range(3):  # one at a time, for the memory
         plane = pixels[..., channel]
@@ -253,44 +264,28 @@ def _padded(
 
 
 def _gaussian(plane: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """Gaussian blur of [H, W]: cut at 4 sigma, reflected at the edges, rounded to float32 between the axes.
+    """`scipy.ndimage.gaussian_filter(plane, sigma)` of [H, W], which the reference uses, through the Fourier transform.
 
-    The sums are taken in float64 through the Fourier transform, whose cost does not grow with the kernel: at
-    4000 pixels it takes half the time of SciPy's running sum. Its error, about 1e-13, vanishes in the
-    rounding, so that the values equal SciPy's, which the reference uses (a test compares them).
+    The values are the same (a test compares them), since the rounding to float32 after each axis hides the errors of
+    the transform, about 1e-13. Its cost does not grow with the kernel: at 4000 pixels it is an eighth.
     """
+    from scipy.signal import fftconvolve
+
     radius = int(4.0 * sigma + 0.5)
-    kernel = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
+    kernel = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)  # [2 radius + 1]
     kernel /= kernel.sum()
-    for _ in range(2):  # along the columns, then along the rows
-        lines = plane.T  # [lines, length]
-        length = _fast_length(lines.shape[1] + 2 * radius)
-        spectrum = np.fft.rfft(kernel, length)
-        blurred = np.empty(lines.shape, dtype=np.float32)
-        step = max(_BLUR_BLOCK // length, 1)
-        for first in range(0, len(lines), step):
-            block = np.pad(lines[first : first + step].astype(np.float64), [(0, 0), (radius, radius)], "symmetric")
-            summed = np.fft.irfft(np.fft.rfft(block, length) * spectrum, length)
-            blurred[first : first + step] = summed[:, 2 * radius : 2 * radius + lines.shape[1]]
-        plane = blurred
+    for _ in range(2):  # along the columns, then along the rows; each pass transposes
+        lines = np.pad(plane.T, [(0, 0), (radius, radius)], "symmetric")  # [W, H + 2 radius]
+        blocks = np.array_split(lines, -(-lines.size // _BLUR_BLOCK))
+        blurred = [fftconvolve(block.astype(np.float64), kernel[None], "valid", axes=1) for block in blocks]
+        plane = np.concatenate([block.astype(np.float32) for block in blurred])  # [W, H]
     return plane
 
 
-def _fast_length(length: int) -> int:
-    """The smallest number from `length` on without prime factors above 5: quick to Fourier transform."""
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 1
+def quad_text(quad: npt.ArrayLike) -> str:
+    """Corners as a message shows them."""
+    return ", ".join(f"({x:.1f}, {y:.1f})" for x, y in np.asarray(quad))
 
 
-def _by(size: tuple[int, int]) -> str:
+def _size_text(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
-
-
-def _listed(quad: Points) -> str:
-    return ", ".join(f"({x:.1f}, {y:.1f})" for x, y in quad)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from hyperstyle.align.detector import reduce_to
 from hyperstyle.align.landmark_file import find_predictor
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import load_image
@@ -28,23 +29,22 @@ _TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose
 class DlibDetector:
     """Finds faces with dlib; a `LandmarkDetector`.
 
-    Faces are looked for on a copy of the photo that is reduced to `longest`; the points are then found on the photo
-    itself, in whole pixels. On photos that need not be reduced, both are what the reference scripts do.
+    Faces are detected on a copy of the photo that is reduced to `longest`; the points are then predicted on the photo
+    itself, in whole pixels. On photos that need not be reduced, both are as in the reference scripts.
 
-    Constructing it reads nothing: dlib is imported, and files are looked for, at the first call. Threads may share one:
-    dlib's objects keep what they work on, so they look at one photo after the other. A copy, and one that was pickled,
-    reads its files anew.
+    dlib is imported and files are read at the first call, not when it is constructed. Threads may share a detector;
+    they wait for each other, since dlib's objects have state. Copies, pickled ones too, read their files anew.
 
     Args:
         predictor: a 68-point predictor file of dlib's; None looks for the published one, see `find_predictor`.
         detector: a HOG detector as dlib's `train_simple_object_detector` writes it (.svm); None is dlib's own for
             frontal faces, which finds faces of 80 px and more.
-        longest: longer side in pixels of the largest copy on which faces are looked for. Below it a photo is taken
-            as it is; above, a larger number finds smaller faces, and time grows with its square.
+        longest: largest longer side, in pixels, at which faces are detected; larger photos are reduced to it. A larger
+            number finds smaller faces in these, in a time that grows with its square.
         upsample: how often that copy is doubled first (0..4), for small faces: once, dlib's own detector finds them
             from 40 px on.
-        sideways: where no face is found, look on the photo turned by 90, 180 and 270 degrees too, which takes four
-            times as long. Of these the turn with the surest face is taken.
+        sideways: if no face is found, search the photo turned by 90, 180 and 270 degrees as well, which takes four
+            times as long, and take the turn with the highest score of a face.
 
     Raises:
         ConfigError: `longest` or `upsample` out of range.
@@ -61,7 +61,7 @@ class DlibDetector:
     ) -> None:
         if longest < 1 or not 0 <= upsample <= _MOST_DOUBLINGS:
             raise ConfigError(
-                f"Faces cannot be looked for with longest={longest} and upsample={upsample}: expected a side in pixels "
+                f"Faces cannot be detected with longest={longest} and upsample={upsample}: expected a side in pixels "
                 f"from 1 on, such as 1280, and 0 to {_MOST_DOUBLINGS} doublings, such as 1."
             )
         self.predictor = predictor
@@ -73,7 +73,7 @@ class DlibDetector:
         self._one_at_a_time = Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what belongs to this object alone: dlib's objects, and the lock between threads."""
+        """Without dlib's objects and the lock, which cannot be copied."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_loaded", "_one_at_a_time")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -81,15 +81,15 @@ class DlibDetector:
         self._one_at_a_time = Lock()
 
     def __call__(self, photo: Image.Image) -> list[Points]:
-        """Upright photo -> for each face [68, 2] float64 points (x, y) in its pixels, the surest face first.
+        """Upright photo -> for each face [68, 2] float64 points (x, y) in its pixels, the highest score first.
 
         Points may lie outside the photo where a face is cut off by its border. [] where no face is found.
 
         Raises:
             MissingDependencyError: dlib is not installed.
-            CheckpointError: a file cannot be used: see `find_predictor`; or it is no file of dlib's, no detector, or
-                predicts another number of points.
-            MissingFileError: the published predictor is nowhere to be had. Later calls raise it again without looking.
+            CheckpointError: a file cannot be used: see `find_predictor`; or it is no detector or predictor of dlib's,
+                or predicts another number of points.
+            MissingFileError: the published predictor cannot be found or fetched. Later calls raise it at once.
             ImageError: an image that `load_image` refuses.
         """
         upright = load_image(photo)
@@ -97,20 +97,18 @@ class DlibDetector:
         if faces or not self.sideways:
             return faces
         turned = [(*self._faces(upright.transpose(turn)), turn) for turn in _TURNS]
-        _, faces, turn = max(turned, key=lambda found: found[0])
+        _, faces, turn = max(turned, key=lambda result: result[0])
         return [_turned_back(points, turn, upright.size) for points in faces]
 
-    def _faces(self, picture: Image.Image) -> tuple[float, list[Points]]:
-        """The score of the surest face (minus infinity where there is none), and the points of each."""
+    def _faces(self, photo: Image.Image) -> tuple[float, list[Points]]:
+        """The highest score of a face (minus infinity where there is none), and the points of each."""
         find, predict = self._loaded
         dlib = _dlib()
-        scale = min(self.longest / max(picture.size), 1.0)
-        size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-        copy = picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
-        small, pixels = np.asarray(copy), np.asarray(picture)
-        across, down = picture.width / copy.width, picture.height / copy.height
+        reduced = reduce_to(photo, self.longest)
+        small, pixels = np.asarray(reduced), np.asarray(photo)
+        across, down = photo.width / reduced.width, photo.height / reduced.height
         faces = []
-        with self._one_at_a_time:  # dlib lets other threads run while it works
+        with self._one_at_a_time:  # dlib releases the GIL while it works
             boxes, scores, _ = dlib.fhog_object_detector.run(find, small, self.upsample, 0.0)
             for box in boxes:
                 # Both ends of dlib's boxes are part of them: they reach from `left` to `right + 1`.
@@ -126,7 +124,7 @@ class DlibDetector:
         dlib = _dlib()
         predictor = self._predictor_file()
         predict = _read(dlib.shape_predictor, predictor, "landmark predictor", "train_shape_predictor")
-        # How many points a predictor has, only a prediction tells.
+        # Only a prediction has the number of points.
         count = predict(np.zeros((32, 32, 3), dtype=np.uint8), dlib.rectangle(0, 0, 31, 31)).num_parts
         if count != _POINTS:
             raise CheckpointError(
@@ -141,7 +139,7 @@ class DlibDetector:
         return find, predict
 
     def _predictor_file(self) -> Path:
-        """See `find_predictor`. It may ask the Hub, and where that failed it is not asked again for every photo."""
+        """See `find_predictor`, which may ask the Hub: where that failed, it is not asked again for every photo."""
         if self._missing is None:
             try:
                 return find_predictor(self.predictor)
@@ -163,11 +161,11 @@ def _dlib() -> Any:
 
 
 def _read(kind: Any, path: str | os.PathLike[str], what: str, trainer: str) -> Any:
-    """An object of dlib's from its file."""
+    """One of dlib's objects from its file."""
     place = os.path.expanduser(os.fspath(path))
     try:
         return kind(place)
-    except (RuntimeError, ValueError, MemoryError) as error:  # what its readers raise on files of other kinds
+    except (RuntimeError, ValueError, MemoryError) as error:  # raised by dlib on files of other kinds
         reason = " ".join(str(error).split()).rstrip(".")
         raise CheckpointError(
             f"{place} cannot be read as a {what} of dlib's ({reason}). Expected a file that `dlib.{trainer}` wrote, "

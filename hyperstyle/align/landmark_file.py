@@ -1,4 +1,4 @@
-"""The file of the 68-point landmark predictor: where it is looked for, and what it must be. It is never bundled."""
+"""Finding and checking the file of the 68-point landmark predictor, which is never bundled."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ _PACKAGE = "face_recognition_models"  # on PyPI; it keeps the file in its folder
 def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
     """The predictor file: the one given, else that of `HYPERSTYLE_LANDMARKS`, else the published one.
 
-    The published one is looked for in the cache of huggingface_hub, then in the package `face_recognition_models`
-    (which is not imported), then fetched from the Hub; HF_HUB_OFFLINE is honored. It counts only with its sha256.
-    Its licence, which excludes commercial use, is logged as a warning, once in a process.
+    The published one is taken from the cache of huggingface_hub, else from the package `face_recognition_models`
+    (which is not imported), else from the Hub; HF_HUB_OFFLINE is honored. Its sha256 is checked. Its licence, which
+    excludes commercial use, is logged as a warning, once in a process.
 
-    A file that is given may be any predictor; one that has the name of the published one must be that one.
+    `path` and the variable may name any predictor; a file with the name of the published one must have its hash.
 
     Raises:
         CheckpointError: the file given, by argument or by variable, is not there, is of another kind or has a wrong
             hash.
-        MissingFileError: no file was given, and the published one is nowhere to be had; the message says how to get
-            it. (It is a CheckpointError too.)
+        MissingFileError: no file was given, and the published one cannot be found or fetched; the message says how to
+            get it. (It is a CheckpointError too.)
     """
     if path is not None:
-        return _given(Path(path), "given as the predictor")
-    if named := os.environ.get(VARIABLE):
-        return _given(Path(named), f"named by {VARIABLE}")
-    for place in (_cached(), _packaged()):
-        if place is not None and _published(place):
+        return _check_file(Path(path), "given as the predictor")
+    if configured := os.environ.get(VARIABLE):
+        return _check_file(Path(configured), f"named by {VARIABLE}")
+    for place in (_file_in_cache(), _file_in_package()):
+        if place is not None and _is_published(place):
             _show_license()
             return place
     try:
@@ -70,14 +70,14 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
     return place
 
 
-def _given(path: Path, how: str) -> Path:
+def _check_file(path: Path, how: str) -> Path:
     place = path.expanduser()
     if not place.is_file():
         raise CheckpointError(f"{path}, {how}, is not a file. Expected dlib's {PREDICTOR.name}, or one like it.")
     kind = file_kind(place)
     if kind in ("empty", "web page", "Git LFS pointer"):
         raise refusal(place, kind, "landmark predictor")
-    if _published(place):
+    if _is_published(place):
         _show_license()
     elif place.name == PREDICTOR.name:
         raise CheckpointError(
@@ -88,18 +88,18 @@ def _given(path: Path, how: str) -> Path:
     return place
 
 
-def _published(path: Path) -> bool:
+def _is_published(path: Path) -> bool:
     return path.stat().st_size == PREDICTOR.size and sha256(path) == PREDICTOR.sha256
 
 
-def _cached() -> Path | None:
+def _file_in_cache() -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     place = try_to_load_from_cache(PREDICTOR.repo, PREDICTOR.path, revision=PREDICTOR.revision)
-    return Path(place) if isinstance(place, str) else None  # else None, or a mark that the repository lacks it
+    return Path(place) if isinstance(place, str) else None  # else None, or a marker of a missing file
 
 
-def _packaged() -> Path | None:
+def _file_in_package() -> Path | None:
     spec = importlib.util.find_spec(_PACKAGE)
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
     return next((p for folder in folders if (p := Path(folder) / "models" / PREDICTOR.name).is_file()), None)
@@ -107,5 +107,5 @@ def _packaged() -> Path | None:
 
 @functools.cache
 def _show_license() -> None:
-    """Logs the licence of the published file, the first time."""
+    """Logs the licence of the published file, once in a process."""
     LOG.warning("Landmarks are found with %s. %s", PREDICTOR.name, PREDICTOR.licence)

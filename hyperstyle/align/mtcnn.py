@@ -1,8 +1,8 @@
 """Five landmarks by MTCNN in plain PyTorch, and the crop that face recognition networks expect.
 
-The cascade is that of HyperStyle's identity figure, whose thresholds are low and let doubtful faces through; a
-`MtcnnDetector` keeps the sure ones of them. Two of its habits are kept because the published thresholds and figures
-go with them: see `ProposalNetwork.forward` and `_windows`.
+The cascade is that of HyperStyle's identity figure, whose low thresholds accept doubtful faces; a `MtcnnDetector` keeps
+the more probable ones. Two peculiarities of the published detector are kept, since its thresholds and figures depend on
+them: see `ProposalNetwork.forward` and `_windows`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import ffhq_quad, five_points
+from hyperstyle.align.detector import reduce_to
 from hyperstyle.errors import ConfigError, MissingFileError
 from hyperstyle.images import ImageSource, load_image, to_tensor
 from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
@@ -30,8 +31,8 @@ VARIABLE = "HYPERSTYLE_MTCNN"
 
 _WINDOW, _STRIDE = 12, 2  # of P-Net, in pixels of the reduced photo
 _SMALLEST_FACE = 20  # pixels
-_STEP = 0.707  # from one reduced photo to the next
-_PROPOSED, _REFINED, _FOUND = 0.15, 0.25, 0.35  # probabilities to go on with
+_SCALE_STEP = 0.707  # from one reduced photo to the next
+_PROPOSED, _REFINED, _ACCEPTED = 0.15, 0.25, 0.35  # probabilities to go on with
 _OVERLAP_IN_SCALE, _OVERLAP = 0.5, 0.7
 
 # Where eyes, nose and corners of the mouth lie in the 112 px crop (the template of the ArcFace family).
@@ -48,16 +49,16 @@ _CROP_SIDE = 112
 class MtcnnDetector:
     """Finds faces with MTCNN; a `LandmarkDetector` of five points.
 
-    Constructing it reads nothing: the weights are looked for and loaded at the first call.
+    The weights are read at the first call, not when it is constructed.
 
     Args:
-        weights: the folder with the published `pnet.npy`, `rnet.npy` and `onet.npy`; None is the one that the
-            environment variable HYPERSTYLE_MTCNN names.
+        weights: the folder with the published `pnet.npy`, `rnet.npy` and `onet.npy`; None is the folder in the
+            environment variable HYPERSTYLE_MTCNN.
         device: where the networks run.
-        confidence: probability from which on a face counts (0..1). At 0.35 the faces, and their order, are those of
-            HyperStyle's identity figure, which takes the first; many of them are none.
-        longest: longer side in pixels up to which a photo is searched as it is; larger ones are searched on a copy
-            reduced to it. The smallest faces found have 20 px there.
+        confidence: the lowest probability of a face (0..1). At 0.35 the faces, and their order, are those of
+            HyperStyle's identity figure, which takes the first; many of them are no faces.
+        longest: largest longer side, in pixels, at which a photo is searched; larger photos are reduced to it. The
+            smallest faces found have 20 px there.
 
     Raises:
         ConfigError: `confidence` or `longest` out of range.
@@ -73,7 +74,7 @@ class MtcnnDetector:
     ) -> None:
         if not 0 <= confidence <= 1 or longest < 1:
             raise ConfigError(
-                f"Faces cannot be looked for with confidence={confidence} and longest={longest}: expected a "
+                f"Faces cannot be detected with confidence={confidence} and longest={longest}: expected a "
                 "probability from 0 to 1, such as 0.95, and a side in pixels from 1 on, such as 2048."
             )
         self.weights = weights
@@ -82,21 +83,20 @@ class MtcnnDetector:
         self.longest = longest
 
     def __call__(self, photo: Image.Image) -> list[Array]:
-        """Upright photo -> for each face [5, 2] float64 points (x, y) in its pixels, the surest face first.
+        """Upright photo -> for each face [5, 2] float64 points (x, y) in its pixels, the most probable face first.
 
         Left and right eye, nose, left and right corner of the mouth. [] where no face is found.
 
         Raises:
-            MissingFileError: no weights were given, or a file of them is not there.
+            MissingFileError: no folder is named, or it lacks a file.
             CheckpointError: a file of the weights cannot be used.
             ImageError: an image that `load_image` refuses.
         """
-        picture = load_image(photo)
-        scale = min(self.longest / max(picture.size), 1.0)
-        size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-        copy = picture if scale == 1 else picture.resize(size, Image.Resampling.BILINEAR)
-        _, faces = find_faces(copy, self._networks, confidence=self.confidence)
-        return [(points + 0.5) * np.divide(picture.size, copy.size) - 0.5 for points in faces]
+        upright = load_image(photo)
+        reduced = reduce_to(upright, self.longest)
+        _, faces = find_faces(reduced, self._networks, confidence=self.confidence)
+        # Indices of pixel centers, scaled from the image's edge, half a pixel before the first.
+        return [(points + 0.5) * np.divide(upright.size, reduced.size) - 0.5 for points in faces]
 
     @once
     def _networks(self) -> Mtcnn:
@@ -111,8 +111,8 @@ class MtcnnDetector:
 
 
 @torch.no_grad()
-def find_faces(photo: Image.Image, networks: Mtcnn, *, confidence: float = _FOUND) -> tuple[Array, Array]:
-    """The cascade: windows that may hold a face, then better boxes of them, then the faces and their points.
+def find_faces(photo: Image.Image, networks: Mtcnn, *, confidence: float = _ACCEPTED) -> tuple[Array, Array]:
+    """The cascade: P-Net proposes boxes of faces, R-Net refines them, O-Net decides and finds the points.
 
     Args:
         photo: RGB, upright.
@@ -120,69 +120,69 @@ def find_faces(photo: Image.Image, networks: Mtcnn, *, confidence: float = _FOUN
         confidence: probability above which a box is a face.
 
     Returns:
-        Boxes [N,5]: left, top, right and bottom in pixels of the photo and the probability of a face, falling; and
-        points [N,5,2]: (x, y) of eyes, nose and corners of the mouth.
+        Boxes [N,5]: left, top, right and bottom in pixels of the photo, and the probability of a face, in falling
+        order; and points [N,5,2]: (x, y) of eyes, nose and corners of the mouth.
     """
     device = networks.pnet.conv4_1.weight.device
     boxes = _squared(_proposals(photo, networks))
 
     windows, boxes = _windows(photo, boxes, 24)
-    chances, offsets = (_array(out) for out in networks.rnet(windows.to(device)))
-    boxes, offsets = _surest(boxes, chances, _REFINED, offsets)
-    kept = _distinct(boxes, _OVERLAP)
-    boxes = _squared(_moved(boxes[kept], offsets[kept]))
+    probabilities, offsets = (_array(out) for out in networks.rnet(windows.to(device)))
+    boxes, offsets = _above(boxes, probabilities, _REFINED, offsets)
+    distinct = _distinct(boxes, _OVERLAP)
+    boxes = _squared(_moved(boxes[distinct], offsets[distinct]))
 
     windows, boxes = _windows(photo, boxes, 48)
-    chances, offsets, points = (_array(out) for out in networks.onet(windows.to(device)))
-    boxes, offsets, points = _surest(boxes, chances, confidence, offsets, points)
+    probabilities, offsets, points = (_array(out) for out in networks.onet(windows.to(device)))
+    boxes, offsets, points = _above(boxes, probabilities, confidence, offsets, points)
     points = boxes[:, None, :2] + _extent(boxes)[:, None] * points
     boxes = _moved(boxes, offsets)
-    kept = _distinct(boxes, _OVERLAP, of_smaller=True)
-    return boxes[kept], points[kept]
+    distinct = _distinct(boxes, _OVERLAP, of_smaller=True)
+    return boxes[distinct], points[distinct]
 
 
 def _proposals(photo: Image.Image, networks: Mtcnn) -> Array:
     """P-Net on smaller and smaller copies of the photo: boxes [N,5]."""
-    found = [np.zeros((0, 5)), np.zeros((0, 4))]
+    all_boxes, all_offsets = [np.zeros((0, 5))], [np.zeros((0, 4))]
     scale = _WINDOW / _SMALLEST_FACE
     while min(photo.size) * scale > _WINDOW:
         size = math.ceil(photo.width * scale), math.ceil(photo.height * scale)
         pixels = _pixels(photo.resize(size, Image.Resampling.BILINEAR))[None]
-        chances, offsets = networks.pnet(pixels.to(networks.pnet.conv4_1.weight.device))
-        rows, columns = np.nonzero((chances[0] > _PROPOSED).cpu().numpy())
+        probabilities, offsets = networks.pnet(pixels.to(networks.pnet.conv4_1.weight.device))
+        rows, columns = np.nonzero((probabilities[0] > _PROPOSED).cpu().numpy())
         start = np.stack([columns, rows], axis=1) * _STRIDE + 1.0
         corners = np.round(np.concatenate([start, start + _WINDOW], axis=1) / scale)
-        boxes = np.column_stack([corners, _array(chances[0])[rows, columns]])
-        kept = _distinct(boxes, _OVERLAP_IN_SCALE)
-        moves = _array(offsets[0])[:, rows, columns].T
-        found = [np.concatenate([found[0], boxes[kept]]), np.concatenate([found[1], moves[kept]])]
-        scale *= _STEP
-    boxes, moves = found
-    kept = _distinct(boxes, _OVERLAP)
-    return _moved(boxes[kept], moves[kept])
+        boxes = np.column_stack([corners, _array(probabilities[0])[rows, columns]])
+        distinct = _distinct(boxes, _OVERLAP_IN_SCALE)
+        all_boxes.append(boxes[distinct])
+        all_offsets.append(_array(offsets[0])[:, rows, columns].T[distinct])
+        scale *= _SCALE_STEP
+    boxes, offsets = np.concatenate(all_boxes), np.concatenate(all_offsets)
+    distinct = _distinct(boxes, _OVERLAP)
+    return _moved(boxes[distinct], offsets[distinct])
 
 
 def _windows(photo: Image.Image, boxes: Array, side: int) -> tuple[Tensor, Array]:
-    """What boxes show, black outside the photo: [N,3,side,side], and the boxes, cut off at its border.
+    """The photo in each box, black outside of it: [N,3,side,side], and the boxes clipped to the photo.
 
-    What a network says of a window is thus applied to the part inside the photo, which is how the published detector
-    does it. Boxes that lie outside of it altogether are left out.
+    The network sees the whole box, but its output is applied to the clipped one, as in the published detector. Boxes
+    outside the photo are left out.
     """
     inside = boxes.copy()
     inside[:, :2] = np.maximum(boxes[:, :2], 0)
     inside[:, 2:4] = np.minimum(boxes[:, 2:4], np.subtract(photo.size, 1))
-    kept = (_extent(inside) >= 1).all(axis=1)
-    windows = torch.empty(int(kept.sum()), 3, side, side)
-    for window, box in zip(windows, boxes[kept], strict=True):
+    is_visible = (_extent(inside) >= 1).all(axis=1)
+    windows = torch.empty(int(is_visible.sum()), 3, side, side)
+    for window, box in zip(windows, boxes[is_visible], strict=True):
         left, top, right, bottom = (int(edge) for edge in box[:4])
         part = photo.crop((left, top, right + 1, bottom + 1))
         window.copy_(_pixels(part.resize((side, side), Image.Resampling.BILINEAR)))
-    return windows, inside[kept]
+    return windows, inside[is_visible]
 
 
-def _pixels(picture: Image.Image) -> Tensor:
-    """What the networks take: [3,H,W], (value - 127.5) / 128."""
-    levels = torch.from_numpy(np.array(picture, dtype=np.float32))
+def _pixels(image: Image.Image) -> Tensor:
+    """The networks' input [3,H,W]: (level - 127.5) / 128."""
+    levels = torch.from_numpy(np.array(image, dtype=np.float32))
     return levels.permute(2, 0, 1).sub(127.5).div(128)
 
 
@@ -191,54 +191,56 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _extent(boxes: Array) -> Array:
-    """Width and height [N,2]: the last pixel belongs to a box."""
+    """Width and height [N,2] of boxes, whose right and bottom edges are the last pixel inside."""
     return boxes[:, 2:4] - boxes[:, :2] + 1
 
 
 def _moved(boxes: Array, offsets: Array) -> Array:
-    """Boxes with their edges moved by parts of their size."""
+    """Boxes with their edges moved by `offsets` [N,4], fractions of width and height."""
     corners = boxes[:, :4] + np.tile(_extent(boxes), 2) * offsets
     return np.column_stack([corners, boxes[:, 4]])
 
 
 def _squared(boxes: Array) -> Array:
-    """Squares around the middles of boxes, as large as their longer sides, on whole pixels."""
+    """Squares with the centers and the longer sides of boxes, rounded to whole pixels."""
     extent = _extent(boxes)
     side = extent.max(axis=1, keepdims=True)
     start = boxes[:, :2] + extent * 0.5 - side * 0.5
     return np.column_stack([np.round(start), np.round(start + side - 1), boxes[:, 4]])
 
 
-def _surest(boxes: Array, chances: Array, threshold: float, *others: Array) -> list[Array]:
-    """Boxes, with their new probabilities, and what belongs to them, where those are above the threshold."""
-    kept = chances > threshold
-    return [np.column_stack([boxes[kept, :4], chances[kept]]), *(other[kept] for other in others)]
+def _above(boxes: Array, probabilities: Array, threshold: float, *attached: Array) -> list[Array]:
+    """The boxes whose new probabilities [N] are above the threshold, with these, and the same rows of other arrays."""
+    is_sure = probabilities > threshold
+    sure = np.column_stack([boxes[is_sure, :4], probabilities[is_sure]])
+    return [sure, *(array[is_sure] for array in attached)]
 
 
 def _distinct(boxes: Array, overlap: float, *, of_smaller: bool = False) -> list[int]:
-    """Which boxes to keep, the surest first: each strikes out those that share more than `overlap` with it.
+    """Non-maximum suppression: the numbers of the boxes to keep, the most probable first.
 
-    The share is that of the common part in both together, or in the smaller one.
+    Each box removes the less probable ones that overlap it by more than `overlap`: the area of the intersection over
+    that of the union, or over that of the smaller box.
     """
     order = np.argsort(boxes[:, 4], kind="stable")
     area = _extent(boxes).prod(axis=1)
-    kept: list[int] = []
+    distinct: list[int] = []
     while len(order):
         best, order = int(order[-1]), order[:-1]
-        kept.append(best)
+        distinct.append(best)
         start = np.maximum(boxes[best, :2], boxes[order, :2])
         end = np.minimum(boxes[best, 2:4], boxes[order, 2:4])
         common = np.maximum(end - start + 1, 0).prod(axis=1)
-        whole = np.minimum(area[best], area[order]) if of_smaller else area[best] + area[order] - common
-        order = order[common <= overlap * whole]
-    return kept
+        reference_area = np.minimum(area[best], area[order]) if of_smaller else area[best] + area[order] - common
+        order = order[common <= overlap * reference_area]
+    return distinct
 
 
 def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
-    """The face as CurricularFace and its kin were trained on: [3,112,112] in [-1,1], black outside the photo.
+    """The input of CurricularFace and other face recognition: [3,112,112] in [-1,1], black outside the photo.
 
-    A turn, a scale and a shift put the points as near as they can be to where face recognition expects them; as in
-    HyperStyle's identity figure, near is measured in the photo. The photo is sampled bilinearly, without smoothing.
+    A similarity transform (turn, scale, shift) fits the template of the crop to the points by least squares in the
+    photo's pixels, as in HyperStyle's identity figure. The photo is sampled bilinearly, without smoothing.
 
     Args:
         photo: anything `load_image` takes.
@@ -248,31 +250,23 @@ def identity_crop(photo: ImageSource, landmarks: npt.ArrayLike) -> Tensor:
         LandmarkError: landmarks that `ffhq_quad` refuses.
         ImageError: an image that `load_image` refuses.
     """
-    ffhq_quad(landmarks)  # refuses what are no points of a face
+    from scipy.ndimage import map_coordinates
+
+    ffhq_quad(landmarks)  # raises where these are no points of a face
     points = five_points(np.asarray(landmarks, dtype=np.float64))
 
-    # As complex numbers: point = turn * template + shift, with the least sum of squares.
-    template, wanted = (np.array(rows) @ [1, 1j] for rows in (_TEMPLATE, points))
-    spread = template - template.mean()
-    turn = np.vdot(spread, wanted) / np.vdot(spread, spread)
-    shift = wanted.mean() - turn * template.mean()
+    # Least squares of point = turn * template + shift as complex numbers x + iy; `turn` holds the scale as well.
+    template, target = (np.array(rows) @ [1, 1j] for rows in (_TEMPLATE, points))
+    centered = template - template.mean()
+    turn = np.vdot(centered, target) / np.vdot(centered, centered)
+    shift = target.mean() - turn * template.mean()
 
-    grid = np.arange(_CROP_SIDE) + 1j * np.arange(_CROP_SIDE)[:, None]
-    return to_tensor(Image.fromarray(_sampled(load_image(photo), turn * grid + shift)))
-
-
-def _sampled(photo: Image.Image, places: npt.NDArray[np.complex128]) -> npt.NDArray[np.uint8]:
-    """The photo's colors [H,W,3] at places x + iy [H,W], in pixel indices: bilinear and rounded, black outside.
-
-    Not by `Image.transform`, which cuts the fractions of levels off.
-    """
-    pixels = np.pad(np.asarray(photo), [(1, 1), (1, 1), (0, 0)])
-    left = np.clip(np.floor(places.real), -1, photo.width - 1)
-    top = np.clip(np.floor(places.imag), -1, photo.height - 1)
-    across = np.clip(places.real - left, 0, 1)[..., None]
-    down = np.clip(places.imag - top, 0, 1)[..., None]
-    column, row = left.astype(int) + 1, top.astype(int) + 1  # of the padded photo
-    upper = pixels[row, column] * (1 - across) + pixels[row, column + 1] * across
-    lower = pixels[row + 1, column] * (1 - across) + pixels[row + 1, column + 1] * across
-    values: npt.NDArray[np.uint8] = np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
-    return values
+    # Sampled with rounding, which `Image.transform` does not do: it cuts the fractions of levels off.
+    pixels = np.asarray(load_image(photo))  # [H,W,3]
+    grid = np.arange(_CROP_SIDE) + 1j * np.arange(_CROP_SIDE)[:, None]  # x + iy of the crop's pixels, [112,112]
+    places = turn * grid + shift  # in the photo
+    values = [
+        map_coordinates(pixels[..., channel], [places.imag, places.real], float, order=1, mode="grid-constant")
+        for channel in range(3)
+    ]
+    return to_tensor(Image.fromarray(np.rint(np.stack(values, axis=-1)).astype(np.uint8)))

@@ -1,4 +1,4 @@
-"""Where a crop and its photo do not meet by themselves: colors at the seam, and edges that an edit has moved."""
+"""Corrections for pasting: the colors of a crop at its border, and the edges that an edit has moved."""
 
 from __future__ import annotations
 
@@ -9,74 +9,69 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from hyperstyle.align.quad import Frame, cell_centers
+
 __all__ = ["color_offset", "moved_edges", "smoothstep"]
 
-_CELLS = 64  # a side of the quad, for the offset: it has no detail
-_REACH = 0.12  # of the side: how far along the seam colors are averaged
+_CELLS = 64  # along a side of the quad, for the color offset, which has no detail
+_REACH = 0.12  # of the side: standard deviation of the Gaussian over which colors are averaged
 _NARROWEST, _WIDEST = 0.05, 0.25  # of the side: the band along the border in which they are compared
 
-_FINE_CELLS = 128  # a side of the quad, for the weight of moved edges
-_WINDOW = 2.0  # of these cells: the Gaussian in which structure is compared
-_SMOOTH = 4.0  # of these cells: the Gaussian beyond which the photo's colors are kept
-_NOISE = 60.0  # levels squared, summed over the colors: structure of less variance than this counts for little
-_KEPT, _MOVED = 0.85, 0.4  # similarity of structure at which the photo's own edges stay, and at which they go
+_FINE_CELLS = 128  # along a side of the quad, for the weight of moved edges
+_WINDOW = 2.0  # standard deviation, in these cells, of the Gaussian in which structure is compared
+_SMOOTH = 4.0  # standard deviation, in these cells, of the Gaussian over which colors are averaged
+_NOISE = 60.0  # levels squared, summed over the colors: the constant c of SSIM, for structure of little variance
+_KEPT, _MOVED = (
+    0.85,
+    0.4,
+)  # similarity of structure at which the photo's edges stay, and at which they are replaced
 _MARGIN = 2  # cells that the weight is widened by, and then feathered over
 
 
-def color_offset(
-    photo: npt.NDArray[np.uint8],
-    layer: Tensor,
-    corner: npt.NDArray[np.float64],
-    axes: npt.NDArray[np.float64],
-    feather: float,
-) -> Tensor:
-    """What to add to a crop so that its colors along the border of the quad are the photo's.
+def color_offset(photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, feather: float) -> Tensor:
+    """The offset that gives a crop the colors of the photo along the border of the quad.
 
-    In a band as wide as the feather, photo and crop are compared in an average over 0.12 of the side: fine structure
-    counts for nothing. The difference goes on inwards and falls smoothly to 0 in the middle of the quad, whose colors
-    stay the crop's own. Where the quad lies outside the photo nothing is compared.
+    In a band as wide as the feather, photo and crop are compared as averages over 0.12 of the side, so that fine
+    structure does not count. The offset continues inwards and falls smoothly to 0 in the middle of the quad, whose
+    colors do not change. Parts of the quad outside the photo are not compared.
 
     Args:
         photo: [H, W, 3].
-        layer: [1, 3, h, w] the crop, in 256 levels.
-        corner, axes: the quad's top left and its two sides [[across], [down]], the first pixel being 0..1.
+        edited: [1, 3, h, w] the crop, in 256 levels.
+        frame: where the crop lies in the photo.
         feather: width of the mask's ramp as a fraction of the side.
 
     Returns:
         [1, 3, 64, 64] float32 in levels, spread evenly over the quad.
     """
-    middle = (torch.arange(_CELLS, dtype=torch.float64) + 0.5) / _CELLS
-    unit = torch.stack(torch.meshgrid(middle, middle, indexing="xy"), dim=-1)  # [h,w,2] as (u, v)
+    unit = cell_centers(_CELLS)  # [64, 64, 2] as (u, v)
     depth = torch.minimum(unit, 1 - unit).amin(dim=-1)
     band = min(max(feather, _NARROWEST), _WIDEST)
-    there, known = _in_cells(photo, corner, axes, _CELLS)
-    compared = ((depth < band) & known).double()
-    here = F.interpolate(layer.double(), size=(_CELLS, _CELLS), mode="bilinear", antialias=True, align_corners=False)
-    gap = (there - here) * compared
+    photo_cells, is_inside = _in_cells(photo, frame, _CELLS)
+    compared = ((depth < band) & is_inside).double()
+    size = (_CELLS, _CELLS)
+    crop_cells = F.interpolate(edited.double(), size=size, mode="bilinear", antialias=True, align_corners=False)
+    gap = (photo_cells - crop_cells) * compared
 
-    spread = torch.exp(-0.5 * ((middle[:, None] - middle) / _REACH) ** 2)  # a Gaussian along each axis
-    mean = (spread @ gap @ spread) / (spread @ compared @ spread).clamp_min(1e-9)
+    # The mean of the gap over the cells compared, weighted by a Gaussian along each axis.
+    middle = unit[0, :, 0]
+    gaussian = torch.exp(-0.5 * ((middle[:, None] - middle) / _REACH) ** 2)  # [64, 64]
+    mean = (gaussian @ gap @ gaussian) / (gaussian @ compared @ gaussian).clamp_min(1e-9)
     inwards = smoothstep((0.5 - depth) / (0.5 - band))
     return (mean * inwards).float()
 
 
-def moved_edges(
-    photo: npt.NDArray[np.uint8],
-    edited: Tensor,
-    reference: Tensor,
-    corner: npt.NDArray[np.float64],
-    axes: npt.NDArray[np.float64],
-) -> tuple[Tensor, Tensor]:
-    """Where an edit has moved edges, and what to add to the edited crop there to give it the photo's colors.
+def moved_edges(photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor, frame: Frame) -> tuple[Tensor, Tensor]:
+    """Where an edit has moved edges, and the offset that gives the edited crop the photo's colors there.
 
     `photo + edited - reference` keeps every edge of the photo that the reconstruction does not have exactly, so a mouth
-    that has moved is seen twice. Such places show in the crops alone: their local structure differs. Both are compared
+    that has moved is seen twice. Both crops show where: their local structure differs there. They are compared
     by the contrast-structure term of SSIM, `(2 cov + c) / (var + var + c)`, in a Gaussian window of 1/64 of the side: 1
     where only the color has changed or nothing has, near 0 where an edge came or went. The weight is 0 from 0.85 of it
     on and 1 from 0.4 down, widened and feathered by a few hundredths of the side.
 
     Args:
-        photo, corner, axes: see `color_offset`.
+        photo, frame: see `color_offset`.
         edited, reference: [1, 3, h, w] crops, in 256 levels.
 
     Returns:
@@ -95,39 +90,35 @@ def moved_edges(
     weight = F.max_pool2d(smoothstep((_KEPT - similarity) / (_KEPT - _MOVED)), wide, 1, _MARGIN)
     weight = F.avg_pool2d(F.pad(weight, (_MARGIN,) * 4, mode="replicate"), wide, 1)
 
-    there, known = _in_cells(photo, corner, axes, _FINE_CELLS)
-    inside = known.double()[None, None]
-    gap = _blurred((there - cells[:, 3:6]) * inside, _SMOOTH) / _blurred(inside, _SMOOTH).clamp_min(1e-9)
+    photo_cells, is_inside = _in_cells(photo, frame, _FINE_CELLS)
+    inside = is_inside.double()[None, None]
+    gap = _blurred((photo_cells - cells[:, 3:6]) * inside, _SMOOTH) / _blurred(inside, _SMOOTH).clamp_min(1e-9)
     return weight.float(), gap.float()
 
 
-def _in_cells(
-    photo: npt.NDArray[np.uint8], corner: npt.NDArray[np.float64], axes: npt.NDArray[np.float64], cells: int
-) -> tuple[Tensor, Tensor]:
+def _in_cells(photo: npt.NDArray[np.uint8], frame: Frame, cells: int) -> tuple[Tensor, Tensor]:
     """The photo within the quad, [1, 3, cells, cells] float64, and which cells lie in the photo, [cells, cells]."""
     height, width = photo.shape[:2]
-    middle = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
-    unit = torch.stack(torch.meshgrid(middle, middle, indexing="xy"), dim=-1)
-    places = unit @ torch.from_numpy(axes) + torch.from_numpy(corner)  # (x, y) in the photo
+    points = frame.to_photo(cell_centers(cells))  # [cells, cells, 2]
     extent = torch.tensor([width, height], dtype=torch.float64)
-    known = ((places >= 0) & (places < extent)).all(dim=-1)
+    is_inside = ((points >= 0) & (points < extent)).all(dim=-1)
 
     # The photo with pixels about as large as the cells, then sampled.
-    cell = max(float(np.hypot(*axes.T).max()) / cells, 1.0)
+    cell = max(max(frame.sides) / cells, 1.0)
     small = Image.fromarray(photo).resize(
         (max(round(width / cell), 1), max(round(height / cell), 1)), Image.Resampling.BOX
     )
-    pixels = torch.from_numpy(np.array(small, dtype=np.float64)).permute(2, 0, 1)[None]  # [1,3,h,w]
-    there = F.grid_sample(pixels, (2 * places / extent - 1)[None], padding_mode="border", align_corners=False)
-    return there, known
+    pixels = torch.from_numpy(np.array(small, dtype=np.float64)).permute(2, 0, 1)[None]  # [1, 3, h, w]
+    grid = (2 * points / extent - 1)[None]  # -1 and 1 are the edges of the photo
+    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False), is_inside
 
 
 def _blurred(values: Tensor, sigma: float) -> Tensor:
     """[B, C, n, n] averaged by a Gaussian of `sigma` cells that is cut off at the border."""
     place = torch.arange(values.shape[-1], dtype=values.dtype)
-    spread = torch.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)
-    spread = spread / spread.sum(dim=1, keepdim=True)
-    return spread @ values @ spread.T
+    gaussian = torch.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)  # [n, n]
+    gaussian = gaussian / gaussian.sum(dim=1, keepdim=True)
+    return gaussian @ values @ gaussian.T
 
 
 def smoothstep(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Landmarks over time: one face followed through a clip, smoothed, and how much its crop still shakes.
+"""Landmarks over time: following one face through a clip, smoothing its landmarks, measuring how much its crop shakes.
 
 A *track* has an entry for each frame: [68,2] or [5,2] points (x, y) in pixels of the upright frame, or None where no
 face was found.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from numbers import Integral
 from typing import Literal
 
@@ -17,22 +17,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.align.crop import crop, ffhq_quad
+from hyperstyle.align.crop import crop_rgb, ffhq_quad
+from hyperstyle.align.decision import choose_face
 from hyperstyle.align.detector import LandmarkDetector
 from hyperstyle.errors import ConfigError, LandmarkError
 
-__all__ = ["LONGEST_GAP", "alike_only", "follow_face", "quad_jitter", "smooth"]
+__all__ = ["LONGEST_GAP", "drop_dissimilar", "follow_face", "quad_jitter", "smooth"]
 
 Points = npt.NDArray[np.float64]
 
 LONGEST_GAP = 12
-"""Frames without the face that are still bridged: half a second of film."""
+"""The longest run of frames without the face that is bridged: half a second of film."""
 
 _REACH = 4  # widths of the filter after which its weights, below 0.0004, count as nothing
 _DEGREE = 2
 _FARTHEST = 0.5  # of the crop's side: a face that is farther away than this from where it was is another one
-_LOOK = 16  # side in pixels at which crops are compared
-_ALIKE = 0.25  # correlation; unrelated photos mostly have less, a face that turns more
+_THUMBNAIL_SIDE = 16  # side in pixels at which crops are compared
+_LEAST_CORRELATION = 0.25  # of their colors; unrelated photos mostly have less, a face that turns more
 _FAINT = 2.0  # levels; a crop whose colors deviate by less shows next to nothing
 
 
@@ -43,16 +44,16 @@ def follow_face(
     face: Literal["largest", "center"] | int = "largest",
     on_frame: Callable[[int], None] | None = None,
 ) -> list[Points | None]:
-    """Finds one face in every frame: at first the one asked for, from then on the one nearest to where it last was.
+    """Finds one face in every frame: first the requested one, then always the one nearest to its last position.
 
-    A face more than half a crop away from there is taken for another one, and the frame counts as one without the
-    face. After more than `LONGEST_GAP` such frames the search starts anew.
+    A face more than half a crop away from that position counts as another one, and its frame as one without the face.
+    After more than `LONGEST_GAP` such frames the search starts anew.
 
     Args:
         detector: finds the faces of one frame.
         frames: upright RGB images, in order; one is held at a time.
-        face: where the search starts: the largest one, the one nearest to the center, or a place in the detector's
-            list, in the first frame that has so many faces.
+        face: the face that the search starts with: the largest one, the one nearest to the center, or a number in the
+            detector's list, in the first frame that has so many faces.
         on_frame: called with the number of frames done.
 
     Returns:
@@ -65,17 +66,20 @@ def follow_face(
         raise ConfigError(
             f"face={face!r}: one face of a clip is followed, 'largest', 'center' or the number of a face."
         )
-    face = face if isinstance(face, str) else int(face)
     track: list[Points | None] = []
     last: Points | None = None
     missed = 0
     for done, frame in enumerate(frames, 1):
         faces = detector(frame)
-        found = _first(faces, face, frame.size) if last is None else _nearest(faces, last)
-        missed = missed + 1 if found is None else 0
-        if found is not None or missed > LONGEST_GAP:
-            last = found
-        track.append(found)
+        if last is None:
+            number = choose_face(faces, face, frame.size)
+            points = None if number is None else faces[number]
+        else:
+            points = _nearest(faces, last)
+        missed = missed + 1 if points is None else 0
+        if points is not None or missed > LONGEST_GAP:
+            last = points
+        track.append(points)
         if on_frame is not None:
             on_frame(done)
     return track
@@ -111,47 +115,47 @@ def smooth(
     if longest_gap is not None and longest_gap < 0:
         raise ConfigError(f"longest_gap={longest_gap}: expected a number of frames from 0 on, or None for no limit.")
     smoothed: list[Points | None] = [None] * len(track)
-    for start, points in _filled(_checked(track), longest_gap):
-        smoothed[start : start + len(points)] = _regressed(points, width) if width else points
+    for start, points in _fill_gaps(_checked(track), longest_gap):
+        smoothed[start : start + len(points)] = _regress(points, width) if width else points
     return smoothed
 
 
-def alike_only(
-    smoothed: Sequence[Points | None], found: Sequence[npt.ArrayLike | None], frames: Iterable[Image.Image]
+def drop_dissimilar(
+    smoothed: Sequence[Points | None], track: Sequence[npt.ArrayLike | None], frames: Iterable[Image.Image]
 ) -> list[Points | None]:
-    """A smoothed track without the filled frames that show something else than the frames around: black, or a cut.
+    """A smoothed track without the filled frames that do not look like the frames around them: black, or a cut.
 
     The crop of a filled frame is compared at 16 x 16 px with those of the nearest frame before and the nearest one
     after in which the face was found. Where the correlation of the colors is below 0.25 with both, the frame has
     None. Plain frames correlate with nothing, and brightness does not count.
 
     Args:
-        smoothed: what `smooth` made of `found`.
-        found: the track with its gaps.
-        frames: as many upright RGB images. They are gone through up to the last filled frame and its neighbor.
+        smoothed: what `smooth` made of `track`.
+        track: the landmarks as detected, with their gaps.
+        frames: as many upright RGB images, which are read up to the last filled frame and its neighbor.
 
     Raises:
         LandmarkError: fewer frames than that, or landmarks that give no crop.
     """
-    kept = list(smoothed)
-    known = [number for number, points in enumerate(found) if points is not None]
+    result = list(smoothed)
+    known = [number for number, points in enumerate(track) if points is not None]
     around: dict[int, list[int]] = {}
-    for number, (before, after) in enumerate(zip(found, smoothed, strict=True)):
+    for number, (before, after) in enumerate(zip(track, smoothed, strict=True)):
         if before is None and after is not None:
             place = bisect(known, number)
             around[number] = known[max(place - 1, 0) : place + 1]
-    wanted = {*around, *(number for numbers in around.values() for number in numbers)}
-    looks = {
-        number: _look(frame, points)
-        for number, frame in enumerate(islice(frames, max(wanted, default=-1) + 1))
-        if number in wanted and (points := smoothed[number]) is not None
+    needed = {*around, *(number for numbers in around.values() for number in numbers)}
+    thumbnails = {
+        number: _thumbnail(frame, points)
+        for number, frame in enumerate(islice(frames, max(needed, default=-1) + 1))
+        if number in needed and (points := smoothed[number]) is not None
     }
-    if len(looks) < len(wanted):
-        raise LandmarkError(f"The clip ends before frame {max(wanted)} of its track: expected a frame for each entry.")
+    if len(thumbnails) < len(needed):
+        raise LandmarkError(f"The clip ends before frame {max(needed)} of its track: expected a frame for each entry.")
     for number, neighbors in around.items():
-        if all(float((looks[number] * looks[other]).sum()) < _ALIKE for other in neighbors):
-            kept[number] = None
-    return kept
+        if all(float((thumbnails[number] * thumbnails[other]).sum()) < _LEAST_CORRELATION for other in neighbors):
+            result[number] = None
+    return result
 
 
 def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
@@ -162,7 +166,7 @@ def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
     independent noise of standard deviation s along x and y have s times the root of 3.
 
     Raises:
-        ConfigError: nowhere do three frames in a row have points. LandmarkError: points that give no crop.
+        ConfigError: no three successive frames have points. LandmarkError: points that give no crop.
     """
     quads = [None if points is None else ffhq_quad(points) for points in track]
     bends = [
@@ -175,21 +179,12 @@ def quad_jitter(track: Sequence[npt.ArrayLike | None]) -> float:
     return float(np.sqrt(np.square(bends).sum(axis=-1).mean()))
 
 
-def _look(frame: Image.Image, points: Points) -> npt.NDArray[np.float64]:
+def _thumbnail(frame: Image.Image, points: Points) -> npt.NDArray[np.float64]:
     """[16,16,3] the crop, each color with mean 0, all with norm 1 (less where faint): products are correlations."""
-    look = np.asarray(crop(frame, points, _LOOK, _LOOK).image, dtype=np.float64)
-    look -= look.mean(axis=(0, 1))
-    look /= max(float(np.linalg.norm(look)), _FAINT * look.size**0.5)
-    return look
-
-
-def _first(faces: Sequence[Points], face: Literal["largest", "center"] | int, size: tuple[int, int]) -> Points | None:
-    if isinstance(face, int):
-        return faces[face] if 0 <= face < len(faces) else None
-    if face == "largest":
-        return max(faces, key=lambda points: float(np.prod(np.ptp(points, axis=0))), default=None)
-    middle = np.array(size) / 2
-    return min(faces, key=lambda points: float(np.linalg.norm(points.mean(axis=0) - middle)), default=None)
+    pixels = np.asarray(crop_rgb(frame, points, _THUMBNAIL_SIDE, _THUMBNAIL_SIDE).image, dtype=np.float64)
+    pixels -= pixels.mean(axis=(0, 1))
+    pixels /= max(float(np.linalg.norm(pixels)), _FAINT * pixels.size**0.5)
+    return pixels
 
 
 def _nearest(faces: Sequence[Points], last: Points) -> Points | None:
@@ -202,58 +197,57 @@ def _nearest(faces: Sequence[Points], last: Points) -> Points | None:
 
 
 def _checked(track: Sequence[npt.ArrayLike | None]) -> list[Points | None]:
+    """The points of every frame, which are of one kind, as float64."""
     checked: list[Points | None] = []
-    count: int | None = None
-    for frame, given in enumerate(track):
-        if given is None:
+    count = 0  # of points in the frames so far
+    for frame, landmarks in enumerate(track):
+        if landmarks is None:
             checked.append(None)
             continue
-        points = np.array(given, dtype=np.float64)
+        points = np.array(landmarks, dtype=np.float64)
         try:
             ffhq_quad(points)
         except LandmarkError as error:
             raise LandmarkError(f"Frame {frame} of the track: {error}") from error
-        count = len(points) if count is None else count
-        if len(points) != count:
+        if len(points) != (count or len(points)):
             raise LandmarkError(
                 f"Frame {frame} has {len(points)} points and the frames before it {count}: expected 68 in every frame "
                 "or 5 in every frame. Use one detector for the whole clip."
             )
+        count = len(points)
         checked.append(points)
     return checked
 
 
-def _filled(track: list[Points | None], longest_gap: int | None) -> list[tuple[int, Points]]:
+def _fill_gaps(track: Sequence[Points | None], longest_gap: int | None) -> list[tuple[int, Points]]:
     """The stretches between the gaps that stay: first frame, and points [T,N,2] without a gap."""
-    known = [frame for frame, points in enumerate(track) if points is not None]
-    longest = len(track) if longest_gap is None else longest_gap
-    stretches: list[list[int]] = []
-    for frame in known:
-        if stretches and frame - stretches[-1][-1] - 1 <= longest:
-            stretches[-1].append(frame)
-        else:
-            stretches.append([frame])
-    filled = []
-    for frames in stretches:
-        first = 0 if frames[0] <= longest and frames[0] == known[0] else frames[0]
-        held = len(track) - 1 - frames[-1]
-        last = len(track) - 1 if held <= longest and frames[-1] == known[-1] else frames[-1]
-        values = np.stack([points.ravel() for frame in frames if (points := track[frame]) is not None])
-        ticks = np.arange(first, last + 1)
-        columns = [np.interp(ticks, frames, column) for column in values.T]
-        filled.append((first, np.stack(columns, axis=1).reshape(len(ticks), -1, 2)))
-    return filled
+    known = {frame: points.ravel() for frame, points in enumerate(track) if points is not None}
+    if not known:
+        return []
+    count, frames = len(track), list(known)
+    columns = np.stack(list(known.values()), axis=1)  # [2N, known frames]; np.interp holds the values at both ends
+    filled = np.stack([np.interp(np.arange(count), frames, column) for column in columns], axis=1)  # [count, 2N]
+    stretches = []
+    first = 0
+    for before, after in pairwise([-1, *frames, count]):
+        if longest_gap is not None and after - before - 1 > longest_gap:
+            stretches.append((first, before + 1))
+            first = after
+    stretches.append((first, count))
+    return [(first, filled[first:end].reshape(end - first, -1, 2)) for first, end in stretches if first < end]
 
 
-def _regressed(points: Points, width: float) -> Points:
+def _regress(points: Points, width: float) -> Points:
     """[T,N,2] -> the values of the local parabolas, each at its own frame."""
     count, reach = len(points), math.ceil(_REACH * width)
     result = np.empty_like(points)
     for frame in range(count):
         first, end = max(frame - reach, 0), min(frame + reach + 1, count)
-        offset = (np.arange(first, end) - frame) / width
-        root = np.exp(-offset * offset / 4)  # of the weights
-        powers = np.vander(offset, min(_DEGREE + 1, end - first), increasing=True)
+        offset = (np.arange(first, end) - frame) / width  # [window], in widths of the filter
+        # Least squares with Gaussian weights g = exp(-offset^2 / 2): both sides are multiplied by the root of g. The
+        # parabola is c0 + c1 offset + c2 offset^2, so its value at this frame is c0: row 0 of the pseudoinverse.
+        root = np.exp(-offset * offset / 4)
+        powers = np.vander(offset, min(_DEGREE + 1, end - first), increasing=True)  # [window, degree + 1]
         weights = np.linalg.pinv(powers * root[:, None])[0] * root
-        result[frame] = np.tensordot(weights, points[first:end], axes=1)
+        result[frame] = np.tensordot(weights, points[first:end], axes=1)  # [window] x [window,N,2] -> [N,2]
     return result

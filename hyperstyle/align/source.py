@@ -1,27 +1,28 @@
-"""Where the images of an inversion came from, and what is needed to put them back."""
+"""Where the images of an inversion came from, and what pasting them back into their photos needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.errors import InversionError
+from hyperstyle.errors import InversionError, warn
 from hyperstyle.images import ImageSource, load_photo
 
-__all__ = ["Placement", "Source", "photo_of"]
+__all__ = ["Placement", "Provenance", "photo_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Where in its photo a crop was taken from.
+    """The place of a crop in its photo.
 
     Attributes:
         footprint: [4,2] corners (top left, bottom left, bottom right, top right) in pixels of the upright photo.
-        landmarks: [68,2] or [5,2] points they came from.
+        landmarks: [68,2] or [5,2] points that the corners follow from.
         source_size: (width, height) of the upright photo.
     """
 
@@ -31,17 +32,17 @@ class Placement:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class Provenance:
     """Where one image of an inversion came from.
 
     Attributes:
-        name: a path, or what kind of object it was.
-        note: what was decided about alignment.
+        name: a path, or the type of the object.
+        note: the decision about alignment, in words.
         photo: the upright image with its alpha channel, ICC profile and EXIF data, as `load_photo` gives it; absent
             after `load`. The faces of one photo share it.
         placement: where the face was cut out of it; None where the image was used as it is.
-        photo_number: after `load`, which of the photos of its batch it was: the faces of one photo share it. None where
-            the file does not say.
+        photo_number: after `load`, the number of its photo in the batch, which the faces of one photo share. None where
+            the file has none.
     """
 
     name: str
@@ -52,21 +53,21 @@ class Source:
 
 
 def photo_of(
-    sources: Sequence[Source], count: int, photo: ImageSource | None = None
+    sources: Sequence[Provenance], count: int, photo: ImageSource | None = None
 ) -> tuple[Image.Image, list[npt.NDArray[np.float64]]]:
     """The one photo that the images of an inversion were cut out of, and the quad [4,2] of each in it.
 
     Args:
-        sources: of each image, or nothing where they are not known.
-        count: how many images there are.
-        photo: the photo again, where the sources have it no longer.
+        sources: of each image; empty where they are unknown.
+        count: the number of images.
+        photo: the photo, where the sources do not hold it.
 
     Raises:
         InversionError: an image that was not cut out, images of several photos, one face twice, no photo, or one of
             another size.
         ImageError: a photo that cannot be read.
     """
-    placements = [source.placement for source in sources or [Source("")] * count]
+    placements = [source.placement for source in sources or [Provenance("")] * count]
     cut_out = [placement for placement in placements if placement is not None]
     if len(cut_out) < count:
         which = "this image" if count == 1 else f"image {placements.index(None)} of this batch of {count}"
@@ -85,3 +86,10 @@ def photo_of(
         if base.size != tuple(placement.source_size):
             raise InversionError(f"a photo of {base.size}; the face was cut out of one of {placement.source_size}.")
     return base, quads
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Source":
+        warn("align.source.Source is Provenance now; the old name goes with version 0.3.", DeprecationWarning)
+        return Provenance
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

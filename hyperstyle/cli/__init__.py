@@ -38,7 +38,7 @@ from hyperstyle.cli import (
     invert,
     train,
 )
-from hyperstyle.cli.config import apply_config
+from hyperstyle.cli.config import ConfigParser
 from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
@@ -62,14 +62,14 @@ _COMMANDS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where the help is, instead of printing the whole usage; reads `--config`."""
+class _Parser(ConfigParser):
+    """Reports errors in one line, which names the help, instead of printing the usage; reads `--config`."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Arguments as usual, over what the files behind `--config` hold."""
         arguments = sys.argv[1:] if args is None else list(args)
         try:
-            apply_config(self, arguments)
+            self.apply_config(arguments)
         except HyperStyleError as error:
             self.error(" ".join(str(error).split()).removesuffix("."))
         return super().parse_known_args(arguments, namespace)
@@ -99,10 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: by `--help`, `--version` and command lines that cannot be parsed.
     """
     args = build_parser().parse_args(argv)
-    with _ended_orderly() as received:
+    with _end_on_signals() as received:
         try:
             code = _run(args)
-        except BaseException:  # whatever became of the exception of the handler while things were cleared up
+        except BaseException:  # of the handler, or whatever the cleaning up raised in its place
             if not received:
                 raise
     if received:
@@ -130,7 +130,7 @@ def _run(args: argparse.Namespace) -> int:
         print("hyperstyle: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        _discard_output()  # `hyperstyle info | head`: nobody reads on, and the flush at exit would complain once more
+        _discard_output()  # `hyperstyle info | head`: the flush at exit would fail once more
         return 141
     return code
 
@@ -140,12 +140,12 @@ def _discard_output() -> None:
 
 
 @contextmanager
-def _ended_orderly() -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP meanwhile raise SystemExit, so that temporary files are removed; gives those received.
+def _end_on_signals() -> Iterator[list[int]]:
+    """Within it SIGTERM and SIGHUP raise SystemExit, so that temporary files are removed; yields those received.
 
-    Only the first one; others are ignored while things are cleared up. Only in the main thread, where Python has
-    signals, and only those that nobody else handles or ignores (`nohup` ignores SIGHUP). The handlers from before come
-    back at the end. While native code runs the exception waits for its end.
+    Later signals are ignored during the cleaning up. Only the main thread can handle signals, and signals that are
+    handled or ignored already (`nohup` ignores SIGHUP) are not touched. The default handlers are restored at the end.
+    While native code runs, the exception waits for it to return.
     """
     received: list[int] = []
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has one

@@ -1,22 +1,24 @@
-"""`hyperstyle align`: photos in; the aligned crop of each face out, and a sheet that shows where it was cut out."""
+"""`hyperstyle align`: photos in; the aligned crop of each face out, and an image that shows where it was cut out."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import (
-    add_face_arguments,
-    add_model_arguments,
+    FaceArguments,
+    ModelArguments,
     check_face_arguments,
+    check_landmarks,
     landmarks_of,
     load_inverter,
     writable_folder,
 )
-from hyperstyle.cli.inputs import Failure, find_images, keep_inputs, output_names, report
-from hyperstyle.errors import ConfigError, HyperStyleError
-from hyperstyle.io.files import sweep
+from hyperstyle.cli.flags import add_command, flag, positional, switch
+from hyperstyle.cli.inputs import Inputs, keep_inputs
+from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,82 +27,72 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-_SHEET = "_sheet.png"
-_LONGEST = 512  # side of the sheet's images, in pixels
-_SQUARE, _POINTS, _AROUND = (255, 196, 0), (0, 220, 130), (200, 200, 204)
+_GRID = "_sheet.png"
+_CELL = 512  # side of the grid's images, in pixels
+_SQUARE_COLOR, _POINT_COLOR, _BACKGROUND = (255, 196, 0), (0, 220, 130), (200, 200, 204)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignArguments(FaceArguments, ModelArguments):
+    """For every photo: NAME.png, the aligned crop of its face (with --face all NAME_1.png, NAME_2.png, ...), and
+    NAME_sheet.png, the photo with the landmarks and the square that was cut out, beside the crops. Faces are found by
+    the model's detector, or given by --landmarks. A photo that fails does not stop the others.
+    """
+
+    inputs: list[str] = positional(nargs="+", metavar="PHOTO", help="photo, folder of photos, or glob")
+    out: Path = flag(
+        default=Path("aligned"), metavar="FOLDER", help="where to write; made where it is missing (default: aligned)"
+    )
+    size: int = flag(default=1024, metavar="PX", help="side of the crops (default: 1024)")
+    transform_size: int | None = flag(
+        metavar="PX", help="side at which the square is sampled before it is reduced; FFHQ takes 4096 (default: --size)"
+    )
+    quiet: bool = switch("no line per photo")
+
+    @property
+    def sampled_size(self) -> int:
+        """The side at which the square is sampled."""
+        return self.size if self.transform_size is None else self.transform_size
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "align",
-        help="cut faces out of photos the way the generator was trained on",
-        description=(
-            "For every photo: NAME.png, the aligned crop of its face (with --face all NAME_1.png, NAME_2.png, ...), "
-            "and NAME_sheet.png, the photo with the landmarks and the square that was cut out, beside the crops. Faces "
-            "are found by the model's detector, or given by --landmarks. A photo that fails does not stop the others."
-        ),
+    add_command(
+        subparsers, "align", AlignArguments, run, help="cut faces out of photos the way the generator was trained on"
     )
-    parser.add_argument("inputs", nargs="+", metavar="PHOTO", help="photo, folder of photos, or glob")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("aligned"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: aligned)",
-    )
-    parser.add_argument("--size", type=int, default=1024, metavar="PX", help="side of the crops (default: 1024)")
-    parser.add_argument(
-        "--transform-size",
-        type=int,
-        metavar="PX",
-        help="side at which the square is sampled before it is reduced; FFHQ takes 4096 (default: --size)",
-    )
-    add_face_arguments(parser)
-    add_model_arguments(parser)
-    parser.add_argument("--quiet", action="store_true", help="no line per photo")
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: AlignArguments) -> int:
     """Aligns every photo; 1 if any of them failed."""
     from hyperstyle.images import save_image
 
-    size, sampled = args.size, args.size if args.transform_size is None else args.transform_size
-    if not 1 <= size <= sampled:
+    if not 1 <= args.size <= args.sampled_size:
         raise ConfigError(
-            f"--size {size} with --transform-size {sampled}: expected 1 or more, and no less than --size."
+            f"--size {args.size} with --transform-size {args.sampled_size}: expected 1 or more, and no less than "
+            "--size."
         )
     check_face_arguments(args)
-    photos, failures = find_images(args.inputs)
-    total = len(photos) + len(failures)
-    if len(photos) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
-        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} photos: give a folder.")
-    names = output_names(photos, (".png", _SHEET))
-    keep_inputs(photos, [args.out / (name + ending) for name in names for ending in (".png", _SHEET)])
+    photos = Inputs.find(args.inputs, args.out, (".png", _GRID))
+    check_landmarks(args, len(photos.files), "photos")
     detector = None
-    if photos:
+    if photos.files:
         writable_folder(args.out)
-        sweep(args.out)
         detector = None if args.landmarks is not None else _detector(args)
-    for photo, name in zip(photos, names, strict=True):
-        try:
-            shown, crops = _cut(photo, detector, args, (size, sampled))
-            endings = [f"_{i}.png" for i in range(1, len(crops) + 1)] if args.face == "all" else [".png"]
-            targets = [args.out / (name + ending) for ending in endings]
-            keep_inputs(photos, targets)
-            for one, target in zip(crops, targets, strict=True):
-                save_image(one.image, target)
-            save_image(_sheet(shown, crops), args.out / (name + _SHEET))
-        except HyperStyleError as error:
-            failures.append(Failure(str(photo), str(error)))
-            continue
-        if not args.quiet:
-            print(f"{photo} -> {', '.join(map(str, targets))}")
-    return report(failures, total)
+
+    def align(path: Path, name: str) -> list[Path]:
+        photo, crops = _crop_faces(path, detector, args)
+        endings = [f"_{i}.png" for i in range(1, len(crops) + 1)] if args.face == "all" else [".png"]
+        targets = [args.out / (name + ending) for ending in endings]
+        keep_inputs(photos.files, targets)
+        for crop, target in zip(crops, targets, strict=True):
+            save_image(crop.image, target)
+        save_image(_grid(photo, crops), args.out / (name + _GRID))
+        return targets
+
+    return photos.each(align, quiet=args.quiet)
 
 
-def _detector(args: argparse.Namespace) -> LandmarkDetector:
+def _detector(args: AlignArguments) -> LandmarkDetector:
     inverter = load_inverter(args)
     if inverter.aligner is None:
         raise ConfigError(
@@ -110,10 +102,8 @@ def _detector(args: argparse.Namespace) -> LandmarkDetector:
     return inverter.aligner
 
 
-def _cut(
-    path: Path, detector: LandmarkDetector | None, args: argparse.Namespace, sizes: tuple[int, int]
-) -> tuple[Image.Image, list[Crop]]:
-    """The upright photo and the crops of the faces wanted."""
+def _crop_faces(path: Path, detector: LandmarkDetector | None, args: AlignArguments) -> tuple[Image.Image, list[Crop]]:
+    """The upright photo and the crops of the chosen faces."""
     from hyperstyle.align import crop
     from hyperstyle.align.decision import decide
     from hyperstyle.images import load_image
@@ -121,37 +111,39 @@ def _cut(
     photo = load_image(path)
     points = landmarks_of(path, args.landmarks)
     chosen = decide(photo, str(path), aligner=detector, align=True, face=args.face, landmarks=points)
-    return photo, [crop(photo, one.landmarks, *sizes) for one in chosen if one.landmarks is not None]
+    return photo, [
+        crop(photo, choice.landmarks, args.size, args.sampled_size) for choice in chosen if choice.landmarks is not None
+    ]
 
 
-def _sheet(photo: Image.Image, crops: list[Crop]) -> Image.Image:
-    """The marked photo, and the crops beside it."""
+def _grid(photo: Image.Image, crops: list[Crop]) -> Image.Image:
+    """The marked photo and the crops, side by side."""
     from hyperstyle.images import image_grid
 
     labels = ["photo", *(["crop"] if len(crops) == 1 else [f"crop {i}" for i in range(1, len(crops) + 1)])]
-    return image_grid([[_marked(photo, crops), *(one.image for one in crops)]], labels=labels, cell=_LONGEST)
+    return image_grid([[_marked(photo, crops), *(crop.image for crop in crops)]], labels=labels, cell=_CELL)
 
 
 def _marked(photo: Image.Image, crops: list[Crop]) -> Image.Image:
-    """The photo, reduced, with the squares and the landmarks; larger where a square reaches beyond it."""
+    """The photo, reduced, with the squares and the landmarks; on a larger canvas where a square reaches beyond it."""
     import numpy as np
     from PIL import Image, ImageDraw
 
-    # Everything in units of the page, whose first pixel is 0..1; the landmarks are pixel indices.
-    corners = np.concatenate([one.quad for one in crops] + [np.array([[-0.5, -0.5], np.array(photo.size) - 0.5])])
+    # Everything in units of the canvas, whose first pixel is 0..1; the landmarks are pixel indices.
+    corners = np.concatenate([crop.quad for crop in crops] + [np.array([[-0.5, -0.5], np.array(photo.size) - 0.5])])
     low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0)) + 1
-    scale = min(_LONGEST / float((high - low).max()), 4.0)
+    scale = min(_CELL / float((high - low).max()), 4.0)
     width, height = (max(round(float(n) * scale), 1) for n in high - low)
-    page = Image.new("RGB", (width, height), _AROUND)
+    canvas = Image.new("RGB", (width, height), _BACKGROUND)
     small = photo.resize(
         (max(round(photo.width * scale), 1), max(round(photo.height * scale), 1)), Image.Resampling.LANCZOS
     )
-    page.paste(small, (round(float(-low[0]) * scale), round(float(-low[1]) * scale)))
-    draw = ImageDraw.Draw(page)
-    for one in crops:
-        quad, points = ((p + 0.5 - low) * scale for p in (one.quad, one.landmarks))
+    canvas.paste(small, (round(float(-low[0]) * scale), round(float(-low[1]) * scale)))
+    draw = ImageDraw.Draw(canvas)
+    for crop in crops:
+        quad, points = ((p + 0.5 - low) * scale for p in (crop.quad, crop.landmarks))
         line = [(float(x), float(y)) for x, y in (*quad, quad[0])]
-        draw.line(line, fill=_SQUARE, width=3, joint="curve")
+        draw.line(line, fill=_SQUARE_COLOR, width=3, joint="curve")
         for x, y in points.tolist():
-            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_POINTS, outline=(0, 0, 0))
-    return page
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_POINT_COLOR, outline=(0, 0, 0))
+    return canvas

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from hyperstyle.cli.arguments import add_invert_arguments, add_model_arguments, load_inverter, writable_folder
-from hyperstyle.cli.starting import add_edit_arguments, check_edits, check_files, edit_options, start, sweeps
-from hyperstyle.cli.video import is_video
+from hyperstyle.cli.arguments import EditRequest, load_inverter, writable_folder
+from hyperstyle.cli.flags import add_command, flag, positional, switch
+from hyperstyle.cli.inputs import is_video
+from hyperstyle.cli.starting import EditingArguments, check_edits, check_files, edits_flag, start, sweeps
 from hyperstyle.errors import ConfigError
 
 __all__ = ["add_parser", "run"]
@@ -15,47 +17,44 @@ __all__ = ["add_parser", "run"]
 _FRAMES = 24
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "animate",
-        help="a GIF or WebP that sweeps over an edit, or goes from one image to another",
-        description=(
-            "Animates an image or an inversion over a range of an edit, as in --edit age=-2:2:24; or, of two inputs, "
-            "the way from one to the other. The frames run there and back, and repeat."
-        ),
-        epilog="The names of the edits and their sensible ranges: hyperstyle edits",
-    )
-    parser.add_argument("input", type=Path, metavar="INPUT", help="inversion (.safetensors) or image")
-    parser.add_argument("other", type=Path, nargs="?", metavar="OTHER", help="where to go to from there")
-    add_edit_arguments(parser, "NAME=START:STOP:COUNT once, unless there are two inputs")
-    parser.add_argument(
-        "--out",
-        type=Path,
+@dataclass(frozen=True, kw_only=True)
+class AnimateArguments(EditingArguments):
+    """Animates an image or an inversion over a range of an edit, as in --edit age=-2:2:24; or, of two inputs, the way
+    from one to the other. The frames run there and back, and repeat.
+    """
+
+    input: Path = positional(metavar="INPUT", help="inversion (.safetensors) or image")
+    other: Path | None = positional(nargs="?", metavar="OTHER", help="where to go to from there")
+    edits: list[EditRequest] = edits_flag("NAME=START:STOP:COUNT once, unless there are two inputs")
+    out: Path | None = flag(
         metavar="FILE",
         help="a .gif or .webp file (default: the input's name with _animated.webp, in the current folder)",
     )
-    parser.add_argument("--frames", type=int, metavar="N", help=f"on the way between two inputs (default: {_FRAMES})")
-    parser.add_argument("--rate", type=float, default=12.0, metavar="FPS", help="frames per second (default: 12)")
-    parser.add_argument("--once", action="store_true", help="do not run backwards at the end; start again with a jump")
-    parser.add_argument(
-        "--size", type=int, default=512, metavar="PX", help="longer side, larger frames are reduced (default: 512)"
-    )
-    parser.add_argument("--paste-back", action="store_true", help="show the whole photo with the edited face in it")
-    parser.add_argument(
-        "--photo", type=Path, metavar="FILE", help="the photo again, to paste an inversion (.safetensors) back into"
-    )
-    add_model_arguments(parser)
-    add_invert_arguments(parser)
-    parser.set_defaults(run=run)
+    frames: int | None = flag(metavar="N", help=f"on the way between two inputs (default: {_FRAMES})")
+    rate: float = flag(default=12.0, metavar="FPS", help="frames per second (default: 12)")
+    once: bool = switch("do not run backwards at the end; start again with a jump")
+    size: int = flag(default=512, metavar="PX", help="longer side, larger frames are reduced (default: 512)")
+    paste_back: bool = switch("show the whole photo with the edited face in it")
 
 
-def run(args: argparse.Namespace) -> int:
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    add_command(
+        subparsers,
+        "animate",
+        AnimateArguments,
+        run,
+        help="a GIF or WebP that sweeps over an edit, or goes from one image to another",
+        epilog="The names of the edits and their sensible ranges: hyperstyle edits",
+    )
+
+
+def run(args: AnimateArguments) -> int:
     """Makes the frames, writes them and says where they are."""
     from hyperstyle.inversion.strips import animate, check_animation, photos
 
     sources = [args.input, *([] if args.other is None else [args.other])]
-    out: Path = args.out or Path(f"{args.input.stem}_animated.webp")
+    out = args.out or Path(f"{args.input.stem}_animated.webp")
     _check(args, sources)
     check_edits(args)
     check_files(args, sources, out)
@@ -66,23 +65,23 @@ def run(args: argparse.Namespace) -> int:
     ends = [start(source, inverter, args) for source in sources]
     for edit, strengths in edits:
         if len(strengths) == 1:
-            ends = [end.edit(edit, strengths[0], **edit_options(args)) for end in ends]
+            ends = [end.edit(edit, strengths[0], **args.edit_options) for end in ends]
     if len(ends) == 2:
         frames = ends[0].interpolate(ends[1], args.frames or _FRAMES)
     else:
         edit, strengths = next(sweep for sweep in edits if len(sweep[1]) > 1)
-        frames = ends[0].edit(edit, strengths, **edit_options(args))
+        frames = ends[0].edit(edit, strengths, **args.edit_options)
         if len(ends[0]) > 1 and not args.paste_back:
             raise ConfigError(f"{len(ends[0])} faces: an animation shows one. Choose it with --face, or --paste-back.")
-    shown = photos(ends[0], frames, args.photo) if args.paste_back else frames
-    animate(shown, out, rate=args.rate, back=not args.once, longest=args.size)
+    images = photos(ends[0], frames, args.photo) if args.paste_back else frames
+    animate(images, out, rate=args.rate, back=not args.once, longest=args.size)
     print(out)
     return 0
 
 
-def _check(args: argparse.Namespace, sources: list[Path]) -> None:
+def _check(args: AnimateArguments, sources: list[Path]) -> None:
     """Raises ConfigError for ranges and flags that do not go with one or two inputs."""
-    ranges = [edit.name for edit in (*args.edits, *args.texts) if edit.is_strip]
+    ranges = args.ranges
     for source in sources:
         if is_video(source):
             raise ConfigError(f"{str(source)!r} holds frames already: `hyperstyle edit` takes it. Give one image.")

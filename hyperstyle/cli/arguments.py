@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they stand for."""
+"""Arguments that several commands share: groups of flags, the values behind them, and their checks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from hyperstyle.cli.flags import add_arguments, flag, given_flags, switch
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import sweep
@@ -23,215 +24,30 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIGN",
     "EditRequest",
-    "add_face_arguments",
-    "add_invert_arguments",
-    "add_method_arguments",
+    "FaceArguments",
+    "InversionArguments",
+    "MethodArguments",
+    "ModelArguments",
     "add_model_arguments",
     "check_face_arguments",
+    "check_landmarks",
     "check_output_files",
-    "given_invert_flags",
     "landmarks_file",
     "landmarks_of",
     "load_inverter",
     "parse_edit",
     "parse_face",
+    "parse_layers",
     "writable_folder",
 ]
 
 ALIGN: dict[str, Literal["auto"] | bool] = {"auto": "auto", "yes": True, "no": False}
 
-_MOST_STRENGTHS = 99
+_MAX_STRENGTHS = 99
 _ENDINGS = {"JSON": ".json", "NumPy": ".npz", "image": ".png"}
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model` and `--device`."""
-    parser.add_argument(
-        "--model",
-        default="avatars",
-        metavar="NAME",
-        help="bundled model, folder or Hugging Face repository (default: avatars, which is bundled)",
-    )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="auto, cpu, cuda, cuda:1, mps (default: auto, the fastest one there is)",
-    )
-
-
-def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--steps` and `--align`, and what `add_face_arguments` adds."""
-    parser.add_argument(
-        "--steps",
-        type=_steps,
-        metavar="N",
-        help="steps of the method's last part, or of its parts by name, hyperstyle=5,pti=100; 0 stops before it "
-        "(default: each part's own number)",
-    )
-    parser.add_argument(
-        "--align",
-        choices=tuple(ALIGN),
-        default="auto",
-        help="crop the face first: auto decides by the image, no takes it as it is (default: auto)",
-    )
-    add_face_arguments(parser)
-
-
-def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--method` and `--seed`."""
-    parser.add_argument(
-        "--method",
-        metavar="NAME",
-        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
-        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
-        "the best that the model's networks can do)",
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="of the chance in methods that optimize (default: the published one)"
-    )
-
-
-def given_invert_flags(args: argparse.Namespace) -> list[str]:
-    """Which flags of `add_invert_arguments` ask for something else than their defaults."""
-    asked = {
-        "--steps": args.steps is not None,
-        "--align": args.align != "auto",
-        "--face": args.face != "largest",
-        "--landmarks": args.landmarks is not None,
-        "--sideways": args.sideways,
-    }
-    return [flag for flag, is_asked in asked.items() if is_asked]
-
-
-def add_face_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--face`, `--landmarks` and `--sideways`."""
-    parser.add_argument(
-        "--face",
-        type=parse_face,
-        default="largest",
-        metavar="WHICH",
-        help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found (default: largest)",
-    )
-    parser.add_argument(
-        "--landmarks",
-        type=Path,
-        metavar="FILE",
-        help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image",
-    )
-    parser.add_argument(
-        "--sideways",
-        action="store_true",
-        help="where no face is found, look for one that lies on its side too; four times as slow",
-    )
-
-
-def check_face_arguments(args: argparse.Namespace) -> None:
-    """Refuses flags that choose or find a face where none is looked for.
-
-    Raises:
-        ConfigError: `--face` or `--sideways` beside `--landmarks`; one of these three beside `--align no`.
-    """
-    given = [flag for flag, asked in {"--face": args.face != "largest", "--sideways": args.sideways}.items() if asked]
-    if vars(args).get("align") == "no":
-        given += ["--landmarks"] if args.landmarks is not None else []
-        other, reason = "--align no", "which takes images as they are"
-    elif args.landmarks is not None:
-        other, reason = "--landmarks", "which says where the face is, so that none is looked for"
-    else:
-        return
-    if given:
-        raise ConfigError(f"{', '.join(given)} with {other}, {reason}. Leave out one or the other.")
-
-
-def landmarks_of(picture: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:
-    """The points that `--landmarks` gives for this image: the file itself, or STEM.npy in the folder.
-
-    Raises:
-        LandmarkError: there is no such file, or it holds something else.
-    """
-    file = landmarks_file(picture, landmarks)
-    if file is None:
-        return None
-    from hyperstyle.io.torch_files import load_points
-
-    return load_points(file)
-
-
-def landmarks_file(picture: Path, landmarks: Path | None) -> Path | None:
-    """The file that `--landmarks` names for this image, whether it is there or not; None without the flag."""
-    if landmarks is None:
-        return None
-    return landmarks / f"{picture.stem}.npy" if landmarks.is_dir() else landmarks
-
-
-def load_inverter(args: argparse.Namespace) -> HyperStyleInverter:
-    """The model that `--model` names, on `--device`; with `--sideways` its detector turns photos.
-
-    Raises:
-        ConfigError: `--sideways` for a model without dlib's detector. What `from_pretrained` raises.
-    """
-    from hyperstyle.align.dlib_detector import DlibDetector
-    from hyperstyle.inverter import HyperStyleInverter
-
-    inverter = HyperStyleInverter.from_pretrained(args.model, device=args.device)
-    if vars(args).get("sideways"):  # of the commands that look for faces
-        if not isinstance(inverter.aligner, DlibDetector):
-            raise ConfigError(f"--sideways is for dlib's face detector, which {args.model!r} has not. Leave it out.")
-        inverter.aligner.sideways = True
-    return inverter
-
-
-def writable_folder(folder: Path) -> Path:
-    """Makes `folder` where it is missing and tries it out: better now than after minutes of work.
-
-    Raises:
-        ConfigError: it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write into the folder {str(folder)!r}: {error.strerror}. Choose another one with --out."
-        ) from error
-    sweep(folder)
-    return folder
-
-
-def check_output_files(args: argparse.Namespace, **kinds: str) -> None:
-    """Tries out where files are to be written: better now than after minutes of work.
-
-    Args:
-        args: with a path, or None, for each option that is named.
-        kinds: option -> what is written, "PNG" or a kind of `check_suffix`; a plot's name must end in .png.
-
-    Raises:
-        ConfigError: a folder that is not there or cannot be written to, a folder in the place of the file, a name that
-            promises another kind of file, or one that is given twice.
-    """
-    asked: dict[str, Path] = {name: path for name in kinds if (path := vars(args).get(name)) is not None}
-    flags: dict[Path, str] = {}
-    for name, path in asked.items():
-        flag = f"--{name.replace('_', '-')}"
-        if (other := flags.setdefault(path.resolve(), flag)) != flag:
-            raise ConfigError(f"{other} and {flag} both name {str(path)!r}: expected two files.")
-    for name, path in asked.items():
-        kind = kinds[name]
-        folder = path.resolve().parent
-        if not folder.is_dir():
-            raise ConfigError(f"the folder of {str(path)!r} does not exist. Make it, or choose another file.")
-        if path.is_dir():
-            raise ConfigError(f"{str(path)!r} is a folder: expected the name of a file.")
-        if kind == "PNG" and path.suffix.lower() != ".png":
-            raise ConfigError(f"{str(path)!r} cannot be written: expected a name that ends in .png.")
-        if kind != "PNG":
-            check_suffix(path, kind, advice=f"Give it a name that ends in {_ENDINGS[kind]}.", error=ConfigError)
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
+# ---- values behind flags ----
 
 
 @dataclass(frozen=True)
@@ -243,7 +59,7 @@ class EditRequest:
 
     @property
     def is_strip(self) -> bool:
-        """Whether a range was asked for."""
+        """Whether it has a range of strengths."""
         return len(self.strengths) > 1
 
 
@@ -267,8 +83,8 @@ def parse_edit(text: str) -> EditRequest:
         raise _edit_error(text)
     if len(fields) == 1:
         return EditRequest(name, (numbers[0],))
-    if not 2 <= count <= _MOST_STRENGTHS:
-        raise argparse.ArgumentTypeError(f"{text!r} asks for {count} images: COUNT is 2 to {_MOST_STRENGTHS}")
+    if not 2 <= count <= _MAX_STRENGTHS:
+        raise argparse.ArgumentTypeError(f"{text!r} asks for {count} images: COUNT is 2 to {_MAX_STRENGTHS}")
     start, stop = numbers
     # Written so that both ends come out exactly as typed.
     strengths = (start * (1 - i / (count - 1)) + stop * (i / (count - 1)) for i in range(count))
@@ -305,3 +121,203 @@ def _steps(text: str) -> int | dict[str, int]:
             f"{text!r} is not a number of steps: expected 0, 1, 2, ..., or those of parts, hyperstyle=5,pti=100"
         )
     return {name: int(number) for name, _, number in pairs}
+
+
+def parse_layers(text: str) -> list[str | int]:
+    """Reads names and official indexes of layers, `b16.conv0,9`.
+
+    Raises:
+        argparse.ArgumentTypeError: there is nothing before, between or behind the commas.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of layers: expected names or numbers, b16.conv0,9")
+    return [int(name) if name.isdecimal() else name for name in names]
+
+
+# ---- groups of flags ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArguments:
+    """The model and its device."""
+
+    model: str = flag(
+        default="avatars",
+        metavar="NAME",
+        help="bundled model, folder or Hugging Face repository (default: avatars, which is bundled)",
+    )
+    device: str = flag(default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto, the fastest one there is)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceArguments:
+    """Which face of a photo is taken."""
+
+    face: Face = flag(
+        type=parse_face,
+        default="largest",
+        metavar="WHICH",
+        help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found (default: largest)",
+    )
+    landmarks: Path | None = flag(
+        metavar="FILE", help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image"
+    )
+    sideways: bool = switch("where no face is found, look for one that lies on its side too; four times as slow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionArguments(FaceArguments):
+    """How an image is inverted by every command that starts from one."""
+
+    steps: int | dict[str, int] | None = flag(
+        type=_steps,
+        metavar="N",
+        help="steps of the method's last part, or of its parts by name, hyperstyle=5,pti=100; 0 stops before it "
+        "(default: each part's own number)",
+    )
+    align: str = flag(
+        choices=tuple(ALIGN),
+        default="auto",
+        help="crop the face first: auto decides by the image, no takes it as it is (default: auto)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodArguments:
+    """The method of inversion."""
+
+    method: str | None = flag(
+        metavar="NAME",
+        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
+        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
+        "the best that the model's networks can do)",
+    )
+    seed: int | None = flag(metavar="N", help="of the chance in methods that optimize (default: the published one)")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model` and `--device` to the parser of a command that declares its flags one by one."""
+    add_arguments(parser, ModelArguments)
+
+
+# ---- checks, and what the flags name ----
+
+
+def check_face_arguments(args: FaceArguments) -> None:
+    """Refuses flags that choose or find a face where none is looked for.
+
+    Raises:
+        ConfigError: `--face` or `--sideways` with `--landmarks`; one of these three with `--align no`.
+    """
+    if isinstance(args, InversionArguments) and args.align == "no":
+        given = given_flags(args, "face", "sideways", "landmarks")
+        reason = "--align no, which takes images as they are"
+    elif args.landmarks is not None:
+        given = given_flags(args, "face", "sideways")
+        reason = "--landmarks, which says where the face is, so that none is looked for"
+    else:
+        return
+    if given:
+        raise ConfigError(f"{', '.join(given)} with {reason}. Leave out one or the other.")
+
+
+def check_landmarks(args: FaceArguments, images: int, what: str = "images") -> None:
+    """Raises ConfigError where `--landmarks` is a single file for several images."""
+    if images > 1 and args.landmarks is not None and not args.landmarks.is_dir():
+        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {images} {what}: give a folder.")
+
+
+def landmarks_of(image: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:
+    """The points that `--landmarks` gives for this image: the file itself, or STEM.npy in the folder.
+
+    Raises:
+        LandmarkError: there is no such file, or it holds something else.
+    """
+    file = landmarks_file(image, landmarks)
+    if file is None:
+        return None
+    from hyperstyle.io.torch_files import load_points
+
+    return load_points(file)
+
+
+def landmarks_file(image: Path, landmarks: Path | None) -> Path | None:
+    """The file that `--landmarks` names for this image, whether it is there or not; None without the flag."""
+    if landmarks is None:
+        return None
+    return landmarks / f"{image.stem}.npy" if landmarks.is_dir() else landmarks
+
+
+def load_inverter(args: ModelArguments | argparse.Namespace) -> HyperStyleInverter:
+    """The model that `--model` names, on `--device`; with `--sideways` its detector turns photos.
+
+    Raises:
+        ConfigError: `--sideways` for a model without dlib's detector. What `from_pretrained` raises.
+    """
+    from hyperstyle.align.dlib_detector import DlibDetector
+    from hyperstyle.inverter import HyperStyleInverter
+
+    inverter = HyperStyleInverter.from_pretrained(args.model, device=args.device)
+    if vars(args).get("sideways"):  # a flag of the commands that look for faces
+        if not isinstance(inverter.aligner, DlibDetector):
+            raise ConfigError(f"--sideways is for dlib's face detector, which {args.model!r} has not. Leave it out.")
+        inverter.aligner.sideways = True
+    return inverter
+
+
+def writable_folder(folder: Path) -> Path:
+    """Makes `folder` where it is missing and checks, before minutes of work, that files can be written there.
+
+    Raises:
+        ConfigError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _try_writing(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write into the folder {str(folder)!r}: {error.strerror}. Choose another one with --out."
+        ) from error
+    sweep(folder)
+    return folder
+
+
+def check_output_files(args: Any, **kinds: str) -> None:
+    """Checks, before minutes of work, that these files can be written.
+
+    Args:
+        args: the arguments of the command, with a path, or None, for each option that is named.
+        kinds: option -> what is written, "PNG" or a kind of `check_suffix`; a plot's name must end in .png.
+
+    Raises:
+        ConfigError: a folder that is not there or cannot be written to, a folder in the place of the file, a name that
+            promises another kind of file, or one that is given twice.
+    """
+    paths: dict[str, Path] = {name: path for name in kinds if (path := vars(args).get(name)) is not None}
+    flags: dict[Path, str] = {}
+    for name, path in paths.items():
+        flag = f"--{name.replace('_', '-')}"
+        if (other := flags.setdefault(path.resolve(), flag)) != flag:
+            raise ConfigError(f"{other} and {flag} both name {str(path)!r}: expected two files.")
+    for name, path in paths.items():
+        kind = kinds[name]
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            raise ConfigError(f"the folder of {str(path)!r} does not exist. Make it, or choose another file.")
+        if path.is_dir():
+            raise ConfigError(f"{str(path)!r} is a folder: expected the name of a file.")
+        if kind == "PNG" and path.suffix.lower() != ".png":
+            raise ConfigError(f"{str(path)!r} cannot be written: expected a name that ends in .png.")
+        if kind != "PNG":
+            check_suffix(path, kind, advice=f"Give it a name that ends in {_ENDINGS[kind]}.", error=ConfigError)
+        try:
+            _try_writing(folder)
+        except OSError as error:
+            raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
+
+
+def _try_writing(folder: Path) -> None:
+    """Raises OSError where no file can be made in the folder."""
+    with tempfile.TemporaryFile(dir=folder):
+        pass

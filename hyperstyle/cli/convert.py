@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="make a model folder from checkpoints made by others",
         description=(
             "Reads a HyperStyle checkpoint, a W, pSp, e4e or ReStyle encoder or a StyleGAN2 generator (.pt or "
-            "safetensors with g_ema, NVIDIA's .pkl), tells by itself which it is, and writes a model folder. Nothing "
+            "safetensors with g_ema, NVIDIA's .pkl), recognizes which it is, and writes a model folder. Nothing "
             "in the files is executed."
         ),
         epilog=(
@@ -62,9 +62,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="of a training checkpoint of a generator: the averaged one (default), or g, the one in training",
     )
     parser.add_argument(
-        "--domain", metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not tell"
+        "--domain", metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not say it"
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="passes by default (default: as in the file, else 5)")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="refinement steps of the hypernetwork (default: as in the file, else 5)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the model folder to write")
     parser.add_argument("--licence", metavar="TEXT", help="licence of the weights; recorded")
     parser.add_argument("--origin", metavar="TEXT", help="where the files came from, or who made them; recorded")
@@ -73,12 +75,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Converts, and says what was found and what became of it."""
+    """Converts, and says what was read and what became of it."""
     from hyperstyle.convert import convert
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConversionWarning)  # it is the last note, printed below
-        done = convert(
+        conversion = convert(
             args.file,
             args.out,
             encoder=args.encoders,
@@ -91,23 +93,25 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.force,
             on_progress=lambda text: print(text, file=sys.stderr),
         )
-    print("\n".join(_lines(done)), flush=True)
-    for note in done.notes:
+    print("\n".join(_lines(conversion)), flush=True)
+    for note in conversion.notes:
         print(f"hyperstyle: note: {note}", file=sys.stderr)
     return 0
 
 
-def _lines(done: Conversion) -> Iterator[str]:
-    yield f"domain        {done.domain.name}, {done.domain.size} px"
-    for name, count in done.consumed.items():
-        extra = f", {done.aliases} more were the shared ones again" if name == "hypernetwork" and done.aliases else ""
-        yield f"{name:<13} {count} tensors{extra}"
-    for name, entries in done.unread.items():
+def _lines(conversion: Conversion) -> Iterator[str]:
+    yield f"domain        {conversion.domain.name}, {conversion.domain.size} px"
+    for name, count in conversion.consumed.items():
+        aliases = conversion.aliases if name == "hypernetwork" else 0
+        repeated = f", {aliases} more were the shared ones again" if aliases else ""
+        yield f"{name:<13} {count} tensors{repeated}"
+    for name, entries in conversion.unread.items():
         yield f"not needed    {', '.join(entries)} of {name}"
-    for sentence in done.computed:
+    for sentence in conversion.computed:
         yield f"computed      {sentence}"
-    for name, digest in {**done.source_sha256, **{f"{k}/model.safetensors": v for k, v in done.sha256.items()}}.items():
+    written = {f"{name}/model.safetensors": digest for name, digest in conversion.sha256.items()}
+    for name, digest in {**conversion.source_sha256, **written}.items():
         yield f"sha256        {digest}  {name}"
-    peak = "" if done.peak_bytes is None else f", at most {done.peak_bytes / 2**30:.2f} GiB of memory"
-    yield f"took          {done.seconds:.1f} s{peak}"
-    yield f"wrote         {done.folder}"
+    peak = "" if conversion.peak_bytes is None else f", at most {conversion.peak_bytes / 2**30:.2f} GiB of memory"
+    yield f"took          {conversion.seconds:.1f} s{peak}"
+    yield f"wrote         {conversion.folder}"

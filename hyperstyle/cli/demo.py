@@ -6,10 +6,12 @@ import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
+from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
+from hyperstyle.cli.flags import add_command, flag
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ _EDITS = (
     ("smile", {"smile": 2.0}),
     ("turned", {"pose": 1.5}),
 )
-_BACK = {"smile": 2.0}  # what is pasted back
+_PASTED_BACK = {"smile": 2.0}  # what is pasted back
 
 _CODE = """\
 from hyperstyle import HyperStyleInverter
@@ -34,78 +36,68 @@ inversion = HyperStyleInverter().invert("{photo}")
 inversion.edit("smile", 2).paste_back().save("smiling.png")"""
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="see it work: rendered portraits inverted, refined, edited and pasted back, offline",
-        description=(
-            "Runs the whole pipeline on bundled portraits with the bundled weights, without a network: faces "
-            "found and cut out, W encoder, five refinement steps, edits, the edited face back in its image. Writes "
-            "one contact sheet and the single images, and prints what it measured."
-        ),
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
+@dataclass(frozen=True, kw_only=True)
+class DemoArguments(ModelArguments):
+    """Runs the whole pipeline on bundled portraits with the bundled weights, without a network: faces found and cut
+    out, W encoder, five refinement steps, edits, the edited face back in its image. Writes one contact sheet and the
+    single images, and prints what it measured.
+    """
+
+    out: Path = flag(
         default=Path("hyperstyle-demo"),
         metavar="FOLDER",
         help="where to write; made where it is missing (default: hyperstyle-demo)",
     )
-    parser.add_argument(
-        "--people",
-        type=int,
-        default=_PEOPLE,
-        metavar="N",
-        help=f"portraits, 1 to {_PEOPLE} (default: all)",
+    people: int = flag(default=_PEOPLE, metavar="N", help=f"portraits, 1 to {_PEOPLE} (default: all)")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    add_command(
+        subparsers,
+        "demo",
+        DemoArguments,
+        run,
+        help="see it work: rendered portraits inverted, refined, edited and pasted back, offline",
     )
-    add_model_arguments(parser)
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: DemoArguments) -> int:
     """Runs the pipeline and says where the images are."""
     if not 1 <= args.people <= _PEOPLE:
         raise ConfigError(f"--people {args.people}: expected 1 to {_PEOPLE}.")
     out = writable_folder(args.out)
-    clock = _Clock()
-    with clock.stage("load the model"):
+    with _stage("load the model"):
         inverter = load_inverter(args)
     if not inverter.model.domain.is_rendered:
         raise ConfigError(f"the demo shows avatars; this model's domain is {inverter.model.domain.name!r}.")
-    with clock.stage("read the portraits"):
+    with _stage("read the portraits"):
         from hyperstyle.images import example_photo
 
         photos = [example_photo(number) for number in range(args.people)]
-    with clock.stage(f"find the faces, W encoder, {inverter.model.steps} refinement steps"):
-        inversion = inverter.invert(photos, callback=lambda step: clock.tick())
-    with clock.stage("edits and paste-back"):
+    with _stage(f"find the faces, W encoder, {inverter.model.steps} refinement steps"):
+        inversion = inverter.invert(photos, callback=lambda step: print(".", end="", flush=True))
+    with _stage("edits and paste-back"):
         edits = {label: _edited(inversion, amounts) for label, amounts in _EDITS if set(amounts) <= set(inverter.edits)}
         columns = _columns(inversion, edits)
-        known = {name: amount for name, amount in _BACK.items() if name in inverter.edits}
-        columns["back in the photo"] = [_edited(one, known).paste_back() for one in inversion]
-    with clock.stage("write the images"):
-        sheet_path = _write(out, columns)
-    print(f"\nwrote {sheet_path} and the single images beside it\n")
-    print(_measured(inversion))
+        known = {name: amount for name, amount in _PASTED_BACK.items() if name in inverter.edits}
+        columns["back in the photo"] = [_edited(single, known).paste_back() for single in inversion]
+    with _stage("write the images"):
+        grid_path = _write(out, columns)
+    print(f"\nwrote {grid_path} and the single images beside it\n")
+    print(_metrics_table(inversion))
     print("\nThe same in Python:\n")
     print(_CODE.format(photo=out / "1_photo.png"))
     return 0
 
 
-class _Clock:
-    """Prints each stage, its progress and its seconds."""
-
-    def tick(self) -> None:
-        """One step of the running stage is done."""
-        print(".", end="", flush=True)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        print(f"{name} ", end="", flush=True)
-        began = time.perf_counter()
-        yield
-        print(f" {time.perf_counter() - began:.1f} s", flush=True)
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    """Prints the name of a stage, and its seconds once it is done."""
+    print(f"{name} ", end="", flush=True)
+    began = time.perf_counter()
+    yield
+    print(f" {time.perf_counter() - began:.1f} s", flush=True)
 
 
 def _edited(inversion: Inversion, amounts: dict[str, float]) -> Inversion:
@@ -115,7 +107,7 @@ def _edited(inversion: Inversion, amounts: dict[str, float]) -> Inversion:
 
 
 def _columns(inversion: Inversion, edits: dict[str, Inversion]) -> dict[str, list[Image.Image]]:
-    """What the sheet shows, column by column."""
+    """The columns of the contact sheet."""
     from hyperstyle.images import to_images
 
     photos = [source.photo for source in inversion.sources if source.photo is not None]
@@ -140,7 +132,7 @@ def _write(out: Path, columns: dict[str, list[Image.Image]]) -> Path:
     return out / "sheet.png"
 
 
-def _measured(inversion: Inversion) -> str:
+def _metrics_table(inversion: Inversion) -> str:
     """Errors against the crops, before and after refinement."""
     before, after = inversion.initial.metrics(), inversion.metrics()
     lines = [f"{'against the crops':<20} {'W encoder':>10} {'HyperStyle':>11}"]

@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter
+from hyperstyle.cli.arguments import ModelArguments, load_inverter
+from hyperstyle.cli.flags import add_command, flag, positional, switch
 from hyperstyle.errors import ConfigError, EditError, MissingFileError
 
 if TYPE_CHECKING:
@@ -21,49 +22,65 @@ __all__ = ["add_parser", "run"]
 _FILE = "hyperstyle.json"
 
 
+def _rows(text: str) -> tuple[int, int]:
+    """Reads `3:6`. Raises argparse.ArgumentTypeError for anything else."""
+    first, colon, end = text.partition(":")
+    if not colon or not (first.isdecimal() and end.isdecimal()) or int(first) >= int(end):
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of rows: expected FIRST:END like 3:6")
+    return int(first), int(end)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EditsArguments(ModelArguments):
+    """Lists the edits of a model: space, range, unit, source, and which generator they were made for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AddArguments:
+    """Puts an edit into a model folder: a folder that `hyperstyle fit` wrote, or a published file of InterFaceGAN
+    (.pt, .npy; of several directions in one file the one called NAME), GANSpace (.pt, .npz, .pkl) or a StyleCLIP
+    mapper (.pt). Nothing of the file is executed. Published files do not tell which generator they are for: that it is
+    this one, you must know, and it is noted so.
+    """
+
+    file: Path = positional(metavar="FILE", help="the file, or the folder of a saved edit")
+    model: Path = flag(required=True, metavar="DIR", help="folder of a model of your own")
+    name: str = flag(required=True, help="what the edit is called; for GANSpace files a published name, cube")
+    component: int | None = flag(metavar="N", help="of GANSpace components, which one, from 0 on")
+    rows: tuple[int, int] | None = flag(
+        type=_rows, metavar="FIRST:END", help="rows of the code that it moves, END not included"
+    )
+    relative: bool = switch("GANSpace: add deviations, do not set the coordinate")
+    invert: bool = switch("GANSpace: go to the other side of the mean")
+    halved: bool = switch("add half of the direction, as PTI and HyperInverter do")
+    low: float | None = flag(help="sensible strengths begin here")
+    high: float | None = flag(help="sensible strengths end here")
+    unit: str | None = flag(help="what one unit of strength means")
+    other_model: bool = switch("take an edit that was made for another generator")
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "edits",
-        help="list a model's edits, or add a published or fitted one",
-        description="Lists the edits of a model: space, range, unit, source, and which generator they were made for.",
+    parser = add_command(
+        subparsers, "edits", EditsArguments, run, help="list a model's edits, or add a published or fitted one"
     )
-    add_model_arguments(parser)
-    parser.set_defaults(run=run)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION")
-    add = actions.add_parser(
+    add_command(
+        parser.add_subparsers(title="actions", metavar="ACTION"),
         "add",
+        AddArguments,
+        run_add,
         help="put an edit into a model folder",
-        description=(
-            "Puts an edit into a model folder: a folder that `hyperstyle fit` wrote, or a published file of "
-            "InterFaceGAN (.pt, .npy; of several directions in one file the one called NAME), GANSpace (.pt, .npz, "
-            ".pkl) or a StyleCLIP mapper (.pt). Nothing of the file is executed. Published files do not tell which "
-            "generator they are for: that it is this one, you must know, and it is noted so."
-        ),
     )
-    add.add_argument("file", type=Path, metavar="FILE", help="the file, or the folder of a saved edit")
-    add.add_argument("--model", required=True, type=Path, metavar="DIR", help="folder of a model of your own")
-    add.add_argument("--name", required=True, help="what the edit is called; for GANSpace files a published name, cube")
-    add.add_argument("--component", type=int, metavar="N", help="of GANSpace components, which one, from 0 on")
-    add.add_argument("--rows", type=_rows, metavar="FIRST:END", help="rows of the code that it moves, END not included")
-    add.add_argument("--relative", action="store_true", help="GANSpace: add deviations, do not set the coordinate")
-    add.add_argument("--invert", action="store_true", help="GANSpace: go to the other side of the mean")
-    add.add_argument("--halved", action="store_true", help="add half of the direction, as PTI and HyperInverter do")
-    add.add_argument("--low", type=float, help="sensible strengths begin here")
-    add.add_argument("--high", type=float, help="sensible strengths end here")
-    add.add_argument("--unit", help="what one unit of strength means")
-    add.add_argument("--other-model", action="store_true", help="take an edit that was made for another generator")
-    add.set_defaults(run=run_add)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: EditsArguments) -> int:
     """Prints the edits of the model."""
     model = load_inverter(args).model
     print("\n".join(_lines(name, edit, model) for name, edit in sorted(model.edits.items())) or "none")
     return 0
 
 
-def run_add(args: argparse.Namespace) -> int:
+def run_add(args: AddArguments) -> int:
     """Reads the edit, tries it on the model, and writes it into the folder."""
     import torch
 
@@ -93,7 +110,7 @@ def run_add(args: argparse.Namespace) -> int:
         unit=args.unit,
     )
     check_model(model, edit, other_model=args.other_model)
-    if not edit.info.model:  # published files do not tell: the user says that it is this one
+    if not edit.info.model:  # published files do not say it; the user says that it is this one
         edit = edit.from_parts(dataclasses.replace(edit.info, model=model.generator_fingerprint), *edit.parts())
     codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
     apply_edit(model, edit, codes, {}, torch.tensor([edit.info.high]))  # raises where it does not fit
@@ -125,7 +142,7 @@ def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
     from hyperstyle.io.files import replace_folder
 
     top = read_json(folder / _FILE)
-    leftover = folder / "edits" / name  # of an older model of this folder: no name leads to it
+    leftover = folder / "edits" / name  # of an older model in this folder, which no longer lists it
     if leftover.is_dir() and not leftover.is_symlink():
         shutil.rmtree(leftover, ignore_errors=True)
     with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:
@@ -147,7 +164,7 @@ def _lines(name: str, edit: Edit, model: Model) -> str:
             name,
             f"  space     {'w' if info.space == 'w' else 'styles (StyleSpace)'}",
             f"  range     {info.low:g} to {info.high:g} {info.unit}",
-            *([f"  moves     {moves}"] if (moves := _moved(edit)) else []),
+            *([f"  moves     {moves}"] if (moves := _rows_or_layers(edit)) else []),
             f"  strength  {'relative: 0 is no edit' if info.relative else 'absolute: sets a coordinate'}",
             f"  source    {info.source or '-'}",
             f"  made for  {made_for}",
@@ -155,8 +172,8 @@ def _lines(name: str, edit: Edit, model: Model) -> str:
     )
 
 
-def _moved(edit: Edit) -> str:
-    """Which rows of the code or layers it moves; "" for edits that do not tell."""
+def _rows_or_layers(edit: Edit) -> str:
+    """Which rows of the code or layers it moves; "" for other edits."""
     from hyperstyle.edits import DirectionEdit, GanspaceEdit, StyleEdit
 
     if isinstance(edit, StyleEdit):
@@ -164,11 +181,3 @@ def _moved(edit: Edit) -> str:
     if isinstance(edit, DirectionEdit | GanspaceEdit):
         return "all rows" if edit.rows is None else f"rows {edit.rows[0]} to {edit.rows[1] - 1}"
     return ""
-
-
-def _rows(text: str) -> tuple[int, int]:
-    """Reads `3:6`. Raises argparse.ArgumentTypeError for anything else."""
-    first, colon, end = text.partition(":")
-    if not colon or not (first.isdecimal() and end.isdecimal()) or int(first) >= int(end):
-        raise argparse.ArgumentTypeError(f"{text!r} is no range of rows: expected FIRST:END like 3:6")
-    return int(first), int(end)

@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     _show(collection)
     paths = {}
     for file in collection.files:
-        place = fetch(file, out=None if args.convert else args.out, accept_third_party=args.accept_third_party)
-        paths[file.name] = place
-        print(f"{file.name} is in order: {place}")
+        path = fetch(file, out=None if args.convert else args.out, accept_third_party=args.accept_third_party)
+        paths[file.name] = path
+        print(f"{file.name} is in order: {path}")
     if not collection.convertible:
         return 0
     source, encoder = paths[collection.files[0].name], paths.get(collection.encoder)

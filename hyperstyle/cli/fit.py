@@ -4,247 +4,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter, writable_folder
-from hyperstyle.cli.fitting import begin, finish, scores_of
+from hyperstyle.cli.arguments import ModelArguments, check_output_files, load_inverter, parse_layers, writable_folder
+from hyperstyle.cli.flags import add_command, flag, switch
 from hyperstyle.cli.progress import progress_bar
+from hyperstyle.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hyperstyle.edits import DirectionEdit
+    from hyperstyle.fitting import Evaluator, Measured, Scores
+    from hyperstyle.fitting.scores import Progress
+    from hyperstyle.model.parts import Model
 
 __all__ = ["add_parser", "run_ganspace", "run_interfacegan", "run_sefa", "run_styleclip"]
 
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "fit",
-        help="find edits for a generator and measure what they do",
-        description="Finds edits for the generator of a model, measures what they do, and writes a folder for each.",
-    )
-    kinds = parser.add_subparsers(title="how", metavar="HOW", required=True)
-    _add_interfacegan(kinds)
-    _add_ganspace(kinds)
-    _add_sefa(kinds)
-    _add_styleclip(kinds)
+_CODES_PER_IMAGE = 16  # for each image that is edited, to know how much every trait varies
+_SEED_OFFSET = 1_000_003  # of the codes to measure on, which nothing was fitted to
 
 
-def _add_interfacegan(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = kinds.add_parser(
-        "interfacegan",
-        help="boundaries between codes of high and of low scores",
-        description=(
-            "Samples codes, scores their images, and fits a linear boundary between those of the highest and of the "
-            "lowest scores, for every trait. Scores come from the model's own `perceptual` network, from a Python "
-            "function, or from a table; the model's evaluator measures what came out, on other codes."
-        ),
-    )
-    parser.add_argument("--trait", action="append", metavar="NAME", help="only this; may be given again (default: all)")
-    scores = parser.add_mutually_exclusive_group()
-    scores.add_argument(
-        "--scorer",
-        metavar="MODULE:FUNCTION",
-        help="a function of images [B,3,h,w] in [-1,1] that gives scores [B], or a dict of them by trait",
-    )
-    scores.add_argument(
-        "--table", type=Path, metavar="FILE.npz", help="codes [N,D] as `codes`, scores [N] by trait; nothing is sampled"
-    )
-    parser.add_argument("--save-table", type=Path, metavar="FILE.npz", help="also write the codes and their scores")
-    parser.add_argument(
-        "--chosen",
-        type=_chosen,
-        default=0.02,
-        metavar="SHARE",
-        help="share of the codes at either end, or their number (default: 0.02)",
-    )
-    parser.add_argument(
-        "--split", type=float, default=0.7, help="share of these that is fitted to; the rest checks (default: 0.7)"
-    )
-    parser.add_argument(
-        "--conditional",
-        action="store_true",
-        help="make each edit orthogonal to the boundaries of all other traits, so that it leaves them alone",
-    )
-    _add_sampling(parser, samples=10_000)
-    _add_measuring(parser)
-    parser.set_defaults(run=run_interfacegan)
-
-
-def _add_ganspace(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = kinds.add_parser(
-        "ganspace",
-        help="principal components of the codes",
-        description=(
-            "Samples codes and writes mean, axes and deviations of their principal components into components.npz, "
-            "and an edit along each of the first ones."
-        ),
-    )
-    parser.add_argument("--components", type=int, default=80, metavar="K", help="how many (default: 80)")
-    parser.add_argument("--edits", type=int, default=10, metavar="N", help="write so many as edits (default: 10)")
-    _add_sampling(parser, samples=1_000_000)
-    _add_measuring(parser)
-    parser.set_defaults(run=run_ganspace)
-
-
-def _add_sefa(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = kinds.add_parser(
-        "sefa",
-        help="directions out of the weights alone",
-        description="Writes the directions that change the styles of some layers most, an edit for each.",
-    )
-    parser.add_argument(
-        "--layers", metavar="LIST", help="names or official indexes, separated by commas (default: all but toRGB)"
-    )
-    parser.add_argument("--count", type=int, default=10, metavar="N", help="how many directions (default: 10)")
-    _add_common(parser)
-    parser.add_argument(
-        "--seed", type=_seed, metavar="N", default=0, help="of the codes it is measured on (default: 0)"
-    )
-    _add_measuring(parser)
-    parser.set_defaults(run=run_sefa)
-
-
-def _add_styleclip(kinds: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = kinds.add_parser(
-        "styleclip",
-        help="what each channel does to images as CLIP sees them, for edits by text",
-        description=(
-            "Measures deviations and effects of the channels of StyleSpace, and writes them into DIR/styleclip. This "
-            "takes long: two images for each channel and image. The same command goes on where it was interrupted."
-        ),
-    )
-    _add_common(parser)
-    parser.add_argument("--samples", type=int, default=100_000, metavar="N", help="random codes (default: 100,000)")
-    parser.add_argument("--images", type=int, default=100, metavar="N", help="images per channel (default: 100)")
-    parser.add_argument(
-        "--deviations",
-        type=float,
-        default=5.0,
-        help="how far a channel is moved; 10 but for faces (default: 5)",
-    )
-    parser.add_argument("--seed", type=_seed, metavar="N", default=0, help="of the sampling (default: 0)")
-    parser.add_argument("--clip", type=Path, metavar="FILE", help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
-    parser.add_argument(
-        "--clip-model", default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip (default: ViT-B-32-quickgelu)"
-    )
-    parser.set_defaults(run=run_styleclip)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_model_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for what is made")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
-
-
-def _add_sampling(parser: argparse.ArgumentParser, *, samples: int) -> None:
-    _add_common(parser)
-    parser.add_argument(
-        "--samples", type=int, default=samples, metavar="N", help=f"random codes (default: {samples:,})"
-    )
-    parser.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of these (default: 1, none)")
-    parser.add_argument("--seed", type=_seed, metavar="N", default=0, help="of the sampling (default: 0)")
-
-
-def _add_measuring(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--judge",
-        dest="evaluator",
-        metavar="MODULE:FUNCTION",
-        help="measures; a function like --scorer (default: the model's evaluator)",
-    )
-    parser.add_argument(
-        "--pictures", type=int, default=16, metavar="N", help="measure every edit on so many; 0: do not (default: 16)"
-    )
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the entanglement (needs matplotlib)")
-
-
-def run_interfacegan(args: argparse.Namespace) -> int:
-    """Fits a boundary for every trait."""
-    from hyperstyle.edits.boundary import check_sklearn
-    from hyperstyle.fitting import fit_interfacegan
-
-    check_sklearn()
-    model, evaluator, out = begin(args)
-    with progress_bar(args.quiet) as show:
-        scores, source = scores_of(args, model, show)
-        edits = fit_interfacegan(
-            model,
-            scores,
-            args.trait,
-            conditional=args.conditional,
-            chosen=args.chosen,
-            split=args.split,
-            seed=args.seed,
-            source=source,
-            on_progress=show,
-        )
-        return finish(args, model, evaluator, edits, out, show)
-
-
-def run_ganspace(args: argparse.Namespace) -> int:
-    """Writes principal components, and the first of them as edits."""
-    from hyperstyle.edits import DirectionEdit
-    from hyperstyle.fitting import fit_components
-    from hyperstyle.io.npy_objects import save_npz
-
-    model, evaluator, out = begin(args)
-    with progress_bar(args.quiet) as show:
-        components = fit_components(
-            model, args.components, samples=args.samples, seed=args.seed, truncation=args.truncation, on_progress=show
-        )
-        arrays = {"mean": components.mean[None], "comp": components.comp[:, None], "std": components.std}
-        save_npz(out / "components.npz", {name: array.numpy() for name, array in arrays.items()})
-        edits: dict[str, DirectionEdit] = {}
-        for i in range(min(args.edits, args.components)):
-            source = f"GANSpace: component {i} of {args.samples} codes"
-            edit = components.edit(i, name=f"component_{i}", relative=True, source=source)
-            if isinstance(edit, DirectionEdit):  # relative ones are
-                info = dataclasses.replace(edit.info, model=model.generator_fingerprint)
-                edits[info.name] = dataclasses.replace(edit, info=info)
-        return finish(args, model, evaluator, edits, out, show)
-
-
-def run_sefa(args: argparse.Namespace) -> int:
-    """Writes the directions of closed-form factorisation."""
-    from hyperstyle.edits.sefa import sefa
-
-    model, evaluator, out = begin(args)
-    layers = None if args.layers is None else [_layer(text) for text in args.layers.split(",")]
-    found = sefa(model.generator, layers, count=args.count, model=model.generator_fingerprint)
-    with progress_bar(args.quiet) as show:
-        return finish(args, model, evaluator, {edit.info.name: edit for edit in found}, out, show)
-
-
-def run_styleclip(args: argparse.Namespace) -> int:
-    """Measures what edits by text are made of."""
-    from hyperstyle.edits.clip import OpenClip
-    from hyperstyle.edits.statistics import StyleClipSampling, fit_styleclip
-
-    settings = StyleClipSampling(args.samples, args.images, args.deviations, seed=args.seed)
-    out = writable_folder(args.out)
-    model = load_inverter(args).model
-    encoder = OpenClip(args.clip, model=args.clip_model, device=model.device, preparation="bicubic")
-    progress = out / "styleclip-progress.safetensors"
-    with progress_bar(args.quiet) as show:
-        found = fit_styleclip(
-            model.generator,
-            encoder,
-            settings,
-            progress_file=progress,
-            content=model.domain.content,
-            model=model.generator_fingerprint,
-            on_progress=show,
-        )
-    found.save(out / "styleclip")
-    progress.unlink(missing_ok=True)
-    print(f"{sum(map(len, found.effects.values()))} channels of {len(found.effects)} layers: {out / 'styleclip'}")
-    return 0
-
-
-def _layer(text: str) -> str | int:
-    text = text.strip()
-    return int(text) if text.isdecimal() else text
-
-
-def _chosen(text: str) -> float | int:
+def _share_or_number(text: str) -> float | int:
     try:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:
@@ -255,3 +39,341 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 1 << 32:
         raise argparse.ArgumentTypeError(f"{text!r} is no seed: expected 0 to {(1 << 32) - 1}")
     return int(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitArguments(ModelArguments):
+    """The arguments of all kinds."""
+
+    out: Path = flag(required=True, metavar="DIR", help="folder for what is made")
+    quiet: bool = switch("show no progress")
+    seed: int = flag(type=_seed, metavar="N", default=0, help="of the sampling (default: 0)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionArguments(FitArguments):
+    """The arguments of the kinds whose edits are measured."""
+
+    evaluator: str | None = flag(
+        "--judge",
+        metavar="MODULE:FUNCTION",
+        help="measures; a function like --scorer (default: the model's evaluator)",
+    )
+    images: int = flag(
+        "--pictures", default=16, metavar="N", help="measure every edit on so many; 0: do not (default: 16)"
+    )
+    plot: Path | None = flag(metavar="FILE.png", help="also draw the entanglement (needs matplotlib)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledArguments(DirectionArguments):
+    """The arguments of the kinds that sample codes."""
+
+    samples: int
+    truncation: float = flag(default=1.0, metavar="PSI", help="of these (default: 1, none)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterfaceganArguments(SampledArguments):
+    """Samples codes, scores their images, and fits a linear boundary between those of the highest and of the lowest
+    scores, for every trait. Scores come from the model's own `perceptual` network, from a Python function, or from a
+    table; the model's evaluator measures what came out, on other codes.
+    """
+
+    traits: list[str] | None = flag(
+        "--trait", action="append", metavar="NAME", help="only this; may be given again (default: all)"
+    )
+    scorer: str | None = flag(
+        exclusive=True,
+        metavar="MODULE:FUNCTION",
+        help="a function of images [B,3,h,w] in [-1,1] that gives scores [B], or a dict of them by trait",
+    )
+    table: Path | None = flag(
+        exclusive=True, metavar="FILE.npz", help="codes [N,D] as `codes`, scores [N] by trait; nothing is sampled"
+    )
+    save_table: Path | None = flag(metavar="FILE.npz", help="also write the codes and their scores")
+    chosen: float | int = flag(
+        type=_share_or_number,
+        default=0.02,
+        metavar="SHARE",
+        help="share of the codes at either end, or their number (default: 0.02)",
+    )
+    split: float = flag(default=0.7, help="share of these that is fitted to; the rest checks (default: 0.7)")
+    conditional: bool = switch(
+        "make each edit orthogonal to the boundaries of all other traits, so that it leaves them alone"
+    )
+    samples: int = flag(default=10_000, metavar="N", help="random codes (default: 10,000)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanspaceArguments(SampledArguments):
+    """Samples codes and writes mean, axes and deviations of their principal components into components.npz, and an
+    edit along each of the first ones.
+    """
+
+    components: int = flag(default=80, metavar="K", help="how many (default: 80)")
+    edits: int = flag(default=10, metavar="N", help="write so many as edits (default: 10)")
+    samples: int = flag(default=1_000_000, metavar="N", help="random codes (default: 1,000,000)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SefaArguments(DirectionArguments):
+    """Writes the directions that change the styles of some layers most, an edit for each."""
+
+    layers: list[str | int] | None = flag(
+        type=parse_layers,
+        metavar="LIST",
+        help="names or official indexes, separated by commas (default: all but toRGB)",
+    )
+    count: int = flag(default=10, metavar="N", help="how many directions (default: 10)")
+    seed: int = flag(type=_seed, metavar="N", default=0, help="of the codes it is measured on (default: 0)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleclipArguments(FitArguments):
+    """Measures deviations and effects of the channels of StyleSpace, and writes them into DIR/styleclip. This takes
+    long: two images for each channel and image. The same command goes on where it was interrupted.
+    """
+
+    samples: int = flag(default=100_000, metavar="N", help="random codes (default: 100,000)")
+    images: int = flag(default=100, metavar="N", help="images per channel (default: 100)")
+    deviations: float = flag(default=5.0, help="how far a channel is moved; 10 but for faces (default: 5)")
+    clip: Path | None = flag(metavar="FILE", help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
+    clip_model: str = flag(
+        default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip (default: ViT-B-32-quickgelu)"
+    )
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    parser = subparsers.add_parser(
+        "fit",
+        help="find edits for a generator and measure what they do",
+        description="Finds edits for the generator of a model, measures what they do, and writes a folder for each.",
+    )
+    kinds = parser.add_subparsers(title="how", metavar="HOW", required=True)
+    add_command(
+        kinds,
+        "interfacegan",
+        InterfaceganArguments,
+        run_interfacegan,
+        help="boundaries between codes of high and of low scores",
+    )
+    add_command(kinds, "ganspace", GanspaceArguments, run_ganspace, help="principal components of the codes")
+    add_command(kinds, "sefa", SefaArguments, run_sefa, help="directions out of the weights alone")
+    add_command(
+        kinds,
+        "styleclip",
+        StyleclipArguments,
+        run_styleclip,
+        help="what each channel does to images as CLIP sees them, for edits by text",
+    )
+
+
+def run_interfacegan(args: InterfaceganArguments) -> int:
+    """Fits a boundary for every trait."""
+    from hyperstyle.edits.boundary import check_sklearn
+    from hyperstyle.fitting import fit_interfacegan
+
+    check_sklearn()
+
+    def find(model: Model, show: Progress) -> Mapping[str, DirectionEdit]:
+        scores, source = _scores(args, model, show)
+        return fit_interfacegan(
+            model,
+            scores,
+            args.traits,
+            conditional=args.conditional,
+            chosen=args.chosen,
+            split=args.split,
+            seed=args.seed,
+            source=source,
+            on_progress=show,
+        )
+
+    return _fit(args, find)
+
+
+def run_ganspace(args: GanspaceArguments) -> int:
+    """Writes principal components, and the first of them as edits."""
+    from hyperstyle.edits import DirectionEdit
+    from hyperstyle.fitting import fit_components
+    from hyperstyle.io.npy_objects import save_npz
+
+    def find(model: Model, show: Progress) -> Mapping[str, DirectionEdit]:
+        components = fit_components(
+            model, args.components, samples=args.samples, seed=args.seed, truncation=args.truncation, on_progress=show
+        )
+        arrays = {"mean": components.mean[None], "comp": components.comp[:, None], "std": components.std}
+        save_npz(args.out / "components.npz", {name: array.numpy() for name, array in arrays.items()})
+        edits: dict[str, DirectionEdit] = {}
+        for i in range(min(args.edits, args.components)):
+            source = f"GANSpace: component {i} of {args.samples} codes"
+            edit = components.edit(i, name=f"component_{i}", relative=True, source=source)
+            if isinstance(edit, DirectionEdit):  # relative ones are
+                info = dataclasses.replace(edit.info, model=model.generator_fingerprint)
+                edits[info.name] = dataclasses.replace(edit, info=info)
+        return edits
+
+    return _fit(args, find)
+
+
+def run_sefa(args: SefaArguments) -> int:
+    """Writes the directions of closed-form factorization."""
+    from hyperstyle.edits.sefa import sefa
+
+    def find(model: Model, show: Progress) -> Mapping[str, DirectionEdit]:
+        edits = sefa(model.generator, args.layers, count=args.count, model=model.generator_fingerprint)
+        return {edit.info.name: edit for edit in edits}
+
+    return _fit(args, find)
+
+
+def run_styleclip(args: StyleclipArguments) -> int:
+    """Measures the statistics for edits by text."""
+    from hyperstyle.edits.clip import OpenClip
+    from hyperstyle.edits.statistics import StyleClipSampling, fit_styleclip
+
+    settings = StyleClipSampling(args.samples, args.images, args.deviations, seed=args.seed)
+    out = writable_folder(args.out)
+    model = load_inverter(args).model
+    encoder = OpenClip(args.clip, model=args.clip_model, device=model.device, preparation="bicubic")
+    progress = out / "styleclip-progress.safetensors"
+    with progress_bar(args.quiet) as show:
+        styleclip = fit_styleclip(
+            model.generator,
+            encoder,
+            settings,
+            progress_file=progress,
+            content=model.domain.content,
+            model=model.generator_fingerprint,
+            on_progress=show,
+        )
+    styleclip.save(out / "styleclip")
+    progress.unlink(missing_ok=True)
+    channels = sum(map(len, styleclip.effects.values()))
+    print(f"{channels} channels of {len(styleclip.effects)} layers: {out / 'styleclip'}")
+    return 0
+
+
+def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str, DirectionEdit]]) -> int:
+    """Opens the model, has edits found, measures them, writes a folder for each and the plot, and prints a line each.
+
+    Raises:
+        ConfigError: `--plot` where nothing is measured, a function that cannot be imported, a folder that cannot be
+            written, or an edit whose name is no name of a folder.
+        MissingDependencyError: a plot without matplotlib. What loading a model raises.
+    """
+    from hyperstyle.edits import save_edit
+    from hyperstyle.evaluation.plots import check_matplotlib
+    from hyperstyle.fitting import with_report
+    from hyperstyle.fitting.matrix import entanglement_plot
+    from hyperstyle.io.files import write_bytes
+
+    if args.plot is not None:
+        check_matplotlib()
+    out = writable_folder(args.out)
+    for file in (args.plot, vars(args).get("save_table")):
+        if file is not None:
+            writable_folder(file.parent)
+    check_output_files(args, plot="image", save_table="NumPy")
+    model = load_inverter(args).model
+    evaluator = _evaluator(args, model)
+    with progress_bar(args.quiet) as show:
+        edits = find(model, show)
+        for name in edits:
+            if Path(name).name != name or name in ("", "..") or {"\\", "\0"} & set(name):
+                raise ConfigError(f"an edit of {name!r} cannot be written: its name is no name of a folder.")
+        measured = {} if evaluator is None else _measure(args, model, evaluator, edits, show)
+        edits = {name: with_report(edit, measured[name]) if measured else edit for name, edit in edits.items()}
+        for name, edit in edits.items():
+            save_edit(edit, out / name)
+        if args.plot is not None:
+            write_bytes(args.plot, entanglement_plot(measured))
+        for line in _lines(edits, measured):
+            print(line)
+        if evaluator is None:
+            print("not measured: " + ("this model has no judge" if args.images > 0 else "--pictures 0"))
+    return 0
+
+
+def _evaluator(args: DirectionArguments, model: Model) -> Evaluator | None:
+    """What measures the edits; None where nothing does. Raises ConfigError where `--plot` needs it."""
+    from hyperstyle.fitting import Evaluator
+
+    if args.images > 0 and args.evaluator is not None:
+        return Evaluator(_function(args.evaluator, "--judge"))
+    if args.images > 0 and model.evaluator is not None:
+        return Evaluator.of(model.evaluator)
+    if args.plot is not None:
+        why = "this model has no evaluator: give --judge" if args.images > 0 else "give --pictures a number above 0"
+        raise ConfigError(f"--plot draws what was measured, and nothing would be; {why}.")
+    return None
+
+
+def _scores(args: InterfaceganArguments, model: Model, show: Progress) -> tuple[Scores, str]:
+    """The scores, and a few words on where they come from; writes `--save-table`.
+
+    Raises:
+        ConfigError: nothing to score with, a function that cannot be imported. EditError: see `score_codes`.
+    """
+    import torch
+
+    from hyperstyle.fitting import load_scores, network_scorer, sample_w, save_scores, score_codes
+
+    if args.table is not None:
+        return load_scores(args.table), f", scores of {args.table.name}"
+    if args.scorer is not None:
+        scorer, source = _function(args.scorer, "--scorer"), f", scored by {args.scorer}"
+    elif model.perceptual is not None:
+        scorer, source = network_scorer(model.perceptual), ", scored by the model's perceptual network"
+    else:
+        raise ConfigError("this model has no `perceptual` network to score images with. Give --scorer or --table.")
+    codes = torch.cat(list(sample_w(model.generator, args.samples, seed=args.seed, truncation=args.truncation)))
+    scores = score_codes(model, codes, scorer, needed=args.traits or (), on_progress=show)
+    if args.save_table is not None:
+        save_scores(scores, args.save_table)
+    return scores, source
+
+
+def _measure(
+    args: DirectionArguments, model: Model, evaluator: Evaluator, edits: Mapping[str, DirectionEdit], show: Progress
+) -> Mapping[str, Measured]:
+    """Measures the edits on codes that nothing was fitted to."""
+    import torch
+
+    from hyperstyle.fitting import measure_edits, sample_w
+
+    codes = torch.cat(list(sample_w(model.generator, _CODES_PER_IMAGE * args.images, seed=args.seed + _SEED_OFFSET)))
+    return measure_edits(model, edits, codes, evaluator, images=args.images, on_progress=show)
+
+
+def _lines(edits: Mapping[str, DirectionEdit], measured: Mapping[str, Measured]) -> Iterator[str]:
+    """A line for each edit."""
+    for name, edit in edits.items():
+        line = f"{name:<22}"
+        if "accuracy" in edit.info.report:
+            held_out = edit.info.report["accuracy"]["held_out"]
+            line += "  held out    -" if held_out is None else f"  held out {held_out:4.0%}"
+        if name in measured:
+            result = measured[name]
+            line += f"  {result.trait} {result.per_unit:+.2f} a unit, {result.low:+g} to {result.high:+g}: "
+            line += "; ".join(result.faults()) or "clean"
+        yield line
+
+
+def _function(text: str, option: str) -> Callable[..., Any]:
+    """The function that MODULE:FUNCTION names; modules of the current folder are found."""
+    module, _, name = text.partition(":")
+    if not (module and name):
+        raise ConfigError(f"{option} {text}: expected MODULE:FUNCTION, such as my_scores:smile.")
+    sys.path.insert(0, "")
+    try:
+        function: object = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{option} {text} cannot be imported: {error}.") from error
+    finally:
+        sys.path.remove("")
+    if not callable(function):
+        raise ConfigError(f"{option} {text} is a {type(function).__name__}: expected a function.")
+    return function

@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=(
             "Reads latents.npy and weight_deltas/*.npy and writes NAME.safetensors for every image, to edit with "
             "`hyperstyle edit`. Nothing of the files is executed. The model must be the one they were made with, "
-            "converted by `hyperstyle convert`: the files do not tell."
+            "converted by `hyperstyle convert`: the files do not say which."
         ),
     )
     parser.add_argument(
@@ -60,12 +60,12 @@ def _files(source: Path, names: Sequence[str]) -> list[str]:
 
     if not names:
         raise InversionError(f"no image was read from {source}: it holds 0.")
-    taken: dict[str, str] = {}
+    first_name: dict[str, str] = {}
     for name in names:
         stem = official_stem(name)
         if not stem or "\0" in stem:
             raise InversionError(f"{source} has codes of {name!r}, which is no name of an image. Rename it there.")
-        if (other := taken.setdefault(stem.casefold(), name)) != name:
+        if (other := first_name.setdefault(stem.casefold(), name)) != name:
             raise InversionError(
                 f"{source} has codes of {other!r} and {name!r}, which would both be written to {stem}.safetensors: "
                 "names count up to the first dot. Rename one there."

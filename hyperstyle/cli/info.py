@@ -6,26 +6,34 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from hyperstyle.cli.arguments import add_model_arguments, load_inverter
+from hyperstyle.cli.arguments import ModelArguments, load_inverter
+from hyperstyle.cli.flags import add_command, switch
 
 __all__ = ["add_parser", "run"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class InfoArguments(ModelArguments):
+    """Shows what a model is made of, which methods it can do, and why it cannot do the others."""
+
+    json: bool = switch("as JSON, for programs")
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
-    parser = subparsers.add_parser(
+    add_command(
+        subparsers,
         "info",
+        InfoArguments,
+        run,
         help="show a model: domain, sizes, methods, edits and their ranges, source, licence",
-        description="Shows what a model is made of, which methods it can do, and why it cannot do the others.",
     )
-    add_model_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: InfoArguments) -> int:
     """Prints the description of the model."""
     description = load_inverter(args).describe()
     if args.json:
@@ -43,7 +51,7 @@ def _range(edit: Mapping[str, Any]) -> str:
 
 
 def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """Names and values in two columns, wrapped; what is nested stands indented below its name."""
+    """Names and values in two columns, wrapped; nested values are indented below their name."""
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
         if isinstance(value, Mapping):

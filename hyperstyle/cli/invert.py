@@ -6,27 +6,25 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from hyperstyle.cli.arguments import (
     ALIGN,
-    add_invert_arguments,
-    add_method_arguments,
-    add_model_arguments,
     check_face_arguments,
+    check_landmarks,
     landmarks_of,
     load_inverter,
     writable_folder,
 )
 from hyperstyle.cli.config import add_config_argument
-from hyperstyle.cli.inputs import Failure, find_images, keep_inputs, output_names, read_ahead, report
-from hyperstyle.cli.resuming import Asked, Job, Resumption
+from hyperstyle.cli.flags import add_command
+from hyperstyle.cli.inputs import Failure, Inputs, read_ahead
+from hyperstyle.cli.resuming import DEFAULT_BATCH_SIZE, InvertArguments, InvertRequest, Job, Resumption
 from hyperstyle.errors import ConfigError, HyperStyleError
 from hyperstyle.io.claims import Claims
-from hyperstyle.io.files import sweep
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,193 +37,174 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _ENDINGS = (".png", "_sheet.png", ".safetensors")
-_DEFAULT_BATCH_SIZE = 8  # images, or faces of one, that go through the networks at once where they may
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "invert",
-        help="invert images: files, folders or globs",
-        description=(
-            "For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and "
-            "NAME.safetensors (to edit later). With --face all they hold every face of the image. An image that "
-            "fails does not stop the others. Images whose NAME.safetensors is there already are left out, so that "
-            "the same command goes on after an interruption, and several at once share the work."
-        ),
-    )
-    parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("inversions"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: inversions)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="invert again what is there already, in place of what is there"
-    )
-    add_model_arguments(parser)
-    add_invert_arguments(parser)
-    add_method_arguments(parser)
-    parser.add_argument(
-        "--batch",
-        type=int,
-        metavar="N",
-        help=f"images that go through the networks together (default: {_DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no line per image")
+    parser = add_command(subparsers, "invert", InvertArguments, run, help="invert images: files, folders or globs")
     add_config_argument(parser)
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: InvertArguments) -> int:
     """Inverts every image; 1 if any of them failed."""
     check_face_arguments(args)
     if args.batch is not None and args.batch < 1:
         raise ConfigError(f"--batch {args.batch}: expected 1 or more images.")
-    pictures, failures = find_images(args.inputs)
-    total = len(pictures) + len(failures)
-    names = output_names(pictures, _ENDINGS)
-    out: Path = args.out
-    keep_inputs(pictures, (out / (name + ending) for name in names for ending in _ENDINGS))
-    if len(pictures) > 1 and args.landmarks is not None and not args.landmarks.is_dir():
-        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {total} images: give a folder.")
-    if pictures:
-        writable_folder(out)
-        sweep(out)
+    images = Inputs.find(args.inputs, args.out, _ENDINGS)
+    check_landmarks(args, len(images.files))
+    if images.files:
+        writable_folder(args.out)
         with Claims() as claims:
-            work = Resumption(Asked.by(args), claims, args.overwrite)
-            jobs = work.unfinished(map(Job, pictures, (out / name for name in names)))
+            work = Resumption(InvertRequest.of(args), claims, args.overwrite)
+            jobs = work.unfinished(map(Job, images.files, (args.out / name for name in images.names)))
             if jobs:
-                failures += _invert_all(jobs, work, args)
-        failures += work.refused
-        work.tell(len(pictures), out, args.quiet)
-    return report(failures, total)
+                images.failures += _invert_all(jobs, work, args)
+        images.failures += work.refused
+        work.print_skipped(len(images.files), args.out, args.quiet)
+    return images.report()
 
 
-def _invert_all(jobs: Sequence[Job], work: Resumption, args: argparse.Namespace) -> list[Failure]:
-    """Loads the model and inverts, of these images, those that no other run has in hand; gives those that failed."""
+def _invert_all(jobs: Sequence[Job], work: Resumption, args: InvertArguments) -> list[Failure]:
+    """Loads the model and inverts those of these images that no other run is inverting; gives those that failed."""
     from tqdm import tqdm
 
     from hyperstyle.methods import registry
 
     inverter = load_inverter(args)
-    registry.find(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
+    registry.resolve_method(inverter.model, args.method, steps=args.steps, seed=args.seed)  # once, not for every image
     with tqdm(total=len(jobs), unit="image", disable=args.quiet) as bar:
-        return list(_invert(work.claimed(jobs, on_skip=bar.update), work, inverter, args, bar))
+        loop = _InvertLoop(args, inverter, work, bar)
+        return list(loop.invert(work.claimed(jobs, on_skip=bar.update)))
 
 
-def _invert(
-    jobs: Iterable[Job],
-    work: Resumption,
-    inverter: HyperStyleInverter,
-    args: argparse.Namespace,
-    bar: tqdm[NoReturn],
-) -> Iterator[Failure]:
-    """Inverts and writes the images, of which a few are in memory at a time, and gives those that failed.
+class _ReadImage(NamedTuple):
+    """An image that has been read, its faces, and what is stored about it with the inversion."""
 
-    One thread reads and aligns images while the networks work on those before them. An image is given back to other
-    runs once its results are written, or once it failed.
-    """
-    from torch.cuda import OutOfMemoryError
-
-    from hyperstyle.align.prepare import prepare
-
-    model = inverter.model
-    on_gpu = model.device.type == "cuda"
-    batch = args.batch or (_DEFAULT_BATCH_SIZE if on_gpu else 1)
-
-    def read(job: Job) -> tuple[list[Prepared], dict[str, Any]]:
-        points = landmarks_of(job.picture, args.landmarks)
-        align, aligner = ALIGN[args.align], inverter.aligner
-        found = prepare(job.picture, model.domain, aligner=aligner, align=align, face=args.face, landmarks=points)
-        origin = work.asked.origin(job.picture)
-        return [replace(one, crop=one.crop.pin_memory()) for one in found] if on_gpu else found, origin
-
-    def failed(job: Job, error: HyperStyleError) -> Failure:
-        work.claims.release(job.record)
-        return Failure(str(job.picture), str(error))
-
-    with closing(read_ahead(jobs, read, ahead=batch)) as reading:
-        while together := list(islice(reading, batch)):
-            ready = []
-            for job, future in together:
-                try:
-                    ready.append((job, *future.result()))
-                except HyperStyleError as error:
-                    yield failed(job, error)
-            groups = [ready] if ready else []
-            while groups:
-                group = groups.pop()
-                try:
-                    yield from _inverted(group, work, inverter, args, bar)
-                except (HyperStyleError, OutOfMemoryError) as error:
-                    if len(group) > 1:  # then one by one, so that only those fail that have to
-                        groups = [[one] for one in reversed(group)]
-                    elif isinstance(error, HyperStyleError):
-                        yield failed(group[0][0], error)
-                    else:
-                        raise
-            bar.update(len(together))
+    job: Job
+    faces: list[Prepared]
+    origin: Mapping[str, Any]
 
 
-def _inverted(
-    group: Sequence[tuple[Job, list[Prepared], dict[str, Any]]],
-    work: Resumption,
-    inverter: HyperStyleInverter,
-    args: argparse.Namespace,
-    bar: tqdm[NoReturn],
-) -> list[Failure]:
-    """Inverts images together, and writes the results of each; gives those whose results cannot be written."""
-    from hyperstyle.methods import registry
+@dataclass(frozen=True)
+class _InvertLoop:
+    """The loop of `hyperstyle invert`: reads images in advance, inverts a few together, and writes each."""
 
-    shown = group[0][0].picture.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
-    bar.set_postfix_str(shown)
-    whole = inverter.invert(
-        [face for _, found, _ in group for face in found],
-        method=args.method,
-        steps=args.steps,
-        seed=args.seed,
-        batch_size=max(len(group), _DEFAULT_BATCH_SIZE),
-        callback=None if args.quiet else lambda step: bar.set_postfix_str(f"{shown} {registry.describe_step(step)}"),
-    )
-    results, plain, end = whole.images, whole.initial.images, 0
-    failures = []
-    for job, found, origin in group:
-        own = slice(end, end := end + len(found))
-        inversion = whole[own]
-        try:
-            _write(inversion, results[own], plain[own], job, origin)
-        except HyperStyleError as error:
-            failures.append(Failure(str(job.picture), str(error)))
-        else:
-            if not args.quiet:
-                bar.write(f"{job.picture} -> {job.stem}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
-        finally:
-            work.claims.release(job.record)
-    return failures
+    args: InvertArguments
+    inverter: HyperStyleInverter
+    work: Resumption
+    bar: tqdm[NoReturn]
+
+    def invert(self, jobs: Iterable[Job]) -> Iterator[Failure]:
+        """Inverts and writes the images, with a few in memory at a time, and yields those that failed.
+
+        One thread reads and aligns images while the networks work on those before them. The claim on an image is
+        released once its results are written, or once it failed.
+        """
+        from torch.cuda import OutOfMemoryError
+
+        batch = self.args.batch or (DEFAULT_BATCH_SIZE if self._on_gpu else 1)
+        with closing(read_ahead(jobs, self._prepare, ahead=batch)) as reading:
+            while jobs_read := list(islice(reading, batch)):
+                ready = []
+                for job, future in jobs_read:
+                    try:
+                        ready.append(future.result())
+                    except HyperStyleError as error:
+                        yield self._failed(job, error)
+                groups = [ready] if ready else []
+                while groups:
+                    group = groups.pop()
+                    try:
+                        yield from self._invert_together(group)
+                    except (HyperStyleError, OutOfMemoryError) as error:
+                        if len(group) > 1:  # then each alone, so that only the images at fault fail
+                            groups = [[image] for image in reversed(group)]
+                        elif isinstance(error, HyperStyleError):
+                            yield self._failed(group[0].job, error)
+                        else:
+                            raise
+                self.bar.update(len(jobs_read))
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.inverter.model.device.type == "cuda"
+
+    def _prepare(self, job: Job) -> _ReadImage:
+        """Reads and aligns an image; on the thread that reads ahead."""
+        from hyperstyle.align.prepare import prepare
+
+        faces = prepare(
+            job.image,
+            self.inverter.model.domain,
+            aligner=self.inverter.aligner,
+            align=ALIGN[self.args.align],
+            face=self.args.face,
+            landmarks=landmarks_of(job.image, self.args.landmarks),
+        )
+        if self._on_gpu:
+            faces = [replace(face, crop=face.crop.pin_memory()) for face in faces]
+        return _ReadImage(job, faces, self.work.request.origin(job.image))
+
+    def _failed(self, job: Job, error: HyperStyleError) -> Failure:
+        self.work.claims.release(job.record)
+        return Failure(str(job.image), str(error))
+
+    def _invert_together(self, group: Sequence[_ReadImage]) -> list[Failure]:
+        """Inverts images together, and writes the results of each; gives those whose results cannot be written."""
+        from hyperstyle.methods import registry
+
+        args, bar = self.args, self.bar
+        names = group[0].job.image.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+        bar.set_postfix_str(names)
+
+        def show(step: Any) -> None:
+            bar.set_postfix_str(f"{names} {registry.describe_step(step)}")
+
+        inversions = self.inverter.invert(
+            [face for image in group for face in image.faces],
+            method=args.method,
+            steps=args.steps,
+            seed=args.seed,
+            batch_size=max(len(group), DEFAULT_BATCH_SIZE),
+            callback=None if args.quiet else show,
+        )
+        results, starts, end = inversions.images, inversions.initial.images, 0
+        failures = []
+        for job, faces, origin in group:
+            faces_of_job = slice(end, end := end + len(faces))
+            inversion = inversions[faces_of_job]
+            try:
+                _write(inversion, results[faces_of_job], starts[faces_of_job], job, origin)
+            except HyperStyleError as error:
+                failures.append(Failure(str(job.image), str(error)))
+            else:
+                if not args.quiet:
+                    bar.write(f"{job.image} -> {job.stem}.png  {_figures(inversion)}".rstrip(), file=sys.stdout)
+            finally:
+                self.work.claims.release(job.record)
+        return failures
 
 
 def _write(
-    inversion: Inversion, results: Sequence[Image], plain: Sequence[Image], job: Job, origin: Mapping[str, Any]
+    inversion: Inversion, results: Sequence[Image], starts: Sequence[Image], job: Job, origin: Mapping[str, Any]
 ) -> None:
-    """The three files of an inversion, drawn as `results`, and as `plain` from its codes alone; the record comes last.
+    """Writes the three files of an inversion whose images are `results`, and `starts` from the codes alone.
 
-    A record that is replaced goes first: else, after an interruption, it would say of these images that they are its.
+    The record is written last, and an outdated one removed first, so that after an interruption no record stands next
+    to images of another inversion.
     """
     from hyperstyle.images import image_grid, save_image, to_images
 
     # Not with_suffix: a dot within the name would be taken for one.
-    image, sheet_path = (job.stem.with_name(job.stem.name + ending) for ending in _ENDINGS[:2])
+    image_path, grid_path = (job.stem.with_name(job.stem.name + ending) for ending in _ENDINGS[:2])
     titles = ("W encoder", "HyperStyle") if inversion.method == "hyperstyle" else ("codes alone", inversion.method)
-    columns = dict(zip(titles, (plain, results), strict=True))
+    columns = dict(zip(titles, (starts, results), strict=True))
     if inversion.crop is not None:
         columns = {"input": to_images(inversion.crop), **columns}
     if job.outdated is not None:
         _remove(job.record)
-    save_image(results[0] if len(results) == 1 else image_grid([results]), image)
-    save_image(image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)), sheet_path)
+    save_image(results[0] if len(results) == 1 else image_grid([results]), image_path)
+    save_image(image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)), grid_path)
     inversion.save(job.record, origin=origin)
 
 
@@ -237,4 +216,4 @@ def _remove(record: Path) -> None:
 
 
 def _figures(inversion: Inversion) -> str:
-    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.quality.items())
+    return "  ".join(f"{name} {sum(values) / len(values):.4f}" for name, values in inversion.stored_metrics.items())

@@ -1,4 +1,4 @@
-"""The progress bar of commands whose work comes in several kinds."""
+"""The progress bar of commands that do several kinds of work."""
 
 from __future__ import annotations
 

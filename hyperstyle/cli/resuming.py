@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import itertools
 import json
@@ -12,16 +11,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from hyperstyle.cli.arguments import landmarks_file
+from hyperstyle.cli.arguments import InversionArguments, MethodArguments, ModelArguments, landmarks_file
+from hyperstyle.cli.flags import default_of, flag, positional, switch
 from hyperstyle.cli.inputs import Failure
 from hyperstyle.errors import ImageError, InversionError, WeightsError
 from hyperstyle.io.claims import Claims, Stamp, stamp
 from hyperstyle.io.files import sha256
 
-__all__ = ["Asked", "Job", "Resumption"]
+__all__ = ["DEFAULT_BATCH_SIZE", "InvertArguments", "InvertRequest", "Job", "Resumption"]
 
-_SETTINGS = {"method": None, "steps": None, "seed": None, "align": "auto", "face": "largest", "sideways": False}
-"""The flags that change results, and their defaults."""
+DEFAULT_BATCH_SIZE = 8
+"""Images, or faces of one, that go through the networks at once where the device allows it."""
+
+_SETTINGS = ("method", "steps", "seed", "align", "face", "sideways")
+"""The flags that change results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertArguments(ModelArguments, InversionArguments, MethodArguments):
+    """For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and NAME.safetensors
+    (to edit later). With --face all they hold every face of the image. An image that fails does not stop the others.
+    Images whose NAME.safetensors is there already are left out, so that the same command goes on after an
+    interruption, and several at once share the work.
+    """
+
+    inputs: list[str] = positional(nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
+    out: Path = flag(
+        default=Path("inversions"),
+        metavar="FOLDER",
+        help="where to write; made where it is missing (default: inversions)",
+    )
+    overwrite: bool = switch("invert again what is there already, in place of what is there")
+    batch: int | None = flag(
+        metavar="N",
+        help=f"images that go through the networks together (default: {DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
+    )
+    quiet: bool = switch("no progress bar, no line per image")
 
 
 class Job(NamedTuple):
@@ -33,7 +58,7 @@ class Job(NamedTuple):
         outdated: the state of a record there that is to be replaced.
     """
 
-    picture: Path
+    image: Path
     stem: Path
     outdated: Stamp | None = None
 
@@ -44,12 +69,12 @@ class Job(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What an inversion file must have been made from, and how, to be what is asked for.
+class InvertRequest:
+    """The model and settings of this run, which an inversion file must have been made with to count as done.
 
     Attributes:
         settings: flag -> value, of those that change results.
-        model: digest of what the model is made of.
+        model: digest of the model's networks, domain and steps.
         landmarks: `--landmarks`.
     """
 
@@ -58,8 +83,8 @@ class Asked:
     landmarks: Path | None
 
     @classmethod
-    def by(cls, args: argparse.Namespace) -> Asked:
-        """By the flags of `hyperstyle invert`. Finds the model, fetching its files where need be, and loads nothing.
+    def of(cls, args: InvertArguments) -> InvertRequest:
+        """From the flags of `hyperstyle invert`. Finds the model, fetching its files where need be, and loads nothing.
 
         Raises:
             ModelNotFoundError: there is no such model. ConfigError, MissingFileError: its folder cannot be used.
@@ -67,50 +92,52 @@ class Asked:
         settings = {name: getattr(args, name) for name in _SETTINGS}
         return cls(json.loads(json.dumps(settings)), _model_digest(args.model), args.landmarks)
 
-    def origin(self, picture: Path) -> dict[str, Any]:
-        """What is stored with the inversion of this image, as plain values. Raises ImageError where it is not there."""
-        points = landmarks_file(picture, self.landmarks)
+    def origin(self, image: Path) -> dict[str, Any]:
+        """What is stored with the inversion of this image, as JSON values. Raises ImageError where it is not there."""
+        points = landmarks_file(image, self.landmarks)
         try:
             return {
-                "bytes": picture.stat().st_size,
-                "sha256": sha256(picture),
+                "bytes": image.stat().st_size,
+                "sha256": sha256(image),
                 "landmarks": sha256(points) if points is not None and points.is_file() else None,
                 "model": self.model,
                 "settings": dict(self.settings),
             }
         except OSError as error:
-            raise ImageError(f"{str(picture)!r} cannot be read any more: {error.strerror}.") from error
+            raise ImageError(f"{str(image)!r} cannot be read any more: {error.strerror}.") from error
 
     def verdict(self, job: Job) -> Literal["done", "damaged"] | Failure:
-        """Whether the record of a job, which is there, is what is asked for; "damaged" is none at all."""
+        """Whether the record of a job, which exists, is of this image and request; "damaged": it cannot be read."""
         from hyperstyle.inversion.file import read_origin
 
         try:
             stored = read_origin(job.record)
-            if stored is None:  # by `Inversion.save`, or by an earlier version: the name is all there is to go by
+            if stored is None:  # by `Inversion.save`, or by an earlier version: only the name can be compared
                 return "done"
-            reason = self._difference(stored, job.picture)
+            reason = self._difference(stored, job.image)
         except WeightsError:
             return "damaged"
         except InversionError:
             reason = "is no inversion"
         except ImageError as error:
-            return Failure(str(job.picture), str(error))
+            return Failure(str(job.image), str(error))
         if reason is None:
             return "done"
         advice = "Replace it with --overwrite, or choose another --out."
-        return Failure(str(job.picture), f"{str(job.record)!r} is there already and {reason}. {advice}")
+        return Failure(str(job.image), f"{str(job.record)!r} is there already and {reason}. {advice}")
 
-    def _difference(self, stored: Mapping[str, Any], picture: Path) -> str | None:
-        """How a record differs from what is asked for, in words."""
-        now = self.origin(picture)
+    def _difference(self, stored: Mapping[str, Any], image: Path) -> str | None:
+        """How a record differs from the request, in words."""
+        now = self.origin(image)
         if (stored.get("bytes"), stored.get("sha256")) != (now["bytes"], now["sha256"]):
             return "is of another image"
         if stored.get("model") != now["model"]:
             return "was made by another model"
-        before = found if isinstance(found := stored.get("settings"), dict) else {}
-        for name, default in _SETTINGS.items():
-            if (old := before.get(name, default)) != (new := self.settings[name]):
+        before = stored.get("settings")
+        before = before if isinstance(before, dict) else {}
+        for name in _SETTINGS:
+            old, new = before.get(name, default_of(InvertArguments, name)), self.settings[name]
+            if old != new:
                 return f"was made with {_in_words(name, old)}, not {_in_words(name, new)}"
         if stored.get("landmarks") != now["landmarks"]:
             return "was made with other --landmarks"
@@ -119,18 +146,18 @@ class Asked:
 
 @dataclass
 class Resumption:
-    """Goes through the images of a run, and leaves out those that are inverted already or that another run has.
+    """Goes through the images of a run, and skips those that are inverted already or that another run works on.
 
     Attributes:
-        asked: what is asked for.
+        request: what is to be inverted, and how.
         claims: of this run.
         overwrite: do again what is there.
         done: how many images were inverted already, or by another run meanwhile.
-        busy: how many another run still has in hand.
-        refused: those whose place is taken by the inversion of something else.
+        busy: how many another run still works on.
+        refused: those whose output file is there and holds another inversion.
     """
 
-    asked: Asked
+    request: InvertRequest
     claims: Claims
     overwrite: bool = False
     done: int = 0
@@ -138,21 +165,21 @@ class Resumption:
     refused: list[Failure] = field(default_factory=list)
 
     def unfinished(self, jobs: Iterable[Job]) -> list[Job]:
-        """Those that are to be done, by what lies on the disk now."""
+        """Those that are still to be inverted, by the files that are there now."""
         if self.overwrite:
             return [job._replace(outdated=stamp(job.record)) for job in jobs]
         return [left for job in jobs if (left := self._unless_done(job)) is not None]
 
     def claimed(self, jobs: Iterable[Job], on_skip: Callable[[], object]) -> Iterator[Job]:
-        """Each job that nobody else has, taken in hand when it is asked for; `on_skip` is called for each left out.
+        """Each job that no other run works on, claimed when it is yielded; `on_skip` is called for each one skipped.
 
-        Those that another run has are asked for once more at the end: by then they are done, or were given back.
+        Those claimed by another run are tried once more at the end: by then they are done, or were released.
         """
         waiting: list[Job] = []
         rounds = itertools.chain(((job, False) for job in jobs), ((job, True) for job in waiting))
         for job, is_last in rounds:
             status = self.claims.claim(job.record, outdated=job.outdated)
-            if status == "free":
+            if status == "claimed":
                 yield job
                 continue
             left = job if status == "busy" else self._unless_done(job)
@@ -162,8 +189,8 @@ class Resumption:
             self.busy += left is not None
             on_skip()
 
-    def tell(self, total: int, out: Path, quiet: bool) -> None:
-        """Says what was left out."""
+    def print_skipped(self, total: int, out: Path, quiet: bool) -> None:
+        """Prints how many images were skipped, and why."""
         if self.done and not quiet:
             where = f"{self.done} of {total}"
             if self.overwrite:
@@ -183,7 +210,7 @@ class Resumption:
         there = stamp(job.record)
         if there is None:
             return job
-        verdict = self.asked.verdict(job)
+        verdict = self.request.verdict(job)
         if verdict == "damaged":
             return job._replace(outdated=there)
         if verdict == "done":
@@ -194,7 +221,7 @@ class Resumption:
 
 
 def _model_digest(name: str) -> str:
-    """16 hex digits of what decides how images come out: the files of its networks and aligner, domain and steps.
+    """16 hex digits of all that decides the results: the files of its networks and aligner, domain and steps.
 
     By its `hyperstyle.json`, so without reading the weights. Edits may be added to a model, so they do not count.
     """

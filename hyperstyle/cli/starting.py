@@ -1,20 +1,25 @@
-"""What `hyperstyle edit` and `hyperstyle animate` start from: an inversion or an image, and the edits asked for."""
+"""Inputs and edits of `hyperstyle edit` and `hyperstyle animate`: inversions or images, edits by name, file or text."""
 
 from __future__ import annotations
 
-import argparse
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import (
     ALIGN,
+    EditRequest,
+    InversionArguments,
+    ModelArguments,
     check_face_arguments,
-    given_invert_flags,
+    check_landmarks,
     landmarks_of,
     parse_edit,
+    parse_layers,
 )
-from hyperstyle.cli.video import is_clip_file
+from hyperstyle.cli.flags import flag, given_flags, switch
+from hyperstyle.cli.inputs import is_clip_file, is_inversion, keep_inputs
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,65 +27,64 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = [
-    "add_edit_arguments",
-    "check_edits",
-    "check_files",
-    "check_several",
-    "edit_options",
-    "given_edit_flags",
-    "is_inversion",
-    "start",
-    "sweeps",
-]
+__all__ = ["EditingArguments", "check_edits", "check_files", "check_several", "edits_flag", "start", "sweeps"]
 
 
-def add_edit_arguments(parser: argparse.ArgumentParser, ranges: str) -> None:
-    """Adds `--edit`, `--text`, `--neutral`, `--beta`, `--layers` and `--other-model`; `ranges` says what those give."""
-    parser.add_argument(
+def edits_flag(ranges: str) -> Any:
+    """The flag `--edit`; `ranges` says in its help what a range gives."""
+    return flag(
         "--edit",
-        dest="edits",
         action="append",
         default=[],
         type=parse_edit,
         metavar="NAME=VALUE",
         help=f"may be repeated; NAME may be the file or folder of an edit; {ranges}",
     )
-    parser.add_argument(
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditingArguments(ModelArguments, InversionArguments):
+    """The edits, what they are applied to, and whether the face goes back into its photo."""
+
+    edits: list[EditRequest]
+    texts: list[EditRequest] = flag(
         "--text",
-        dest="texts",
         action="append",
         default=[],
         type=parse_edit,
         metavar="TEXT=VALUE",
         help='what the image should look like, "a smiling face=4"; the model needs StyleCLIP statistics',
     )
-    parser.add_argument("--neutral", metavar="TEXT", help='what it looks like now (default: "a face")')
-    parser.add_argument("--beta", type=float, help="with --text: channels of less relevance stay (default: 0.13)")
-    parser.add_argument(
-        "--layers",
-        type=_layers,
+    neutral: str | None = flag(metavar="TEXT", help='what it looks like now (default: "a face")')
+    beta: float | None = flag(help="with --text: channels of less relevance stay (default: 0.13)")
+    layers: list[str | int] | None = flag(
+        type=parse_layers,
         metavar="NAME,NAME",
         help="limit the edits to these layers, by name (b16.conv0) or official index",
     )
-    parser.add_argument("--other-model", action="store_true", help="take edits that were made for another generator")
+    other_model: bool = switch("take edits that were made for another generator")
+    paste_back: bool
+    photo: Path | None = flag(metavar="FILE", help="the photo again, to paste an inversion (.safetensors) back into")
+
+    @property
+    def ranges(self) -> list[str]:
+        """The names of the edits that have a range of strengths."""
+        return [edit.name for edit in (*self.edits, *self.texts) if edit.is_strip]
+
+    @property
+    def edit_options(self) -> dict[str, Any]:
+        """`layers` and `other_model` as `Inversion.edit` takes them."""
+        return {"layers": self.layers, "other_model": self.other_model}
 
 
-def check_edits(args: argparse.Namespace) -> None:
-    """Raises ConfigError for flags of texts where there is none."""
-    given = {"--neutral": args.neutral is not None, "--beta": args.beta is not None}
-    if not args.texts and (flags := [flag for flag, is_given in given.items() if is_given]):
-        raise ConfigError(f"{', '.join(flags)}: for --text, which is missing. Add it, or leave them out.")
+def check_edits(args: EditingArguments) -> None:
+    """Raises ConfigError for `--neutral` or `--beta` without `--text`."""
+    if not args.texts and (given := given_flags(args, "neutral", "beta")):
+        raise ConfigError(f"{', '.join(given)}: for --text, which is missing. Add it, or leave them out.")
 
 
-def given_edit_flags(args: argparse.Namespace) -> list[str]:
-    """Which flags of `add_edit_arguments` but `--edit` were given."""
-    asked = {"--text": args.texts, "--layers": args.layers, "--other-model": args.other_model}
-    return [flag for flag, is_asked in asked.items() if is_asked]
-
-
-def sweeps(args: argparse.Namespace, inverter: HyperStyleInverter) -> list[Sweep]:
-    """The edits asked for, those of `--edit` first, each with its strength or strengths.
+def sweeps(args: EditingArguments, inverter: HyperStyleInverter) -> list[Sweep]:
+    """The edits of `--edit`, then those of `--text`, each with its strength or strengths.
 
     Raises:
         EditError: no such edit, an edit for other codes, or a text for a model without statistics.
@@ -91,13 +95,13 @@ def sweeps(args: argparse.Namespace, inverter: HyperStyleInverter) -> list[Sweep
 
     for layer in args.layers or ():
         inverter.model.generator.layer(layer)
-    found: list[Sweep] = []
+    requested: list[Sweep] = []
     for request in args.edits:
         if request.name in inverter.edits:
-            found.append((request.name, request.strengths))
+            requested.append((request.name, request.strengths))
         elif os.path.exists(request.name):  # unlike Path's, it is False for any name that cannot be
             width = inverter.model.generator.config.latent_width
-            found.append((load_edit(request.name, width=width), request.strengths))
+            requested.append((load_edit(request.name, width=width), request.strengths))
         else:
             raise EditError(
                 f"no edit named {request.name!r} in this model, nor a file or folder of that name. "
@@ -105,26 +109,16 @@ def sweeps(args: argparse.Namespace, inverter: HyperStyleInverter) -> list[Sweep
             )
     for request in args.texts:
         edit = text_edit(inverter.model, request.name, args.neutral, args.beta)
-        found.append((edit, request.strengths))
-    return found
+        requested.append((edit, request.strengths))
+    return requested
 
 
-def edit_options(args: argparse.Namespace) -> dict[str, Any]:
-    """`layers` and `other_model` as `Inversion.edit` takes them."""
-    return {"layers": args.layers, "other_model": args.other_model}
-
-
-def is_inversion(source: Path) -> bool:
-    """Whether this is taken for a file that `hyperstyle invert` wrote."""
-    return source.suffix.lower() == ".safetensors"
-
-
-def check_files(args: argparse.Namespace, sources: list[Path], out: Path | None = None) -> None:
-    """Refuses inputs, photo and output that do not go together, before any work.
+def check_files(args: EditingArguments, sources: list[Path], out: Path | None = None) -> None:
+    """Checks, before any work, that inputs, photo and output go together.
 
     Raises:
-        ConfigError: `--photo` or flags of inverting without use, no photo to paste an inversion back into, or a result
-            that would replace an input.
+        ConfigError: `--photo` or flags of inverting that would have no effect, no photo to paste an inversion back
+            into, or a result that would replace an input.
         MissingFileError: an input is not there.
     """
     if args.photo is not None and not args.paste_back:
@@ -138,14 +132,14 @@ def check_files(args: argparse.Namespace, sources: list[Path], out: Path | None 
                 "back. Leave out one or the other."
             )
     files = [file for file in (*sources, args.photo) if file is not None]
-    if out is not None and out.resolve() in {file.resolve() for file in files}:
-        raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
+    if out is not None:
+        keep_inputs(files, [out], "the input")
     for file in files:
         if not file.exists():
             raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
     if not inverted:
         return
-    if given := given_invert_flags(args):
+    if given := given_flags(args, "steps", "align", "face", "landmarks", "sideways"):
         raise ConfigError(
             f"{', '.join(given)}: for inverting an image, and {str(sources[0])!r} is inverted already. Leave out what "
             "is for that, or give the image."
@@ -154,11 +148,11 @@ def check_files(args: argparse.Namespace, sources: list[Path], out: Path | None 
         raise ConfigError(f"{str(sources[0])!r} does not hold the photo to paste back into: pass it with --photo.")
 
 
-def check_several(args: argparse.Namespace, sources: list[Path]) -> None:
-    """Refuses several inputs and flags that do not go together, before any work; else as `check_files`.
+def check_several(args: EditingArguments, sources: list[Path]) -> None:
+    """`check_files` for several inputs, and that no flag is for a single input.
 
     Raises:
-        ConfigError: a clip among them, what is for one input, or flags without use.
+        ConfigError: a clip among them, a flag for a single input, or one that would have no effect.
     """
     if clips := [source for source in sources if is_clip_file(source)]:
         raise ConfigError(f"{str(clips[0])!r} is a clip, and there are other inputs: edit clips one at a time.")
@@ -169,13 +163,11 @@ def check_several(args: argparse.Namespace, sources: list[Path]) -> None:
         raise ConfigError(
             f"{str(inversions[0])!r} does not hold the photo to paste back into: edit it alone, with --photo."
         )
-    images = len(sources) - len(inversions)
-    if images > 1 and args.landmarks is not None and not args.landmarks.is_dir():
-        raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {images} images: give a folder.")
+    check_landmarks(args, len(sources) - len(inversions))
     check_files(args, sources)
 
 
-def start(source: Path, inverter: HyperStyleInverter, args: argparse.Namespace) -> Inversion:
+def start(source: Path, inverter: HyperStyleInverter, args: EditingArguments) -> Inversion:
     """The inversion in the file, or of the image."""
     from hyperstyle.inversion.inversion import Inversion
 
@@ -183,10 +175,3 @@ def start(source: Path, inverter: HyperStyleInverter, args: argparse.Namespace) 
         return Inversion.load(source, inverter)
     points = landmarks_of(source, args.landmarks)
     return inverter.invert(source, steps=args.steps, align=ALIGN[args.align], face=args.face, landmarks=points)
-
-
-def _layers(text: str) -> list[str | int]:
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of layers: expected names or numbers, b16.conv0,9")
-    return [int(name) if name.isdecimal() else name for name in names]

@@ -1,4 +1,4 @@
-"""`hyperstyle train`: networks of your own, from a folder of images and a generator."""
+"""`hyperstyle train`: trains encoders and hypernetworks from a folder of images and a generator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HELP: dict[TaskName, str] = {
     "hyperstyle": "the hypernetwork for a generator and its encoder",
     "hyperinverter": "HyperInverter's second phase, for a generator and its encoder",
 }
-# Options that need no table before their name; so do all of the task's own table.
+# Flags without a table before the name, besides the options of the task's own table.
 _SHORT = {
     "data.train": "--data",
     "data.test": "--test",
@@ -28,9 +28,9 @@ _SHORT = {
     },
 }
 _GROUPS = {
-    "data": "pictures",
+    "data": "images",
     "loss": "losses",
-    "optim": "optimisation",
+    "optim": "optimization",
     "run": "the run's folder",
 }
 
@@ -52,8 +52,8 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
         task,
         help=_HELP[task],
         description=(
-            f"{_HELP[task][0].upper()}{_HELP[task][1:]}. Writes checkpoints, log.jsonl, config.json and sheets of "
-            "images into --out, and the model folder --out/model; the same command goes on where it was interrupted. "
+            f"{_HELP[task][0].upper()}{_HELP[task][1:]}. Writes checkpoints, log.jsonl, config.json and grids of "
+            "images into --out, and the model folder --out/model; the same command resumes an interrupted run. "
             "Under torchrun, every process takes a share of each batch."
         ),
     )
@@ -69,36 +69,36 @@ def _add_task(tasks: argparse._SubParsersAction[argparse.ArgumentParser], task: 
     for table, kind in reversed(tables_of(task).items()):  # the task's own first
         group = parser.add_argument_group(_GROUPS.get(table, f"{task} alone"))
         hints = get_type_hints(kind)
-        for one in fields(kind):
-            _add_option(group, task, table, one, hints[one.name])
+        for option in fields(kind):
+            _add_option(group, task, table, option, hints[option.name])
     parser.set_defaults(run=run, task=task)
 
 
-def _add_option(group: argparse._ArgumentGroup, task: TaskName, table: str, one: Field[Any], hint: Any) -> None:
-    name = f"{table}.{one.name}"
-    short = f"--{one.name.replace('_', '-')}" if table == task else _SHORT.get(name)
+def _add_option(group: argparse._ArgumentGroup, task: TaskName, table: str, option: Field[Any], hint: Any) -> None:
+    name = f"{table}.{option.name}"
+    short = f"--{option.name.replace('_', '-')}" if table == task else _SHORT.get(name)
     flags = [flag for flag in (short, f"--{name}") if flag is not None]
-    default = default_of(task, table, one)
+    default = default_of(task, table, option)
     shown = "required" if default is MISSING else f"default: {str(default).lower()}"
-    text = f"{one.metadata['doc']} ({shown})"
+    text = f"{option.metadata['doc']} ({shown})"
     if hint is bool:
         action = argparse.BooleanOptionalAction
         group.add_argument(*flags, action=action, dest=name, default=argparse.SUPPRESS, help=text)
         return
-    # Values are checked by `resolve`, those of flags as those of files.
-    metavar = "{" + ",".join(map(str, get_args(hint))) + "}" if _is_choice(hint) else one.name.upper()
+    # `resolve` checks the values of flags and files alike.
+    metavar = "{" + ",".join(map(str, get_args(hint))) + "}" if _is_choice(hint) else option.name.upper()
     group.add_argument(*flags, dest=name, metavar=metavar, default=argparse.SUPPRESS, help=text)
 
 
 def _is_choice(hint: Any) -> bool:
-    return bool(get_args(hint)) and all(isinstance(one, str) for one in get_args(hint))
+    return bool(get_args(hint)) and all(isinstance(choice, str) for choice in get_args(hint))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, from the last checkpoint on where there is one, and prints where the model is.
+    """Trains, from the last checkpoint if there is one, and prints the folder of the model.
 
     Raises:
-        ConfigError: options that are wrong, or a batch that the processes of a torchrun cannot share.
+        ConfigError: wrong options, or a batch that cannot be divided among the processes of a torchrun.
         HyperStyleError: what `make_task` and `train` raise.
     """
     flags = {name: value for name, value in vars(args).items() if "." in name}
@@ -108,6 +108,6 @@ def run(args: argparse.Namespace) -> int:
     from hyperstyle.training.engine import make_task, train
 
     model = train(make_task(options), options)
-    if os.environ.get("RANK", "0") == "0":  # one of the processes of a torchrun
+    if os.environ.get("RANK", "0") == "0":  # the first process of a torchrun, or the only one
         print(model)
     return 0

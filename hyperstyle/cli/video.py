@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.cli.arguments import writable_folder
-from hyperstyle.cli.inputs import report_left_out
+from hyperstyle.cli.flags import flag, switch
+from hyperstyle.cli.inputs import keep_inputs, report_left_out
 from hyperstyle.cli.progress import progress_bar
+from hyperstyle.cli.starting import EditingArguments
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
 from hyperstyle.io.file_kind import check_suffix
 
@@ -21,111 +23,60 @@ if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.video import Progress, Track
 
-__all__ = [
-    "add_video_arguments",
-    "given_video_flags",
-    "is_clip_file",
-    "is_video",
-    "run_video",
-]
+__all__ = ["VideoArguments", "run_video"]
+
+_GROUP = "folders of frames and clips"
+_RATE = 25  # frames per second of an MP4 from a folder
 
 
-def add_video_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds `--clip`, `--offsets`, `--smoothing` and `--rate`, which only folders of frames and clips use."""
-    group = parser.add_argument_group("folders of frames and clips")
-    group.add_argument(
-        "--clip",
-        action="store_true",
-        help="take the files of a folder as the frames of one clip: one face is followed through them, and they share "
-        "weight offsets (without it they are separate images)",
+@dataclass(frozen=True, kw_only=True)
+class VideoArguments(EditingArguments):
+    """The arguments of `hyperstyle edit` that frames use, some of them alone."""
+
+    out: Path | None = flag(
+        metavar="PATH",
+        help="what to write: of one input a file (default: its name with _edited.png, in the current folder); of "
+        "several, or a folder, the folder for NAME_edited.png of each, made where it is missing (default: edited)",
     )
-    group.add_argument(
-        "--offsets",
+    quiet: bool = switch("no progress bar, no figures, no line per image")
+    clip: bool = switch(
+        "take the files of a folder as the frames of one clip: one face is followed through them, and they share "
+        "weight offsets (without it they are separate images)",
+        group=_GROUP,
+    )
+    offsets: Literal["clip", "frame"] = flag(
         choices=("clip", "frame"),
         default="clip",
+        group=_GROUP,
         help="one set of weight offsets for the whole clip, or one for every frame (default: clip)",
     )
-    group.add_argument(
-        "--smoothing",
-        type=float,
+    smoothing: float = flag(
         default=3.0,
         metavar="FRAMES",
+        group=_GROUP,
         help="width of the filter over the landmarks; 0 only fills gaps (default: 3)",
     )
-    group.add_argument(
-        "--rate",
-        type=float,
+    rate: float | None = flag(
         metavar="FPS",
+        group=_GROUP,
         help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
     )
 
 
-def given_video_flags(args: argparse.Namespace) -> list[str]:
-    """Which flags of `add_video_arguments` but `--clip` ask for something else than their defaults."""
-    asked = {"--offsets": args.offsets != "clip", "--smoothing": args.smoothing != 3, "--rate": args.rate is not None}
-    return [flag for flag, is_asked in asked.items() if is_asked]
-
-
-def is_clip_file(path: Path) -> bool:
-    """Whether the name ends like a video's, and is not that of a folder."""
-    from hyperstyle.images.frames import CLIP_SUFFIXES
-
-    return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
-
-
-def is_video(path: Path) -> bool:
-    """Whether there may be several frames in this: a folder, or a name that ends like a video's."""
-    return path.is_dir() or is_clip_file(path)
-
-
-def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInverter) -> int:
+def run_video(source: Path, args: VideoArguments, inverter: HyperStyleInverter) -> int:
     """Edits the frames of `source` and writes them to `args.out`: an MP4 where the name says so, else a folder.
 
-    Without `--out`, NAME_edited.mp4 or the folder NAME_edited, whichever the input was, in the current folder.
+    Without `--out`: NAME_edited.mp4 for a clip, the folder NAME_edited for a folder, in the current folder.
     """
     from hyperstyle.images import Listing
-    from hyperstyle.images.frames import (
-        Clip,
-        FrameFolder,
-        check_clip,
-        check_folder,
-        open_frames,
-        write_clip,
-        write_folder,
-    )
+    from hyperstyle.images.frames import Clip, FrameFolder, open_frames, write_clip, write_folder
     from hyperstyle.video import edit_frames
 
     frames = open_frames(source)
-    is_clip = isinstance(frames, Clip)
-    out: Path = args.out or Path(f"{source.stem}_edited" + (".mp4" if is_clip else ""))
-    edits: dict[str, float] = {}
-    for edit in args.edits:
-        if edit.name not in inverter.edits and Path(edit.name).exists():
-            raise EditError(
-                f"{edit.name!r} is a file: frames take edits of the model by name. Put it into the model first: "
-                "hyperstyle edits add FILE --model DIR --name NAME."
-            )
-        if edit.name not in inverter.edits:
-            raise EditError(f"no edit named {edit.name!r} in this model. {did_you_mean(edit.name, inverter.edits)}")
-        if edit.is_strip:
-            raise ConfigError(f"--edit {edit.name} has a range; frames take one value, as in {edit.name}=2.")
-        edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
-    if out.resolve() == source.resolve():
-        raise ConfigError(f"the result {str(out)!r} would replace the input. Choose another --out.")
-    like = frames if isinstance(frames, Clip) and args.rate is None else None
-    rate = None if like is not None else 25 if args.rate is None else args.rate
-    if out.suffix.lower() == ".mp4":
-        check_clip(out, 25 if rate is None else rate)
-        if like is None and isinstance(frames, Clip) and frames.audio:
-            print("--rate gives the frames other times, so the audio is left out", file=sys.stderr)
-    else:
-        advice = "Clips are written as .mp4, and frames into a folder: give a name that ends in .mp4, or has no suffix."
-        check_suffix(out, advice=advice, error=ConfigError)
-        if args.rate is not None:
-            raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
-        check_folder(out)
-        if isinstance(frames, FrameFolder):
-            _check_names(frames)
+    out = args.out or Path(f"{source.stem}_edited" + ("" if isinstance(frames, FrameFolder) else ".mp4"))
+    edits = _edits(args, inverter)
+    keep_inputs([source], [out], "the input")
+    _check_out(out, frames, args)
     writable_folder(out.parent)
     if inverter.model.domain.aligner != "face" and (args.landmarks is not None or args.align == "yes"):
         raise ConfigError(
@@ -143,44 +94,86 @@ def run_video(source: Path, args: argparse.Namespace, inverter: HyperStyleInvert
             paste_back=args.paste_back,
             landmarks=track,
             align=aligned,
-            steps=args.steps,
+            steps=cast("int | None", args.steps),  # steps of parts are passed on as they are
             on_progress=show,
         )
-        if out.suffix.lower() == ".mp4":
-            write_clip(edited, out, rate, like=like)
-        else:
+        if not _is_mp4(out):
             write_folder(edited, out, _names(frames))
+        elif isinstance(frames, Clip) and args.rate is None:
+            write_clip(edited, out, like=frames)
+        else:
+            write_clip(edited, out, args.rate or _RATE)
     print(out)
     return report_left_out(Listing(frames.files, frames.left_out)) if isinstance(frames, FrameFolder) else 0
 
 
-def _track(args: argparse.Namespace, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
-    """The smoothed landmarks of every frame: those of the folder `--landmarks`, or found. Says how steady they are."""
+def _is_mp4(out: Path) -> bool:
+    return out.suffix.lower() == ".mp4"
+
+
+def _edits(args: VideoArguments, inverter: HyperStyleInverter) -> dict[str, float]:
+    """Name -> strength; an edit that is named twice has the sum. Raises EditError or ConfigError."""
+    edits: dict[str, float] = {}
+    for edit in args.edits:
+        if edit.name not in inverter.edits and Path(edit.name).exists():
+            raise EditError(
+                f"{edit.name!r} is a file: frames take edits of the model by name. Put it into the model first: "
+                "hyperstyle edits add FILE --model DIR --name NAME."
+            )
+        if edit.name not in inverter.edits:
+            raise EditError(f"no edit named {edit.name!r} in this model. {did_you_mean(edit.name, inverter.edits)}")
+        if edit.is_strip:
+            raise ConfigError(f"--edit {edit.name} has a range; frames take one value, as in {edit.name}=2.")
+        edits[edit.name] = edits.get(edit.name, 0.0) + edit.strengths[0]
+    return edits
+
+
+def _check_out(out: Path, frames: FrameFolder | Clip, args: VideoArguments) -> None:
+    """Raises ConfigError where the frames cannot be written there; warns where the audio is lost."""
+    from hyperstyle.images.frames import Clip, FrameFolder, check_clip, check_folder
+
+    if _is_mp4(out):
+        check_clip(out, _RATE if args.rate is None else args.rate)
+        if isinstance(frames, Clip) and frames.audio and args.rate is not None:
+            print("--rate gives the frames other times, so the audio is left out", file=sys.stderr)
+        return
+    advice = "Clips are written as .mp4, and frames into a folder: give a name that ends in .mp4, or has no suffix."
+    check_suffix(out, advice=advice, error=ConfigError)
+    if args.rate is not None:
+        raise ConfigError(f"--rate is of MP4 files, and {str(out)!r} is a folder. Leave it out, or name an .mp4.")
+    check_folder(out)
+    if isinstance(frames, FrameFolder):
+        _check_names(frames)
+
+
+def _track(args: VideoArguments, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
+    """The smoothed landmarks of every frame: those of the folder `--landmarks`, or detected. Prints how steady."""
     from hyperstyle.align.smoothing import quad_jitter
     from hyperstyle.io.torch_files import load_points
     from hyperstyle.video import steady_track, track_face
 
-    found: Track
+    track: Track
     if args.landmarks is None:
-        found = track_face(inverter, frames, face=args.face, on_progress=show)
+        face = cast("Literal['largest', 'center'] | int", args.face)  # "all" is refused there
+        track = track_face(inverter, frames, face=face, on_progress=show)
     else:
         if not args.landmarks.is_dir():
             raise ConfigError(f"--landmarks {str(args.landmarks)!r} is no folder; frames need NAME.npy for each.")
         files = [args.landmarks / f"{name}.npy" for _, name in zip(frames, _names(frames), strict=False)]
-        found = [load_points(file) if file.exists() else None for file in files]
-        if all(points is None for points in found):
+        track = [load_points(file) if file.exists() else None for file in files]
+        if all(points is None for points in track):
             raise LandmarkError(
-                f"the folder {str(args.landmarks)!r} has landmarks for none of {len(found)} frames: expected files "
+                f"the folder {str(args.landmarks)!r} has landmarks for none of {len(track)} frames: expected files "
                 f"named like the frames, such as {next(_names(frames))}.npy."
             )
-    smoothed = steady_track(frames, found, width=args.smoothing, paste_back=args.paste_back)
-    missed, left = (sum(points is None for points in track) for track in (found, smoothed))
+    smoothed = steady_track(frames, track, width=args.smoothing, paste_back=args.paste_back)
+    missed, left = (sum(points is None for points in each) for each in (track, smoothed))
     if not args.quiet:
-        line = f"{len(found)} frames, {missed} without a face"
+        line = f"{len(track)} frames, {missed} without a face"
         if left:
             line += f", {left} of which stay as they are"
         try:
-            line += f"; the crop shakes by {quad_jitter(found):.2f} px, smoothed {quad_jitter(smoothed):.2f} px"
+            line += f"; the crop shakes by {quad_jitter(track):.2f} px, smoothed {quad_jitter(smoothed):.2f} px"
         except ConfigError:
             line += "; too few in a row to say how much the crop shakes"
         print(line, file=sys.stderr)

@@ -1,10 +1,10 @@
-"""Where the weights stand in a file made by others, and their names without what training put before them."""
+"""Finds the weights in a checkpoint of another program, and strips the prefixes that training leaves on their names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,21 +26,25 @@ _WRAPPERS = ("model.", "net.", "network.")  # attributes in which training frame
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What stands in a file.
+    """What is in a file of weights.
 
     Attributes:
         tensors: the weights by name, without `_orig_mod.`, `module.` and the like.
         latent_avg: mean code, [D], [1,D] or [L,D], where the file has one.
         opts: the options it was trained with, where it has them; of a safetensors file its metadata.
-        unread: other entries of the file, which are not needed.
-        notes: sentences on what was taken that is not the usual.
+        unread: other entries of the file, which are not needed (optimizers, step counts).
+        notes: sentences on what was read from another place than usual (a generator in training).
     """
 
-    tensors: dict[str, Tensor]
-    latent_avg: Tensor | None
-    opts: Mapping[str, Any]
-    unread: tuple[str, ...]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    latent_avg: Tensor | None = None
+    opts: Mapping[str, Any] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The weights whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
 def check_use(use: object) -> None:
@@ -62,33 +66,21 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         WeightsError: two tensors have one name, or one is not dense.
     """
     check_use(use)
-    opts: Mapping[str, Any] = {}
-    content: dict[str, Any]
-    if file_kind(path) == "safetensors":
-        tensors, opts = load_tensors(path)
-        content = dict(tensors)
-    else:
-        content = load_state(path, mmap=True)
+    content: Mapping[str, Any]
+    opts: Any
+    content, opts = load_tensors(path) if file_kind(path) == "safetensors" else (load_state(path, mmap=True), {})
     place, notes = _place(content, use, path)
-    weights = content if place is None else content[place]
-    rest = {} if place is None else {key: value for key, value in content.items() if key != place}
-    if place is None:
-        for name in ("latent_avg", "opts"):
-            if name in weights and not (name == "opts" and isinstance(weights[name], Tensor)):
-                rest[name] = weights[name]
-        weights = {name: value for name, value in weights.items() if name not in rest}
-    mean = _mean(rest.pop("latent_avg", None), path)
-    stored = rest.pop("opts", None)
-    found = _tensors(weights, content, place, path)
-    unread = sorted(map(str, rest))
-    if "n_averaged" in found:  # the counter of PyTorch's AveragedModel
+    weights, others = _split(content, place)
+    mean, opts = _mean(others.pop("latent_avg", None), path), others.pop("opts", opts)
+    tensors = _tensors(weights, content, place, path)
+    unread = sorted(map(str, others))
+    if tensors.pop("n_averaged", None) is not None:  # the counter of PyTorch's AveragedModel
         unread.append("n_averaged")
-        del found["n_averaged"]
-    while wrapper := next((w for w in _WRAPPERS if found and all(name.startswith(w) for name in found)), None):
-        found = {name.removeprefix(wrapper): tensor for name, tensor in found.items()}
-    if (prefix := _generator_prefix(found, use, path)) is not None:
-        unread += _counted(name for name in found if not name.startswith(prefix))
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+    while wrapper := next((w for w in _WRAPPERS if tensors and all(name.startswith(w) for name in tensors)), None):
+        tensors = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    if (prefix := _generator_prefix(tensors, use, path)) is not None:
+        unread += _counted(name for name in tensors if not name.startswith(prefix))
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         if prefix.split(".")[-2] == "g":
             notes = (_in_training(path),)
     elif use == "g" and not notes:
@@ -96,11 +88,21 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
             f"{path} has no generator under 'g', which was asked for: leave use (--use) out, or give a training "
             "checkpoint."
         )
-    if mean is None and "latent_avg" in found and "conv1.conv.weight" in found:
-        mean = _mean(found.pop("latent_avg"), path)
-    for name, tensor in found.items():
+    if mean is None and "latent_avg" in tensors and "conv1.conv.weight" in tensors:
+        mean = _mean(tensors.pop("latent_avg"), path)
+    for name, tensor in tensors.items():
         check_dense(tensor, name, path)
-    return Contents(found, mean, stored if isinstance(stored, dict) else opts, tuple(unread), notes)
+    return Contents(tensors, mean, opts if isinstance(opts, dict) else {}, tuple(unread), notes)
+
+
+def _split(content: Mapping[str, Any], place: str | None) -> tuple[object, dict[str, Any]]:
+    """The weights, and the other entries of a file. At the top level only `latent_avg` and `opts` are no weights."""
+    if place is not None:
+        return content[place], {key: value for key, value in content.items() if key != place}
+    others = {name: content[name] for name in ("latent_avg", "opts") if name in content}
+    if isinstance(others.get("opts"), Tensor):
+        del others["opts"]
+    return {name: value for name, value in content.items() if name not in others}, others
 
 
 def _in_training(path: Path) -> str:
@@ -108,7 +110,7 @@ def _in_training(path: Path) -> str:
 
 
 def _place(content: Mapping[str, Any], use: Use | None, path: Path) -> tuple[str | None, tuple[str, ...]]:
-    """The entry with the weights, None where they stand at the top; and what is to be said of it."""
+    """The entry that holds the weights (None: they are at the top level), and notes about it."""
     if use == "g":
         return ("g", (_in_training(path),)) if isinstance(content.get("g"), dict) else (_first(content), ())
     place = _first(content)
@@ -130,15 +132,15 @@ def _first(content: Mapping[str, Any]) -> str | None:
 
 def _tensors(weights: object, content: Mapping[str, Any], place: str | None, path: Path) -> dict[str, Tensor]:
     """The weights by their plain names."""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(f"{path} {_strange(content, place)}")
     for key, value in weights.items():
         tensor = None if isinstance(value, list | tuple) else as_tensor(value)
         if not isinstance(key, str) or tensor is None:
             raise CheckpointError(f"{path} {_strange(content, place)}")
-        found[key] = tensor
-    return plain_names(found, path)
+        tensors[key] = tensor
+    return plain_names(tensors, path)
 
 
 def _mean(value: object, path: Path) -> Tensor | None:
@@ -172,8 +174,8 @@ def _generator_prefix(tensors: Mapping[str, Tensor], use: Use | None, path: Path
         return None
     training = [prefix for prefix in prefixes if prefix.split(".")[-2] == "g"]
     averaged = [prefix for prefix in prefixes if "ema" in re.split(r"[._]", prefix.lower())]
-    others = [prefix for prefix in prefixes if prefix not in (*training, *averaged)]
-    choice = training if use == "g" else averaged or others
+    unmarked = [prefix for prefix in prefixes if prefix not in (*training, *averaged)]
+    choice = training if use == "g" else averaged or unmarked
     if use != "g" and not choice:
         raise _only_g(path)
     if len(choice) > 1:
@@ -192,12 +194,12 @@ def _counted(names: Iterable[str]) -> list[str]:
 
 
 def _strange(content: Mapping[str, Any], place: str | None) -> str:
-    """What is said of a file whose weights are not where they are expected."""
+    """The end of the message about a file whose weights are not where they are expected."""
     if place is not None:
         inside = content[place]
-        odd = next((key for key, value in inside.items() if not isinstance(value, Tensor)), None)
-        held = "nothing" if odd is None else f"{odd!r} of type {type(inside[odd]).__name__.strip('_')}"
-        return f"holds {held} under {place!r}: expected tensors by name."
+        bad_key = next((key for key, value in inside.items() if not isinstance(value, Tensor)), None)
+        text = "nothing" if bad_key is None else f"{bad_key!r} of type {type(inside[bad_key]).__name__.strip('_')}"
+        return f"holds {text} under {place!r}: expected tensors by name."
     entries = ", ".join(map(repr, list(content)[:6])) or "nothing"
     only = " Its 'd' is a discriminator, which makes no images." if isinstance(content.get("d"), dict) else ""
     return f"holds {entries}: expected tensors under 'state_dict' or 'g_ema', or nothing but tensors.{only}"

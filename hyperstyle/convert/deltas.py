@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Provenance
 from hyperstyle.errors import InversionError, did_you_mean
 from hyperstyle.inversion.exports import DELTAS, LATENTS, official_stem
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.io.npy_objects import load_arrays, load_named_arrays
 from hyperstyle.model.parts import HasModel, Model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -54,7 +55,7 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
         same = [other for other in latents if other != name and official_stem(other) == official_stem(name)]
         if same and path.is_dir():
             raise InversionError(
-                f"{file} has codes of {same[0]!r} and {name!r}, whose offsets share one file: it does not tell whose "
+                f"{file} has codes of {same[0]!r} and {name!r}, whose offsets share one file: it does not say whose "
                 f"they are. Read the codes alone, from {file}."
             )
         if latents[name].shape != expected:
@@ -69,7 +70,7 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
         if any(parts):
             one = OffsetCodes.none(w[:1])
             codes = OffsetCodes.cat([replace(one, dense=part) for part in parts])
-    sources = tuple(Source(name, "imported") for name in chosen)
+    sources = tuple(Provenance(name, "imported") for name in chosen)
     return Inversion(model, w, codes, sources=sources, method="imported", start="imported")
 
 

@@ -1,29 +1,71 @@
-"""Tensors of a file made by others -> a network: every tensor used and every place filled, or an error says which."""
+"""Tensors of another program's file -> a network: every tensor used and every place filled, or an error says which."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import WeightsError
 from hyperstyle.io.components import check_tensors
-from hyperstyle.networks.encoders.backbones import TrunkConfig
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
 
-__all__ = ["check_rgb", "check_unconditional", "fill", "length", "trunk_config"]
+__all__ = [
+    "Converted",
+    "backbone_of",
+    "check_rgb",
+    "check_unconditional",
+    "empty",
+    "fill",
+    "length",
+    "trunk_config",
+]
 
 M = TypeVar("M", bound=nn.Module)
+N_co = TypeVar("N_co", bound=nn.Module, covariant=True)
+
+# Of each kind of trunk: the published numbers, the first convolution, and the last one of a block, below `body.N.`.
+_TRUNKS: Mapping[Backbone, tuple[Callable[[], TrunkConfig], str, str]] = {
+    "resnet": (TrunkConfig.resnet34, "conv1.weight", "conv2.weight"),
+    "irse": (TrunkConfig.irse50, "input_layer.0.weight", "res_layer.3.weight"),
+}
+
+
+@dataclass(frozen=True)
+class Converted(Generic[N_co]):
+    """A network made from a file, and what became of the tensors of the file.
+
+    Attributes:
+        network: filled, in eval mode and without gradients.
+        consumed: number of tensors that it took.
+        aliases: number of tensors that repeat others (the shared hypernetwork, which official files list per block).
+        unread: names of, or sentences on, tensors that are not needed.
+        computed: sentences on what the file did not have.
+    """
+
+    network: N_co
+    consumed: int
+    aliases: int = 0
+    unread: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
+
+
+def empty(kind: Callable[[Any], M], config: Any) -> M:
+    """A network on the meta device, without memory for its weights, to be given to `fill`."""
+    with torch.device("meta"):
+        return kind(config)
 
 
 def fill(module: M, tensors: Mapping[str, Tensor], *, where: str, prefix: str = "") -> M:
-    """A module that was built on the meta device, with these tensors as its own, in float32.
+    """An `empty` module with these tensors as its own, in float32.
 
     Float32 tensors are taken as they are, without a copy.
 
     Args:
-        module: on the meta device.
+        module: see `empty`.
         tensors: by the names that the module gives them.
         where: what messages call the source.
         prefix: what stands before the names in the source, for messages.
@@ -45,15 +87,14 @@ def length(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
     return tensors[name].shape[axis] if name in tensors and tensors[name].ndim > axis else 1
 
 
-def trunk_config(tensors: Mapping[str, Tensor], published: TrunkConfig, *, stem: str, last: str) -> TrunkConfig:
-    """Widths and blocks of a trunk by its tensors; strides, which no tensor shows, are those of the published one.
+def backbone_of(tensors: Mapping[str, Tensor]) -> Backbone:
+    """The kind of trunk that the tensors of an encoder show."""
+    return "resnet" if "conv1.weight" in tensors else "irse"
 
-    Args:
-        tensors: by name.
-        published: the numbers that no tensor shows.
-        stem: name of the first convolution's weight.
-        last: name, below `body.N.`, of the last convolution's weight of a block.
-    """
+
+def trunk_config(tensors: Mapping[str, Tensor], backbone: Backbone) -> TrunkConfig:
+    """Widths and blocks of a trunk by its tensors; strides, which no tensor shows, are those of the published one."""
+    published, stem, last = _TRUNKS[backbone]
     widths: list[int] = []
     blocks: list[int] = []
     count = 0
@@ -66,8 +107,8 @@ def trunk_config(tensors: Mapping[str, Tensor], published: TrunkConfig, *, stem:
             blocks.append(1)
         count += 1
     if not count:
-        return published
-    return replace(published, widths=tuple(widths), blocks=tuple(blocks), stem_kernel=length(tensors, stem, 3))
+        return published()
+    return replace(published(), widths=tuple(widths), blocks=tuple(blocks), stem_kernel=length(tensors, stem, 3))
 
 
 def check_rgb(channels: int, where: str) -> None:

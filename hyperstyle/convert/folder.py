@@ -1,19 +1,18 @@
-"""Whether a model may be written into a folder."""
+"""Whether a converted model may be written into a folder."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hyperstyle.errors import CheckpointError
+from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, sweep
-from hyperstyle.model.folder import COMPONENTS
-from hyperstyle.model.parts import ALIGNER
+from hyperstyle.model.parts import ALIGNER, COMPONENTS
 
-__all__ = ["check_free"]
+__all__ = ["check_free", "check_outside"]
 
 _FILE = "hyperstyle.json"
 _OF_A_MODEL = re.compile(  # folders end with a slash
@@ -54,6 +53,17 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         raise CheckpointError(
             f"the model folder {folder} also holds {strays[0]!r}, which would be lost: move it, or choose another one."
         )
+
+
+def check_outside(files: Sequence[str | os.PathLike[str]], folder: Path) -> None:
+    """Raises ConfigError where one of the files lies in the folder to write, and would be lost with its old content."""
+    target = Path(os.path.realpath(folder))
+    for file in files:
+        if target in Path(os.path.realpath(file)).parents:
+            raise ConfigError(
+                f"{os.fspath(file)} lies in {folder}, the folder to write, and would be lost: move it, or choose "
+                "another folder."
+            )
 
 
 def _names(folder: Path, before: str = "") -> Iterator[str]:

@@ -5,38 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hyperstyle.convert.contents import Use
-from hyperstyle.convert.filling import check_rgb, check_unconditional, fill, length
+from hyperstyle.convert.filling import Converted, check_rgb, check_unconditional, empty, fill, length
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
-from hyperstyle.convert.sniff import Source, a_kind, sniff
+from hyperstyle.convert.sniff import SniffedFile, a_kind, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_finite
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
 from hyperstyle.networks.stylegan2.ops import fir_kernel
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["FoundGenerator", "find_generator", "generator_from_state", "mean_row", "noise_maps", "read_generator"]
+__all__ = ["find_generator", "generator_from_state", "mean_row", "noise_maps", "read_generator"]
 
 _SAMPLES = 100_000  # as many as the official code averages where a file has no mean code
 _NOISE_SEED = 0
 _CLASSES = re.compile(r"(?:.*\.)?(?:\w*embed(?:ding)?s?|\w*emb|embed_\w+|label_\w+|class_\w+)\.weight")
-
-
-class FoundGenerator(NamedTuple):
-    """A generator, how many tensors of its file it took, sentences on what the file did not have, and the names of
-    tensors that are not needed."""
-
-    generator: Generator
-    consumed: int
-    computed: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
 
 
 @outside_inference_mode
@@ -60,32 +49,29 @@ def read_generator(path: str | Path, *, use: Use | None = None) -> Generator:
         WeightsError: see `generator_from_state` and `load_nvidia`.
         ConfigError: a size that `GeneratorConfig` refuses, or an unknown `use`.
     """
-    return find_generator(sniff(path, use)).generator
+    return find_generator(sniff(path, use)).network
 
 
-def find_generator(source: Source) -> FoundGenerator:
+def find_generator(file: SniffedFile) -> Converted[Generator]:
     """The generator of a file that was read. Raises as `read_generator` does."""
-    if source.kind == "nvidia":
-        generator = load_nvidia(source.path)
-        return FoundGenerator(generator, len(generator.state_dict()))
-    if source.kind == "nvidia-state":
-        generator = generator_from_nvidia(source.tensors, where=str(source.path))
-        assumed = f"the learning-rate multiplier of the mapping network, 0.01: {source.path.name} does not tell it"
-        return FoundGenerator(generator, len(source.tensors), (assumed,))
-    if source.kind == "idinvert":
-        network, consumed, unread = idinvert_generator(source.tensors, where=str(source.path))
-        return FoundGenerator(network, consumed, unread=unread)
-    if not source.has_generator:
-        raise CheckpointError(
-            f"{source.path} is {a_kind(source.kind)} without a generator: give the generator's own file."
-        )
-    prefix = "" if source.kind == "generator" else "decoder."
-    return generator_from_state(source.part(prefix), source.latent_avg, where=str(source.path), prefix=prefix)
+    if file.kind == "nvidia":
+        generator = load_nvidia(file.path)
+        return Converted(generator, len(generator.state_dict()))
+    if file.kind == "nvidia-state":
+        generator = generator_from_nvidia(file.tensors, where=str(file.path))
+        assumed = f"the learning-rate multiplier of the mapping network, 0.01: {file.path.name} does not say it"
+        return Converted(generator, len(file.tensors), computed=(assumed,))
+    if file.kind == "idinvert":
+        return idinvert_generator(file.tensors, where=str(file.path))
+    if not file.has_generator:
+        raise CheckpointError(f"{file.path} is {a_kind(file.kind)} without a generator: give the generator's own file.")
+    prefix = "" if file.kind == "generator" else "decoder."
+    return generator_from_state(file.part(prefix), file.latent_avg, where=str(file.path), prefix=prefix)
 
 
 def generator_from_state(
     state: Mapping[str, Tensor], latent_avg: Tensor | None = None, *, where: str = "the state", prefix: str = ""
-) -> FoundGenerator:
+) -> Converted[Generator]:
     """A generator from the tensors of the PyTorch port, all of them used; its sizes follow from their shapes.
 
     Args:
@@ -116,8 +102,7 @@ def generator_from_state(
         mean = mean_row(latent_avg, config, where)
         if latent_avg.ndim == 2 and not torch.equal(mean.expand_as(latent_avg), latent_avg.detach().cpu().float()):
             computed = (f"the generator's mean code is the mean of the {latent_avg.shape[0]} rows of latent_avg",)
-    with torch.device("meta"):
-        generator = Generator(config)
+    generator = empty(Generator, config)
     maps = {} if any(name.startswith("noises.") for name in state) else noise_maps(config)
     filters: dict[str, Tensor] = {}
     if not any(name.endswith(".kernel") for name in state):
@@ -131,7 +116,7 @@ def generator_from_state(
         computed += (f"{sampled}: {Path(where).name} has none",)
     if filters:
         computed += (f"the low-pass filters, [1, 3, 3, 1] as published: {Path(where).name} has none",)
-    return FoundGenerator(generator, len(state) + (latent_avg is not None), computed)
+    return Converted(generator, len(state) + (latent_avg is not None), computed=computed)
 
 
 def noise_maps(config: GeneratorConfig) -> dict[str, Tensor]:
@@ -184,7 +169,7 @@ def _is_our_filter(tensor: Tensor) -> bool:
 
 def _config(state: Mapping[str, Tensor], where: str, prefix: str) -> GeneratorConfig:
     """The numbers of the generator, by its convolutions: two for every doubling of the size."""
-    numbers = {int(found[1]) for name in state if (found := re.match(r"convs\.(\d{1,3})\.", name))}
+    numbers = {int(match[1]) for name in state if (match := re.match(r"convs\.(\d{1,3})\.", name))}
     doublings = (max(numbers, default=0) + 1) // 2
     names = ["conv1.conv.weight", *(f"convs.{2 * block + 1}.conv.weight" for block in range(doublings))]
     if missing := [name for name in names if name not in state]:

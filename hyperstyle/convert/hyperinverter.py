@@ -3,52 +3,36 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 import torch
 
-from hyperstyle.convert.filling import fill, length, trunk_config
-from hyperstyle.convert.sniff import Source
+from hyperstyle.convert.filling import Converted, backbone_of, empty, fill, length, trunk_config
+from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 
-__all__ = ["FoundHyperInverter", "check_complete", "hyperinverter"]
+__all__ = ["check_complete", "hyperinverter"]
 
-# What stands in these files beside the networks that are read, and why it is not.
+# Other networks in these files, which are not read, and why.
 _LEFT = {
     "w_encoder.": "its W encoder ({} tensors; the encoder's own file is read, as by the official code)",
     "discriminator.": "its discriminator ({} tensors)",
 }
 
 
-class FoundHyperInverter(NamedTuple):
-    """A HyperInverter, and what became of the tensors of its file.
-
-    Attributes:
-        network: filled.
-        consumed: tensors that it took.
-        unread: sentences on what was left.
-    """
-
-    network: HyperInverter
-    consumed: int
-    unread: tuple[str, ...]
-
-
-def check_complete(source: Source, *, encoder: bool, generator: bool) -> None:
-    """Raises CheckpointError unless an encoder and a generator were given beside a HyperInverter file."""
-    missing = [name for name, given in (("W encoder", encoder), ("generator", generator)) if not given]
+def check_complete(file: SniffedFile, *, encoder: bool, generator: bool) -> None:
+    """Raises CheckpointError unless an encoder and a generator were given together with a HyperInverter file."""
+    missing = [name for name, is_given in (("W encoder", encoder), ("generator", generator)) if not is_given]
     if missing:
         raise CheckpointError(
-            f"{source.path} is a HyperInverter checkpoint, which needs its W encoder and its generator beside it. "
-            f"Not given: {', '.join(missing)}. Run: hyperstyle convert {source.path.name} --encoder W_ENCODER.pt "
+            f"{file.path} is a HyperInverter checkpoint, which needs its W encoder and its generator too. "
+            f"Not given: {', '.join(missing)}. Run: hyperstyle convert {file.path.name} --encoder W_ENCODER.pt "
             "--generator STYLEGAN2.pkl --out FOLDER"
         )
 
 
-def hyperinverter(source: Source, generator: GeneratorConfig) -> FoundHyperInverter:
+def hyperinverter(file: SniffedFile, generator: GeneratorConfig) -> Converted[HyperInverter]:
     """The HyperInverter of a file, for a generator with these numbers, which stands in a file of its own.
 
     Layers, widths and the size at which it looks at images follow from the tensors.
@@ -56,53 +40,44 @@ def hyperinverter(source: Source, generator: GeneratorConfig) -> FoundHyperInver
     Raises:
         WeightsError: see `fill`; or it was made for another generator, or predicts more than weights of convolutions.
     """
-    where = str(source.path)
-    state = source.part("hypernet.")
-    state |= {f"w_bar_encoder.{name}": tensor for name, tensor in source.part("w_bar_encoder.").items()}
+    where = str(file.path)
+    appearance = file.part("w_bar_encoder.")
+    state = file.part("hypernet.") | {f"w_bar_encoder.{name}": tensor for name, tensor in appearance.items()}
     layers = _layers(state, generator, where)
-    appearance = source.part("w_bar_encoder.")
-    resnet = "conv1.weight" in appearance
-    if resnet:
-        trunk = trunk_config(appearance, TrunkConfig.resnet34(), stem="conv1.weight", last="conv2.weight")
-    else:
-        stem = "input_layer.0.weight"
-        trunk = trunk_config(appearance, TrunkConfig.irse50(), stem=stem, last="res_layer.3.weight")
+    backbone = backbone_of(appearance)
     first = f"weight_regressors.{layers[0].replace('.', '_')}_weight."
-    reading = [name for name in state if re.fullmatch(rf"{re.escape(first)}feature_extractor\.\d+\.weight", name)]
-    side = 32 << max(
-        1, len(reading) - 1
-    )  # the trunk divides it by 16; one convolution keeps the size, each other halves
+    convs = sum(bool(re.fullmatch(rf"{re.escape(first)}feature_extractor\.\d+\.weight", name)) for name in state)
+    # The appearance features are side / 32 wide: every convolution that reads them, but the first, halves that, to 1.
+    side = 32 << max(1, convs - 1)
     config = HyperInverterConfig(
         generator,
         layers,
         (side, side),
-        "resnet" if resnet else "irse",
-        trunk,
+        backbone,
+        trunk_config(appearance, backbone),
         hidden=length(state, f"{first}w1", 0),
         channels=length(state, f"{first}feature_extractor.0.weight", 0),
     )
-    with torch.device("meta"):
-        empty = HyperInverter(config)
-    left = {text: len(source.part(prefix)) for prefix, text in _LEFT.items()}
-    unread = tuple(text.format(count) for text, count in left.items() if count)
-    return FoundHyperInverter(fill(empty, state, where=where), len(state), unread)
+    counts = {text: len(file.part(prefix)) for prefix, text in _LEFT.items()}
+    unread = tuple(text.format(count) for text, count in counts.items() if count)
+    return Converted(fill(empty(HyperInverter, config), state, where=where), len(state), unread=unread)
 
 
 def _layers(state: dict[str, torch.Tensor], generator: GeneratorConfig, where: str) -> tuple[str, ...]:
     """Names of the layers that have a regressor. Raises WeightsError for one that is for nothing this generator has."""
-    found = dict.fromkeys(match[1] for name in state if (match := re.match(r"weight_regressors\.(\w+)\.", name)))
-    known = {spec.name.replace(".", "_") + "_weight": spec.name for spec in layer_table(generator)}
-    for name in found:
+    names = dict.fromkeys(match[1] for name in state if (match := re.match(r"weight_regressors\.(\w+)\.", name)))
+    layer_names = {spec.name.replace(".", "_") + "_weight": spec.name for spec in layer_table(generator)}
+    for name in names:
         if not re.fullmatch(r"b\d+_(conv[01]|torgb)_weight", name):
             raise WeightsError(
                 f"{where} predicts {name!r}: only HyperInverters that change the weights of convolutions are converted "
                 "(target_shape_name 'conv_without_bias')."
             )
-        if name not in known:
+        if name not in layer_names:
             raise WeightsError(
                 f"{where} predicts {name!r}, which a generator of {generator.size} px does not have. Give the "
                 "generator that it was trained with."
             )
-    if not found:
+    if not names:
         raise WeightsError(f"{where} has no 'hypernet.weight_regressors', so it predicts nothing.")
-    return tuple(known[name] for name in found)
+    return tuple(layer_names[name] for name in names)

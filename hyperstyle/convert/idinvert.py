@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import fill, length
+from hyperstyle.convert.filling import Converted, empty, fill, length
 from hyperstyle.errors import WeightsError
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
@@ -22,24 +22,26 @@ from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config, blur_filte
 
 __all__ = ["idinvert_encoder", "idinvert_generator", "vgg16_features"]
 
-_EPILOGUES = {
-    "bias": "convs.{n}.bias",
-    "apply_noise.weight": "convs.{n}.noise_strength",
-    "apply_noise.noise": "noises.noise_{n}",
-    "style_mod.dense.fc.weight": "convs.{n}.modulation.weight",
-    "style_mod.dense.wscale.bias": "convs.{n}.modulation.bias",
+# Pattern of a tensor's name in a generator file -> our name.
+_GENERATOR_NAMES = {
+    r"truncation\.w_avg": "latent_avg",
+    r"mapping\.dense(\d+)\.fc\.weight": r"style.\1.weight",
+    r"mapping\.dense(\d+)\.wscale\.bias": r"style.\1.bias",
+    r"synthesis\.layer0\.const": "constant",
+    r"synthesis\.layer(\d+)(?:\.conv)?\.weight": r"convs.\1.weight",
+    r"synthesis\.layer(\d+)\.epilogue\.bias": r"convs.\1.bias",
+    r"synthesis\.layer(\d+)\.epilogue\.apply_noise\.weight": r"convs.\1.noise_strength",
+    r"synthesis\.layer(\d+)\.epilogue\.apply_noise\.noise": r"noises.noise_\1",
+    r"synthesis\.layer(\d+)\.epilogue\.style_mod\.dense\.fc\.weight": r"convs.\1.modulation.weight",
+    r"synthesis\.layer(\d+)\.epilogue\.style_mod\.dense\.wscale\.bias": r"convs.\1.modulation.bias",
 }
 _RESIDUAL = {"conv": "shortcut.conv", "conv1": "first.conv", "conv2": "second.conv"}
 _RESIDUAL |= {"wscale1": "first.conv", "wscale2": "second.conv"}
 _RESIDUAL |= {"bn.bn": "shortcut.norm", "bn1.bn": "first.norm", "bn2.bn": "second.norm"}
 
 
-def idinvert_generator(
-    state: Mapping[str, Tensor], *, where: str = "the state"
-) -> tuple[StyleGan1, int, tuple[str, ...]]:
-    """The StyleGAN of a generator file, how many tensors it took, and the names of those that are not needed.
-
-    Its sizes follow from the tensors.
+def idinvert_generator(state: Mapping[str, Tensor], *, where: str = "the state") -> Converted[StyleGan1]:
+    """The StyleGAN of a generator file. Its sizes follow from the tensors.
 
     Raises:
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite; it is still growing (its level of
@@ -47,7 +49,7 @@ def idinvert_generator(
         ConfigError: a size that `StyleGan1Config` refuses.
     """
     layers = 1 + max(
-        (int(found[1]) for name in state if (found := re.match(r"synthesis\.layer(\d+)\.", name))), default=0
+        (int(match[1]) for name in state if (match := re.match(r"synthesis\.layer(\d+)\.", name))), default=0
     )
     depth = len([name for name in state if re.fullmatch(r"mapping\.dense\d+\.fc\.weight", name)])
     last = (layers - 1) // 2
@@ -63,9 +65,9 @@ def idinvert_generator(
     ours: dict[str, Tensor] = {}
     unread = [name for name in state if re.match(r"truncation\.truncation$|synthesis\.lod$", name)]
     for name, tensor in state.items():
-        if found := re.fullmatch(r"synthesis\.output(\d+)\.(conv\.weight|bias)", name):
-            if int(found[1]) == last:
-                ours[f"to_rgb.{found[2].removeprefix('conv.')}"] = tensor
+        if match := re.fullmatch(r"synthesis\.output(\d+)\.(conv\.weight|bias)", name):
+            if int(match[1]) == last:
+                ours[f"to_rgb.{match[2].removeprefix('conv.')}"] = tensor
             else:
                 unread.append(name)
         elif re.fullmatch(r"synthesis\.layer\d+\.blur\.kernel", name):
@@ -74,52 +76,46 @@ def idinvert_generator(
             ours["blur"] = blur_filter()
         elif name not in unread:
             ours.update([_generator_tensor(name, tensor)])
-    with torch.device("meta"):
-        empty = StyleGan1(config)
-    return fill(empty, ours, where=where), len(state) - len(unread), tuple(unread)
+    network = fill(empty(StyleGan1, config), ours, where=where)
+    return Converted(network, len(state) - len(unread), unread=tuple(unread))
 
 
 def _generator_tensor(name: str, tensor: Tensor) -> tuple[str, Tensor]:
     """Our name of a tensor and its value; the name itself where there is none, which `fill` refuses."""
-    if found := re.fullmatch(r"mapping\.dense(\d+)\.fc\.weight", name):
-        return f"style.{found[1]}.weight", tensor
-    if found := re.fullmatch(r"mapping\.dense(\d+)\.wscale\.bias", name):
-        return f"style.{found[1]}.bias", tensor / math.sqrt(2)  # here the gain is on weights and biases alike
-    if found := re.fullmatch(r"synthesis\.layer(\d+)\.epilogue\.(.+)", name):
-        return _EPILOGUES.get(found[2], name).format(n=found[1]), tensor
-    if found := re.fullmatch(r"synthesis\.layer(\d+)\.conv\.weight", name):
-        return f"convs.{found[1]}.weight", tensor
-    if (found := re.fullmatch(r"synthesis\.layer(\d+)\.weight", name)) and tensor.ndim == 4:
-        return f"convs.{found[1]}.weight", tensor.permute(3, 2, 0, 1).flip(2, 3)
-    return {"truncation.w_avg": "latent_avg", "synthesis.layer0.const": "constant"}.get(name, name), tensor
+    if re.fullmatch(r"mapping\.dense\d+\.wscale\.bias", name):
+        tensor = tensor / math.sqrt(2)  # here the gain of the layer is on weights and biases alike
+    if re.fullmatch(r"synthesis\.layer\d+\.weight", name) and tensor.ndim == 4:
+        tensor = tensor.permute(3, 2, 0, 1).flip(2, 3)  # [k,k,I,O] of a transposed convolution -> [O,I,k,k], turned
+    for pattern, ours in _GENERATOR_NAMES.items():
+        if match := re.fullmatch(pattern, name):
+            return match.expand(ours), tensor
+    return name, tensor
 
 
 def idinvert_encoder(
     state: Mapping[str, Tensor], rows: int, latent_width: int, input_size: tuple[int, int], *, where: str = "the state"
-) -> tuple[IdInvertEncoder, int]:
-    """The encoder of an encoder file, for [L,D] codes and crops of (height, width), and how many tensors it took.
+) -> Converted[IdInvertEncoder]:
+    """The encoder of an encoder file, for codes [L,D] and crops of `input_size` (height, width).
 
     Raises:
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
         ConfigError: sides of the crop that the encoder cannot halve.
     """
-    blocks = [int(found[1]) for name in state if (found := re.match(r"block(\d+)\.", name))]
+    blocks = [int(match[1]) for name in state if (match := re.match(r"block(\d+)\.", name))]
     last = max(blocks, default=0)
     widths = [length(state, "block0.conv.weight", 0)]
     widths += [length(state, f"block{n}.conv2.weight", 0) for n in range(1, last)]
     config = IdInvertEncoderConfig(rows, latent_width, input_size, tuple(widths))
     ours = {_encoder_name(name, last): tensor for name, tensor in state.items()}
-    with torch.device("meta"):
-        empty = IdInvertEncoder(config)
-    return fill(empty, ours, where=where), len(state)
+    return Converted(fill(empty(IdInvertEncoder, config), ours, where=where), len(state))
 
 
 def _encoder_name(name: str, last: int) -> str:
     """Our name of a tensor; the name itself where there is none."""
-    found = re.fullmatch(r"block(\d+)\.(.+)\.(\w+)", name)
-    if found is None:
+    match = re.fullmatch(r"block(\d+)\.(.+)\.(\w+)", name)
+    if match is None:
         return name
-    block, part, rest = int(found[1]), found[2], found[3]
+    block, part, rest = int(match[1]), match[2], match[3]
     if block == 0:
         ours = {"conv": "stem.conv", "bn.bn": "stem.norm"}.get(part)
     elif block == last:
@@ -131,21 +127,20 @@ def _encoder_name(name: str, last: int) -> str:
     return name if ours is None else f"{ours}.{rest}"
 
 
-def vgg16_features(state: Mapping[str, Tensor], *, where: str = "the state") -> tuple[Vgg16, int, tuple[str, ...]]:
-    """The features of IDInvert's VGG16, up to `block4_conv3`, how many tensors they took, and what was not needed.
+def vgg16_features(state: Mapping[str, Tensor], *, where: str = "the state") -> Converted[Vgg16]:
+    """The features of IDInvert's VGG16, up to `block4_conv3`.
 
     Torchvision's VGG16, whose tensors are called `features.N.*`, is another: it wants another preprocessing.
 
     Raises:
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
     """
-    with torch.device("meta"):
-        empty = Vgg16(Vgg16Config())
+    network = empty(Vgg16, Vgg16Config())
     ours, unread = {"mean": Vgg16(Vgg16Config((1,), (1,))).mean}, []
     for name, tensor in state.items():
-        found = re.fullmatch(r"layer(\d+)\.(weight|bias)", name)
-        if found and int(found[1]) >= len(empty.features):
+        match = re.fullmatch(r"layer(\d+)\.(weight|bias)", name)
+        if match and int(match[1]) >= len(network.features):
             unread.append(name)
         else:
-            ours[f"features.{found[1]}.{found[2]}" if found else name] = tensor
-    return fill(empty, ours, where=where), len(state) - len(unread), tuple(unread)
+            ours[f"features.{match[1]}.{match[2]}" if match else name] = tensor
+    return Converted(fill(network, ours, where=where), len(state) - len(unread), unread=tuple(unread))

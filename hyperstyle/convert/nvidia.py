@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import check_rgb, check_unconditional, length
+from hyperstyle.convert.filling import check_rgb, check_unconditional, empty, length
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.io.components import check_finite
+from hyperstyle.io.components import check_tensors
 from hyperstyle.io.pickle_reader import PickledObject, load_pickle
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.networks.stylegan2.ops import fir_kernel
@@ -27,7 +27,8 @@ __all__ = ["generator_from_nvidia", "load_nvidia", "nvidia_state"]
 
 
 class _Row(NamedTuple):
-    """One tensor under both names; `axes` of our shape are NVIDIA's, and ours is `gain` times as large."""
+    """One tensor under both names. `axes` is the part of our shape that NVIDIA's has; our values are `gain` times as
+    large."""
 
     nvidia: str
     ours: str
@@ -79,20 +80,16 @@ def generator_from_nvidia(
         ConfigError: a size that `GeneratorConfig` refuses.
     """
     config = _config(state, mapping_rate, where)
-    with torch.device("meta"):
-        generator = Generator(config)
-    shapes = {name: tensor.shape for name, tensor in generator.state_dict().items()}
-    rows, unused = _rows(generator), _unused_filters(config)
-    _check_names({row.nvidia for row in rows} | unused, state, where)
-    converted: dict[str, Tensor] = {}
-    for row in rows:
-        tensor, shape = state[row.nvidia], shapes[row.ours]
-        if tensor.shape != shape[row.axes]:
-            raise WeightsError(
-                f"{where}: {row.nvidia!r} has the shape {tuple(tensor.shape)}: expected {tuple(shape[row.axes])}."
-            )
-        check_finite(tensor, row.nvidia, where)
-        converted[row.ours] = tensor.detach().to("cpu", torch.float32).reshape(shape).contiguous() * row.gain
+    generator = empty(Generator, config)
+    ours, rows = generator.state_dict(), _rows(generator)
+    expected = {row.nvidia: ours[row.ours].reshape(ours[row.ours].shape[row.axes]) for row in rows}
+    expected |= {name: state.get(name, fir_kernel()) for name in _unused_filters(config)}
+    check_tensors(expected, state, where, advice="Expected StyleGAN2, skip architecture.")
+    converted = {
+        row.ours: state[row.nvidia].detach().to("cpu", torch.float32).reshape(ours[row.ours].shape).contiguous()
+        * row.gain
+        for row in rows
+    }
     generator.load_state_dict(converted, assign=True)
     return generator.eval().requires_grad_(False)
 
@@ -108,13 +105,12 @@ def nvidia_state(generator: Generator) -> dict[str, Tensor]:
 
 
 def _config(state: Mapping[str, Tensor], mapping_rate: float, where: str) -> GeneratorConfig:
-    """The numbers of the generator. A tensor that is not there counts as 1; `_check_names` misses it."""
-
+    """The numbers of the generator. A tensor that is not there counts as 1; `check_tensors` misses it."""
     if any(name.startswith("synthesis.input.") for name in state):
         raise WeightsError(f"{where} is a StyleGAN3 generator: only StyleGAN2 is converted.")
     if any(name.startswith("mapping.embed.") for name in state):
         check_unconditional(length(state, "mapping.embed.weight", 1), where)
-    sizes = {int(found[1]) for name in state if (found := re.match(r"synthesis\.b(\d{1,5})\.", name))}
+    sizes = {int(match[1]) for name in state if (match := re.match(r"synthesis\.b(\d{1,5})\.", name))}
     if not sizes:
         raise WeightsError(f"{where} is no StyleGAN2 generator: no tensor is called 'synthesis.b4...'.")
     if "synthesis.b4.torgb.weight" in state:
@@ -167,14 +163,3 @@ def _rows(generator: Generator) -> list[_Row]:
 def _unused_filters(config: GeneratorConfig) -> set[str]:
     """Filters that NVIDIA's layers carry and never apply."""
     return {"synthesis.b4.resample_filter", *(f"synthesis.b{r}.conv1.resample_filter" for r in config.resolutions)}
-
-
-def _check_names(expected: set[str], state: Mapping[str, Tensor], where: str) -> None:
-    missing, unexpected = sorted(expected - set(state)), sorted(set(state) - expected)
-    problems = [
-        f"{len(names)} {kind} (first {names[0]!r})"
-        for kind, names in (("missing", missing), ("unexpected", unexpected))
-        if names
-    ]
-    if problems:
-        raise WeightsError(f"{where}: tensors {', '.join(problems)}. Expected StyleGAN2, skip architecture.")

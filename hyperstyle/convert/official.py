@@ -1,22 +1,21 @@
-"""HyperStyle files in the official layout -> the hypernetwork, and what the options of such files tell."""
+"""HyperStyle checkpoints in the official layout -> the hypernetwork; domain and steps from their options."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import fill, length, trunk_config
-from hyperstyle.convert.sniff import Source
+from hyperstyle.convert.filling import Converted, empty, fill, length, trunk_config
+from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError, WeightsError
-from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 
-__all__ = ["FoundHypernetwork", "domain_name", "hypernetwork", "steps_of"]
+__all__ = ["domain_name", "hypernetwork", "steps_of"]
 
 # What the official names of data sets contain, and the domain that each is.
 _DATA_SETS = {"ffhq": "faces", "celeba": "faces", "cars": "cars", "wild": "wild", "afhq": "wild", "church": "churches"}
@@ -27,43 +26,27 @@ _HEADS: Mapping[str, Literal["shared", "separable"]] = {
 }
 
 
-class FoundHypernetwork(NamedTuple):
-    """A hypernetwork, and what became of the tensors of its file.
-
-    Attributes:
-        hypernetwork: filled.
-        consumed: tensors that it took.
-        aliases: tensors that were the shared ones once more.
-        unread: names of those that no tuned layer uses.
-    """
-
-    hypernetwork: Hypernetwork
-    consumed: int
-    aliases: int
-    unread: tuple[str, ...]
-
-
-def domain_name(source: Source) -> str | None:
-    """The name of the domain that the options of a file tell, or None."""
-    data = source.opts.get("dataset_type")
+def domain_name(file: SniffedFile) -> str | None:
+    """The name of the domain by the options of a file; None where they do not say it."""
+    data = file.opts.get("dataset_type")
     if not isinstance(data, str):
         return None
     return next((name for mark, name in _DATA_SETS.items() if mark in data.lower()), None)
 
 
-def steps_of(source: Source) -> int | None:
-    """How many passes a file was trained with, or None."""
-    steps = source.opts.get("n_iters_per_batch")
+def steps_of(file: SniffedFile) -> int | None:
+    """How many refinement steps a file was trained with; None where its options do not say it."""
+    steps = file.opts.get("n_iters_per_batch")
     return steps if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0 else None
 
 
-def hypernetwork(source: Source, generator: GeneratorConfig, input_size: tuple[int, int]) -> FoundHypernetwork:
+def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tuple[int, int]) -> Converted[Hypernetwork]:
     """The hypernetwork of a HyperStyle file, for a generator with these numbers.
 
     Kind of heads and tuned layers are those of the options, or of the tensors where there are no options.
 
     Args:
-        source: the file.
+        file: it.
         generator: of the file.
         input_size: (height, width) of the crop in pixels; the domain's.
 
@@ -71,32 +54,27 @@ def hypernetwork(source: Source, generator: GeneratorConfig, input_size: tuple[i
         CheckpointError: options that name an unknown kind of hypernetwork or no layers.
         WeightsError: see `fill`; or the shared tensors, which the file holds once per block, differ from each other.
     """
-    where = str(source.path)
-    state = source.part("hypernet.")
+    where = str(file.path)
+    state = file.part("hypernet.")
     aliases = _without_aliases(state, where)
     shared = "shared_weight_hypernet.w1"
     last = [name for name in state if re.fullmatch(r"refinement_blocks\.\d+\.convs\.0\.weight", name)]
     code_width = length(state, shared, 0) if shared in state else length(state, _last_conv(state, last), 0)
     config = HypernetworkConfig(
         generator,
-        _layers(source, state, generator),
+        _layers(file, state, generator),
         input_size,
-        trunk_config(state, TrunkConfig.resnet34(), stem="conv1.weight", last="conv2.weight"),
-        _heads(source, state),
+        trunk_config(state, "resnet"),
+        _heads(file, state),
         code_width,
     )
-    with torch.device("meta"):
-        empty = Hypernetwork(config)
+    network = empty(Hypernetwork, config)
     unread: tuple[str, ...] = ()
-    if empty.shared_weight_hypernet is None:  # the official code makes it even where no layer uses it
+    if network.shared_weight_hypernet is None:  # the official code makes it even where no layer uses it
         unread = tuple(name for name in state if name.startswith("shared_weight_hypernet."))
         state = {name: tensor for name, tensor in state.items() if name not in unread}
-    return FoundHypernetwork(
-        fill(empty, state, where=where, prefix="hypernet."),
-        len(state),
-        aliases,
-        tuple(f"hypernet.{name}" for name in unread),
-    )
+    fill(network, state, where=where, prefix="hypernet.")
+    return Converted(network, len(state), aliases, tuple(f"hypernet.{name}" for name in unread))
 
 
 def _without_aliases(state: dict[str, Tensor], where: str) -> int:
@@ -120,31 +98,31 @@ def _without_aliases(state: dict[str, Tensor], where: str) -> int:
     return len(names)
 
 
-def _heads(source: Source, state: Mapping[str, Tensor]) -> Literal["shared", "separable"]:
-    kind = source.opts.get("encoder_type")
+def _heads(file: SniffedFile, state: Mapping[str, Tensor]) -> Literal["shared", "separable"]:
+    kind = file.opts.get("encoder_type")
     if kind is None:
         return "separable" if any(".make_kernel_in." in name for name in state) else "shared"
     if not isinstance(kind, str) or kind not in _HEADS:
         raise CheckpointError(
-            f"{source.path}: encoder_type is {kind!r}: expected one of {', '.join(_HEADS)} for a HyperStyle file."
+            f"{file.path}: encoder_type is {kind!r}: expected one of {', '.join(_HEADS)} for a HyperStyle file."
         )
     return _HEADS[kind]
 
 
-def _layers(source: Source, state: Mapping[str, Tensor], generator: GeneratorConfig) -> tuple[str, ...]:
+def _layers(file: SniffedFile, state: Mapping[str, Tensor], generator: GeneratorConfig) -> tuple[str, ...]:
     """Names of the tuned layers: "" means all, and indexes beyond the last layer mean nothing, as officially."""
     table = layer_table(generator)
-    written: Any = source.opts.get("layers_to_tune")
+    written: Any = file.opts.get("layers_to_tune")
     if isinstance(written, str):
         if not re.fullmatch(r"\s*(\d+\s*(,\s*\d+\s*)*)?", written):
-            raise CheckpointError(f"{source.path}: layers_to_tune is {written!r}: expected numbers with commas.")
+            raise CheckpointError(f"{file.path}: layers_to_tune is {written!r}: expected numbers with commas.")
         written = [int(number) for number in written.split(",")] if written.strip() else [s.index for s in table]
     if not isinstance(written, list | tuple):
-        found = (re.match(r"refinement_blocks\.(\d{1,3})\.", name) for name in state)
-        written = {int(match[1]) for match in found if match}
+        matches = (re.match(r"refinement_blocks\.(\d{1,3})\.", name) for name in state)
+        written = {int(match[1]) for match in matches if match}
     names = tuple(spec.name for spec in table if spec.index in written)
     if not names:
-        raise CheckpointError(f"{source.path}: layers_to_tune names no layer of a generator of {generator.size} px.")
+        raise CheckpointError(f"{file.path}: layers_to_tune names no layer of a generator of {generator.size} px.")
     return names
 
 

@@ -1,20 +1,20 @@
-"""What a file made by others is: read, its family told by the names of its tensors, or refused by name."""
+"""Recognizes a checkpoint of another program by the names of its tensors; refuses, by name, what is not converted."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
-from hyperstyle.convert.contents import Use, check_use, read_contents
+from hyperstyle.convert.contents import Contents, Use, check_use, read_contents
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.file_kind import file_kind
 
-__all__ = ["KINDS", "Kind", "Source", "a_kind", "sniff"]
+__all__ = ["KINDS", "Kind", "SniffedFile", "a_kind", "sniff"]
 
 Kind = Literal[
     "hyperstyle",
@@ -48,32 +48,21 @@ KINDS: Mapping[Kind, str] = {
 
 
 def a_kind(kind: Kind) -> str:
-    """The words for a kind of file, with their article."""
+    """A kind of file in words, with the article."""
     return f"{'an' if KINDS[kind][0] in 'aeiou' else 'a'} {KINDS[kind]}"
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A file made by others.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SniffedFile(Contents):
+    """A checkpoint of another program, as `sniff` read it: its contents (none of "nvidia", which is read later).
 
     Attributes:
         path: where it is.
         kind: its family.
-        tensors: the weights by name, without what compiling and training on several GPUs put before it; empty for
-            "nvidia".
-        latent_avg: mean code, [D], [1,D] or [L,D], where the file has one.
-        opts: the options it was trained with, where it has them.
-        unread: other entries of the file, which are not needed (optimizers, step counts).
-        notes: sentences on what was taken that is not the usual (a generator in training).
     """
 
     path: Path
     kind: Kind
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    latent_avg: Tensor | None = None
-    opts: Mapping[str, Any] = field(default_factory=dict)
-    unread: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
     @property
     def has_generator(self) -> bool:
@@ -82,13 +71,9 @@ class Source:
             name.startswith("decoder.") for name in self.tensors
         )
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """The weights whose names begin with `prefix`, without it."""
-        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
-
-def sniff(path: str | Path, use: Use | None = None) -> Source:
-    """Reads a file and tells what it is. The numbers of `.pt` and safetensors files stay on disk until they are used.
+def sniff(path: str | Path, use: Use | None = None) -> SniffedFile:
+    """Reads a file and recognizes its kind. The numbers of `.pt` and safetensors files stay on disk until used.
 
     Args:
         path: the file.
@@ -107,16 +92,15 @@ def sniff(path: str | Path, use: Use | None = None) -> Source:
     if file_kind(path) == "pickle":
         if use == "g":
             raise CheckpointError(f"{path} is a pickle, of which only 'G_ema' is read: leave use (--use) out.")
-        return Source(path, "nvidia")
-    found = read_contents(path, use)
-    tensors, opts = found.tensors, found.opts
-    kind = _kind(tensors, opts, path)
+        return SniffedFile(path=path, kind="nvidia")
+    contents = read_contents(path, use)
+    tensors, kind = contents.tensors, _kind(contents.tensors, contents.opts, path)
     if strays := [name for name in tensors if not name.startswith(_PREFIXES[kind])]:
         raise WeightsError(
             f"{path}: {len(strays)} of {len(tensors)} tensors have no place in {a_kind(kind)} (first {strays[0]!r}): "
             f"expected names that begin with {' or '.join(map(repr, _PREFIXES[kind]))}."
         )
-    return Source(path, kind, tensors, found.latent_avg, opts, found.unread, found.notes)
+    return SniffedFile(**vars(contents), path=path, kind=kind)
 
 
 def _kind(tensors: Mapping[str, Tensor], opts: Mapping[str, Any], path: Path) -> Kind:
@@ -155,7 +139,7 @@ def _any(prefix: str) -> _Test:
 
 
 def _channels(tensors: Mapping[str, Tensor]) -> int:
-    """What the first convolution of an encoder sees."""
+    """Channels of the input of an encoder's first convolution; 0 where there is none."""
     names = ("encoder.input_layer.0.weight", "encoder.conv1.weight")
     return next((tensors[name].shape[1] for name in names if name in tensors and tensors[name].ndim == 4), 0)
 

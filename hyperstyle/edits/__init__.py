@@ -1,4 +1,4 @@
-"""Edits: ways to move an inverted code or its styles, behind one protocol."""
+"""Edits: ways to move a latent code or its styles (StyleSpace), behind one protocol."""
 
 from __future__ import annotations
 

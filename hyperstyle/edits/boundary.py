@@ -16,15 +16,15 @@ __all__ = ["Boundary", "check_sklearn", "fit_boundary"]
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
-    """A hyperplane in W, and how well it tells high scores from low ones.
+    """A hyperplane in W, and how well it separates high scores from low ones.
 
     Attributes:
         normal: [D], of length 1, towards higher scores.
-        chosen: how many codes of the highest scores were used, and as many of the lowest.
-        train_accuracy: share of the codes it was fitted to that lie on their side.
-        held_out_accuracy: the same of the chosen codes that were kept back; None where none were.
-        remaining_accuracy: the same of the codes that were not chosen, told apart at the middle of all scores; None
-            where all were chosen.
+        chosen: how many codes with the highest scores were used, and as many with the lowest.
+        train_accuracy: share of the codes it was fitted to that lie on the correct side.
+        held_out_accuracy: the same for the chosen codes that were held out; None where none were.
+        remaining_accuracy: the same for the codes that were not chosen, which count as high above the middle of
+            all scores; None where all were chosen.
     """
 
     normal: Tensor
@@ -35,7 +35,7 @@ class Boundary:
 
 
 def check_sklearn() -> None:
-    """Raises MissingDependencyError where boundaries cannot be fitted: better before the sampling than after."""
+    """Raises MissingDependencyError where boundaries cannot be fitted: to be called before sampling."""
     try:
         import sklearn.svm  # noqa: F401
     except ImportError as error:
@@ -53,8 +53,8 @@ def fit_boundary(
     Args:
         codes: W codes [N,D].
         scores: [N]; codes whose score is NaN (an image that could not be read) are left out.
-        chosen: how many codes of either end: a share of all as a float up to 0.5, or a number of codes as an int.
-        split: share of the chosen codes that it is fitted to; the others check it.
+        chosen: how many codes at each end: a share of all as a float up to 0.5, or a number of codes as an int.
+        split: share of the chosen codes that it is fitted to; the rest are held out.
         seed: of the shuffling before the split, which is NumPy's legacy one, the same in every version.
 
     Raises:
@@ -89,7 +89,8 @@ def fit_boundary(
     random = np.random.RandomState(seed)
     ends = [x[:count], x[-count:]]
     for end in ends:
-        end[:] = end[random.permutation(count)]  # a copy of the rows: x[order] is nobody else's
+        end[:] = end[random.permutation(count)]  # in place: x[order] above is a copy
+    # InterFaceGAN, Section 3.1: the normal n of the hyperplane <n, w> + b = 0 between the two ends is the direction.
     machine = SVC(kernel="linear", C=1.0).fit(*_labelled(ends[0][:train], ends[1][:train]))
     middle, threshold = slice(count, len(y) - count), (y[0] + y[-1]) / 2
     normal = machine.coef_[0] / np.linalg.norm(machine.coef_[0])
@@ -103,7 +104,7 @@ def fit_boundary(
 
 
 def _count(chosen: float | int, available: int) -> int:
-    """How many codes of either end. Raises EditError where that is none, or more than half of all."""
+    """How many codes at each end. Raises EditError where that is none, or more than half of all."""
     count = chosen if isinstance(chosen, int) else int(available * chosen)
     if not 1 <= count <= available // 2:
         raise EditError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["GANSPACE", "NamedComponent", "ganspace_names", "listed"]
+__all__ = ["GANSPACE", "NamedComponent", "ganspace_names", "published_entry"]
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ GANSPACE: Mapping[str, Mapping[str, NamedComponent]] = {
         "trees": NamedComponent(12, 5, 6, -19.1, 19.1),
     },
 }
-_MARKS = {"cars": "car", "faces": "ffhq", "churches": "church"}  # in the names of the published files
+_MARKS = {"cars": "car", "faces": "ffhq", "churches": "church"}  # which part of a published file's name says its domain
 
 
 def ganspace_names(file: str) -> dict[str, NamedComponent]:
-    """The named edits for a file of components: those of the domain that its name tells, else of all domains."""
+    """The named edits for a file of components: those of the domain that its name says, else of all domains."""
     domains = [domain for domain, mark in _MARKS.items() if mark in file.lower()]
     return {name: entry for domain in domains or GANSPACE for name, entry in GANSPACE[domain].items()}
 
 
-def listed(
+def published_entry(
     file: str, component: int, rows: tuple[int, int] | None, invert: bool = False
 ) -> tuple[str, NamedComponent] | None:
     """The name and entry of the published edit that moves these rows along this component of the file."""

@@ -36,7 +36,7 @@ VARIABLE = "HYPERSTYLE_CLIP"
 
 Preparation = Literal["averaged", "bicubic"]
 
-# OpenAI's files hold these beside the weights.
+# Entries of OpenAI's files that are no weights.
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
 # The mean and deviation of colors in [0, 1] that CLIP was trained with.
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -78,11 +78,11 @@ class OpenClip:
         config = open_clip.get_model_config(model)
         if config is None:
             raise ConfigError(f"open_clip has no model {model!r}. {did_you_mean(model, open_clip.list_models())}")
-        given = weights or os.environ.get(VARIABLE)
-        path = _fetched(open_clip, model) if given is None else Path(given).expanduser()
+        source = weights or os.environ.get(VARIABLE)
+        path = _download(open_clip, model) if source is None else Path(source).expanduser()
         if not path.is_file():
             how = "given as the weights of CLIP" if weights else f"named by {VARIABLE}"
-            raise MissingFileError(f"{path}, {how}, is not a file. Expected {_wanted(open_clip, model)}")
+            raise MissingFileError(f"{path}, {how}, is not a file. Expected {_expected(open_clip, model)}")
         state = _read(open_clip, path, model)
         try:
             self._network = open_clip.CLIP(**config)
@@ -113,14 +113,14 @@ class OpenClip:
 
 
 def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
-    """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], as StyleCLIP's losses see them.
+    """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], as StyleCLIP's losses prepare them.
 
-    Each pixel is repeated 7 times, then blocks are averaged; values stay in [-1,1], the colors of CLIP's training are
-    not taken off. Published for sides that are multiples of 32; other sides get blocks as even as they can be, and
-    images that are not square are squeezed. Both steps are linear, so no enlarged image is made.
+    Each pixel is repeated 7 times, then blocks are averaged; values stay in [-1,1] and are not normalized by CLIP's
+    mean and deviation. Published for sides that are multiples of 32; other sides get blocks as even as they can be,
+    and images that are not square are squeezed. Both steps are linear, so no enlarged image is made.
 
     Raises:
-        ImageError: these are no images.
+        ImageError: not floating-point images of this shape.
     """
     _check(images)
     rows, columns = (_averages(n, size).to(images) for n in images.shape[2:])  # [h,size], [w,size]
@@ -128,10 +128,10 @@ def prepare_averaged(images: Tensor, size: int = 224) -> Tensor:
 
 
 def prepare_bicubic(images: Tensor, size: int = 224) -> Tensor:
-    """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and with the colors of CLIP's training taken off.
+    """Images [B,3,h,w] in [-1,1] -> [B,3,size,size], resized and normalized by CLIP's mean and deviation.
 
     Raises:
-        ImageError: these are no images.
+        ImageError: not floating-point images of this shape.
     """
     _check(images)
     resized = F.interpolate(images, size=(size, size), mode="bicubic", align_corners=True)
@@ -178,7 +178,7 @@ def _published(open_clip: Any, model: str) -> tuple[str, str] | None:
     return (name, digest) if len(digest) == 64 else None
 
 
-def _wanted(open_clip: Any, model: str) -> str:
+def _expected(open_clip: Any, model: str) -> str:
     """The sentence that says which file is needed."""
     published = _published(open_clip, model)
     if published is None:
@@ -186,10 +186,12 @@ def _wanted(open_clip: Any, model: str) -> str:
     return f"{published[0]} of OpenAI's CLIP (sha256 {published[1]}), or weights of {model!r} for open_clip."
 
 
-def _fetched(open_clip: Any, model: str) -> Path:
+def _download(open_clip: Any, model: str) -> Path:
     """OpenAI's weights, from the cache or the Hub. Raises HubError, and ConfigError where OpenAI has none."""
     if _published(open_clip, model) is None:
-        raise ConfigError(f"no weights were given for {model!r}: pass weights=. Needed are {_wanted(open_clip, model)}")
+        raise ConfigError(
+            f"no weights were given for {model!r}: pass weights=. Needed are {_expected(open_clip, model)}"
+        )
     source = open_clip.get_pretrained_cfg(model, "openai")
     try:
         return Path(open_clip.download_pretrained(source))
@@ -197,7 +199,7 @@ def _fetched(open_clip: Any, model: str) -> Path:
         repo = source.get("hf_hub", "").rstrip("/") or "the Hub"
         raise HubError(
             f"the weights of CLIP could not be fetched: {explain(error.__context__ or error, repo)} Fetch the file by "
-            f"hand and pass its path, or set {VARIABLE} to it. Needed are {_wanted(open_clip, model)}"
+            f"hand and pass its path, or set {VARIABLE} to it. Needed are {_expected(open_clip, model)}"
         ) from error
 
 
@@ -206,24 +208,24 @@ def _read(open_clip: Any, path: Path, model: str) -> dict[str, Tensor]:
     state: Mapping[str, Any]
     if file_kind(path) == "safetensors":
         state = load_tensors(path)[0]
-    elif _is_program(path):
+    elif _is_torchscript(path):
         published = _published(open_clip, model)
         if published is None or sha256(path) != published[1]:
             raise CheckpointError(
                 f"{path} is a TorchScript program and not OpenAI's published file, and it was not run. Expected "
-                f"{_wanted(open_clip, model)}"
+                f"{_expected(open_clip, model)}"
             )
         state = open_clip.load_openai_model(str(path), precision="fp32", device="cpu").state_dict()
     else:
         state = load_state(path)
         state = state.get("state_dict", state)
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} holds no plain tensors by name. Expected {_wanted(open_clip, model)}")
+        raise WeightsError(f"{path} holds no plain tensors by name. Expected {_expected(open_clip, model)}")
     return {str(name): tensor for name, tensor in plain_names(state, path).items() if name not in _NOT_WEIGHTS}
 
 
-def _is_program(path: Path) -> bool:
-    """Whether a file is TorchScript, which is code; it is listed and not run."""
+def _is_torchscript(path: Path) -> bool:
+    """Whether a file is TorchScript, which is code; only its file list is read."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

@@ -13,7 +13,7 @@ from torch import Tensor
 from hyperstyle.edits.protocol import EditInfo, amounts
 from hyperstyle.errors import EditError
 
-__all__ = ["DirectionEdit", "check_codes", "regression_direction", "rows_from"]
+__all__ = ["DirectionEdit", "add_to_rows", "check_codes", "check_rows", "regression_direction", "rows_from"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,7 @@ class DirectionEdit:
                 f"edit {self.info.name!r}: a direction of shape {tuple(self.direction.shape)}; expected finite numbers "
                 "of shape [D] or [L, D]."
             )
-        if self.rows is not None and not 0 <= self.rows[0] < self.rows[1]:
-            raise EditError(f"edit {self.info.name!r}: rows {self.rows}; expected (first, end) with first < end.")
+        check_rows(self.rows, self.info.name)
 
     def __call__(self, codes: Tensor, strength: Tensor | float) -> Tensor:
         """w + strength * direction.
@@ -52,16 +51,9 @@ class DirectionEdit:
             EditError: the direction is for another width or number of rows.
         """
         check_codes(codes, self.direction, self.rows, self.info.name)
-        direction, amount = self.direction.to(codes), amounts(strength, codes)
-        if codes.ndim == 2:
-            return codes + amount[:, None] * direction
-        move = amount[:, None, None] * direction.expand(codes.shape[1:])  # [B,L,D]
-        if self.rows is None:
-            return codes + move
-        first, end = self.rows
-        edited = codes.clone()
-        edited[:, first:end] += move[:, first:end]
-        return edited
+        direction = self.direction.to(codes)  # [D] or [L,D]
+        amount = amounts(strength, codes)[(slice(None), *[None] * (codes.ndim - 1))]  # [B,1] or [B,1,1]
+        return add_to_rows(codes, amount * direction, self.rows)
 
     def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `StoredEdit`."""
@@ -82,17 +74,33 @@ def check_codes(codes: Tensor, direction: Tensor, rows: tuple[int, int] | None, 
     """Raises EditError unless a direction [D] or [1 or L,D] that moves these rows fits codes [B,L,D] or [B,D]."""
     if codes.ndim not in (2, 3):
         raise EditError(f"edit {name!r}: codes of shape {tuple(codes.shape)}; expected [B, L, D] or [B, D].")
-    needed = [str(codes.shape[-1]), *([f"{codes.shape[1]}, {codes.shape[2]}"] if codes.ndim == 3 else [])]
+    shapes = [str(codes.shape[-1]), *([f"{codes.shape[1]}, {codes.shape[2]}"] if codes.ndim == 3 else [])]
     width_fits = direction.shape[-1] == codes.shape[-1]
     rows_fit = direction.ndim == 1 or (codes.ndim == 3 and direction.shape[0] in (1, codes.shape[1]))
     if not width_fits or not rows_fit:
         raise EditError(
             f"edit {name!r} has a direction of shape {tuple(direction.shape)}; codes {tuple(codes.shape)} need "
-            f"{' or '.join(f'[{shape}]' for shape in needed)}. It was made for another generator."
+            f"{' or '.join(f'[{shape}]' for shape in shapes)}. It was made for another generator."
         )
     if rows is not None and (codes.ndim == 2 or rows[1] > codes.shape[1]):
         have = "one row for all layers" if codes.ndim == 2 else f"{codes.shape[1]} rows"
         raise EditError(f"edit {name!r} moves rows {rows}, and these codes have {have}.")
+
+
+def check_rows(rows: tuple[int, int] | None, name: str) -> None:
+    """Raises EditError for rows (first, end) that are none."""
+    if rows is not None and not 0 <= rows[0] < rows[1]:
+        raise EditError(f"edit {name!r}: rows {rows}; expected (first, end) with first < end.")
+
+
+def add_to_rows(codes: Tensor, change: Tensor, rows: tuple[int, int] | None) -> Tensor:
+    """Codes [B,D] or [B,L,D] plus a change of that shape, or [B,1,D] for all rows alike, in the rows (first, end)."""
+    if rows is None:
+        return codes + change
+    first, end = rows
+    edited = codes.clone()
+    edited[:, first:end] += change.expand(codes.shape)[:, first:end]  # [B,end-first,D]
+    return edited
 
 
 def rows_from(value: object, name: str) -> tuple[int, int] | None:

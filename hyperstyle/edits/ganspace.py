@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.direction import DirectionEdit, check_codes, rows_from
+from hyperstyle.edits.direction import DirectionEdit, add_to_rows, check_codes, check_rows, rows_from
 from hyperstyle.edits.protocol import EditInfo, amounts
 from hyperstyle.errors import EditError
 
@@ -23,7 +23,7 @@ _LONG_NAMES = {"mean": "lat_mean", "comp": "lat_comp", "std": "lat_stdev"}  # as
 
 @dataclass(frozen=True, eq=False)
 class GanspaceEdit:
-    """Brings the coordinate of a code on a component to as many standard deviations as the strength says.
+    """Sets the coordinate of a code along a component to `strength` standard deviations.
 
     Absolute, as in e4e and all that follow it: delta = (strength - here) * std * axis is added to every row of `rows`,
     where here = <row 0 of the code - mean, axis> / std. Applied twice it is the same as once, and 0 is the mean.
@@ -34,7 +34,7 @@ class GanspaceEdit:
         std: deviation of W along the axis.
         info: name, range, unit, source.
         rows: (first, end) rows that are moved; None moves all.
-        invert: the target lies on the other side of the mean from where the code is.
+        invert: the sign of the target is changed for codes above the mean, so that they move to the other side of it.
     """
 
     axis: Tensor
@@ -54,8 +54,7 @@ class GanspaceEdit:
             )
         if not 0 < self.std < math.inf or not torch.isfinite(torch.stack((self.axis, self.mean))).all():
             raise EditError(f"edit {self.info.name!r}: expected finite numbers and a deviation above 0.")
-        if self.rows is not None and not 0 <= self.rows[0] < self.rows[1]:
-            raise EditError(f"edit {self.info.name!r}: rows {self.rows}; expected (first, end) with first < end.")
+        check_rows(self.rows, self.info.name)
 
     def __call__(self, codes: Tensor, strength: Tensor | float) -> Tensor:
         """Codes whose coordinate is the strength.
@@ -74,12 +73,7 @@ class GanspaceEdit:
         if self.invert:
             target = torch.where(here > 0, -target, target)
         delta = ((target - here) * self.std)[:, None] * axis  # [B,D]
-        if codes.ndim == 2:
-            return codes + delta
-        start, end = self.rows or (0, codes.shape[1])
-        edited = codes.clone()
-        edited[:, start:end] += delta[:, None]
-        return edited
+        return add_to_rows(codes, delta if codes.ndim == 2 else delta[:, None], self.rows)
 
     def parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """See `StoredEdit`."""
@@ -127,7 +121,7 @@ class Components:
 
         Args:
             values: tensors or arrays: mean [1,D] or [D], comp [K,1,D] or [K,D], std [K].
-            where: names the file in errors.
+            where: the name of the file, for errors.
 
         Raises:
             EditError: something is missing or has another shape.
@@ -196,8 +190,8 @@ def exported_edit(values: Mapping[str, Any], *, where: str, name: str | None = N
 
     Args:
         values: its `lat_comp` [1,D], `lat_stdev`, `edit_start`, `edit_end` (exclusive), `sigma_range` and so on.
-        where: names the file in errors and in the source.
-        name: instead of its own.
+        where: the name of the file, for errors and the source.
+        name: what to call the edit; None takes the name in the file.
 
     Raises:
         EditError: an edit of Z or of activations, or something is missing or malformed.
@@ -209,8 +203,8 @@ def exported_edit(values: Mapping[str, Any], *, where: str, name: str | None = N
         axis = _numbers(values["lat_comp"], "lat_comp", where).flatten()
         std, reach = float(values["lat_stdev"]), abs(float(values["sigma_range"]))
         rows = rows_from([values["edit_start"], values["edit_end"]], where)
-        own = str(values["name"])
+        exported_name = str(values["name"])
     except (KeyError, TypeError, ValueError) as error:
         raise EditError(f"{where} is no whole export of GANSpace: {error!r}.") from error
     source = f"GANSpace, {where}: component {values.get('component_index')} of {values.get('model_name')}"
-    return DirectionEdit(std * axis, EditInfo(name or own, -reach, reach, _UNIT, source), rows)
+    return DirectionEdit(std * axis, EditInfo(name or exported_name, -reach, reach, _UNIT, source), rows)

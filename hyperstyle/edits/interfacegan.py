@@ -1,4 +1,4 @@
-"""InterFaceGAN (Shen et al., CVPR 2020): published directions in W, made independent of others, as a distance."""
+"""InterFaceGAN (Shen et al., CVPR 2020): published directions, conditional manipulation, distance to a boundary."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hyperstyle.errors import EditError
 
 __all__ = ["conditional", "direction_edit", "direction_from", "to_boundary"]
 
-_MOST_ROWS = 32  # a generator of 1024 px has 18; a file of more holds something else
-_REACH, _HALVED_REACH = 5.0, 1.5  # how far in W the published edits go (see `edits.catalog`)
+_MAX_ROWS = 32  # a generator of 1024 px has 18; a file of more holds something else
+_REACH, _HALVED_REACH = 5.0, 1.5  # how far in W the published edits go
 
 
 def direction_from(values: Tensor, *, width: int = 512, where: str = "direction") -> Tensor:
@@ -42,7 +42,7 @@ def direction_from(values: Tensor, *, width: int = 512, where: str = "direction"
             f"{where} holds numbers of shape {shape}: expected a direction of shape [{width}], [1, {width}], "
             f"[1, L, {width}], [L, {width}] or [1, L*{width}]. For codes of another width give width=."
         )
-    if values.numel() > _MOST_ROWS * width:
+    if values.numel() > _MAX_ROWS * width:
         raise EditError(
             f"{where} holds {values.numel() // width} rows of {width}, more than a generator has: codes of images, "
             "or the effects of channels for StyleCLIP (load these with `StyleClip.from_files`), and no direction."
@@ -56,7 +56,7 @@ def direction_from(values: Tensor, *, width: int = 512, where: str = "direction"
 def direction_edit(
     direction: Tensor, *, name: str, source: str = "", rows: tuple[int, int] | None = None, halved: bool = False
 ) -> DirectionEdit:
-    """The edit that adds strength * direction; its range is that of the published ones, 5 in W for every row.
+    """The edit that adds strength * direction; its range is that of published edits: 5 in W for every row.
 
     Args:
         direction: [D] or [L,D].
@@ -92,14 +92,16 @@ def conditional(direction: Tensor, *conditions: Tensor) -> Tensor:
     if not conditions or any(condition.shape != direction.shape for condition in conditions):
         shapes = ", ".join(str(tuple(condition.shape)) for condition in conditions) or "none"
         raise EditError(f"conditions of shape {shapes}: expected at least one, of the shape {tuple(direction.shape)}.")
-    wanted = direction.detach().double().cpu().flatten()
+    target = direction.detach().double().cpu().flatten()
     span = torch.stack([condition.detach().double().cpu().flatten() for condition in conditions], 1)  # [D,n]
+    # n' = n - U Uᵀ n, where the columns of U are an orthonormal basis of the conditions; those that depend on others
+    # have a singular value of 0.
     basis, sizes, _ = torch.linalg.svd(span, full_matrices=False)
     basis = basis[:, sizes > 1e-10 * sizes.max()]
-    left = wanted - basis @ (basis.T @ wanted)
-    if not left.norm() > 1e-6 * wanted.norm():
+    remainder = target - basis @ (basis.T @ target)
+    if not remainder.norm() > 1e-6 * target.norm():
         raise EditError("the direction is made of the conditions alone: without them nothing of it is left.")
-    unit: Tensor = left / left.norm()
+    unit: Tensor = remainder / remainder.norm()
     return unit.reshape(direction.shape).to(direction)
 
 

@@ -35,7 +35,7 @@ _STYLE = re.compile(r"mapper_(\d{1,2})")
 
 
 class _Layers(nn.Module):
-    """Normalisation over dimension 1, then four linear layers with leaky ReLU: [B,...,D] -> [B,...,D].
+    """Normalization over dimension 1, then four linear layers with leaky ReLU: [B,...,D] -> [B,...,D].
 
     In W+ dimension 1 is the rows, not the channels: mappers were trained so, and their weights need it.
     """
@@ -48,10 +48,11 @@ class _Layers(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
+        x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)  # as at the input of StyleGAN2's mapping network
         for layer in self.mapping:
             if isinstance(layer, EqualLinear):
-                # By hand: the weights go to the type and the device of the codes, like the directions of edits.
+                # Not `layer(x)`: the weights are converted to the type and the device of the codes, as the directions
+                # of other edits are.
                 x = F.linear(x, layer.weight.to(x) * layer.scale, layer.bias.to(x) * layer.lr_multiplier)
                 x = F.leaky_relu(x, 0.2) * math.sqrt(2.0)
         return x
@@ -78,6 +79,7 @@ class LatentMapper(nn.Module):
             raise EditError(
                 f"a mapper was given codes {tuple(w.shape)}: expected [B, L, {self.width}], the codes of its generator."
             )
+        # Section 5: M(w) = (M_coarse(w_coarse), M_medium(w_medium), M_fine(w_fine)), each with its rows of the code.
         change = torch.zeros_like(w)
         for part, mapping in self.named_children():
             rows = w[:, _ROWS[part]]
@@ -108,9 +110,9 @@ class StyleMapper(nn.Module):
             name = _layer_name(int(part.removeprefix("mapper_")))
             width = mapping.get_parameter("mapping.1.weight").shape[1]
             if name not in styles or styles[name].ndim != 2 or styles[name].shape[1] != width:
-                found = tuple(styles[name].shape) if name in styles else "nothing"
+                shape = tuple(styles[name].shape) if name in styles else "nothing"
                 raise EditError(
-                    f"a mapper of styles needs [B, {width}] of layer {name!r} and was given {found}. It was made for "
+                    f"a mapper of styles needs [B, {width}] of layer {name!r} and was given {shape}. It was made for "
                     "another generator."
                 )
             changes[name] = mapping(styles[name])
@@ -119,7 +121,7 @@ class StyleMapper(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class MapperEdit:
-    """Adds a multiple of what a mapper makes of the code, or of the styles.
+    """Adds a multiple of a mapper's output to the code, or to the styles.
 
     Attributes:
         network: a `LatentMapper` for `info.space` "w", a `StyleMapper` for "styles".
@@ -146,8 +148,8 @@ class MapperEdit:
             strength: [B] or a number.
 
         Raises:
-            EditError: the mapper is for another width or other layers. Codes [B,D] are refused: a mapper tells rows
-                apart.
+            EditError: the mapper is for another width or other layers, or codes [B,D], which have no rows for the
+                parts of a mapper.
         """
         if isinstance(self.network, StyleMapper):
             changes = self.network(codes)
@@ -177,7 +179,7 @@ def load_mapper(
 ) -> MapperEdit:
     """A mapper from its published checkpoint: "levels" (with any of the three levels), "single", or of styles.
 
-    The generator that such files carry too stays in the file.
+    The generator that such files contain as well is not read.
 
     Args:
         path: the checkpoint, {"state_dict": ..., "opts": ...}.
@@ -187,7 +189,7 @@ def load_mapper(
 
     Raises:
         CheckpointError: the file cannot be read, or holds objects; nothing of it is executed.
-        WeightsError: it holds no mapper, or one whose tensors do not fit together or its options.
+        WeightsError: it holds no mapper, or one whose tensors do not match each other or its options.
     """
     content = load_state(path, mmap=True)
     state, options = content.get("state_dict"), content.get("opts")
@@ -196,7 +198,7 @@ def load_mapper(
             f"{path} holds {sorted(map(str, content))[:4]}: expected the checkpoint of a StyleCLIP mapper, with "
             "'state_dict' and 'opts'."
         )
-    # Copies: the file may go, and the generator in it need not stay mapped.
+    # Copies, so that the memory map of the whole file, with its generator, can be closed.
     tensors = {
         key.removeprefix("mapper."): value.float().clone() if isinstance(value, Tensor) else value
         for key, value in plain_names(state, path).items()

@@ -1,4 +1,4 @@
-"""Principal axes of codes: how GANSpace finds its directions (Härkönen et al., NeurIPS 2020)."""
+"""Principal axes: how GANSpace (Härkönen et al., NeurIPS 2020) and SeFa (Shen & Zhou, CVPR 2021) find directions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyperstyle.errors import EditError
 
-__all__ = ["deviations", "principal_axes"]
+__all__ = ["deviations", "leading_eigenvectors", "principal_axes"]
 
 
 def principal_axes(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,22 +32,32 @@ def principal_axes(batches: Iterable[Tensor], count: int) -> tuple[Tensor, Tenso
     for batch in batches:
         if batch.ndim != 2 or (number and batch.shape[1] != len(total)):
             width = str(len(total)) if number else "D"
-            raise EditError(f"codes of shape {tuple(batch.shape)} among those to analyse: expected [b, {width}].")
+            raise EditError(f"codes of shape {tuple(batch.shape)} among those to analyze: expected [b, {width}].")
         codes = batch.double()
         if not number:
             total, products = codes.new_zeros(codes.shape[1]), codes.new_zeros(codes.shape[1], codes.shape[1])
         number, total, products = number + len(codes), total + codes.sum(0), products + codes.T @ codes
     if number < 2 or not torch.isfinite(products).all():
-        raise EditError(f"{number} codes to analyse: expected two or more, of finite numbers.")
+        raise EditError(f"{number} codes to analyze: expected two or more, of finite numbers.")
     if not 1 <= count <= len(total):
         raise EditError(f"{count} axes of codes of width {len(total)}: expected 1 to {len(total)}.")
+    # cov = (Σ x xᵀ - N μ μᵀ) / (N - 1), [D,D]
     mean = total / number
     covariance = (products - number * mean[:, None] * mean) / (number - 1)
-    values, vectors = torch.linalg.eigh(covariance)  # rising
-    axes = vectors.T.flip(0)[:count]
-    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
-    shares = values.flip(0)[:count].clamp_min(0) / values.sum()
-    return mean.float(), (axes * largest.sign()).float(), shares.float()
+    variances, axes = leading_eigenvectors(covariance)
+    shares = variances[:count].clamp_min(0) / variances.sum()
+    return mean.float(), axes[:count].float(), shares.float()
+
+
+def leading_eigenvectors(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues [D] of a symmetric matrix [D,D], largest first, and unit eigenvectors [D,D], a row each.
+
+    The sign of an eigenvector is free: the entry of the largest magnitude is made positive.
+    """
+    values, vectors = torch.linalg.eigh(matrix)  # ascending; a column each
+    values, vectors = values.flip(0), vectors.T.flip(0)
+    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))  # [D,1]
+    return values, vectors * largest.sign()
 
 
 def deviations(axes: Tensor, codes: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ class EditInfo:
     """What people should know about an edit.
 
     Attributes:
-        name: how it is asked for.
-        low, high: sensible strengths; beyond them images fall apart.
+        name: what `Inversion.edit` and the command line call it.
+        low, high: sensible strengths; beyond them images are no longer plausible.
         unit: what one unit of strength means.
         source: where it comes from.
         model: fingerprint of the generator it was made for (`Model.generator_fingerprint`), or "" where that is not
@@ -66,11 +66,11 @@ class Edit(Protocol):
         ...
 
     def __call__(self, codes: Any, strength: Any) -> Any:
-        """Codes and strengths -> edited codes; the codes that it is given are left as they are.
+        """Codes and strengths -> edited codes; its arguments are not changed.
 
         Args:
-            codes: space "w": latent codes [B,L,D] (or W codes [B,D], where no rows are told apart). Space "styles":
-                layer name -> [B,I], all layers.
+            codes: space "w": latent codes [B,L,D] (or W codes [B,D], for edits that move all rows alike). Space
+                "styles": layer name -> [B,I], all layers.
             strength: [B], or one number for all.
 
         Returns:
@@ -91,7 +91,7 @@ class StoredEdit(Edit, Protocol):
 
     @classmethod
     def from_parts(cls, info: EditInfo, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> StoredEdit:
-        """The edit that `parts` was taken of. Raises EditError where they do not make one."""
+        """The edit that `parts` describes. Raises EditError where tensors and values do not fit together."""
         ...
 
 
@@ -101,7 +101,7 @@ def amounts(strength: Tensor | float, like: Tensor) -> Tensor:
     Raises:
         EditError: neither one number nor one for each image, or not finite.
     """
-    given = torch.as_tensor(strength).to(like).flatten()
-    if given.numel() not in (1, like.shape[0]) or not torch.isfinite(given).all():
+    values = torch.as_tensor(strength).to(like).flatten()
+    if values.numel() not in (1, like.shape[0]) or not torch.isfinite(values).all():
         raise EditError(f"strength {strength!r} for {like.shape[0]} images: expected finite, one number or one each.")
-    return given.expand(like.shape[0])
+    return values.expand(like.shape[0])

@@ -12,10 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.catalog import ganspace_names, listed
+from hyperstyle.edits.catalog import ganspace_names, published_entry
 from hyperstyle.edits.direction import rows_from
 from hyperstyle.edits.ganspace import Components, exported_edit
 from hyperstyle.edits.interfacegan import direction_edit, direction_from
+from hyperstyle.edits.mapper import load_mapper
 from hyperstyle.edits.protocol import StoredEdit
 from hyperstyle.edits.store import load_folder
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
@@ -45,9 +46,9 @@ def load_edit(
     unit: str | None = None,
     model: str = "",
 ) -> StoredEdit:
-    """The edit in a folder of this library or in a published file; what the file is, its content tells.
+    """The edit in a folder of this library or in a published file; the content decides what the file is.
 
-    | file | what comes of it |
+    | file | result |
     |---|---|
     | folder | the edit as it was saved |
     | InterFaceGAN, `.pt` or `.npy`: [1,D], [D], [L,D], [1,L,D], [1,L*D] | a `DirectionEdit` |
@@ -66,9 +67,9 @@ def load_edit(
         invert: for GANSpace components, see `GanspaceEdit`.
         halved: for directions, add half of it, as PTI and HyperInverter do.
         width: of the codes, D.
-        low, high: sensible strengths instead of those in use for such edits.
-        unit: what one unit of strength means, in other words.
-        model: fingerprint of the generator it was made for, which published files do not tell.
+        low, high: sensible strengths; None takes the common ones for the kind of edit.
+        unit: what one unit of strength means; None takes the description for the kind of edit.
+        model: fingerprint of the generator it was made for; published files do not contain it.
 
     Raises:
         MissingFileError: there is no such folder or file.
@@ -76,37 +77,40 @@ def load_edit(
         CheckpointError: it cannot be read, is damaged, or asks for anything but numbers (it is then not executed).
     """
     path = Path(path)
-    ganspace = {"component": component is not None, "relative": relative, "invert": invert}
+    given = {
+        "component": component is not None,
+        "relative": relative,
+        "invert": invert,
+        "halved": halved,
+        "rows": rows is not None,
+    }
     if os.path.isdir(path):  # unlike Path's, it is False for any name that cannot be
-        _refuse_options(path, "a saved edit", {**ganspace, "halved": halved, "rows": rows is not None})
-        return _described(load_folder(path), name, low, high, unit, model)
-    content = _content(path)
+        _refuse_options(path, "a saved edit", given)
+        return _with_info(load_folder(path), name, low, high, unit, model)
+    content, key = _direction(_content(path), name, width, path)
     if rows is not None:
         rows = rows_from(rows, name or path.name)
     edit: StoredEdit
-    content, key = _direction(content, name, width, path)
     if isinstance(content, Tensor):
-        _refuse_options(path, "a direction", ganspace)
+        _refuse_options(path, "a direction", given, allowed=("halved", "rows"))
         direction = direction_from(content, width=width, where=str(path) if key is None else f"{path}: {key!r}")
-        own = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
-        edit = direction_edit(direction, name=own, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
+        edit_name = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
+        edit = direction_edit(direction, name=edit_name, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
     elif _is_mapper(content):
-        from hyperstyle.edits.mapper import load_mapper
-
-        _refuse_options(path, "a latent mapper", {**ganspace, "halved": halved, "rows": rows is not None})
+        _refuse_options(path, "a latent mapper", given)
         edit = load_mapper(path)
     elif isinstance(content, Mapping) and "edit_start" in content:
-        _refuse_options(path, "an edit of one component", {**ganspace, "halved": halved, "rows": rows is not None})
+        _refuse_options(path, "an edit of one component", given)
         edit = exported_edit(content, where=path.name, name=name)
         _check_width(edit.direction, width, path)
     elif isinstance(content, Mapping) and {"comp", "lat_comp"} & content.keys():
-        _refuse_options(path, "a set of components", {"halved": halved})
+        _refuse_options(path, "a set of components", given, allowed=("component", "relative", "invert", "rows"))
         components = Components.of(content, str(path))
         _check_width(components.mean, width, path)
-        edit = _component_edit(components, path.name, name, component, rows, relative, invert)
+        edit = _component_edit(components, path.name, name, component, rows, relative=relative, invert=invert)
     else:
-        raise EditError(f"{path} holds no edit: {_found(content)}")
-    return _described(edit, name, low, high, unit, model)
+        raise EditError(f"{path} holds no edit: {_describe_content(content)}")
+    return _with_info(edit, name, low, high, unit, model)
 
 
 def _content(path: Path) -> Any:
@@ -141,19 +145,19 @@ def _direction(content: Any, name: str | None, width: int, path: Path) -> tuple[
             return content, None
         tensors = {str(key): tensor for key, value in content.items() if (tensor := as_tensor(value)) is not None}
         fit = {k: t for k, t in tensors.items() if t.ndim and t.shape[-1] % width == 0 and t.is_floating_point()}
-        found = fit or {key: tensor for key, tensor in tensors.items() if tensor.ndim}
-        others = [k for k in tensors if k not in fit and not isinstance(content.get(k), list | tuple)]
-        if not found or (others and len(tensors) > 1):  # the weights of a network, say
+        directions = fit or {key: tensor for key, tensor in tensors.items() if tensor.ndim}
+        odd = [k for k in tensors if k not in fit and not isinstance(content.get(k), list | tuple)]
+        if not directions or (odd and len(tensors) > 1):  # the weights of a network, say
             return content, None
-        key = name if name in found else next(iter(found)) if len(found) == 1 else None
+        key = name if name in directions else next(iter(directions)) if len(directions) == 1 else None
         if key is None:
             asked = f"{name!r} is none of them" if name else "none was named"
             raise EditError(
-                f"{path} holds {len(found)} directions, and {asked}: name one, as in load_edit(..., name=...), or "
+                f"{path} holds {len(directions)} directions, and {asked}: name one, as in load_edit(..., name=...), or "
                 "put it into a model folder, `hyperstyle edits add FILE --name NAME`. "
-                f"{did_you_mean(name or '', found)}"
+                f"{did_you_mean(name or '', directions)}"
             )
-        return found[key], key
+        return directions[key], key
     tensor = None if isinstance(content, list | tuple) else as_tensor(content)
     return (content if tensor is None else tensor), None
 
@@ -169,9 +173,11 @@ def _component_edit(
     name: str | None,
     component: int | None,
     rows: tuple[int, int] | None,
+    *,
     relative: bool,
     invert: bool,
 ) -> StoredEdit:
+    """The edit along one component: by number, or by the name of a published edit."""
     if component is None:
         known = ganspace_names(file)
         if name not in known:
@@ -185,8 +191,8 @@ def _component_edit(
         component, rows = entry.component, rows or entry.rows
         invert = invert or (entry.invert and not relative)
         reach = entry.reach
-    elif found := listed(file, component, rows, invert):
-        name, reach = name or found[0], found[1].reach
+    elif published := published_entry(file, component, rows, invert):
+        name, reach = name or published[0], published[1].reach
     else:
         reach = 3.0
     moved = "all rows" if rows is None else f"rows {rows[0]} to {rows[1] - 1}"
@@ -202,12 +208,12 @@ def _component_edit(
     )
 
 
-def _described(
+def _with_info(
     edit: StoredEdit, name: str | None, low: float | None, high: float | None, unit: str | None, model: str
 ) -> StoredEdit:
-    """The edit with those parts of its info that were asked for."""
-    given = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
-    info = dataclasses.replace(edit.info, **{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    """The edit with the fields of its info that the caller sets."""
+    changes = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
+    info = dataclasses.replace(edit.info, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
     return cast(StoredEdit, dataclasses.replace(cast(Any, edit), info=info))
 
 
@@ -219,12 +225,12 @@ def _check_width(axis: Tensor, width: int, path: Path) -> None:
         )
 
 
-def _refuse_options(path: Path, what: str, given: Mapping[str, bool]) -> None:
-    if wrong := [option for option, is_given in given.items() if is_given]:
+def _refuse_options(path: Path, what: str, given: Mapping[str, bool], allowed: tuple[str, ...] = ()) -> None:
+    if wrong := [option for option, is_given in given.items() if is_given and option not in allowed]:
         raise EditError(f"{path} is {what}, and {', '.join(wrong)} does not go with that. Leave it out.")
 
 
-def _found(content: object) -> str:
+def _describe_content(content: object) -> str:
     if isinstance(content, (list, tuple)) and len(content) == 2 and all(isinstance(part, list) for part in content):
         return "two lists, as StyleCLIP's S_mean_std; load it with `StyleClip.from_files`."
     if isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""Directions out of the weights alone: closed-form factorisation (SeFa; Shen & Zhou, CVPR 2021)."""
+"""Directions out of the weights alone: closed-form factorization (SeFa; Shen & Zhou, CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.direction import DirectionEdit
+from hyperstyle.edits.pca import leading_eigenvectors
 from hyperstyle.edits.protocol import EditInfo
 from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
 __all__ = ["closed_form", "sefa"]
 
-_FAR = 1024.0  # how far from the origin weights are read: the bias rounds them less there
+_FAR = 1024.0  # distance from the origin at which weights are measured: there the bias causes less rounding
 
 
 def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The directions of W that change the styles of some layers most.
 
-    They are the eigenvectors of A Aᵀ, where the columns of A are what each channel of these layers multiplies a code
-    by, of unit length. Each has its largest entry above zero.
+    They are the eigenvectors of A Aᵀ, where the columns of A are the weights of the affine layers, one for each channel
+    of the styles, scaled to unit length. The largest entry of each direction is positive.
 
     Args:
         weights: [I,D] of the affine layers; a factor in front of one changes nothing.
@@ -39,11 +40,9 @@ def closed_form(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     lengths = columns.norm(dim=1, keepdim=True)
     if not torch.isfinite(lengths).all() or not (lengths > 0).all():
         raise EditError("weights with a channel that is all zeros or not finite: these layers have no directions.")
-    columns = columns / lengths
-    values, vectors = torch.linalg.eigh(columns.T @ columns)  # ascending; a column each
-    values, vectors = values.flip(0), vectors.T.flip(0)
-    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return values, vectors * largest.sign()
+    columns = columns / lengths  # of unit length, so that no channel counts more than another
+    # max over |n| = 1 of |Aᵀ n|² is an eigenvalue problem: A Aᵀ n = λ n, [D,D].
+    return leading_eigenvectors(columns.T @ columns)
 
 
 def sefa(
@@ -55,8 +54,8 @@ def sefa(
 ) -> list[DirectionEdit]:
     """The edits that change the styles of these layers most, strongest first, named `sefa_0`, `sefa_1`, ...
 
-    They move the rows of W+ that feed the layers (a toRGB that shares a row moves along), and one unit of strength is
-    a distance of 1 in W.
+    They move the rows of W+ that feed the layers (a toRGB layer that shares a row is moved too), and one unit of
+    strength is a distance of 1 in W.
 
     Args:
         generator: any; no samples are needed.
@@ -68,8 +67,8 @@ def sefa(
         ConfigError: a layer that is not there.
         EditError: no layers, or a count that is below 1 or above the width of W.
     """
-    asked = [s for s in generator.layers if not s.torgb] if layers is None else [generator.layer(n) for n in layers]
-    specs = sorted(set(asked), key=lambda spec: spec.index)
+    specs = [s for s in generator.layers if not s.torgb] if layers is None else [generator.layer(n) for n in layers]
+    specs = sorted(set(specs), key=lambda spec: spec.index)
     width = generator.config.latent_width
     if not 1 <= count <= width:
         raise EditError(f"{count} directions of {width} numbers: expected 1 to {width}.")

@@ -1,16 +1,18 @@
-"""What StyleCLIP's global directions are made of, measured on any generator (Patashnik et al., 2021, Section 6)."""
+"""Statistics for StyleCLIP's global directions, measured on any generator (Patashnik et al., 2021, Section 6)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.edits.sampling import sample_w
 from hyperstyle.edits.styleclip import StyleClip
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
@@ -26,12 +28,12 @@ __all__ = [
     "style_statistics",
 ]
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
-_CODES = 1024  # codes at once
-_SAVED = 8  # channels after which the progress is written
-_PIXELS = 1 << 22  # of images that are drawn at once
+_BATCH = 1024  # codes at once
+_SAVE_EVERY = 8  # channels after which the progress is written
+_PIXELS = 1 << 22  # of images that are synthesized at once
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class StyleClipSampling:
     Attributes:
         samples: codes, for the mean and the deviation of each channel.
         images: images in which each channel is moved; they are the first of the samples.
-        deviations: how far a channel is moved from its mean, to both sides, in standard deviations; 10 is usual for
+        deviations: how far a channel is moved from its mean, to both sides, in standard deviations; 10 is common for
             other domains than faces.
         truncation: psi of the first `truncated_rows` rows of the codes; the others are as they come.
         truncated_rows: see `truncation`.
@@ -90,15 +92,16 @@ class StyleStatistics:
 def style_statistics(
     generator: Generator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
 ) -> StyleStatistics:
-    """Mean and standard deviation of the styles over `settings.samples` codes; no image is drawn.
+    """Mean and standard deviation of the styles over `settings.samples` codes; no image is synthesized.
 
     Args:
         generator: its `latent_avg` must be the mean of W.
         settings: how many codes, and their truncation.
-        on_progress: called while it goes on.
+        on_progress: called with the progress.
     """
     settings = settings or StyleClipSampling()
-    # Sums of distances from the styles of the mean code: squares of the styles themselves would cancel.
+    # Sums of s - c and (s - c)², with c the styles of the mean code: var = E[(s - c)²] - E[s - c]². With c = 0 the two
+    # terms would nearly cancel.
     center = {name: style[0].double() for name, style in generator.styles(generator.latent_avg[None]).items()}
     first = {name: torch.zeros_like(style) for name, style in center.items()}
     second = {name: torch.zeros_like(style) for name, style in center.items()}
@@ -135,7 +138,7 @@ def channel_effects(
     In every image each channel alone is set to its mean minus and plus some deviations; all others stay.
 
     Args:
-        generator: draws 2 x `settings.images` images for each channel.
+        generator: synthesizes 2 x `settings.images` images for each channel.
         encoder: sees the images; for CLIP, `OpenClip(preparation="bicubic")`.
         statistics: of this generator.
         settings: as for `style_statistics`.
@@ -154,29 +157,24 @@ def channel_effects(
     layers = settings.layers(generator)
     codes = torch.cat(list(_codes(generator, settings, settings.images)))
     styles = generator.styles(codes)
-
-    def seen(styles: Mapping[str, Tensor]) -> Tensor:
-        together = max(1, _PIXELS // generator.config.size**2)
-        parts = []
-        for start in range(0, len(styles[layers[0].name]), together):
-            some = {name: style[start : start + together] for name, style in styles.items()}
-            image = generator.synthesize(some, modulation="activations").clamp(-1, 1)
-            parts.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
-        return torch.cat(parts)  # [N,E]
-
+    image_features = partial(_image_features, generator, encoder, content)
     channels = [(spec.name, channel) for spec in layers for channel in range(spec.style_width)]
-    progress = None if progress_file is None else _ProgressFile(Path(progress_file), settings, layers, seen(styles))
-    effects = [] if progress is None else progress.read(len(channels))
-    twice = {name: style.repeat(2, 1) for name, style in styles.items()}
+    progress, effects = None, []
+    if progress_file is not None:
+        progress = _ProgressFile(Path(progress_file), settings, layers, image_features(styles))
+        effects = progress.read(len(channels))
     known = len(effects)
+    twice = {name: style.repeat(2, 1) for name, style in styles.items()}  # [2N,I]: channels moved down, then up
     try:
         for name, channel in channels[known:]:
-            moved = twice[name].clone()
+            # StyleCLIP, Section 6: channel c alone is set to mean - a std in the first half of the batch, and to
+            # mean + a std in the second. All other channels keep their values.
+            moved = twice[name].clone()  # [2N,I]
             middle, reach = statistics.mean[name][channel], settings.deviations * statistics.std[name][channel]
             moved[: len(codes), channel], moved[len(codes) :, channel] = float(middle - reach), float(middle + reach)
-            features = seen({**twice, name: moved}).reshape(2, len(codes), -1).transpose(0, 1)  # [N,2,E]
+            features = image_features({**twice, name: moved}).reshape(2, len(codes), -1).transpose(0, 1)  # [N,2,E]
             effects.append(effects_of_features(features[None])[0])
-            if progress is not None and len(effects) % _SAVED == 0:
+            if progress is not None and len(effects) % _SAVE_EVERY == 0:
                 progress.write(effects)
             if on_progress is not None:
                 on_progress("effects of channels", len(effects), len(channels))
@@ -187,6 +185,22 @@ def channel_effects(
     return {spec.name: part for spec, part in zip(layers, parts, strict=True)}
 
 
+def _image_features(
+    generator: Generator,
+    encoder: TextImageEncoder,
+    content: Callable[[Tensor], Tensor] | None,
+    styles: Mapping[str, Tensor],
+) -> Tensor:
+    """The features [N,E] of the images of styles, layer name -> [N,I], a few images at a time."""
+    batch = max(1, _PIXELS // generator.config.size**2)
+    features = []
+    for start in range(0, len(next(iter(styles.values()))), batch):
+        part = {name: style[start : start + batch] for name, style in styles.items()}
+        image = generator.synthesize(part, modulation="activations").clamp(-1, 1)
+        features.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
+    return torch.cat(features)
+
+
 def effects_of_features(features: Tensor) -> Tensor:
     """Features of images with a channel moved down and up -> its effect, a unit vector.
 
@@ -194,9 +208,11 @@ def effects_of_features(features: Tensor) -> Tensor:
         features: [C,N,2,E] for C channels and N images, of any length.
 
     Returns:
-        [C,E] the mean over the images of the unit differences of unit features, made unit; zeros where there is none.
+        [C,E] the mean over the images of the normalized differences of normalized features, normalized; zeros where
+            nothing changes.
     """
-    unit = F.normalize(features.double(), dim=-1)
+    # Δi_c: the direction from "down" to "up" in the space of CLIP, averaged over the images.
+    unit = F.normalize(features.double(), dim=-1)  # [C,N,2,E]
     change = F.normalize(unit[:, :, 1] - unit[:, :, 0], dim=-1)  # [C,N,E]
     return F.normalize(change.mean(1), dim=-1).to(features.dtype)
 
@@ -235,19 +251,16 @@ def fit_styleclip(
 
 
 def _codes(generator: Generator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
-    """The first `count` codes, in batches [b,L,D]."""
-    random = torch.Generator().manual_seed(settings.seed)
-    mean = generator.latent_avg
-    for start in range(0, count, _CODES):
-        z = torch.randn(_CODES, generator.config.latent_width, generator=random)  # whole: a part would draw other ones
-        w = generator.broadcast(generator.mapping(z[: count - start].to(mean))).clone()
-        rows = slice(0, settings.truncated_rows)
+    """The first `count` codes, in batches [b,L,D]; their first rows are truncated."""
+    mean, rows = generator.latent_avg, slice(0, settings.truncated_rows)
+    for codes in sample_w(generator, count, seed=settings.seed, batch_size=_BATCH):
+        w = generator.broadcast(codes).clone()
         w[:, rows] = mean + settings.truncation * (w[:, rows] - mean)
         yield w
 
 
 class _ProgressFile:
-    """The effects so far, with what tells that they belong to this generator, encoder and settings."""
+    """The effects so far, with what identifies the generator, encoder and settings."""
 
     def __init__(self, path: Path, settings: StyleClipSampling, layers: Sequence[LayerSpec], features: Tensor) -> None:
         self.path = path

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from hyperstyle.edits.direction import DirectionEdit
 from hyperstyle.edits.ganspace import GanspaceEdit
@@ -14,8 +16,6 @@ from hyperstyle.edits.protocol import Edit, EditInfo, StoredEdit
 from hyperstyle.edits.stylespace import StyleEdit
 from hyperstyle.errors import CheckpointError, EditError, MissingFileError
 from hyperstyle.io.components import (
-    config_from_dict,
-    config_to_dict,
     load_tensors,
     read_json,
     save_tensors,
@@ -23,8 +23,11 @@ from hyperstyle.io.components import (
 )
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, replace_folder
+from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
-__all__ = ["KINDS", "load_edits", "load_folder", "save_edit"]
+__all__ = ["KINDS", "load_edits", "load_folder", "read_folder", "save_edit", "write_folder"]
+
+C = TypeVar("C")
 
 KINDS: Mapping[str, type[StoredEdit]] = {
     kind.kind: kind for kind in (DirectionEdit, GanspaceEdit, StyleEdit, MapperEdit)
@@ -48,11 +51,8 @@ def save_edit(edit: Edit, folder: str | Path) -> None:
     """
     if not isinstance(edit, StoredEdit) or type(edit) not in KINDS.values():
         raise CheckpointError(f"edit {edit.info.name!r} is a {type(edit).__name__}, which has no form on disk.")
-    check_suffix(folder, advice="An edit is a folder: give it another name.", error=CheckpointError)
     tensors, values = edit.parts()
-    with replace_folder(folder, keep_others=True) as temporary:
-        save_tensors(temporary / "model.safetensors", {name: tensor.float() for name, tensor in tensors.items()})
-        write_json(temporary / "config.json", config_to_dict(_Config(edit.kind, edit.info, values)))
+    write_folder(folder, _Config(edit.kind, edit.info, values), tensors)
 
 
 def load_folder(folder: str | Path) -> StoredEdit:
@@ -65,11 +65,9 @@ def load_folder(folder: str | Path) -> StoredEdit:
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingFileError(f"{folder} is not a folder. An edit is a folder with config.json and model.safetensors.")
-    finish_replacing(folder)
-    config = config_from_dict(_Config, read_json(folder / "config.json"), str(folder / "config.json"))
+    config, tensors = read_folder(folder, _Config)
     if config.type not in KINDS:
         raise EditError(f"{folder} describes an edit of type {config.type!r}: expected one of {', '.join(KINDS)}.")
-    tensors, _ = load_tensors(folder / "model.safetensors")
     return KINDS[config.type].from_parts(config.info, tensors, config.values)
 
 
@@ -78,3 +76,23 @@ def load_edits(folder: Path) -> dict[str, StoredEdit]:
     if not folder.is_dir():
         return {}
     return {path.name: load_folder(path) for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
+
+
+def write_folder(folder: str | Path, config: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Writes `config.json` from a dataclass, and `model.safetensors` in float32; both or neither.
+
+    Raises:
+        CheckpointError: the folder cannot be written. HyperStyleError: a file cannot.
+    """
+    check_suffix(folder, advice="An edit is a folder: give it another name.", error=CheckpointError)
+    with replace_folder(folder, keep_others=True) as temporary:
+        save_tensors(temporary / "model.safetensors", {name: tensor.float() for name, tensor in tensors.items()})
+        write_json(temporary / "config.json", config_to_dict(config))
+
+
+def read_folder(folder: str | Path, kind: type[C]) -> tuple[C, dict[str, Tensor]]:
+    """What `write_folder` wrote from a dataclass of this kind. Raises MissingFileError, ConfigError or WeightsError."""
+    finish_replacing(folder)
+    path = Path(folder) / "config.json"
+    config = config_from_dict(kind, read_json(path), str(path))
+    return config, load_tensors(path.with_name("model.safetensors"))[0]

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from hyperstyle.edits.protocol import EditInfo
-from hyperstyle.edits.styleclip_files import read_deviations, read_effects, read_templates, usual_templates
-from hyperstyle.edits.stylespace import StyleEdit
+from hyperstyle.edits.store import read_folder, write_folder
+from hyperstyle.edits.stylespace import StyleEdit, style_vectors
 from hyperstyle.edits.text import TextImageEncoder
-from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, warn
-from hyperstyle.io.components import config_from_dict, config_to_dict, load_tensors, read_json, save_tensors, write_json
-from hyperstyle.io.file_kind import check_suffix
-from hyperstyle.io.files import finish_replacing, replace_folder
+from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, MissingDependencyError, warn
+from hyperstyle.io.pickle_reader import load_pickle
+from hyperstyle.io.torch_files import load_numbers
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.runtime.threads import once
 
-__all__ = ["StyleClip"]
+__all__ = ["StyleClip", "default_templates", "read_deviations", "read_effects", "read_templates"]
 
-_REACH = 128  # pixels: convolutions beyond are left as they are, as the published scripts do
+_REACH = 128  # pixels: convolutions of larger outputs are not edited, as in the published scripts
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Config:
 
 @dataclass(frozen=True, eq=False)
 class StyleClip:
-    """Makes edits of texts out of what each channel of a generator does to images as CLIP sees them.
+    """Makes edits from texts, by what each channel of a generator does to images in the space of CLIP.
 
     Attributes:
         effects: layer name -> [I,E], the unit effect of each channel in the space of texts and images. The largest
@@ -42,7 +42,7 @@ class StyleClip:
         deviations: layer name -> [I], standard deviations of the styles; only these layers are moved, and each must
             have effects.
         encoder: of texts; None is `edits.clip.OpenClip()`, made when the first text is read.
-        templates: sentences with `{}` where a description goes; None is `usual_templates()`.
+        templates: sentences with `{}` where a description goes; None is `default_templates()`.
         model: fingerprint of the generator, see `EditInfo`.
 
     Raises:
@@ -115,7 +115,8 @@ class StyleClip:
 
     def describe(self, text: str) -> Tensor:
         """A description in all templates -> one unit feature [E], float64: the mean of unit features, made unit."""
-        templates = usual_templates() if self.templates is None else self.templates
+        # Section 6, "prompt engineering": an average over many sentences has less noise than the feature of one.
+        templates = default_templates() if self.templates is None else self.templates
         with torch.no_grad():
             features = self._encoder.encode_text([template.replace("{}", text) for template in templates])
         mean = torch.nn.functional.normalize(features.double().cpu(), dim=-1).mean(0)
@@ -144,13 +145,17 @@ class StyleClip:
                 "were measured with another text encoder."
             )
         if not isinstance(beta, (int, float)) or not beta >= 0:
-            raise EditError(f"beta {beta!r}: expected 0 or more; 0.08 to 0.3 are usual.")
+            raise EditError(f"beta {beta!r}: expected 0 or more; 0.08 to 0.3 are common.")
+        # Section 6, "channelwise relevance". The effect of channel c is a unit vector Δi_c, so its product with the
+        # change Δi is a cosine: R_c(Δi) = <Δi_c, Δi>. Effects [I,E] times the change [E] give [I] for each layer.
         reactions = {name: effect.double().cpu() @ change.double().cpu() for name, effect in self.effects.items()}
-        kept = {name: torch.where(r.abs() < beta, 0.0, r) for name, r in reactions.items()}
-        largest = max(float(r.abs().max()) for r in kept.values())
+        # Δs_c = R_c where |R_c| >= β, else 0. As in the published scripts it is then divided by the largest |R_c|, and
+        # multiplied by the deviation of the channel, so that strengths mean the same for every text.
+        relevant = {name: torch.where(r.abs() < beta, 0.0, r) for name, r in reactions.items()}
+        largest = max(float(r.abs().max()) for r in relevant.values())
         if largest == 0:
             return {}
-        moves = {n: kept[n] / largest * deviation.double().cpu() for n, deviation in self.deviations.items()}
+        moves = {n: relevant[n] / largest * deviation.double().cpu() for n, deviation in self.deviations.items()}
         return {name: move.float() for name, move in moves.items() if move.any()}
 
     def __call__(self, target: str, *, neutral: str = "a face", beta: float = 0.13) -> StyleEdit:
@@ -196,27 +201,101 @@ class StyleClip:
         Raises:
             CheckpointError: the folder cannot be written. HyperStyleError: a file cannot.
         """
-        check_suffix(folder, advice="Give the folder another name.", error=CheckpointError)
-        tensors = {f"effects/{name}": effect.float() for name, effect in self.effects.items()}
-        tensors |= {f"deviations/{name}": deviation.float() for name, deviation in self.deviations.items()}
+        tensors = {f"effects/{name}": effect for name, effect in self.effects.items()}
+        tensors |= {f"deviations/{name}": deviation for name, deviation in self.deviations.items()}
         templates = None if self.templates is None else tuple(self.templates)
-        with replace_folder(folder, keep_others=True) as temporary:
-            save_tensors(temporary / "model.safetensors", tensors)
-            write_json(temporary / "config.json", config_to_dict(_Config(type(self).__name__, templates, self.model)))
+        write_folder(folder, _Config(type(self).__name__, templates, self.model), tensors)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextImageEncoder | None = None) -> StyleClip:
         """What `save` wrote. Raises MissingFileError, ConfigError, WeightsError or EditError."""
-        finish_replacing(folder)
-        path = Path(folder) / "config.json"
-        config = config_from_dict(_Config, read_json(path), str(path))
+        config, tensors = read_folder(folder, _Config)
         if config.type != cls.__name__:
-            raise ConfigError(f"{path} describes a {config.type!r}: expected {cls.__name__!r}.")
-        tensors, _ = load_tensors(path.with_name("model.safetensors"))
+            raise ConfigError(f"{Path(folder) / 'config.json'} describes a {config.type!r}: expected {cls.__name__!r}.")
         parts: dict[str, dict[str, Tensor]] = {"effects": {}, "deviations": {}}
         for full, tensor in tensors.items():
             kind, _, name = full.partition("/")
             if kind not in parts or not name:
-                raise ConfigError(f"{path.parent} has a tensor {full!r}: expected effects/LAYER and deviations/LAYER.")
+                raise ConfigError(f"{folder} has a tensor {full!r}: expected effects/LAYER and deviations/LAYER.")
             parts[kind][name] = tensor
         return cls(parts["effects"], parts["deviations"], encoder, config.templates, config.model)
+
+
+# ---- published files, and sentences around a description ----
+
+
+def read_templates(path: str | Path) -> list[str]:
+    """Sentences of a text file, one in a line; empty lines are left out. Raises CheckpointError."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read as a text file of templates: {error}.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def default_templates() -> list[str]:
+    """The sentences that StyleCLIP uses: CLIP's for ImageNet, but for the one about many things.
+
+    Raises:
+        MissingDependencyError: open_clip, which carries them, is not installed.
+    """
+    try:
+        from open_clip import OPENAI_IMAGENET_TEMPLATES
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the default sentences around a description come with open_clip, which is not installed. Run: "
+            "pip install \"hyperstyle-inversion[clip]\"; or pass StyleClip(..., templates=[...]), ['{}'] at the least."
+        ) from error
+    sentences = [str(template("{}")) for template in OPENAI_IMAGENET_TEMPLATES]
+    return [sentence for sentence in sentences if " many " not in sentence]
+
+
+def read_effects(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
+    """`fs3.npy`, also called `delta_i_c.npy`: [C,E] for the first convolutions -> layer name -> [I,E], float32.
+
+    Args:
+        path: the file.
+        layers: those of the generator; the rows end with any of its convolutions, toRGB is not among them.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else.
+        EditError: the rows end within a layer, or there are too many.
+    """
+    import numpy as np
+
+    array = load_numbers(path)
+    if array.dtype.kind != "f" or array.ndim != 2:
+        raise CheckpointError(f"{path} holds no table of numbers [channels, features]. Expected fs3.npy (delta_i_c).")
+    return _split(torch.from_numpy(np.ascontiguousarray(array, np.float32)), layers, str(path))
+
+
+def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
+    """The deviations of `S_mean_std`: layer name -> [I], float32.
+
+    Raises:
+        CheckpointError: it cannot be read, would execute something, or holds something else.
+        EditError: it is for another generator.
+    """
+    import numpy as np
+
+    content = load_pickle(path)
+    if isinstance(content, list | tuple) and len(content) == 2 and isinstance(content[1], list | tuple):
+        vectors = content[1]
+        if all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in vectors):
+            deviations = [torch.from_numpy(np.array(v, np.float32)).flatten() for v in vectors]
+            return style_vectors(deviations, layers, str(path))
+    raise CheckpointError(f"{path} holds no pair of means and deviations. Expected a file like S_mean_std.")
+
+
+def _split(effects: Tensor, layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
+    """Rows [C,E] for the first convolutions, by layer name [I,E]. Raises EditError where they end within a layer."""
+    convolutions = [spec for spec in layers if not spec.torgb]
+    ends = list(accumulate(spec.style_width for spec in convolutions))  # C after each convolution
+    if len(effects) not in ends:
+        raise EditError(
+            f"{where} has {len(effects):,} rows, which do not end with a convolution of this generator; all of them "
+            f"have {ends[-1]:,} channels. It was made for another generator."
+        )
+    measured = convolutions[: ends.index(len(effects)) + 1]
+    parts = torch.split(effects, [spec.style_width for spec in measured])
+    return {spec.name: part for spec, part in zip(measured, parts, strict=True)}

@@ -1,4 +1,4 @@
-"""Edits in StyleSpace: what the affine layers make of a code, moved channel by channel (Wu et al., CVPR 2021)."""
+"""Edits in StyleSpace: the outputs of the affine layers, moved channel by channel (Wu et al., CVPR 2021)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits.protocol import EditInfo, amounts
-from hyperstyle.edits.stylespace_names import CHANNELS, PUBLISHED_STEP
 from hyperstyle.errors import EditError, did_you_mean
-from hyperstyle.networks.stylegan2.generator import LayerSpec
+from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
-__all__ = ["StyleEdit", "channel_edit", "published_channels", "style_vectors"]
+__all__ = ["CHANNELS", "PublishedChannels", "StyleEdit", "channel_edit", "published_channels", "style_vectors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +95,8 @@ def channel_edit(
         channels: (layer, channel) each; a layer by name or by number.
         name: what the edit is called.
         deviations: layer name -> [I], standard deviations of the styles: a unit of strength is then `step` deviations
-            of each channel, as in the paper; otherwise it is `step` as it stands.
-        step: see there.
+            of each channel, as in the paper; otherwise it is `step` in units of the styles.
+        step: see `deviations`.
         torgb_counted: whether numbers count all layers in the official order, or the convolutions alone. None: all
             layers where every channel then exists, else the convolutions.
         low, high: sensible strengths.
@@ -106,11 +105,11 @@ def channel_edit(
     Raises:
         EditError: no channels, one named twice or that is not there, or deviations that lack a layer.
     """
-    chosen = _resolve(layers, list(channels), torgb_counted, name)
+    resolved = _resolve(layers, list(channels), torgb_counted, name)
     changes: dict[str, Tensor] = {}
-    for i, (spec, channel) in enumerate(chosen):
+    for i, (spec, channel) in enumerate(resolved):
         change = changes.setdefault(spec.name, torch.zeros(spec.style_width))
-        if (spec, channel) in chosen[:i]:
+        if (spec, channel) in resolved[:i]:
             raise EditError(f"edit {name!r} names channel {channel} of {spec.name} twice: once is enough.")
         change[channel] = step * (1.0 if deviations is None else _deviation(deviations, spec, channel, name))
     if not any(change.any() for change in changes.values()):
@@ -131,13 +130,13 @@ def published_channels(
     """The edit of published channels with this name ("smiling", "goatee", "wheel angle"; "_" stands for a space).
 
     One unit of strength adds 3 to each channel, as where they were published, or one deviation with `deviations`. The
-    lists say which channels, not which way: try both signs.
+    lists name channels without a sign: try both.
 
     Args:
-        name: see `stylespace_names.CHANNELS`.
+        name: see `CHANNELS`.
         layers: those of the generator.
         domain: "faces" or "cars".
-        deviations: layer name -> [I]; `styleclip_files.read_deviations` has them from a published file.
+        deviations: layer name -> [I]; `styleclip.read_deviations` has them from a published file.
         model: see `EditInfo`.
 
     Raises:
@@ -146,9 +145,9 @@ def published_channels(
     if domain not in CHANNELS:
         raise EditError(f"no published channels for {domain!r}. {did_you_mean(domain, CHANNELS)}")
     published = CHANNELS[domain]
-    plain = name.replace("_", " ")
-    if plain not in published.channels:
-        raise EditError(f"no published channels {name!r} for {domain}. {did_you_mean(plain, published.channels)}")
+    key = name.replace("_", " ")
+    if key not in published.channels:
+        raise EditError(f"no published channels {name!r} for {domain}. {did_you_mean(key, published.channels)}")
     widths, expected = [spec.style_width for spec in layers], [spec.style_width for spec in published.layers]
     if widths != expected:
         raise EditError(
@@ -158,8 +157,8 @@ def published_channels(
         )
     return channel_edit(
         layers,
-        published.channels[plain],
-        plain,
+        published.channels[key],
+        key,
         deviations=deviations,
         step=PUBLISHED_STEP if deviations is None else 1.0,
         torgb_counted=True,
@@ -171,9 +170,9 @@ def published_channels(
 
 
 def style_vectors(vectors: Sequence[Tensor], layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
-    """Vectors of a file, one for each layer or one for each convolution without toRGB, by layer name.
+    """The vectors of a file by layer name: one for each layer, or one for each convolution without toRGB.
 
-    Which of the two it is, their widths tell.
+    Their widths decide which of the two it is.
 
     Args:
         vectors: [I] each, in the official order.
@@ -206,14 +205,14 @@ def _resolve(
     without_torgb: dict[str | int, LayerSpec] = dict(enumerate(convolutions))
     counts = {None: (all_layers, without_torgb), True: (all_layers,), False: (without_torgb,)}[torgb_counted]
     for numbered in counts:
-        found = [(by_name.get(layer) or numbered.get(layer), channel) for layer, channel in channels]
-        fits = [(spec, c) for spec, c in found if spec is not None and 0 <= c < spec.style_width]
+        candidates = [(by_name.get(layer) or numbered.get(layer), channel) for layer, channel in channels]
+        fits = [(spec, c) for spec, c in candidates if spec is not None and 0 <= c < spec.style_width]
         if len(fits) == len(channels):
             return fits
     (layer, channel), (spec, _) = next(
-        (asked, got)
-        for asked, got in zip(channels, found, strict=True)
-        if got[0] is None or not 0 <= got[1] < got[0].style_width
+        (pair, candidate)
+        for pair, candidate in zip(channels, candidates, strict=True)
+        if candidate[0] is None or not 0 <= candidate[1] < candidate[0].style_width
     )
     have = f"has {spec.style_width} there" if spec else f"has no layer {layer!r}, but {layers[0].name} to "
     have += "" if spec else f"{layers[-1].name} and the numbers 0 to {max(int(n) for n in numbered)}"
@@ -227,8 +226,70 @@ def _is_pair(pair: object) -> bool:
 
 
 def _deviation(deviations: Mapping[str, Tensor], spec: LayerSpec, channel: int, name: str) -> float:
-    given = deviations.get(spec.name)
-    if given is None or tuple(given.shape) != (spec.style_width,):
-        have = "none" if given is None else tuple(given.shape)
+    values = deviations.get(spec.name)
+    if values is None or tuple(values.shape) != (spec.style_width,):
+        have = "none" if values is None else tuple(values.shape)
         raise EditError(f"edit {name!r} needs [{spec.style_width}] deviations of {spec.name}: {have} given.")
-    return float(given[channel])
+    return float(values[channel])
+
+
+# ---- channels that others found and named (Wu et al., CVPR 2021, and later repositories) ----
+
+PUBLISHED_STEP = 3.0
+"""What one unit of the published strengths adds to each channel."""
+
+
+@dataclass(frozen=True)
+class PublishedChannels:
+    """Channels of the official generator of one domain.
+
+    Attributes:
+        size: side of its images in pixels.
+        channels: name -> (layer, channel) each; layers in the official order, toRGB counted.
+    """
+
+    size: int
+    channels: Mapping[str, tuple[tuple[int, int], ...]]
+
+    @property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """The layers of that generator."""
+        return layer_table(GeneratorConfig.official(self.size))
+
+
+CHANNELS: Mapping[str, PublishedChannels] = {
+    "faces": PublishedChannels(
+        1024,
+        {
+            "bangs": ((3, 259), (6, 285), (5, 414), (6, 128), (9, 295), (6, 322), (6, 487), (6, 504)),
+            "black hair": ((12, 479),),
+            "blond hair": ((12, 479), (12, 266)),
+            "earrings": ((8, 81),),
+            "gender": ((9, 6),),
+            "glasses": ((3, 288), (2, 175), (3, 120), (2, 97)),
+            "goatee": ((9, 421),),
+            "grey hair": ((11, 286),),
+            "lipstick": ((15, 45),),
+            "receding hairline": ((5, 414), (6, 322), (6, 497), (6, 504)),
+            "sideburns": ((12, 237),),
+            "smiling": ((6, 501),),
+            "wavy hair": ((6, 500), (8, 128), (5, 92), (6, 394), (6, 323)),
+            "wear suit": ((9, 441), (8, 292), (11, 358), (6, 223)),
+        },
+    ),
+    "cars": PublishedChannels(
+        512,
+        {
+            "car color": ((12, 142), (15, 227)),
+            "front": ((8, 411),),
+            "grass": ((12, 107),),
+            "grill": ((9, 191),),
+            "headlights": ((8, 441), (9, 355)),
+            "hubcap": ((12, 113), (12, 439)),
+            "logo": ((9, 185),),
+            "sky": ((12, 76),),
+            "trees": ((9, 108),),
+            "wheel angle": ((8, 420),),
+        },
+    ),
+}

@@ -15,7 +15,8 @@ from hyperstyle.align.prepare import prepare
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, QualityWarning
 from hyperstyle.evaluation.loading import run_in_subprocess
-from hyperstyle.inversion.synthesis import pictures
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import render
 from hyperstyle.inverter import HyperStyleInverter, pick_device
 from hyperstyle.io import hub
 from hyperstyle.io.files import peak_memory
@@ -145,7 +146,7 @@ def prepared(implementation: Implementation, inverter: HyperStyleInverter, work:
 
     def fast() -> Tensor:
         if work.edits:
-            return pictures(model, w, {}, codes)
+            return model.domain.content(render(model, InversionState(w, codes))).float()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", QualityWarning)  # such images are not what a model is made for
             return inverter.invert(

@@ -14,7 +14,8 @@ from hyperstyle.errors import ConfigError, EditError, MethodError, did_you_mean
 from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.held_out import attribute_deviations
 from hyperstyle.evaluation.images import given_crops
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 

@@ -25,7 +25,7 @@ from hyperstyle.images import save_image, to_images
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, peak_memory
-from hyperstyle.methods.registry import Method, Start, Steps, by_networks, find
+from hyperstyle.methods.registry import MethodLike, Start, Steps, by_networks, resolve_method
 from hyperstyle.model.parts import Model
 
 __all__ = ["Job", "Study", "Trial", "check_trials", "invert_one", "is_feed_forward", "measure_all"]
@@ -70,7 +70,7 @@ class Job:
 
     label: str
     inverter: HyperStyleInverter
-    method: Method
+    method: MethodLike
     steps: Steps | None
     count: int
     edited: int = 0
@@ -171,7 +171,7 @@ def check_trials(model: Model, trials: Sequence[Trial]) -> None:
         names = ", ".join(map(str, trials)) or "none"
         raise ConfigError(f"methods {names}: expected 1 or more, each once.")
     for trial in trials:
-        find(model, trial.method, steps=trial.steps)
+        resolve_method(model, trial.method, steps=trial.steps)
 
 
 def is_feed_forward(model: Model, method: str) -> bool:

@@ -15,9 +15,8 @@ from hyperstyle.evaluation.figures import Point, Progress, Row, mean_point, mean
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimization import Projection, code_statistics
-from hyperstyle.methods.projector import Projector
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import Projection, Projector, code_statistics
 from hyperstyle.methods.pti import PivotalTuner
 from hyperstyle.methods.registry import Start
 from hyperstyle.model.parts import Model

@@ -17,7 +17,7 @@ from hyperstyle.evaluation.measures import own_measures
 from hyperstyle.evaluation.optimized import Optimization, Optimized, evaluate_optimized, perceptual_network
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.registry import find
+from hyperstyle.methods.registry import resolve_method
 
 __all__ = ["SHOWN", "Reconstruction", "evaluate_reconstruction"]
 
@@ -72,7 +72,7 @@ def evaluate_reconstruction(
         raise ConfigError(f"curve={curve}: expected 0 or more steps.")
     if optimized is not None:
         perceptual_network(model)  # better now than after the first rows
-    find(model, "w-encoder")
+    resolve_method(model, "w-encoder")
     study = Study(given_crops(model, crops), own_measures(model))
     count = len(study.images)
     names = ["w-encoder"] if model.hypernetwork is None else ["w-encoder", "hyperstyle"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from hyperstyle.edits.sampling import sample_w
 from hyperstyle.fitting.directions import fit_components, fit_interfacegan, with_report
 from hyperstyle.fitting.measure import Evaluator, Measured, measure_edits
-from hyperstyle.fitting.sampling import sample_w
 from hyperstyle.fitting.scores import Scorer, Scores, load_scores, network_scorer, save_scores, score_codes
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Edits out of scored or sampled codes."""
+"""Edits fitted to scored or sampled codes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from hyperstyle.edits.boundary import Boundary, fit_boundary
 from hyperstyle.edits.ganspace import Components
 from hyperstyle.edits.interfacegan import conditional as conditional_direction
 from hyperstyle.edits.pca import deviations, principal_axes
+from hyperstyle.edits.sampling import sample_w
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.fitting.measure import Measured
-from hyperstyle.fitting.sampling import sample_w
 from hyperstyle.fitting.scores import Progress, Scores
 from hyperstyle.model.parts import Model
 
 __all__ = ["fit_components", "fit_interfacegan", "with_report"]
 
-_FRESH = 5000
-_HOLDS = 0.9
+_DEVIATION_SAMPLES = 5000
+_RELIABLE = 0.9  # held-out accuracy from which a boundary counts as one
 
 
 def fit_interfacegan(
@@ -43,49 +43,51 @@ def fit_interfacegan(
 
     Args:
         model: whose codes these are; the edits are for its generator.
-        scores: codes and what was read of their images.
+        scores: codes and the scores of their images.
         traits: which of the scores; None is all.
-        conditional: each edit leaves alone the traits whose boundaries hold for 90 % of the codes that were kept
-            back: it is orthogonal to their normals, those of all scores. (Its boundary stays what it was.)
+        conditional: each edit is made orthogonal to the normals of all other traits whose boundaries are right for
+            90 % of the held-out codes, so that it leaves those traits alone. (Its own boundary is unchanged.)
         chosen, split, seed: see `edits.boundary.fit_boundary`.
         source: where the scores come from, such as ", scored by NAME".
-        on_progress: called while it goes on.
+        on_progress: called with the progress.
 
     Raises:
         EditError: no such trait, codes of another width, or no boundary can be found.
         MissingDependencyError: scikit-learn is not installed.
     """
-    wanted = list(scores.values) if traits is None else list(dict.fromkeys(traits))
-    for trait in wanted:
+    fitted = list(scores.values) if traits is None else list(dict.fromkeys(traits))
+    for trait in fitted:
         if trait not in scores.values:
             raise EditError(f"no scores of {trait!r}. {did_you_mean(trait, scores.values)}")
     width = model.generator.config.latent_width
     if scores.codes.shape[1] != width:
         raise EditError(f"scored codes of width {scores.codes.shape[1]}, and the generator's codes have {width}.")
-    needed = list(scores.values) if conditional else wanted
-    found: dict[str, Boundary] = {}
+    needed = list(scores.values) if conditional else fitted
+    boundaries: dict[str, Boundary] = {}
     for i, trait in enumerate(needed):
         try:
-            found[trait] = fit_boundary(scores.codes, scores.values[trait], chosen=chosen, split=split, seed=seed)
+            boundaries[trait] = fit_boundary(scores.codes, scores.values[trait], chosen=chosen, split=split, seed=seed)
         except EditError as error:
-            if trait in wanted:
+            if trait in fitted:
                 raise EditError(f"{trait}: {error}") from error
         if on_progress is not None:
             on_progress("fitting", i + 1, len(needed))
     return {
-        trait: _edit(model, scores, trait, found, source, [other for other in found if conditional and other != trait])
-        for trait in wanted
+        trait: _edit(
+            model, scores, trait, boundaries, source, [other for other in boundaries if conditional and other != trait]
+        )
+        for trait in fitted
     }
 
 
 def _edit(
-    model: Model, scores: Scores, trait: str, found: Mapping[str, Boundary], source: str, others: Sequence[str]
+    model: Model, scores: Scores, trait: str, boundaries: Mapping[str, Boundary], source: str, conditions: Sequence[str]
 ) -> DirectionEdit:
-    boundary = found[trait]
-    avoided = [other for other in others if (found[other].held_out_accuracy or 0.0) >= _HOLDS]
+    boundary = boundaries[trait]
+    avoided = [other for other in conditions if (boundaries[other].held_out_accuracy or 0.0) >= _RELIABLE]
     normal = boundary.normal
-    way = conditional_direction(normal, *(found[other].normal for other in avoided)) if avoided else normal
-    deviation = deviations(normal[None], scores.codes)[0] / (way @ normal)
+    direction = conditional_direction(normal, *(boundaries[other].normal for other in avoided)) if avoided else normal
+    deviation = deviations(normal[None], scores.codes)[0] / (direction @ normal)
     how = "InterFaceGAN, conditional" if avoided else "InterFaceGAN"
     info = EditInfo(
         trait,
@@ -102,7 +104,7 @@ def _edit(
             "orthogonal_to": avoided,
         },
     )
-    return DirectionEdit(way.float() * deviation, info)
+    return DirectionEdit(direction.float() * deviation, info)
 
 
 def fit_components(
@@ -120,7 +122,7 @@ def fit_components(
         model: whose generator makes the codes.
         count: how many components.
         samples, seed, truncation: see `sample_w`.
-        on_progress: called while it goes on.
+        on_progress: called with the progress.
 
     Raises:
         EditError: more components than W is wide, or too few samples.
@@ -128,7 +130,7 @@ def fit_components(
     """
     generator = model.generator
 
-    def counted() -> Iterator[Tensor]:
+    def batches() -> Iterator[Tensor]:
         done = 0
         for batch in sample_w(generator, samples, seed=seed, truncation=truncation):
             yield batch
@@ -136,15 +138,15 @@ def fit_components(
             if on_progress is not None:
                 on_progress("sampling", done, samples)
 
-    mean, axes, _ = principal_axes(counted(), count)
-    fresh = torch.cat(list(sample_w(generator, _FRESH, seed=seed + 1, truncation=truncation)))
-    return Components(mean.cpu(), axes.cpu(), deviations(axes, fresh).cpu())
+    mean, axes, _ = principal_axes(batches(), count)
+    other_codes = torch.cat(list(sample_w(generator, _DEVIATION_SAMPLES, seed=seed + 1, truncation=truncation)))
+    return Components(mean.cpu(), axes.cpu(), deviations(axes, other_codes).cpu())
 
 
 def with_report(edit: DirectionEdit, measured: Measured) -> DirectionEdit:
-    """The edit with what was measured in its report, and the range in which its images hold as its own.
+    """The edit with the measurement in its report, and with the measured range.
 
-    Where they do not hold at all, the range stays as it was.
+    Where not even the smallest strengths work, the range stays as it was.
     """
     info = dataclasses.replace(edit.info, report={**edit.info.report, "trait": measured.trait, **measured.report()})
     if measured.low < measured.high:

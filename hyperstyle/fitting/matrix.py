@@ -31,19 +31,21 @@ def entanglement_plot(measured: Mapping[str, Measured]) -> bytes:
         ) from error
     if not measured:
         raise EditError("no edit was measured, so there is no matrix to draw.")
-    read = list(dict.fromkeys(name for one in measured.values() for name in (one.trait, *one.leak)))
-    own = list(dict.fromkeys(one.trait for one in measured.values()))
-    traits = [*own, *(name for name in read if name not in own)]
-    rows = [[1.0 if name == one.trait else one.leak.get(name, 0.0) for name in traits] for one in measured.values()]
+    names = list(dict.fromkeys(name for result in measured.values() for name in (result.trait, *result.leak)))
+    own_traits = list(dict.fromkeys(result.trait for result in measured.values()))
+    traits = [*own_traits, *(name for name in names if name not in own_traits)]
+    rows = [
+        [1.0 if name == result.trait else result.leak.get(name, 0.0) for name in traits] for result in measured.values()
+    ]
     size = (_MARGINS[0] + _CELL * len(traits), _MARGINS[1] + _CELL * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    shown = axes.imshow(rows, cmap="RdBu", vmin=-1, vmax=1)
+    image = axes.imshow(rows, cmap="RdBu", vmin=-1, vmax=1)
     axes.set_xticks(range(len(traits)), traits, rotation=90, fontsize=6)
     axes.set_yticks(range(len(rows)), list(measured), fontsize=6)
     axes.set_xlabel("trait that the evaluator reads", fontsize=7)
     axes.set_ylabel("edit", fontsize=7)
-    figure.colorbar(shown, ax=axes, shrink=0.6).ax.tick_params(labelsize=6)
+    figure.colorbar(image, ax=axes, shrink=0.6).ax.tick_params(labelsize=6)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()

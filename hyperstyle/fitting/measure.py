@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,28 +13,26 @@ from torch import Tensor
 
 from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError
-from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read
+from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read, render_batches
 from hyperstyle.inversion.editing import apply_edit
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
-from hyperstyle.inversion.synthesis import pictures as draw
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
 __all__ = ["Evaluator", "Measured", "leading_trait", "measure_edits"]
 
 _STALLED = 0.25  # of the step around 0: a trait that moves less than that no longer follows
-_RECOGNIZED = 0.5  # identity similarity, below which it is somebody else
-_WORTH_SAYING = 0.05
+_RECOGNIZED = 0.5  # identity similarity below which it is another person
+_REPORTED_LEAK = 0.05
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Who measures. An edit must not have been fitted to what this reads.
+    """The networks that measure edits. No edit may have been fitted to what they read.
 
     Attributes:
         scorer: images -> trait -> values.
         person: images [B,3,h,w] -> features [B,E] that are alike for images of the same person; None where
-            nothing tells people apart.
+            identity is not measured.
     """
 
     scorer: Scorer
@@ -54,9 +52,9 @@ class Measured:
         trait: the edit's own.
         strengths: rising, with 0.
         change: of the own trait at each strength.
-        identity: cosine similarity to the image at strength 0, at each strength; empty where nobody measures it.
-        low, high: from 0 outward, as far as the image holds: the own trait still moves by a quarter of its
-            step around 0 and the identity stays above 0.5. Both 0 where it does not even around 0.
+        identity: cosine similarity to the image at strength 0, at each strength; empty where it is not measured.
+        low, high: the usable range, from 0 outward: the own trait still moves by a quarter of its step around 0
+            and the identity stays above 0.5. Both 0 where that fails next to 0 already.
         per_unit: how far the own trait moves for one unit of strength, over this range.
         leak: how far every other trait moves, on the mean, for one unit of the own trait, over this range.
         images: how many the means are over.
@@ -70,7 +68,7 @@ class Measured:
     high: float
     per_unit: float
     leak: Mapping[str, float] = field(default_factory=dict)
-    pictures: int = 0
+    images: int = 0
 
     def faults(self, *, reach: float = 1.0, leak: float = 1 / 3) -> list[str]:
         """Why the edit is not clean, a sentence each; [] for a clean one.
@@ -81,26 +79,33 @@ class Measured:
         """
         up = 1.0 if self.per_unit >= 0 else -1.0
         low, high = (up * self.change[self.strengths.index(end)] for end in (self.low, self.high))
-        found = []
+        faults = []
         if not (low <= -reach and high >= reach):
-            found.append(f"moves its trait by no more than {up * low:+.2f} and {up * high:+.2f}")
+            faults.append(f"moves its trait by no more than {up * low:+.2f} and {up * high:+.2f}")
         worst = max(self.leak, key=lambda name: abs(self.leak[name]), default=None)
         if worst is not None and abs(self.leak[worst]) > leak:
-            found.append(f"moves {worst} by {self.leak[worst]:+.2f} of its own trait")
-        return found
+            faults.append(f"moves {worst} by {self.leak[worst]:+.2f} of its own trait")
+        return faults
 
     def report(self) -> dict[str, Any]:
         """Plain values for `EditInfo.report`; leaks below 0.05 are left out."""
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "strengths": list(self.strengths),
             "change": [round(value, 4) for value in self.change],
             "identity": [round(value, 4) for value in self.identity],
             "per_unit": round(self.per_unit, 4),
-            "leak": {name: round(value, 3) for name, value in self.leak.items() if abs(value) >= _WORTH_SAYING},
+            "leak": {name: round(value, 3) for name, value in self.leak.items() if abs(value) >= _REPORTED_LEAK},
             "clean": not self.faults(),
             "faults": self.faults(),
         }
+
+
+class _Readings(NamedTuple):
+    """What an evaluator read of N images: trait -> [N], and the features of the people [N,E], where it has them."""
+
+    scores: Mapping[str, Tensor]
+    people: Tensor | None
 
 
 def measure_edits(
@@ -110,63 +115,81 @@ def measure_edits(
     evaluator: Evaluator,
     *,
     strengths: Sequence[float] | None = None,
-    pictures: int = 16,
+    images: int = 16,
     on_progress: Progress | None = None,
 ) -> dict[str, Measured]:
     """Edits random images and has the evaluator read them before and after.
 
     Args:
-        model: whose generator draws them.
-        edits: by name. The trait of one whose info names none is the one that it moves the most.
-        codes: W codes [N,D] that no edit was fitted to. All of them tell how much each trait varies; the first
-            `pictures` are edited.
-        evaluator: who reads.
-        strengths: at which every edit is measured, on both sides of 0, beside 0 itself; None is four steps from 0 to
-            either end of the edit's own range.
+        model: its generator synthesizes the images.
+        edits: by name. Where an edit names no trait, its trait is the one that it moves the most.
+        codes: W codes [N,D] that no edit was fitted to. The deviation of each trait is that over all of them; the
+            first `images` are edited.
+        evaluator: reads the images.
+        strengths: at which every edit is measured, on both sides of 0, in addition to 0 itself; None is four steps from
+            0 to either end of the edit's own range.
         images: how many are edited.
-        on_progress: called while it goes on.
+        on_progress: called with the progress.
 
     Raises:
         EditError: too few codes, strengths or a range on one side of 0 only, or a trait not read by the evaluator.
     """
-    if not 1 <= pictures <= len(codes) or len(codes) < 2:
+    if not 1 <= images <= len(codes) or len(codes) < 2:
         raise EditError(
-            f"measuring on {pictures} of {len(codes)} images: expected at most as many as there are codes, of which "
+            f"measuring on {images} of {len(codes)} images: expected at most as many as there are codes, of which "
             "two or more."
         )
     steps_of = {name: _steps(name, edit.info.low, edit.info.high, strengths) for name, edit in edits.items()}
     w = model.generator.broadcast(codes.to(model.generator.latent_avg))
-    before, people = _read_all(model, w, {}, evaluator, on_progress, "reading")
-    spread = {name: float(values[~values.isnan()].std()) for name, values in before.items()}
-    varied = {name: value for name, value in spread.items() if value > 0}  # False for NaN, too
-    found = {}
+    before = _read_all(model, w, {}, evaluator, on_progress=on_progress)
+    deviations = {name: float(values[~values.isnan()].std()) for name, values in before.scores.items()}
+    deviations = {name: value for name, value in deviations.items() if value > 0}  # False for NaN, too
+    results = {}
     for i, (name, edit) in enumerate(edits.items()):
-        trait, steps = edit.info.trait, steps_of[name]
-        if trait is not None and trait not in varied:
+        trait = edit.info.trait
+        if trait is not None and trait not in deviations:
             raise EditError(f"edit {name!r} moves {trait!r}, which the evaluator does not read or finds equal in all.")
-        changes, alike = [], []
-        for strength in steps:
-            if strength == 0:
-                changes.append(torch.zeros(len(varied), pictures))
-                alike.append(1.0)
-                continue
-            at = torch.full((pictures,), strength)
-            edited, offsets = apply_edit(model, edit, w[:pictures], {}, at.to(w))
-            after, others = _read_all(model, edited, offsets, evaluator, None, "")
-            changes.append(torch.stack([(after[k] - before[k][:pictures]) / varied[k] for k in varied]))
-            if people is not None and others is not None:
-                alike.append(F.cosine_similarity(people[:pictures], others).mean().item())
-        identity = tuple(alike) if people is not None else ()
-        found[name] = _measured(trait, list(varied), steps, torch.stack(changes), identity)
+        results[name] = _measure_edit(model, edit, w[:images], before, deviations, steps_of[name], evaluator)
         if on_progress is not None:
             on_progress("measuring", i + 1, len(edits))
-    return found
+    return results
+
+
+def _measure_edit(
+    model: Model,
+    edit: Edit,
+    w: Tensor,
+    before: _Readings,
+    deviations: Mapping[str, float],
+    steps: Sequence[float],
+    evaluator: Evaluator,
+) -> Measured:
+    """Measures one edit of the codes [B,L,D], of which `before` was read, at each strength of `steps`."""
+    changes, identity = [], []
+    for strength in steps:
+        if strength == 0:
+            changes.append(torch.zeros(len(deviations), len(w)))
+            identity.append(1.0)
+            continue
+        edited, offsets = apply_edit(model, edit, w, {}, torch.full((len(w),), strength).to(w))
+        after = _read_all(model, edited, offsets, evaluator)
+        moved = [(after.scores[k] - before.scores[k][: len(w)]) / deviation for k, deviation in deviations.items()]
+        changes.append(torch.stack(moved))  # [K,B]
+        if before.people is not None and after.people is not None:
+            identity.append(F.cosine_similarity(before.people[: len(w)], after.people).mean().item())
+    return _summarize(
+        edit.info.trait,
+        list(deviations),
+        steps,
+        torch.stack(changes),
+        tuple(identity) if before.people is not None else (),
+    )
 
 
 def _steps(name: str, low: float, high: float, strengths: Sequence[float] | None) -> list[float]:
     """The strengths, rising, with 0. Raises EditError unless they lie on both sides of it."""
-    wanted = [end * i / 4 for end in (low, high) for i in range(1, 5)] if strengths is None else map(float, strengths)
-    steps = sorted({*wanted, 0.0})
+    values = [end * i / 4 for end in (low, high) for i in range(1, 5)] if strengths is None else map(float, strengths)
+    steps = sorted({*values, 0.0})
     if not steps[0] < 0 < steps[-1]:
         raise EditError(
             f"edit {name!r} at strengths from {steps[0]:g} to {steps[-1]:g}: expected some below 0 and above."
@@ -184,26 +207,23 @@ def _read_all(
     w: Tensor,
     offsets: Mapping[str, Tensor],
     evaluator: Evaluator,
-    on_progress: Progress | None,
-    what: str,
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """What the evaluator reads of all images, trait -> [N], and the features of the people [N,E]."""
+    *,
+    on_progress: Progress | None = None,
+) -> _Readings:
+    """Has the evaluator read the images of codes [N,L,D] with weight offsets."""
     values: dict[str, list[Tensor]] = {}
     people = []
-    for first in range(0, len(w), DEFAULT_BATCH_SIZE):
-        some = slice(first, first + DEFAULT_BATCH_SIZE)
-        image = model.domain.resize_to_input(draw(model, w[some], {k: v[some] for k, v in offsets.items()}, None))
+    for image in render_batches(model, w, offsets, on_progress=on_progress, what="reading"):
         for name, value in read(evaluator.scorer, image).items():
             values.setdefault(name, []).append(value)
         if evaluator.person is not None:
             with torch.no_grad():
                 people.append(evaluator.person(image).float().cpu())
-        if on_progress is not None:
-            on_progress(what, min(first + DEFAULT_BATCH_SIZE, len(w)), len(w))
-    return {name: torch.cat(parts) for name, parts in values.items()}, torch.cat(people) if people else None
+    scores = {name: torch.cat(parts) for name, parts in values.items()}
+    return _Readings(scores, torch.cat(people) if people else None)
 
 
-def _measured(
+def _summarize(
     trait: str | None, traits: list[str], steps: Sequence[float], change: Tensor, identity: tuple[float, ...]
 ) -> Measured:
     """Args: change [S,K,B], of every trait of every image; one that could not be read (NaN) does not count."""
@@ -211,9 +231,9 @@ def _measured(
     mean = change.nanmean(2)  # [S,K]
     name = leading_trait(traits, strengths, mean) if trait is None else trait
     own = traits.index(name)
-    first, last = _held(steps, mean[:, own].tolist(), identity)
+    first, last = _usable_range(steps, mean[:, own].tolist(), identity)
     inner = [i for i in range(first, last + 1) if steps[i] != 0]
-    if not inner:  # nothing holds: the numbers are those of the smallest strengths
+    if not inner:  # no usable range: measured at the smallest strengths
         zero = list(steps).index(0.0)
         inner = [zero - 1, zero + 1]
     s = strengths[inner]
@@ -232,8 +252,8 @@ def _measured(
     )
 
 
-def _held(steps: Sequence[float], own: Sequence[float], identity: Sequence[float]) -> tuple[int, int]:
-    """The places of the first and the last strength, from 0 outward, to which the images hold."""
+def _usable_range(steps: Sequence[float], own: Sequence[float], identity: Sequence[float]) -> tuple[int, int]:
+    """The indexes of the first and the last usable strength, from 0 outward."""
     zero = list(steps).index(0.0)
     slope = (own[zero + 1] - own[zero - 1]) / (steps[zero + 1] - steps[zero - 1])
 

@@ -1,10 +1,10 @@
-"""What a scorer reads of the images of codes, and the table on disk that holds such readings."""
+"""Scores of the images of codes, and tables of such scores on disk."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError, MissingFileError, did_you_mean
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, pictures
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, render
 from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
@@ -23,16 +25,13 @@ __all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "rea
 Scorer = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 """Images [B,3,h,w] in [-1,1] at the domain's input size -> scores [B], or trait -> scores [B]. NaN: unreadable."""
 
-Progress = Callable[[str, int, int | None], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
 _CODES = "codes"
 _UNNAMED = "score"
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """W codes and what was read of their images.
+    """W codes and the scores of their images.
 
     Attributes:
         codes: [N,D].
@@ -64,15 +63,28 @@ def network_scorer(network: AttributeNetwork) -> Scorer:
 def read(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
     """Trait -> [B] on the CPU; scores without a name are called "score". Raises EditError for another shape."""
     with torch.no_grad():
-        given = scorer(images)
-    named = given if isinstance(given, Mapping) else {_UNNAMED: given}
-    found: dict[str, Tensor] = {}
+        output = scorer(images)
+    named = output if isinstance(output, Mapping) else {_UNNAMED: output}
+    scores: dict[str, Tensor] = {}
     for name, values in named.items():
         if not isinstance(values, Tensor) or values.numel() != len(images):
             kind = f"of shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
             raise EditError(f"the scorer gave {kind} as {name!r} for {len(images)} images: expected a tensor [B].")
-        found[name] = values.detach().float().flatten().cpu()
-    return found
+        scores[name] = values.detach().float().flatten().cpu()
+    return scores
+
+
+def render_batches(
+    model: Model, codes: Tensor, offsets: Mapping[str, Tensor], *, on_progress: Progress | None = None, what: str = ""
+) -> Iterator[Tensor]:
+    """The images of codes [N,D] or [N,L,D] with weight offsets, in batches [b,3,h,w] of the domain's input size."""
+    w = model.generator.broadcast(codes.to(model.generator.latent_avg))
+    state = InversionState(w, style_offsets=offsets)
+    for first in range(0, len(w), DEFAULT_BATCH_SIZE):
+        batch = slice(first, first + DEFAULT_BATCH_SIZE)
+        yield model.domain.as_network_input(render(model, state.view(batch)).float())
+        if on_progress is not None:
+            on_progress(what, min(batch.stop, len(w)), len(w))
 
 
 def score_codes(
@@ -83,27 +95,24 @@ def score_codes(
     needed: Sequence[str] = (),
     on_progress: Progress | None = None,
 ) -> Scores:
-    """Draws the image of every code and has it read.
+    """Scores the image of every code.
 
     Args:
         model: generator and domain are used.
         codes: W codes [N,D].
         scorer: see `Scorer`.
-        needed: traits without which it is not worth going on; the first images show whether they are there.
-        on_progress: called while it goes on.
+        needed: traits that must be among the scores; checked on the first images.
+        on_progress: called with the progress.
 
     Raises:
         EditError: no codes, or what the scorer gives is no score for each image, or not of each needed trait.
     """
     parts: list[dict[str, Tensor]] = []
-    for first in range(0, len(codes), DEFAULT_BATCH_SIZE):
-        w = model.generator.broadcast(codes[first : first + DEFAULT_BATCH_SIZE].to(model.generator.latent_avg))
-        parts.append(read(scorer, model.domain.resize_to_input(pictures(model, w, {}, None))))
+    for images in render_batches(model, codes, {}, on_progress=on_progress, what="scoring"):
+        parts.append(read(scorer, images))
         for trait in needed:
             if trait not in parts[-1]:
                 raise EditError(f"the scorer gives no {trait!r}. {did_you_mean(trait, parts[-1])}")
-        if on_progress is not None:
-            on_progress("scoring", min(first + DEFAULT_BATCH_SIZE, len(codes)), len(codes))
     if not parts:
         raise EditError("no codes to score: expected W codes [N, D], N >= 1.")
     return Scores(codes.float().cpu(), {name: torch.cat([part[name] for part in parts]) for name in parts[0]})

@@ -1,4 +1,4 @@
-"""Images: any kind to a tensor and back, files in and out, what a folder holds, labeled sheets.
+"""Images: any kind to a tensor and back, files in and out, what a folder holds, labeled grids.
 
 Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
 """

@@ -1,4 +1,4 @@
-"""Images of any color mode and orientation to plain, upright RGB ones."""
+"""Conversion of images of any color mode and orientation to upright RGB or RGBA images."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _METADATA_WITH_ORIENTATION = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
-_BROKEN_METADATA = (SyntaxError, struct.error, ValueError, TypeError, KeyError, EOFError)  # what Pillow raises on it
-_PROFILES_OF_OTHERS = (b"GRAY", b"CMYK")  # color spaces of profiles that mean nothing for RGB
+_BROKEN_METADATA = (SyntaxError, struct.error, ValueError, TypeError, KeyError, EOFError)  # raised by Pillow on it
+_NON_RGB_PROFILES = (b"GRAY", b"CMYK")  # color spaces of ICC profiles that do not apply to RGB
 
 
 def upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF orientation asks; the image itself where it has none.
 
-    A turned image loses the metadata that would have it turned again. EXIF data that cannot be read count
-    as none.
+    A turned image loses the metadata that hold its orientation. EXIF data that cannot be read are ignored.
     """
     with quiet():
         try:
@@ -50,39 +49,39 @@ def upright(image: Image.Image) -> Image.Image:
 def as_photo(image: Image.Image) -> Image.Image:
     """A new upright image with its `metadata` in `info`: RGBA where it has an alpha channel, else RGB.
 
-    Colors become RGB as by `flatten`, but transparency stays. Grays of more than 8 bits have none.
+    Colors become RGB as in `flatten`, but transparency stays (of images with 8 bits per channel).
     """
     turned = upright(image)
-    deep = turned.mode in ("I", "F") or turned.mode.startswith("I;16")
-    photo = to_rgba(turned) if has_alpha(turned) and not deep else flatten(turned)
+    is_deep = turned.mode in ("I", "F") or turned.mode.startswith("I;16")
+    photo = to_rgba(turned) if has_alpha(turned) and not is_deep else flatten(turned)
     photo.info.clear()
     photo.info.update(metadata(image))
     return photo
 
 
 def metadata(image: Image.Image) -> dict[str, bytes]:
-    """What an upright RGB copy of the image keeps besides its pixels: entries of `info`, "icc_profile" and "exif".
+    """The metadata that an upright RGB copy of the image keeps: the entries "icc_profile" and "exif" of `info`.
 
-    The EXIF orientation becomes 1; the preview image in the EXIF data and XMP, which speak of the file as it was,
-    are left out. So are the profile of a gray or CMYK image, EXIF data that cannot be read, and the tags of a TIFF
-    file, which describe how it is stored.
+    The EXIF orientation becomes 1. Left out are XMP and the preview image in the EXIF data, which describe the file as
+    it was; the profile of a gray or CMYK image; EXIF data that cannot be read; and the tags of a TIFF file, which
+    describe how it is stored.
     """
-    kept = {}
+    entries = {}
     profile = image.info.get("icc_profile")
-    if profile and profile[16:20] not in _PROFILES_OF_OTHERS:
-        kept["icc_profile"] = profile
+    if profile and profile[16:20] not in _NON_RGB_PROFILES:
+        entries["icc_profile"] = profile
     if image.format == "TIFF":
-        return kept
+        return entries
     with quiet():
         try:
-            if own := image.getexif():
+            if source_exif := image.getexif():
                 exif = Image.Exif()
-                exif.load(own.tobytes())
+                exif.load(source_exif.tobytes())
                 exif[_ORIENTATION] = 1
-                kept["exif"] = exif.tobytes()
+                entries["exif"] = exif.tobytes()
         except _BROKEN_METADATA:
             pass
-    return kept
+    return entries
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -113,7 +112,7 @@ def to_rgba(image: Image.Image) -> Image.Image:
 
 
 def quiet() -> AbstractContextManager[None]:
-    """No warnings from Pillow, about metadata it cannot read or large images: the limit here is our own."""
+    """Silences Pillow's warnings about unreadable metadata and large images (`MAX_PIXELS` is the limit here)."""
     return ignored_warnings("PIL")
 
 

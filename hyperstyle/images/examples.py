@@ -1,4 +1,4 @@
-"""The portraits that come with the library, to try it on: rendered, as a camera might take them, not yet cropped."""
+"""Rendered portraits, framed like photos and not yet cropped, that come with the library for first trials."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _FOLDER = Path(__file__).parents[1] / "avatars" / "photos"
 
 
 def example_photo(number: int = 0) -> Image.Image:
-    """A portrait of 640 x 800 px (RGB), the head tilted and off the middle, with details such as jewellery or a hat.
+    """A portrait of 640 x 800 px (RGB), the head tilted and off center, with details such as jewellery or a hat.
 
     Args:
-        number: which one, 0 to 4.
+        number: of the portrait, 0 to 4.
 
     Raises:
-        ConfigError: there is no such one.
+        ConfigError: there is no portrait of this number.
     """
     if number not in range(EXAMPLES):
         raise ConfigError(f"there is no example photo {number!r}: expected 0 to {EXAMPLES - 1}.")

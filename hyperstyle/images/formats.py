@@ -1,7 +1,7 @@
-"""Which image files are read, and what a file is by its first bytes. The only file that opens images.
+"""Which image formats are read, and what kind of file its first bytes make it. No other file opens images.
 
 Pillow opens what it knows, and for some of that it starts other programs (Ghostscript for EPS, whatever the file is
-called). So it is told which formats it may take a file for: those that it decodes itself.
+called). So every call names the formats that a file may have: those that Pillow decodes itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -44,22 +44,22 @@ MAX_PIXELS = 178_956_970
 IMAGE_SUFFIXES = frozenset(
     _words(".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pcx .png .ppm .psd .sgi .tga .tif .tiff .webp")
 )
-"""How the names of files end that are taken for images whatever they hold: what holds none fails when it is read."""
+"""Suffixes of files that count as images whatever they contain; one that contains no image fails when it is read."""
 
 HEAD = 1024
 """How many of a file's first bytes `image_kind` looks at."""
 
 _RAW_SUFFIXES = frozenset(_words(".3fr .arw .cr2 .cr3 .crw .dng .nef .nrw .orf .pef .raf .raw .rw2 .sr2 .srw .x3f"))
-_OTHER_SUFFIXES = _RAW_SUFFIXES | frozenset(  # names of images too, but what is in the file decides
+_OTHER_SUFFIXES = _RAW_SUFFIXES | frozenset(  # may be images: the content decides
     _words(".ai .avif .dcm .djvu .emf .eps .exr .fit .fits .hdr .heic .heif .hif .jxl .jxr .svg .svgz .wmf .xcf")
 )
-_NO_IMAGES = frozenset(  # not opened: there may be as many as images, beside them in a folder or in shards
+_NON_IMAGE_SUFFIXES = frozenset(  # never opened: folders and shards may hold as many of these as images
     _words(".avi .cls .csv .htm .html .json .jsonl .log .m4v .md .mkv .mov .mp4 .npy .npz .pickle .pkl .pt .pth .py")
     + _words(".safetensors .tar .toml .txt .webm .xml .yaml .yml .zip")
 )
 _CONVERT = "Convert it to PNG or JPEG first."
 _RAW = "the raw file of a camera"
-_UNREAD = {  # kinds that are not read, and what is said of them
+_UNSUPPORTED = {  # kinds that are not read, and their names in messages
     "EPS": "an EPS file",
     "PostScript": "a PostScript file",
     "PDF": "a PDF file",
@@ -76,34 +76,41 @@ _UNREAD = {  # kinds that are not read, and what is said of them
     "DjVu": "a DjVu file",
     "raw": _RAW,
 }
-_DOCUMENTS = ("PostScript", "PDF")  # pages of text, unless a name says something else
-_SIGNATURES: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (  # kind, place, what stands there
-    ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
-    ("JPEG", 0, (b"\xff\xd8\xff",)),
-    ("GIF", 0, (b"GIF87a", b"GIF89a")),
-    ("JPEG2000", 0, (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n")),
-    ("PSD", 0, (b"8BPS",)),
-    ("QOI", 0, (b"qoif",)),
-    ("DDS", 0, (b"DDS ",)),
-    ("raw", 0, (b"FUJIFILMCCD-RAW", b"IIU\x00", b"IIRO", b"IIRS", b"MMOR")),
-    ("raw", 8, (b"CR\x02",)),
-    ("TIFF", 0, (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
-    ("JPEG XL", 0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")),
-    ("JPEG XR", 0, (b"II\xbc\x01",)),
-    ("EPS", 0, (b"\xc5\xd0\xd3\xc6",)),
-    ("PDF", 0, (b"%PDF-",)),
-    ("WMF", 0, (b"\xd7\xcd\xc6\x9a",)),
-    ("EMF", 40, (b" EMF",)),
-    ("FITS", 0, (b"SIMPLE  =",)),
-    ("OpenEXR", 0, (b"\x76\x2f\x31\x01",)),
-    ("Radiance HDR", 0, (b"#?RADIANCE",)),
-    ("DICOM", 128, (b"DICM",)),
-    ("GIMP", 0, (b"gimp xcf",)),
-    ("DjVu", 0, (b"AT&TFORM",)),
+_OPTIONAL_KINDS = ("HEIC", "AVIF")  # read where a decoder is installed
+_DOCUMENTS = ("PostScript", "PDF")  # pages of text, unless the suffix says otherwise
+_SIGNATURES = tuple(  # kind, and what its files begin with: the first that matches counts
+    (kind, re.compile(pattern, re.DOTALL))
+    for kind, pattern in (
+        ("PNG", rb"\x89PNG\r\n\x1a\n"),
+        ("JPEG", rb"\xff\xd8\xff"),
+        ("GIF", rb"GIF8[79]a"),
+        ("WEBP", rb"RIFF.{4}WEBP"),
+        ("JPEG2000", rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP  \r\n\x87\n"),
+        ("PSD", rb"8BPS"),
+        ("QOI", rb"qoif"),
+        ("DDS", rb"DDS "),
+        ("raw", rb"FUJIFILMCCD-RAW|IIU\x00|IIRO|IIRS|MMOR|.{8}CR\x02"),
+        ("TIFF", rb"II[*+]\x00|MM\x00[*+]"),
+        ("JPEG XL", rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n"),
+        ("JPEG XR", rb"II\xbc\x01"),
+        ("EPS", rb"\xc5\xd0\xd3\xc6|%!PS.{0,56}EPSF"),
+        ("PostScript", rb"%!PS"),
+        ("PDF", rb"%PDF-"),
+        ("WMF", rb"\xd7\xcd\xc6\x9a"),
+        ("EMF", rb".{40} EMF"),
+        ("FITS", rb"SIMPLE  ="),
+        ("OpenEXR", rb"\x76\x2f\x31\x01"),
+        ("Radiance HDR", rb"#\?RADIANCE"),
+        ("DICOM", rb".{128}DICM"),
+        ("GIMP", rb"gimp xcf"),
+        ("DjVu", rb"AT&TFORM"),
+        # The length of the header that follows the first 14 bytes: 12, 16, 40, 52, 56, 64, 108 or 124.
+        ("BMP", rb"BM.{12}[\x0c\x10(48@l|]\x00\x00\x00"),
+        ("ICO", rb"\x00\x00\x01\x00.\x00.{3}\x00"),
+        ("PPM", rb"P[1-6]\s(?:\s*#[^\n]*\n)*\s*\d+\s+\d+\s"),
+        ("SVG", rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml[^>]*>|<!--(?:(?!-->).)*-->|<!DOCTYPE svg[^>]*>)*<svg[\s/>]"),
+    )
 )
-_PPM = re.compile(rb"P[1-6]\s(\s*#[^\n]*\n)*\s*\d+\s+\d+\s")
-_SVG = re.compile(rb"(?:\s|<\?xml[^>]*>|<!--(?:(?!-->).)*-->|<!DOCTYPE svg[^>]*>)*<svg[\s/>]", re.DOTALL)
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # lengths of the header that follows the first 14 bytes
 _HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx hevm hevs".split())
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706  # TIFF tags
@@ -111,38 +118,24 @@ _REDUCED = 1  # bit of the subfile type: a smaller version of another image in t
 
 
 def image_kind(head: bytes) -> str:
-    """What a file is by its first `HEAD` bytes: a name of `FORMATS`, "HEIC", an image that is not read; "" if none.
+    """The kind of a file by its first `HEAD` bytes: a name of `FORMATS`, "HEIC", one that is not read; "" if unknown.
 
-    SGI, PCX, DIB and TGA files, whose first bytes may be anything's, are not recognized.
+    SGI, PCX, DIB and TGA files have no signature and are not recognized.
     """
     if head[4:8] == b"ftyp":
-        return _kind_of_container(head)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    for kind, place, signatures in _SIGNATURES:
-        if head.startswith(signatures, place):
-            return kind
-    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
-        return "BMP"
-    if head[:4] == b"\x00\x00\x01\x00" and head[5:6] == head[9:10] == b"\x00":
-        return "ICO"
-    if head.startswith(b"%!PS"):
-        return "EPS" if b"EPSF" in head[:64] else "PostScript"
-    if _PPM.match(head):
-        return "PPM"
-    return "SVG" if _SVG.match(head.removeprefix(b"\xef\xbb\xbf")) else ""
+        return _container_kind(head)
+    return next((kind for kind, pattern in _SIGNATURES if pattern.match(head)), "")
 
 
 def open_image(source: str | bytes, name: str) -> Image.Image:
-    """A file, or its content, as a PIL image that is not decoded yet. It is to be closed.
+    """A file, or its content, as a PIL image that is not decoded yet. The caller closes it.
 
     Args:
         source: a path, or the bytes of a file.
-        name: what the image is called in messages, as their first words.
+        name: the subject of the messages, such as "The image 'a.png'".
 
     Raises:
-        ImageError: it is of a format that is not read (`FORMATS`), which is named where it is known; it is too large,
-            damaged, or cannot be opened.
+        ImageError: its format is not read (see `FORMATS`), it is too large or damaged, or it cannot be opened.
         MissingDependencyError: HEIC without pi-heif, or AVIF with a Pillow that has no decoder.
     """
     try:
@@ -151,7 +144,8 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} cannot be opened: {error.strerror}. Check that it is whole and readable.") from error
     kind = image_kind(head)
     if problem := _problem(kind, source if isinstance(source, str) else ""):
-        raise MissingDependencyError(f"{name} {problem}") if kind in _OPTIONAL else ImageError(f"{name} {problem}")
+        error_class = MissingDependencyError if kind in _OPTIONAL_KINDS else ImageError
+        raise error_class(f"{name} {problem}")
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with quiet():
@@ -167,7 +161,7 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
             f"{name} is not an image that Pillow can read{why}. Expected PNG, JPEG, WebP, TIFF, BMP or the like: "
             "convert it first."
         ) from error
-    except Exception as error:  # of any class: decoders raise what they like where the head of a file is damaged
+    except Exception as error:  # of any class: decoders raise all kinds of errors on damaged files
         raise ImageError(f"{name} cannot be opened: {error}. Check that it is whole and readable.") from error
     if is_preview:  # Pillow would give the small image that such a file begins with
         image.close()
@@ -176,10 +170,10 @@ def open_image(source: str | bytes, name: str) -> Image.Image:
 
 
 def check_opened(image: Image.Image, name: str) -> None:
-    """Raises ImageError for an image that the caller opened and that is decoded only now, by what `FORMATS` has not."""
-    waits = isinstance(image, ImageFile.StubImageFile) or (isinstance(image, ImageFile.ImageFile) and image.tile)
-    if waits and image.format not in FORMATS:
-        kind = _UNREAD.get(image.format or "", f"of the format {image.format}")
+    """Raises ImageError for a PIL image that is not decoded yet and whose format is not in `FORMATS`."""
+    is_undecoded = isinstance(image, ImageFile.StubImageFile) or (isinstance(image, ImageFile.ImageFile) and image.tile)
+    if is_undecoded and image.format not in FORMATS:
+        kind = _UNSUPPORTED.get(image.format or "", f"of the format {image.format}")
         raise ImageError(
             f"{name} is {kind} that is not decoded yet, and decoding such files may start other programs. If you trust "
             "it, call its load() first, or convert it."
@@ -187,19 +181,19 @@ def check_opened(image: Image.Image, name: str) -> None:
 
 
 def sort_file(name: str, head: Callable[[], bytes]) -> bool | str:
-    """Whether a file that lies among others is an image: True, False, or why it looks like one and cannot be read.
+    """Whether a file of a folder is an image: True, False, or the reason why one that looks like it cannot be read.
 
-    Hidden files, and those in hidden folders, are none. A name that ends in `IMAGE_SUFFIXES` is enough, and one that
-    ends like text, landmarks or a video is none; of others the first bytes are looked at, so that images of any name
-    are found. Documents (PDF, PostScript) are none.
+    Hidden files, and those in hidden folders, do not count. A suffix of `IMAGE_SUFFIXES` is enough; suffixes of text,
+    arrays and videos do not count. Of other files the first bytes decide, so images of any name are found; documents
+    (PDF, PostScript) do not count.
 
     Args:
-        name: of the file; folders that stand before it, with "/" between them, count where they are hidden.
-        head: gives its first `HEAD` bytes, or raises OSError.
+        name: of the file, with the folders above it that may be hidden, separated by "/".
+        head: returns its first `HEAD` bytes, or raises OSError.
     """
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
-    if suffix in _NO_IMAGES or any(part.startswith(".") and part != ".." for part in path.parts):
+    if suffix in _NON_IMAGE_SUFFIXES or any(part.startswith(".") and part != ".." for part in path.parts):
         return False
     if suffix in IMAGE_SUFFIXES:
         return True
@@ -217,30 +211,19 @@ def sort_file(name: str, head: Callable[[], bytes]) -> bool | str:
 
 
 def _problem(kind: str, name: str) -> str:
-    """Why an image of this kind and name cannot be read, as the end of a sentence that begins with it; "" if it can."""
+    """Why an image of this kind and name cannot be read, as the predicate of a sentence about it; "" if it can."""
     if kind == "TIFF" and PurePosixPath(name).suffix.lower() in _RAW_SUFFIXES:
         kind = "raw"
-    if kind in _UNREAD:
-        return f"is {_UNREAD[kind]}, which is not read. {_CONVERT}"
-    return _OPTIONAL[kind]() if kind in _OPTIONAL else ""
-
-
-def _heic_problem() -> str:
-    if importlib.util.find_spec("pi_heif") is not None:
-        return ""
-    return (
-        "is a HEIC image, and pi-heif, which reads these, is not installed. "
-        'Run: pip install "hyperstyle-inversion[heic]".'
-    )
-
-
-def _avif_problem() -> str:
-    if "AVIF" in _formats() and features.check("avif"):
-        return ""
-    return 'is an AVIF image, and this Pillow has no decoder for it. Run: pip install --upgrade "pillow>=11.3".'
-
-
-_OPTIONAL: Mapping[str, Callable[[], str]] = {"HEIC": _heic_problem, "AVIF": _avif_problem}
+    if kind in _UNSUPPORTED:
+        return f"is {_UNSUPPORTED[kind]}, which is not read. {_CONVERT}"
+    if kind == "HEIC" and importlib.util.find_spec("pi_heif") is None:
+        return (
+            "is a HEIC image, and pi-heif, which reads these, is not installed. "
+            'Run: pip install "hyperstyle-inversion[heic]".'
+        )
+    if kind == "AVIF" and not ("AVIF" in _formats() and features.check("avif")):
+        return 'is an AVIF image, and this Pillow has no decoder for it. Run: pip install --upgrade "pillow>=11.3".'
+    return ""
 
 
 def _formats() -> list[str]:
@@ -256,15 +239,15 @@ def _is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
 
 
 def _open_heic(file: str | BinaryIO) -> Image.Image:
-    """Upright: the container says how the image is turned, and pi-heif turns it and corrects its EXIF data."""
+    """The image upright: pi-heif applies the rotation of the container and corrects the EXIF data."""
     from pi_heif import HeifImageFile  # not registered with Pillow, which is shared by the whole process
 
     image: Image.Image = HeifImageFile(file)
     return image
 
 
-def _kind_of_container(head: bytes) -> str:
-    """By the brands of an ISO base media file (ISO/IEC 14496-12); "" for videos."""
+def _container_kind(head: bytes) -> str:
+    """The kind of an ISO base media file by its brands (ISO/IEC 14496-12); "" for videos."""
     end = max(16, min(int.from_bytes(head[:4], "big"), len(head)))
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, end, 4))}
     if head[8:12] in (b"mif1", b"msf1", *_HEIC_BRANDS, *_AVIF_BRANDS):
@@ -273,6 +256,6 @@ def _kind_of_container(head: bytes) -> str:
 
 
 def read_head(path: Path) -> bytes:
-    """Its first `HEAD` bytes. Raises OSError."""
+    """The first `HEAD` bytes of a file. Raises OSError."""
     with path.open("rb") as file:
         return file.read(HEAD)

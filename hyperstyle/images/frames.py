@@ -15,7 +15,7 @@ from PIL import Image
 from hyperstyle.errors import ConfigError, ImageError, MissingDependencyError
 from hyperstyle.images import list_folder, list_images, load_image, save_image
 from hyperstyle.images.clips.read import Clip, open_clip
-from hyperstyle.images.clips.write import encode_clip
+from hyperstyle.images.clips.write import MIN_RATE, encode_clip
 from hyperstyle.io.files import replace_folder
 from hyperstyle.io.temporary import is_temporary
 
@@ -32,21 +32,19 @@ __all__ = [
 ]
 
 CLIP_SUFFIXES = (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm")
-"""How the names of video files end that `open_frames` reads."""
-
-_SLOWEST = 0.001  # frames per second; rates are written as fractions of small numbers
+"""Suffixes of the video files that `open_frames` reads."""
 
 
 @dataclass(frozen=True)
 class FrameFolder:
     """The images of a folder, in the order of their names, numbers within them by value: 2.png before 10.png.
 
-    Every iteration reads them anew, one at a time: upright RGB images. An ImageError names a file that is none.
+    Every iteration reads them anew, one at a time: upright RGB images. An ImageError names a file that is no image.
 
     Attributes:
         path: the folder.
         files: the images.
-        left_out: (file, why) of those that look like images and cannot be read (`images.list_images`).
+        left_out: (file, reason) of those that look like images and cannot be read (`images.list_images`).
     """
 
     path: Path
@@ -80,11 +78,11 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
     """
     path = Path(path)
     if path.is_dir():
-        found = list_images(sorted(list_folder(path), key=_natural))
-        if not found.images:
-            left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
-            raise ImageError(f"The folder {str(path)!r} holds no images (looked at names and contents).{left}")
-        return FrameFolder(path, found.images, found.left_out)
+        listing = list_images(sorted(list_folder(path), key=_natural_sort_key))
+        if not listing.images:
+            unreadable = "".join(f" {file.name!r} {why}" for file, why in listing.left_out[:1])
+            raise ImageError(f"The folder {str(path)!r} holds no images (looked at names and contents).{unreadable}")
+        return FrameFolder(path, listing.images, listing.left_out)
     if not path.exists():
         raise ImageError(f"There is no {str(path)!r}; expected a folder of frames or a video file.")
     check_pyav()
@@ -92,14 +90,14 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Raises ConfigError where `write_folder` would refuse it: better before the work than after."""
+    """Raises ConfigError for a folder that `write_folder` would refuse, to be called before the frames are made."""
     target = Path(folder)
     if target.exists() and not (target.is_dir() and all(is_temporary(path) for path in target.iterdir())):
         raise ConfigError(f"{os.fspath(folder)!r} is there already and not an empty folder. Choose another one.")
 
 
 def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], names: Iterable[str]) -> None:
-    """Writes frames as NAME.png into a new folder, which appears under its name when all of them are there.
+    """Writes frames as NAME.png into a new folder, which appears under its name when all of them are written.
 
     Args:
         frames: made one at a time.
@@ -111,10 +109,10 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
         ImageError: an image cannot be written. Nothing is left behind then, nor when `frames` raises.
     """
     check_folder(folder)
-    given = iter(names)
+    remaining_names = iter(names)
     with replace_folder(folder, error=ConfigError) as temporary:
         for frame in frames:
-            name = next(given, None)
+            name = next(remaining_names, None)
             if name is None:
                 raise ConfigError("There are more frames than names for them. Give a name for each.")
             file = temporary / f"{name}.png"
@@ -125,13 +123,13 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
 
 
 def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> None:
-    """Raises what `write_clip` would raise without looking at a frame: better before the work than after."""
+    """Raises the errors of `write_clip` that need no frame, to be called before the frames are made."""
     if Path(path).suffix.lower() != ".mp4":
         raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
     if Path(path).is_dir():
-        raise ConfigError(f"{os.fspath(path)!r} is a folder, and by its name a clip was asked for. Choose another one.")
-    if not _SLOWEST <= rate < float("inf"):
-        raise ConfigError(f"A clip of {rate} frames per second: expected {_SLOWEST} or more, such as 25.")
+        raise ConfigError(f"{os.fspath(path)!r} is a folder, and its name is that of a clip. Choose another one.")
+    if not MIN_RATE <= rate < float("inf"):
+        raise ConfigError(f"A clip of {rate} frames per second: expected {float(MIN_RATE)} or more, such as 25.")
     check_pyav()
 
 
@@ -151,8 +149,8 @@ def write_clip(
         path: the file; it appears when all frames are in it.
         rate: frames per second, evenly spaced, without audio.
         like: in place of a rate, the clip that the frames were made from, as many as it has: they are shown when its
-            own are, and its audio is copied as it is, together with title, artist, date and the like. Where MP4 does
-            not take the audio, a QualityWarning says so.
+            own are, and its audio is copied as it is, together with title, artist, date and the like. A QualityWarning
+            names audio that MP4 does not take.
 
     Raises:
         ConfigError: another suffix than .mp4 or the name of a folder, a rate below 0.001, both a rate and a clip or
@@ -171,7 +169,7 @@ def write_clip(
         raise ConfigError("A clip is written at a rate or like another clip: give one of rate=... and like=...")
 
 
-def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
-    """A key under which numbers within names sort by value; names that are equal then sort as they are."""
+def _natural_sort_key(file: Path) -> tuple[list[tuple[int, str]], str]:
+    """A sort key by which numbers within names count by their value; the name itself breaks ties."""
     parts = re.split(r"(\d+)", file.name)
     return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts], file.name

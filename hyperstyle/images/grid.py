@@ -1,4 +1,4 @@
-"""Labelled sheets of images."""
+"""Labeled grids of images."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def image_grid(
     cell: int | None = None,
     background: Color = (250, 250, 248),
 ) -> Image.Image:
-    """A contact sheet: images in rows and columns with even gutters and captions.
+    """Images in rows and columns of one image, with even gutters and captions.
 
     Args:
         rows: the images, row by row; rows may differ in length.
         labels: captions above the columns, one for each column of the longest row.
         row_labels: captions left of the rows, one for each row.
-        cell: longer side of every image on the sheet, in pixels (smaller ones are enlarged smoothly); by
+        cell: longer side of every image in the grid, in pixels (smaller ones are enlarged smoothly); by
             default that of the largest image, at least 128.
         background: RGB, 0..255; captions are dark on a light background and light on a dark one.
 
@@ -38,16 +38,18 @@ def image_grid(
     """
     columns = max((len(row) for row in rows), default=0)
     if columns == 0:  # no rows, or empty ones
-        raise ConfigError("A sheet needs at least one image, and none was given. Pass rows of PIL images.")
+        raise ConfigError("An image grid needs at least one image, and none was given. Pass rows of PIL images.")
     for captions, count, what in ((labels, columns, "columns"), (row_labels, len(rows), "rows")):
         if captions is not None and len(captions) != count:
             raise ConfigError(
-                f"The sheet has {count} {what} and {len(captions)} captions for them. Give one caption for each."
+                f"The image grid has {count} {what} and {len(captions)} captions for them. Give one caption for each."
             )
     if cell is None:
         cell = max(128, *(max(image.size) for row in rows for image in row))
     if cell < 1:
-        raise ConfigError(f"The side of a sheet's cells is {cell} pixels. Give a number from 1 on, such as 256.")
+        raise ConfigError(
+            f"The side of the cells of an image grid is {cell} pixels. Give a number from 1 on, such as 256."
+        )
 
     fitted = [[_fitted(image, cell) for image in row] for row in rows]
     widths = [max(row[k].width for row in fitted if k < len(row)) for k in range(columns)]
@@ -76,7 +78,7 @@ def image_grid(
 
 
 def _fitted(image: Image.Image, cell: int) -> Image.Image:
-    """The image, RGB, with its longer side at `cell` pixels."""
+    """The image as RGB with its longer side at `cell` pixels."""
     image = image if image.mode == "RGB" else flatten(image)
     scale = cell / max(image.size)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
@@ -84,7 +86,7 @@ def _fitted(image: Image.Image, cell: int) -> Image.Image:
 
 
 def _captions(texts: Sequence[str], width: int, size: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
-    """One font for all the texts, smaller where they need it, and the texts, cut where still too wide."""
+    """One font for all texts, reduced to fit them into `width`, and the texts, shortened where still too wide."""
 
     def font_of(points: int) -> ImageFont.FreeTypeFont:
         font = ImageFont.load_default(size=points)
@@ -101,10 +103,11 @@ def _captions(texts: Sequence[str], width: int, size: int) -> tuple[ImageFont.Fr
         font = font_of(size)
 
     def cut(text: str) -> str:
-        kept = text
-        while kept and font.getlength(kept if kept == text else kept + "...") > width:
-            kept = kept[:-1]
-        return kept if kept == text else kept + "..."
+        if font.getlength(text) <= width:
+            return text
+        while text and font.getlength(text + "...") > width:
+            text = text[:-1]
+        return text + "..."
 
     return font, [cut(text) for text in texts]
 

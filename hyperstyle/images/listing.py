@@ -1,4 +1,4 @@
-"""The images of a folder, and what looks like one there and cannot be read."""
+"""The images of a folder, and the files in it that look like images and cannot be read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Listing", "list_folder", "list_images"]
 
 @dataclass(frozen=True)
 class Listing:
-    """What was found.
+    """The images among some files.
 
     Attributes:
         images: in the order in which they were looked at.
-        left_out: (file, why) of those that look like images and cannot be read.
+        left_out: (file, reason) of those that look like images and cannot be read.
     """
 
     images: tuple[Path, ...]
@@ -28,7 +28,7 @@ class Listing:
 
 
 def list_folder(folder: Path) -> list[Path]:
-    """What lies directly in a folder, sorted by name. Raises ImageError where it cannot be listed."""
+    """The entries of a folder, sorted by name. Raises ImageError where it cannot be listed."""
     try:
         return sorted(folder.iterdir())
     except OSError as error:
@@ -38,13 +38,13 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def list_images(files: Iterable[Path], *, within: str | os.PathLike[str] = "") -> Listing:
-    """Splits files into images, and what looks like one and cannot be read; all others, folders too, are ignored.
+    """The images among these files, and those that look like images and cannot be read; all else is ignored.
 
-    `list_images(list_folder(folder))` are those of a folder. A dead link with the name of an image is in `left_out`.
+    `list_images(list_folder(folder))` lists a folder. A dead link with the name of an image is in `left_out`.
 
     Args:
         files: their paths.
-        within: a folder that all of them lie in: hidden folders in it are left out too.
+        within: a folder that contains all of them: files in its hidden folders are ignored too.
     """
     images: list[Path] = []
     left_out: list[tuple[Path, str]] = []

@@ -1,4 +1,4 @@
-"""Any image to a tensor and back: orientation, color modes, sizes. The only file that knows pixel ranges.
+"""Any image to a tensor and back: orientation, color modes, sizes. No other file knows pixel ranges.
 
 Inside the library an image is a float32 tensor [B, 3, H, W] in [-1, 1], RGB; outside it is a `PIL.Image`.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,10 +36,10 @@ __all__ = [
 
 
 class BinaryFile(Protocol):
-    """What is open for reading bytes: a file, `io.BytesIO`, the upload that a web framework hands over."""
+    """An object that is open for reading bytes: a file, `io.BytesIO`, the upload object of a web framework."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next `size` bytes; all that are left with -1."""
+        """The next `size` bytes; with -1 all that are left."""
 
 
 ImageSource = (
@@ -49,8 +50,14 @@ ImageSource = (
 MIN_SIDE = 16
 """Shorter side of the smallest image that `load_image` takes, in pixels."""
 
-_OVERSHOOT = 10.0  # networks leave [-1, 1] by a little; values beyond this were never meant to be in it
-_MOVING = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")  # formats whose further frames or pages are images like the first
+_OVERSHOOT = 10.0  # network outputs leave [-1, 1] by a little; values beyond this are of another range
+_MULTI_FRAME_FORMATS = (
+    "GIF",
+    "WEBP",
+    "PNG",
+    "AVIF",
+    "TIFF",
+)  # formats whose further frames or pages are images like the first
 
 
 def load_image(source: ImageSource) -> Image.Image:
@@ -62,9 +69,9 @@ def load_image(source: ImageSource) -> Image.Image:
 
     Args:
         source: a path; the content of an image file as bytes, bytearray or memoryview; a file that is open in binary
-            mode, which is read from where it stands to its end and, where it can seek, put back there; a PIL image; a
-            uint8 array [H, W, 3], [H, W, 4] or [H, W]; or a floating-point tensor [3, H, W] or [1, 3, H, W] in [-1, 1],
-            whose values outside are clipped, since networks overshoot.
+            mode, which is read from its position to its end and, where it can seek, set back to that position; a PIL
+            image; a uint8 array [H, W, 3], [H, W, 4] or [H, W]; or a floating-point tensor [3, H, W] or [1, 3, H, W] in
+            [-1, 1], whose values outside are clipped, since networks overshoot.
 
     Raises:
         ImageError: the image cannot be read or used: no such file, not an image, of a format that is not read, cut
@@ -72,42 +79,21 @@ def load_image(source: ImageSource) -> Image.Image:
         MissingDependencyError: HEIC without pi-heif, or AVIF with a Pillow before 11.3.
 
     Warns:
-        QualityWarning: the first frame of an animation, or page of a TIFF file, is taken; a tensor without a value
-            below 0, which was probably meant as [0, 1].
+        QualityWarning: an animation or a TIFF file of several pages, of which the first is taken; a tensor without a
+            value below 0, which is probably in [0, 1].
     """
-    return _loaded(source, lambda image: flatten(upright(image)))
+    with _decoded(source) as image:
+        return flatten(upright(image))
 
 
 def load_photo(source: ImageSource) -> Image.Image:
-    """`load_image`, with what a photo should keep when a part of it is edited: alpha, ICC profile, EXIF data.
+    """`load_image` for a photo of which a part is edited: alpha channel, ICC profile and EXIF data are kept.
 
-    RGB, or RGBA where the image is transparent in places, upright; see `modes.as_photo`. Flattened, it is what
+    RGB, or RGBA where the image is transparent in places, upright; see `color_modes.as_photo`. Flattened, it is what
     `load_image` gives. Arguments, errors and warnings are the same.
     """
-    return _loaded(source, as_photo)
-
-
-def _loaded(source: ImageSource, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    if isinstance(source, str | os.PathLike):
-        return _from_file(os.path.expanduser(os.fspath(source)), finish)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _opened(bytes(source), "The image in the given bytes", finish)
-    if isinstance(source, Image.Image):
-        filename = getattr(source, "filename", "")
-        name = f"The image {filename!r}" if filename else "The given PIL image"
-        check_opened(source, name)
-        return _plain(source, name, finish)
-    if isinstance(source, np.ndarray):
-        return _plain(_from_array(source), "The given array", finish)
-    if isinstance(source, Tensor):
-        return _plain(_from_tensor(source), "The given tensor", finish)
-    if hasattr(source, "read"):
-        return _opened(_content(source), "The image in the given file", finish)
-    raise ImageError(
-        f"An image cannot be made of a value of type {type(source).__name__}. Give a path, the bytes of an image file "
-        "or one that is open in binary mode, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in "
-        "[-1, 1]."
-    )
+    with _decoded(source) as image:
+        return as_photo(image)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -160,7 +146,7 @@ def to_images(tensor: Tensor) -> list[Image.Image]:
             f"Expected a batch [B, 3, H, W], got a tensor {list(tensor.shape)}. "
             "For a single image [3, H, W] use to_pil."
         )
-    return [to_pil(one) for one in tensor]
+    return [to_pil(image) for image in tensor]
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -171,31 +157,93 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def _from_file(path: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+@contextmanager
+def _decoded(source: ImageSource) -> Iterator[Image.Image]:
+    """The source as an open, decoded PIL image of any mode and orientation, of a size within the limits.
+
+    An ImageError that is raised within is given the name of the source; at the end, further frames are warned of.
+    """
+    image, name = _opened(source)
+    with nullcontext() if image is source else image:  # an image that the caller opened stays open
+        width, height = image.size
+        if min(width, height) < MIN_SIDE:
+            raise ImageError(
+                f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger image."
+            )
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"{name} has {width} x {height} = {width * height:,} pixels; expected at most {MAX_PIXELS:,}. "
+                "Reduce or cut it first."
+            )
+        try:
+            with quiet():
+                image.load()
+        except Exception as error:  # of any class: decoders raise all kinds of errors on damaged data
+            raise ImageError(
+                f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
+            ) from error
+        is_first = image.tell() == 0  # a later one was chosen by the caller
+        try:
+            yield image
+        except ImageError as error:
+            raise ImageError(f"{name} cannot be used. {error}") from error
+        if is_first and (more := _further_frames(image)):
+            warn(f"{name} has {more}; the first is taken.", QualityWarning)
+
+
+def _opened(source: ImageSource) -> tuple[Image.Image, str]:
+    """The source as a PIL image that may not be decoded yet, and its name as the subject of messages."""
+    if isinstance(source, str | os.PathLike):
+        path = os.path.expanduser(os.fspath(source))
+        _check_is_file(path)
+        name = f"The image {path!r}"
+        return open_image(path, name), name
+    if isinstance(source, bytes | bytearray | memoryview):
+        name = "The image in the given bytes"
+        return open_image(bytes(source), name), name
+    if isinstance(source, Image.Image):
+        filename = getattr(source, "filename", "")
+        name = f"The image {filename!r}" if filename else "The given PIL image"
+        check_opened(source, name)
+        return source, name
+    if isinstance(source, np.ndarray):
+        return _from_array(source), "The given array"
+    if isinstance(source, Tensor):
+        return _from_tensor(source), "The given tensor"
+    if hasattr(source, "read"):
+        name = "The image in the given file"
+        return open_image(_remaining_bytes(source), name), name
+    raise ImageError(
+        f"An image cannot be made of a value of type {type(source).__name__}. Give a path, the bytes of an image file "
+        "or one that is open in binary mode, a PIL image, a uint8 array [H, W, 3] or a float tensor [3, H, W] in "
+        "[-1, 1]."
+    )
+
+
+def _check_is_file(path: str) -> None:
     if not os.path.exists(path):
-        here = f"Check the name; paths start from {os.getcwd()!r}."
-        advice = "Download it first." if "://" in path else here
+        check_name = f"Check the name; paths start from {os.getcwd()!r}."
+        advice = "Download it first." if "://" in path else check_name
         raise ImageError(f"There is no file {path!r}; expected an image. {advice}")
     if os.path.isdir(path):
         raise ImageError(f"{path!r} is a folder; expected an image. Name one of the files in it.")
-    return _opened(path, f"The image {path!r}", finish)
 
 
-def _content(file: BinaryFile) -> bytes:
-    """What is left in an open file, which stands there again afterwards if it can."""
+def _remaining_bytes(file: BinaryFile) -> bytes:
+    """The rest of an open file, whose position is set back afterwards where it can seek."""
     try:
         place = file.tell() if hasattr(file, "seek") and hasattr(file, "tell") else None
         content: Any = file.read()
         if inspect.isawaitable(content):
             if inspect.iscoroutine(content):
-                content.close()  # else Python says that nobody waited for it
+                content.close()  # else Python warns that it was never awaited
             raise ImageError(
                 f"The given {type(file).__name__} is read asynchronously. Give the file in it (`upload.file`) or its "
                 "bytes (`await upload.read()`)."
             )
         if place is not None:
             file.seek(place)  # type: ignore[attr-defined]
-    except (OSError, ValueError) as error:  # closed, not open for reading, no text in its encoding
+    except (OSError, ValueError) as error:  # closed, not readable, or undecodable text
         raise ImageError(
             f"The given file cannot be read: {error}. Give one that is open in binary mode ('rb')."
         ) from error
@@ -209,43 +257,9 @@ def _content(file: BinaryFile) -> bytes:
     return bytes(content)
 
 
-def _opened(source: str | bytes, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    with open_image(source, name) as image:
-        return _plain(image, name, finish)
-
-
-def _plain(image: Image.Image, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Check the size, decode, and make it upright and plain by `finish`: `flatten` or `as_photo`."""
-    width, height = image.size
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(
-            f"{name} is {width} x {height} pixels; expected at least {MIN_SIDE} on each side. Use a larger image."
-        )
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has {width} x {height} = {width * height:,} pixels; expected at most {MAX_PIXELS:,}. "
-            "Reduce or cut it first."
-        )
-    try:
-        with quiet():
-            image.load()
-    except Exception as error:  # of any class: decoders raise what they like where data are damaged
-        raise ImageError(
-            f"{name} is damaged or cut off and cannot be decoded ({error}). Get a whole copy of the file."
-        ) from error
-    is_first = image.tell() == 0  # a later one was chosen by the caller
-    try:
-        finished = finish(image)
-    except ImageError as error:
-        raise ImageError(f"{name} cannot be used. {error}") from error
-    if is_first and (more := _further_frames(image)):
-        warn(f"{name} has {more}; the first is taken.", QualityWarning)
-    return finished
-
-
 def _further_frames(image: Image.Image) -> str:
     """How many frames or pages the image has, in words, where there are several. Its decoded pixels may change."""
-    if image.format not in _MOVING:
+    if image.format not in _MULTI_FRAME_FORMATS:
         return ""
     try:
         with quiet():

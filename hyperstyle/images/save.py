@@ -19,7 +19,7 @@ _LONGEST_JPEG_EXIF = 65533  # bytes that one segment of a JPEG file holds
 
 
 class _Encoded(io.BytesIO):
-    """A file in memory with a name, since some encoders look at its suffix (.j2k, .jp2)."""
+    """A file in memory with a name, whose suffix some encoders read (.j2k, .jp2)."""
 
     name: str
 
@@ -27,8 +27,8 @@ class _Encoded(io.BytesIO):
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write an image atomically, in the format of the path's suffix (.png, .jpg, .webp, ...).
 
-    An ICC profile and EXIF data that stand in its `info` are written with it, where the format has a place for
-    them. JPEG has no transparency: it is laid over white. It has no place for EXIF data above 64 kB: they are left out.
+    The ICC profile and the EXIF data in its `info` are written with it, where the format has a place for them; JPEG has
+    none for EXIF data above 64 kB, which are left out. JPEG has no transparency: it is laid over white.
 
     Raises:
         ImageError: an unknown suffix, an image that the format cannot hold, or a file that cannot be written. Nothing
@@ -47,8 +47,8 @@ def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
 def write_encoded(image: Image.Image, path: str | os.PathLike[str], kind: str, **options: Any) -> None:
     """Write an image in Pillow's format `kind`, with the options of its encoder, by `files.write_bytes`.
 
-    It is encoded in memory: several of Pillow's encoders take a full disk for success, and that of JPEG 2000 tries for
-    ever.
+    It is encoded in memory, since several of Pillow's encoders do not notice a full disk, and that of JPEG 2000 then
+    never ends.
 
     Raises:
         ImageError: the format cannot hold the image, or the file cannot be written. Nothing is left behind then.

@@ -1,4 +1,4 @@
-"""What models, edits and inversions say of themselves: lines of text, and an image for notebooks."""
+"""Descriptions of models, edits and inversions: lines of text, and an image for notebooks."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def described(
 
 
 def _aligner_in_words(model: Model, aligner: LandmarkDetector | None) -> str | None:
-    kind, own = type(aligner).__name__, model.aligner
-    if isinstance(aligner, DlibDetector) and own is not None and aligner.predictor == own / ALIGNER[1]:
+    kind, folder = type(aligner).__name__, model.aligner
+    if isinstance(aligner, DlibDetector) and folder is not None and aligner.predictor == folder / ALIGNER[1]:
         return f"{kind}, with the model's own {' and '.join(ALIGNER)}"
     return None if aligner is None else kind
 
@@ -100,10 +100,10 @@ def inversion_png(inversion: Any) -> bytes | None:
         return None
     if len(inversion) == 1:
         return _as_png(inversion.image)
-    some = inversion[:_MOST] if len(inversion) > _MOST else inversion
+    shown = inversion[:_MOST] if len(inversion) > _MOST else inversion
     paths = [PurePath(source.name) for source in inversion.sources] or [PurePath()] * len(inversion)
-    names = [path.name if path.suffix else "" for path in paths]  # else it is what kind of object it was
-    return _as_png(grid_of(some.images, names))
+    names = [path.name if path.suffix else "" for path in paths]  # else the name is a kind of object, as "Tensor"
+    return _as_png(grid_of(shown.images, names))
 
 
 def inverter_line(model: Model, aligner: LandmarkDetector | None, methods: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Edits applied to the codes and styles of a model: which edit is meant, whether it fits, what it moves."""
+"""Edits applied to the codes and styles of a model: finding the edit, checking that it fits, moving the codes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,34 @@ from hyperstyle.inversion.synthesis import styles_of
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.config import LayerSpec
 
-__all__ = ["Strength", "apply_edit", "check_model", "find_edit", "numbers", "text_edit"]
+__all__ = ["Strength", "apply_edit", "check_model", "find_edit", "list_edits", "numbers", "text_edit"]
 
 Strength = float | Sequence[float] | Tensor
+
+
+def list_edits(
+    model: Model,
+    edit: str | Edit | None,
+    strength: Strength,
+    text: str | None,
+    neutral: str | None,
+    beta: float | None,
+    named: Mapping[str, Strength],
+) -> list[tuple[Edit, Strength]]:
+    """The edits that the arguments of `Inversion.edit` ask for, each with its strength.
+
+    Raises:
+        EditError: none, an unknown name, or an edit and a text, which have one strength between them.
+    """
+    pairs: list[tuple[str | Edit, Strength]] = [] if edit is None else [(edit, strength)]
+    if text is not None or neutral is not None or beta is not None:
+        pairs.append((text_edit(model, text, neutral, beta), strength))
+    pairs += named.items()
+    if not pairs:
+        raise EditError('no edit was given. Name one, as in edit("age", 2) or edit(age=2).')
+    if edit is not None and text is not None:
+        raise EditError("one strength for an edit and a text: call edit() once for each.")
+    return [(find_edit(model, name), value) for name, value in pairs]
 
 
 def find_edit(model: Model, edit: str | Edit) -> Edit:
@@ -103,7 +128,7 @@ def apply_edit(
     style_offsets: Mapping[str, Tensor],
     strengths: Tensor,
     layers: Sequence[str | int] | None = None,
-    changes: GeneratorOverrides | None = None,
+    overrides: GeneratorOverrides | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Moves codes, or the styles that they make.
 
@@ -114,7 +139,7 @@ def apply_edit(
         style_offsets: layer name -> [B,I], what earlier edits added to the styles.
         strengths: [B].
         layers: only these change: in W the rows that feed them; None is all.
-        changes: of the images' generators.
+        overrides: of the images' generators.
 
     Returns:
         `w` and style offsets after the edit. An edit that moves none of the layers is an EditWarning.
@@ -123,30 +148,30 @@ def apply_edit(
         EditError: the edit does not fit the codes, or returns something of another shape or that is not finite.
         ConfigError: no layers, or one that is not there.
     """
-    chosen = None if layers is None else _layers(model, layers)
-    with torch.no_grad():  # it is given copies: one of somebody's own may change them
+    specs = None if layers is None else _layers(model, layers)
+    with torch.no_grad():  # the edit gets copies: an edit of the user may change them
         if edit.info.space == "w":
             moved = edit(w.clone(), strengths)
             if not isinstance(moved, Tensor) or moved.shape != w.shape:
                 raise EditError(f"edit {edit.info.name!r} returned {_kind(moved)} for codes {tuple(w.shape)}.")
             moved = _finite(edit, moved.to(w))
-            if chosen is not None:
-                rows = sorted({spec.row for spec in chosen})
+            if specs is not None:
+                rows = sorted({spec.row for spec in specs})
                 edited, moved = moved, w.clone()
                 moved[:, rows] = edited[:, rows]
                 if torch.equal(moved, w) and not torch.equal(edited, w):
-                    _warn_of_nothing(edit, chosen)
+                    _warn_of_nothing(edit, specs)
             return moved, dict(style_offsets)
-        before = styles_of(model, w, changes or GeneratorOverrides())
+        before = styles_of(model, w, overrides or GeneratorOverrides())
         before.update({name: before[name] + change for name, change in style_offsets.items()})
-        given = {name: style.clone() for name, style in before.items()}
-        after = edit(dict(given), strengths)
+        copies = {name: style.clone() for name, style in before.items()}
+        after = edit(dict(copies), strengths)
     if not isinstance(after, Mapping) or after.keys() != before.keys():
         raise EditError(f"edit {edit.info.name!r} returned {_kind(after)}: expected the styles of all layers by name.")
-    moving = [name for name in before if after[name] is not given[name] or not torch.equal(given[name], before[name])]
-    names = moving if chosen is None else [name for name in moving if name in {spec.name for spec in chosen}]
-    if moving and not names and chosen is not None:
-        _warn_of_nothing(edit, chosen)
+    moving = [name for name in before if after[name] is not copies[name] or not torch.equal(copies[name], before[name])]
+    names = moving if specs is None else [name for name in moving if name in {spec.name for spec in specs}]
+    if moving and not names and specs is not None:
+        _warn_of_nothing(edit, specs)
     offsets = dict(style_offsets)
     for name in names:
         style = after[name]

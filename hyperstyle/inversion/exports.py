@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyperstyle.align.source import Source
+from hyperstyle.align.source import Provenance
 from hyperstyle.errors import ConfigError, InversionError
-from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.inversion.synthesis import lazy_offsets
+from hyperstyle.inversion.pickling import Portable
+from hyperstyle.inversion.synthesis import bake, dense_offsets
 from hyperstyle.io.components import save_tensors, save_torch
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import make_folder
 from hyperstyle.io.npy_objects import load_named_arrays, save_arrays, save_named_arrays
-from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan1 import StyleGan1
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
 __all__ = [
     "DELTAS",
     "LATENTS",
-    "Exportable",
     "baked_generator",
     "check_export",
     "export",
@@ -40,39 +37,20 @@ DELTAS = "weight_deltas"
 _PORT_MAPPING_RATE = 0.01  # the learning-rate multiplier of its mapping network is no number of the file
 
 
-class Exportable(Protocol):
-    """What is needed of an `Inversion`."""
-
-    @property
-    def model(self) -> Model: ...
-    @property
-    def w(self) -> Tensor: ...
-    @property
-    def offsets(self) -> dict[str, Tensor]: ...
-    @property
-    def style_offsets(self) -> Mapping[str, Tensor]: ...
-    @property
-    def changes(self) -> GeneratorOverrides: ...
-    @property
-    def sources(self) -> tuple[Source, ...]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Exportable: ...
-
-
-def export(inversion: Exportable, path: str | Path, form: Literal["generator", "official", "offsets"]) -> None:
+def export(inversion: Portable, path: str | Path, form: Literal["generator", "official", "offsets"]) -> None:
     """Writes an inversion for other programs.
 
     Args:
         inversion: a single image; other than as a generator also a batch.
         path: a file; for "official" a folder.
         form: "generator" is its `baked_generator` as `save_generator` writes it, with the codes [L,D] under "w";
-            "official" what HyperStyle's inference script leaves, see below; "offsets" a safetensors file of "w" [B,L,D]
-            and the dense offsets by layer name, [B,O,I,k,k] or, where all taps are equal, [B,O,I,1,1].
+            "official" the files that HyperStyle's inference script writes, see below; "offsets" a safetensors file of
+            "w" [B,L,D] and the dense offsets by layer name, [B,O,I,k,k] or, where all taps are equal, [B,O,I,1,1].
 
     The official form is a folder of `latents.npy`, a dictionary of codes [L,D] by file name, and
     `weight_deltas/NAME.npy`, a row of [O,I,k,k] or None in the official order of layers: 94 MB for each image of
     1024 px with the published layers. NAME is the image's file name up to the first dot; images that came from no
-    file are "picture_1", ... What the folder already holds stays, but for images of the same name. `latents.npy` is
+    file are "picture_1", ... Other images of the folder stay; those of the same name are replaced. `latents.npy` is
     written last.
 
     Raises:
@@ -84,7 +62,7 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
     """
     check_export(path, form)
     _check_styles(inversion)
-    if form != "generator" and inversion.changes:
+    if form != "generator" and inversion.overrides:
         raise InversionError(
             f"its method changed weights, parameters or noise maps besides relative offsets, which the form {form!r} "
             "cannot hold. Export it as form='generator', or save() it."
@@ -94,7 +72,8 @@ def export(inversion: Exportable, path: str | Path, form: Literal["generator", "
     elif form == "official":
         _save_official(inversion, Path(path))
     elif form == "offsets":
-        tensors = {"w": inversion.w.contiguous(), **inversion.offsets}
+        network = inversion.model.hypernetwork
+        tensors = {"w": inversion.w.contiguous(), **dense_offsets(inversion.offset_codes, network)}
         save_tensors(Path(path), tensors, {"format": "hyperstyle-offsets/1"})
     else:
         raise ConfigError(f"form={form!r}: expected 'generator', 'official' or 'offsets'.")
@@ -138,10 +117,10 @@ def save_generator(generator: Generator, path: str | Path, *, w: Tensor | None =
     save_torch(path, content)
 
 
-def baked_generator(inversion: Exportable) -> Generator:
+def baked_generator(inversion: Portable) -> Generator:
     """A generator of its own for a single image: its offsets are multiplied into the weights, W * (1 + Δ) (Eq. 5).
 
-    What other methods changed is in it too: residuals, tuned parameters, noise maps.
+    Residuals, tuned parameters and noise maps of other methods are in it too.
 
     `baked_generator(inversion)(inversion.w)` is the generator's whole image; `Domain.content` gives the rows that
     `Inversion.tensor` has.
@@ -149,20 +128,16 @@ def baked_generator(inversion: Exportable) -> Generator:
     Raises:
         InversionError: a batch, or StyleSpace edits, which are no change of weights.
     """
-    if len(inversion) != 1:
-        raise InversionError(f"a generator of a batch of {len(inversion)}: each image has its own, index the batch.")
+    if (count := len(inversion)) != 1:
+        raise InversionError(f"a generator of a batch of {count}: each image has its own, index the batch.")
     _check_styles(inversion)
-    model, changes = inversion.model, inversion.changes
-    made = copy.deepcopy(model.generator.with_parameters(changes.tuned[0]) if changes.tuned else model.generator)
+    model, overrides = inversion.model, inversion.overrides
+    generator = model.generator.with_parameters(overrides.tuned[0]) if overrides.tuned else model.generator
     with torch.no_grad():
-        for name, offset in inversion.offsets.items():
-            weight = made.weight(name)  # a view of the parameter
-            weight.mul_(1 + offset.expand(1, *weight.shape)[0])
-        for name, residual in lazy_offsets(changes.residuals, model.hyperinverter).items():
-            made.weight(name).add_(residual[0])
-        for own, noise in zip(made.noises.buffers(), changes.noise or made.noises.buffers(), strict=True):
-            own.copy_(noise)
-    return made
+        baked = copy.deepcopy(bake(model, generator, inversion.state))
+        for stored, noise in zip(baked.noises.buffers(), overrides.noise or baked.noises.buffers(), strict=True):
+            stored.copy_(noise)
+    return baked
 
 
 def official_stem(name: str) -> str:
@@ -170,7 +145,7 @@ def official_stem(name: str) -> str:
     return PureWindowsPath(name).name.split(".", 1)[0]  # knows both kinds of slashes
 
 
-def _check_styles(inversion: Exportable) -> None:
+def _check_styles(inversion: Portable) -> None:
     if inversion.style_offsets:
         raise InversionError(
             f"it has StyleSpace edits (of {', '.join(inversion.style_offsets)}), which no form but save() can hold. "
@@ -178,28 +153,29 @@ def _check_styles(inversion: Exportable) -> None:
         )
 
 
-def _save_official(inversion: Exportable, folder: Path) -> None:
+def _save_official(inversion: Portable, folder: Path) -> None:
     latents = load_named_arrays(folder / LATENTS) if (folder / LATENTS).exists() else {}
-    sources = inversion.sources or (Source(""),) * len(inversion)
+    sources = inversion.sources or (Provenance(""),) * len(inversion)
     names = [_file_name(source.name, i) for i, source in enumerate(sources)]
     for i, name in enumerate(names):
         stem = official_stem(name).casefold()
-        others = [*names[:i], *(other for other in latents if other != name)]
-        if same := [other for other in others if official_stem(other).casefold() == stem]:
+        taken_names = [*names[:i], *(existing for existing in latents if existing != name)]
+        if same := [existing for existing in taken_names if official_stem(existing).casefold() == stem]:
             raise InversionError(
                 f"the offsets of {same[0]!r} and {name!r} would both be in {official_stem(name) + '.npy'!r} of "
                 f"{str(folder / DELTAS)!r}: names count up to the first dot. Rename an image, or use another folder."
             )
     codes = inversion.w.detach().to("cpu", torch.float32).numpy()
-    if latents and (found := next(iter(latents.values())).shape) != codes.shape[1:]:
+    if latents and (shape := next(iter(latents.values())).shape) != codes.shape[1:]:
         raise InversionError(
-            f"{folder / LATENTS} holds codes of shape {found}, these have {codes.shape[1:]}: they belong to another "
+            f"{folder / LATENTS} holds codes of shape {shape}, these have {codes.shape[1:]}: they belong to another "
             "generator. Use another folder."
         )
     make_folder(folder / DELTAS)
     for i, name in enumerate(names):  # the dense offsets of one image at a time
-        own = inversion[i].offsets
-        rows = [_taps(own[s.name], s) if s.name in own else None for s in inversion.model.generator.layers]
+        single = inversion.state.view(slice(i, i + 1))
+        offsets = dense_offsets(single.codes, inversion.model.hypernetwork)
+        rows = [_taps(offsets[s.name], s) if s.name in offsets else None for s in inversion.model.generator.layers]
         save_arrays(folder / DELTAS / f"{official_stem(name)}.npy", rows)
     save_named_arrays(folder / LATENTS, {**latents, **dict(zip(names, codes, strict=True))})
 

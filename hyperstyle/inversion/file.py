@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hyperstyle.align.source import Placement, Source
+from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.errors import InversionError, WeightsError
 from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.state import InversionState
@@ -28,7 +28,7 @@ _BEFORE = "unedited/"
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What stands in the file.
+    """The content of the file.
 
     Attributes:
         state: of the inversion.
@@ -39,12 +39,12 @@ class Record:
 
     state: InversionState
     unedited: InversionState | None
-    sources: tuple[Source, ...]
+    sources: tuple[Provenance, ...]
     meta: Mapping[str, Any]
 
 
 def _pack(w: Tensor) -> Tensor:
-    """W codes, the same row L times, are stored once."""
+    """A code of equal rows, as in W, is stored as one row."""
     return w[:, :1].clone() if torch.equal(w, w[:, :1].expand_as(w)) else w.clone()
 
 
@@ -60,15 +60,15 @@ def _named(codes: OffsetCodes | None, prefix: str) -> dict[str, Tensor]:
 
 
 def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
-    """All tensors of a state by name, and which tuned generator each image has; a shared one is there once."""
-    changes = state.changes
-    own = {id(one): one for one in changes.tuned}
-    places = {key: i for i, key in enumerate(own)}
-    tensors = {"w": _pack(state.w), **_named(state.codes, "codes"), **_named(changes.residuals, "residuals")}
-    tensors |= {f"style/{name}": change for name, change in state.style_offsets.items()}
-    tensors |= {f"tuned/{places[key]}/{n}": value for key, one in own.items() for n, value in one.items()}
-    tensors |= {f"noise/{i}": noise for i, noise in enumerate(changes.noise)}
-    return tensors, [places[id(one)] for one in changes.tuned]
+    """All tensors of a state by name, and the number of each image's tuned parameters; shared ones are stored once."""
+    overrides = state.overrides
+    distinct = {id(parameters): parameters for parameters in overrides.tuned}
+    numbers = {key: i for i, key in enumerate(distinct)}
+    tensors = {"w": _pack(state.w), **_named(state.codes, "codes"), **_named(overrides.residuals, "residuals")}
+    tensors |= {f"style/{name}": offset for name, offset in state.style_offsets.items()}
+    tensors |= {f"tuned/{numbers[key]}/{n}": value for key, group in distinct.items() for n, value in group.items()}
+    tensors |= {f"noise/{i}": noise for i, noise in enumerate(overrides.noise)}
+    return tensors, [numbers[id(parameters)] for parameters in overrides.tuned]
 
 
 def write(path: Path, record: Record) -> None:
@@ -85,7 +85,7 @@ def write(path: Path, record: Record) -> None:
 
 
 def pack(record: Record) -> tuple[bytes, dict[str, Any]]:
-    """What `write` writes, in memory: the tensors as safetensors has them, and the plain values."""
+    """The same as `write`, in memory: the bytes of a safetensors file, and the plain values."""
     from safetensors.torch import save
 
     tensors, meta = _split(record)
@@ -104,7 +104,9 @@ def _split(record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, tuned = _tensors(record.state)
     before, before_tuned = ({}, []) if record.unedited is None else _tensors(record.unedited)
     # What an edit left as it was, most of all the offset codes, is not stored again.
-    kept = {n: t for n, t in before.items() if n not in tensors or not (t is tensors[n] or torch.equal(t, tensors[n]))}
+    changed = {
+        n: t for n, t in before.items() if n not in tensors or not (t is tensors[n] or torch.equal(t, tensors[n]))
+    }
     photos = list(dict.fromkeys(id(s.photo) for s in record.sources if s.photo is not None))
     numbers = [s.photo_number if s.photo is None else photos.index(id(s.photo)) for s in record.sources]
     meta = {
@@ -126,8 +128,8 @@ def _split(record: Record) -> tuple[dict[str, Tensor], dict[str, Any]]:
             for source in record.sources
         ],
     }
-    everything = {**tensors, **{_BEFORE + name: tensor for name, tensor in kept.items()}}
-    separate = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in everything.items()}
+    stored = {**tensors, **{_BEFORE + name: tensor for name, tensor in changed.items()}}
+    separate = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in stored.items()}
     return separate, meta
 
 
@@ -192,7 +194,7 @@ def _record(
         state=_state(tensors, meta["rows"], meta["tuned"]),
         unedited=before,
         sources=tuple(
-            Source(row["name"], row["note"], None, placement, row.get("photo"))
+            Provenance(row["name"], row["note"], None, placement, row.get("photo"))
             for row, placement in zip(meta["sources"], placements, strict=True)
         ),
         meta=meta,
@@ -210,8 +212,8 @@ def _state(tensors: Mapping[str, Tensor], rows: int, tuned: list[int]) -> Invers
         return OffsetCodes(sums, terms, tensors[f"{prefix}/weights"], dense)
 
     w = tensors["w"]
-    own = [group(f"tuned/{place}/") for place in range(max(tuned, default=-1) + 1)]
+    parameters = [group(f"tuned/{number}/") for number in range(max(tuned, default=-1) + 1)]
     noise = tuple(tensors[f"noise/{i}"] for i in range(len(group("noise/"))))
-    changes = GeneratorOverrides(codes("residuals"), tuple(own[place] for place in tuned), noise)
-    whole = w.expand(-1, rows, -1).contiguous() if w.shape[1] == 1 else w
-    return InversionState(whole, codes("codes"), group("style/"), changes)
+    overrides = GeneratorOverrides(codes("residuals"), tuple(parameters[number] for number in tuned), noise)
+    w = w.expand(-1, rows, -1).contiguous() if w.shape[1] == 1 else w
+    return InversionState(w, codes("codes"), group("style/"), overrides)

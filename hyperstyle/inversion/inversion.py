@@ -7,35 +7,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align import paste_back
-from hyperstyle.align.source import Source, photo_of
+from hyperstyle.align.source import Provenance, photo_of
 from hyperstyle.edits import Edit
-from hyperstyle.errors import EditError, InversionError
+from hyperstyle.errors import InversionError, warn
 from hyperstyle.images import ImageSource, to_images
 from hyperstyle.inversion import describe, editing, exports
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.editing import Strength
-from hyperstyle.inversion.figures import figures
+from hyperstyle.inversion.measure import reconstruction_metrics, with_metrics
 from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.inversion.pickling import Portable, fill, record_of, state_values
+from hyperstyle.inversion.pickling import Portable, fill, record_of
 from hyperstyle.inversion.state import InversionState
-from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE, lazy_offsets, pictures
+from hyperstyle.inversion.synthesis import dense_offsets, render
 from hyperstyle.model.parts import HasModel, Model
-from hyperstyle.moved import renamed_argument
+from hyperstyle.moved import renamed_argument, renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.generator import Generator
-from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode, usable
+from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode
 from hyperstyle.runtime.threads import once
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["DEFAULT_BATCH_SIZE", "HasModel", "Inversion", "Model", "Refinement", "Source"]
+__all__ = ["Inversion", "Refinement"]
 
 
 class Refinement(Protocol):
@@ -53,6 +51,8 @@ class Refinement(Protocol):
         ...
 
 
+@renamed_field("changes", "overrides")
+@renamed_field("quality", "stored_metrics")
 @dataclass(frozen=True, eq=False)
 class Inversion(Portable):
     """One image, or a batch, as codes and offsets of a generator; immutable.
@@ -69,12 +69,12 @@ class Inversion(Portable):
         crop: [B,3,h,w] in [-1,1], float32: what was inverted, as the encoder saw it; None after `load`.
         sources: where each image came from.
         method: how it was made.
-        quality: figures measured against the crop when it was made: name -> one number per image.
+        stored_metrics: what `metrics` gave when it was made: name -> one number per image. They are saved with it.
         unedited: the inversion before the first edit; None if this is it.
         intermediates: reconstructions [B,3,H,W] before and after each step, when they were asked for.
         failures: (place in the list, message) of images that were left out (`on_error="skip"`).
         refinement: what made it, for `refine`.
-        changes: residual weights, tuned parameters and noise maps, for methods that have them.
+        overrides: residual weights, tuned parameters and noise maps, for methods that have them.
         start: what made the codes: the method of `initial`.
     """
 
@@ -83,43 +83,31 @@ class Inversion(Portable):
     offset_codes: OffsetCodes | None = None
     style_offsets: Mapping[str, Tensor] = field(default_factory=dict)
     crop: Tensor | None = None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Provenance, ...] = ()
     method: str = "hyperstyle"
-    quality: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    stored_metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     unedited: Inversion | None = None
     intermediates: tuple[Tensor, ...] = ()
     failures: tuple[tuple[int, str], ...] = ()
     refinement: Refinement | None = None
-    changes: GeneratorOverrides = field(default_factory=GeneratorOverrides)
+    overrides: GeneratorOverrides = field(default_factory=GeneratorOverrides)
     start: str = "w-encoder"
 
     # ---- a batch of images ----
 
-    def __len__(self) -> int:
-        return self.w.shape[0]
-
     def __getitem__(self, index: int | slice) -> Inversion:
         if isinstance(index, slice):
-            chosen = list(range(len(self)))[index]
-            if not chosen:
+            places = list(range(len(self)))[index]
+            if not places:
                 raise InversionError(f"no image is in {index} of an inversion of {len(self)}.")
-            return self._take(chosen)
+            return self._take(places)
         place = operator.index(index)
         if not -len(self) <= place < len(self):
-            raise IndexError(f"picture {place} of an inversion of {len(self)}.")
+            raise IndexError(f"image {place} of an inversion of {len(self)}.")
         return self._take([place % len(self)])
 
     def __iter__(self) -> Iterator[Inversion]:
         return (self[i] for i in range(len(self)))
-
-    def __post_init__(self) -> None:
-        """No gradient could ever flow through tensors that were made in inference mode: they are copied."""
-        seen = [t for t in (self.crop, *self.intermediates) if t is not None]
-        if any(t.is_inference() for t in (*self._state.tensors, *seen)):
-            values = state_values(self._state.apply(usable))
-            values |= {"crop": usable(self.crop), "intermediates": usable(self.intermediates)}
-            for name, value in values.items():
-                object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         return describe.inversion_line(self)
@@ -131,22 +119,22 @@ class Inversion(Portable):
     def _take(self, index: list[int]) -> Inversion:
         """These images, in this order; an index may come more than once."""
 
-        def pick(t: Tensor) -> Tensor:
+        def select(t: Tensor) -> Tensor:
             return t[torch.tensor(index, device=t.device)]
 
         return replace(
-            self._with(self._state.take(index)),
-            crop=None if self.crop is None else pick(self.crop),
+            self._with(self.state.take(index)),
+            crop=None if self.crop is None else select(self.crop),
             sources=tuple(self.sources[i] for i in index) if self.sources else (),
-            quality={k: tuple(v[i] for i in index) for k, v in self.quality.items()},
+            stored_metrics={k: tuple(v[i] for i in index) for k, v in self.stored_metrics.items()},
             unedited=None if self.unedited is None else self.unedited._take(index),
-            intermediates=tuple(pick(t) for t in self.intermediates),
+            intermediates=tuple(select(t) for t in self.intermediates),
             failures=(),
         )
 
     @classmethod
     def cat(cls, parts: Sequence[Inversion]) -> Inversion:
-        """Inversions of one model as one batch; what only some of them have is none in the others.
+        """Inversions of one model as one batch; offsets and overrides that only some have are none in the others.
 
         Raises:
             InversionError: none, of different models, types or devices, or with offset codes for different layers.
@@ -155,37 +143,33 @@ class Inversion(Portable):
             raise InversionError("no inversions to join: expected at least one.")
         first = parts[0]
         for part in parts[1:]:
-            first._same_model(part)
+            first._check_same_model(part)
         crops = [p.crop for p in parts if p.crop is not None]
         before = [p.unedited or p for p in parts]
-        measured = [k for k in first.quality if all(k in p.quality for p in parts)]
+        measured = [k for k in first.stored_metrics if all(k in p.stored_metrics for p in parts)]
         steps = [p.intermediates for p in parts] if len({len(p.intermediates) for p in parts}) == 1 else []
         return replace(
-            first._with(InversionState.cat([p._state for p in parts], first.model.generator)),
+            first._with(InversionState.cat([p.state for p in parts], first.model.generator)),
             crop=torch.cat(crops) if len(crops) == len(parts) else None,
             sources=tuple(s for p in parts for s in p.sources) if all(p.sources for p in parts) else (),
-            quality={k: tuple(v for p in parts for v in p.quality[k]) for k in measured},
+            stored_metrics={k: tuple(v for p in parts for v in p.stored_metrics[k]) for k in measured},
             unedited=cls.cat(before) if any(p.unedited for p in parts) else None,
             intermediates=tuple(torch.cat(list(step)) for step in zip(*steps, strict=True)),
             failures=(),
         )
-
-    def _with(self, new: InversionState) -> Inversion:
-        """The same with this state; what else belongs to the images is up to the caller."""
-        return replace(self, **state_values(new))
 
     # ---- images ----
 
     @property
     def offsets(self) -> dict[str, Tensor]:
         """Dense offsets Δ, layer name -> tensor broadcastable to [B,O,I,k,k]; {} without offset codes."""
-        with normal_tensors(), torch.no_grad():
-            return dict(lazy_offsets(self.offset_codes, self.model.hypernetwork))
+        return dense_offsets(self.offset_codes, self.model.hypernetwork)
 
     @once
     def tensor(self) -> Tensor:
         """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied."""
-        return pictures(self.model, self.w, self.style_offsets, self.offset_codes, self.changes)
+        with normal_tensors():
+            return self.model.domain.content(render(self.model, self.state)).float()
 
     @property
     def images(self) -> list[Image.Image]:
@@ -195,21 +179,15 @@ class Inversion(Portable):
     @property
     def image(self) -> Image.Image:
         """The reconstruction of a single image. Raises InversionError on a batch."""
-        self._single("image", "use .images, or index the batch first")
+        self._check_single("image", "use .images, or index the batch first")
         return self.images[0]
-
-    def _single(self, what: str, advice: str = "index the batch first") -> None:
-        if len(self) != 1:
-            raise InversionError(f"{what} of a batch of {len(self)}: {advice}.")
 
     @property
     def initial(self) -> Inversion:
         """The same codes in the model's own generator, without offsets and other changes: plain G(w)."""
         unedited = None if self.unedited is None else self.unedited.initial
-        plain = replace(
-            self, offset_codes=None, changes=GeneratorOverrides(), quality={}, unedited=unedited, intermediates=()
-        )
-        return replace(plain, method=self.start)
+        plain = replace(self, offset_codes=None, overrides=GeneratorOverrides(), method=self.start)
+        return replace(plain, stored_metrics={}, unedited=unedited, intermediates=())
 
     # ---- editing ----
 
@@ -244,17 +222,9 @@ class Inversion(Portable):
                 strength that is not a finite number, or a text and no statistics.
             ConfigError: a layer that is not there.
         """
-        wanted: list[tuple[str | Edit, Strength]] = [] if edit is None else [(edit, strength)]
-        if text is not None or neutral is not None or beta is not None:
-            wanted.append((editing.text_edit(self.model, text, neutral, beta), strength))
-        wanted += list(named.items())
-        if not wanted:
-            raise EditError('no edit was given. Name one, as in edit("age", 2) or edit(age=2).')
-        if edit is not None and text is not None:
-            raise EditError("one strength for an edit and a text: call edit() once for each.")
         result = self
-        for one, value in wanted:
-            result = result._edited(editing.find_edit(self.model, one), value, layers, other_model)
+        for single_edit, value in editing.list_edits(self.model, edit, strength, text, neutral, beta, named):
+            result = result._edited(single_edit, value, layers, other_model)
         return result
 
     def _edited(
@@ -266,9 +236,8 @@ class Inversion(Portable):
         if len(strengths) > 1:
             base = self._take([i for i in range(len(self)) for _ in strengths])
         amounts = torch.tensor(strengths * len(self), dtype=self.w.dtype, device=self.w.device)
-        w, styles = editing.apply_edit(self.model, edit, base.w, base.style_offsets, amounts, layers, base.changes)
-        unedited = base.unedited or base
-        return replace(base, w=w, style_offsets=styles, quality={}, unedited=unedited, intermediates=())
+        w, styles = editing.apply_edit(self.model, edit, base.w, base.style_offsets, amounts, layers, base.overrides)
+        return base.edited_to(replace(base.state, w=w, style_offsets=styles))
 
     # ---- combining ----
 
@@ -278,13 +247,13 @@ class Inversion(Portable):
         Raises:
             InversionError: a batch, another model, offset codes for different layers, or n below 2.
         """
-        self._single("interpolation")
-        other._single("interpolation")
+        self._check_single("interpolation")
+        other._check_single("interpolation")
         if n < 2:
             raise InversionError(f"interpolation in {n} images: expected at least 2.")
-        self._same_model(other)
-        made = Inversion(self.model, self.w, method=self.method, start=self.start, refinement=self.refinement)
-        return made._with(InversionState.between(self._state, other._state, n, self.model.generator))
+        self._check_same_model(other)
+        result = Inversion(self.model, self.w, method=self.method, start=self.start, refinement=self.refinement)
+        return result._with(InversionState.between(self.state, other.state, n, self.model.generator))
 
     def mix(self, other: Inversion, layers: Sequence[str | int]) -> Inversion:
         """This inversion with the given layers taken from `other`: their style rows and their offsets.
@@ -294,12 +263,11 @@ class Inversion(Portable):
         Raises:
             InversionError: another batch size or model; ConfigError: an unknown layer.
         """
-        self._same_model(other)
+        self._check_same_model(other)
         if len(self) != len(other):
             raise InversionError(f"cannot mix a batch of {len(self)} with a batch of {len(other)}.")
-        chosen = [self.model.generator.layer(name) for name in layers]
-        mixed = self._with(InversionState.mixed(self._state, other._state, chosen, self.model.generator))
-        return replace(mixed, quality={}, intermediates=(), unedited=self.unedited or self)
+        specs = [self.model.generator.layer(name) for name in layers]
+        return self.edited_to(InversionState.mixed(self.state, other.state, specs, self.model.generator))
 
     def transfer(self, generator: Generator, layers: Sequence[str] | None = None, w: Tensor | None = None) -> Inversion:
         """The same codes and offsets in a generator fine-tuned from this model's (paper, Section 4.4).
@@ -312,33 +280,16 @@ class Inversion(Portable):
         Raises:
             InversionError: a generator of another configuration or type, or codes `w` of another shape.
         """
-        own, dtype = self.model.generator, generator.latent_avg.dtype
-        if (generator.config, dtype) != (own.config, self.model.dtype):
+        source = self.model.generator
+        if (generator.config, generator.latent_avg.dtype) != (source.config, self.model.dtype):
             raise InversionError(
-                f"the other generator is {generator.config} in {dtype}, this one {own.config} in {self.model.dtype}: "
-                "offsets need the same layers and type."
+                f"the other generator is {generator.config} in {generator.latent_avg.dtype}, this one {source.config} "
+                f"in {self.model.dtype}: offsets need the same layers and type."
             )
-        codes, changes = self.offset_codes, self.changes.moved(own, generator)
-        if layers is not None:
-            names = [generator.layer(name).name for name in layers]
-            codes = None if codes is None else codes.only(names)
-            changes = changes.only(names, generator)
-        w = self.w if w is None else generator.broadcast(w.to(self.w))
-        if w.shape != self.w.shape:
-            raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
+        state = self.state.transferred(source, generator, layers, w)
         ancestors = (*self.model.ancestors, self.model.generator_fingerprint)
         model = replace(self.model, generator=generator.to(self.model.device), ancestors=ancestors, origin="")
-        moved = replace(self, model=model, w=w, offset_codes=codes, changes=changes, quality={}, intermediates=())
-        return replace(moved, unedited=self.unedited or self)  # paste_back adds what the other generator changed
-
-    def _same_model(self, other: Inversion) -> None:
-        if self.model is not other.model and self.model.fingerprint != other.model.fingerprint:
-            raise InversionError("the two inversions belong to different models.")
-        if (self.w.device, self.w.dtype) != (other.w.device, other.w.dtype):
-            this_kind, other_kind = (f"{w.dtype} on {w.device}" for w in (self.w, other.w))
-            raise InversionError(
-                f"one is {this_kind}, the other {other_kind}: load a saved one with the other's model."
-            )
+        return replace(self.edited_to(state), model=model)  # `paste_back` adds what the other generator changed
 
     @outside_inference_mode
     def refine(self, steps: int | None = None, *, callback: Callable[..., None] | None = None) -> Inversion:
@@ -388,30 +339,26 @@ class Inversion(Portable):
         return base
 
     def metrics(self) -> dict[str, tuple[float, ...]]:
-        """Figures against the inverted crop, a number per image: l2, ms_ssim; with an evaluator perceptual, identity.
+        """Distance from the inverted crop, a number per image: l2, ms_ssim; with an evaluator perceptual, identity.
 
-        They are those measured when the inversion was made where the crop is no longer there.
+        Where the crop is gone, as after `load`, these are the `stored_metrics`.
 
         Raises:
             InversionError: neither the crop nor stored figures are there.
         """
         if self.crop is None:
-            if not self.quality:
-                raise InversionError("the inverted crop is gone and no figures were stored: invert the image again.")
-            return dict(self.quality)
-        return figures(self.model, self.tensor, self.crop)
+            if not self.stored_metrics:
+                raise InversionError("the inverted crop is gone and no metrics were stored: invert the image again.")
+            return dict(self.stored_metrics)
+        return reconstruction_metrics(self.model, self.tensor, self.crop)
 
     def measured(self, picture: Tensor | None = None) -> Inversion:
-        """The same with its figures in `quality`. `picture`, where given, is the `tensor` that it would make itself."""
-        if self.crop is None:
-            raise InversionError("the inverted crop is gone: invert the image again.")
-        picture = self.tensor if picture is None else picture
-        made = replace(self, quality=figures(self.model, picture, self.crop))
-        made.__dict__["tensor"] = picture  # the cached property: it need not be made once more
-        return made
+        """Deprecated: `with_metrics`."""
+        warn("Inversion.measured is measure.with_metrics now; the old name goes with version 0.3.", DeprecationWarning)
+        return with_metrics(self, picture)
 
     def save(self, path: str | Path, *, origin: Mapping[str, Any] | None = None) -> None:
-        """Writes codes, offset codes and figures; images are made again, exactly, by the same model.
+        """Writes codes, offset codes and metrics; images are synthesized again, exactly, by the same model.
 
         Tens of kB for each image. Imported offsets are stored as they are: 94 MB for each image of a model of
         1024 px with the published layers. `origin` (plain JSON values) is stored for `inversion_file.read_origin`.
@@ -421,7 +368,7 @@ class Inversion(Portable):
         inversion_file.write(Path(path), record_of(self, origin))
 
     def export(self, path: str | Path, form: Literal["generator", "official", "offsets"] = "generator") -> None:
-        """Writes it for other programs, a file or, as "official", a folder: see `exports.export`.
+        """Writes a file, or with "official" a folder, for other programs: see `exports.export`.
 
         Raises ConfigError for another form, InversionError for a form that cannot hold it, HyperStyleError else.
         """
@@ -437,12 +384,12 @@ class Inversion(Portable):
         """
         model = inverter.model
         record = inversion_file.read(Path(path), model.device, model.dtype)
-        meta = record.meta
-        if meta["fingerprint"] != model.fingerprint:
+        domain, fingerprint = record.meta["domain"], record.meta["fingerprint"]
+        if fingerprint != model.fingerprint:
             raise InversionError(
-                f"{path} was made with a {meta['domain']!r} model with fingerprint {meta['fingerprint']}; this one is "
+                f"{path} was made with a {domain!r} model with fingerprint {fingerprint}; this one is "
                 f"{model.domain.name!r}, {model.fingerprint}. Load the model it was made with."
             )
-        made = object.__new__(cls)
-        fill(made, record, {"model": model})
-        return made
+        inversion = object.__new__(cls)
+        fill(inversion, record, {"model": model})
+        return inversion

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from hyperstyle.align.source import Source
+from hyperstyle.align.source import Provenance
 from hyperstyle.errors import InversionError
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.file import Record
@@ -22,6 +23,7 @@ from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import HasModel, Model, ModelKey, living_model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.runtime.gradients import copy_inference_tensors
 
 __all__ = ["Portable", "fill", "record_of", "state_values"]
 
@@ -31,23 +33,62 @@ _KEY = "_key"  # in the `__dict__` of those whose model is still looked for
 
 
 class Portable:
-    """Mixin of `Inversion`: copying, pickling, and finding its model again."""
+    """The base of `Inversion`: its state and model; copying, pickling, and finding the model again."""
 
     model: Model
     w: Tensor
     offset_codes: OffsetCodes | None
     style_offsets: Mapping[str, Tensor]
-    changes: GeneratorOverrides
-    sources: tuple[Source, ...]
+    overrides: GeneratorOverrides
+    sources: tuple[Provenance, ...]
     failures: tuple[tuple[int, str], ...]
+    crop: Tensor | None
+    intermediates: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return self.w.shape[0]
 
     @property
-    def _state(self) -> InversionState:
-        return InversionState(self.w, self.offset_codes, self.style_offsets, self.changes)
+    def state(self) -> InversionState:
+        """All that decides its images."""
+        return InversionState(self.w, self.offset_codes, self.style_offsets, self.overrides)
+
+    def _with(self: T, state: InversionState) -> T:
+        """The same with this state; what else belongs to the images is up to the caller."""
+        result: T = replace(self, **state_values(state))  # type: ignore[type-var]
+        return result
+
+    def edited_to(self: T, state: InversionState) -> T:
+        """An edit: the same images with another state, without metrics. `unedited` is what was before the first one."""
+        unedited = getattr(self, "unedited", None) or self
+        result: T = replace(self._with(state), stored_metrics={}, unedited=unedited, intermediates=())  # type: ignore[type-var]
+        return result
+
+    def __post_init__(self) -> None:
+        """Copies tensors that were made in inference mode: no gradient could ever flow through them."""
+        images = [t for t in (self.crop, *self.intermediates) if t is not None]
+        if any(t.is_inference() for t in (*self.state.tensors, *images)):
+            values = state_values(self.state.apply(copy_inference_tensors))
+            values |= {name: copy_inference_tensors(getattr(self, name)) for name in ("crop", "intermediates")}
+            for name, value in values.items():
+                object.__setattr__(self, name, value)
+
+    def _check_single(self, what: str, advice: str = "index the batch first") -> None:
+        if len(self) != 1:
+            raise InversionError(f"{what} of a batch of {len(self)}: {advice}.")
+
+    def _check_same_model(self, other: Portable) -> None:
+        if self.model is not other.model and self.model.fingerprint != other.model.fingerprint:
+            raise InversionError("the two inversions belong to different models.")
+        if (self.w.device, self.w.dtype) != (other.w.device, other.w.dtype):
+            this_kind, other_kind = (f"{w.dtype} on {w.device}" for w in (self.w, other.w))
+            raise InversionError(
+                f"one is {this_kind}, the other {other_kind}: load a saved one with the other's model."
+            )
 
     @property
     def missing_model(self) -> ModelKey | None:
-        """The key of its model, while that is not loaded here; it is looked for first, and once found, this is None."""
+        """The key of its model while that is not loaded here; None as soon as it is, since it is looked for first."""
         key: ModelKey | None = self.__dict__.get(_KEY)
         if key is not None and (model := living_model(key)) is not None:
             _settle(self, model)
@@ -73,7 +114,7 @@ class Portable:
     if not TYPE_CHECKING:  # for a type checker every name would exist
 
         def __getattr__(self, name: str) -> Any:
-            """The model, when it is first needed; all else is there, or is no attribute."""
+            """Looks for the model when it is first needed. Any other name that is not there is no attribute."""
             key = self.__dict__.get(_KEY)
             if name != "model" or key is None:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -86,23 +127,23 @@ class Portable:
             return self.__dict__["model"]
 
     def __copy__(self: T) -> T:
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        return made
+        duplicate = object.__new__(type(self))
+        duplicate.__dict__.update(self.__dict__)
+        return duplicate
 
     def __deepcopy__(self: T, memo: dict[int, Any]) -> T:
         """Copies of all tensors. Model, refinement and photos, which nothing changes, are shared."""
         shared = [self.__dict__.get("model"), self.__dict__.get("refinement"), *(s.photo for s in self.sources)]
         for part in shared:
             memo.setdefault(id(part), part)
-        made = object.__new__(type(self))
-        memo[id(self)] = made
-        made.__dict__.update({name: copy.deepcopy(value, memo) for name, value in list(self.__dict__.items())})
-        return made
+        duplicate = object.__new__(type(self))
+        memo[id(self)] = duplicate
+        duplicate.__dict__.update({name: copy.deepcopy(value, memo) for name, value in list(self.__dict__.items())})
+        return duplicate
 
     def __getstate__(self) -> dict[str, Any]:
         key, unedited = _key(self), self.__dict__["unedited"]
-        elsewhere = unedited is not None and _key(unedited).token != key.token  # of what was transferred
+        elsewhere = unedited is not None and _key(unedited).token != key.token  # as after `transfer`
         tensors, meta = inversion_file.pack(record_of(self))
         return {
             "tensors": tensors,
@@ -123,11 +164,11 @@ class Portable:
 
 
 def fill(inversion: Any, record: Record, model: Mapping[str, Any]) -> None:
-    """Gives an empty inversion what a record holds, and the model, or the key by which it is looked for."""
+    """Gives an empty inversion all values of a record, and `model`: the model, or the key by which it is looked for."""
     meta, unedited = record.meta, None
     values: dict[str, Any] = {"crop": None, "intermediates": (), "refinement": None, "failures": (), **model}
     values |= {"method": meta["method"], "start": meta.get("start", "w-encoder"), "sources": record.sources}
-    values |= {"quality": {name: tuple(figures) for name, figures in meta["quality"].items()}}
+    values |= {"stored_metrics": {name: tuple(figures) for name, figures in meta["quality"].items()}}
     if record.unedited is not None:
         unedited = object.__new__(type(inversion))
         unedited.__dict__.update(values, **state_values(record.unedited), unedited=None)
@@ -135,24 +176,24 @@ def fill(inversion: Any, record: Record, model: Mapping[str, Any]) -> None:
 
 
 def record_of(inversion: Any, origin: Mapping[str, Any] | None = None) -> Record:
-    """What a file and a pickle hold of an inversion; `origin`, plain values, is what it was made from."""
+    """The values of an inversion that a file and a pickle hold; `origin`, plain values, says what it was made from."""
     key, unedited = _key(inversion), inversion.unedited
-    before = None  # of what was transferred: that image needs another model
+    before = None  # also of a transferred inversion, whose unedited image needs another model
     if unedited is not None and _key(unedited).token == key.token:
-        before = unedited._state
+        before = unedited.state
     meta = {
         "fingerprint": key.fingerprint,
         "domain": key.domain,
         "method": inversion.method,
         "start": inversion.start,
-        "quality": {k: list(v) for k, v in inversion.quality.items()},
+        "quality": {k: list(v) for k, v in inversion.stored_metrics.items()},
         **({} if origin is None else {"origin": dict(origin)}),
     }
-    return Record(inversion._state, before, inversion.sources, meta)
+    return Record(inversion.state, before, inversion.sources, meta)
 
 
 def _key(inversion: Any) -> ModelKey:
-    """Of its model, or of the one that it had elsewhere."""
+    """The key of its model, or of the one that it had where it was pickled."""
     model: Model | None = inversion.__dict__.get("model")
     key: ModelKey = inversion.__dict__[_KEY] if model is None else model.key
     return key
@@ -164,20 +205,20 @@ def state_values(state: InversionState) -> dict[str, Any]:
         "w": state.w,
         "offset_codes": state.codes,
         "style_offsets": state.style_offsets,
-        "changes": state.changes,
+        "overrides": state.overrides,
     }
 
 
 def _settle(inversion: Any, model: Model) -> None:
-    """Gives it the model, in place, and brings its tensors there."""
+    """Gives it the model, in place, and moves its tensors to the model's device and type."""
     token = _key(inversion).token
     values = inversion.__dict__
 
-    def moved(tensor: Tensor) -> Tensor:
+    def move(tensor: Tensor) -> Tensor:
         return tensor.to(model.device, model.dtype)
 
     unedited = inversion.unedited
-    values.update(state_values(inversion._state.apply(moved)))
+    values.update(state_values(inversion.state.apply(move)))
     values["crop"] = None if inversion.crop is None else inversion.crop.to(model.device)
     values["intermediates"] = tuple(image.to(model.device) for image in inversion.intermediates)
     if unedited is not None and _key(unedited).token == token:

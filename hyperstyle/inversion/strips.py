@@ -39,14 +39,14 @@ def strip(
     photo: ImageSource | None = None,
     cell: int | None = None,
 ) -> Image.Image:
-    """A labeled sheet: a row for each image, a column for each strength.
+    """A labeled image grid: a row for each image, a column for each strength.
 
     Args:
         inversion: one image or a batch.
         edit, strengths, layers, other_model: see `Inversion.edit`.
         paste_back: the whole photo, all its inverted faces edited, in one row.
         photo: the photo again, see `Inversion.paste_back`.
-        cell: longer side of the images on the sheet in pixels; None keeps theirs.
+        cell: longer side of each image in pixels; None keeps theirs.
 
     Raises:
         What `Inversion.edit` and `Inversion.paste_back` raise.
@@ -71,7 +71,7 @@ def grid(
     photo: ImageSource | None = None,
     cell: int | None = None,
 ) -> Image.Image:
-    """A labeled sheet of one image: the strengths of one edit from left to right, of another from top to bottom.
+    """A labeled grid of one image: the strengths of one edit from left to right, of another from top to bottom.
 
     Args:
         inversion: a single image; with `paste_back`, or all faces of one photo.
@@ -98,7 +98,7 @@ def grid(
 
 
 def label(edit: str | Edit, strength: float) -> str:
-    """`age +2`: what stands above or beside an image."""
+    """`age +2`: the label of a column or row."""
     name = edit if isinstance(edit, str) else edit.info.name
     return f"{name} {strength:+.3g}" if strength else f"{name} 0"
 
@@ -119,10 +119,10 @@ def photos(inversion: Inversion, edited: Inversion, photo: ImageSource | None = 
     before = (inversion.unedited or inversion).tensor
     faces = edited.tensor.reshape(len(inversion), -1, *before.shape[1:])  # [F,S,3,H,W]
     for now in faces.unbind(1):
-        picture = base
+        pasted = base
         for quad, face, reference in zip(quads, now, before, strict=True):
-            picture = paste(picture, face, quad, reference=reference, mode="difference")
-        yield picture
+            pasted = paste(pasted, face, quad, reference=reference, mode="difference")
+        yield pasted
 
 
 def check_animation(path: str | os.PathLike[str], rate: float, longest: int | None) -> None:
@@ -187,10 +187,10 @@ def _reduced(image: Image.Image, longest: int | None) -> Image.Image:
 
 def _with_one_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
     """The images in 256 colors that are the same for all, so that what does not move does not flicker."""
-    chosen = images[:: math.ceil(len(images) / _PALETTE_FRAMES)]
+    sampled = images[:: math.ceil(len(images) / _PALETTE_FRAMES)]
     width, height = images[0].size
-    page = Image.new("RGB", (width, height * len(chosen)))
-    for place, image in enumerate(chosen):
+    page = Image.new("RGB", (width, height * len(sampled)))
+    for place, image in enumerate(sampled):
         page.paste(image, (0, place * height))
     palette = page.quantize(256, kmeans=2)  # without it, small things such as eyes lose their colors
     return [image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images]

@@ -1,4 +1,4 @@
-"""Work that several processes share through files: which piece of it is done, which another process has in hand."""
+"""Work that several processes share through files: which piece is done, and which another process is working on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["Claims", "Stamp", "stamp"]
 
 Stamp = tuple[int, int, int]
-"""What tells one state of a file from the next: inode, time of change in nanoseconds, size in bytes."""
+"""Identifies a version of a file: inode, time of the last change in nanoseconds, size in bytes."""
 
 
 def stamp(marker: Path) -> Stamp | None:
-    """The state of a marker; None where it is not there."""
+    """The version of a marker; None where it does not exist."""
     try:
         status = marker.stat()
     except OSError:
@@ -30,24 +30,25 @@ def stamp(marker: Path) -> Stamp | None:
 
 
 class Claims:
-    """The pieces of work that this process has in hand; a context manager, which gives back those that are left.
+    """The pieces of work that this process has claimed; a context manager that releases all of them at its end.
 
-    A piece of work is named by its *marker*: the file that is written last (atomically, see `files.atomic_write`) and
-    so says that the piece is done. Who works on it holds a lock, which ends with the process, however it ends:
+    A piece of work is named by its *marker*: the file that is written last (atomically, see `files.atomic_write`), so
+    the piece is done where it exists. The process that works on it holds a lock, which the system releases when the
+    process ends:
 
         with Claims() as claims:
             for marker in markers:
-                if claims.claim(marker) == "free":
+                if claims.claim(marker) == "claimed":
                     work()  # ends with writing the marker
                     claims.release(marker)
 
-    How no piece is done twice: a marker is looked at *after* its lock was taken, and the holder gives the lock back
-    after it wrote the marker; so whoever gets the lock of a finished piece sees that it is done. The lock is a file
-    beside the marker. Its holder removes it before giving it back, since locks should not litter a folder of results.
-    A process that opened the lock file before that, and locks it after, has the lock of a file without a name, while
-    a third one may make and lock a new file of that name: filelock looks, once it has a lock, whether its file still
-    has a name, and else has no lock. So there is one holder, whether the piece was finished or failed. Killed processes
-    leave lock files, which anybody may lock again; `files.sweep` removes them, and leaves alone those that are held.
+    Why no piece is done twice: a marker is checked *after* its lock was acquired, and its lock is released after the
+    marker was written. So the next process that acquires the lock sees that the piece is done. The lock is a file
+    next to the marker; its holder removes it before the release, so that no lock files remain between the results.
+    Another process may have opened that file before it was removed, and may acquire the lock of what is then a file
+    without a name, while a third one creates and locks a new file of that name. filelock checks for this: a lock
+    counts only where the file still has its name. So there is one holder, whether the work succeeded or failed. Lock
+    files of killed processes can be locked again; `files.sweep` removes them, but none that is held.
 
     On disks without locks (some network disks), and only there, two processes may do the same piece.
     """
@@ -64,8 +65,8 @@ class Claims:
         for marker in list(self._held):
             self.release(marker)
 
-    def claim(self, marker: Path, *, outdated: Stamp | None = None) -> Literal["free", "done", "busy"]:
-        """Takes a piece of work in hand, where it is free; never waits.
+    def claim(self, marker: Path, *, outdated: Stamp | None = None) -> Literal["claimed", "done", "busy"]:
+        """Claims a piece of work unless it is done, or claimed already; never waits.
 
         Args:
             marker: the file that is written when the piece is done.
@@ -73,8 +74,8 @@ class Claims:
             stamp differs from it.
 
         Returns:
-            "free": it was free, and this `Claims` now holds it until `release`. "done": the marker is there. "busy":
-            another process, or another `Claims`, has it in hand; or this one has already.
+            "claimed": this `Claims` holds the piece now, until `release`. "done": the marker exists. "busy": the piece
+            is claimed already, by another process, another `Claims` or this one.
 
         Raises:
             ConfigError: no lock can be made in the folder.
@@ -92,7 +93,7 @@ class Claims:
             return "busy"
         except NotImplementedError:  # this disk has no locks
             self._held[marker] = None
-            return "free"
+            return "claimed"
         except OSError as error:
             raise ConfigError(
                 f"cannot make a lock in the folder {str(marker.parent)!r}: {error.strerror or error}. Choose a folder "
@@ -102,10 +103,10 @@ class Claims:
         if stamp(marker) not in (None, outdated):
             self.release(marker)
             return "done"
-        return "free"
+        return "claimed"
 
     def release(self, marker: Path) -> None:
-        """Gives a piece back, done or not. Nothing happens where it is not in hand."""
+        """Releases a piece, done or not. Does nothing where it is not claimed."""
         lock = self._held.pop(marker, None)
         if lock is None:
             return

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
-import types
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,15 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, HyperStyleError, MissingFileError, WeightsError
-from hyperstyle.io.file_kind import file_kind, refusal
+from hyperstyle.io.file_kind import file_kind, first_line, refusal
 from hyperstyle.io.files import atomic_write, finish_replacing, replace_folder, write_text
+from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
 __all__ = [
     "check_dense",
     "check_finite",
     "check_tensors",
-    "config_from_dict",
-    "config_to_dict",
     "load_component",
     "load_tensors",
     "read_json",
@@ -35,13 +31,12 @@ __all__ = [
     "write_json",
 ]
 
-T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
-_LINE = 64  # bytes of a line of memory, by which processors load
+_LINE = 64  # bytes of a cache line
 _TYPES = {  # PyTorch's name -> safetensors' name
     "float64": "F64",
     "float32": "F32",
@@ -60,66 +55,6 @@ _TYPES = {  # PyTorch's name -> safetensors' name
     "uint8": "U8",
     "bool": "BOOL",
 }
-
-
-def config_to_dict(config: Any) -> dict[str, Any]:
-    """A (nested) dataclass as plain JSON values."""
-    result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return result
-
-
-def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A dataclass of this kind from plain JSON values, nested ones included.
-
-    Raises:
-        ConfigError: an entry is unknown or missing, or its value cannot be used; `where` names the file.
-    """
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: expected an object for {kind.__name__}, found {type(values).__name__}.")
-    fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
-    if unknown := sorted(set(values) - set(fields)):
-        raise ConfigError(f"{where}: unknown entry {unknown[0]!r} for {kind.__name__}. Known: {', '.join(fields)}.")
-    hints = typing.get_type_hints(kind)
-    arguments: dict[str, Any] = {}
-    for name, f in fields.items():
-        if name in values:
-            arguments[name] = _value(hints[name], values[name], f"{where}: {name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where}: entry {name!r} of {kind.__name__} is missing.")
-    return kind(**arguments)
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return config_from_dict(typing.cast(Any, hint), value, where)
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in options:
-            return None
-        return _value(next(o for o in options if o is not type(None)), value, where)
-    if origin is typing.Literal:
-        ok = value in options
-    elif origin is tuple:
-        ok = isinstance(value, list | tuple)
-        if ok and options[-1] is not Ellipsis:  # tuple[int, int]: as many values as types
-            ok = len(value) == len(options)
-        if ok:
-            return tuple(_value(options[0], v, where) for v in value)
-    elif origin in (dict, Mapping):
-        ok = isinstance(value, dict)
-    elif hint is float:
-        ok = isinstance(value, int | float) and not isinstance(value, bool)
-        value = float(value) if ok else value
-    elif hint is int:
-        ok = isinstance(value, int) and not isinstance(value, bool)
-    elif hint in (str, bool):
-        ok = isinstance(value, hint)
-    else:
-        ok = True
-    if not ok:
-        expected = f"one of {', '.join(map(repr, options))}" if origin is typing.Literal else f"{hint}"
-        raise ConfigError(f"{where} is {value!r}: expected {expected}.")
-    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -191,8 +126,8 @@ def save_tensors(
     """
     types = {k: dtype if dtype is not None and t.is_floating_point() else t.dtype for k, t in tensors.items()}
     sizes = {k: t.numel() * types[k].itemsize for k, t in tensors.items()}
-    # The format allows no gaps. Tensors that fill whole lines of memory come first, then large elements before small
-    # ones: so all of the former begin at multiples of _LINE, the others at multiples of their element.
+    # The format allows no gaps. Tensors that fill whole cache lines come first, then large elements before small ones:
+    # so all of the former begin at multiples of _LINE, the others at multiples of their element.
     order = sorted(tensors, key=lambda k: (sizes[k] % _LINE > 0, -types[k].itemsize, -sizes[k], k))
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     end = 0
@@ -214,8 +149,8 @@ def _little_endian(tensor: Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, in the order of its elements."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
-    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    numbers = tensor.contiguous().reshape(-1).view(whole).numpy()
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    numbers = tensor.contiguous().reshape(-1).view(integers).numpy()
     return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).data.cast("B")
 
 
@@ -272,8 +207,9 @@ def load_component(
         with torch.device("meta"):
             module = kind(config)
     except (OverflowError, RuntimeError, TypeError) as error:  # what PyTorch raises for sizes that cannot be
-        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ConfigError(f"{path}: no {kind.__name__} can be built with these numbers: {line}.") from error
+        raise ConfigError(
+            f"{path}: no {kind.__name__} can be built with these numbers: {first_line(error)}."
+        ) from error
     tensors, _ = load_tensors(folder / WEIGHTS)
     path = folder / WEIGHTS
     check_tensors(module.state_dict(), tensors, path, advice=f"The weights belong to another {CONFIG}.")
@@ -282,10 +218,10 @@ def load_component(
 
 
 def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The tensor on the device, floating-point ones as `dtype`; on the CPU it begins at a line of memory.
+    """The tensor on the device, floating-point ones as `dtype`; on the CPU it begins at a cache line.
 
-    How products round may depend on where their operands lie: new tensors of PyTorch begin at a line, and so do those
-    of files by `save_tensors`, but for small ones, which are copied.
+    How products round may depend on the alignment of their operands. New tensors of PyTorch begin at a cache line, and
+    so do those in files of `save_tensors`, but for small ones, which are copied.
     """
     tensor = tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
     return tensor.clone() if device.type == "cpu" and tensor.data_ptr() % _LINE else tensor
@@ -293,17 +229,17 @@ def _placed(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 def check_tensors(
     expected: Mapping[str, Tensor],
-    found: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
     where: str | Path,
     *,
     prefix: str = "",
     advice: str = "The file is incomplete, or of another architecture than it seems.",
 ) -> None:
-    """Holds tensors that were read against the places they are for.
+    """Compares tensors that were read with those of the network that they are for.
 
     Args:
-        expected: what there are places for, on any device; only shapes and kinds of types are looked at.
-        found: what was read.
+        expected: the tensors of the network, on any device; only their shapes and kinds of types are looked at.
+        tensors: what was read.
         where: what messages call the source.
         prefix: what stands before the names in the source, for messages.
         advice: the last sentence of the message where names or shapes disagree.
@@ -313,17 +249,17 @@ def check_tensors(
             the message counts each and names the first ones.
     """
     groups = {
-        "missing": [name for name in expected if name not in found],
-        "unexpected": [name for name in found if name not in expected],
-        "of a wrong shape": [n for n in expected if n in found and found[n].shape != expected[n].shape],
+        "missing": [name for name in expected if name not in tensors],
+        "unexpected": [name for name in tensors if name not in expected],
+        "of a wrong shape": [n for n in expected if n in tensors and tensors[n].shape != expected[n].shape],
     }
     problems = [f"{len(names)} {kind} ({_first(prefix, names)})" for kind, names in groups.items() if names]
     if wrong := groups["of a wrong shape"]:
         first = wrong[0]
-        problems[-1] += f": {tuple(found[first].shape)}, expected {tuple(expected[first].shape)}"
+        problems[-1] += f": {tuple(tensors[first].shape)}, expected {tuple(expected[first].shape)}"
     if problems:
         raise WeightsError(f"{where}: tensors {', '.join(problems)}. {advice}")
-    for name, tensor in found.items():
+    for name, tensor in tensors.items():
         if tensor.is_floating_point() != expected[name].is_floating_point():
             raise WeightsError(
                 f"{where}: {prefix + name!r} is {tensor.dtype}: expected {expected[name].dtype}. {advice}"

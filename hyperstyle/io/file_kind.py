@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes, and what is said of one that cannot be read; nothing of it is unpacked here."""
+"""The kind of a file by its first bytes, and the error for a file that cannot be read; nothing is unpickled here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal
 
 from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, WeightsError
 
-__all__ = ["FileKind", "check_numbers", "check_suffix", "file_kind", "reading", "refusal"]
+__all__ = ["FileKind", "check_numbers", "check_suffix", "file_kind", "first_line", "reading", "refusal"]
 
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
@@ -28,7 +28,7 @@ _REFUSALS = {
     "pickle": "was not loaded: it is a plain pickle and no {expected}. Only networks of NVIDIA's are read from those.",
 }
 
-_SUFFIXES = {  # of files that the library or its users have, by what they promise
+_SUFFIXES = {  # kind of file -> suffixes
     "image": ".png .apng .jpg .jpeg .jpe .jfif .jp2 .jpf .jpx .j2c .j2k .jpc .mpo .webp .gif .bmp .dib .tif .tiff .ppm "
     ".pbm .pgm .pnm .pfm .avif .avifs .heic .heif .ico .icns .tga .icb .vda .vst .psd .qoi .dds .sgi .rgb .rgba .bw "
     ".pcx .im .msp .xbm .palm .jxl .dng .cr2 .cr3 .nef .arw .svg .eps .ps .blp",
@@ -46,15 +46,15 @@ _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suf
 
 
 def check_suffix(
-    path: str | os.PathLike[str], *own: str, advice: str, error: type[HyperStyleError] = HyperStyleError
+    path: str | os.PathLike[str], *expected: str, advice: str, error: type[HyperStyleError] = HyperStyleError
 ) -> None:
-    """Refuses to write what a program finds under a name that promises another kind of file; unknown suffixes may be.
+    """Refuses to write a file whose suffix stands for another kind of file. Unknown suffixes are allowed.
 
     Args:
-        path: what is to be written; nothing need be there.
-        own: the kinds, keys of `_SUFFIXES`, that are written; none of them for a folder, for which only names of images
-            and videos are refused.
-        advice: the end of the message: what to do.
+        path: the file or folder to be written; it need not exist.
+        expected: the kinds, keys of `_SUFFIXES`, that are written; none for a folder, which may have any suffix but
+            those of images and videos.
+        advice: the last sentence of the message: what to do.
         error: its class.
 
     Raises:
@@ -62,9 +62,9 @@ def check_suffix(
     """
     suffix = os.path.splitext(os.fspath(path).rstrip("/\\"))[1].lower()
     kind = _KINDS.get(suffix)
-    if kind is None or kind in own or not (own or kind in ("image", "video")):
+    if kind is None or kind in expected or not (expected or kind in ("image", "video")):
         return
-    what = _a_file(own[0]) if own else "a folder"
+    what = _a_file(expected[0]) if expected else "a folder"
     raise error(f"Cannot write {what} to {os.fspath(path)!r}, the name of {_a_file(kind)}. {advice}")
 
 
@@ -99,7 +99,7 @@ def refusal(path: str | Path, kind: FileKind, expected: str) -> CheckpointError:
 
 @contextmanager
 def reading(path: str | Path, expected: str) -> Iterator[None]:
-    """Goes around what unpickles a file: whatever that raises comes out as an error that names the file.
+    """Wraps code that unpickles a file: whatever is raised inside comes out as an error that names the file.
 
     Args:
         path: the file.
@@ -121,14 +121,20 @@ def reading(path: str | Path, expected: str) -> Iterator[None]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # of any class: damaged data make an unpickler raise what it likes
-        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise CheckpointError(
-            f"{path} is a damaged {expected}, or one cut off: {line}. Fetch or make it again."
+            f"{path} is a damaged {expected}, or one cut off: {first_line(error)}. Fetch or make it again."
         ) from error
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without a full stop; its class where there is none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def check_numbers(file: BinaryIO) -> None:
-    """Holds the pickle that begins here against the size of its file, without unpacking; goes back to its start.
+    """Compares the numbers of objects in the pickle that begins here with the size of its file, without unpickling.
+
+    The position in the file stays.
 
     Objects are numbered to be named again, and the unpickler makes room for all up to the largest number at once.
 

@@ -50,13 +50,12 @@ _REMOVED = ".removed.json"  # in there: the names of what is old and goes
 def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] = HyperStyleError) -> Iterator[Path]:
     """Give the body an empty temporary file to fill, and move it to `path` once the body has ended well.
 
-    For writers that need a path, or make more than fits into memory; else see `write_bytes`. The temporary file lies
-    in the folder of `path` (a rename is atomic only within one file system) and has its suffix, so writers that choose
-    a format by the suffix work on it. It is on the disk before it gets its name (fsync), so that a power cut leaves
-    the old file or the new one too. Whatever ends the body early, Ctrl-C included, the temporary file is removed and an
-    existing file at `path` stays as it was. What a killed process left in the folder is removed by the first of these
-    writes (`sweep`). A symbolic link is followed: the file it points at is replaced. The body should do nothing but
-    write.
+    For writers that need a path, or write more than fits into memory; for others see `write_bytes`. The temporary file
+    is in the folder of `path` (a rename is atomic only within one file system) and has its suffix, so that writers can
+    choose a format by the suffix. It is flushed to the disk before it gets its name (fsync), so that a power cut too
+    leaves the old file or the new one. Whatever ends the body early, Ctrl-C included, the temporary file is removed and
+    an existing file at `path` stays as it was. The first of these writes in a folder removes what killed processes left
+    there (`sweep`). A symbolic link is followed: the file it points at is replaced. The body should only write.
 
     Args:
         path: the file to write; its folder must exist.
@@ -106,8 +105,8 @@ def write_text(path: str | os.PathLike[str], text: str, *, error: type[HyperStyl
 def append_line(path: str | os.PathLike[str], line: str, *, error: type[HyperStyleError] = HyperStyleError) -> None:
     """Add a line to a UTF-8 text file that grows, such as a log; the file is made where it is not there.
 
-    The line is one write to the system. Where it does not fit on the disk, none of it stays. Only a system that fails
-    meanwhile can leave a part of the line, without an end: readers of such files pass over that.
+    The line is one write to the system. Where it does not fit on the disk, none of it stays. Only a crash of the system
+    during the write can leave a part of the line, without an end: readers of such files skip that.
 
     Args:
         path: the file; its folder must exist.
@@ -158,11 +157,12 @@ def replace_folder(
 ) -> Iterator[Path]:
     """Give the body an empty temporary folder to fill, whose files appear at `path` once the body has ended well.
 
-    A new folder gets its name by one rename. Into a folder that is there the files are moved, so that it stays the
-    same folder: it may be the current one, a mount point or a symbolic link, and lie where nothing else may be written.
-    All that is new lies in it, complete, and gets one name in it before the first old file is touched. A process
-    killed before that leaves the old content, and one killed later what `finish_replacing` completes, which this
-    function and every reader call first. Whatever else ends the body early, what was at `path` stays.
+    A new folder gets its name by one rename. An existing folder stays, and the files are moved into it: it may be the
+    current one, a mount point or a symbolic link, in a place where nothing else may be written. The complete new
+    content is a folder inside it, which is renamed to a fixed name before the first old file is touched. A process that
+    is killed before that rename leaves the old content; after one that is killed later, `finish_replacing`, which this
+    function and every reader call first, completes the new content. Whatever else ends the body early, what was at
+    `path` stays.
 
     Args:
         path: the folder; the folders above it are made where they are missing. Links in it are not followed.
@@ -195,8 +195,8 @@ def replace_folder(
 def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleError] = CheckpointError) -> None:
     """Finish a `replace_folder` that was interrupted after its files were complete: the folder gets the new content.
 
-    Readers of such folders call it first; where there is nothing to complete, it only looks. Whatever lies in the
-    folder, nothing outside of it is touched: it may be somebody else's.
+    Readers of such folders call it first; where there is nothing to complete, it changes nothing. Nothing outside of
+    the folder is touched, whatever the names in it say.
 
     Args:
         path: the folder, which need not exist.
@@ -207,14 +207,14 @@ def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleErro
     """
     complete = Path(os.path.realpath(path), _COMPLETE)
     try:
-        while os.path.isdir(complete) and not complete.is_symlink():  # whoever holds the lock is at it
+        while os.path.isdir(complete) and not complete.is_symlink():  # the process with the lock completes it
             with suppress(FileNotFoundError), locked(complete, wait=True) as descriptor:
                 if descriptor is None or os.path.samestat(os.fstat(descriptor), complete.stat()):
                     _move_into_place(complete)
     except OSError as failure:
         raise error(
             f"The folder {os.fspath(path)!r} was being replaced when a process was killed, and this cannot be "
-            f"completed: {failure.strerror or failure}. Read or write it once as somebody who may write there."
+            f"completed: {failure.strerror or failure}. Read or write it once as a user who may write there."
         ) from failure
 
 
@@ -249,7 +249,7 @@ def _put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
         try:
             temporary.rename(target)
         except OSError:
-            if not target.is_dir():  # else another process made it meanwhile
+            if not target.is_dir():  # else another process has made it since
                 raise
         else:
             flush_to_disk(target.parent)
@@ -284,8 +284,8 @@ def _check_places(temporary: Path, target: Path, *, keep_others: bool) -> None:
             raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)}: {place}")
         if place.stat().st_dev != device:
             raise OSError(errno.EXDEV, f"{place} lies on another file system")
-        if keep_others and (taken := [place / name for name in names if (place / name).is_dir()]):
-            raise IsADirectoryError(errno.EISDIR, f"{taken[0]} is a folder, and a file has to be there")
+        if keep_others and (blocking := [place / name for name in names if (place / name).is_dir()]):
+            raise IsADirectoryError(errno.EISDIR, f"{blocking[0]} is a folder, and a file has to be there")
 
 
 def _move_into_place(complete: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean
+from hyperstyle.io.file_kind import first_line
 from hyperstyle.io.files import finish_replacing
 
 __all__ = ["BUNDLED", "explain", "resolve", "upload"]
@@ -130,43 +132,16 @@ def upload(
 def explain(error: BaseException, repo: str, revision: str | None = None) -> str:
     """What an exception of huggingface_hub means and what to do about it, in a sentence or two."""
     from huggingface_hub import constants
-    from huggingface_hub import errors as client
 
-    if isinstance(error, client.LocalEntryNotFoundError):
-        reason = error.__cause__
-        if reason is None or isinstance(reason, client.OfflineModeIsEnabled):
-            return (
-                f"{repo!r} is not in the cache, or not all of it, and the Hub was not asked (offline: HF_HUB_OFFLINE "
-                "is set, or local_files_only=True). Connect once, or pass the path of files on disk."
-            )
-        return explain(reason, repo, revision)
-    if isinstance(error, client.OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, so the Hub was not asked. Unset it."
-    if isinstance(error, client.HFValidationError):
-        return (
-            f"{repo!r} is no name of a Hub repository: expected org/name, of letters, digits, '-', '_' and '.', "
-            "at most 96 of them."
-        )
-    if isinstance(error, client.GatedRepoError):
-        return f"{repo!r} is gated: ask for access on {constants.ENDPOINT}/{repo}, then {_LOGIN}."
-    if isinstance(error, client.RevisionNotFoundError):
-        return f"{repo!r} has no branch, tag or commit {revision or 'main'!r}."
-    if isinstance(error, client.RepositoryNotFoundError):
-        return (
-            f"{constants.ENDPOINT} has no repository {repo!r}, or it is private. Check the name; for a private one "
-            f"{_LOGIN}."
-        )
-    if isinstance(error, client.EntryNotFoundError):
-        return f"{repo!r} has no file of that name, or has it no longer."
+    names = [kind.__name__ for kind in type(error).__mro__]  # the most special class first
+    cause = error.__cause__
+    if "LocalEntryNotFoundError" in names and cause and type(cause).__name__ != "OfflineModeIsEnabled":
+        return explain(cause, repo, revision)
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401:
-        return (
-            f"for {repo!r} the Hub wants a login, or does not know the token that it was given (401): {_LOGIN}. A "
-            "name that does not exist is answered so too."
-        )
-    if status == 403:
-        return f"this login may not do that with {repo!r} (403). Use a token with the right to write, of a member."
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    for key in (*names, status):
+        if key in _MEANINGS:
+            return _MEANINGS[key].format(repo=repo, host=constants.ENDPOINT, revision=revision or "main", login=_LOGIN)
+    line = first_line(error)
     if status is not None:
         return f"the Hub answered with status {status}: {getattr(error, 'server_message', None) or line}."
     if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError | TimeoutError):
@@ -174,3 +149,21 @@ def explain(error: BaseException, repo: str, revision: str | None = None) -> str
     return (
         f"the Hub at {constants.ENDPOINT} cannot be used ({line}). Check the connection, and HF_ENDPOINT if it is set."
     )
+
+
+# Class of an exception of huggingface_hub, or status of the Hub's answer -> what it means.
+_MEANINGS: Mapping[str | int | None, str] = {
+    "LocalEntryNotFoundError": "{repo!r} is not in the cache, or not all of it, and the Hub was not asked (offline: "
+    "HF_HUB_OFFLINE is set, or local_files_only=True). Connect once, or pass the path of files on disk.",
+    "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set, so the Hub was not asked. Unset it.",
+    "HFValidationError": "{repo!r} is no name of a Hub repository: expected org/name, of letters, digits, '-', '_' and "
+    "'.', at most 96 of them.",
+    "GatedRepoError": "{repo!r} is gated: ask for access on {host}/{repo}, then {login}.",
+    "RevisionNotFoundError": "{repo!r} has no branch, tag or commit {revision!r}.",
+    "RepositoryNotFoundError": "{host} has no repository {repo!r}, or it is private. Check the name; for a private one "
+    "{login}.",
+    "EntryNotFoundError": "{repo!r} has no file of that name, or has it no longer.",
+    401: "for {repo!r} the Hub wants a login, or does not know the token that it was given (401): {login}. A name that "
+    "does not exist is answered so too.",
+    403: "this login may not do that with {repo!r} (403). Use a token with the right to write, of a member.",
+}

@@ -1,4 +1,4 @@
-"""Reads pickles of networks, as NVIDIA publishes them, and executes nothing from them.
+"""Reads pickles and executes nothing from them: NVIDIA's networks here, NumPy arrays for every kind of file.
 
 A pickle names the functions that rebuild its objects. Here every name stands for a function of this file that only
 copies numbers, and a name that is not in the list stops the reading. None of the stand-ins can be altered by a file.
@@ -13,17 +13,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import WeightsError
 from hyperstyle.io.file_kind import check_numbers, file_kind, reading, refusal
 
-__all__ = ["PickledObject", "load_pickle", "numpy_stand_ins"]
+__all__ = ["PickledObject", "load_pickle", "numpy_names", "numpy_stand_ins", "refused_name", "unpickle"]
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -39,14 +38,184 @@ def load_pickle(path: str | Path) -> Any:
     if (kind := file_kind(path)) != "pickle":
         raise refusal(path, kind, "pickle")
     with reading(path, "pickle"), Path(path).open("rb") as file:
-        check_numbers(file)
-        return _Reader(file).load()
+        return unpickle(file, {**numpy_names(), **_NETWORK_NAMES}, "a network")
+
+
+def unpickle(file: BinaryIO, names: Mapping[str, Any], purpose: str) -> Any:
+    """Reads the pickle that begins at this place of a file.
+
+    Args:
+        file: open for reading; its numbers of objects are compared with its size first.
+        names: "module.name" -> what stands for it; the pickle may ask for nothing else.
+        purpose: what is read, for the message.
+
+    Raises:
+        WeightsError: the pickle asks for another name.
+        pickle.UnpicklingError, ValueError, ...: it is damaged; see `file_kind.reading`.
+    """
+    check_numbers(file)
+    return _Unpickler(file, names, purpose).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, names: Mapping[str, Any], purpose: str) -> None:
+        super().__init__(file)
+        self._names, self._purpose = names, purpose
+
+    def find_class(self, module: str, name: str) -> Any:
+        full_name = f"{module}.{name}"
+        # Names of NumPy 2 and of Python 2.
+        current = full_name.replace("numpy._core.", "numpy.core.", 1).replace("__builtin__.", "builtins.", 1)
+        if current in self._names:
+            return self._names[current]
+        hint = " It is a TensorFlow file: convert it with NVIDIA's tool first." if "tflib" in module else ""
+        raise WeightsError(f"it asks for {full_name}, which is not needed to read {self._purpose}.{hint}")
+
+
+def refused_name(error: pickle.UnpicklingError) -> str | None:
+    """The name that a file asked for, where PyTorch refused to load it for that."""
+    match = re.search(r"GLOBAL ([\w.]*\w)", str(error))
+    return match[1] if match else None
+
+
+# ---- what cannot be altered by a file ----
 
 
 def _no_state(_: object, state: object) -> None:
     """`__setstate__` of the stand-ins: a file may give them no attributes."""
     if state:
         raise pickle.UnpicklingError("attributes for an object that has none")
+
+
+class _Function:
+    """A function that a file may call, and no more: it has no attributes that could be set."""
+
+    __slots__ = ("_call",)
+    _call: Callable[..., Any]
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_call", call)
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise pickle.UnpicklingError(f"an attribute {name!r} for a function")
+
+
+class _Sealed(type):
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise pickle.UnpicklingError(f"an attribute {name!r} for a class")
+
+
+class _Dict(dict[Any, Any], metaclass=_Sealed):
+    __slots__ = ()
+    __setstate__ = _no_state
+
+
+# ---- NumPy arrays ----
+
+_NDARRAY = "numpy.ndarray"  # only handed on to `_reconstruct`, never called
+_NUMBERS = r"[biufc]\d{1,2}"
+
+
+def numpy_names(dtypes: str = _NUMBERS) -> dict[str, Any]:
+    """What rebuilds NumPy arrays, by the names that pickles ask for.
+
+    Args:
+        dtypes: pattern of the codes of types that are read; "O", objects, for arrays of arrays.
+    """
+
+    def make_dtype(code: object, *_: object) -> _DType:
+        if not isinstance(code, str) or not re.fullmatch(dtypes, code):
+            raise WeightsError(f"it holds NumPy data of type {code!r}, which is not read.")
+        return _DType(np.dtype(code))
+
+    return {
+        "_codecs.encode": _Function(_bytes_of_text),
+        "builtins.bytes": _Function(lambda: b""),  # protocol 2 writes empty ones so
+        "numpy.core.multiarray._reconstruct": _Function(_empty_array),
+        "numpy.core.multiarray.scalar": _Function(_scalar),
+        "numpy.core.numeric._frombuffer": _Function(_array_of_buffer),
+        "numpy.dtype": _Function(make_dtype),
+        _NDARRAY: _NDARRAY,
+    }
+
+
+def numpy_stand_ins() -> dict[str, Any]:
+    """`numpy_names` for `torch.load`: under the names of all versions, with the types of what they make.
+
+    The types have names without a module, so that no file can ask for them.
+    """
+    names = numpy_names()
+    del names["_codecs.encode"]  # PyTorch has its own
+    newer = {name.replace("numpy.core.", "numpy._core."): stand_in for name, stand_in in names.items()}
+    return {**names, **newer, "__builtin__.bytes": names["builtins.bytes"], "_Array": _Array, "_DType": _DType}
+
+
+class _DType:
+    """A NumPy type, whose byte order arrives after the rest."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("a numpy type that is not of plain numbers")
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray[Any, Any]):
+    """An array whose content is compared with its shape and type before NumPy gets it."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, data = state
+        checked = _checked_dtype(data, dtype, shape)
+        content = bytes(data) if isinstance(data, bytearray) else data
+        super().__setstate__((1, shape, checked, bool(fortran), content))  # type: ignore[arg-type]
+
+
+def _checked_dtype(data: object, dtype: object, shape: object) -> np.dtype[Any]:
+    """The type of an array. Raises UnpicklingError unless `data` are the numbers (or objects) of such an array."""
+    if not isinstance(dtype, _DType) or not _are_sizes(shape) or not isinstance(data, bytes | bytearray | list):
+        raise pickle.UnpicklingError("a numpy array without data, type or shape")
+    holds_objects = dtype.dtype == object
+    expected = math.prod(shape) * (1 if holds_objects else dtype.dtype.itemsize)
+    if isinstance(data, list) != holds_objects or len(data) != expected:
+        unit = "objects" if isinstance(data, list) else "bytes"
+        raise pickle.UnpicklingError(f"a numpy array of shape {shape} with {len(data)} {unit}")
+    return dtype.dtype
+
+
+def _are_sizes(value: object) -> TypeGuard[tuple[int, ...]]:
+    return isinstance(value, tuple) and all(isinstance(n, int) and n >= 0 for n in value)
+
+
+def _empty_array(kind: object, *_: object) -> _Array:
+    if kind is not _NDARRAY:
+        raise WeightsError("it holds a subclass of numpy.ndarray; only arrays are read.")
+    return _Array((0,), np.int8)  # its content follows
+
+
+def _array_of_buffer(data: Any, dtype: object, shape: Any, order: object) -> _Array:
+    checked = _checked_dtype(data, dtype, shape)
+    return np.frombuffer(data, checked).reshape(shape, order="F" if order == "F" else "C").view(_Array)
+
+
+def _scalar(dtype: object, data: Any) -> Any:
+    return np.frombuffer(data, _checked_dtype(data, dtype, ())).item()
+
+
+def _bytes_of_text(text: str, encoding: object) -> bytes:
+    """How protocol 2, which knows no bytes, writes them."""
+    if encoding != "latin1":
+        raise WeightsError(f"it holds bytes written as {encoding!r}; only latin1 is read.")
+    return text.encode("latin1")
+
+
+# ---- NVIDIA's networks ----
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +241,13 @@ class PickledObject:
             for name, child in module._entries("_modules").items():
                 if child is not None:
                     if not isinstance(child, PickledObject) or any(child is other for _, other in queue):
-                        raise WeightsError(f"{self.class_name}: {prefix + name!r} is not a module of its own.")
+                        raise WeightsError(f"{self.class_name}: {prefix + name!r} is not a module, or has two names.")
                     queue.append((f"{prefix}{name}.", child))
         return {prefix.removesuffix("."): module for prefix, module in queue}
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and buffers by dotted name, as a `state_dict`. Raises WeightsError for what is none."""
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for path, module in self.modules().items():
             for name, value in {**module._entries("_parameters"), **module._entries("_buffers")}.items():
                 if value is None:
@@ -86,27 +255,14 @@ class PickledObject:
                 full = f"{path}.{name}" if path else name
                 if not isinstance(value, Tensor):
                     raise WeightsError(f"{self.class_name}: {full!r} is a {type(value).__name__}, not a tensor.")
-                found[full] = value.as_subclass(Tensor)
-        return found
+                tensors[full] = value.as_subclass(Tensor)
+        return tensors
 
     def _entries(self, kind: str) -> Mapping[str, Any]:
         entries = self.state.get(kind, {})
         if not isinstance(entries, dict) or not all(isinstance(name, str) for name in entries):
             raise WeightsError(f"{self.class_name}: {kind} is not a dictionary of names.")
         return entries
-
-
-# ---- the stand-ins ----
-
-
-class _Sealed(type):
-    def __setattr__(cls, name: str, value: object) -> None:
-        raise pickle.UnpicklingError(f"an attribute {name!r} for a class")
-
-
-class _Dict(dict[Any, Any], metaclass=_Sealed):
-    __slots__ = ()
-    __setstate__ = _no_state
 
 
 class _Tensor(Tensor):
@@ -116,83 +272,13 @@ class _Tensor(Tensor):
     __setstate__ = _no_state
 
 
-class _Function:
-    """What a file may call, and nothing else: it has no attributes that could be set."""
-
-    __slots__ = ("_call",)
-    _call: Callable[..., Any]
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_call", call)
-
-    def __call__(self, *args: Any) -> Any:
-        return self._call(*args)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise pickle.UnpicklingError(f"an attribute {name!r} for a function")
-
-
-class _DType:
-    """A numpy dtype, numbers only; the byte order arrives after the rest."""
-
-    __slots__ = ("_dtype",)
-
-    def __init__(self, code: object, *_: object) -> None:
-        if not isinstance(code, str) or not re.fullmatch(r"[biufc]\d{1,2}", code):
-            raise WeightsError(f"it holds numpy data of type {code!r}; only numbers are read.")
-        self._dtype = np.dtype(code)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError("a numpy type that is not of plain numbers")
-        self._dtype = self._dtype.newbyteorder(state[1])
-
-
-class _Array(np.ndarray[Any, Any]):
-    """An array whose content is compared with its shape and type before it is taken."""
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, data = state
-        values = _numbers(data, dtype, shape)
-        super().__setstate__((1, values.shape, values.dtype, bool(fortran), values.tobytes()))  # type: ignore[arg-type]
-
-
-def _numbers(data: object, dtype: object, shape: object) -> npt.NDArray[Any]:
-    if not isinstance(data, bytes | bytearray) or not isinstance(dtype, _DType) or not _sizes(shape):
-        raise pickle.UnpicklingError("a numpy array without data, type or shape")
-    if math.prod(shape) * dtype._dtype.itemsize != len(data):
-        raise pickle.UnpicklingError(f"a numpy array of shape {shape} with {len(data)} bytes")
-    return np.frombuffer(data, dtype._dtype).reshape(shape)
-
-
-def _sizes(value: object) -> TypeGuard[tuple[int, ...]]:
-    return isinstance(value, tuple) and all(isinstance(n, int) and n >= 0 for n in value)
-
-
-def _array(kind: object, *_: object) -> npt.NDArray[Any]:
-    if kind is not _NDARRAY:
-        raise WeightsError("it holds a subclass of numpy.ndarray; only arrays of numbers are read.")
-    return _Array((0,), np.int8)  # its content follows
-
-
-def _array_of_buffer(data: object, dtype: object, shape: object, order: object) -> npt.NDArray[Any]:
-    values = _numbers(data, dtype, shape)
-    if order == "F":
-        return values.reshape(values.shape[::-1]).T.view(_Array)
-    return values.view(_Array)
-
-
-def _scalar(dtype: object, data: object) -> Any:
-    return _numbers(data, dtype, ()).item()
-
-
 def _storage(data: bytes) -> Tensor:
     """The bytes of a `torch.save`d storage -> its numbers, a flat tensor."""
     try:
         storage = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if asked := re.search(r"GLOBAL ([\w.]*\w)", str(error)):
-            raise WeightsError(f"a tensor of it asks for {asked[1]}, which is not needed to read one.") from error
+        if name := refused_name(error):
+            raise WeightsError(f"a tensor of it asks for {name}, which is not needed to read one.") from error
         raise
     if not isinstance(storage, torch.TypedStorage):
         raise WeightsError(f"a tensor of it is made from a {type(storage).__name__} instead of a storage of numbers.")
@@ -200,7 +286,7 @@ def _storage(data: bytes) -> Tensor:
 
 
 def _tensor(storage: object, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
-    if not isinstance(storage, Tensor) or not (_sizes(size) and _sizes(stride) and _sizes((offset,))):
+    if not isinstance(storage, Tensor) or not (_are_sizes(size) and _are_sizes(stride) and _are_sizes((offset,))):
         raise pickle.UnpicklingError("a tensor without storage or shape")
     if math.prod(size) > storage.numel():
         raise pickle.UnpicklingError(f"a tensor of shape {size} with {storage.numel()} numbers")
@@ -230,8 +316,7 @@ _OTHER_FAMILIES = {
     "StyleGAN-XL": ("SuperresGenerator", "rand_embedding"),
     "StyleGAN3": ("SynthesisInput", "Alias-Free Generative Adversarial Networks"),
 }
-_NDARRAY = "numpy.ndarray"
-_STAND_INS: Mapping[str, Any] = {
+_NETWORK_NAMES: Mapping[str, Any] = {
     "builtins.dict": _Dict,
     "builtins.frozenset": frozenset,
     "builtins.list": list,
@@ -240,32 +325,8 @@ _STAND_INS: Mapping[str, Any] = {
     "collections.OrderedDict": _Dict,
     "dnnlib.EasyDict": _Dict,
     "dnnlib.util.EasyDict": _Dict,
-    "numpy.core.multiarray._reconstruct": _Function(_array),
-    "numpy.core.multiarray.scalar": _Function(_scalar),
-    "numpy.core.numeric._frombuffer": _Function(_array_of_buffer),
-    "numpy.dtype": _Function(_DType),
-    _NDARRAY: _NDARRAY,
     "torch._utils._rebuild_parameter": _Function(_parameter),
     "torch._utils._rebuild_tensor_v2": _Function(_tensor),
     "torch.storage._load_from_bytes": _Function(_storage),
     "torch_utils.persistence._reconstruct_persistent_obj": _Function(_persistent_object),
 }
-
-
-def numpy_stand_ins() -> dict[str, Any]:
-    """What rebuilds NumPy arrays of numbers here, by the names that pickles ask for; the types of what it makes too."""
-    found = {name: stand_in for name, stand_in in _STAND_INS.items() if name.startswith("numpy.")}
-    newer = {name.replace("numpy.core.", "numpy._core."): stand_in for name, stand_in in found.items()}
-    empty = _Function(lambda: b"")  # as protocol 2 writes the content of an array without numbers
-    kinds = {"_Array": _Array, "_DType": _DType}  # names without a module: no file can ask for them
-    return {**found, **newer, "builtins.bytes": empty, "__builtin__.bytes": empty, **kinds}
-
-
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        asked = f"{module}.{name}"
-        known = asked.replace("numpy._core.", "numpy.core.", 1).replace("__builtin__.", "builtins.", 1)
-        if known in _STAND_INS:
-            return _STAND_INS[known]
-        hint = " It is a TensorFlow file: convert it with NVIDIA's tool first." if "tflib" in module else ""
-        raise WeightsError(f"it asks for {asked}, which is not needed to read a network.{hint}")

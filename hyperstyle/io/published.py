@@ -18,7 +18,7 @@ __all__ = ["COLLECTIONS", "Collection", "PublishedFile", "fetch"]
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file somebody published, and where a copy of it lies on the Hub.
+    """A published file, and where a copy of it lies on the Hub.
 
     Attributes:
         name: of the file.
@@ -230,8 +230,8 @@ def _check(file: PublishedFile, path: Path) -> None:
         problem = f"a web page ({size:,} bytes) and not the file"
     elif size != file.size:
         problem = f"{size:,} bytes, expected {file.size:,}: another file, or a part of it"
-    elif (found := sha256(path)) != file.sha256:
-        problem = f"a file with sha256 {found}, expected {file.sha256}: another file, or a damaged one"
+    elif (digest := sha256(path)) != file.sha256:
+        problem = f"a file with sha256 {digest}, expected {file.sha256}: another file, or a damaged one"
     else:
         return
     raise HubError(

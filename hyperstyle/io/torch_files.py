@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import pickle
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hyperstyle.errors import CheckpointError, LandmarkError, WeightsError
+from hyperstyle.errors import CheckpointError, LandmarkError, MissingFileError, WeightsError
 from hyperstyle.io.file_kind import file_kind, reading, refusal
 
 if TYPE_CHECKING:
@@ -51,6 +50,8 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
     """
     import torch
 
+    from hyperstyle.io.pickle_reader import refused_name
+
     kind = file_kind(path)
     if kind not in ("PyTorch", "old PyTorch"):
         raise refusal(path, kind, "PyTorch file")
@@ -58,8 +59,8 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
         with _plain_objects_allowed():
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]*\w)", str(error))
-        reason = f"it asks for {asked[1]}, which is not needed to read" if asked else "it holds objects other than"
+        name = refused_name(error)
+        reason = f"it asks for {name}, which is not needed to read" if name else "it holds objects other than"
         raise CheckpointError(
             f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
         ) from error
@@ -122,16 +123,16 @@ def plain_names(tensors: Mapping[Any, V], path: str | Path) -> dict[Any, V]:
     Raises:
         WeightsError: two of them would have one name.
     """
-    found: dict[Any, V] = {}
+    renamed: dict[Any, V] = {}
     origin: dict[Any, Any] = {}
     for key, value in tensors.items():
         name = key
         if isinstance(key, str):
             name = ".".join(part for part in key.split(".") if part not in _LEFT_BY_TRAINING)
-        if name in found:
+        if name in renamed:
             raise WeightsError(f"{path}: {origin[name]!r} and {key!r} are one name. Write the weights once.")
-        found[name], origin[name] = value, key
-    return found
+        renamed[name], origin[name] = value, key
+    return renamed
 
 
 def load_numbers(path: str | Path) -> npt.NDArray[Any]:
@@ -185,18 +186,15 @@ def load_points(path: str | Path) -> npt.NDArray[np.float64]:
     import numpy as np
 
     try:
-        points = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
+        points = load_numbers(path)
+    except MissingFileError as error:
         raise LandmarkError(f"no landmark file {str(path)!r}: expected a .npy file with 68 or 5 points.") from error
-    except (OSError, ValueError, EOFError) as error:
+    except CheckpointError as error:
         raise LandmarkError(
-            f"{str(path)!r} cannot be read as a .npy file of numbers: {_first_line(error)}. Write it with numpy.save."
+            f"{str(path)!r} cannot be read as a .npy file of numbers: {error} Write it with numpy.save."
         ) from error
-    if not isinstance(points, np.ndarray) or points.dtype.kind not in "fiu" or points.shape not in ((68, 2), (5, 2)):
-        shape = getattr(points, "shape", type(points).__name__)
-        raise LandmarkError(f"{str(path)!r} holds {shape}: expected 68 or 5 points (x, y), an array [68, 2] or [5, 2].")
+    if points.dtype.kind not in "fiu" or points.shape not in ((68, 2), (5, 2)):
+        raise LandmarkError(
+            f"{str(path)!r} holds {points.shape}: expected 68 or 5 points (x, y), an array [68, 2] or [5, 2]."
+        )
     return points.astype(np.float64)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,35 +10,20 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
-from hyperstyle.inversion.synthesis import synthesize
-from hyperstyle.methods.optimising import draw
-from hyperstyle.methods.optimization import check_passes, check_whole
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step, StepCallback, check_whole
+from hyperstyle.inversion.synthesis import render, synthesize
+from hyperstyle.methods.base import Method, Options, Refiner, Remedy, predicted, warn_of_many_steps, watch_images
+from hyperstyle.moved import renamed_argument
 from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = ["HyperStyleRefinement", "RefineStep", "refine"]
+__all__ = ["HYPERSTYLE", "HyperStyleRefinement", "refine"]
 
 
-@dataclass(frozen=True)
-class RefineStep:
-    """What a callback of `refine` sees after each pass.
-
-    Attributes:
-        step: 1 after the first pass; 0 for the reconstruction before any.
-        steps: how many passes there will be.
-        codes: accumulated offset codes, None at step 0.
-        image: the reconstruction with them [B,3,size,size].
-    """
-
-    step: int
-    steps: int
-    codes: OffsetCodes | None
-    image: Tensor
-
-
+@renamed_argument("draw", "render")
 def refine(
     crop: Tensor,
     w: Tensor,
@@ -48,8 +33,8 @@ def refine(
     *,
     steps: int = 5,
     codes: OffsetCodes | None = None,
-    draw: Callable[[OffsetCodes | None], Tensor] | None = None,
-    callback: Callable[[RefineStep], None] | None = None,
+    render: Callable[[OffsetCodes | None], Tensor] | None = None,
+    callback: StepCallback | None = None,
 ) -> tuple[OffsetCodes | None, Tensor]:
     """Predicts weight offsets in a loop while the latent code stays fixed (Eq. 4 to 6).
 
@@ -58,60 +43,53 @@ def refine(
         w: [B,L,D] latent codes, from the W encoder.
         generator, hypernetwork: the networks.
         to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
-        steps: passes of the hypernetwork; 0 leaves the codes as they are.
+        steps: steps of the hypernetwork; 0 leaves the codes as they are.
         codes: accumulated codes to continue from.
-        draw: offset codes -> the generator's image, where it is more than `w` and these.
-        callback: called with the state before the first pass and after each.
+        render: offset codes -> the generator's image, where it depends on more than `w` and these.
+        callback: called with the state before the first step and after each.
 
     Returns:
         The accumulated offset codes (None if there are none) and the reconstruction with them.
     """
 
     def reconstruct(workspace: cpu.Workspace | None) -> Tensor:
-        if draw is not None:
-            return draw(codes)
+        if render is not None:
+            return render(codes)
         offsets = None if codes is None else cpu.offsets(hypernetwork, codes)
         return synthesize(generator, generator.styles(w), offsets, workspace=workspace)
 
-    with cpu.Workspace.reuse() if draw is None else nullcontext() as workspace:
+    with cpu.Workspace.reuse() if render is None else nullcontext() as workspace:
         image = reconstruct(workspace)
         if callback is not None:
-            callback(RefineStep(0, steps, codes, image))
+            callback(Step(0, steps, image, codes=codes))
         for step in range(1, steps + 1):
             new = hypernetwork(crop, to_input(image).to(crop.dtype))  # Eq. 4: H(x, y)
             codes = new if codes is None else codes + new  # Eq. 6: offsets add up, and so do their codes
             image = reconstruct(workspace)  # Eq. 5: weights * (1 + Δ)
             if callback is not None:
-                callback(RefineStep(step, steps, codes, image))
+                callback(Step(step, steps, image, codes=codes))
     return codes, image
 
 
 @dataclass(frozen=True)
-class HyperStyleRefinement:
+class HyperStyleRefinement(Refiner):
     """`refine` as a refinement of inversions.
 
     Attributes:
-        keep_intermediates: keep the reconstruction before and after each pass in the inversion.
+        keep_intermediates: keep the reconstruction before and after each step in the inversion.
     """
 
     keep_intermediates: bool = False
 
-    def __call__(
-        self,
-        crop: Tensor,
-        inversion: Inversion,
-        *,
-        steps: int | None = None,
-        callback: Callable[..., None] | None = None,
-    ) -> Inversion:
-        """Adds `steps` passes (the model's own number by default) to the inversion's offset codes.
+    def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
+        """Adds `steps` steps (the model's own number by default) to the inversion's offset codes.
 
         Raises:
             MethodError: the model has no hypernetwork.
             ConfigError: steps that are no number from 0 on.
 
         Warns:
-            QualityWarning: twice as many passes as the hypernetwork was trained with, or more, earlier ones included.
+            QualityWarning: twice as many steps as the hypernetwork was trained with, or more, earlier ones included.
         """
         model = inversion.model
         if model.hypernetwork is None:
@@ -120,18 +98,16 @@ class HyperStyleRefinement:
             )
         steps = model.steps if steps is None else steps
         check_whole("steps", steps)
-        done = 0.0 if inversion.offset_codes is None else float(inversion.offset_codes.count.max())
         if steps:
+            # Codes are sums over steps, and their weights count these: T in Eq. 6.
+            taken = 0.0 if inversion.offset_codes is None else float(inversion.offset_codes.count.max())
             better = "Gradient steps make it better: invert with method='hyperstyle+offsets', steps=50."
-            check_passes("hyperstyle", round(done) + steps, model.steps, better)
-        seen: list[Tensor] = []
+            warn_of_many_steps(HYPERSTYLE.name, round(taken) + steps, model.steps, better)
 
-        def watch(step: RefineStep) -> None:
-            if self.keep_intermediates:
-                seen.append(model.domain.content(step.image).float())
-            if callback is not None:
-                callback(step)
+        def render_with(codes: OffsetCodes | None) -> Tensor:
+            return render(model, replace(inversion.state, codes=codes), differentiable=True)
 
+        images: list[Tensor] | None = [] if self.keep_intermediates else None
         with torch.no_grad():
             codes, image = refine(
                 crop.to(model.device, model.dtype),
@@ -141,18 +117,32 @@ class HyperStyleRefinement:
                 model.domain.as_network_input,
                 steps=steps,
                 codes=inversion.offset_codes,
-                draw=(lambda codes: draw(replace(inversion, offset_codes=codes))) if inversion.changes else None,
-                callback=watch,
+                render=render_with if inversion.overrides else None,
+                callback=watch_images(model, images, callback),
             )
-        made = replace(
+        result = replace(
             inversion,
             crop=crop.to(model.device),
             offset_codes=codes,
             method=inversion.method if inversion.method.endswith("+hyperstyle") else "hyperstyle",
-            intermediates=tuple(seen),
+            intermediates=tuple(images or ()),
             refinement=self,
         )
-        picture = model.domain.content(image).float()
-        # What made.tensor would be, up to rounding where neighbors are alike: the same operations on the same batch.
-        same = len(made) <= DEFAULT_BATCH_SIZE and not made.style_offsets and not made.changes
-        return made.measured(picture if same else None)
+        return predicted(result, image)
+
+
+def refiner(options: Options) -> HyperStyleRefinement:
+    """The refinement, as a part of a method."""
+    return HyperStyleRefinement(options.keep_intermediates)
+
+
+HYPERSTYLE = Method(
+    "hyperstyle",
+    needs={"hypernetwork": "hypernetwork"},
+    refinement=refiner,
+    remedy=Remedy(
+        "a hypernetwork",
+        "hyperstyle convert HYPERSTYLE.pt --encoder W_ENCODER.pt --out FOLDER",
+        train="hyperstyle",
+    ),
+)

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.methods.optimising import refined
-from hyperstyle.methods.optimization import check_whole, finite
+from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_losses, check_whole, constant, optimize
+from hyperstyle.methods.base import Method, Refiner, Remedy, StartingPoint, component, refine_by_optimization
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import with_gradients
 
-__all__ = ["DomainGuided", "DomainGuidedRefinement", "DomainGuidedStep", "domain_guided"]
+__all__ = ["IDINVERT", "DomainGuided", "DomainGuidedRefinement", "domain_guided"]
 
 
 @renamed_field("rate", "lr")
@@ -29,8 +29,8 @@ class DomainGuided:
     Attributes:
         steps: how many; 0 gives the codes of the start.
         lr: learning rate (Adam).
-        feature_weight: of the mean squared difference of features, beside that of pixels.
-        code_weight: of the mean squared difference between the codes and what the encoder makes of their image.
+        feature_weight: of the mean squared difference of features; that of pixels has weight 1.
+        code_weight: of the mean squared difference between the codes and the encoder's codes of their image.
     """
 
     steps: int = 100
@@ -44,34 +44,6 @@ class DomainGuided:
             raise ConfigError(f"lr={self.lr}: expected a positive one.")
 
 
-@dataclass(frozen=True)
-class DomainGuidedStep:
-    """What a callback of `domain_guided` sees at each step, before the codes are changed.
-
-    Attributes:
-        step: how many changes there were before: 0 at first.
-        steps: how many there will be.
-        w: [B,L,D] the codes so far.
-        image: [B,3,size,size], their images.
-        pixel, feature, code: [B] the three parts of the loss, without their weights.
-        losses: [B] their weighted sum.
-    """
-
-    step: int
-    steps: int
-    w: Tensor
-    image: Tensor
-    pixel: Tensor
-    feature: Tensor
-    code: Tensor
-    losses: Tensor
-
-    @property
-    def loss(self) -> float:
-        """The mean of `losses`."""
-        return self.losses.mean().item()
-
-
 @with_gradients
 def domain_guided(
     target: Tensor,
@@ -82,7 +54,7 @@ def domain_guided(
     settings: DomainGuided | None = None,
     *,
     to_input: Callable[[Tensor], Tensor],
-    callback: Callable[[DomainGuidedStep], None] | None = None,
+    callback: StepCallback | None = None,
 ) -> Tensor:
     """Finds w = argmin |x - G(w)|² + c |F(x) - F(G(w))|² + d |w - E(G(w))|² (Eq. 5).
 
@@ -108,31 +80,33 @@ def domain_guided(
     settings = settings or DomainGuided()
     if len(w) != len(target):
         raise ConfigError(f"codes of shape {tuple(w.shape)} for {len(target)} image(s): expected one code for each.")
+    # A copy with strides of its own: codes may be one row that was expanded.
     w = w.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
     with torch.no_grad():
-        wanted = features(target)
-    optimizer = torch.optim.Adam([w], lr=settings.lr)
-    for step in range(settings.steps):
+        target_features = features(target)
+
+    def loss_at(step: int) -> Loss:
         image = generator(w)
-        seen = to_input(image)
-        pixel, feature, code = l2(seen, target), _distance(features(seen), wanted), _distance(encoder(seen), w)
-        losses = finite(pixel + settings.feature_weight * feature + settings.code_weight * code, len(target), step)
-        if callback is not None:
-            parts = (part.detach() for part in (image, pixel, feature, code, losses))
-            callback(DomainGuidedStep(step, settings.steps, w.detach().clone(), *parts))
-        optimizer.zero_grad()
-        torch.autograd.backward(losses.sum(), inputs=[w])
-        optimizer.step()
+        resized = to_input(image)
+        # The three terms of Eq. 5: pixels, VGG features, and how far the encoder would put the image from w.
+        pixel = l2(resized, target)  # [B]
+        feature = _distance(features(resized), target_features)
+        code = _distance(encoder(resized), w)  # gradients reach w directly, and through the encoder
+        losses = pixel + settings.feature_weight * feature + settings.code_weight * code
+        shown = {"w": w.detach().clone(), "pixel": pixel, "feature": feature, "code": code}
+        return Loss(check_losses(losses, len(target), step), image, shown=shown)
+
+    optimize([w], loss_at, Schedule(settings.steps, constant(settings.lr)), callback)
     return w.detach()
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """[B] mean squared difference of each image."""
-    return (a - b).square().flatten(1).mean(1)
+    return (a - b).square().flatten(1).mean(1)  # [B,N] -> [B]
 
 
 @dataclass(frozen=True)
-class DomainGuidedRefinement:
+class DomainGuidedRefinement(Refiner):
     """`domain_guided` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
 
     Attributes:
@@ -143,19 +117,12 @@ class DomainGuidedRefinement:
     settings: DomainGuided = field(default_factory=DomainGuided)
     features: nn.Module | None = None
 
-    def __call__(
-        self,
-        crop: Tensor,
-        inversion: Inversion,
-        *,
-        steps: int | None = None,
-        callback: Callable[..., None] | None = None,
-    ) -> Inversion:
-        """Takes `steps` steps (100 by default) from the inversion's codes; the callback sees a `DomainGuidedStep`.
+    def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
+        """Takes `steps` steps (100 by default) from the inversion's codes.
 
         Raises:
-            MethodError: the model lacks the encoder or the features; the inversion has offsets, style edits or other
-                changes, which this method does not see; or an image is too much for the memory.
+            MethodError: the model lacks the encoder or the features; the inversion has offsets, style edits or
+                overrides, which this method does not see; or an image is too much for the memory.
             ConfigError: a negative number of steps, or a model in half precision.
             ImageError: crops that are not finite.
         """
@@ -167,18 +134,38 @@ class DomainGuidedRefinement:
                 f"this model has no {lacks}. Convert its files again: hyperstyle convert GENERATOR.pth --encoder "
                 "ENCODER.pth --vgg VGG16.pth --out FOLDER."
             )
-        if inversion.offset_codes is not None or inversion.style_offsets or inversion.changes:
+        if inversion.offset_codes is not None or inversion.style_offsets or inversion.overrides:
             raise MethodError(
                 "IDInvert refines codes without offsets: put it before what changes the generator, or start from "
                 "Inversion.initial."
             )
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
 
-        def optimize(target: Tensor, one: Inversion) -> Inversion:
-            seen = model.domain.as_network_input
+        def optimize_part(crops: Tensor, part: Inversion) -> Inversion:
             w = domain_guided(
-                target, one.w, model.generator, encoder, features, settings, to_input=seen, callback=callback
+                crops,
+                part.w,
+                model.generator,
+                encoder,
+                features,
+                settings,
+                to_input=model.domain.as_network_input,
+                callback=callback,
             )
-            return replace(one, w=w)
+            return replace(part, w=w)
 
-        return refined("idinvert", self, crop, inversion, optimize)
+        return refine_by_optimization(IDINVERT.name, self, crop, inversion, optimize_part)
+
+
+IDINVERT = Method(
+    "idinvert",
+    needs={"idinvert": "encoder of IDInvert", "vgg16": "VGG16"},
+    start=StartingPoint("idinvert", component("idinvert")),
+    refinement=lambda options: DomainGuidedRefinement(),
+    optimizes=True,
+    preferred=True,
+    remedy=Remedy(
+        "the encoder of IDInvert, and VGG16",
+        "hyperstyle convert GENERATOR.pth --encoder ENCODER.pth --vgg VGG16.pth --out FOLDER",
+    ),
+)

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.methods.offset_optimization import descend
-from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss, refined
-from hyperstyle.methods.optimization import ImageLoss, check_whole
+from hyperstyle.inversion.optimize import ImageLoss, Loss, StepCallback, image_losses, optimize
+from hyperstyle.inversion.synthesis import render
+from hyperstyle.methods import hyperstyle
+from hyperstyle.methods.base import Method, Refiner, refine_by_optimization
+from hyperstyle.methods.losses import add_l2, perceptual_loss
+from hyperstyle.methods.offsets import short_schedule
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
+from hyperstyle.runtime.gradients import with_gradients
 
-__all__ = ["OffsetCodeTuner"]
+__all__ = ["OFFSET_CODES", "OffsetCodeTuner"]
 
 
 @renamed_field("rate", "lr")
 @dataclass(frozen=True)
-class OffsetCodeTuner:
-    """Finds codes c = argmin L(G(w; θ (1 + Δ(c))), x), Δ(c) being what the hypernetwork's heads make of them (Eq. 5).
+class OffsetCodeTuner(Refiner):
+    """Finds codes c = argmin L(G(w; θ (1 + Δ(c))), x) for each image.
 
-    It begins with the inversion's offset codes, or with zeros. The result is made of the same few numbers, and its
+    Δ(c) are the offsets that the hypernetwork's heads give for codes c (Eq. 5). The search begins with the
+    inversion's offset codes, or with zeros. The result consists of the same few numbers, and its
     offsets are among those that the heads can express. A layer's steps are measured in the root mean square of its
-    code, so that the rate means the same whatever the scale of the codes. Dense offsets are made layer by layer, and
-    so are their gradients.
+    code, so that a learning rate means the same whatever the scale of the codes. Dense offsets are computed layer by
+    layer, and so are their gradients.
 
     Attributes:
         steps: how many, unless the call says so.
@@ -43,15 +47,8 @@ class OffsetCodeTuner:
     loss: ImageLoss | None = None
     threshold: float | None = None
 
-    def __call__(
-        self,
-        crop: Tensor,
-        inversion: Inversion,
-        *,
-        steps: int | None = None,
-        callback: Callable[..., None] | None = None,
-    ) -> Inversion:
-        """Takes `steps` steps; the callback sees an `OffsetStep` at each.
+    def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
+        """Takes `steps` steps.
 
         Raises:
             MethodError: the model has no hypernetwork; its heads are not affine and the inversion has no codes to begin
@@ -65,61 +62,69 @@ class OffsetCodeTuner:
                 "method 'offset-codes' needs a hypernetwork, which this model lacks. Use method='offsets', or a model "
                 "with one."
             )
-        network, count = model.hypernetwork, self.steps if steps is None else steps
-        check_whole("steps", count)
-        if not 0 < self.lr < math.inf:
-            raise ConfigError(f"lr={self.lr}: expected a positive one.")
+        network = model.hypernetwork
+        schedule = short_schedule(self.steps if steps is None else steps, self.lr, self.threshold)
         loss = add_l2(self.loss or perceptual_loss(model))
 
-        def optimize(crops: Tensor, part: Inversion) -> Inversion:
+        @with_gradients
+        def optimize_part(crops: Tensor, part: Inversion) -> Inversion:
             first, scales = _first(network, crops, part)
             moves = {name: torch.zeros_like(code).requires_grad_() for name, code in _codes(first).items()}
 
-            def changed() -> Inversion:
+            def moved() -> Inversion:
+                """With the codes first + scale * move; every move begins at zero."""
+                # Adam's steps are as long as the learning rate whatever the gradient is: the scale makes them relative.
                 sums, terms = (
                     {name: code + scales[name] * moves[name] for name, code in group.items()}
                     for group in (first.sums, first.terms)
                 )
                 return replace(part, offset_codes=OffsetCodes(sums, terms, first.weights, first.dense))
 
-            descend(
-                list(moves.values()),
-                lambda: draw(changed()),
-                crops,
-                loss,
-                steps=count,
-                lr=self.lr,
-                to_input=model.domain.as_network_input,
-                threshold=self.threshold,
-                callback=callback,
-            )
-            with torch.no_grad():
-                return changed()
+            def loss_at(step: int) -> Loss:
+                image = render(model, moved().state, differentiable=True)
+                return Loss(image_losses(loss, model.domain.as_network_input(image), crops, step), image)
 
-        return refined("offset-codes", self, crop, inversion, optimize)
+            optimize(list(moves.values()), loss_at, schedule, callback)
+            with torch.no_grad():
+                return moved()
+
+        return refine_by_optimization(OFFSET_CODES.name, self, crop, inversion, optimize_part)
 
 
 def _codes(codes: OffsetCodes) -> Mapping[str, Tensor]:
-    """All that moves, by layer: [B,C], of heads that are not affine [B,K,C]."""
+    """The codes of all layers: [B,C], of heads that are not affine [B,K,C]."""
     return {**codes.sums, **codes.terms}
 
 
 @torch.no_grad()
 def _first(network: Hypernetwork, crops: Tensor, inversion: Inversion) -> tuple[OffsetCodes, dict[str, Tensor]]:
     """The codes to begin with, and the root mean square of each layer's code: that of a prediction where it is zero."""
-    own = inversion.offset_codes
-    if own is not None and own.coded and all(code.any() for code in _codes(own).values()):
-        return own, _scales(own)
-    predicted = network(crops, inversion.model.domain.as_network_input(draw(inversion)))
+    codes, model = inversion.offset_codes, inversion.model
+    if codes is not None and codes.coded and all(code.any() for code in _codes(codes).values()):
+        return codes, _scales(codes)
+    # No codes, or zeros: a prediction tells how large codes are, and begins nowhere itself.
+    image = render(model, inversion.state, differentiable=True)
+    predicted = network(crops, model.domain.as_network_input(image))
     if predicted.terms:
         raise MethodError(
             "this hypernetwork's heads are not affine, so that no codes stand for zero offsets. Begin with its "
             "prediction: method='hyperstyle+offset-codes'."
         )
-    zero = predicted * 0.0
-    return zero if own is None else zero + own, _scales(predicted)
+    zero = predicted * 0.0  # affine heads map zero codes of weight zero to Δ = 0
+    return zero if codes is None else zero + codes, _scales(predicted)
 
 
 def _scales(codes: OffsetCodes) -> dict[str, Tensor]:
+    # [B,1] for codes [B,C], [B,K,1] for [B,K,C]; 1 where a code is zero, as nothing says how large it should be.
     scales = {name: code.square().mean(-1, keepdim=True).sqrt() for name, code in _codes(codes).items()}
     return {name: torch.where(scale > 0, scale, 1.0) for name, scale in scales.items()}
+
+
+OFFSET_CODES = Method(
+    "offset-codes",
+    needs=hyperstyle.HYPERSTYLE.needs,
+    refinement=lambda options: OffsetCodeTuner(),
+    preceded_by=(("hyperstyle", hyperstyle.refiner),),
+    optimizes=True,
+    remedy=hyperstyle.HYPERSTYLE.remedy,
+)

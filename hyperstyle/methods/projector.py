@@ -1,17 +1,259 @@
-"""The projector of StyleGAN2 (`optimization.project`) as a refinement of inversions."""
+"""Inversion by optimization (HyperStyle, Eq. 1): the projector of StyleGAN2 (Karras et al., 2020, appendix D)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss, refined
-from hyperstyle.methods.optimization import ImageLoss, Projection, project
+from hyperstyle.inversion.optimize import (
+    ImageLoss,
+    Loss,
+    Schedule,
+    StepCallback,
+    check_target,
+    check_whole,
+    image_losses,
+    no_op,
+    optimize,
+    ramped,
+)
+from hyperstyle.inversion.synthesis import render
+from hyperstyle.methods.base import Method, Refiner, StartingPoint, needs_stylegan2, refine_by_optimization
+from hyperstyle.methods.losses import add_l2, perceptual_loss
+from hyperstyle.model.parts import Model
+from hyperstyle.moved import renamed_field
+from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.runtime.gradients import with_gradients
 
-__all__ = ["PIVOT", "W_PLUS", "Projector"]
+__all__ = [
+    "MAX_SEED",
+    "OPTIMIZE_W",
+    "OPTIMIZE_W_PLUS",
+    "PIVOT",
+    "W_PLUS",
+    "Projected",
+    "Projection",
+    "Projector",
+    "code_statistics",
+    "mean_code",
+    "noise_regularizer",
+    "project",
+]
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy's random numbers take."""
+
+
+@renamed_field("optimise_noise", "optimize_noise")
+@renamed_field("rate", "lr")
+@dataclass(frozen=True)
+class Projection:
+    """Numbers of the projector. The defaults are the published ones for W.
+
+    Others in print: `Projection(steps=450, lr=0.01, samples=600)` for the pivots of PTI (Roich et al., 2021), and
+    `Projection(steps=2000, lr=0.01, space="w+")`. The weight of the noise term belongs to a loss that sums squared
+    features over the image, in the thousands at first.
+
+    Attributes:
+        steps: how many; 0 gives the codes of the start.
+        lr: the highest learning rate (Adam).
+        space: one row for all layers ("w"), or a row of its own for each ("w+").
+        optimize_noise: fit noise maps together with the codes; otherwise those of the generator are used.
+        initial_noise: standard deviation of the noise that is added to the codes at the first step, in those of W.
+        noise_ramp: the fraction of the steps after which no noise is added any more.
+        rampdown, rampup: the fractions of the steps, at the end and at the start, in which the rate falls and rises.
+        noise_weight: of the term that keeps the noise maps free of patterns.
+        samples: of W, for its mean and standard deviation.
+        seed: of the noise maps and of the noise that is added to the codes.
+        threshold: an image stays as it is as soon as its loss is no larger; None takes all steps, as published.
+    """
+
+    steps: int = 1000
+    lr: float = 0.1
+    space: Literal["w", "w+"] = "w"
+    optimize_noise: bool = True
+    initial_noise: float = 0.05
+    noise_ramp: float = 0.75
+    rampdown: float = 0.25
+    rampup: float = 0.05
+    noise_weight: float = 1e5
+    samples: int = 10_000
+    seed: int = 303
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("steps", self.steps)
+        check_whole("seed", self.seed, MAX_SEED)
+        check_whole("samples", self.samples)
+        if not 0 < self.lr < math.inf or self.samples < 1:
+            raise ConfigError(
+                f"a projection of {self.steps} steps at lr={self.lr} from {self.samples} samples: expected a "
+                "positive lr and at least 1 sample."
+            )
+        if self.space not in ("w", "w+"):
+            raise ConfigError(f"space={self.space!r}: expected 'w' or 'w+'.")
+        for name in ("noise_ramp", "rampdown", "rampup"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: expected a fraction of the steps, in (0, 1].")
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of step 0 <= `step` < `steps`: 0 at the first, as published."""
+        return ramped(step, self.steps, self.lr, rampup=self.rampup, rampdown=self.rampdown)
+
+    def noise_at(self, step: int) -> float:
+        """The standard deviation of the noise that is added to the codes at this step, in those of W."""
+        return self.initial_noise * max(0.0, 1.0 - step / self.steps / self.noise_ramp) ** 2
+
+
+@dataclass(frozen=True)
+class Projected:
+    """The result of `project`.
+
+    Attributes:
+        w: [B,L,D] codes.
+        noise: maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None where they were not optimized.
+        losses: [B,steps] of each image before each step that was taken, without the noise term.
+    """
+
+    w: Tensor
+    noise: tuple[Tensor, ...] | None
+    losses: Tensor
+
+
+@torch.no_grad()
+def code_statistics(generator: Generator, samples: int) -> tuple[Tensor, float]:
+    """Mean [D] of W and its standard deviation over all D at once (a length), from the published sample of z."""
+    # The official projector takes these very samples of z: seed 123, NumPy's legacy generator.
+    z = np.random.RandomState(123).randn(samples, generator.config.latent_width)  # [samples,D]
+    w = generator.mapping(torch.from_numpy(z).to(generator.latent_avg)).double()
+    mean = w.mean(0)  # [D]
+    # The root of E|w - mean|^2: one length for all D dimensions, in which the noise on the codes is measured.
+    return mean.to(generator.latent_avg.dtype), math.sqrt(float((w - mean).square().sum()) / samples)
+
+
+def noise_regularizer(maps: Sequence[Tensor]) -> Tensor:
+    """R(n), the noise term of StyleGAN2's appendix D: maps [B,1,r,r] -> [B].
+
+    It is the squared autocorrelation at a distance of one pixel, at every size down to 8 px.
+    """
+    total = maps[0].new_zeros(maps[0].shape[0])
+    for noise in maps:
+        while True:
+            for axis in (3, 2):  # the neighbor in the row, then in the column; the last pixel's is the first
+                total = total + (noise * noise.roll(1, axis)).mean((1, 2, 3)).square()
+            if noise.shape[2] <= 8:
+                break
+            noise = F.avg_pool2d(noise, 2)  # [B,1,r/2,r/2]
+    return total
+
+
+@with_gradients
+def project(
+    target: Tensor,
+    generator: Generator,
+    loss: ImageLoss,
+    settings: Projection | None = None,
+    *,
+    to_input: Callable[[Tensor], Tensor] = no_op,
+    start: Tensor | None = None,
+    maps: Sequence[Tensor] = (),
+    render: Callable[[Tensor, Sequence[Tensor]], Tensor] | None = None,
+    callback: StepCallback | None = None,
+) -> Projected:
+    """Finds the codes, and noise maps, whose image is nearest to the target: w = argmin L(G(w, n), x) + c R(n).
+
+    Adam moves codes and maps together; a falling amount of noise is added to the codes, which makes the search wide at
+    first, and after every step each map is brought back to mean 0 and mean square 1. The images of a batch are
+    optimized side by side, each as it would be alone: the random numbers, which `settings.seed` decides, are the same
+    for all. The generator stays as it is.
+
+    Args:
+        target: [B,3,h,w] in [-1,1].
+        generator: on the device where all happens.
+        loss: (image, target) -> [B].
+        settings: None means `Projection()`.
+        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
+        start: [B,L,D] or [B,D] codes to begin with in place of the mean code.
+        maps: noise maps [1 or B,1,r,r] to begin with in place of random ones.
+        render: (codes [B,L,D], noise maps or none) -> the generator's image, where it depends on more than these.
+        callback: called at every step, before the codes are changed.
+
+    Raises:
+        ImageError: target and reconstruction differ in shape, or the target is not finite.
+        ConfigError: a start of another shape, or of different rows for the space "w"; a loss that cannot be used.
+    """
+    settings = settings or Projection()
+    check_target(target)
+    target = target.to(generator.latent_avg)
+    batch, rows = target.shape[0], generator.config.rows
+    mean, spread = code_statistics(generator, settings.samples)
+    w = _first_codes(mean.expand(batch, -1) if start is None else start, generator, settings, batch)
+    random = torch.Generator().manual_seed(int(settings.seed))
+
+    def randn(*shape: int) -> Tensor:  # on the CPU, so that the numbers are the same on every device
+        return torch.randn(shape, generator=random).to(target)
+
+    def plain(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        image: Tensor = generator(codes, noise=noise or "const", modulation="activations")
+        return image
+
+    render = render or plain
+    noises: list[Tensor] = []
+    if settings.optimize_noise and (settings.steps or maps):  # 0 steps keep the generator's maps
+        first = [randn(*stored.shape) for stored in generator.noises.buffers()]
+        noises = [noise.detach().expand(batch, -1, -1, -1).clone().requires_grad_() for noise in maps or first]
+
+    def loss_at(step: int) -> Loss:
+        # The same noise for all images, so that each is optimized as it would be alone.
+        near = w + randn(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1,D] in W, [B,L,D] in W+
+        codes = near.expand(-1, rows, -1)  # [B,L,D]
+        if render is None:
+            image = generator(codes, noise=noises or "const", modulation="activations")
+        else:
+            image = render(codes, noises)
+        losses = image_losses(loss, to_input(image), target, step)  # HyperStyle, Eq. 1
+        penalty = settings.noise_weight * noise_regularizer(noises) if noises else None
+        return Loss(losses, image, penalty, shown={"w": w.detach().expand(-1, rows, -1).clone()})
+
+    def normalize_noise() -> None:
+        # Else the loss could grow the maps without bound: a map is brought back to mean 0 and mean square 1.
+        for noise in noises:
+            noise -= noise.mean((2, 3), keepdim=True)
+            mean_square = noise.square().mean((2, 3), keepdim=True)
+            noise *= torch.where(mean_square > 0, mean_square, 1.0).rsqrt()  # a map of zeros stays so
+
+    schedule = Schedule(settings.steps, settings.lr_at, threshold=settings.threshold)
+    losses = optimize([w, *noises], loss_at, schedule, callback, constrain=normalize_noise)
+    codes = w.detach().expand(-1, rows, -1).contiguous()
+    return Projected(codes, tuple(noise.detach() for noise in noises) if noises else None, losses)
+
+
+def _first_codes(codes: Tensor, generator: Generator, settings: Projection, batch: int) -> Tensor:
+    """Codes [B,L,D] or [B,D] -> a leaf to optimize: [B,1,D] in W, [B,L,D] in W+."""
+    w = generator.broadcast(codes.detach().to(generator.latent_avg))
+    expected = (batch, generator.config.rows, generator.config.latent_width)
+    if tuple(w.shape) != expected:
+        raise ConfigError(f"codes of shape {tuple(codes.shape)} to start from: expected {list(expected)}.")
+    if settings.space == "w":
+        if not torch.equal(w, w[:, :1].expand_as(w)):
+            raise ConfigError(
+                "codes to start from whose rows differ, for one row: use method 'optimize-w+' (space='w+'), or start "
+                "with a W code."
+            )
+        w = w[:, :1]
+    return w.clone(memory_format=torch.contiguous_format).requires_grad_()
+
+
+# ---- as a refinement ----
 
 W_PLUS = Projection(steps=2000, lr=0.01, space="w+")
 """Published numbers for W+."""
@@ -21,17 +263,17 @@ PIVOT = Projection(steps=450, lr=0.01, samples=600)
 
 
 @dataclass(frozen=True)
-class Projector:
+class Projector(Refiner):
     """Moves the codes, from where the inversion has them, until the image is near to the crop.
 
-    Offsets and other changes stay and are drawn. Images of a batch are optimized side by side.
+    Offsets and overrides stay and are rendered. Images of a batch are optimized side by side.
 
     Attributes:
         settings: the numbers; `Projection()` are the published ones for W.
         loss: (image, target) -> [B]; None is the model's perceptual network, or LPIPS where it has none.
-        l2: weight of the mean squared error beside it; None is 0, as published, and 1 with the model's own network.
-        keep_noise: the inversion keeps the noise maps that were fitted beside the codes, where the generator's strength
-            of noise is not zero in all layers. Published code drops them.
+        l2: weight of the mean squared error that is added; None is 0, as published, and 1 with the model's network.
+        keep_noise: the inversion keeps the fitted noise maps, where the generator's strength of noise is not zero in
+            all layers. Published code drops them.
     """
 
     settings: Projection = field(default_factory=Projection)
@@ -44,15 +286,8 @@ class Projector:
         """The name of the method: "optimize-w" or "optimize-w+"."""
         return f"optimize-{self.settings.space}"
 
-    def __call__(
-        self,
-        crop: Tensor,
-        inversion: Inversion,
-        *,
-        steps: int | None = None,
-        callback: Callable[..., None] | None = None,
-    ) -> Inversion:
-        """Takes `steps` steps, by default those of the settings; the callback sees a `ProjectStep` at each.
+    def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
+        """Takes `steps` steps, by default those of the settings.
 
         Raises:
             ConfigError: a negative number of steps, or codes whose rows differ in the space "w".
@@ -61,30 +296,63 @@ class Projector:
         """
         model = inversion.model
         settings = self.settings if steps is None else replace(self.settings, steps=steps)
-        own_network = self.loss is None and model.perceptual is not None
-        weight = float(own_network) if self.l2 is None else self.l2
-        loss = add_l2(self.loss or perceptual_loss(model), weight)
+        by_own_network = self.loss is None and model.perceptual is not None
+        loss = add_l2(self.loss or perceptual_loss(model), float(by_own_network) if self.l2 is None else self.l2)
         strengths = (value for name, value in model.generator.named_parameters() if name.endswith("noise.weight"))
-        noisy = any(bool(strength.any()) for strength in strengths)
+        has_noise = any(bool(strength.any()) for strength in strengths)
 
-        def optimize(crops: Tensor, part: Inversion) -> Inversion:
-            changes = part.changes
+        def optimize_part(crops: Tensor, part: Inversion) -> Inversion:
+            overrides = part.overrides
 
-            def drawn(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
-                return draw(replace(part, w=codes, changes=replace(changes, noise=tuple(noise) or changes.noise)))
+            def render_with(codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
+                changed = replace(overrides, noise=tuple(noise) or overrides.noise)
+                return render(model, replace(part.state, w=codes, overrides=changed), differentiable=True)
 
-            found = project(
+            result = project(
                 crops,
                 model.generator,
                 loss,
                 settings,
                 to_input=model.domain.as_network_input,
                 start=part.w,
-                maps=changes.noise,
-                draw=drawn,
+                maps=overrides.noise,
+                render=render_with,
                 callback=callback,
             )
-            noise = found.noise if found.noise is not None and self.keep_noise and noisy else changes.noise
-            return replace(part, w=found.w, changes=replace(changes, noise=noise))
+            noise = result.noise if result.noise is not None and self.keep_noise and has_noise else overrides.noise
+            return replace(part, w=result.w, overrides=replace(overrides, noise=noise))
 
-        return refined(self.name, self, crop, inversion, optimize)
+        return refine_by_optimization(self.name, self, crop, inversion, optimize_part)
+
+
+# ---- as methods ----
+
+
+def mean_code(samples: int) -> StartingPoint:
+    """The mean of W, over so many samples, as the codes to begin with."""
+
+    def start(model: Model) -> Callable[[Tensor], Tensor]:
+        return lambda crops: code_statistics(model.generator, samples)[0].expand(len(crops), -1)
+
+    return StartingPoint("mean", start)
+
+
+def seeded(settings: Projection, seed: int | None) -> Projection:
+    """The settings with this seed, where there is one."""
+    return settings if seed is None else replace(settings, seed=seed)
+
+
+OPTIMIZE_W = Method(
+    "optimize-w",
+    start=mean_code(Projection().samples),
+    refinement=lambda options: Projector(seeded(Projection(), options.seed)),
+    optimizes=True,
+    unfit=needs_stylegan2,
+)
+OPTIMIZE_W_PLUS = Method(
+    "optimize-w+",
+    start=mean_code(W_PLUS.samples),
+    refinement=lambda options: Projector(seeded(W_PLUS, options.seed)),
+    optimizes=True,
+    unfit=needs_stylegan2,
+)

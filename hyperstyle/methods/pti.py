@@ -14,19 +14,40 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.methods.optimising import draw, in_parts, perceptual_loss, refined
-from hyperstyle.methods.optimization import MAX_SEED, ImageLoss, check_target, check_whole, identity, measured
+from hyperstyle.inversion.optimize import (
+    ImageLoss,
+    Loss,
+    Schedule,
+    StepCallback,
+    check_target,
+    check_whole,
+    constant,
+    image_losses,
+    no_op,
+    optimize,
+)
+from hyperstyle.inversion.synthesis import render
+from hyperstyle.methods.base import (
+    Method,
+    Options,
+    Refiner,
+    needs_stylegan2,
+    optimize_in_parts,
+    refine_by_optimization,
+)
+from hyperstyle.methods.losses import perceptual_loss
+from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, mean_code, seeded
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.generator import Generator
 from hyperstyle.runtime.gradients import with_gradients
 
-__all__ = ["PivotalTuner", "PivotalTuning", "TuneStep", "neighbor", "tune"]
+__all__ = ["PTI", "PivotalTuner", "PivotalTuning", "neighbor", "tune"]
 
 LPIPS_THRESHOLD = 0.06
 """The published early stop, which belongs to LPIPS (AlexNet)."""
 
-Draw = Callable[[Generator, Tensor, Literal["const", "none"]], Tensor]
+Renderer = Callable[[Generator, Tensor, Literal["const", "none"]], Tensor]
 """(generator, codes [1,L,D], noise) -> its image [1,3,size,size]."""
 
 
@@ -69,26 +90,6 @@ class PivotalTuning:
             )
 
 
-@dataclass(frozen=True)
-class TuneStep:
-    """What a callback of `tune` sees at each step, before the weights are changed.
-
-    Attributes:
-        step: how many changes there were before: 0 at first.
-        steps: how many there will be at most.
-        image: [1,3,size,size], the reconstruction so far.
-        l2, perceptual: the two parts of the loss.
-        loss: their sum, and the locality term where there is one.
-    """
-
-    step: int
-    steps: int
-    image: Tensor
-    l2: float
-    perceptual: float
-    loss: float
-
-
 @with_gradients
 def tune(
     target: Tensor,
@@ -97,11 +98,11 @@ def tune(
     perceptual: ImageLoss,
     settings: PivotalTuning | None = None,
     *,
-    to_input: Callable[[Tensor], Tensor] = identity,
-    draw: Draw | None = None,
-    callback: Callable[[TuneStep], None] | None = None,
+    to_input: Callable[[Tensor], Tensor] = no_op,
+    render: Renderer | None = None,
+    callback: StepCallback | None = None,
 ) -> Generator:
-    """Tunes a copy of the generator until it draws the target at the pivot: θ' = argmin L2 + perceptual of G(w; θ).
+    """Tunes a copy of the generator until it renders the target at the pivot: θ' = argmin L2 + perceptual of G(w; θ).
 
     Every weight of synthesis moves, biases, affine layers, constant input and strength of noise included; mapping,
     noise maps and the mean code stay. The given generator stays as it is.
@@ -113,7 +114,7 @@ def tune(
         perceptual: (image, target) -> [1]; LPIPS, as published, or another one with a threshold of its own.
         settings: None means `PivotalTuning()`.
         to_input: the generator's image [1,3,size,size] -> [1,3,h,w].
-        draw: how a generator draws codes, where more is changed of it than its parameters.
+        render: how a generator renders codes, where its image depends on more than its parameters.
         callback: called at every step, before the weights are changed, and where tuning stops early.
 
     Returns:
@@ -130,38 +131,40 @@ def tune(
             "for each."
         )
     check_target(target)
-    draw = draw or _drawn
+    render = render or _render
     threshold = LPIPS_THRESHOLD if settings.threshold is None else settings.threshold
     target, w = target.to(generator.latent_avg), generator.broadcast(w.detach().to(generator.latent_avg))
     tuned = copy.deepcopy(generator).requires_grad_(True)
-    tuned.style.requires_grad_(False)  # mapping
-    weights = [p for p in tuned.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(weights, lr=settings.lr)
+    tuned.style.requires_grad_(False)  # the mapping network: the pivot is a code in W already
     random = np.random.RandomState(settings.seed)
-    for step in range(settings.steps):
-        image = draw(tuned, w, "const")
-        seen = to_input(image)
-        error, distance = measured(l2, seen, target, step), measured(perceptual, seen, target, step)
-        loss = error + distance  # [1]
+
+    def locality() -> Tensor:
+        """[1] how far the images of a random neighbor of the pivot are apart, in both generators, without noise."""
+        # PTI, Section 3.3: the tuned generator should differ from the original at the pivot alone.
+        z = torch.from_numpy(random.randn(1, generator.config.latent_width)).to(w)
+        code = neighbor(w, z, generator, settings)
+        with torch.no_grad():
+            before = to_input(render(generator, code, "none"))
+        after = to_input(render(tuned, code, "none"))
+        return settings.locality_weight * (l2(after, before) + perceptual(after, before))
+
+    def loss_at(step: int) -> Loss:
+        image = render(tuned, w, "const")
+        resized = to_input(image)  # [1,3,h,w]
+        # HyperStyle, Eq. 3; PTI, Section 3.2: both terms have weight 1.
+        error, distance = (image_losses(part, resized, target, step) for part in (l2, perceptual))
+        losses = error + distance  # [1]
         if settings.locality and step % settings.locality_interval == 0:
-            z = torch.from_numpy(random.randn(1, generator.config.latent_width)).to(w)
-            code = neighbor(w, z, generator, settings)
-            with torch.no_grad():
-                before = to_input(draw(generator, code, "none"))
-            after = to_input(draw(tuned, code, "none"))
-            loss = loss + settings.locality_weight * (l2(after, before) + perceptual(after, before))
-        if callback is not None:
-            callback(TuneStep(step, settings.steps, image.detach(), error.item(), distance.item(), loss.item()))
-        if distance.item() <= threshold:
-            break
-        optimizer.zero_grad()
-        torch.autograd.backward(loss.sum(), inputs=weights)
-        optimizer.step()
-    optimizer.zero_grad()
+            losses = losses + locality()
+        shown = {"l2": error.item(), "perceptual": distance.item()}
+        return Loss(losses, image, distances=distance, shown=shown)
+
+    weights = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+    optimize(weights, loss_at, Schedule(settings.steps, constant(settings.lr), threshold=threshold), callback)
     return tuned.requires_grad_(False)
 
 
-def _drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+def _render(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
     image: Tensor = generator(w, noise=noise)
     return image
 
@@ -170,13 +173,13 @@ def _drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> 
 def neighbor(w: Tensor, z: Tensor, generator: Generator, settings: PivotalTuning) -> Tensor:
     """The code [1,L,D] in the direction of a sampled one at the radius of the pivot `w`: z is [1,D]."""
     sampled = generator.latent_avg.lerp(generator.mapping(z), settings.locality_truncation)
-    direction = generator.broadcast(sampled) - w
+    direction = generator.broadcast(sampled) - w  # [1,L,D]; its length is over all L x D values
     code: Tensor = w + settings.locality_radius * direction / direction.norm()
     return code
 
 
 @dataclass(frozen=True)
-class PivotalTuner:
+class PivotalTuner(Refiner):
     """`tune` as a refinement: the inversion's codes are the pivots, and each image gets parameters of its own.
 
     Offset codes, residuals and noise maps stay; the weights beneath them move: W_tuned * (1 + Δ). One image after the
@@ -190,15 +193,8 @@ class PivotalTuner:
     settings: PivotalTuning = field(default_factory=PivotalTuning)
     loss: ImageLoss | None = None
 
-    def __call__(
-        self,
-        crop: Tensor,
-        inversion: Inversion,
-        *,
-        steps: int | None = None,
-        callback: Callable[..., None] | None = None,
-    ) -> Inversion:
-        """Takes at most `steps` steps for each image; the callback sees a `TuneStep` at each.
+    def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
+        """Takes at most `steps` steps for each image.
 
         Raises:
             ConfigError: a negative number of steps, another number of crops, or a loss that cannot be used.
@@ -210,30 +206,51 @@ class PivotalTuner:
         if settings.threshold is None and (self.loss is not None or model.perceptual is not None):
             settings = replace(settings, threshold=-math.inf)
         loss = self.loss or perceptual_loss(model)
-        own = dict(model.generator.named_parameters())
+        parameters = dict(model.generator.named_parameters())
 
-        def tuned(target: Tensor, one: Inversion) -> Inversion:
-            before = one.changes.tuned
-            base = model.generator.with_parameters(before[0]) if before else model.generator
+        def tune_one(target: Tensor, single: Inversion) -> Inversion:
+            tuned_before = single.overrides.tuned
+            base = model.generator.with_parameters(tuned_before[0]) if tuned_before else model.generator
 
-            def drawn(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
-                return draw(replace(one, w=w), plain_noise=noise == "none", generator=generator)
+            def render_with(generator: Generator, w: Tensor, noise: Literal["const", "none"]) -> Tensor:
+                state = replace(single.state, w=w)
+                return render(model, state, differentiable=True, generator=generator, noise=noise)
 
-            made = tune(
+            tuned = tune(
                 target,
-                one.w,
+                single.w,
                 base,
                 loss,
                 settings,
                 to_input=model.domain.as_network_input,
-                draw=drawn,
+                render=render_with,
                 callback=callback,
             )
-            moved = {name: value for name, value in made.named_parameters() if not torch.equal(value, own[name])}
-            values = {name: value.detach() for name, value in moved.items()}
-            return replace(one, changes=replace(one.changes, tuned=(values,)))
+            # Only what moved is kept: the rest is the model's own.
+            values = {
+                name: value.detach()
+                for name, value in tuned.named_parameters()
+                if not torch.equal(value, parameters[name])
+            }
+            return replace(single, overrides=replace(single.overrides, tuned=(values,)))
 
-        def one_by_one(crops: Tensor, whole: Inversion) -> Inversion:
-            return Inversion.cat([in_parts(tuned, crops[i : i + 1], one, "pti") for i, one in enumerate(whole)])
+        def tune_each(crops: Tensor, batch: Inversion) -> Inversion:
+            pairs = zip(torch.split(crops, 1), batch, strict=True)
+            return Inversion.cat([optimize_in_parts(tune_one, target, single, PTI.name) for target, single in pairs])
 
-        return refined("pti", self, crop, inversion, one_by_one)
+        return refine_by_optimization(PTI.name, self, crop, inversion, tune_each)
+
+
+def _tuner(options: Options) -> PivotalTuner:
+    return PivotalTuner(PivotalTuning() if options.seed is None else PivotalTuning(seed=options.seed))
+
+
+PTI = Method(
+    "pti",
+    start=mean_code(PIVOT.samples),
+    refinement=_tuner,
+    # The pivots: published code drops the noise maps that were fitted with them.
+    preceded_by=(("optimize-w", lambda options: Projector(seeded(PIVOT, options.seed), keep_noise=False)),),
+    optimizes=True,
+    unfit=needs_stylegan2,
+)

@@ -1,6 +1,6 @@
-"""The methods that `invert` knows by name, their combinations, and the parts that each needs.
+"""The methods that `invert` knows by name, their combinations, and what a model can do.
 
-A method is a start, which makes the first codes of a crop, and any number of refinements after it. A name stands for a
+A method is a start, which gives the first codes of a crop, and any number of refinements after it. A name stands for a
 part of this; "+" joins parts: `"e4e+hyperstyle+pti"` starts with e4e, lets the hypernetwork predict offsets and tunes
 the generator beneath them. What comes before a refinement whose name stands first:
 
@@ -12,6 +12,8 @@ the generator beneath them. What comes before a refinement whose name stands fir
     offsets                     w-encoder
     offset-codes                hyperstyle
     idinvert                    its own encoder
+
+A method declares itself in its own file, as a `Method`. A new one is a file, and a line in `METHODS`.
 """
 
 from __future__ import annotations
@@ -26,35 +28,54 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError, did_you_mean
 from hyperstyle.inversion.inversion import Inversion, Refinement
-from hyperstyle.methods.hyperinverter import HyperInverterRefinement
-from hyperstyle.methods.hyperstyle import HyperStyleRefinement
-from hyperstyle.methods.idinvert import DomainGuidedRefinement
-from hyperstyle.methods.missing import (
-    ENCODERS,
-    NAMES,
-    RESTYLE,
-    SEARCHING,
-    encoders,
-    missing_error,
-    starts,
-    why_missing,
-    why_unfit,
-)
-from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimization import MAX_SEED, Projection, check_whole, code_statistics
-from hyperstyle.methods.projector import PIVOT, W_PLUS, Projector
-from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
-from hyperstyle.methods.restyle import RestyleRefinement
+from hyperstyle.inversion.optimize import check_whole
+from hyperstyle.methods.base import Method, Options, Start, StartingPoint
+from hyperstyle.methods.encoders import E4E, PSP, W_ENCODER
+from hyperstyle.methods.hyperinverter import HYPERINVERTER
+from hyperstyle.methods.hyperstyle import HYPERSTYLE
+from hyperstyle.methods.idinvert import IDINVERT
+from hyperstyle.methods.offset_codes import OFFSET_CODES
+from hyperstyle.methods.offsets import OFFSETS
+from hyperstyle.methods.projector import MAX_SEED, OPTIMIZE_W, OPTIMIZE_W_PLUS
+from hyperstyle.methods.pti import PTI
+from hyperstyle.methods.restyle import RESTYLE_E4E, RESTYLE_PSP
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.stylegan1 import StyleGan1
 
-__all__ = ["NAMES", "Method", "MethodChain", "Start", "Steps", "available", "by_networks", "describe_step", "find"]
+__all__ = [
+    "METHODS",
+    "MethodChain",
+    "MethodLike",
+    "Start",
+    "Steps",
+    "available",
+    "by_networks",
+    "describe_step",
+    "missing_methods",
+    "resolve_method",
+    "why_missing",
+]
 
-Start = Callable[[Tensor], Tensor]
-"""Crops [B,3,h,w] -> codes [B,L,D] or [B,D]."""
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        HYPERSTYLE,
+        HYPERINVERTER,
+        W_ENCODER,
+        E4E,
+        PSP,
+        RESTYLE_E4E,
+        RESTYLE_PSP,
+        OPTIMIZE_W,
+        OPTIMIZE_W_PLUS,
+        PTI,
+        OFFSETS,
+        OFFSET_CODES,
+        IDINVERT,
+    )
+}
+"""All methods by name; of those that optimize nothing, the best first."""
 
-Method = str | Refinement | Sequence[str | Refinement]
+MethodLike = str | Refinement | Sequence[str | Refinement]
 """Names joined by "+", an object, or a list of both."""
 
 Steps = int | Mapping[str, int]
@@ -67,13 +88,13 @@ class MethodChain:
 
     Attributes:
         start: crops -> codes.
-        begins: the name of the start; "mean" for a mean code, "start" for a function of the user's own.
+        start_name: the name of the start; "mean" for a mean code, "start" for a function of the user.
         parts: (name, refinement, steps or None for its own number) in their order.
-        name: of the whole; None where a part has none, and then the last refinement names its result.
+        name: of the chain; None where a part has none, and then the last refinement names its result.
     """
 
     start: Start
-    begins: str
+    start_name: str
     parts: tuple[tuple[str, Refinement, int | None], ...]
     name: str | None
 
@@ -89,31 +110,31 @@ class MethodChain:
         Args:
             crop: [B,3,h,w] in [-1,1].
             inversion: of these crops, with the codes of the start.
-            callback: called with what each refinement gives its callback.
+            callback: passed to each refinement.
 
         Returns:
-            Their inversion. Its `start` is what made its codes: the start, or what moved them later.
+            Their inversion. Its `start` names what gave its codes: the start, or the last method that moved them.
 
         Raises:
             MethodError: a refinement returned something else than an inversion of these images, or codes of another
                 shape, type or device.
         """
-        start = self.begins
+        start = self.start_name
         for name, refinement, steps in self.parts:
-            # without figures: those of the part before would be taken for those of a refinement that measures nothing
-            made = refinement(crop, replace(inversion, quality={}), steps=steps, callback=callback)
-            if not isinstance(made, Inversion) or len(made) != len(inversion):
+            # Without stored metrics: else those of the part before would be taken for those of a part that sets none.
+            refined = refinement(crop, replace(inversion, stored_metrics={}), steps=steps, callback=callback)
+            if not isinstance(refined, Inversion) or len(refined) != len(inversion):
                 raise MethodError(
-                    f"method {name!r} returned {made!r}: expected an Inversion of {len(inversion)} image(s)."
+                    f"method {name!r} returned {refined!r}: expected an Inversion of {len(inversion)} image(s)."
                 )
-            if (kind := _kind(made.w)) != _kind(inversion.w):
+            if (kind := _kind(refined.w)) != _kind(inversion.w):
                 raise MethodError(f"method {name!r} returned codes {kind}: expected {_kind(inversion.w)}.")
-            if not torch.equal(made.w, inversion.w):
-                start = made.method.removeprefix("mean+")
-            inversion = made
+            if not torch.equal(refined.w, inversion.w):
+                start = refined.method.removeprefix("mean+")
+            inversion = refined
         method = self.name or inversion.method
         if (method, start) == (inversion.method, inversion.start):
-            return inversion  # with its image, which need not be made once more
+            return inversion  # with its image, which need not be rendered again
         return replace(inversion, method=method, start=start)
 
 
@@ -122,9 +143,12 @@ def _kind(codes: Tensor) -> str:
 
 
 def describe_step(step: Any) -> str:
-    """What a callback sees in a few words: how many steps of how many and, where there is one, the loss."""
+    """A step in a few words: its number, how many there are and, where there is one, the loss."""
     words = f"{step.step}/{step.steps}" if hasattr(step, "steps") else ""
     return f"{words} loss {step.loss:.4f}" if hasattr(step, "loss") else words
+
+
+# ---- what a model can do ----
 
 
 def by_networks(model: Model) -> tuple[str, ...]:
@@ -132,43 +156,89 @@ def by_networks(model: Model) -> tuple[str, ...]:
 
     Where there is no W encoder, those that begin with one are listed with another start: "e4e+hyperstyle".
     """
-    there = {"hyperstyle": model.hypernetwork, "hyperinverter": model.hyperinverter}
-    return _from_a_start(model, [name for name, network in there.items() if network is not None]) + starts(model)
+    return _listed(model, [method for method in METHODS.values() if not method.optimizes])
 
 
 def available(model: Model) -> tuple[str, ...]:
-    """Names of the methods that the parts of this model allow, as `find` takes them; they can be joined by "+"."""
-    names = by_networks(model)
-    if isinstance(model.generator, StyleGan1):  # no W of one row, and no place for offsets
-        return (*names, "idinvert") if why_unfit(model, "idinvert") is None else names
-    tuning = ["offsets"] if model.hypernetwork is None else ["offsets", "offset-codes"]
-    return (*names, *SEARCHING, *_from_a_start(model, tuning))
+    """Names of the methods that the parts of this model allow, for `resolve_method`; they can be joined by "+"."""
+    return by_networks(model) + _listed(model, [method for method in METHODS.values() if method.optimizes])
 
 
-def _from_a_start(model: Model, names: Sequence[str]) -> tuple[str, ...]:
-    """Methods that begin with the W encoder, and with the first other start where there is none."""
-    first = starts(model)[:1]
-    return tuple(name if model.encoder is not None else f"{first[0]}+{name}" for name in names if first)
+def missing_methods(model: Model) -> dict[str, str]:
+    """The methods that the parts of this model do not allow, each with the reason."""
+    reasons = {name: why_missing(model, name) for name in METHODS}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def find(
+def why_missing(model: Model, name: str) -> str | None:
+    """Why a model cannot run the method of this name, as a part of a sentence; None where it can."""
+    method = METHODS[name]
+    if (reason := method.why_unfit(model)) is not None:
+        return reason
+    if isinstance(method.start, str) and METHODS[method.start].why_unfit(model) is not None:
+        others = _starts(model)
+        return "the model has no W encoder to start from" + (f"; use {others[0]}+{name}" if others else "")
+    return None
+
+
+def _listed(model: Model, methods: Sequence[Method]) -> tuple[str, ...]:
+    """Those that the model can run, with another start in front where it lacks the one that they begin with."""
+    names = []
+    for method in methods:
+        if method.why_unfit(model) is not None:
+            continue
+        if why_missing(model, method.name) is None:
+            names.append(method.name)
+        elif others := _starts(model):
+            names.append(f"{others[0]}+{method.name}")
+    return tuple(names)
+
+
+def _starts(model: Model) -> tuple[str, ...]:
+    """Names of the methods that give codes without an optimizer, in this model."""
+    return tuple(
+        name
+        for name, method in METHODS.items()
+        if isinstance(method.start, StartingPoint) and not method.optimizes and method.why_unfit(model) is None
+    )
+
+
+def _check_fits(model: Model, method: Method) -> None:
+    """Raises MethodError for a model that cannot run a method: the reason, what it can run, and what to do."""
+    if method.why_unfit(model) is None:
+        return
+    reason, instead = why_missing(model, method.name), did_you_mean(method.name, available(model))
+    remedy = method.remedy
+    if remedy is None:
+        raise MethodError(f"method {method.name!r} cannot be used: {reason}. {instead}")
+    raise MethodError(
+        f"method {method.name!r} needs {remedy.needs}, and {reason}. {instead} To add it, convert the model's file "
+        f"again, with the encoders that it has: {remedy.convert}."
+        + (f" Or train it: hyperstyle train {remedy.train}, whose --help says how." if remedy.train else "")
+    )
+
+
+# ---- from names to a chain ----
+
+
+def resolve_method(
     model: Model,
-    method: Method | None = None,
+    method: MethodLike | None = None,
     start: Start | str | None = None,
     *,
     steps: Steps | None = None,
     seed: int | None = None,
     keep_intermediates: bool = False,
 ) -> MethodChain:
-    """What a method is for a model.
+    """The start and the refinements that a method stands for in a model.
 
     Args:
         model: the parts.
-        method: names joined by "+", a refinement of the user's own, a list of both, or None for the best there is.
+        method: names joined by "+", a refinement of the user, a list of both, or None for the best there is.
         start: in place of the method's own start: a function, or a name or names that the method is joined to.
         steps: of the last part, or by the names of parts; None, and what is not named, is each part's own number.
-        seed: of the chance in optimizing methods; None is the published one.
-        keep_intermediates: passed on to the refinements that have a network predict.
+        seed: of the random numbers in optimizing methods; None is the published one.
+        keep_intermediates: for refinements that have a network predict.
 
     Raises:
         MethodError: an unknown name, a start that stands behind something, steps of something that takes none, or a
@@ -177,48 +247,75 @@ def find(
     """
     if seed is not None:
         check_whole("seed", seed, MAX_SEED)
-    before = _split(start) if isinstance(start, str) else []
-    parts: Sequence[str | Refinement] = [
-        *before,
-        *(_default(model, start is not None) if method is None else _split(method)),
-    ]
-    begin = None if start is None or isinstance(start, str) else _own_start(model, start)
-    named = [part for part in parts if isinstance(part, str)]
-    made: list[tuple[str, Refinement]] = []
-    name = "+".join(named) if named and len(named) == len(parts) else None
-    begins = "start"
-    if begin is None:
-        begin, begins, made, parts = _begin(model, parts, seed)
-    elif parts and isinstance(parts[0], str) and parts[0] in ENCODERS:
-        raise MethodError(f"start={start!r} and {parts[0]!r}, which is a start too: give one of them.")
-    for part in parts:
-        if not isinstance(part, str):
-            made.append((type(part).__name__, part))
-        elif part in ENCODERS:
-            raise MethodError(f"{part!r} is a start and stands behind something in {name or method!r}: put it first.")
-        else:
-            made.append((part, _refinement(model, part, seed, keep_intermediates)))
-    return MethodChain(begin, begins, _with_steps(made, steps, name or "start"), name)
+    options = Options(seed, keep_intermediates)
+    parts = _split(start) if isinstance(start, str) else []
+    parts += _default(model, has_start=start is not None) if method is None else _split(method)
+    name = "+".join(str(part) for part in parts) if parts and all(isinstance(part, str) for part in parts) else None
+    refinements: list[tuple[str, Refinement]] = []
+    if start is None or isinstance(start, str):
+        begin, start_name = _start_of(model, parts)
+        first = METHODS[parts[0]] if parts and isinstance(parts[0], str) else W_ENCODER
+        refinements = [(before, make(options)) for before, make in first.preceded_by]
+        if first.refinement is None and parts and isinstance(parts[0], str):
+            parts = parts[1:]  # a start alone, which is in `begin`
+    else:
+        begin, start_name = _checked_start(model, start), "start"
+        if parts and isinstance(parts[0], str) and METHODS[parts[0]].refinement is None:
+            raise MethodError(f"start={start!r} and {parts[0]!r}, which is a start too: give one of them.")
+    refinements += [_refinement(model, part, options, name or method) for part in parts]
+    return MethodChain(begin, start_name, _with_steps(refinements, steps, name or "start"), name)
 
 
-def _split(method: Method) -> list[str | Refinement]:
+def _split(method: MethodLike) -> list[str | Refinement]:
     """The parts. A "+" joins where another name follows; "optimize-w+" ends with one of its own."""
     if isinstance(method, str):
         names = re.split(r"\+(?=[^+])", method)
-        if unknown := [name for name in names if name not in NAMES]:
-            raise MethodError(f"no method {unknown[0]!r}. {did_you_mean(unknown[0], NAMES)}")
+        if unknown := [name for name in names if name not in METHODS]:
+            raise MethodError(f"no method {unknown[0]!r}. {did_you_mean(unknown[0], METHODS)}")
         return list(names)
     if isinstance(method, Sequence):
-        return [part for one in method for part in _split(one)]
+        return [part for element in method for part in _split(element)]
     if not callable(method) or isinstance(method, type):
         raise MethodError(f"method {method!r}: expected a name, an object that can be called, or a list of these.")
     return [method]
 
 
-def _own_start(model: Model, start: Start) -> Start:
-    """The start of a user, whose codes are checked and brought to the type and device of the model.
+def _default(model: Model, *, has_start: bool) -> list[str | Refinement]:
+    """The best that the model has: of its networks alone, as nobody waits for an optimizer unasked."""
+    fitting = [method for method in METHODS.values() if method.why_unfit(model) is None]
+    refining: list[str | Refinement] = [
+        method.name for method in fitting if isinstance(method.start, str) and not method.optimizes
+    ]
+    if has_start:
+        return refining[:1]
+    names = [method.name for method in fitting if method.preferred] or by_networks(model)
+    return _split(names[0]) if names else refining[:1] or [W_ENCODER.name]
 
-    It gets copies of the crops and gives copies of its codes, which it may change later.
+
+def _start_of(model: Model, parts: Sequence[str | Refinement]) -> tuple[Start, str]:
+    """The start of a method that was given none, and its name."""
+    method = METHODS[parts[0]] if parts and isinstance(parts[0], str) else W_ENCODER
+    starting = method if isinstance(method.start, StartingPoint) else METHODS[method.start]
+    if method is not W_ENCODER:
+        _check_fits(model, method)
+    if starting.why_unfit(model) is not None:
+        others = [name for name in _starts(model) if METHODS[name].refinement is None]
+        raise MethodError(
+            f"method {method.name!r} has no encoder to start from: {why_missing(model, method.name)}. Convert the "
+            "model's file again with one: hyperstyle convert FILE --encoder W_ENCODER.pt --out FOLDER. Or pass "
+            "start=..., "
+            + (f"one of {', '.join(map(repr, others))}, or " if others else "")
+            + "a function from crops [B,3,h,w] to codes [B,L,D]."
+        )
+    if not isinstance(starting.start, StartingPoint):
+        raise TypeError(f"method {starting.name!r} has no codes of its own to begin with")
+    return starting.start.of(model), starting.start.name
+
+
+def _checked_start(model: Model, start: Start) -> Start:
+    """A start of the user, whose codes are checked and brought to the type and device of the model.
+
+    It gets copies of the crops, and its codes are copied: it may change both later.
     """
     if not callable(start):
         raise MethodError(f"start={start!r}: expected a name, or a function from crops [B,3,h,w] to codes [B,L,D].")
@@ -239,80 +336,17 @@ def _own_start(model: Model, start: Start) -> Start:
     return begin
 
 
-def _default(model: Model, started: bool) -> list[str | Refinement]:
-    """The best that the model has: of its networks alone, as nobody waits for an optimizer unasked."""
-    there = {"hyperstyle": model.hypernetwork, "hyperinverter": model.hyperinverter}
-    refining: list[str | Refinement] = [name for name, network in there.items() if network is not None]
-    if started:
-        return refining[:1]
-    names = ("idinvert",) if why_unfit(model, "idinvert") is None else by_networks(model)
-    return _split(names[0]) if names else refining[:1] or ["w-encoder"]
-
-
-def _begin(
-    model: Model, parts: Sequence[str | Refinement], seed: int | None
-) -> tuple[Start, str, list[tuple[str, Refinement]], Sequence[str | Refinement]]:
-    """The start of a method that was given none, its name, what it implies before the first part, and the parts."""
-    if parts and parts[0] == "offset-codes":
-        parts = ["hyperstyle", *parts]
-    first = parts[0] if parts else "w-encoder"
-    made: list[tuple[str, Refinement]] = []
-    if isinstance(first, str) and first not in ENCODERS:
-        _refinement(model, first, seed, False)  # that its parts are there
-    if first in RESTYLE:
-        encoder = model.restyle
-        if encoder is None:
-            raise TypeError("a model without a ReStyle encoder was refused above")
-        mean = encoder.latent_avg
-        return (lambda crops: mean.expand(len(crops), -1, -1)), "mean", made, parts
-    if first in ("optimize-w", "optimize-w+", "pti"):
-        numbers = {"optimize-w+": W_PLUS, "pti": PIVOT}.get(str(first), Projection())
-        if first == "pti":
-            made.append(("optimize-w", Projector(_seeded(numbers, seed), keep_noise=False)))
-        generator, samples = model.generator, numbers.samples
-        return (lambda crops: code_statistics(generator, samples)[0].expand(len(crops), -1)), "mean", made, parts
-    encoder_name = str(first) if first in (*ENCODERS, "idinvert") else "w-encoder"
-    method = first if isinstance(first, str) else "w-encoder"
-    return _encoder(model, encoder_name, method), encoder_name, made, parts[1:] if first in ENCODERS else parts
-
-
-def _encoder(model: Model, name: str, method: str) -> Start:
-    """The encoder of this name, with which a method begins. Raises MethodError where the model lacks it."""
-    found = encoders(model)[name]
-    if found is not None:
-        return found
-    if name == "w-encoder":
-        others = [other for other in ("e4e", "psp") if encoders(model)[other] is not None]
-        raise MethodError(
-            f"method {method!r} has no encoder to start from: {why_missing(model, method)}. Convert the model's file "
-            "again with one: hyperstyle convert FILE --encoder W_ENCODER.pt --out FOLDER. Or pass start=..., "
-            + (f"one of {', '.join(map(repr, others))}, or " if others else "")
-            + "a function from crops [B,3,h,w] to codes [B,L,D]."
-        )
-    raise missing_error(model, name, available(model))
-
-
-def _refinement(model: Model, name: str, seed: int | None, keep: bool) -> Refinement:
-    """The refinement of this name. Raises MethodError where the model lacks its network."""
-    if why_unfit(model, name) is not None:
-        raise missing_error(model, name, available(model))
-    made: dict[str, Callable[[], Refinement]] = {
-        "hyperstyle": lambda: HyperStyleRefinement(keep),
-        "hyperinverter": lambda: HyperInverterRefinement(keep),
-        "restyle-e4e": lambda: RestyleRefinement(keep),
-        "restyle-psp": lambda: RestyleRefinement(keep),
-        "optimize-w": lambda: Projector(_seeded(Projection(), seed)),
-        "optimize-w+": lambda: Projector(_seeded(W_PLUS, seed)),
-        "pti": lambda: PivotalTuner(PivotalTuning() if seed is None else PivotalTuning(seed=seed)),
-        "offsets": OffsetTuner,
-        "offset-codes": OffsetCodeTuner,
-        "idinvert": DomainGuidedRefinement,
-    }
-    return made[name]()
-
-
-def _seeded(settings: Projection, seed: int | None) -> Projection:
-    return settings if seed is None else replace(settings, seed=seed)
+def _refinement(
+    model: Model, part: str | Refinement, options: Options, method: MethodLike | None
+) -> tuple[str, Refinement]:
+    """A part of a method with its name. Raises MethodError for a start, or where the model lacks its network."""
+    if not isinstance(part, str):
+        return type(part).__name__, part
+    make = METHODS[part].refinement
+    if make is None:
+        raise MethodError(f"{part!r} is a start and stands behind something in {method!r}: put it first.")
+    _check_fits(model, METHODS[part])
+    return part, make(options)
 
 
 def _with_steps(

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hyperstyle.errors import MethodError
-from hyperstyle.inversion.inversion import DEFAULT_BATCH_SIZE, Inversion
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step, StepCallback, check_whole
 from hyperstyle.inversion.synthesis import synthesize
-from hyperstyle.methods.optimization import check_passes, check_whole
+from hyperstyle.methods.base import (
+    Method,
+    Refiner,
+    Remedy,
+    Start,
+    StartingPoint,
+    predicted,
+    warn_of_many_steps,
+    watch_images,
+)
+from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
 from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = ["RestyleRefinement", "RestyleStep", "restyle"]
+__all__ = ["RESTYLE_E4E", "RESTYLE_PSP", "RestyleRefinement", "restyle"]
 
 _STEPS = 5  # of the paper, in training and inference
-
-
-@dataclass(frozen=True)
-class RestyleStep:
-    """What a callback of `restyle` sees after each pass.
-
-    Attributes:
-        step: 1 after the first pass; 0 before any.
-        steps: how many passes there will be.
-        w: [B,L,D] the codes so far.
-        image: the reconstruction with them [B,3,size,size].
-    """
-
-    step: int
-    steps: int
-    w: Tensor
-    image: Tensor
 
 
 def restyle(
@@ -45,7 +40,7 @@ def restyle(
     *,
     steps: int = _STEPS,
     w: Tensor | None = None,
-    callback: Callable[[RestyleStep], None] | None = None,
+    callback: StepCallback | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Adds what the encoder predicts to the codes, in a loop (ReStyle, Section 3).
 
@@ -54,47 +49,41 @@ def restyle(
         encoder: the network.
         generator: the one that the encoder was trained with.
         to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
-        steps: passes of the encoder; 0 leaves the codes as they are.
+        steps: steps of the encoder; 0 leaves the codes as they are.
         w: [B,L,D] codes to continue from; None is the encoder's mean code, whose image is the average image.
-        callback: called with the state before the first pass and after each.
+        callback: called with the state before the first step and after each.
 
     Returns:
         The codes [B,L,D] and the reconstruction with them.
     """
-    if w is None:
+    if w is None:  # the encoder was trained to begin with its mean code
         w = encoder.latent_avg.expand(len(crop), -1, -1)
     image = synthesize(generator, generator.styles(w))
     if callback is not None:
-        callback(RestyleStep(0, steps, w, image))
+        callback(Step(0, steps, image, w=w))
     for step in range(1, steps + 1):
+        # The encoder sees crop and reconstruction, and predicts how far the codes should move: [B,L,D].
         w = w + encoder(crop, to_input(image).to(crop.dtype))
         image = synthesize(generator, generator.styles(w))
         if callback is not None:
-            callback(RestyleStep(step, steps, w, image))
+            callback(Step(step, steps, image, w=w))
     return w, image
 
 
 @dataclass(frozen=True)
-class RestyleRefinement:
+class RestyleRefinement(Refiner):
     """`restyle` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
 
     Attributes:
-        keep_intermediates: keep the reconstruction before and after each pass in the inversion.
-        done: passes that were taken before, where an inversion is refined further.
+        keep_intermediates: keep the reconstruction before and after each step in the inversion.
+        done: steps that were taken before, where an inversion is refined further.
     """
 
     keep_intermediates: bool = False
     done: int = 0
 
-    def __call__(
-        self,
-        crop: Tensor,
-        inversion: Inversion,
-        *,
-        steps: int | None = None,
-        callback: Callable[..., None] | None = None,
-    ) -> Inversion:
-        """Adds `steps` passes (5 by default) to the inversion's codes.
+    def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
+        """Adds `steps` steps (5 by default) to the inversion's codes.
 
         Raises:
             MethodError: the model has no ReStyle encoder, or the inversion changes the generator, which it does not
@@ -102,12 +91,12 @@ class RestyleRefinement:
             ConfigError: steps that are no number from 0 on.
 
         Warns:
-            QualityWarning: twice as many passes as the encoder was trained with, or more, earlier ones included.
+            QualityWarning: twice as many steps as the encoder was trained with, or more, earlier ones included.
         """
         model = inversion.model
         if model.restyle is None:
             raise MethodError("this model has no ReStyle encoder. Use another method, or a model with one.")
-        if inversion.offset_codes is not None or inversion.style_offsets or inversion.changes:
+        if inversion.offset_codes is not None or inversion.style_offsets or inversion.overrides:
             raise MethodError(
                 "ReStyle refines codes of the plain generator: put it before what changes that, or start from "
                 "Inversion.initial."
@@ -117,15 +106,8 @@ class RestyleRefinement:
         name, done = model.restyle.config.method, self.done + steps
         if steps:
             better = f"Gradient steps make it better: invert with method='{name}+offsets', steps=50."
-            check_passes(name, done, _STEPS, better)
-        seen: list[Tensor] = []
-
-        def watch(step: RestyleStep) -> None:
-            if self.keep_intermediates:
-                seen.append(model.domain.content(step.image).float())
-            if callback is not None:
-                callback(step)
-
+            warn_of_many_steps(name, done, _STEPS, better)
+        images: list[Tensor] | None = [] if self.keep_intermediates else None
         with torch.no_grad():
             w, image = restyle(
                 crop.to(model.device, model.dtype),
@@ -134,15 +116,36 @@ class RestyleRefinement:
                 model.domain.as_network_input,
                 steps=steps,
                 w=inversion.w,
-                callback=watch,
+                callback=watch_images(model, images, callback),
             )
-        made = replace(
+        result = replace(
             inversion,
             w=w,
             crop=crop.to(model.device),
             method=name,
-            intermediates=tuple(seen),
+            intermediates=tuple(images or ()),
             refinement=replace(self, done=done),
         )
-        # What made.tensor would be: the same operations on the same batch.
-        return made.measured(model.domain.content(image).float() if len(made) <= DEFAULT_BATCH_SIZE else None)
+        return predicted(result, image)
+
+
+def _method(name: str) -> Method:
+    def unfit(model: Model) -> str | None:
+        kind = None if model.restyle is None else model.restyle.config.method
+        return None if kind == name else f"the model's ReStyle encoder is for {kind!r}"
+
+    def start(model: Model) -> Start:
+        encoder: Any = model.restyle  # it is there, see `StartingPoint`
+        return lambda crops: encoder.latent_avg.expand(len(crops), -1, -1)
+
+    return Method(
+        name,
+        needs={"restyle": "ReStyle encoder"},
+        start=StartingPoint("mean", start),
+        refinement=lambda options: RestyleRefinement(options.keep_intermediates),
+        unfit=unfit,
+        remedy=Remedy("a ReStyle encoder of that kind", "hyperstyle convert FILE --encoder RESTYLE.pt --out FOLDER"),
+    )
+
+
+RESTYLE_E4E, RESTYLE_PSP = _method("restyle-e4e"), _method("restyle-psp")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -15,38 +15,16 @@ from hyperstyle.edits.clip import clip_loss
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError, warn
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.synthesis import generators, lazy_offsets
-from hyperstyle.methods.optimization import check_whole, finite, freeze_finished, ramped
+from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_losses, check_whole, optimize, ramped
+from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.synthesis import dense_offsets, render
 from hyperstyle.model.parts import Model
 from hyperstyle.moved import renamed_argument
+from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.perception.similarity import Similarity
 from hyperstyle.runtime.gradients import check_no_inference_weights, with_gradients
 
-__all__ = ["TextStep", "optimise_text", "optimize_text"]
-
-
-@dataclass(frozen=True)
-class TextStep:
-    """What a callback of `optimize_text` sees at each step, before the codes or styles are changed.
-
-    Attributes:
-        step: how many changes there were before: 0 at first.
-        steps: how many there will be at most.
-        image: [B,3,H,W], the images so far, content rows applied.
-        distances: [B] 1 - cosine between image and text, 0 to 2.
-        losses: [B] of these images, all terms together.
-    """
-
-    step: int
-    steps: int
-    image: Tensor
-    distances: Tensor
-    losses: Tensor
-
-    @property
-    def loss(self) -> float:
-        """The mean of `losses`."""
-        return self.losses.mean().item()
+__all__ = ["optimise_text", "optimize_text"]
 
 
 @with_gradients
@@ -64,15 +42,15 @@ def optimize_text(
     identity: float = 0.0,
     similarity: Similarity | None = None,
     threshold: float | None = None,
-    callback: Callable[[TextStep], None] | None = None,
+    callback: StepCallback | None = None,
 ) -> Inversion:
     """Finds the codes (W+) or styles (StyleSpace) near the inversion's whose image fits a text.
 
     Adam minimizes D(x, text) + l2 * |v - v0|^2 + identity * (1 - cos(R(x), R(x0))), the paper's Eq. 1, with x = G(v)
-    the image, v0 and x0 those of the start and D one minus the cosine between what the encoder makes of image and
-    text. The rate rises over the first 5 % of the steps and falls over the last 25 %. Offsets and noise stay, and so
-    does all else that a method changed of the generator or that was edited before. The images of a batch are
-    optimized side by side, each as it would be alone; take them one by one where memory is short.
+    the image, v0 and x0 those of the start and D one minus the cosine between the encoder's features of image and
+    text. The learning rate rises over the first 5 % of the steps and falls over the last 25 %. Offsets, overrides and
+    earlier edits stay. The images of a batch are optimized side by side, each as it would be alone; take them one by
+    one where memory is short.
 
     Args:
         inversion: where it starts.
@@ -88,7 +66,8 @@ def optimize_text(
             `networks.similarity.load_arcface`. None is the identity of the model's perceptual network. The evaluator
             takes no part: it could no longer measure the result.
         threshold: an image stays as it is as soon as D is no larger; None takes all steps.
-        callback: called at every step, before anything is changed, and where it stops early.
+        callback: called at every step, before anything is changed, and where it stops early; its `Step` has `distances`
+            and an image with content rows applied.
 
     Returns:
         The edited inversion: other `w` or other `style_offsets`; `unedited` is what was there before the first edit.
@@ -100,63 +79,85 @@ def optimize_text(
             built in inference mode.
     """
     _check(text, space, steps, lr, l2, identity)
-    model, w0 = inversion.model, inversion.w.detach()
+    model = inversion.model
     for network in model.networks.values():
         check_no_inference_weights(network)
-    wide = torch.promote_types(w0.dtype, torch.float32)  # small steps vanish in half precision
-    specs = [s for s in model.generator.layers if space == "w" or not s.torgb]
-    if layers is not None:
-        specs = [model.generator.layer(name) for name in layers]
-    if not specs:
-        raise ConfigError("layers=[]: expected at least one, or None for all.")
-    rows = sorted({s.row for s in specs})
-    chosen = torch.tensor(rows, device=w0.device)
-    moves: dict[str, Tensor] = {}  # what is optimized, from zero: rows of the codes, or styles by layer
-    if space == "w":
-        moves["w"] = w0.new_zeros(len(w0), len(rows), w0.shape[2], dtype=wide)
-    else:
-        moves = {s.name: w0.new_zeros(len(w0), s.style_width, dtype=wide) for s in specs}
-    variables = [move.requires_grad_() for move in moves.values()]
-
-    def codes() -> Tensor:
-        return w0.to(wide).index_add(1, chosen, moves["w"]).to(w0.dtype) if space == "w" else w0
-
-    def style_offsets() -> dict[str, Tensor]:
-        offsets = dict(inversion.style_offsets)
-        if space == "styles":
-            offsets |= {n: m.to(w0.dtype) + offsets[n] if n in offsets else m.to(w0.dtype) for n, m in moves.items()}
-        return offsets
-
-    draw = _drawing(inversion)
+    moves = _Moves.from_zero(inversion, space, layers)
+    constant = _with_dense_offsets(inversion)
     with torch.no_grad():
         words = encoder.encode_text([text])
-        first = draw(w0, inversion.style_offsets).to(wide) if identity else None
-        alike = None if first is None else _identity_loss(model, similarity, first)
-    optimizer = torch.optim.Adam(variables, lr=lr)
-    done = torch.zeros(len(w0), dtype=torch.bool, device=w0.device)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = ramped(step, steps, lr)
-        image = draw(codes(), style_offsets()).to(wide)
-        shown = model.domain.content(image)
-        distances = _text_distance(encoder.encode_image(shown), words).to(image)
-        losses = distances + l2 * sum(move.square().flatten(1).sum(1) for move in variables)
-        if alike is not None:
-            losses = losses + identity * alike(image)
-        losses = finite(losses, len(w0), step)
-        if callback is not None:
-            callback(TextStep(step, steps, shown.detach(), distances.detach(), losses.detach()))
-        if threshold is not None:
-            done = done | (distances.detach() <= threshold)
-            if done.all():
-                break
-        optimizer.zero_grad()
-        torch.autograd.backward(losses.sum(), inputs=variables)
-        with freeze_finished(variables, done):
-            optimizer.step()
+        identity_loss = None
+        if identity:
+            first = render(model, constant, differentiable=True).to(moves.dtype)
+            identity_loss = _identity_loss(model, similarity, first)
+
+    def loss_at(step: int) -> Loss:
+        image = render(model, moves.applied_to(constant), differentiable=True).to(moves.dtype)
+        content = model.domain.content(image)
+        distances = _text_distance(encoder.encode_image(content), words).to(image)
+        # Eq. 1: the distance from the text, from the start, and, where it is asked for, from the identity.
+        losses = distances + l2 * moves.squared_length()
+        if identity_loss is not None:
+            losses = losses + identity * identity_loss(image)
+        losses = check_losses(losses, len(inversion), step)
+        return Loss(losses, content, distances=distances, shown={"distances": distances})
+
+    schedule = Schedule(steps, lambda step: ramped(step, steps, lr), threshold=threshold)
+    optimize(list(moves.values.values()), loss_at, schedule, callback)
     with torch.no_grad():
-        w, styles = codes(), style_offsets()
-    unedited = inversion.unedited or inversion
-    return replace(inversion, w=w, style_offsets=styles, quality={}, unedited=unedited, intermediates=())
+        state = moves.applied_to(inversion.state)
+    return inversion.edited_to(state)
+
+
+@dataclass(frozen=True)
+class _Moves:
+    """What is optimized: how far rows of the codes (W+), or styles (StyleSpace), are from where they were.
+
+    Attributes:
+        values: {"w": [B,R,D]} of R rows, or layer name -> [B,I]; leaves that need gradients.
+        rows: [R] the rows of the codes that move; None in StyleSpace.
+        dtype: of the values, float32 or wider: small steps vanish in half precision.
+    """
+
+    values: dict[str, Tensor]
+    rows: Tensor | None
+    dtype: torch.dtype
+
+    @classmethod
+    def from_zero(cls, inversion: Inversion, space: str, layers: Sequence[str | int] | None) -> _Moves:
+        """Of these layers; None is all, in StyleSpace all but toRGB. Raises ConfigError for none or an unknown one."""
+        w, generator = inversion.w, inversion.model.generator
+        specs = [spec for spec in generator.layers if space == "w" or not spec.torgb]
+        if layers is not None:
+            specs = [generator.layer(name) for name in layers]
+        if not specs:
+            raise ConfigError("layers=[]: expected at least one, or None for all.")
+        dtype = torch.promote_types(w.dtype, torch.float32)
+        if space == "w":
+            # A toRGB layer shares its row with the next convolution: every row once.
+            rows = torch.tensor(sorted({spec.row for spec in specs}), device=w.device)
+            values = {"w": w.new_zeros(len(w), len(rows), w.shape[2], dtype=dtype)}
+        else:
+            rows = None
+            values = {spec.name: w.new_zeros(len(w), spec.style_width, dtype=dtype) for spec in specs}
+        return cls({name: value.requires_grad_() for name, value in values.items()}, rows, dtype)
+
+    def applied_to(self, state: InversionState) -> InversionState:
+        """The state with its codes, or the offsets of its styles, moved."""
+        if self.rows is not None:
+            # Added in the wider type: the sum is rounded to the type of the codes once, not at every step.
+            w = state.w.detach()
+            return replace(state, w=w.to(self.dtype).index_add(1, self.rows, self.values["w"]).to(w.dtype))
+        offsets = dict(state.style_offsets)
+        for name, move in self.values.items():
+            move = move.to(state.w.dtype)
+            offsets[name] = move + offsets[name] if name in offsets else move
+        return replace(state, style_offsets=offsets)
+
+    def squared_length(self) -> Tensor:
+        """[B] the sum of squares over all values of an image."""
+        lengths = [value.square().flatten(1).sum(1) for value in self.values.values()]
+        return sum(lengths[1:], lengths[0])
 
 
 def _check(text: str, space: str, steps: int, lr: float, l2: float, identity: float) -> None:
@@ -172,43 +173,30 @@ def _check(text: str, space: str, steps: int, lr: float, l2: float, identity: fl
         )
 
 
-def _drawing(inversion: Inversion) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
-    """Codes [B,L,D] and style offsets -> generator's images [B,3,size,size], all else as the inversion has it."""
-    model, changes, offsets = inversion.model, inversion.changes, inversion.offsets
-    with torch.no_grad():
-        residuals = dict(lazy_offsets(changes.residuals, model.hyperinverter))
-    groups = list(generators(model, changes, len(inversion)))
-
-    def draw(w: Tensor, style_offsets: Mapping[str, Tensor]) -> Tensor:
-        images = []
-        for group, generator in groups:
-            styles = generator.styles(w[group])
-            styles |= {name: styles[name] + change[group] for name, change in style_offsets.items()}
-            image = generator.synthesize(
-                styles,
-                {name: offset[group] for name, offset in offsets.items()},
-                residuals={name: residual[group] for name, residual in residuals.items()},
-                noise=tuple(noise[group] for noise in changes.noise) or "const",
-                modulation="activations",
-            )
-            images.append(image)
-        return torch.cat(images)
-
-    return draw
+def _with_dense_offsets(inversion: Inversion) -> InversionState:
+    """Its state with offsets and residuals as dense tensors, which a loop in which they stay need not compute again."""
+    state, model = inversion.state, inversion.model
+    offsets = dense_offsets(state.codes, model.hypernetwork)
+    residuals = dense_offsets(state.overrides.residuals, model.hyperinverter)
+    return replace(
+        state,
+        codes=OffsetCodes.of_dense(offsets) if offsets else None,
+        overrides=replace(state.overrides, residuals=OffsetCodes.of_dense(residuals) if residuals else None),
+    )
 
 
-def _text_distance(pictures: Tensor, words: Tensor) -> Tensor:
+def _text_distance(images: Tensor, words: Tensor) -> Tensor:
     """One minus the cosine [B] between features [B,E] and [1,E]. Raises ConfigError where they do not fit."""
-    if words.ndim != 2 or len(words) != 1 or pictures.ndim != 2 or pictures.shape[1] != words.shape[1]:
+    if words.ndim != 2 or len(words) != 1 or images.ndim != 2 or images.shape[1] != words.shape[1]:
         raise ConfigError(
-            f"the encoder made features {tuple(words.shape)} of one text and {tuple(pictures.shape)} of the images: "
+            f"the encoder made features {tuple(words.shape)} of one text and {tuple(images.shape)} of the images: "
             "expected [1, E] and [B, E]."
         )
-    if not pictures.requires_grad:
+    if not images.requires_grad:
         raise ConfigError(
             "no gradient reaches the images through the encoder: encode_image must not run under torch.no_grad()."
         )
-    return clip_loss(pictures, words)
+    return clip_loss(images, words)
 
 
 def _identity_loss(model: Model, similarity: Similarity | None, start: Tensor) -> Callable[[Tensor], Tensor]:

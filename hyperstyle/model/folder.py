@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit, StoredEdit, StyleClip, load_edits, load_folder, save_edit
 from hyperstyle.errors import CheckpointError, ConfigError, MissingFileError, WeightsError
+from hyperstyle.io import hub
 from hyperstyle.io.components import (
     CONFIG,
     WEIGHTS,
-    config_from_dict,
-    config_to_dict,
     load_component,
     read_json,
     save_component,
@@ -28,54 +27,40 @@ from hyperstyle.io.components import (
 )
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, sha256, write_bytes
-from hyperstyle.model.parts import ALIGNER, FIELD_OF_COMPONENT, Model, fingerprint
-from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
-from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
-from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
-from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
-from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
+from hyperstyle.io.typed_config import config_from_dict, config_to_dict
+from hyperstyle.model.parts import ALIGNER, COMPONENTS, Model, fingerprint
+from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder
+from hyperstyle.networks.encoders.restyle import RestyleEncoder
+from hyperstyle.networks.encoders.w_encoder import WEncoder
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
+from hyperstyle.networks.perception.attributes import AttributeNetwork
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
-from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["COMPONENTS", "check_parts", "read_model", "write_model"]
+__all__ = ["check_parts", "load_model", "read_model", "write_model"]
 
 FILE = "hyperstyle.json"
 _ENTRIES = ("format", "domain", "steps", "sha256", "edits", "info")
-
-COMPONENTS: Mapping[str, tuple[type[nn.Module], type[Any]]] = {
-    "generator": (Generator, GeneratorConfig),
-    "encoder": (WEncoder, WEncoderConfig),
-    "hypernetwork": (Hypernetwork, HypernetworkConfig),
-    "psp": (PyramidEncoder, PyramidEncoderConfig),
-    "e4e": (PyramidEncoder, PyramidEncoderConfig),
-    "restyle": (RestyleEncoder, RestyleEncoderConfig),
-    "hyperinverter": (HyperInverter, HyperInverterConfig),
-    "idinvert": (IdInvertEncoder, IdInvertEncoderConfig),
-    "vgg16": (Vgg16, Vgg16Config),
-    "judge": (AttributeNetwork, AttributeNetworkConfig),
-    "perceptual": (AttributeNetwork, AttributeNetworkConfig),
-}
 
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
 _TEXT = "styleclip"
 
 
 def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32, keep_others: bool = True) -> None:
-    """Writes the model. Where the folder holds one, a reader sees that or the whole new one, whenever the process ends.
+    """Writes the model. A reader sees the old model or the complete new one, even if the process is killed.
 
     Args:
         model: may have been read from this very folder.
-        folder: made where it is not there.
+        folder: created where it does not exist.
         dtype: of the weights on disk.
-        keep_others: what else lies in the folder stays; else it goes.
+        keep_others: whether other files of the folder stay or are deleted.
 
     Raises:
         HyperStyleError: a file cannot be written. MissingFileError: one of the aligner's cannot be read.
-        CheckpointError: an edit, or edits of texts, that have no form on disk.
+        CheckpointError: an edit, or text edits, of a class that has no form on disk.
     """
     check_suffix(
         folder, advice="A model is a folder: give it another name. Images are saved by inversion.image.save(...)."
@@ -86,7 +71,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
         if not _is_folder_name(name):
             raise CheckpointError(f"edit {name!r} cannot be written: its name is no name of a folder.")
     if model.text is not None and not isinstance(model.text, StyleClip):
-        raise CheckpointError(f"edits of texts by a {type(model.text).__name__}: only StyleClip has a form on disk.")
+        raise CheckpointError(f"text edits by a {type(model.text).__name__}: only StyleClip has a form on disk.")
     with replace_folder(folder, keep_others=keep_others) as temporary:
         _write_files(model, model.text, temporary, dtype)
 
@@ -99,11 +84,11 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
         hashes[name] = sha256(folder / name / WEIGHTS)
     if model.aligner is not None:
         for name in ALIGNER:
-            hashes[f"aligner/{name}"] = _copied(model.aligner / name, folder / "aligner" / name)
+            hashes[f"aligner/{name}"] = _copy(model.aligner / name, folder / "aligner" / name)
     edits = dict(model.edits)
-    if dtype != torch.float32:  # what was made for this generator is for the rounded one from now on
+    if dtype != torch.float32:  # edits for this generator are now for the rounded one
         exact, rounded = model.generator_fingerprint, fingerprint(model.generator, dtype=dtype)
-        edits = {n: _made_for(e, rounded) if e.info.model == exact else e for n, e in edits.items()}
+        edits = {n: _for_generator(e, rounded) if e.info.model == exact else e for n, e in edits.items()}
         text = replace(text, model=rounded) if text is not None and text.model == exact else text
     if text is not None:
         text.save(folder / _TEXT)
@@ -123,6 +108,38 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
     )
 
 
+@dataclass(frozen=True)
+class _Manifest:
+    """What `hyperstyle.json` says; see `write_model`. `edits` is None in files that do not list them."""
+
+    domain: Domain
+    steps: int
+    sha256: dict[str, str]
+    edits: list[str] | None
+    info: dict[str, Any]
+
+
+def _read_manifest(file: Path) -> _Manifest:
+    """Raises MissingFileError without the file, and ConfigError where its entries cannot be those of a model."""
+    top = read_json(file)
+    if top.get("format") != 1:
+        raise ConfigError(f"{file}: format {top.get('format')!r}; this version reads format 1.")
+    if unknown := sorted(set(top) - set(_ENTRIES)):
+        raise ConfigError(f"{file}: unknown entry {unknown[0]!r}. Known: {', '.join(_ENTRIES)}.")
+    for key in ("domain", "steps", "sha256"):
+        if key not in top:
+            raise ConfigError(f"{file}: entry {key!r} is missing.")
+    steps, hashes, info, edits = top["steps"], top["sha256"], top.get("info", {}), top.get("edits")
+    if not isinstance(steps, int) or not isinstance(hashes, dict) or not isinstance(info, dict):
+        raise ConfigError(f"{file}: expected a number as 'steps', and objects as 'sha256' and 'info'.")
+    if edits is not None and not (isinstance(edits, list) and all(map(_is_folder_name, edits))):
+        raise ConfigError(f"{file}: expected the names of folders as 'edits', found {edits!r}.")
+    domain = config_from_dict(Domain, top["domain"], str(file))
+    if unknown := [name for name in hashes if name not in (*_ALIGNER, _TEXT, *COMPONENTS)]:
+        raise ConfigError(f"{file} names a component {unknown[0]!r}; known: {', '.join(COMPONENTS)}.")
+    return _Manifest(domain, steps, hashes, edits, info)
+
+
 @outside_inference_mode
 def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Model:
     """Reads what `write_model` wrote.
@@ -132,52 +149,65 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Mod
         ConfigError, WeightsError: a file is malformed, a hash differs, or parts do not fit together.
     """
     finish_replacing(folder)
-    top = read_json(folder / FILE)
-    where = str(folder / FILE)
-    if top.get("format") != 1:
-        raise ConfigError(f"{where}: format {top.get('format')!r}; this version reads format 1.")
-    if unknown := sorted(set(top) - set(_ENTRIES)):
-        raise ConfigError(f"{where}: unknown entry {unknown[0]!r}. Known: {', '.join(_ENTRIES)}.")
-    for key in ("domain", "steps", "sha256"):
-        if key not in top:
-            raise ConfigError(f"{where}: entry {key!r} is missing.")
-    steps, hashes, info, names = top["steps"], top["sha256"], top.get("info", {}), top.get("edits")
-    if not isinstance(steps, int) or not isinstance(hashes, dict) or not isinstance(info, dict):
-        raise ConfigError(f"{where}: expected a number as 'steps', and objects as 'sha256' and 'info'.")
-    if names is not None and not (isinstance(names, list) and all(map(_is_folder_name, names))):
-        raise ConfigError(f"{where}: expected the names of folders as 'edits', found {names!r}.")
-    domain = config_from_dict(Domain, top["domain"], where)
-    if other := [name for name in hashes if name not in (*_ALIGNER, _TEXT, *COMPONENTS)]:
-        raise ConfigError(f"{where} names a component {other[0]!r}; known: {', '.join(COMPONENTS)}.")
+    manifest = _read_manifest(folder / FILE)
+    hashes = manifest.sha256
     files = {name: folder / name if name in _ALIGNER else folder / name / WEIGHTS for name in hashes}
-    parts: dict[str, Any] = {}
     with _hashed(files.values()) as digests:
-        for name in (name for name in hashes if name in COMPONENTS):
-            kind, config = COMPONENTS[name]
-            if name == "generator" and read_json(folder / name / CONFIG).get("type") == type_name(StyleGan1):
-                kind, config = StyleGan1, StyleGan1Config
-            precision = torch.float32 if kind is AttributeNetwork else dtype  # figures are measured in float32, always
-            parts[FIELD_OF_COMPONENT.get(name, name)] = load_component(
-                kind, config, folder / name, device=device, dtype=precision
-            )
+        networks = {name: _read_network(name, folder / name, device, dtype) for name in hashes if name in COMPONENTS}
         for name, expected in hashes.items():
             _check_hash(files[name], digests[files[name]], expected)
-    if "generator" not in parts:
-        raise ConfigError(f"{where} names no generator.")
-    if len(listed := [name for name in _ALIGNER if name in hashes]) == 1:
-        raise ConfigError(f"{where} names {listed[0]!r} alone: an aligner is the files {' and '.join(_ALIGNER)}.")
-    # Edits that are not named were left by an older model of this folder; without names, all are meant.
+    if "generator" not in networks:
+        raise ConfigError(f"{folder / FILE} names no generator.")
+    if len(aligner := [name for name in _ALIGNER if name in hashes]) == 1:
+        raise ConfigError(
+            f"{folder / FILE} names {aligner[0]!r} alone: an aligner is the files {' and '.join(_ALIGNER)}."
+        )
+    # Edits that are not listed were left by an older model of this folder; without a list, all of them are loaded.
     below = folder / "edits"
-    edits = load_edits(below) if names is None else {name: load_folder(below / name) for name in names}
-    parts["text"] = StyleClip.load(folder / _TEXT) if _TEXT in hashes else None
-    parts["aligner"] = folder / "aligner" if listed else None
-    model = Model(domain=domain, steps=steps, edits=edits, info={**info, "sha256": hashes}, **parts)
+    listed = manifest.edits
+    model = Model(
+        networks.pop("generator"),
+        manifest.domain,
+        networks,
+        edits=load_edits(below) if listed is None else {name: load_folder(below / name) for name in listed},
+        steps=manifest.steps,
+        info={**manifest.info, "sha256": hashes},
+        aligner=folder / "aligner" if aligner else None,
+        text=StyleClip.load(folder / _TEXT) if _TEXT in hashes else None,
+    )
     check_parts(model)
     return model
 
 
-def _made_for(edit: Edit, generator: str) -> Edit:
-    """The same stored edit, made for the generator of this fingerprint."""
+def load_model(
+    name: str | os.PathLike[str],
+    *,
+    device: str | torch.device,
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Model:
+    """The model of this name, which becomes its `origin`.
+
+    Arguments and errors are those of `HyperStyleInverter.from_pretrained`.
+    """
+    folder = hub.resolve(name, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only)
+    model = read_model(folder, device=pick_device(device), dtype=dtype or torch.float32)
+    return replace(model, origin=repr(os.fspath(name)) + (f", revision={revision!r}" if revision else ""))
+
+
+def _read_network(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """The network of this component, from its folder."""
+    network, config = COMPONENTS[name].network, COMPONENTS[name].config
+    if name == "generator" and read_json(folder / CONFIG).get("type") == type_name(StyleGan1):
+        network, config = StyleGan1, StyleGan1Config
+    precision = torch.float32 if network is AttributeNetwork else dtype  # metrics are always computed in float32
+    return load_component(network, config, folder, device=device, dtype=precision)
+
+
+def _for_generator(edit: Edit, generator: str) -> Edit:
+    """The same stored edit, for the generator of this fingerprint."""
     if not isinstance(edit, StoredEdit):
         raise TypeError("only edits with a form on disk are written")
     return edit.from_parts(replace(edit.info, model=generator), *edit.parts())
@@ -185,9 +215,9 @@ def _made_for(edit: Edit, generator: str) -> Edit:
 
 @contextmanager
 def _hashed(files: Iterable[Path]) -> Iterator[dict[Path, Future[str]]]:
-    """The sha256 of files, made by two threads while the body runs, from the largest file on.
+    """The sha256 of files, computed by two threads while the body runs, the largest file first.
 
-    It takes most of the time of loading: beside it, mapping the files and looking for NaN cost next to nothing.
+    This takes most of the time of loading; mapping the files and looking for NaN cost next to nothing in comparison.
     """
     order = sorted(files, key=lambda file: file.stat().st_size if file.is_file() else 0, reverse=True)
     pool = ThreadPoolExecutor(2, thread_name_prefix="sha256")
@@ -199,18 +229,18 @@ def _hashed(files: Iterable[Path]) -> Iterator[dict[Path, Future[str]]]:
 
 def _check_hash(path: Path, digest: Future[str], expected: object) -> None:
     try:
-        found = digest.result()
+        actual = digest.result()
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read: {error.strerror}. Fetch or write the model again.") from error
-    if found != expected:
+    if actual != expected:
         raise WeightsError(
-            f"{path} has sha256 {found[:12]}..., {FILE} says {str(expected)[:12]}...: the file was changed or is "
+            f"{path} has sha256 {actual[:12]}..., {FILE} says {str(expected)[:12]}...: the file was changed or is "
             "damaged. Fetch or write the model again."
         )
 
 
-def _copied(source: Path, target: Path) -> str:
-    """The sha256 of the copy."""
+def _copy(source: Path, target: Path) -> str:
+    """Copies a file of the aligner and returns the sha256 of the copy."""
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -232,47 +262,35 @@ def _is_folder_name(name: object) -> bool:
 
 def check_parts(model: Model) -> None:
     """Raises ConfigError unless generator, encoders, hypernetworks and domain fit together."""
+    if (misfit := next(_misfits(model), None)) is not None:
+        raise ConfigError(f"parts do not fit together: {misfit}. Use parts that were trained together.")
+
+
+def _misfits(model: Model) -> Iterator[str]:
+    """What does not fit together, a phrase each."""
     generator, domain = model.generator.config, model.domain
-    checks = [
-        (model.steps >= 0, f"steps={model.steps}, which is below 0"),
-        (generator.size == domain.size, f"generator of {generator.size} px, domain of {domain.size} px"),
-    ]
-    if model.idinvert is not None:
-        checks.append((isinstance(model.generator, StyleGan1), "an IDInvert encoder beside a StyleGAN2"))
-    for part, pyramid in (("psp", model.psp), ("e4e", model.e4e)):
-        if pyramid is not None:
-            checks.append((pyramid.config.method == part, f"the encoder of {pyramid.config.method} as that of {part}"))
-    encoders: dict[str, WEncoder | PyramidEncoder | RestyleEncoder | IdInvertEncoder | None] = {
-        "encoder": model.encoder,
-        "pSp encoder": model.psp,
-        "e4e encoder": model.e4e,
-        "ReStyle encoder": model.restyle,
-        "IDInvert encoder": model.idinvert,
-    }
-    for name, encoder in encoders.items():
-        if encoder is not None:
-            e = encoder.config
-            checks += [
-                (
-                    (e.rows, e.latent_width) == (generator.rows, generator.latent_width),
-                    f"{name} for [{e.rows}, {e.latent_width}] codes, generator with [{generator.rows}, "
-                    f"{generator.latent_width}]",
-                ),
-                (e.input_size == domain.input_size, f"{name} for {e.input_size} px, domain {domain.input_size}"),
-            ]
-    for name, network in (("hypernetwork", model.hypernetwork), ("HyperInverter", model.hyperinverter)):
-        if network is not None:
-            made_for = network.config.generator
-            text = (
-                f"{name} for a generator of {made_for.size} px with channels {made_for.channels}, this one has "
+    if model.steps < 0:
+        yield f"steps={model.steps}, which is below 0"
+    if generator.size != domain.size:
+        yield f"generator of {generator.size} px, domain of {domain.size} px"
+    for name, network in model.parts.items():
+        label = COMPONENTS[name].label
+        if isinstance(network, IdInvertEncoder) and not isinstance(model.generator, StyleGan1):
+            yield "an IDInvert encoder with a StyleGAN2"
+        if isinstance(network, PyramidEncoder) and network.config.method != name:
+            yield f"the encoder of {network.config.method} as that of {name}"
+        if isinstance(network, WEncoder | PyramidEncoder | RestyleEncoder | IdInvertEncoder):
+            rows, width = network.config.rows, network.config.latent_width
+            if (rows, width) != (generator.rows, generator.latent_width):
+                yield (
+                    f"{label} for [{rows}, {width}] codes, generator with [{generator.rows}, {generator.latent_width}]"
+                )
+            if network.config.input_size != domain.input_size:
+                yield f"{label} for {network.config.input_size} px, domain {domain.input_size}"
+        if isinstance(network, Hypernetwork | HyperInverter) and (expected := network.config.generator) != generator:
+            yield (
+                f"{label} for a generator of {expected.size} px with channels {expected.channels}, this one has "
                 f"{generator.size} px and {generator.channels}"
             )
-            checks.append((made_for == generator, text))
-    if model.hypernetwork is not None:
-        h = model.hypernetwork.config
-        checks.append(
-            (h.input_size == domain.input_size, f"hypernetwork for {h.input_size} px, domain {domain.input_size}")
-        )
-    for ok, text in checks:
-        if not ok:
-            raise ConfigError(f"parts do not fit together: {text}. Use parts that were trained together.")
+        if isinstance(network, Hypernetwork) and network.config.input_size != domain.input_size:
+            yield f"{label} for {network.config.input_size} px, domain {domain.input_size}"

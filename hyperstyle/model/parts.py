@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -16,19 +17,32 @@ from torch import nn
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
 from hyperstyle.edits.text import TextEdits
-from hyperstyle.moved import renamed_field
-from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder
-from hyperstyle.networks.encoders.restyle import RestyleEncoder
-from hyperstyle.networks.encoders.w_encoder import WEncoder
-from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
-from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.perception.attributes import AttributeNetwork
-from hyperstyle.networks.perception.vgg import Vgg16
-from hyperstyle.networks.stylegan2.generator import Generator
+from hyperstyle.errors import ConfigError, did_you_mean
+from hyperstyle.moved import renamed_attribute
+from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
+from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
+from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
+from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
+from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
+from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.runtime.threads import once
 
-__all__ = ["ALIGNER", "HasModel", "Model", "ModelKey", "fingerprint", "living_model"]
+__all__ = [
+    "ALIGNER",
+    "COMPONENTS",
+    "PARTS",
+    "Component",
+    "HasModel",
+    "Model",
+    "ModelKey",
+    "fingerprint",
+    "living_model",
+]
+
+N = TypeVar("N", bound=nn.Module)
 
 ALIGNER = ("detector.svm", "predictor.dat")
 """Files of a model's own aligner: a face detector and a landmark predictor, as dlib's trainers write them."""
@@ -38,10 +52,10 @@ _living: WeakValueDictionary[str, Model] = WeakValueDictionary()  # by token; a 
 
 @dataclass(frozen=True)
 class ModelKey:
-    """What tells a model from others, for values that travel without theirs.
+    """Identifies a model, for values that are stored without it.
 
     Attributes:
-        token: of the very object, where it or a copy of it by pickle is in the process.
+        token: `Model.token`, valid within one process.
         fingerprint: `Model.fingerprint`.
         domain: the name of its domain.
         origin: `Model.origin`.
@@ -57,70 +71,99 @@ class ModelKey:
 
 
 def living_model(key: ModelKey) -> Model | None:
-    """The model of this key, where it is loaded in this process: the very object, else one with the same weights.
+    """The loaded model of this key: the same object, else one with the same weights; None where there is none.
 
-    Of several with the same weights one on the same device and of the same type comes first, then what was made last.
+    Of several with the same weights, one on the same device and of the same type comes first, then the newest.
     """
-    found = _living.get(key.token)
-    if found is not None:
-        return found
+    if (same_object := _living.get(key.token)) is not None:
+        return same_object
     models = [model for reference in reversed(_living.valuerefs()) if (model := reference()) is not None]
     models.sort(key=lambda model: (model.device, model.dtype) != (key.device, key.dtype))
     return next((m for m in models if m.domain.name == key.domain and m.fingerprint == key.fingerprint), None)
 
 
-FIELD_OF_COMPONENT = {"judge": "evaluator"}
-"""Components whose folder, of version 0.1, has another name than the field of `Model`."""
+class Component(Generic[N]):
+    """A network that a model may have. As an attribute of `Model` it reads `Model.parts`: the network, or None.
+
+    Attributes:
+        network: its class.
+        config: the class of its `config.json`.
+        label: what it is called in messages.
+        name: its key in `Model.parts`, and its folder on disk; the name of the attribute unless another is passed.
+    """
+
+    def __init__(self, network: type[N], config: type[Any], label: str, *, name: str = "") -> None:
+        self.network, self.config, self.label, self.name = network, config, label, name
+
+    def __set_name__(self, owner: type[object], attribute: str) -> None:
+        self.name = self.name or attribute
+
+    @overload
+    def __get__(self, instance: None, owner: type[object]) -> Component[N]: ...
+    @overload
+    def __get__(self, instance: Model, owner: type[object]) -> N | None: ...
+    def __get__(self, instance: Model | None, owner: type[object]) -> Component[N] | N | None:
+        if instance is None:
+            return self
+        return cast("N | None", instance.parts.get(self.name))
 
 
-@renamed_field("judge", "evaluator")
+@renamed_attribute("judge", "evaluator")
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """The parts of a model, as values; `HyperStyleInverter` composes them.
 
     Attributes:
         generator, domain: always there.
+        parts: the other networks by the name of their component (see `PARTS`).
+        edits: by name.
+        steps: default number of steps of the hypernetwork.
+        info: what `hyperstyle.json` says (source, licence, hashes, notes).
+        aligner: the folder of the `ALIGNER` files, which detect the faces of this domain; None without them.
+        text: makes edits from text descriptions; None where the model has no statistics for them.
+        ancestors: fingerprints of the generators that this one was fine-tuned from; edits made for them apply to it.
+        origin: the argument of `from_pretrained`, as Python code; "" for a composition.
+        token: a unique name of this object.
         encoder: crop -> w.
         hypernetwork: crop and reconstruction -> offset codes.
-        edits: by name.
-        evaluator: reads traits and identity, for `metrics`.
-        perceptual: a second attribute network, for losses; never the evaluator, which measures what these losses made.
-        steps: passes of the hypernetwork by default.
-        restyle: crop and reconstruction -> how w should change.
-        info: what `hyperstyle.json` says (source, licence, hashes, notes).
-        hyperinverter: crop and reconstruction -> codes of residuals of the generator's weights.
-        text: makes edits of descriptions in words; None where the model has no statistics for them.
         psp, e4e: crop -> w with a code of its own for every row.
-        idinvert: the same, for the StyleGAN of IDInvert.
+        restyle: crop and reconstruction -> how w should change.
+        hyperinverter: crop and reconstruction -> codes of residuals of the generator's weights.
+        idinvert: crop -> w with a code for every row, for the StyleGAN of IDInvert.
         vgg16: features for the loss of IDInvert.
-        ancestors: fingerprints of the generators that this one was fine-tuned from; their edits are taken as its own.
-        aligner: the folder of the `ALIGNER` files, which find the faces of this domain; None where it has none.
-        origin: what `from_pretrained` was given, as it stands in Python; "" for a composition.
-        token: a name of this object that no other has.
+        evaluator: predicts attributes and identity embeddings, for `metrics`. On disk it is the component "judge".
+        perceptual: a second attribute network, for losses; never the evaluator, which must not be optimized against.
+
+    Raises:
+        ConfigError: `parts` has an unknown name, or a network of another class than its component.
     """
 
     generator: Generator
     domain: Domain
-    encoder: WEncoder | None = None
-    hypernetwork: Hypernetwork | None = None
+    parts: Mapping[str, nn.Module] = field(default_factory=dict)
     edits: Mapping[str, Edit] = field(default_factory=dict)
-    evaluator: AttributeNetwork | None = None
-    perceptual: AttributeNetwork | None = None
     steps: int = 5
-    restyle: RestyleEncoder | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     aligner: Path | None = None
-    hyperinverter: HyperInverter | None = None
     text: TextEdits | None = None
     ancestors: tuple[str, ...] = ()
-    psp: PyramidEncoder | None = None
-    e4e: PyramidEncoder | None = None
-    idinvert: IdInvertEncoder | None = None
-    vgg16: Vgg16 | None = None
     origin: str = ""
     token: str = field(init=False, default_factory=lambda: uuid4().hex)
 
+    # The table of components, in the order in which they are listed and written.
+    encoder = Component(WEncoder, WEncoderConfig, "encoder")
+    hypernetwork = Component(Hypernetwork, HypernetworkConfig, "hypernetwork")
+    psp = Component(PyramidEncoder, PyramidEncoderConfig, "pSp encoder")
+    e4e = Component(PyramidEncoder, PyramidEncoderConfig, "e4e encoder")
+    restyle = Component(RestyleEncoder, RestyleEncoderConfig, "ReStyle encoder")
+    hyperinverter = Component(HyperInverter, HyperInverterConfig, "HyperInverter")
+    idinvert = Component(IdInvertEncoder, IdInvertEncoderConfig, "IDInvert encoder")
+    vgg16 = Component(Vgg16, Vgg16Config, "VGG16")
+    evaluator = Component(AttributeNetwork, AttributeNetworkConfig, "evaluator", name="judge")
+    perceptual = Component(AttributeNetwork, AttributeNetworkConfig, "perceptual network")
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", _checked(self.parts))
         _living[self.token] = self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,7 +172,7 @@ class Model:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self.token in _living:  # a copy beside the original
+        if self.token in _living:  # a copy; the original is still there
             self.__dict__["token"] = uuid4().hex
         _living[self.token] = self
 
@@ -138,26 +181,28 @@ class Model:
 
     @property
     def key(self) -> ModelKey:
-        """What tells it from other models."""
+        """Identifies it among other models."""
         return ModelKey(self.token, self.fingerprint, self.domain.name, self.origin, self.device, self.dtype)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The networks that are there, by the name of their component."""
-        names = (
-            "generator",
-            "encoder",
-            "hypernetwork",
-            "psp",
-            "e4e",
-            "restyle",
-            "hyperinverter",
-            "idinvert",
-            "vgg16",
-            "judge",
-            "perceptual",
-        )
-        return {n: module for n in names if (module := getattr(self, FIELD_OF_COMPONENT.get(n, n))) is not None}
+        """The networks that the model has, by the name of their component: the generator and `parts`."""
+        return {"generator": self.generator, **self.parts}
+
+    def with_parts(self, **parts: nn.Module | None) -> Model:
+        """The same model with these networks; None removes one.
+
+        Args:
+            parts: by component or attribute, as in `model.with_parts(psp=encoder, hypernetwork=None)`.
+        """
+        changed = {_component_name(name): network for name, network in parts.items()}
+        networks = {**self.parts, **changed}
+        return replace(self, parts={name: network for name, network in networks.items() if network is not None})
+
+    def copied_to(self, device: torch.device) -> Model:
+        """A copy with networks of its own on this device; those of this model stay where they are."""
+        copies: dict[str, Any] = {name: copy.deepcopy(network).to(device) for name, network in self.networks.items()}
+        return replace(self, generator=copies.pop("generator"), parts=copies)
 
     @property
     def device(self) -> torch.device:
@@ -170,8 +215,8 @@ class Model:
         return self.generator.latent_avg.dtype
 
     def compile(self, mode: str | None = None) -> None:
-        """Lets PyTorch compile, in place, what inverting calls: encoders, trunks and, elsewhere than on a CPU, the
-        generator's layers (on a CPU `networks.cpu` runs in their place).
+        """Compiles, in place, what inverting calls: encoders, trunks and, except on a CPU, the generator's layers (on a
+        CPU `networks.cpu` runs in their place).
 
         Args:
             mode: of `torch.compile`.
@@ -194,8 +239,39 @@ class Model:
         return fingerprint(self.generator)
 
 
+PARTS: Mapping[str, Component[Any]] = {
+    component.name: component for component in vars(Model).values() if isinstance(component, Component)
+}
+"""The components that `Model.parts` may hold, by name."""
+
+COMPONENTS = {"generator": Component(Generator, GeneratorConfig, "generator", name="generator"), **PARTS}
+"""All components of a model by name, which is also that of their folder on disk."""
+
+
+def _component_name(name: str) -> str:
+    """The name of a component, which may be passed as the attribute of `Model` that reads it."""
+    component = vars(Model).get(name)
+    return component.name if isinstance(component, Component) else name
+
+
+def _checked(parts: Mapping[str, nn.Module | None]) -> dict[str, nn.Module]:
+    """The networks that are not None by the names of their components, in the order of `PARTS`.
+
+    Raises:
+        ConfigError: an unknown name, or a network of another class than its component.
+    """
+    by_component = {_component_name(name): network for name, network in parts.items()}
+    if unknown := [name for name in by_component if name not in PARTS]:
+        raise ConfigError(f"a model has no part {unknown[0]!r}. {did_you_mean(unknown[0], PARTS)}")
+    networks = {name: network for name in PARTS if (network := by_component.get(name)) is not None}
+    for name, network in networks.items():
+        if not isinstance(network, kind := PARTS[name].network):
+            raise ConfigError(f"part {name!r} is a {type(network).__name__}: expected a {kind.__name__}.")
+    return networks
+
+
 def fingerprint(*modules: nn.Module | None, dtype: torch.dtype = torch.float32) -> str:
-    """16 hex digits of all tensors, as they would be if they were stored in a type and loaded as float32."""
+    """16 hex digits of all tensors, as if they were stored as `dtype` and loaded as float32."""
     digest = hashlib.sha256()
     for module in modules:
         for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):

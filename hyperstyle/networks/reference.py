@@ -1,9 +1,9 @@
-"""Inversion the plain way: in the structure and at the cost of the published implementation, nothing saved.
+"""Inversion in its plain form: with the structure and at the cost of the published implementation.
 
 The readable reference with which tests compare what the library runs, and against which it is measured. It reads the
 parameters of our modules and, beyond the layers of the trunks, computes everything here: per-sample
-weights in one grouped convolution, each filter, noise map and bias in a pass of its own, one head at a time, dense
-offsets that are added up pass by pass. Tensors are NCHW and contiguous. It takes the published forms only.
+weights in one grouped convolution, filter, noise map and bias each in a separate operation, one head at a time, dense
+offsets that are added up step by step. Tensors are NCHW and contiguous. It takes the published forms only.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _styled_conv(layer: Any, x: Tensor, w: Tensor, delta: Tensor | None, noise: 
 
 
 def _to_rgb(layer: Any, x: Tensor, w: Tensor, delta: Tensor | None, skip: Tensor | None) -> Tensor:
-    """Colours, added to the image so far, which is upsampled by zero insertion and the filter."""
+    """Colors, added to the image so far, which is upsampled by zero insertion and the filter."""
     x = _modulated_conv(layer.conv, x, w, delta, demodulate=False, up=False) + layer.bias
     if skip is None:
         return x
@@ -135,10 +135,10 @@ def _linear(layer: Any, x: Tensor) -> Tensor:
 
 
 def predict(hypernetwork: Hypernetwork, crop: Tensor, image: Tensor) -> dict[str, Tensor]:
-    """One pass (Eq. 4): crop and reconstruction [B,3,h,w] in [-1,1] -> layer name -> dense Δ [B,O,I,k,k].
+    """One step (Eq. 4): crop and reconstruction [B,3,h,w] in [-1,1] -> layer name -> dense Δ [B,O,I,k,k].
 
     Raises:
-        ConfigError: a hypernetwork with other than "shared" or "plain" heads, or one that is fed a difference.
+        ConfigError: a hypernetwork with other than "shared" or "plain" heads, or one whose input is a difference.
     """
     config = hypernetwork.config
     if config.heads not in ("shared", "plain") or config.residual_input:
@@ -184,8 +184,8 @@ def invert(
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """Crops -> codes [B,L,D], accumulated dense Δ by layer name ({} after no step), images [B,3,size,size] (Eq. 4-6).
 
-    `to_input` makes of images what the hypernetwork sees, [B,3,h,w]; `steps` is the number of its passes. No
-    gradients are recorded. Errors are those of `encode`, `synthesize` and `predict`.
+    `to_input` resizes images to the hypernetwork's input, [B,3,h,w]; `steps` is how often it is run. No gradients are
+    recorded. Errors are those of `encode`, `synthesize` and `predict`.
     """
     w = encode(encoder, crop)
     offsets: dict[str, Tensor] = {}

@@ -35,7 +35,7 @@ class AdainSpec(LayerSpec):
 
     @property
     def style_width(self) -> int:
-        """Values of its style: a scale and a bias for every channel that it makes."""
+        """Length of its style: a scale and a bias for every output channel."""
         return 2 * self.channels_out
 
 
@@ -43,14 +43,14 @@ def adain_table(config: StyleGan1Config) -> tuple[AdainSpec, ...]:
     """All layers with a style: two for each resolution, 14 at 256 px."""
     first = config.channels[0]
     table = [AdainSpec("b4.const", 0, 4, 0, first, 0, 0, False), AdainSpec("b4.conv1", 1, 4, first, first, 3, 1, False)]
-    before = first
+    channels_in = first
     for size, channels in zip(config.resolutions[1:], config.channels[1:], strict=True):
         i = len(table)
         table += [
-            AdainSpec(f"b{size}.conv0", i, size, before, channels, 3, i, True),
+            AdainSpec(f"b{size}.conv0", i, size, channels_in, channels, 3, i, True),
             AdainSpec(f"b{size}.conv1", i + 1, size, channels, channels, 3, i + 1, False),
         ]
-        before = channels
+        channels_in = channels
     return tuple(table)
 
 
@@ -125,11 +125,11 @@ class StyleGan1(Generator):
         self.config = config
         self.layers = adain_table(config)
         width, lr_multiplier = config.latent_width, config.mapping_rate
-        wide = [width] * config.mapping_layers
+        hidden = [width] * config.mapping_layers
         self.style = nn.Sequential(
             *(
                 EqualLinear(width, n, lr_multiplier=lr_multiplier, activate=True)
-                for n in (*wide[1:], width * config.rows)
+                for n in (*hidden[1:], width * config.rows)
             )
         )
         self.constant = nn.Parameter(torch.ones(1, config.channels[0], 4, 4))

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import MethodError
 
-__all__ = ["check_no_inference_weights", "normal_tensors", "outside_inference_mode", "usable", "with_gradients"]
+__all__ = [
+    "check_no_inference_weights",
+    "copy_inference_tensors",
+    "normal_tensors",
+    "outside_inference_mode",
+    "with_gradients",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,12 +58,14 @@ def with_gradients(function: Callable[P, T]) -> Callable[P, T]:
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         with torch.inference_mode(False), torch.enable_grad():
-            return function(*map(usable, args), **{k: usable(v) for k, v in kwargs.items()})
+            return function(
+                *map(copy_inference_tensors, args), **{k: copy_inference_tensors(v) for k, v in kwargs.items()}
+            )
 
     return run
 
 
-def usable(value: Any) -> Any:
+def copy_inference_tensors(value: Any) -> Any:
     """The value with inference tensors replaced by copies, in lists, tuples and mappings too; anything else as it is.
 
     Raises:
@@ -69,9 +77,9 @@ def usable(value: Any) -> Any:
     if isinstance(value, nn.Module):
         check_no_inference_weights(value)
     if type(value) in (list, tuple):
-        return type(value)(map(usable, value))
-    if isinstance(value, Mapping) and any(isinstance(one, Tensor) and one.is_inference() for one in value.values()):
-        return {name: usable(one) for name, one in value.items()}
+        return type(value)(map(copy_inference_tensors, value))
+    if isinstance(value, Mapping) and any(isinstance(item, Tensor) and item.is_inference() for item in value.values()):
+        return {name: copy_inference_tensors(item) for name, item in value.items()}
     return value
 
 

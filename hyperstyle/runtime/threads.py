@@ -73,10 +73,10 @@ def ignored_warnings(module: str = "") -> Iterator[None]:
             _users[entry] -= 1
             if not _users[entry]:
                 del _users[entry]
-                # A `catch_warnings` of somebody else may have taken a copy since, or have put back the list before.
-                for filters in {id(found): found for found in (_lists.pop(entry), _filters())}.values():
-                    if entry in filters:
-                        filters.remove(entry)
+                # A `catch_warnings` elsewhere may have copied the list since, or put back the one from before.
+                for filter_list in {id(filters): filters for filters in (_lists.pop(entry), _filters())}.values():
+                    if entry in filter_list:
+                        filter_list.remove(entry)
 
 
 def _filters() -> list[Any]:

@@ -1,4 +1,4 @@
-"""Adversarial losses of StyleGAN2, as HyperInverter is trained with late (Dinh et al., CVPR 2022, Section 3.4)."""
+"""Adversarial losses of StyleGAN2, as in the late phase of HyperInverter's training (CVPR 2022, Section 3.4)."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ __all__ = ["discriminator_loss", "generator_loss", "r1_penalty"]
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """What whoever makes images lowers: mean softplus(-D(fake)) of the logits [B,1] of made images."""
+    """The generator's loss, mean softplus(-D(fake)), from the logits [B,1] of generated images."""
     return F.softplus(-fake).mean()
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator lowers: the mean of its losses on the logits [B,1] of real and of made images.
+    """The discriminator's loss, from its logits [B,1] of real and generated images: the mean of two softplus terms.
 
-    The generator's paper adds the two; HyperInverter halves the sum.
+    StyleGAN2 adds the two terms; HyperInverter takes their mean.
     """
     return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor, *, gamma: float = 10.0, every: int = 16) -> Tensor:
-    """gamma / 2 * |gradient of the logits by what is real|^2, for a step of its own that comes once in `every`.
+    """The R1 penalty gamma / 2 * |grad D(real)|^2 of a separate step, once in `every` steps (lazy regularization).
 
     Args:
         discriminator: images or codes -> logits.
         real: [B,3,h,w] or [B,D].
         gamma: 10 for faces, 100 for churches, as published.
-        every: the penalty is as many times as large.
+        every: the penalty is multiplied by it.
     """
     real = real.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)

@@ -1,4 +1,4 @@
-"""A discriminator that learns beside a network, of images or of codes."""
+"""A discriminator of images or of codes, trained together with a network."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from hyperstyle.training.adversarial import discriminator_loss, generator_loss, 
 from hyperstyle.training.options import LossOptions
 from hyperstyle.training.task import Phase, Scale
 
-__all__ = ["Adversary", "picture_adversary"]
+__all__ = ["Adversary", "image_adversary"]
 
 
 class Adversary:
-    """What a discriminator adds to the training of a network: a term of its loss, and steps of its own.
+    """The adversarial part of a training: a term of the network's loss, and the training of the discriminator.
 
     Attributes:
-        discriminator: real or made things -> logits [B,1].
-        optimizer: steps the discriminator.
+        discriminator: real or generated images or codes -> logits [B,1].
+        optimizer: of the discriminator.
 
     Args:
         discriminator: see above.
-        weight: of the network's term.
-        rate: its learning rate, as a multiple of the network's.
-        begin: the first step in which it takes part.
-        options: R1 and how often.
-        factor: of `discriminator_loss`, which is a mean of two losses.
+        options: weight and interval of R1.
+        weight: of the term in the network's loss.
+        lr_scale: learning rate of the discriminator as a multiple of the network's.
+        begin: the first step in which it is used.
+        factor: multiplies `discriminator_loss`, which is the mean of two terms.
     """
 
     def __init__(
@@ -37,40 +37,40 @@ class Adversary:
         options: LossOptions,
         *,
         weight: float,
-        rate: float = 1.0,
+        lr_scale: float = 1.0,
         begin: int = 0,
         factor: float = 1.0,
     ) -> None:
         self.factor = factor
         self.discriminator, self.weight, self.begin = discriminator, weight, begin
         self.gamma, self.every = options.r1, options.r1_every
-        group = {"params": list(discriminator.parameters()), "scale": rate}
+        group = {"params": list(discriminator.parameters()), "scale": lr_scale}
         self.optimizer = torch.optim.Adam([group])
 
-    def takes_part(self, step: int) -> bool:
-        """Whether it does in this step."""
+    def is_active(self, step: int) -> bool:
+        """Whether it is used in this step."""
         return step >= self.begin
 
-    def regularized(self, step: int) -> bool:
-        """Whether R1 has a step of its own after this one."""
-        return self.takes_part(step) and self.gamma > 0 and (step - self.begin) % self.every == 0
+    def needs_r1(self, step: int) -> bool:
+        """Whether a step of R1 follows this one."""
+        return self.is_active(step) and self.gamma > 0 and (step - self.begin) % self.every == 0
 
-    def judged(self, made: Tensor) -> Tensor:
-        """The weighted term of what was made, whose gradient reaches `made` and not the discriminator."""
+    def generator_term(self, fake: Tensor) -> Tensor:
+        """The weighted term of the network's loss; it has a gradient for `fake` and none for the discriminator."""
         self.discriminator.requires_grad_(False)
-        loss = self.weight * generator_loss(self.discriminator(made))
+        loss = self.weight * generator_loss(self.discriminator(fake))
         self.discriminator.requires_grad_(True)
         return loss
 
-    def learn(self, real: Tensor, made: Tensor, scale: Scale) -> dict[str, float]:
-        """Adds the discriminator's gradient of one batch."""
-        real_logits, made_logits = self.discriminator(real), self.discriminator(made.detach())
-        loss = self.factor * discriminator_loss(real_logits, made_logits)
+    def learn(self, real: Tensor, fake: Tensor, scale: Scale) -> dict[str, float]:
+        """Adds the discriminator's gradient of one batch; returns figures for the log."""
+        real_logits, fake_logits = self.discriminator(real), self.discriminator(fake.detach())
+        loss = self.factor * discriminator_loss(real_logits, fake_logits)
         scale(loss).backward()  # type: ignore[no-untyped-call]
-        return {"real": real_logits.mean().item(), "made": made_logits.mean().item(), "told_apart": loss.item()}
+        return {"real": real_logits.mean().item(), "made": fake_logits.mean().item(), "told_apart": loss.item()}
 
     def r1_phase(self, name: str) -> Phase:
-        """R1 of real crops, as a step of the optimizer that is called `name`."""
+        """R1 on real crops, as a step of the optimizer of this name."""
         return Phase(lambda crop, step, scale, codes: self.regularize(crop, scale), (name,))
 
     def regularize(self, real: Tensor, scale: Scale) -> dict[str, float]:
@@ -80,11 +80,11 @@ class Adversary:
         return {"r1": penalty.item()}
 
 
-def picture_adversary(options: LossOptions, model: Model) -> Adversary | None:
-    """A new discriminator of images as the networks of a model see them, as wide as its generator; None for none.
+def image_adversary(options: LossOptions, model: Model) -> Adversary | None:
+    """A new discriminator of images at the domain's input size, with the generator's widths; None if its weight is 0.
 
     Raises:
-        ConfigError: images that are not square with a power of two as side.
+        ConfigError: the images are not square with a power of two as side.
     """
     if options.adversarial == 0:
         return None
@@ -94,8 +94,8 @@ def picture_adversary(options: LossOptions, model: Model) -> Adversary | None:
             f"the loss adversarial for images of {height}x{width} px: expected a square of 16, 32, 64, ... px. "
             "Train without it: --loss.adversarial 0."
         )
-    places = height.bit_length() - 2
+    blocks = height.bit_length() - 2
     channels = model.generator.config.channels
-    widths = (*channels, *([channels[-1]] * places))[:places]
+    widths = (*channels, *([channels[-1]] * blocks))[:blocks]
     discriminator = Discriminator(height, widths).to(model.device)
     return Adversary(discriminator, options, weight=options.adversarial, begin=options.adversarial_from)

@@ -1,9 +1,9 @@
 """Several processes that train one network (`torchrun`): each takes a share of every batch, gradients are averaged.
 
-DistributedDataParallel, which averages in every backward call, gives the same gradients of a hypernetwork, at T times
-the traffic unless each of T passes is told whether it is the last one; but not those of R1, whose penalty leaves the
-last bias of a discriminator without a gradient: with PyTorch 2.15 the next call raises, with `find_unused_parameters`
-too, and with `static_graph` the gradients stay those of one process. So it is done here for all, once for each step.
+DistributedDataParallel is not used. It averages in every backward call, which for a hypernetwork is T times the
+traffic; and it fails for R1, whose penalty gives the last bias of a discriminator no gradient: with PyTorch 2.15 the
+next call raises, even with `find_unused_parameters`, and with `static_graph` gradients are not averaged. So gradients
+are averaged here, once per optimizer step.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError
 
 __all__ = [
-    "average",
     "average_figures",
     "average_gradients",
-    "gathered",
+    "average_tensors",
+    "gather",
     "join",
-    "joined",
     "local_rank",
+    "merge",
     "on_first",
     "rank",
     "share",
@@ -34,20 +34,19 @@ __all__ = [
 ]
 
 _BUCKET = 1 << 24  # values that are averaged at a time: 64 MB
-_PATIENCE = timedelta(hours=2)  # while the first process evaluates and writes, the others wait
+_TIMEOUT = timedelta(hours=2)  # while the first process evaluates and writes, the others wait
 
 
 def join(device: torch.device | None = None) -> None:
-    """Joins the other processes of a `torchrun`; does nothing in a process that was started alone.
+    """Joins the other processes of a `torchrun`; does nothing in a single process.
 
     Args:
-        device: where this process computes: CUDA is joined by NCCL, anything else by Gloo. None is CUDA where there is
-            one.
+        device: of this process: NCCL for CUDA, Gloo for others. None is CUDA where it is available.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         cuda = torch.cuda.is_available() if device is None else device.type == "cuda"
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
-        atexit.register(_leave)  # threads that are left at the end of a process abort it
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
+        atexit.register(_leave)  # communication threads still running at exit would abort the process
 
 
 def _leave() -> None:
@@ -56,7 +55,7 @@ def _leave() -> None:
 
 
 def local_rank() -> int:
-    """This process's number on its machine, as `torchrun` gives it: its CUDA device."""
+    """The number of this process on its machine, which is that of its CUDA device."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
@@ -71,7 +70,7 @@ def world() -> int:
 
 
 def share(index: Tensor) -> Tensor:
-    """This process's part of a batch of indices [N]; the parts are equally long, so that means can be averaged.
+    """The part of a batch of indices [N] for this process; all parts are equally long, so that means can be averaged.
 
     Raises:
         ConfigError: N is no multiple of the number of processes.
@@ -83,12 +82,12 @@ def share(index: Tensor) -> Tensor:
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replaces every gradient by its mean over the processes, which is that of the whole batch."""
-    average(p.grad for p in parameters if p.grad is not None)
+    average_tensors(p.grad for p in parameters if p.grad is not None)
 
 
 @torch.no_grad()
-def average(tensors: Iterable[Tensor]) -> None:
-    """Replaces every tensor, of one type and device, by its mean over the processes; they have the same ones."""
+def average_tensors(tensors: Iterable[Tensor]) -> None:
+    """Replaces each tensor by its mean over the processes. All have the same tensors, of one type and device."""
     if world() == 1:
         return
     for bucket in _buckets(tensors):
@@ -111,14 +110,14 @@ def _buckets(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def average_figures(figures: Mapping[str, float], device: torch.device) -> dict[str, float]:
-    """The means over the processes, which have figures of the same names."""
+    """The mean of each figure over the processes, which have figures of the same names."""
     values = torch.tensor(list(figures.values()), dtype=torch.float32, device=device)  # not every device has float64
-    average([values])
+    average_tensors([values])
     return dict(zip(figures, values.tolist(), strict=True)) if world() > 1 else dict(figures)
 
 
-def gathered(part: Tensor) -> Tensor:
-    """The parts [n,...] of all processes, equally long, in the order of their numbers: [world * n,...]."""
+def gather(part: Tensor) -> Tensor:
+    """[n,...] of each process -> [world * n,...], concatenated in the order of ranks."""
     if world() == 1:
         return part
     parts = [torch.empty_like(part) for _ in range(world())]
@@ -126,8 +125,8 @@ def gathered(part: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def joined(entries: Mapping[str, str]) -> dict[str, str]:
-    """What each process knows, by name, as all know it together."""
+def merge(entries: Mapping[str, str]) -> dict[str, str]:
+    """The union of the entries of all processes."""
     parts: list[Mapping[str, str]] = [entries] * world()
     if world() > 1:
         dist.all_gather_object(parts, dict(entries))

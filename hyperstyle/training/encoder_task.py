@@ -7,7 +7,6 @@ ICCV 2021).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -20,19 +19,19 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
 from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
-from hyperstyle.training.adversary import Adversary, picture_adversary
-from hyperstyle.training.distributed import gathered, rank
+from hyperstyle.training.adversary import Adversary, image_adversary
+from hyperstyle.training.builders import init_weights, open_generator, training_device, trunk_for
+from hyperstyle.training.distributed import gather, rank
 from hyperstyle.training.latent_discriminator import LatentDiscriminator, LatentPool
 from hyperstyle.training.losses import delta_loss, w_mean_loss
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import EncoderOptions, TrainOptions
-from hyperstyle.training.sources import begin_from, open_generator, training_device, trunk_for
 from hyperstyle.training.steps import autocast, compiled
 from hyperstyle.training.task import Phase, Scale, optimizer_for
 
 __all__ = ["EncoderTask"]
 
-_LATENT_RATE = 0.2  # of the encoder's: 2e-5 as published
+_LATENT_LR_SCALE = 0.2  # of the encoder's: 2e-5 as published
 
 
 class EncoderTask:
@@ -56,14 +55,14 @@ class EncoderTask:
         self.network = _new_encoder(self.own, generator.config.rows, width, domain.input_size)
         self.network.to(device)
         self.network.latent_avg.copy_(generator.latent_avg.expand_as(self.network.latent_avg))
-        begin_from(self.own.init, self.network, self.main, device)
+        init_weights(self.own.init, self.network, self.main, device)
         self.dtype: torch.dtype = getattr(torch, options.optim.precision)
         self._generate = compiled(generator, options.optim.compile)
         self._encode = compiled(self.network, options.optim.compile)
         self.modules: dict[str, nn.Module] = {self.main: self.network}
         self.optimizers: dict[str, Optimizer] = {self.main: optimizer_for(self.network.parameters(), options.optim)}
         self.latent: Adversary | None = None
-        self.adversary = picture_adversary(options.loss, self.base)
+        self.adversary = image_adversary(options.loss, self.base)
         if self.adversary is not None:
             self._add("discriminator", self.adversary)
         if options.loss.latent_discriminator > 0:
@@ -71,7 +70,7 @@ class EncoderTask:
                 LatentDiscriminator(width).to(device),
                 options.loss,
                 weight=options.loss.latent_discriminator,
-                rate=_LATENT_RATE,
+                lr_scale=_LATENT_LR_SCALE,
                 factor=2.0,  # e4e adds the two losses
             )
             self._add("latent_discriminator", self.latent)
@@ -93,7 +92,7 @@ class EncoderTask:
     def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
         """loss(G(w), x), and what keeps codes near W (HyperStyle, Eq. 2; e4e, Section 4); ReStyle: after each pass."""
         rows = self.rows_at(step)
-        adversary = self.adversary if self.adversary is not None and self.adversary.takes_part(step) else None
+        adversary = self.adversary if self.adversary is not None and self.adversary.is_active(step) else None
         figures: dict[str, float] = {}
         for w, image in self._passes(crop, rows):
             loss, parts = self.objective(image, crop)
@@ -104,9 +103,9 @@ class EncoderTask:
                 pull = w_mean_loss(w, self.base.generator.latent_avg)
                 loss, parts["w_mean"] = loss + self.loss.w_mean * pull, pull.item()
             if self.latent is not None:
-                loss = loss + self.latent.judged(w[:, :rows])
+                loss = loss + self.latent.generator_term(w[:, :rows])
             if adversary is not None:
-                loss = loss + adversary.judged(image)
+                loss = loss + adversary.generator_term(image)
             scale(loss).backward()  # type: ignore[no-untyped-call]
             figures = {"loss": loss.item(), "rows": float(rows), **parts}  # of the last pass, in the end
         if self.latent is not None:
@@ -144,7 +143,7 @@ class EncoderTask:
     def _pooled(self, made: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Codes [B,D] of W and predicted ones, from now and before; every process has the pools of all."""
         rows = slice(rank() * len(made), (rank() + 1) * len(made))
-        everyone = {"real": gathered(self._drawn(len(made))), "made": gathered(made)}
+        everyone = {"real": gather(self._drawn(len(made))), "made": gather(made)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step)  # the same draws in every process
             pooled = {name: self.pools[name](w) for name, w in everyone.items()}
@@ -159,11 +158,11 @@ class EncoderTask:
     def phases(self, step: int) -> list[Phase]:
         """The step, and from time to time R1 of the discriminators."""
         taking = {"latent_discriminator": self.latent, "discriminator": self.adversary}
-        there = {name: one for name, one in taking.items() if one is not None and one.takes_part(step)}
+        there = {name: one for name, one in taking.items() if one is not None and one.is_active(step)}
         made = [Phase(self.train_step, (self.main, *there))]
-        if self.adversary is not None and self.adversary.regularized(step):
+        if self.adversary is not None and self.adversary.needs_r1(step):
             made.append(self.adversary.r1_phase("discriminator"))
-        if (latent := self.latent) is not None and latent.regularized(step):
+        if (latent := self.latent) is not None and latent.needs_r1(step):
 
             def of_codes(crop: Tensor, step: int, scale: Scale, codes: Tensor | None) -> Mapping[str, float]:
                 return {"latent_r1": latent.regularize(self._drawn(len(crop)), scale)["r1"]}
@@ -180,17 +179,17 @@ class EncoderTask:
         """Crops and G(w); of several passes after the first one too."""
         images = [image for _, image in self._passes(crop, self.base.generator.config.rows)]
         before = {"first": images[0]} if len(images) > 1 else {}
-        return {"picture": crop, **before, "reconstruction": images[-1]}
+        return {"crop": crop, **before, "reconstruction": images[-1]}
 
     def model(self) -> Model:
         """The generator with this encoder; a W encoder comes without the networks that refined another one's codes."""
         if isinstance(self.network, WEncoder):
-            return replace(self.base, encoder=self.network, hypernetwork=None, hyperinverter=None)
+            return self.base.with_parts(encoder=self.network, hypernetwork=None, hyperinverter=None)
         if isinstance(self.network, RestyleEncoder):
-            return replace(self.base, restyle=self.network)
+            return self.base.with_parts(restyle=self.network)
         if self.main == "e4e":
-            return replace(self.base, e4e=self.network)
-        return replace(self.base, psp=self.network)
+            return self.base.with_parts(e4e=self.network)
+        return self.base.with_parts(psp=self.network)
 
 
 def _new_encoder(

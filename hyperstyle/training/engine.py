@@ -17,19 +17,20 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import TrainingWarning, warn
+from hyperstyle.model.aligner import aligner_of
 from hyperstyle.model.parts import Model
 from hyperstyle.runtime.gradients import outside_inference_mode, with_gradients
-from hyperstyle.training.distributed import join, joined, on_first, rank, world
+from hyperstyle.training.builders import codes_of, inversions_of
+from hyperstyle.training.distributed import join, merge, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
 from hyperstyle.training.hyperstyle_task import HyperStyleTask
-from hyperstyle.training.images import Pictures, open_data
+from hyperstyle.training.images import TrainingImages, open_data
 from hyperstyle.training.loop import Schedule, fit, nbytes
+from hyperstyle.training.optimization import Optimization
 from hyperstyle.training.options import TrainOptions
 from hyperstyle.training.run_folder import Progress, list_failures, open_run, render_samples, write_result
-from hyperstyle.training.sources import aligner_of, codes_of, inversions_of
 from hyperstyle.training.task import Task
-from hyperstyle.training.updates import Updates
 
 __all__ = ["make_task", "train"]
 
@@ -94,13 +95,13 @@ def train(task: Task, options: TrainOptions) -> Path:
         pictures, codes, unreadable = _with_codes(pictures, options.data.inversions, task.base)
         flip = 0.0
     on_first(lambda: open_run(folder, _resolved(options, task)))
-    updates = Updates(task, optim)
+    updates = Optimization(task, optim)
 
     def step(i: int) -> Mapping[str, float]:
         batch = pictures.batch(i, optim.batch, optim.seed, flip, part=(rank(), world()))
         given = None if codes is None else codes(batch.indices).to(updates.device)
         if (i + 1) % run.save_every == 0 or i + 1 == optim.steps:
-            unreadable.update(joined(pictures.failures))
+            unreadable.update(merge(pictures.failures))
         return updates.step(i, batch.images.to(updates.device), given)
 
     @torch.no_grad()
@@ -153,8 +154,8 @@ def train(task: Task, options: TrainOptions) -> Path:
 
 
 def _with_codes(
-    pictures: Pictures, folder: str, base: Model
-) -> tuple[Pictures, Callable[[Sequence[int]], Tensor], dict[str, str]]:
+    pictures: TrainingImages, folder: str, base: Model
+) -> tuple[TrainingImages, Callable[[Sequence[int]], Tensor], dict[str, str]]:
     """The images that have an inversion in the folder, their codes by index, and why the others are left out."""
     found = inversions_of(folder, pictures.names)
     others = {name: f"It has no inversion in {folder!r}." for name in pictures.names if name not in found}

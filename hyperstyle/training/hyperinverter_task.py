@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +13,10 @@ from hyperstyle.metrics import l2
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.stylegan2.generator import layer_table
-from hyperstyle.training.adversary import picture_adversary
+from hyperstyle.training.adversary import image_adversary
+from hyperstyle.training.builders import init_weights, open_start, training_device, trunk_for
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import HyperInverterOptions, TrainOptions
-from hyperstyle.training.sources import begin_from, open_start, training_device, trunk_for
 from hyperstyle.training.steps import autocast, compiled
 from hyperstyle.training.task import Phase, Scale, optimizer_for
 
@@ -43,7 +42,7 @@ class HyperInverterTask:
         self.network = HyperInverter(
             HyperInverterConfig(generator.config, layers, domain.input_size, backbone, trunk, self.own.hidden)
         ).to(device)
-        begin_from(self.own.init, self.network, "hyperinverter", device)
+        init_weights(self.own.init, self.network, "hyperinverter", device)
         self.dtype: torch.dtype = getattr(torch, options.optim.precision)
         self._generate = compiled(generator, options.optim.compile)
         self._predict = compiled(self.network, options.optim.compile)
@@ -51,18 +50,18 @@ class HyperInverterTask:
         self.optimizers: dict[str, Optimizer] = {
             "hyperinverter": optimizer_for(self.network.parameters(), options.optim)
         }
-        self.adversary = picture_adversary(options.loss, self.base)
+        self.adversary = image_adversary(options.loss, self.base)
         if self.adversary is not None:
             self.modules["discriminator"] = self.adversary.discriminator
             self.optimizers["discriminator"] = self.adversary.optimizer
 
     def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
         """Towards the images, and late past a discriminator, which then learns from the same ones."""
-        adversary = self.adversary if self.adversary is not None and self.adversary.takes_part(step) else None
+        adversary = self.adversary if self.adversary is not None and self.adversary.is_active(step) else None
         _, image = self._inverted(crop, codes)
         loss, figures = self.objective(image, crop)
         if adversary is not None:
-            loss = loss + adversary.judged(image)
+            loss = loss + adversary.generator_term(image)
         scale(loss).backward()  # type: ignore[no-untyped-call]
         figures = {"loss": loss.item(), **figures}
         if adversary is not None:
@@ -83,10 +82,10 @@ class HyperInverterTask:
 
     def phases(self, step: int) -> list[Phase]:
         """The step, and from time to time R1 of the discriminator."""
-        if self.adversary is None or not self.adversary.takes_part(step):
+        if self.adversary is None or not self.adversary.is_active(step):
             return [Phase(self.train_step, ("hyperinverter",))]
         made = [Phase(self.train_step, ("hyperinverter", "discriminator"))]
-        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.regularized(step) else [])
+        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.needs_r1(step) else [])
 
     @torch.no_grad()
     def evaluate(self, crop: Tensor) -> Mapping[str, Tensor]:
@@ -98,8 +97,8 @@ class HyperInverterTask:
     def sample(self, crop: Tensor) -> dict[str, Tensor]:
         """Crops, G(w), and the reconstruction with residuals."""
         before, after = self._inverted(crop)
-        return {"picture": crop, "before": before, "after": after}
+        return {"crop": crop, "before": before, "after": after}
 
     def model(self) -> Model:
         """The model with this HyperInverter."""
-        return replace(self.base, hyperinverter=self.network)
+        return self.base.with_parts(hyperinverter=self.network)

@@ -15,11 +15,11 @@ from hyperstyle.metrics import l2
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
-from hyperstyle.training.adversary import picture_adversary
+from hyperstyle.training.adversary import image_adversary
+from hyperstyle.training.builders import init_weights, open_start, training_device, trunk_for
 from hyperstyle.training.losses import w_mean_loss
 from hyperstyle.training.objective import Objective
 from hyperstyle.training.options import HyperStyleOptions, TrainOptions
-from hyperstyle.training.sources import begin_from, open_start, training_device, trunk_for
 from hyperstyle.training.steps import autocast, compiled, passes
 from hyperstyle.training.task import Phase, Scale, optimizer_for
 
@@ -74,7 +74,7 @@ class HyperStyleTask:
                 code_width=trunk.widths[-1],
             )
         ).to(device)
-        begin_from(self.own.init, self.network, "hypernetwork", device)
+        init_weights(self.own.init, self.network, "hypernetwork", device)
         self.pull = options.loss.w_mean
         if self.pull and options.data.inversions is not None:
             raise ConfigError("the loss w_mean trains the encoder, whose codes data.inversions fixes. Use one of them.")
@@ -87,20 +87,20 @@ class HyperStyleTask:
             self.modules["encoder"] = self.encoder
         learning = [p for module in self.modules.values() for p in module.parameters()]
         self.optimizers: dict[str, Optimizer] = {"hypernetwork": optimizer_for(learning, options.optim)}
-        self.adversary = picture_adversary(options.loss, self.base)
+        self.adversary = image_adversary(options.loss, self.base)
         if self.adversary is not None:
             self.modules["discriminator"] = self.adversary.discriminator
             self.optimizers["discriminator"] = self.adversary.optimizer
 
     def train_step(self, crop: Tensor, step: int, scale: Scale, codes: Tensor | None = None) -> dict[str, float]:
         """Loss and backward at every pass; nothing flows between passes (Section 3.2, Eq. 4 to 7)."""
-        adversary = self.adversary if self.adversary is not None and self.adversary.takes_part(step) else None
+        adversary = self.adversary if self.adversary is not None and self.adversary.is_active(step) else None
         w, start, figures = self._start(crop, scale, codes)
         image = start
         for image in self._passes(crop, w, start):
             loss, parts = self.objective(image, crop)  # Eq. 7
             if adversary is not None:
-                loss = loss + adversary.judged(image)
+                loss = loss + adversary.generator_term(image)
             scale(loss).backward()  # type: ignore[no-untyped-call]
             figures |= {"loss": loss.item(), **parts}  # of the last pass, in the end
         if adversary is not None:
@@ -135,10 +135,10 @@ class HyperStyleTask:
 
     def phases(self, step: int) -> list[Phase]:
         """The step, and from time to time R1 of the discriminator."""
-        if self.adversary is None or not self.adversary.takes_part(step):
+        if self.adversary is None or not self.adversary.is_active(step):
             return [Phase(self.train_step, ("hypernetwork",))]
         made = [Phase(self.train_step, ("hypernetwork", "discriminator"))]
-        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.regularized(step) else [])
+        return made + ([self.adversary.r1_phase("discriminator")] if self.adversary.needs_r1(step) else [])
 
     def evaluate(self, crop: Tensor) -> Mapping[str, Tensor]:
         """L2 [B] of G(w) and after the last pass."""
@@ -152,8 +152,8 @@ class HyperStyleTask:
             w, generator = self.encoder(crop), self.base.generator
             start = self.base.domain.as_network_input(synthesize(generator, generator.styles(w))).to(crop.dtype)
         *_, after = self._passes(crop, w.to(crop.dtype), start)
-        return {"picture": crop, "before": start, "after": after}
+        return {"crop": crop, "before": start, "after": after}
 
     def model(self) -> Model:
         """The model with this hypernetwork."""
-        return replace(self.base, hypernetwork=self.network, steps=self.own.passes)
+        return replace(self.base.with_parts(hypernetwork=self.network), steps=self.own.passes)

@@ -1,4 +1,4 @@
-"""Where images lie: folders, lists, zip files and tar shards, as names with something that reads each."""
+"""Sources of images: folders, lists, zip files and tar shards, as names with a function that reads each image."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Entry(NamedTuple):
     """An image that has not been read.
 
     Attributes:
-        name: where it lies within its source, with "/" between folders, so that it stays where the source is moved.
-        read: gives it as plain, upright RGB, or raises ImageError.
+        name: its path within the source, with "/" between folders; it stays the same when the source is moved.
+        read: returns it as upright RGB, or raises ImageError.
     """
 
     name: str
@@ -35,19 +35,19 @@ class Entry(NamedTuple):
 
 
 class Entries(NamedTuple):
-    """What a source holds.
+    """The images of a source.
 
     Attributes:
         images: in the order of their names, or that of the list or the shards.
-        left_out: name -> why, of those that look like images and cannot be read (`images.sort_file`).
+        left_out: name -> reason, for files that look like images and cannot be read (`images.sort_file`).
     """
 
-    pictures: list[Entry]
+    images: list[Entry]
     left_out: dict[str, str]
 
 
 class _File(NamedTuple):
-    """A file in a source: its name there, its first bytes, and what reads it as an image."""
+    """A file of a source: its name, a function for its first bytes, and one that reads it as an image."""
 
     name: str
     head: Callable[[], bytes]
@@ -55,16 +55,16 @@ class _File(NamedTuple):
 
 
 def find_entries(source: str | os.PathLike[str]) -> Entries:
-    """The images of a source, in an order that depends on nothing but their names.
+    """The images of a source, in an order that depends on their names alone.
 
     Args:
-        source: a folder, with all folders in it, each once, wherever links lead; one that holds tar shards and no
-            images stands for the shards. A list (.txt) of files, one in a line, relative to the list's folder; lines
-            that begin with "#" are left out. A .zip. A .tar that is not compressed, as WebDataset has them, or several
-            as "shard-{000..009}.tar".
+        source: a folder, searched recursively, each real folder once even if links point to it; a folder of tar
+            shards without images is read as these shards. A list (.txt) of files, one per line, relative to the
+            list's folder; lines that start with "#" are comments. A .zip. An uncompressed .tar, as WebDataset writes
+            them, or several as "shard-{000..009}.tar".
 
     Raises:
-        ImageError: there is no such source, it cannot be read, or holds no image.
+        ImageError: the source does not exist, cannot be read, or has no image.
     """
     path = Path(os.path.expanduser(os.fspath(source)))
     shown = repr(os.fspath(source))
@@ -86,15 +86,15 @@ def find_entries(source: str | os.PathLike[str]) -> Entries:
             f"{shown} is one file; expected a folder of images, a list of them (.txt), a .zip or .tar shards "
             "(not compressed). Give the folder, or unpack the file."
         )
-    if not entries.pictures:
-        left = "".join(f" {name!r} {why}" for name, why in list(entries.left_out.items())[:1])
+    if not entries.images:
+        first_left_out = "".join(f" {name!r} {why}" for name, why in list(entries.left_out.items())[:1])
         raise ImageError(
-            f"There is no image in {shown} (looked at names and contents). Give a source with images.{left}"
+            f"There is no image in {shown} (looked at names and contents). Give a source with images.{first_left_out}"
         )
     return entries
 
 
-def _sorted_out(files: Iterable[_File]) -> Entries:
+def _only_images(files: Iterable[_File]) -> Entries:
     """The images among the files."""
     entries = Entries([], {})
     for file in files:
@@ -102,7 +102,7 @@ def _sorted_out(files: Iterable[_File]) -> Entries:
         if isinstance(verdict, str):
             entries.left_out[file.name] = verdict
         elif verdict:
-            entries.pictures.append(Entry(file.name, file.read))
+            entries.images.append(Entry(file.name, file.read))
     return entries
 
 
@@ -111,20 +111,20 @@ def _of_folder(folder: Path) -> Entries:
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         place = os.path.realpath(parent)
-        if place in seen:  # a link to what lies elsewhere in the folder, or around the link
+        if place in seen:  # reached by a link: a folder that is visited anyway, or one around the link
             folders.clear()
             continue
         seen.add(place)
-        folders.sort()  # which of two ways to a folder gives the names
+        folders.sort()  # so that it is always the same path to a folder that gives the names
         within = Path(parent).relative_to(folder)
         names += [(within / file).as_posix() for file in files]
         shards += [Path(parent) / file for file in files if file.lower().endswith(".tar")]
-    found = _sorted_out(
+    entries = _only_images(
         _File(name, partial(read_head, folder / name), partial(load_image, folder / name))
         for name in sorted(names)
         if (folder / name).is_file()
     )
-    return found if found.pictures or not shards else _of_shards(sorted(shards), folder)
+    return entries if entries.images or not shards else _of_shards(sorted(shards), folder)
 
 
 def _of_list(path: Path) -> Entries:
@@ -134,7 +134,7 @@ def _of_list(path: Path) -> Entries:
         raise ImageError(
             f"Cannot read the list {str(path)!r}: {error}. Expected text in UTF-8, a file in a line."
         ) from error
-    names = dict.fromkeys(line for line in lines if line and not line.startswith("#"))  # each once
+    names = dict.fromkeys(line for line in lines if line and not line.startswith("#"))  # without repetitions
     return Entries([Entry(name, partial(load_image, path.parent / name)) for name in names], {})
 
 
@@ -148,40 +148,40 @@ def _of_zip(path: Path) -> Entries:
         try:
             with archive.open(name) as file:
                 return file.read(HEAD)
-        except Exception as error:  # of any class: damaged, encrypted, packed in a way that Python does not know
+        except Exception as error:  # of any class: damaged, encrypted, an unknown compression
             raise OSError(errno.EIO, str(error)) from error
 
     names = sorted({name for name in archive.namelist() if not name.endswith("/")})
-    return _sorted_out(
+    return _only_images(
         _File(name, partial(head, name), partial(_of_member, partial(archive.read, name), f"{path.name}/{name}"))
         for name in names
     )
 
 
 def _of_shards(shards: Sequence[Path], folder: Path) -> Entries:
-    """The members keep their names; with several shards the shard's, from `folder` on, stands before."""
+    """Names are those of the members; with several shards, the path of the shard relative to `folder` comes first."""
     files = []
     for shard in shards:
-        before = f"{shard.relative_to(folder).as_posix()}/" if len(shards) > 1 else ""
+        prefix = f"{shard.relative_to(folder).as_posix()}/" if len(shards) > 1 else ""
         try:
             with tarfile.open(shard, "r:") as archive:
-                members = [(one.name, one.offset_data, one.size) for one in archive if one.isfile()]
+                members = [(info.name, info.offset_data, info.size) for info in archive if info.isfile()]
         except (OSError, tarfile.TarError) as error:
             raise ImageError(
                 f"Cannot read the shard {str(shard)!r}: {error}. Expected a whole .tar file, not compressed."
             ) from error
         for name, offset, size in sorted(set(members)):
             head, read = (partial(_bytes_at, shard, offset, count) for count in (min(size, HEAD), size))
-            files.append(_File(before + name, head, partial(_of_member, read, f"{shard.name}/{name}")))
-    return _sorted_out(files)
+            files.append(_File(prefix + name, head, partial(_of_member, read, f"{shard.name}/{name}")))
+    return _only_images(files)
 
 
 def _shards(path: Path) -> list[Path]:
-    """The files that a range in braces stands for, or the file itself; those that are there."""
-    found = _RANGE.search(path.name)
-    if found is None:
+    """The files of a range in braces, or the file itself; empty where the file does not exist."""
+    braces = _RANGE.search(path.name)
+    if braces is None:
         return [path] if path.is_file() else []
-    names = (path.name[: found.start()] + number + path.name[found.end() :] for number in _numbers(*found.groups()))
+    names = (path.name[: braces.start()] + number + path.name[braces.end() :] for number in _numbers(*braces.groups()))
     shards = [path.with_name(name) for name in names]
     missing = [shard for shard in shards if not shard.is_file()]
     if missing:
@@ -206,7 +206,7 @@ def _bytes_at(path: Path, offset: int, size: int) -> bytes:
 def _of_member(read: Callable[[], bytes], name: str) -> Image.Image:
     try:
         content = read()
-    except Exception as error:  # of any class: archives raise what they like where data are damaged
+    except Exception as error:  # of any class: archive readers raise many kinds of errors for damaged data
         raise ImageError(f"The image {name!r} cannot be opened: {error}. Get a whole copy of it.") from error
     try:
         return load_image(content)

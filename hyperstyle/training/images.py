@@ -1,4 +1,4 @@
-"""Images to train on: of any size, mode and source, as batches that depend on seed and step alone."""
+"""Training images of any size, color mode and source, as batches that depend on seed and step alone."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from hyperstyle.images import resize, to_tensor
 from hyperstyle.training.image_sources import Entry, find_entries
 from hyperstyle.training.options import DataOptions
 
-__all__ = ["Batch", "Pictures", "open_data", "open_pictures"]
+__all__ = ["Batch", "TrainingImages", "open_data", "open_images"]
 
-_MOST_TRIES = 100  # other images that are tried in place of one that cannot be read
+_MAX_REPLACEMENTS = 100  # images that are tried in place of an unreadable one
 Cut = Callable[[Image.Image, str], Image.Image]
 
 
 class Batch(NamedTuple):
-    """What is trained on at once.
+    """A batch of images.
 
     Attributes:
         images: [B,3,h,w] in [-1,1].
-        indices: of its images.
-        flipped: which of them are mirrored.
+        indices: of its images in the data set.
+        flipped: for each image, whether it is mirrored.
     """
 
     images: Tensor
@@ -41,17 +41,17 @@ class Batch(NamedTuple):
     flipped: tuple[bool, ...]
 
 
-class Pictures:
-    """Images that are read when they are asked for. Ones that cannot be read are left out, and listed in `failures`.
+class TrainingImages:
+    """Images that are read on demand. Those that cannot be read are skipped, and listed in `failures`.
 
     Args:
         entries: the images.
-        left_out: name -> why, of files beside them that look like images and cannot be read.
-        size: (height, width) that they get, whatever their own size and aspect, as images that are inverted do.
-        content: (first, end) rows that hold the content where an image is a generator's padded square (cars: 64, 448,
-            with a `size` of 3:4): squares are cut to them. Other images are taken whole.
-        cut: cuts the part to be used out of an image; gets image and name; may raise AlignmentError.
+        size: (height, width) to which each is resized, whatever its aspect ratio, as in an inversion.
+        content: (first, end) rows of the content where a square image is padded like the generator's (cars: 64, 448,
+            with a `size` of 3:4): squares are cropped to them. Other images are used in full.
+        cut: (image, name) -> the part to be used; may raise AlignmentError.
         workers: threads that read.
+        left_out: name -> reason, for files of the source that look like images and cannot be read.
     """
 
     def __init__(
@@ -76,51 +76,52 @@ class Pictures:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Where each lies within its source, with "/" between folders."""
+        """The path of each within its source, with "/" between folders."""
         return tuple(entry.name for entry in self._entries)
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """Name -> reason of those that could not be read so far, and of what was left out from the start."""
+        """Name -> reason, for images that could not be read so far and for files that were left out at the start."""
         return self._left_out | self._failures
 
-    def named(self, names: Collection[str]) -> Pictures:
-        """Those of these names, in the same order."""
+    def named(self, names: Collection[str]) -> TrainingImages:
+        """The images with these names, in the same order."""
         return self._with([entry for entry in self._entries if entry.name in names])
 
-    def split(self, share: float) -> tuple[Pictures, Pictures]:
-        """(the others, about this share of them), by the names alone: more images, the same ones held out.
+    def split(self, share: float) -> tuple[TrainingImages, TrainingImages]:
+        """(training images, held-out images), of which the second are about this share.
 
-        With a share above 0 neither part is empty, so that a single image is in both; with 0 the second is empty.
+        Names alone decide, so the same images are held out when others are added. With a share above 0 neither part is
+        empty, so a single image is in both; with 0 the second is empty.
         """
-        order = sorted(range(len(self)), key=lambda i: _place(self._entries[i].name))
-        held = sum(_place(self._entries[i].name) < share for i in order)
+        order = sorted(range(len(self)), key=lambda i: _hash_position(self._entries[i].name))
+        count = sum(_hash_position(self._entries[i].name) < share for i in order)
         if share > 0:
-            held = min(max(held, 1), max(len(self) - 1, 1))
-        chosen = set(order[:held])
+            count = min(max(count, 1), max(len(self) - 1, 1))
+        chosen = set(order[:count])
         test = [entry for i, entry in enumerate(self._entries) if i in chosen]
         train = [entry for i, entry in enumerate(self._entries) if i not in chosen] or test
         return self._with(train), self._with(test)
 
     def load(self, indices: Sequence[int]) -> tuple[Tensor, list[int]]:
-        """([B,3,h,w] in [-1,1] of the images that can be read, in their order; the indices of those that cannot)."""
+        """([B,3,h,w] in [-1,1], the images that can be read, in order; the indices of those that cannot)."""
         images = list(self._pool.map(self._image, indices))
         failed = [index for index, image in zip(indices, images, strict=True) if image is None]
-        good = [image for image in images if image is not None]
-        return torch.stack(good) if good else torch.empty(0, 3, *self.size), failed
+        readable = [image for image in images if image is not None]
+        return torch.stack(readable) if readable else torch.empty(0, 3, *self.size), failed
 
     def batch(self, step: int, batch: int, seed: int, flip: float = 0.0, *, part: tuple[int, int] = (0, 1)) -> Batch:
-        """The images of a step: every image once before any comes again, in an order that the seed decides.
+        """The images of a step. Each epoch has every image once, in an order that depends on the seed.
 
-        One that cannot be read is replaced by another, and what replaces it depends on the same numbers. While a batch
-        is used, the one of the next step is read.
+        An image that cannot be read is replaced by another one, which depends on seed and step too. The next batch is
+        read in the background.
 
         Args:
             step: from 0 on.
-            batch: how many, in all parts together.
-            seed: of order, replacements and mirroring.
+            batch: number of images, all parts together.
+            seed: for order, replacements and mirroring.
             flip: probability that an image is mirrored.
-            part: (k, n): only the k-th of n equal parts of the batch, such as one process needs.
+            part: (k, n): only the k-th of n equal parts of the batch, for process k of n.
 
         Raises:
             ImageError: none of very many images could be read.
@@ -139,21 +140,21 @@ class Pictures:
         count = len(self)
         random = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
         mirrored = (torch.rand(batch, generator=random) < flip).tolist()
-        others = torch.randint(0, count, (batch, _MOST_TRIES), generator=random)
+        replacements = torch.randint(0, count, (batch, _MAX_REPLACEMENTS), generator=random)
         slots = range(number, batch, parts)
         chosen = [_order(count, seed, (step * batch + i) // count)[(step * batch + i) % count] for i in slots]
-        read = self._pool.map(self._first_good, chosen, (others[i].tolist() for i in slots))
+        read = self._pool.map(self._first_readable, chosen, (replacements[i].tolist() for i in slots))
         images, indices = [], []
         for slot, (image, index) in zip(slots, read, strict=True):
             images.append(image.flip(-1) if mirrored[slot] else image)
             indices.append(index)
         return Batch(torch.stack(images), tuple(indices), tuple(mirrored[i] for i in slots))
 
-    def _first_good(self, index: int, others: list[int]) -> tuple[Tensor, int]:
-        for one in (index, *others):
-            image = self._image(one)
+    def _first_readable(self, index: int, replacements: list[int]) -> tuple[Tensor, int]:
+        for candidate in (index, *replacements):
+            image = self._image(candidate)
             if image is not None:
-                return image, one
+                return image, candidate
         name, reason = next(iter(self._failures.items()))
         raise ImageError(
             f"{len(self._failures)} of {len(self)} images cannot be read, the first of them {name!r}: {reason}"
@@ -178,41 +179,41 @@ class Pictures:
             image = image.crop((0, rows[0], image.width, rows[1]))
         return to_tensor(resize(image, self.size))
 
-    def _with(self, entries: Sequence[Entry]) -> Pictures:
-        return Pictures(
+    def _with(self, entries: Sequence[Entry]) -> TrainingImages:
+        return TrainingImages(
             entries, self.size, content=self._content, cut=self._cut, workers=self._workers, left_out=self._left_out
         )
 
 
-def open_pictures(
+def open_images(
     source: str | os.PathLike[str],
     size: tuple[int, int],
     *,
     content: tuple[int, int] | None = None,
     aligner: LandmarkDetector | None = None,
     workers: int = 1,
-) -> Pictures:
-    """The images of a folder, list, zip or shards (`picture_sources.find_entries`), read when they are asked for.
+) -> TrainingImages:
+    """The images of a folder, list, zip or shards (`image_sources.find_entries`), read on demand.
 
     Args:
-        source: where they lie.
-        size: (height, width) that they get.
-        content: see `Pictures`.
-        aligner: finds faces, which are cut out of images that are no crops yet. This is done at every reading:
-            aligning all images once before takes much less time.
+        source: folder or file.
+        size: (height, width) to which they are resized.
+        content: see `TrainingImages`.
+        aligner: finds the faces, which are cropped from images that are not aligned yet. It runs at every reading;
+            aligning all images once beforehand takes much less time.
         workers: threads that read.
 
     Raises:
-        ImageError: there is no such source, or no image in it.
+        ImageError: the source does not exist or has no image.
     """
-    found = find_entries(source)
-    return Pictures(
-        found.pictures,
+    entries = find_entries(source)
+    return TrainingImages(
+        entries.images,
         size,
         content=content,
         cut=None if aligner is None else _face_cutter(aligner, size),
         workers=workers,
-        left_out=found.left_out,
+        left_out=entries.left_out,
     )
 
 
@@ -222,25 +223,24 @@ def open_data(
     *,
     content: tuple[int, int] | None = None,
     aligner: LandmarkDetector | None = None,
-) -> tuple[Pictures, Pictures]:
-    """The images (to train on, held out) that the options name; the aligner is used with `align="auto"`.
+) -> tuple[TrainingImages, TrainingImages]:
+    """(training images, held-out images) of the options; the aligner is used with `align="auto"`.
 
     Raises:
-        ImageError: see `open_pictures`.
+        ImageError: see `open_images`.
         ConfigError: `align="auto"` without an aligner.
     """
     if options.align == "auto" and aligner is None:
-        raise ConfigError('data.align is "auto", and these images have no aligner. Use "no", with images as crops.')
-    finder = aligner if options.align == "auto" else None
-    pictures = open_pictures(options.train, size, content=content, aligner=finder, workers=options.workers)
+        raise ConfigError('data.align is "auto", and this domain has no aligner. Use "no", with crops as images.')
+    aligner = aligner if options.align == "auto" else None
+    images = open_images(options.train, size, content=content, aligner=aligner, workers=options.workers)
     if options.test is None:
-        return pictures.split(options.test_share)
-    test = open_pictures(options.test, size, content=content, aligner=finder, workers=options.workers)
-    return pictures, test
+        return images.split(options.test_share)
+    return images, open_images(options.test, size, content=content, aligner=aligner, workers=options.workers)
 
 
-def _place(name: str) -> float:
-    """A number in [0, 1) that the name decides."""
+def _hash_position(name: str) -> float:
+    """A number in [0, 1) that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:6], "big") / 2**48
 
 

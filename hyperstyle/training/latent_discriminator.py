@@ -1,8 +1,8 @@
-"""e4e's discriminator of latent codes, which keeps what an encoder predicts near W (Tov et al., SIGGRAPH 2021).
+"""The latent discriminator of e4e, which keeps predicted codes near W (Tov et al., SIGGRAPH 2021).
 
-Its logits go into the losses of `training.adversarial`: `generator_loss(discriminator(w))` for the encoder, over all
-rows that it moves by now, and for the discriminator itself twice `discriminator_loss` (e4e adds where HyperInverter
-halves).
+Its losses are those of `training.adversarial`: `generator_loss(discriminator(w))` for the encoder, over all rows that
+have an offset at this stage, and for the discriminator twice `discriminator_loss` (e4e adds the two terms,
+HyperInverter takes their mean).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["LatentDiscriminator", "LatentPool"]
 
 
 class LatentDiscriminator(nn.Module):
-    """Tells codes of W from predicted ones, each row by itself: [...,D] -> logits [...,1], above 0 for W.
+    """Classifies codes, each row separately: [...,D] -> logits [...,1], positive for codes of W.
 
     Args:
         width: D.
-        layers: linear layers, the last of which makes the logit; leaky ReLU 0.2 between them.
+        layers: number of linear layers, with leaky ReLU 0.2 between them; the last gives the logit.
 
     Example:
         >>> LatentDiscriminator(16)(torch.zeros(2, 6, 16)).shape
@@ -46,15 +46,14 @@ class LatentDiscriminator(nn.Module):
 
 
 class LatentPool(nn.Module):
-    """Codes of earlier steps, for a discriminator that is not to forget them.
+    """A pool of codes of earlier steps, on which the discriminator is trained as well.
 
-    Its contents are buffers, so that they are part of a checkpoint. It draws from PyTorch's own random numbers. Where
-    several processes train together, each asks with the codes of all (`distributed.gathered`), so that all have the
-    same pool.
+    Its contents are buffers, so they are part of checkpoints. It uses PyTorch's global random numbers. With several
+    processes, each calls it with the codes of all (`distributed.gather`), so that all have the same pool.
 
     Args:
         width: D.
-        size: codes it has room for; 0 hands back what it is given.
+        size: number of codes; with 0 the input is returned.
     """
 
     codes: Tensor
@@ -67,10 +66,10 @@ class LatentPool(nn.Module):
 
     @torch.no_grad()
     def forward(self, w: Tensor) -> Tensor:
-        """Codes -> as many codes [B,D], each the given one or, as often once the pool is full, one from before.
+        """Codes -> as many codes [B,D]; each is swapped with one of the pool with probability 1/2, once that is full.
 
         Args:
-            w: [B,D], or [B,L,D], of which one row is taken at random.
+            w: [B,D], or [B,L,D], of which one row each is chosen at random.
         """
         if w.ndim == 3:
             rows = torch.randint(w.shape[1], (len(w),)).to(w.device)
@@ -83,8 +82,8 @@ class LatentPool(nn.Module):
                 filled += 1
             elif size and torch.rand(()) < 0.5:
                 place = int(torch.randint(size, ()))
-                before = self.codes[place].clone()
+                earlier = self.codes[place].clone()
                 self.codes[place] = code
-                code.copy_(before)
+                code.copy_(earlier)
         self.filled.fill_(filled)
         return out

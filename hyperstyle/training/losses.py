@@ -16,7 +16,7 @@ def pyramid_l1(image: Tensor, target: Tensor, weight: Tensor | None = None, *, l
 
     Args:
         image, target: [B,3,H,W].
-        weight: [B,1,H,W], where to look closer; mean 1 leaves the scale of the loss as it is.
+        weight: [B,1,H,W] weight of each pixel; with mean 1 the scale of the loss does not change.
         levels: pyramid levels, each half the size of the one before; differences are left out at the last.
     """
     total = image.new_zeros(())

@@ -6,12 +6,14 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from hyperstyle.errors import ConfigError, did_you_mean
-from hyperstyle.training.config_file import converted, expected, find_config, read_tables
+from hyperstyle.io.typed_config import convert_value, find_config, read_tables
 
 __all__ = [
+    "READY",
     "TABLES",
     "TASKS",
     "DataOptions",
@@ -29,31 +31,34 @@ __all__ = [
     "to_dict",
 ]
 
+READY = Path(__file__).with_name("configs")
+"""Folder of the configurations that come with the package."""
+
 T = TypeVar("T")
-_PASSES = 5  # of HyperStyle and ReStyle, in training and inference
+_STEPS = 5  # of HyperStyle and ReStyle, in training and inference
 _INIT = "first weights: an ImageNet ResNet-34 or IR-SE-50 file, ORG/NAME/FILE on the Hub, or a model"
 TaskName = Literal["encoder", "hyperstyle", "hyperinverter"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 
 def _option(default: T, doc: str, *, least: float = -math.inf, most: float = math.inf) -> T:
-    """A field with its line of documentation and the range of its values, both ends allowed."""
+    """A field with its documentation and the closed range of its values."""
     return field(default=default, metadata={"doc": doc, "least": least, "most": most})
 
 
 def _check_ranges(table: Any) -> None:
-    for one in fields(table):
-        value: object = getattr(table, one.name)
-        least, most = one.metadata.get("least", -math.inf), one.metadata.get("most", math.inf)
+    for option in fields(table):
+        value: object = getattr(table, option.name)
+        least, most = option.metadata.get("least", -math.inf), option.metadata.get("most", math.inf)
         if isinstance(value, int | float) and not least <= value <= most:
             raise ConfigError(
-                f"{one.name} is {value}: expected {least:g}{' or more' if most == math.inf else f' to {most:g}'}."
+                f"{option.name} is {value}: expected {least:g}{' or more' if most == math.inf else f' to {most:g}'}."
             )
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The images; see `training.images.open_pictures` for what `train` and `test` may be."""
+    """The images; see `training.images.open_images` for what `train` and `test` may be."""
 
     train: str = field(metadata={"doc": "folder, list, .zip or .tar shards of images"})
     test: str | None = _option(None, "held-out images; without them a share of the others is held out")
@@ -61,8 +66,8 @@ class DataOptions:
     flip: float = _option(0.5, "probability of a mirrored image; none are with inversions", least=0, most=1)
     workers: int = _option(2, "threads that read images", least=1)
     align: Literal["no", "auto"] = _option("no", "auto: cut out faces first, where images are no crops yet")
-    inversions: str | None = _option(None, "folder of inversions made before, NAME.safetensors, to start from")
-    size: int | None = _option(None, "side of the images of the generator this job is for; other ones are refused")
+    inversions: str | None = _option(None, "folder of inversions, NAME.safetensors, whose codes replace the encoder's")
+    size: int | None = _option(None, "size of the generator this configuration is for; others are refused")
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -78,19 +83,19 @@ class LossOptions:
         None, "identity of faces, 1 - cosine of ArcFace features; none: 0.1 where its file is given", least=0
     )
     moco: float | None = _option(
-        None, "likeness of other images, 1 - cosine of MoCo features; none: 0.5 where its file is given", least=0
+        None, "similarity of other images, 1 - cosine of MoCo features; none: 0.5 where its file is given", least=0
     )
     perceptual: float = _option(0.0, "distance of the model's own perceptual network", least=0)
     lpips_net: Literal["alex", "vgg", "squeeze"] = _option("alex", "network of LPIPS")
     identity_weights: str | None = _option(None, "file of the ArcFace network (IR-SE-50)")
     moco_weights: str | None = _option(None, "file of the MoCo network (ResNet-50)")
-    adversarial: float = _option(0.0, "discriminator's verdict on reconstructions", least=0)
-    adversarial_from: int = _option(0, "step from which the discriminator takes part", least=0)
+    adversarial: float = _option(0.0, "adversarial loss of a discriminator of images", least=0)
+    adversarial_from: int = _option(0, "first step with the discriminator", least=0)
     r1: float = _option(10.0, "R1 penalty of the discriminators", least=0)
     r1_every: int = _option(16, "steps between two R1 penalties, which are multiplied by it", least=1)
-    w_mean: float = _option(0.0, "pull of the codes towards the mean of W", least=0)
-    delta: float = _option(2e-4, "length of the changes of single rows (e4e)", least=0)
-    latent_discriminator: float = _option(0.0, "discriminator's verdict on codes (e4e)", least=0)
+    w_mean: float = _option(0.0, "distance of the codes from the mean of W (pSp)", least=0)
+    delta: float = _option(2e-4, "delta regularization: length of the offsets of single rows (e4e)", least=0)
+    latent_discriminator: float = _option(0.0, "adversarial loss of a discriminator of codes (e4e)", least=0)
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -103,23 +108,23 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class OptimOptions:
-    """How it is trained, and by what."""
+    """Optimizer, batch size, length, precision and device."""
 
     optimizer: Literal["ranger", "adam"] = _option("ranger", "Ranger, or Adam")
     rate: float = _option(1e-4, "learning rate", least=0)
     weight_decay: float = _option(0.0, "weight decay", least=0)
-    clip: float = _option(0.0, "longest gradient, all parameters taken together; 0 for any", least=0)
-    batch: int = _option(8, "images per step, of all processes together", least=1)
-    accumulate: int = _option(1, "parts that each process takes its images of a step in, to save memory", least=1)
-    steps: int = _option(500_000, "steps in all", least=1)
-    precision: Literal["float32", "bfloat16", "float16"] = _option("float32", "of the networks' calls")
+    clip: float = _option(0.0, "maximum norm of the gradient of all parameters; 0 for no clipping", least=0)
+    batch: int = _option(8, "images per step, in all processes together", least=1)
+    accumulate: int = _option(1, "micro-batches per step and process, to save memory", least=1)
+    steps: int = _option(500_000, "number of steps", least=1)
+    precision: Literal["float32", "bfloat16", "float16"] = _option("float32", "precision of autocast")
     ema: float = _option(
         0.0, "decay of a moving average of the weights, such as 0.999; 0 for none", least=0, most=0.999999
     )
     compile: bool = _option(False, "call the networks through torch.compile")
     threads: int | None = _option(None, "threads of PyTorch on the CPU", least=1)
     device: str = _option("auto", "auto, cpu, cuda, cuda:1, mps")
-    seed: int = _option(0, "of all chance", least=0, most=2**32 - 1)
+    seed: int = _option(0, "of all random numbers", least=0, most=2**32 - 1)
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -142,12 +147,12 @@ class OptimOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The folder of a run, and what is written into it."""
+    """The folder of a run, and how often it is written to."""
 
-    out: str = field(metadata={"doc": "folder of the run; the same command goes on where it was interrupted"})
+    out: str = field(metadata={"doc": "folder of the run; the same command resumes it"})
     save_every: int = _option(1000, "steps between two checkpoints", least=1)
     evaluate_every: int = _option(1000, "steps between two evaluations on the held-out images", least=1)
-    sample_every: int = _option(1000, "steps between two sheets of images", least=1)
+    sample_every: int = _option(1000, "steps between two image grids", least=1)
     keep: int = _option(2, "checkpoints to keep", least=1)
     tensorboard: bool = _option(True, "write curves for TensorBoard, where it is installed")
     quiet: bool = _option(False, "show no progress")
@@ -158,17 +163,17 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """An encoder for a generator: one code (w), or one for each row (psp; e4e, in stages); ReStyle's, in passes."""
+    """An encoder for a generator: into W (w), into W+ (psp; e4e, progressively), or iterative (ReStyle)."""
 
     generator: str = field(metadata={"doc": "generator: model folder, .pt (g_ema) or NVIDIA's .pkl"})
     domain: str | None = _option(None, "kind of images: faces, cars, wild, churches, avatars")
     kind: Literal["w", "psp", "e4e", "restyle-psp", "restyle-e4e"] = _option(
-        "w", "one code for all rows; one for each; one, and small changes; restyle: as psp or e4e, refined in passes"
+        "w", "w: one code; psp: one per row; e4e: one, and offsets per row; restyle: psp or e4e, refined in steps"
     )
     backbone: Literal["irse", "resnet"] = _option(
-        "irse", "trunk: IR-SE-50; ResNet-34, as published for ReStyle but faces"
+        "irse", "trunk: IR-SE-50; or ResNet-34, as published for ReStyle, other domains than faces"
     )
-    passes: int = _option(_PASSES, "ReStyle's passes per image, each with a loss of its own", least=1)
+    passes: int = _option(_STEPS, "ReStyle's refinement steps per image, with a loss after each", least=1)
     progressive_start: int | None = _option(None, "step at which e4e begins to add rows; all from the start", least=0)
     progressive_every: int = _option(2000, "steps from one row to the next", least=1)
     init: str | None = _option(None, _INIT)
@@ -180,7 +185,7 @@ class EncoderOptions:
                 f"progressive_start is {self.progressive_start} and kind is {self.kind!r}: only e4e adds rows in "
                 "stages. Leave it out, or set kind to e4e or restyle-e4e."
             )
-        if self.passes != _PASSES and not self.kind.startswith("restyle"):
+        if self.passes != _STEPS and not self.kind.startswith("restyle"):
             raise ConfigError(
                 f"passes is {self.passes} and kind is {self.kind!r}: only ReStyle's encoders have several. Leave it "
                 "out, or set kind to restyle-psp or restyle-e4e."
@@ -192,11 +197,13 @@ class HyperStyleOptions:
     """A hypernetwork for the generator and encoder of a model (HyperStyle, Section 3)."""
 
     encoder: str = field(metadata={"doc": "run or model folder with generator and encoder"})
-    passes: int = _option(_PASSES, "refinements per image, each with a loss of its own", least=1)
+    passes: int = _option(_STEPS, "refinement steps per image, with a loss after each", least=1)
     layers: Literal["published", "all", "medium-fine"] | tuple[str, ...] = _option(
-        "published", "layers that are changed: published (all but toRGB), all, medium-fine, or names, by commas"
+        "published", "layers with offsets: published (all but toRGB), all, medium-fine, or names separated by commas"
     )
-    heads: Literal["shared", "plain", "separable", "compact"] = _option("shared", "form of the refinement heads")
+    heads: Literal["shared", "plain", "separable", "compact"] = _option(
+        "shared", "architecture of the refinement heads"
+    )
     init: str | None = _option(None, _INIT)
 
     def __post_init__(self) -> None:
@@ -208,7 +215,7 @@ class HyperInverterOptions:
     """HyperInverter's second phase for the generator and encoder of a model."""
 
     encoder: str = field(metadata={"doc": "run or model folder with generator and encoder"})
-    hidden: int = _option(128, "width of the codes that residual weights are made of", least=1)
+    hidden: int = _option(128, "width of the codes from which residual weights are computed", least=1)
     init: str | None = _option(None, _INIT)
 
     def __post_init__(self) -> None:
@@ -217,7 +224,7 @@ class HyperInverterOptions:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """One job; the table of its task is there, those of the others are None."""
+    """All options of a training run; of the tables of tasks, that of `task` is set, the others are None."""
 
     task: TaskName
     data: DataOptions
@@ -238,7 +245,7 @@ class TrainOptions:
                 )
 
     def check_generator(self, size: int) -> None:
-        """Raises ConfigError where the job is for generators of another size than `size`."""
+        """Raises ConfigError if the options are for a generator of another size than `size`."""
         if self.data.size is not None and self.data.size != size:
             raise ConfigError(
                 f"the generator makes images of {size} px, and the configuration is for {self.data.size} px "
@@ -255,40 +262,40 @@ TABLES: dict[str, type[Any]] = {
     "hyperstyle": HyperStyleOptions,
     "hyperinverter": HyperInverterOptions,
 }
-# Where a paper chose otherwise than HyperStyle's; HyperInverter, supplementary material.
+# Defaults of papers that differ from HyperStyle's; HyperInverter: its supplementary material.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "hyperinverter": {"optim.optimizer": "adam", "loss.adversarial": 0.005, "loss.adversarial_from": 200_000}
 }
 
 
 def tables_of(task: TaskName) -> dict[str, type[Any]]:
-    """The tables of a task's options, its own last."""
+    """The tables of a task's options, that of the task last."""
     return {name: kind for name, kind in TABLES.items() if name not in TASKS or name == task}
 
 
-def default_of(task: TaskName, table: str, one: Field[Any]) -> Any:
-    """The value of an option that is not given; `dataclasses.MISSING` where it must be."""
-    return _DEFAULTS.get(task, {}).get(f"{table}.{one.name}", one.default)
+def default_of(task: TaskName, table: str, option: Field[Any]) -> Any:
+    """The default of an option; `dataclasses.MISSING` for one that is required."""
+    return _DEFAULTS.get(task, {}).get(f"{table}.{option.name}", option.default)
 
 
 def resolve(
     task: TaskName, files: Sequence[str | os.PathLike[str]] = (), flags: Mapping[str, Any] | None = None
 ) -> TrainOptions:
-    """The options of a job: defaults, then files in their order, then flags; what comes later wins.
+    """The options of a training run: defaults, then files in order, then flags; later ones win.
 
     Args:
         task: what is trained.
-        files: TOML, YAML or JSON files or names of ready ones: tables of options, `[loss]` and `lpips = 0.8`, and
-            above them `task`, if anything.
-        flags: "loss.lpips" -> value; numbers may be text, names may be joined by commas, "none" is no value.
+        files: TOML, YAML or JSON files, or names of ready ones, of tables of options (`[loss]`, `lpips = 0.8`) and,
+            optionally, `task`.
+        flags: "loss.lpips" -> value; numbers may be text, names may be joined by commas, "none" is None.
 
     Raises:
-        ConfigError: an unknown name, a value of a wrong kind or out of its range, a required one that is missing.
+        ConfigError: an unknown name, a value of a wrong type or out of range, a required option that is missing.
     """
     tables = tables_of(task)
     values: dict[str, dict[str, Any]] = {name: {} for name in tables}
     for file in files:
-        _take(values, task, read_tables(find_config(file)), f"{os.fspath(file)}: ")
+        _take(values, task, read_tables(find_config(file, READY)), f"{os.fspath(file)}: ")
     nested: dict[str, dict[str, Any]] = {}
     for name, value in (flags or {}).items():
         table, _, option = name.partition(".")
@@ -308,7 +315,7 @@ def resolve(
 
 
 def to_dict(options: TrainOptions) -> dict[str, Any]:
-    """All options as tables, as `resolve` reads them again from a JSON file."""
+    """All options as tables, which `resolve` can read from a JSON file."""
     return {name: value for name, value in asdict(options).items() if value is not None}
 
 
@@ -334,7 +341,4 @@ def _take(values: dict[str, dict[str, Any]], task: str, given: Mapping[str, Any]
         for option, value in table.items():
             if option not in hints:
                 raise ConfigError(f"{where}no option {name}.{option}. {did_you_mean(str(option), hints)}")
-            try:
-                values[name][option] = converted(value, hints[option])
-            except ValueError:
-                raise ConfigError(f"{where}{name}.{option} is {value!r}: expected {expected(hints[option])}.") from None
+            values[name][option] = convert_value(value, hints[option], f"{where}{name}.{option}", from_text=True)

@@ -1,4 +1,4 @@
-"""Published weights of the trunks: ImageNet's ResNet-34 and the face network IR-SE-50, put where they belong."""
+"""Published weights of trunks: ResNet-34 (ImageNet) and IR-SE-50 (faces), loaded into the trunk of a network."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from hyperstyle.io.torch_files import load_state, plain_names
 
 __all__ = ["LoadedTrunk", "load_trunk", "trunk_file"]
 
-_COUNTER = "num_batches_tracked"  # of a normalization; newer files have it, and nothing reads it
+_COUNTER = "num_batches_tracked"  # of a batch normalization; only newer files have it, and it is not used
 _SUFFIXES = (".bin", ".pt", ".pth", ".safetensors")
-_HEADS = ("fc.", "output_layer.")  # what the files have behind the trunk: classes, an embedding
+_HEADS = ("fc.", "output_layer.")  # layers after the trunk: a classifier, an embedding
 
 
 class LoadedTrunk(NamedTuple):
-    """What became of the tensors of a trunk and of its file, by name; counters of normalizations are no part of it.
+    """Names of the tensors of a trunk and of its file, without counters of normalizations.
 
     Attributes:
-        filled: of the trunk, from the file.
-        kept: of the trunk, as they were, for the file has none such: slopes, where ImageNet's network has a ReLU.
-        left: of the file, since they stand behind the trunk.
+        filled: tensors of the trunk that were loaded.
+        unchanged: tensors of the trunk that the file lacks: PReLU slopes, where ImageNet's network has a ReLU.
+        unused: tensors of the file that belong to layers after the trunk.
     """
 
     filled: tuple[str, ...]
-    kept: tuple[str, ...]
-    left: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    unused: tuple[str, ...]
 
 
 def trunk_file(name: str | Path) -> Path | None:
-    """The file of weights that has this name; None where it is none, but perhaps a model's name or folder.
+    """The file of weights with this name; None if it is no file, but may be the name or folder of a model.
 
     Args:
-        name: of a file on disk; or `org/name/FILE`, a file of a Hub repository, such as
-            `timm/resnet34.tv_in1k/model.safetensors`, which is fetched unless it is in the cache.
+        name: a file on disk; or `org/name/FILE`, a file of a Hub repository, such as
+            `timm/resnet34.tv_in1k/model.safetensors`, which is downloaded unless it is in the cache.
 
     Raises:
-        HubError: the Hub does not give the file; the message says why.
+        HubError: the download failed; the message says why.
     """
     path, text = Path(name).expanduser(), Path(name).as_posix()
     if path.is_file():
@@ -57,7 +57,7 @@ def trunk_file(name: str | Path) -> Path | None:
     owner, repo, inside = text.split("/", 2)
     try:
         return Path(hf_hub_download(f"{owner}/{repo}", inside))
-    except Exception as error:  # the client has no common class for what can go wrong
+    except Exception as error:  # the client's errors have no common base class
         raise HubError(
             f"{text!r} is no file on disk, and could not be fetched from the Hub: {explain(error, f'{owner}/{repo}')}"
         ) from error
@@ -65,10 +65,10 @@ def trunk_file(name: str | Path) -> Path | None:
 
 @torch.no_grad()
 def load_trunk(network: nn.Module, path: str | Path) -> LoadedTrunk:
-    """Fills the trunk of a network from a published file; its other parts stay as they are.
+    """Loads a published file into the trunk of a network; its other layers do not change.
 
-    Where the first convolution has six channels in (a crop and a reconstruction), the first three are filled, which see
-    the crop; the others stay as drawn.
+    If the first convolution has six input channels (crop and reconstruction), only the first three, those of the crop,
+    are loaded.
 
     Args:
         network: one with a trunk (`backbones.add_trunk`): a hypernetwork, an encoder of any kind, a HyperInverter.
@@ -78,57 +78,57 @@ def load_trunk(network: nn.Module, path: str | Path) -> LoadedTrunk:
     Raises:
         ConfigError: the network has no trunk.
         CheckpointError: the file cannot be read.
-        WeightsError: its tensors are not exactly those of this network's trunk; it then has none of them.
+        WeightsError: its tensors are not exactly those of this trunk; nothing is loaded then.
     """
     network = getattr(network, "w_bar_encoder", network)
     stem = "conv1" if hasattr(network, "conv1") else "input_layer"
     if not hasattr(network, stem) or not hasattr(network, "body"):
         raise ConfigError(f"{type(network).__name__} has no trunk for {path}: expected an encoder or a hypernetwork.")
     parts = ("conv1.", "bn1.", "relu.", "body.") if stem == "conv1" else ("input_layer.", "body.")
-    places = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(parts)}
-    found = {name: tensor for name, tensor in _read(Path(path)).items() if not name.endswith(_COUNTER)}
-    left = tuple(name for name in found if name.startswith(_HEADS))
-    tensors = {name: tensor for name, tensor in found.items() if name not in left}
-    kept: tuple[str, ...] = ()
+    trunk = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(parts)}
+    content = {name: tensor for name, tensor in _read(Path(path)).items() if not name.endswith(_COUNTER)}
+    unused = tuple(name for name in content if name.startswith(_HEADS))
+    tensors = {name: tensor for name, tensor in content.items() if name not in unused}
+    unchanged: tuple[str, ...] = ()
     if stem == "conv1":
-        tensors, kept = _resnet_names(tensors), ("relu.weight",)
-    wanted = {name: t for name, t in places.items() if name not in kept and not name.endswith(_COUNTER)}
+        tensors, unchanged = _resnet_names(tensors), ("relu.weight",)
+    expected = {name: t for name, t in trunk.items() if name not in unchanged and not name.endswith(_COUNTER)}
     first = "conv1.weight" if stem == "conv1" else "input_layer.0.weight"
-    wanted[first] = wanted[first][:, :3]
+    expected[first] = expected[first][:, :3]
     check_tensors(
-        wanted,
+        expected,
         tensors,
         path,
         advice=f"This network has a trunk {'of ResNet' if stem == 'conv1' else 'of IR-SE'}, with the widths "
-        f"{_widths(places)}. Take a file that fits, or train from scratch.",
+        f"{_widths(trunk)}. Take a file that fits, or train from scratch.",
     )
     for name, tensor in tensors.items():
-        wanted[name].copy_(tensor)  # `wanted` shares its memory with the network
-    return LoadedTrunk(tuple(tensors), kept, left)
+        expected[name].copy_(tensor)  # shares its memory with the network
+    return LoadedTrunk(tuple(tensors), unchanged, unused)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    found: Mapping[str, object] = load_tensors(path)[0] if file_kind(path) == "safetensors" else load_state(path)
-    found = plain_names(found, path)
-    tensors = {name: value for name, value in found.items() if isinstance(value, Tensor)}
-    if len(tensors) < len(found):
-        odd = next(name for name in found if name not in tensors)
-        raise WeightsError(f"{path}: {odd!r} is a {type(found[odd]).__name__}: expected tensors only.")
+    content: Mapping[str, object] = load_tensors(path)[0] if file_kind(path) == "safetensors" else load_state(path)
+    content = plain_names(content, path)
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if len(tensors) < len(content):
+        odd = next(name for name in content if name not in tensors)
+        raise WeightsError(f"{path}: {odd!r} is a {type(content[odd]).__name__}: expected tensors only.")
     return tensors
 
 
 def _resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's names of blocks, `layer2.0.`, as those of a trunk, whose blocks are counted on: `body.3.`."""
+    """torchvision's names of blocks, `layer2.0.`, as those of a trunk, which numbers all blocks: `body.3.`."""
     blocks = {m[0]: None for name in tensors if (m := re.match(r"layer\d+\.\d+\.", name))}
-    places = sorted(blocks, key=lambda block: [int(number) for number in re.findall(r"\d+", block)])
-    renamed = {block: f"body.{place}." for place, block in enumerate(places)}
+    order = sorted(blocks, key=lambda block: [int(number) for number in re.findall(r"\d+", block)])
+    renamed = {block: f"body.{index}." for index, block in enumerate(order)}
     return {
         renamed[m[0]] + name[m.end() :] if (m := re.match(r"layer\d+\.\d+\.", name)) else name: tensor
         for name, tensor in tensors.items()
     }
 
 
-def _widths(places: Mapping[str, Tensor]) -> str:
-    """Channels of the trunk's convolutions, from the first on, for messages."""
-    convolutions = (tensor for tensor in places.values() if tensor.ndim == 4 and tensor.shape[3] > 1)
+def _widths(trunk: Mapping[str, Tensor]) -> str:
+    """The numbers of channels of the trunk's convolutions, in order, for messages."""
+    convolutions = (tensor for tensor in trunk.values() if tensor.ndim == 4 and tensor.shape[3] > 1)
     return ", ".join(dict.fromkeys(str(len(tensor)) for tensor in convolutions))

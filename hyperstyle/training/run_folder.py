@@ -1,4 +1,4 @@
-"""The folder of a run: options, log, curves, sheets of images, and the model that comes out."""
+"""The folder of a training run: options, log, curves, image grids, and the trained model."""
 
 from __future__ import annotations
 
@@ -22,51 +22,59 @@ from hyperstyle.training.options import TrainOptions, to_dict
 __all__ = ["Progress", "list_failures", "open_run", "render_samples", "write_result"]
 
 _MODEL = "model"
-# What may differ when a run goes on: how fast, how long and how carefully it runs, and all of table `run`.
-_FREE = {"data.workers", "optim.steps", "optim.rate", "optim.clip", "optim.device", "optim.threads", "optim.compile"}
+# May differ when a run is resumed, as may all of table `run`: they change its speed, length and step size.
+_CHANGEABLE = {
+    "data.workers",
+    "optim.steps",
+    "optim.rate",
+    "optim.clip",
+    "optim.device",
+    "optim.threads",
+    "optim.compile",
+}
 
 
 def open_run(folder: Path, options: TrainOptions) -> None:
-    """Makes the folder and writes `config.json`; clears away what a process that was killed left half-written.
+    """Creates the folder and writes `config.json`; removes incomplete files of a killed process.
 
     Raises:
         ConfigError: the folder has checkpoints of a run with other options.
-        CheckpointError: it cannot be made. HyperStyleError: it cannot be written to.
+        CheckpointError: it cannot be created. HyperStyleError: it cannot be written to.
     """
     make_folder(folder)
     config = folder / "config.json"
-    wanted = to_dict(options)
+    new = to_dict(options)
     if config.is_file() and newest_checkpoint(folder) is not None:
-        before, now = _flat(read_json(config)), _flat(wanted)
-        names = sorted(name for name in before.keys() | now.keys() if not _same(before.get(name), now.get(name)))
-        if other := [name for name in names if name not in _FREE and not name.startswith("run.")]:
+        old, now = _flat(read_json(config)), _flat(new)
+        names = sorted(name for name in old.keys() | now.keys() if not _same(old.get(name), now.get(name)))
+        if changed := [name for name in names if name not in _CHANGEABLE and not name.startswith("run.")]:
             raise ConfigError(
-                f"{folder} holds a run with {other[0]} {before.get(other[0])!r}, and now it is {now.get(other[0])!r}: "
-                "go on with the options of its config.json, or choose another folder."
+                f"{folder} holds a run with {changed[0]} {old.get(changed[0])!r}, and now it is "
+                f"{now.get(changed[0])!r}: resume with the options of its config.json, or choose another folder."
             )
-    write_json(config, wanted)
+    write_json(config, new)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal, or two ways to write one path."""
-    return one == other or (isinstance(one, str) and isinstance(other, str) and abspath(one) == abspath(other))
+def _same(first: Any, second: Any) -> bool:
+    """Whether two values are equal, or are spellings of the same path."""
+    return first == second or (isinstance(first, str) and isinstance(second, str) and abspath(first) == abspath(second))
 
 
-def _flat(tables: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tables.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{before}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[before + name] = list(value) if isinstance(value, tuple) else value
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
 def write_result(folder: Path, model: Model) -> Path:
-    """Writes the model folder of a run, which takes the place of the last one as a whole.
+    """Writes the model folder of a run; it replaces the previous one atomically.
 
     Raises:
-        HyperStyleError: it cannot be written; the last one stays.
+        HyperStyleError: it cannot be written; the previous one stays.
     """
     path = folder / _MODEL
     write_model(model, path, keep_others=False)
@@ -81,19 +89,19 @@ def list_failures(folder: Path, failures: Mapping[str, str]) -> None:
 
 def render_samples(folder: Path, done: int, columns: Mapping[str, Tensor]) -> None:
     """Writes `samples/STEP.png`: a row for each image, a column for each name -> [B,3,h,w]."""
-    pictures = [to_images(column.float().cpu()) for column in columns.values()]
-    page = image_grid(list(zip(*pictures, strict=True)), labels=list(columns))
-    save_image(page, make_folder(folder / "samples") / f"{done:08d}.png")
+    images = [to_images(column.float().cpu()) for column in columns.values()]
+    grid = image_grid(list(zip(*images, strict=True)), labels=list(columns))
+    save_image(grid, make_folder(folder / "samples") / f"{done:08d}.png")
 
 
 class Progress:
-    """A bar with the time left, on the standard error, and curves for TensorBoard where that is installed.
+    """A progress bar on the standard error, and curves for TensorBoard where it is installed.
 
     Args:
         folder: of the run; curves go to `tensorboard/`.
-        steps: in all.
-        quiet: no bar.
-        tensorboard: write curves, if possible.
+        steps: total number.
+        quiet: no progress bar.
+        tensorboard: write curves where TensorBoard is installed.
     """
 
     def __init__(self, folder: Path, steps: int, *, quiet: bool, tensorboard: bool) -> None:
@@ -103,7 +111,7 @@ class Progress:
         if tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
-            except ImportError:  # a wish, no need
+            except ImportError:  # curves are optional
                 return
             self._writer = SummaryWriter(str(folder / "tensorboard"))
 

@@ -59,18 +59,18 @@ def as_68(five: Points) -> Points:
 def test_crops_equal_the_reference_scripts_byte_for_byte(reference_dir: Path, photo: str, case: str) -> None:
     folder = reference_dir / "editing"
     record = json.loads((folder / "golden" / "align.json").read_text(encoding="utf-8"))[photo]
-    wanted = record["cases"][case]
+    expected = record["cases"][case]
     image = Image.open(folder / record["photo"]).convert("RGB")
     landmarks = np.array(record["landmarks68"])
     if case.startswith("up5"):
         image = image.resize((image.width * 5, image.height * 5), Image.Resampling.NEAREST)
         landmarks = landmarks * 5 + 2
-    result = crop(image, landmarks, wanted["output_size"], wanted["transform_size"])
+    result = crop(image, landmarks, expected["output_size"], expected["transform_size"])
 
-    assert np.abs(result.quad - wanted["quad"]).max() < 1e-9
-    if hashlib.sha256(result.image.tobytes()).hexdigest() != wanted["sha256_of_pixels"]:
+    assert np.abs(result.quad - expected["quad"]).max() < 1e-9
+    if hashlib.sha256(result.image.tobytes()).hexdigest() != expected["sha256_of_pixels"]:
         # Another Pillow resamples a little differently; this bounds by how much.
-        golden = Image.open(folder / "golden" / (wanted.get("file") or wanted["box256_file"]))
+        golden = Image.open(folder / "golden" / (expected.get("file") or expected["box256_file"]))
         ours = result.image.resize(golden.size, Image.Resampling.BOX)
         gap = np.abs(np.asarray(ours, dtype=int) - np.asarray(golden, dtype=int))
         assert gap.max() <= 2

@@ -103,7 +103,7 @@ def test_without_dlib_or_its_file_a_square_image_counts_as_a_crop(error: type[Ex
     aligner = failing(error("No predictor here. Get it there."))
     choice = one(SQUARE, aligner)
     assert choice.landmarks is None
-    assert "no face could be looked for (No predictor here)" in choice.note
+    assert "no face could be detected (No predictor here)" in choice.note
     for photo, align in ((PHOTO, "auto"), (SQUARE, True)):
         with pytest.raises(error, match="Get it there"):
             one(photo, aligner, align=align)

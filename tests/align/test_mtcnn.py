@@ -105,9 +105,9 @@ def test_of_faces_that_lie_on_one_another_one_is_left(blind: Mtcnn) -> None:
     boxes, points = find_faces(photo, blind)
     assert len(apart) > len(boxes) == len(points) > 1
     for i, (left, top, right, bottom, _) in enumerate(boxes):
-        for one in boxes[i + 1 :]:
-            width, height = min(right, one[2]) - max(left, one[0]) + 1, min(bottom, one[3]) - max(top, one[1]) + 1
-            areas = (right - left + 1) * (bottom - top + 1), (one[2] - one[0] + 1) * (one[3] - one[1] + 1)
+        for left2, top2, right2, bottom2, _ in boxes[i + 1 :]:
+            width, height = min(right, right2) - max(left, left2) + 1, min(bottom, bottom2) - max(top, top2) + 1
+            areas = (right - left + 1) * (bottom - top + 1), (right2 - left2 + 1) * (bottom2 - top2 + 1)
             assert max(width, 0) * max(height, 0) <= 0.7 * min(areas)
 
 

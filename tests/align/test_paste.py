@@ -242,16 +242,16 @@ def test_values_out_of_range_count_as_what_one_sees() -> None:
 def test_long_photos_are_worked_on_in_strips_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     photo, edited = waves(300, 240, 25), torch.rand(3, 64, 64)
     whole = paste_back(photo, edited, QUADS["enlarged"], mode="replace")
-    monkeypatch.setattr("hyperstyle.align.paste._STRIP", 1000)
+    monkeypatch.setattr("hyperstyle.align.paste._PIXELS_AT_ONCE", 1000)
     strips = paste_back(photo, edited, QUADS["enlarged"], mode="replace")
     assert difference(whole, strips).max() <= 1
 
 
 def test_tensors_batches_of_one_and_images_are_taken() -> None:
     photo = waves(300, 240, 25)
-    picture = waves(64, 64, 9)
-    tensor = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1) / 127.5 - 1
-    expected = np.asarray(paste_back(photo, picture, QUADS["enlarged"], mode="replace"), dtype=int)
+    crop_image = waves(64, 64, 9)
+    tensor = torch.from_numpy(np.asarray(crop_image).copy()).permute(2, 0, 1) / 127.5 - 1
+    expected = np.asarray(paste_back(photo, crop_image, QUADS["enlarged"], mode="replace"), dtype=int)
     for crop_ in (tensor, tensor[None], tensor.requires_grad_()):
         out = paste_back(photo, crop_, QUADS["enlarged"], mode="replace")
         assert np.abs(np.asarray(out, dtype=int) - expected).max() <= 1

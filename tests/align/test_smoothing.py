@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from hyperstyle.align.smoothing import LONGEST_GAP, alike_only, follow_face, quad_jitter, smooth
+from hyperstyle.align.smoothing import LONGEST_GAP, drop_dissimilar, follow_face, quad_jitter, smooth
 from hyperstyle.errors import ConfigError, LandmarkError
 
 Points = npt.NDArray[np.float64]
@@ -117,7 +117,7 @@ class TestAlike:
 
     def kept(self, *between: Image.Image) -> list[bool]:
         frames = [self.texture(0), *between, self.texture(0)]
-        kept = alike_only(smooth(self.TRACK), self.TRACK, frames)
+        kept = drop_dissimilar(smooth(self.TRACK), self.TRACK, frames)
         return [points is not None for points in kept]
 
     def test_frames_that_show_the_same_stay_filled_also_darker_ones(self) -> None:
@@ -132,22 +132,22 @@ class TestAlike:
 
     def test_one_neighbour_that_looks_alike_is_enough(self) -> None:
         frames = [self.texture(0), self.texture(0), FRAME, self.texture(1), self.texture(1)]
-        kept = alike_only(smooth(self.TRACK), self.TRACK, frames)
+        kept = drop_dissimilar(smooth(self.TRACK), self.TRACK, frames)
         assert [points is not None for points in kept] == [True, True, False, True, True]
 
     def test_held_frames_at_the_ends_are_compared_with_the_one_side_there_is(self) -> None:
         track = [None, None, moved(50, 0), None, None]
         frames = [FRAME, *[self.texture(0)] * 3, self.texture(1)]
-        kept = alike_only(smooth(track), track, frames)
+        kept = drop_dissimilar(smooth(track), track, frames)
         assert [points is not None for points in kept] == [False, True, True, True, False]
 
     def test_without_gaps_no_frame_is_read(self) -> None:
         track = track_of(3)
-        assert alike_only(track, track, iter(())) == track
+        assert drop_dissimilar(track, track, iter(())) == track
 
     def test_a_clip_that_is_too_short_is_refused(self) -> None:
         with pytest.raises(LandmarkError, match="ends before frame 4"):
-            alike_only(smooth(self.TRACK), self.TRACK, [self.texture(0)] * 4)
+            drop_dissimilar(smooth(self.TRACK), self.TRACK, [self.texture(0)] * 4)
 
 
 class TestJitter:

@@ -55,9 +55,9 @@ def test_the_sheet_shows_the_square_and_the_points_on_the_photo(photo: Image.Ima
     np.save("points.npy", FACE)
     assert align("photo.png", "--landmarks", "points.npy", "--size", "64", "--quiet") == 0
     with Image.open("out/photo_sheet.png") as sheet:
-        colours = np.asarray(sheet.convert("RGB")).reshape(-1, 3)
-    for colour in ((255, 196, 0), (0, 220, 130)):
-        assert (colours == colour).all(axis=1).sum() > 20
+        colors = np.asarray(sheet.convert("RGB")).reshape(-1, 3)
+    for color in ((255, 196, 0), (0, 220, 130)):
+        assert (colors == color).all(axis=1).sum() > 20
 
 
 @pytest.mark.parametrize(("face", "expected"), [("largest", [0]), ("center", [1]), ("1", [1]), ("all", [0, 1])])

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.cli.arguments import (
-    add_invert_arguments,
-    add_model_arguments,
+    InversionArguments,
+    ModelArguments,
     check_face_arguments,
     load_inverter,
     parse_edit,
+    parse_layers,
     writable_folder,
 )
+from hyperstyle.cli.flags import add_command, flag, given_flags, positional, switch
 from hyperstyle.errors import ConfigError
 
 
@@ -75,11 +78,72 @@ def test_an_output_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path)
         writable_folder(tmp_path / "file" / "out")
 
 
-def parsed(model: Path, *flags: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_model_arguments(parser)
-    add_invert_arguments(parser)
-    return parser.parse_args(["--model", str(model), "--device", "cpu", *flags])
+@dataclass(frozen=True, kw_only=True)
+class Arguments(ModelArguments, InversionArguments):
+    """A command that inverts, with a value of its own."""
+
+    other: str | None = positional(nargs="?")
+    strengths: list[int] = flag("--strength", action="append", default=[], type=int)
+    model: str = flag(default="mine")
+    clip: bool = switch("", group="clips")
+    table: Path | None = flag(exclusive=True)
+    scorer: str | None = flag(exclusive=True)
+
+
+def read_arguments(*words: str) -> Arguments:
+    read: list[Arguments] = []
+
+    def run(args: Arguments) -> int:
+        read.append(args)
+        return 3
+
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_command(parser.add_subparsers(), "invert", Arguments, run, help="a line")
+    args = parser.parse_args(["invert", *words])
+    assert args.run(args) == 3
+    return read[0]
+
+
+def parsed(model: Path, *flags: str) -> Arguments:
+    return read_arguments("--model", str(model), "--device", "cpu", *flags)
+
+
+def test_a_command_gets_its_arguments_as_one_typed_value() -> None:
+    args = read_arguments("OTHER", "--strength", "1", "--strength", "2", "--clip", "--table", "t.npz", "--steps", "a=1")
+    assert (args.other, args.strengths, args.clip, args.table) == ("OTHER", [1, 2], True, Path("t.npz"))
+    assert (args.steps, args.align, args.face, args.device) == ({"a": 1}, "auto", "largest", "auto")
+
+
+def test_the_help_of_a_command_has_its_own_flags_first_and_describes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_arguments("--help")
+    text = capsys.readouterr().out
+    assert "A command that inverts, with a value of its own." in text
+    places = [text.rindex(words) for words in ("--strength", "--table", "--model", "--device", "--steps", "--face")]
+    assert places == sorted(places)
+    assert text.index("\nclips:") < text.rindex("--clip")
+
+
+def test_a_command_may_give_a_shared_flag_another_default() -> None:
+    args = read_arguments()
+    assert (args.model, args.strengths, args.other) == ("mine", [], None)
+
+
+def test_flags_that_are_given_are_those_with_another_value_than_the_default() -> None:
+    args = read_arguments("--model", "mine", "--face", "0", "--strength", "1")
+    assert given_flags(args, "model", "strengths", "clip", "face", "sideways") == ["--strength", "--face"]
+
+
+def test_exclusive_flags_are_refused_together(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_arguments("--table", "t.npz", "--scorer", "a:b")
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_layers_are_names_or_numbers() -> None:
+    assert parse_layers("b16.conv0, 9") == ["b16.conv0", 9]
+    with pytest.raises(argparse.ArgumentTypeError, match="is no list of layers"):
+        parse_layers("b16.conv0,,9")
 
 
 def test_sideways_makes_the_detector_turn_photos(tiny_model_dir: Path) -> None:

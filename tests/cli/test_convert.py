@@ -99,7 +99,7 @@ def test_it_replaces_a_model_only_with_force(checkpoint: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "does not tell what kind of images it is for: say it with --domain"),
+        ([], "does not say what kind of images it is for: name it with --domain"),
         (["--domain", "faces", "--encoder", "page.pt"], "page.pt is a web page"),
         (["--domain", "faces", "--generator", "page.pt"], "page.pt is a web page"),
         (["--domain", "nowhere"], "no domain 'nowhere'"),

@@ -47,9 +47,8 @@ def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest
         model.hypernetwork,
         domain=model.domain,
         edits=edits,
-        evaluator=networks[0],
-        perceptual=networks[1],
         steps=2,
+        parts={"judge": networks[0], "perceptual": networks[1]},
     ).save_pretrained(folder)
     return folder
 

@@ -79,15 +79,15 @@ def test_an_image_named_twice_is_inverted_once(in_tmp_path: Path) -> None:
 def test_what_names_no_image_is_a_failure_with_its_reason(in_tmp_path: Path, text: str, reason: str) -> None:
     (in_tmp_path / "empty").mkdir()
     touch(in_tmp_path, "notes.txt")
-    pictures, failures = find_images([text])
-    assert pictures == []
+    images, failures = find_images([text])
+    assert images == []
     assert [failure.source for failure in failures] == [text]
     assert reason in failures[0].reason
 
 
 def test_images_of_the_same_name_get_different_output_names() -> None:
-    pictures = [Path("a/me.png"), Path("b/me.jpg"), Path("b/me.png"), Path("b/ME.webp")]
-    assert output_names(pictures, ENDINGS) == ["me", "b_me", "me_2", "ME_3"]
+    images = [Path("a/me.png"), Path("b/me.jpg"), Path("b/me.png"), Path("b/ME.webp")]
+    assert output_names(images, ENDINGS) == ["me", "b_me", "me_2", "ME_3"]
 
 
 def test_an_image_called_like_the_sheet_of_another_does_not_share_its_file() -> None:

@@ -16,7 +16,7 @@ from hyperstyle.methods import registry
 Captured = pytest.CaptureFixture[str]
 
 
-def picture(path: Path, size: tuple[int, int] = (32, 32)) -> Path:
+def save_noise(path: Path, size: tuple[int, int] = (32, 32)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.linear_gradient("L").resize(size).convert("RGB").save(path)
     return path
@@ -33,8 +33,8 @@ def files(folder: Path) -> set[str]:
 def test_each_image_gets_a_reconstruction_a_sheet_and_an_inversion_file(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
-    picture(in_tmp_path / "faces" / "me.png")
-    picture(in_tmp_path / "you.v2.jpg")
+    save_noise(in_tmp_path / "faces" / "me.png")
+    save_noise(in_tmp_path / "you.v2.jpg")
     assert invert(tiny_model_dir, "faces", "you.v2.jpg", "--out", "results") == 0
     expected = {name + ending for name in ("me", "you.v2") for ending in (".png", "_sheet.png", ".safetensors")}
     assert files(in_tmp_path / "results") == expected
@@ -53,7 +53,7 @@ def test_each_image_gets_a_reconstruction_a_sheet_and_an_inversion_file(
 
 
 def test_the_number_of_steps_is_passed_on(tiny_model_dir: Path, in_tmp_path: Path) -> None:
-    picture(in_tmp_path / "me.png")
+    save_noise(in_tmp_path / "me.png")
     shown = {}
     for steps in ("0", "2"):
         assert invert(tiny_model_dir, "me.png", "--steps", steps, "--out", steps) == 0
@@ -64,7 +64,7 @@ def test_the_number_of_steps_is_passed_on(tiny_model_dir: Path, in_tmp_path: Pat
 def test_what_looks_like_an_image_in_a_folder_and_cannot_be_read_is_listed_and_counts(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
-    picture(in_tmp_path / "faces" / "me.png")
+    save_noise(in_tmp_path / "faces" / "me.png")
     (in_tmp_path / "faces" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
     assert invert(tiny_model_dir, "faces", "--out", "out") == 0
     (in_tmp_path / "faces" / "you.svg").write_bytes(b"<svg/>")
@@ -79,9 +79,9 @@ def test_a_bad_image_does_not_stop_the_others_and_is_listed_at_the_end(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
     (in_tmp_path / "a_text.jpg").write_text("not an image", encoding="utf-8")
-    whole = picture(in_tmp_path / "whole.png").read_bytes()
+    whole = save_noise(in_tmp_path / "whole.png").read_bytes()
     (in_tmp_path / "b_cut.png").write_bytes(whole[: len(whole) // 2])
-    picture(in_tmp_path / "c_tiny.png", (1, 1))
+    save_noise(in_tmp_path / "c_tiny.png", (1, 1))
     code = invert(tiny_model_dir, "a_text.jpg", "b_cut.png", "c_tiny.png", "gone.png", "whole.png", "--out", "out")
     assert code == 1
     assert files(in_tmp_path / "out") == {"whole.png", "whole_sheet.png", "whole.safetensors"}
@@ -96,8 +96,8 @@ def test_a_bad_image_does_not_stop_the_others_and_is_listed_at_the_end(
 
 
 def test_images_of_the_same_name_do_not_overwrite_each_other(tiny_model_dir: Path, in_tmp_path: Path) -> None:
-    picture(in_tmp_path / "a" / "me.png")
-    picture(in_tmp_path / "b" / "me.png")
+    save_noise(in_tmp_path / "a" / "me.png")
+    save_noise(in_tmp_path / "b" / "me.png")
     assert invert(tiny_model_dir, "a", "b", "--out", "out", "--quiet") == 0
     assert {"me.safetensors", "b_me.safetensors"} <= files(in_tmp_path / "out")
 
@@ -105,14 +105,14 @@ def test_images_of_the_same_name_do_not_overwrite_each_other(tiny_model_dir: Pat
 def test_an_image_to_read_is_never_replaced_by_a_result(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
-    before = picture(in_tmp_path / "me.png").read_bytes()
+    before = save_noise(in_tmp_path / "me.png").read_bytes()
     assert invert(tiny_model_dir, "me.png", "--out", ".") == 2
     assert "would replace an image" in capsys.readouterr().err
     assert (in_tmp_path / "me.png").read_bytes() == before
 
 
 def test_quiet_prints_nothing(tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured) -> None:
-    picture(in_tmp_path / "me.png")
+    save_noise(in_tmp_path / "me.png")
     assert invert(tiny_model_dir, "me.png", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
     assert files(in_tmp_path / "inversions") == {"me.png", "me_sheet.png", "me.safetensors"}
@@ -121,13 +121,13 @@ def test_quiet_prints_nothing(tiny_model_dir: Path, in_tmp_path: Path, capsys: C
 def test_an_output_folder_that_cannot_be_written_is_one_line(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
-    picture(in_tmp_path / "me.png")
+    save_noise(in_tmp_path / "me.png")
     assert invert(tiny_model_dir, "me.png", "--out", "me.png/out") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_a_model_that_does_not_exist_is_one_line(in_tmp_path: Path, capsys: Captured) -> None:
-    picture(in_tmp_path / "me.png")
+    save_noise(in_tmp_path / "me.png")
     assert invert(in_tmp_path / "no_model", "me.png") == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
@@ -137,8 +137,8 @@ def test_a_model_that_does_not_exist_is_one_line(in_tmp_path: Path, capsys: Capt
 def test_a_method_its_steps_and_its_seed_are_passed_on(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.methods.optimising.lpips_loss", lambda device: l1)
-    picture(in_tmp_path / "me.png")
+    monkeypatch.setattr("hyperstyle.methods.losses.lpips_loss", lambda device: l1)
+    save_noise(in_tmp_path / "me.png")
     shown: dict[str, list[Tensor]] = {}
     for seed in ("1", "1", "2"):
         flags = ("--method", "optimize-w+offsets", "--steps", "optimize-w=3,offsets=2", "--seed", seed)
@@ -157,7 +157,7 @@ def test_the_help_names_every_method(capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         main(["invert", "--help"])
     words = capsys.readouterr().out.replace(",", " ").split()
-    assert not set(registry.NAMES) - set(words)
+    assert not set(registry.METHODS.keys()) - set(words)
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ def test_methods_and_steps_that_cannot_be_are_one_line_for_all_images(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, flags: tuple[str, ...], message: str
 ) -> None:
     for name in ("a.png", "b.png"):
-        picture(in_tmp_path / name)
+        save_noise(in_tmp_path / name)
     try:
         code = invert(tiny_model_dir, "a.png", "b.png", *flags)
     except SystemExit as ended:  # argparse

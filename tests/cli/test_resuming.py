@@ -332,7 +332,7 @@ def test_failed_images_are_given_back(tiny_model_dir: Path, in_tmp_path: Path) -
     Path("faces/000.bmp").write_bytes(b"no image")
     assert invert(tiny_model_dir, "faces", "--quiet") == 1
     assert temporary() == []
-    assert Claims().claim(OUT / "000.safetensors") == "free"
+    assert Claims().claim(OUT / "000.safetensors") == "claimed"
 
 
 def test_two_that_overwrite_do_not_do_the_same_twice(

@@ -60,10 +60,10 @@ class OfficialFiles:
 
     def hypernetwork(self, layers: str = TUNED, heads: Any = "shared", input_size: Any = (256, 256)) -> Hypernetwork:
         count = len(self.generator.layers)
-        wanted = [int(n) for n in layers.split(",") if int(n) < count] if layers else list(range(count))
-        config = HypernetworkConfig(self.config, tuple(wanted), input_size, RESNET, heads, 16)  # type: ignore[arg-type]
-        made: Hypernetwork = _shaken(Hypernetwork(config))  # type: ignore[assignment]
-        return made
+        layer_indexes = [int(n) for n in layers.split(",") if int(n) < count] if layers else list(range(count))
+        config = HypernetworkConfig(self.config, tuple(layer_indexes), input_size, RESNET, heads, 16)  # type: ignore[arg-type]
+        network: Hypernetwork = _shaken(Hypernetwork(config))  # type: ignore[assignment]
+        return network
 
     def hyperstyle_content(self, network: Hypernetwork, layers: str = TUNED, **opts: Any) -> dict[str, Any]:
         """As the official trainer saves it; the shared tensors once more in every block that uses them."""
@@ -98,9 +98,9 @@ class OfficialFiles:
     ) -> tuple[Path, WEncoder]:
         width, trunk = self.config.latent_width, IRSE if backbone == "irse" else RESNET
         config = WEncoderConfig(self.config.rows, width, (256, 256), trunk, backbone=backbone)
-        made: WEncoder = _shaken(WEncoder(config))  # type: ignore[assignment]
-        made.latent_avg[:] = torch.randn(width)
-        return self.save(name, self.encoder_content(made, "WEncoder", with_decoder=with_decoder)), made
+        network: WEncoder = _shaken(WEncoder(config))  # type: ignore[assignment]
+        network.latent_avg[:] = torch.randn(width)
+        return self.save(name, self.encoder_content(network, "WEncoder", with_decoder=with_decoder)), network
 
     def restyle(
         self, kind: str = "ProgressiveBackboneEncoder", name: str = "restyle.pt"
@@ -114,9 +114,9 @@ class OfficialFiles:
             RESNET if resnet else IRSE,
             "Progressive" in kind,
         )
-        made: RestyleEncoder = _shaken(RestyleEncoder(config))  # type: ignore[assignment]
-        made.latent_avg[:] = torch.randn(self.config.latent_width)
-        return self.save("restyle.pt", self.encoder_content(made, kind)), made
+        network: RestyleEncoder = _shaken(RestyleEncoder(config))  # type: ignore[assignment]
+        network.latent_avg[:] = torch.randn(self.config.latent_width)
+        return self.save("restyle.pt", self.encoder_content(network, kind)), network
 
     def pyramid(
         self, kind: str = "Encoder4Editing", name: str = "pyramid.pt", **numbers: Any
@@ -124,9 +124,9 @@ class OfficialFiles:
         trunk = RESNET if numbers.get("backbone") == "resnet" else IRSE
         numbers = {"rows": self.config.rows, "latent_width": self.config.latent_width, "trunk": trunk, **numbers}
         config = PyramidEncoderConfig(**numbers, progressive=kind == "Encoder4Editing")
-        made: PyramidEncoder = _shaken(PyramidEncoder(config))  # type: ignore[assignment]
-        made.latent_avg[:] = torch.randn_like(made.latent_avg)  # another for every row
-        return self.save(name, self.encoder_content(made, kind)), made
+        network: PyramidEncoder = _shaken(PyramidEncoder(config))  # type: ignore[assignment]
+        network.latent_avg[:] = torch.randn_like(network.latent_avg)  # another for every row
+        return self.save(name, self.encoder_content(network, kind)), network
 
     def bare(self, name: str = "generator.pt", **more: Any) -> Path:
         state, mean = self.decoder()
@@ -149,12 +149,12 @@ def official_at(tmp_path: Path) -> Callable[..., OfficialFiles]:
 def assert_same() -> Callable[[nn.Module, nn.Module], None]:
     """Asserts that two networks have the same numbers and the same tensors, bit for bit."""
 
-    def check(found: nn.Module, expected: nn.Module) -> None:
-        assert found.config == expected.config
-        ours, theirs = found.state_dict(), expected.state_dict()
+    def check(loaded: nn.Module, expected: nn.Module) -> None:
+        assert loaded.config == expected.config
+        ours, theirs = loaded.state_dict(), expected.state_dict()
         assert set(ours) == set(theirs)
         assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
-        assert not found.training
-        assert not any(parameter.requires_grad for parameter in found.parameters())
+        assert not loaded.training
+        assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
     return check

@@ -200,8 +200,8 @@ def test_a_mean_code_is_read_in_every_form(
 def test_a_mean_code_in_half_precision_becomes_float32(official: OfficialFiles) -> None:
     state, mean = official.decoder()
     for half in (mean.half(), mean.half().numpy()):
-        found = read_generator(official.save("g.pt", {"g_ema": state, "latent_avg": half}))
-        assert torch.equal(found.latent_avg, mean.half().float())
+        converted = read_generator(official.save("g.pt", {"g_ema": state, "latent_avg": half}))
+        assert torch.equal(converted.latent_avg, mean.half().float())
 
 
 def test_weights_may_be_arrays(official: OfficialFiles, assert_same: Same) -> None:

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Provenance
 from hyperstyle.convert.deltas import load_official, official_names
 from hyperstyle.errors import CheckpointError, InversionError, MissingFileError, WeightsError
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.stylegan2.generator import Generator
 
@@ -24,7 +25,7 @@ def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
     """Two images with files of their own."""
     crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     inversion = tiny_inverter.invert(list(crops), align=False)
-    return replace(inversion, sources=(Source("photos/me.v2.jpg"), Source("friend.png")))
+    return replace(inversion, sources=(Provenance("photos/me.v2.jpg"), Provenance("friend.png")))
 
 
 @pytest.fixture
@@ -42,20 +43,20 @@ def test_imported_images_are_those_that_were_exported(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
     assert official_names(folder) == ("me.v2.jpg", "friend.png")
-    found = load_official(folder, tiny_inverter)
-    assert torch.equal(found.w, batch.w)
-    same(found.tensor, batch.tensor)
-    assert [source.name for source in found.sources] == ["me.v2.jpg", "friend.png"]
+    converted = load_official(folder, tiny_inverter)
+    assert torch.equal(converted.w, batch.w)
+    same(converted.tensor, batch.tensor)
+    assert [source.name for source in converted.sources] == ["me.v2.jpg", "friend.png"]
     for name, offset in batch.offsets.items():
-        same(found.offsets[name], offset.expand_as(found.offsets[name]))
-    assert torch.equal(found.initial.tensor, batch.initial.tensor)
+        same(converted.offsets[name], offset.expand_as(converted.offsets[name]))
+    assert torch.equal(converted.initial.tensor, batch.initial.tensor)
 
 
 def test_some_images_can_be_chosen_and_their_order(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
-    found = load_official(folder, tiny_inverter, names=["friend.png", "me.v2.jpg"])
-    same(found.tensor, batch.tensor.flip(0))
+    converted = load_official(folder, tiny_inverter, names=["friend.png", "me.v2.jpg"])
+    same(converted.tensor, batch.tensor.flip(0))
     same(load_official(folder, tiny_inverter, names=["friend.png"]).tensor, batch[1].tensor)
     with pytest.raises(InversionError, match=r"no image 'freind.png'.*Did you mean 'friend.png'\?"):
         load_official(folder, tiny_inverter, names=["freind.png"])
@@ -66,9 +67,9 @@ def test_some_images_can_be_chosen_and_their_order(
 def test_codes_alone_are_read_from_their_file(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
-    found = load_official(folder / "latents.npy", tiny_inverter)
-    assert found.offset_codes is None
-    assert torch.equal(found.tensor, batch.initial.tensor)
+    converted = load_official(folder / "latents.npy", tiny_inverter)
+    assert converted.offset_codes is None
+    assert torch.equal(converted.tensor, batch.initial.tensor)
 
 
 # ---- what can be done with offsets that have no codes ----
@@ -77,53 +78,53 @@ def test_codes_alone_are_read_from_their_file(
 def test_imported_images_are_edited_indexed_and_saved_like_others(
     batch: Inversion, folder: Path, tmp_path: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
-    found = load_official(folder, tiny_inverter)
-    same(found.edit("age", 2).tensor, batch.edit("age", 2).tensor)
-    same(found[1].tensor, batch[1].tensor)
-    same(found[0].edit("age", [-1, 1]).tensor, batch[0].edit("age", [-1, 1]).tensor)
-    edited = found.edit("smile", -1)
+    converted = load_official(folder, tiny_inverter)
+    same(converted.edit("age", 2).tensor, batch.edit("age", 2).tensor)
+    same(converted[1].tensor, batch[1].tensor)
+    same(converted[0].edit("age", [-1, 1]).tensor, batch[0].edit("age", [-1, 1]).tensor)
+    edited = converted.edit("smile", -1)
     edited.save(tmp_path / "x.safetensors")
     loaded = Inversion.load(tmp_path / "x.safetensors", tiny_inverter)
     assert torch.equal(loaded.tensor, edited.tensor)
     assert loaded.unedited is not None
-    assert torch.equal(loaded.unedited.tensor, found.tensor)
-    dense = sum(value.numel() for value in found.offsets.values())
+    assert torch.equal(loaded.unedited.tensor, converted.tensor)
+    dense = sum(value.numel() for value in converted.offsets.values())
     assert (tmp_path / "x.safetensors").stat().st_size < 4 * dense + 4096  # once, not for the unedited one again
     with pytest.raises(InversionError, match="invert the image again"):
-        found.refine()
+        converted.refine()
 
 
 def test_imported_offsets_move_and_mix_with_imported_and_predicted_ones(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
-    found = load_official(folder, tiny_inverter)
+    converted = load_official(folder, tiny_inverter)
     expected = batch[0].interpolate(batch[1], 4)
-    for a, b in ((found[0], found[1]), (found[0], batch[1]), (batch[0], found[1])):
+    for a, b in ((converted[0], converted[1]), (converted[0], batch[1]), (batch[0], converted[1])):
         path = a.interpolate(b, 4)
         same(path.tensor, expected.tensor)
         same(path[2].tensor, expected[2].tensor)
         mixed = a.mix(b, ["b16.conv1", "b32.conv0"])
         same(mixed.tensor, batch[0].mix(batch[1], ["b16.conv1", "b32.conv0"]).tensor)
     plain = batch[1].initial
-    same(found[0].interpolate(plain, 3).tensor, batch[0].interpolate(plain, 3).tensor)
-    assert set(found.mix(batch.initial, ["b16.conv1"]).offsets) == {"b8.conv1", "b32.conv0"}
+    same(converted[0].interpolate(plain, 3).tensor, batch[0].interpolate(plain, 3).tensor)
+    assert set(converted.mix(batch.initial, ["b16.conv1"]).offsets) == {"b8.conv1", "b32.conv0"}
 
 
 def test_imported_offsets_go_into_another_generator(
     batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
-    found = load_official(folder, tiny_inverter)
+    converted = load_official(folder, tiny_inverter)
     other = Generator(batch.model.generator.config).eval().requires_grad_(False)
-    same(found.transfer(other, layers=["b8.conv1"]).tensor, batch.transfer(other, layers=["b8.conv1"]).tensor)
+    same(converted.transfer(other, layers=["b8.conv1"]).tensor, batch.transfer(other, layers=["b8.conv1"]).tensor)
 
 
 def test_more_passes_add_to_imported_offsets(batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter) -> None:
     assert batch.refinement is not None
     assert batch.crop is not None
-    found = replace(load_official(folder, tiny_inverter), refinement=batch.refinement, crop=batch.crop)
-    same(found.refine(1).tensor, batch.refine(1).tensor)
+    converted = replace(load_official(folder, tiny_inverter), refinement=batch.refinement, crop=batch.crop)
+    same(converted.refine(1).tensor, batch.refine(1).tensor)
     # The imported passes are in the dense offsets: only the new one is counted.
-    assert found.refine(1).offset_codes.count.tolist() == [1, 1]  # type: ignore[union-attr]
+    assert converted.refine(1).offset_codes.count.tolist() == [1, 1]  # type: ignore[union-attr]
 
 
 def test_a_model_without_a_hypernetwork_makes_the_same_images(
@@ -131,9 +132,9 @@ def test_a_model_without_a_hypernetwork_makes_the_same_images(
 ) -> None:
     parts = tiny_inverter.model
     bare = HyperStyleInverter(parts.generator, domain=parts.domain)
-    found = load_official(folder, bare)
-    same(found.tensor, batch.tensor)
-    found.export(tmp_path / "again", "official")
+    converted = load_official(folder, bare)
+    same(converted.tensor, batch.tensor)
+    converted.export(tmp_path / "again", "official")
     for name in ("latents.npy", "weight_deltas/me.npy", "weight_deltas/friend.npy"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 

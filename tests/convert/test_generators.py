@@ -32,7 +32,7 @@ def test_sizes_channels_width_and_depth_follow_from_the_tensors(
 ) -> None:
     generator = Generator(config).eval().requires_grad_(False)
     state = dict(generator.state_dict())
-    assert_same(generator_from_state(state, state.pop("latent_avg")).generator, generator)
+    assert_same(generator_from_state(state, state.pop("latent_avg")).network, generator)
 
 
 def test_official_channels_of_both_multipliers_are_found(assert_same: Callable[..., None]) -> None:
@@ -43,7 +43,7 @@ def test_official_channels_of_both_multipliers_are_found(assert_same: Callable[.
         for name in shapes:
             if name.endswith(".kernel"):
                 shapes[name] = Generator(GeneratorConfig(16, (1, 1, 1), 1)).convs[0].conv.blur.kernel
-        assert generator_from_state(shapes, shapes.pop("latent_avg")).generator.config == generator.config
+        assert generator_from_state(shapes, shapes.pop("latent_avg")).network.config == generator.config
 
 
 @pytest.mark.parametrize("shape", [(16,), (1, 16), (8, 16)])
@@ -52,29 +52,29 @@ def test_a_file_gives_the_same_images_and_its_mean_code_in_any_shape(
 ) -> None:
     state, mean = official.decoder()
     path = official.save("g.pt", {"g_ema": state, "latent_avg": mean.expand(shape).clone()})
-    found = find_generator(sniff(path))
-    assert_same(found.generator, official.generator)
-    assert (found.consumed, found.computed) == (len(state) + 1, ())
-    z = torch.randn(2, 16)
-    assert torch.equal(found.generator(found.generator.mapping(z)), official.generator(official.generator.mapping(z)))
+    converted = find_generator(sniff(path))
+    assert_same(converted.network, official.generator)
+    assert (converted.consumed, converted.computed) == (len(state) + 1, ())
+    network, z = converted.network, torch.randn(2, 16)
+    assert torch.equal(network(network.mapping(z)), official.generator(official.generator.mapping(z)))
 
 
 def test_every_official_file_gives_its_generator(official: OfficialFiles, assert_same: Callable[..., None]) -> None:
     for path in (official.bare(), official.hyperstyle()[0]):
         assert_same(read_generator(path), official.generator)
     for path, encoder in (official.w_encoder(), official.restyle()):
-        found = read_generator(path)
-        assert torch.equal(found.latent_avg, encoder.latent_avg[0])
-        found.latent_avg = official.generator.latent_avg
-        assert_same(found, official.generator)
+        converted = read_generator(path)
+        assert torch.equal(converted.latent_avg, encoder.latent_avg[0])
+        converted.latent_avg = official.generator.latent_avg
+        assert_same(converted, official.generator)
 
 
 def test_numbers_in_float32_are_not_copied_and_others_become_float32(official: OfficialFiles) -> None:
     state, mean = official.decoder()
     path = official.save("g.pt", {"g_ema": state, "latent_avg": mean})
     source = sniff(path)
-    found = find_generator(source).generator
-    assert found.conv1.conv.weight.data_ptr() == source.tensors["conv1.conv.weight"].data_ptr()
+    converted = find_generator(source).network
+    assert converted.conv1.conv.weight.data_ptr() == source.tensors["conv1.conv.weight"].data_ptr()
     halves = {name: tensor.half() for name, tensor in state.items()}
     half = read_generator(official.save("half.pt", {"g_ema": halves, "latent_avg": mean.half()}))
     assert {tensor.dtype for tensor in half.state_dict().values()} == {torch.float32}
@@ -83,10 +83,10 @@ def test_numbers_in_float32_are_not_copied_and_others_become_float32(official: O
 
 def test_a_mean_code_that_is_missing_is_computed_and_that_is_said(official: OfficialFiles) -> None:
     state, _ = official.decoder()
-    found = find_generator(sniff(official.save("toonify.pt", {"g_ema": state})))
-    assert torch.equal(found.generator.latent_avg, official.generator.mean_w(100_000))
-    assert found.computed == ("the mean code, from 100,000 samples: toonify.pt has none",)
-    assert found.consumed == len(state)
+    converted = find_generator(sniff(official.save("toonify.pt", {"g_ema": state})))
+    assert torch.equal(converted.network.latent_avg, official.generator.mean_w(100_000))
+    assert converted.computed == ("the mean code, from 100,000 samples: toonify.pt has none",)
+    assert converted.consumed == len(state)
 
 
 def test_noise_maps_that_are_missing_are_sampled_and_that_is_said(
@@ -95,11 +95,11 @@ def test_noise_maps_that_are_missing_are_sampled_and_that_is_said(
     state, mean = official.decoder()
     bare = {name: tensor for name, tensor in state.items() if not name.startswith("noises.")}
     path = official.save("550000.pt", {"g_ema": bare, "latent_avg": mean})
-    found = find_generator(sniff(path))
-    assert found.computed == ("the noise maps, 7 of standard normal noise with seed 0: 550000.pt has none",)
-    assert found.consumed == len(bare) + 1
-    maps = found.generator.noises.state_dict()
-    assert_same(read_generator(path), found.generator)  # the same ones every time
+    converted = find_generator(sniff(path))
+    assert converted.computed == ("the noise maps, 7 of standard normal noise with seed 0: 550000.pt has none",)
+    assert converted.consumed == len(bare) + 1
+    maps = converted.network.noises.state_dict()
+    assert_same(read_generator(path), converted.network)  # the same ones every time
     for name, tensor in maps.items():
         assert tensor.shape == state[f"noises.{name}"].shape
     everything = torch.cat([tensor.flatten() for tensor in maps.values()])
@@ -107,7 +107,7 @@ def test_noise_maps_that_are_missing_are_sampled_and_that_is_said(
     assert abs(everything.std().item() - 1) < 0.1
     torch.testing.assert_close(maps["noise_0"].flatten()[:3], torch.tensor([1.7640524, 0.4001572, 0.9787380]))
     for name, tensor in bare.items():
-        assert torch.equal(found.generator.state_dict()[name], tensor)
+        assert torch.equal(converted.network.state_dict()[name], tensor)
 
 
 def test_low_pass_filters_that_are_missing_are_the_published_one_and_that_is_said(
@@ -115,9 +115,9 @@ def test_low_pass_filters_that_are_missing_are_the_published_one_and_that_is_sai
 ) -> None:
     state, mean = official.decoder()
     bare = {name: tensor for name, tensor in state.items() if not name.endswith(".kernel")}
-    found = find_generator(sniff(official.save("g.pt", {"g_ema": bare, "latent_avg": mean})))
-    assert_same(found.generator, official.generator)
-    assert found.computed == ("the low-pass filters, [1, 3, 3, 1] as published: g.pt has none",)
+    converted = find_generator(sniff(official.save("g.pt", {"g_ema": bare, "latent_avg": mean})))
+    assert_same(converted.network, official.generator)
+    assert converted.computed == ("the low-pass filters, [1, 3, 3, 1] as published: g.pt has none",)
     del state["convs.0.conv.blur.kernel"]
     with pytest.raises(WeightsError, match=r"1 missing \('convs.0.conv.blur.kernel'\)"):
         generator_from_state(state, mean)
@@ -126,8 +126,8 @@ def test_low_pass_filters_that_are_missing_are_the_published_one_and_that_is_sai
 def test_a_decoder_without_noise_maps_is_read_too(official: OfficialFiles, tmp_path: Path) -> None:
     content = official.hyperstyle_content(official.hypernetwork())
     state = {name: t for name, t in content["state_dict"].items() if not name.startswith("decoder.noises.")}
-    found = find_generator(sniff(official.save("hs.pt", {**content, "state_dict": state})))
-    assert found.computed == ("the noise maps, 7 of standard normal noise with seed 0: hs.pt has none",)
+    converted = find_generator(sniff(official.save("hs.pt", {**content, "state_dict": state})))
+    assert converted.computed == ("the noise maps, 7 of standard normal noise with seed 0: hs.pt has none",)
 
 
 def test_some_noise_maps_without_the_others_are_a_damaged_file(official: OfficialFiles) -> None:
@@ -196,9 +196,9 @@ def test_generators_of_another_kind_are_refused_by_what_they_are(
 def test_rows_that_differ_are_averaged_and_that_is_said(official: OfficialFiles) -> None:
     state, _ = official.decoder()
     rows = torch.randn(8, 16)
-    found = generator_from_state(state, rows)
-    assert torch.equal(found.generator.latent_avg, rows.mean(0))
-    assert found.computed == ("the generator's mean code is the mean of the 8 rows of latent_avg",)
+    converted = generator_from_state(state, rows)
+    assert torch.equal(converted.network.latent_avg, rows.mean(0))
+    assert converted.computed == ("the generator's mean code is the mean of the 8 rows of latent_avg",)
 
 
 def _without(state: dict[str, Any]) -> None:

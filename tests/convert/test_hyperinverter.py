@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hyperstyle.convert import convert
 from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
-from hyperstyle.convert.sniff import Source
+from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -48,7 +48,7 @@ def tensors(network: HyperInverter, **more: Tensor) -> dict[str, Tensor]:
 
 
 def read(state: dict[str, Tensor], generator: GeneratorConfig = GENERATOR) -> Any:
-    return hyperinverter(Source(Path("hi.pt"), KIND, state), generator)
+    return hyperinverter(SniffedFile(path=Path("hi.pt"), kind=KIND, tensors=state), generator)
 
 
 @pytest.mark.parametrize("backbone", ["irse", "resnet"])
@@ -57,10 +57,10 @@ def test_the_network_is_that_of_the_file(
     assert_same: Callable[[nn.Module, nn.Module], None], backbone: str, layers: tuple[str, ...], side: int
 ) -> None:
     network = build(backbone, layers, side)
-    found, consumed, unread = read(tensors(network))
-    assert_same(found, network)
-    assert consumed == len(network.state_dict())
-    assert [text.partition(" (")[0] for text in unread] == ["its W encoder", "its discriminator"]
+    converted = read(tensors(network))
+    assert_same(converted.network, network)
+    assert converted.consumed == len(network.state_dict())
+    assert [text.partition(" (")[0] for text in converted.unread] == ["its W encoder", "its discriminator"]
     assert read({k: t for k, t in tensors(network).items() if k.startswith(("hyper", "w_bar"))}).unread == ()
 
 
@@ -103,7 +103,7 @@ def test_a_file_without_regressors_is_refused() -> None:
 def test_without_its_generator_and_its_encoder_the_command_that_works_is_named(
     encoder: bool, generator: bool, missing: str
 ) -> None:
-    source = Source(Path("folder/hi.pt"), KIND)
+    source = SniffedFile(path=Path("folder/hi.pt"), kind=KIND)
     command = "hyperstyle convert hi.pt --encoder W_ENCODER.pt --generator STYLEGAN2.pkl --out FOLDER"
     with pytest.raises(CheckpointError, match=rf"Not given: {missing}\. Run: {re.escape(command)}"):
         check_complete(source, encoder=encoder, generator=generator)
@@ -175,8 +175,8 @@ def test_the_numbers_of_the_published_files_are_read_off_their_tensors(
     rows = checkpoint_maker.manifest("hyperinverter", f"hyperinverter_{name}")["tensors"]
     shapes = {key.removeprefix("state_dict/"): torch.empty(shape, device="meta") for key, shape, *_ in rows}
     monkeypatch.setattr("hyperstyle.convert.hyperinverter.fill", lambda empty, *_, **__: empty)
-    found = read(shapes, GeneratorConfig.official(size))
-    assert found.network.config == HyperInverterConfig.official(size, backbone=backbone)
-    assert found.network.state_dict().keys() == {
+    converted = read(shapes, GeneratorConfig.official(size))
+    assert converted.network.config == HyperInverterConfig.official(size, backbone=backbone)
+    assert converted.network.state_dict().keys() == {
         key.removeprefix("hypernet.") for key in shapes if key.startswith(("hypernet.", "w_bar_encoder."))
     }

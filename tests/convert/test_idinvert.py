@@ -36,9 +36,9 @@ def shaken(module: nn.Module) -> nn.Module:
 
 @pytest.fixture
 def generator() -> StyleGan1:
-    made = shaken(StyleGan1(StyleGan1Config(16, channels=(8, 6, 4), latent_width=12, mapping_layers=3)))
-    assert isinstance(made, StyleGan1)
-    return made
+    network = shaken(StyleGan1(StyleGan1Config(16, channels=(8, 6, 4), latent_width=12, mapping_layers=3)))
+    assert isinstance(network, StyleGan1)
+    return network
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def published(generator: StyleGan1) -> State:
 @pytest.fixture
 def encoder() -> IdInvertEncoder:
     config = IdInvertEncoderConfig(rows=6, latent_width=12, input_size=(16, 16), widths=(4, 8, 8))
-    made = shaken(IdInvertEncoder(config))
-    assert isinstance(made, IdInvertEncoder)
-    return made
+    network = shaken(IdInvertEncoder(config))
+    assert isinstance(network, IdInvertEncoder)
+    return network
 
 
 @pytest.fixture
@@ -103,36 +103,37 @@ def published_encoder(encoder: IdInvertEncoder) -> State:
 
 
 def test_every_tensor_of_a_generator_finds_its_place(generator: StyleGan1, published: State) -> None:
-    made, consumed, unread = idinvert_generator(published)
-    assert isinstance(made, StyleGan1)
-    assert made.config == generator.config
+    converted = idinvert_generator(published)
+    network = converted.network
+    assert isinstance(network, StyleGan1)
+    assert network.config == generator.config
     for name, tensor in generator.state_dict().items():
-        torch.testing.assert_close(made.state_dict()[name], tensor, msg=name)
+        torch.testing.assert_close(network.state_dict()[name], tensor, msg=name)
     growing = [f"synthesis.output{i}.{part}" for i in (0, 1) for part in ("bias", "conv.weight")]
-    assert sorted(unread) == sorted(["truncation.truncation", "synthesis.lod", *growing])
-    assert consumed + len(unread) == len(published)
-    assert not made.training
-    assert not any(parameter.requires_grad for parameter in made.parameters())
+    assert sorted(converted.unread) == sorted(["truncation.truncation", "synthesis.lod", *growing])
+    assert converted.consumed + len(converted.unread) == len(published)
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
 def test_fused_upsampling_is_the_same_function(published: State) -> None:
-    made, *_ = idinvert_generator(published)
+    network = idinvert_generator(published).network
     x, weight = torch.randn(2, 6, 8, 8), published["synthesis.layer4.weight"]  # [k,k,I,O]
     padded = F.pad(weight, (0, 0, 0, 0, 1, 1, 1, 1))
     taps = padded[1:, 1:] + padded[:-1, 1:] + padded[1:, :-1] + padded[:-1, :-1]
     fused = F.conv_transpose2d(x, taps.permute(2, 3, 0, 1), stride=2, padding=1) * math.sqrt(2 / (6 * 9))
     blurred = F.conv2d(fused, blur_filter().expand(4, 1, 3, 3), padding=1, groups=4)
-    torch.testing.assert_close(made.convs[4]._convolved(x, made.blur), blurred, atol=1e-5, rtol=0)
+    torch.testing.assert_close(network.convs[4]._convolved(x, network.blur), blurred, atol=1e-5, rtol=0)
 
 
 def test_dense_layers_scale_weights_but_not_biases_by_their_gain(published: State) -> None:
-    made, *_ = idinvert_generator(published)
+    network = idinvert_generator(published).network
     z = torch.randn(2, 12)
     x = z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
     for i in range(3):
         weight, bias = (published[f"mapping.dense{i}.{name}"] for name in ("fc.weight", "wscale.bias"))
         x = F.leaky_relu(x @ weight.T * (math.sqrt(2 / 12) * 0.01) + bias * 0.01, 0.2)
-    torch.testing.assert_close(made.sample(z), x.view(2, 6, 12))
+    torch.testing.assert_close(network.sample(z), x.view(2, 6, 12))
 
 
 def test_what_does_not_fit_a_generator_is_refused(published: State) -> None:
@@ -154,11 +155,11 @@ def test_what_does_not_fit_a_generator_is_refused(published: State) -> None:
 
 
 def test_every_tensor_of_an_encoder_finds_its_place(encoder: IdInvertEncoder, published_encoder: State) -> None:
-    found, consumed = idinvert_encoder(published_encoder, 6, 12, (16, 16))
-    assert found.config == encoder.config
-    assert consumed == len(published_encoder)
+    converted = idinvert_encoder(published_encoder, 6, 12, (16, 16))
+    assert converted.network.config == encoder.config
+    assert converted.consumed == len(published_encoder)
     for name, tensor in encoder.state_dict().items():
-        assert torch.equal(found.state_dict()[name], tensor), name
+        assert torch.equal(converted.network.state_dict()[name], tensor), name
 
 
 def test_what_does_not_fit_an_encoder_is_refused(published_encoder: State) -> None:
@@ -182,10 +183,10 @@ def vgg() -> State:
 
 
 def test_features_end_in_the_fourth_block(vgg: State) -> None:
-    found, consumed, unread = vgg16_features(vgg)
-    assert torch.equal(found.features[21].weight, vgg["layer21.weight"])
-    assert sorted(unread) == [f"layer{n}.{part}" for n in (24, 26, 28) for part in ("bias", "weight")]
-    assert consumed == 20
+    converted = vgg16_features(vgg)
+    assert torch.equal(converted.network.features[21].weight, vgg["layer21.weight"])
+    assert sorted(converted.unread) == [f"layer{n}.{part}" for n in (24, 26, 28) for part in ("bias", "weight")]
+    assert converted.consumed == 20
     with pytest.raises(WeightsError, match=r"1 missing .*'features\.5\.bias'"):
         vgg16_features({name: tensor for name, tensor in vgg.items() if name != "layer5.bias"})
 
@@ -204,8 +205,8 @@ def test_three_files_become_a_model_that_inverts(
     files = {"generator": published, "encoder": published_encoder, "vgg16": vgg}
     for name, state in files.items():
         torch.save(state, tmp_path / f"{name}.pth")
-    found = [sniff(tmp_path / f"{name}.pth").kind for name in files]
-    assert found == ["idinvert", "idinvert-encoder", "vgg16"]
+    kinds = [sniff(tmp_path / f"{name}.pth").kind for name in files]
+    assert kinds == ["idinvert", "idinvert-encoder", "vgg16"]
     out, domain = tmp_path / "model", Domain("small", 16, (16, 16))
     done = convert(
         tmp_path / "generator.pth", out, encoder=[tmp_path / "encoder.pth", tmp_path / "vgg16.pth"], domain=domain

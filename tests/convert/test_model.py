@@ -272,8 +272,8 @@ def test_the_domain_is_what_is_given_else_what_the_file_tells(
     content = official.hyperstyle_content(official.hypernetwork(input_size=expected[2]), dataset_type=data)
     convert(official.save("hs.pt", content), tmp_path / "m", domain=domain, steps=1)
     model = load(tmp_path / "m").model
-    found = model.domain
-    assert (found.name, found.size, found.input_size, found.content_rows) == expected
+    converted = model.domain
+    assert (converted.name, converted.size, converted.input_size, converted.content_rows) == expected
     assert model.hypernetwork.config.input_size == expected[2]
     assert model.steps == 1
 
@@ -281,7 +281,7 @@ def test_the_domain_is_what_is_given_else_what_the_file_tells(
 @pytest.mark.parametrize(
     ("domain", "message"),
     [
-        (None, r"generator\.pt does not tell what kind of images it is for: say it with --domain \(avatars, cars,"),
+        (None, r"generator\.pt does not say what kind of images it is for: name it with --domain \(avatars, cars,"),
         ("facs", "no domain 'facs'.*Did you mean 'faces'"),
         (Domain("plates", 64, (64, 64)), "generator of 32 px, domain of 64 px"),
     ],

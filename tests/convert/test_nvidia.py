@@ -111,9 +111,9 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def assert_equal(found: Generator, expected: Generator) -> None:
-    assert found.config == expected.config
-    ours, theirs = found.state_dict(), expected.state_dict()
+def assert_equal(converted: Generator, expected: Generator) -> None:
+    assert converted.config == expected.config
+    ours, theirs = converted.state_dict(), expected.state_dict()
     assert list(ours) == list(theirs)
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
@@ -129,13 +129,13 @@ def test_a_generator_survives_the_way_through_a_pickle_bit_for_bit(
     write: Write, size: int, channels: tuple[int, ...], layers: int, rate: float
 ) -> None:
     generator = build(size, channels, layers, rate)
-    found = load_nvidia(write(nvidia_state(generator), rate=rate))
-    assert_equal(found, generator)
+    converted = load_nvidia(write(nvidia_state(generator), rate=rate))
+    assert_equal(converted, generator)
     z = torch.randn(2, 16)
-    assert torch.equal(found(found.mapping(z)), generator(generator.mapping(z)))
-    assert not found.training
-    assert not any(parameter.requires_grad for parameter in found.parameters())
-    assert {parameter.device.type for parameter in found.parameters()} == {"cpu"}
+    assert torch.equal(converted(converted.mapping(z)), generator(generator.mapping(z)))
+    assert not converted.training
+    assert not any(parameter.requires_grad for parameter in converted.parameters())
+    assert {parameter.device.type for parameter in converted.parameters()} == {"cpu"}
 
 
 @pytest.mark.filterwarnings("ignore::hyperstyle.errors.ConversionWarning")
@@ -156,10 +156,10 @@ def test_its_state_dict_in_a_pt_file_is_read(wrap: Callable[[State], Any], tmp_p
     torch.save(wrap(nvidia_state(generator)), tmp_path / "ada.pt")
     source = sniff(tmp_path / "ada.pt")
     assert source.kind == "nvidia-state"
-    found = find_generator(source)
-    assert_equal(found.generator, generator)
-    (assumed,) = found.computed
-    assert assumed == "the learning-rate multiplier of the mapping network, 0.01: ada.pt does not tell it"
+    converted = find_generator(source)
+    assert_equal(converted.network, generator)
+    (assumed,) = converted.computed
+    assert assumed == "the learning-rate multiplier of the mapping network, 0.01: ada.pt does not say it"
 
 
 @pytest.mark.parametrize(
@@ -229,10 +229,14 @@ def test_half_precision_becomes_float32() -> None:
 @pytest.mark.parametrize(
     ("lost", "added", "message"),
     [
-        (["synthesis.b8.conv0.noise_const", "mapping.w_avg"], [], r"2 missing \(first 'mapping.w_avg'\)"),
-        (["synthesis.b16.conv1.resample_filter"], [], r"1 missing \(first 'synthesis.b16.conv1.resample_filter'\)"),
-        ([], ["synthesis.b8.skip.weight"], r"1 unexpected \(first 'synthesis.b8.skip.weight'\)"),
-        (["mapping.fc1.weight"], [], r"1 missing .*, 2 unexpected \(first 'mapping.fc2.bias'\)"),
+        (
+            ["synthesis.b8.conv0.noise_const", "mapping.w_avg"],
+            [],
+            r"2 missing \(first 'mapping.w_avg', 'synthesis.b8.conv0.noise_const'\)",
+        ),
+        (["synthesis.b16.conv1.resample_filter"], [], r"1 missing \('synthesis.b16.conv1.resample_filter'\)"),
+        ([], ["synthesis.b8.skip.weight"], r"1 unexpected \('synthesis.b8.skip.weight'\)"),
+        (["mapping.fc1.weight"], [], r"1 missing .*, 2 unexpected \(first 'mapping.fc2.weight', 'mapping.fc2.bias'\)"),
         (["synthesis.b32.conv1.weight"], ["mapping.fc9.bias"], "1 missing .* 1 unexpected"),
         ([], ["synthesis.b64.conv0.weight"], "missing .first 'synthesis.b64"),
     ],
@@ -253,7 +257,7 @@ def test_every_tensor_is_needed_and_of_a_known_shape(name: str) -> None:
     with pytest.raises(WeightsError, match="missing"):
         generator_from_nvidia(state)
     if name not in ("synthesis.b4.resample_filter", *(f"synthesis.b{r}.conv1.resample_filter" for r in (4, 8, 16))):
-        with pytest.raises(WeightsError, match=r"has the shape|channel\(s\)"):
+        with pytest.raises(WeightsError, match=r"of a wrong shape|channel\(s\)"):
             generator_from_nvidia({**state, name: torch.cat([tensor[None]] * 2)})
         with pytest.raises(WeightsError, match=f"'{name}' holds NaN"):
             generator_from_nvidia({**state, name: tensor * torch.nan})
@@ -318,13 +322,14 @@ def test_a_file_in_the_published_form_is_read_and_gives_the_recorded_images(
     generator = load_nvidia(tmp_path / "network.pkl")
 
     names = json.loads((folder / "nvidia_to_rosinality.json").read_text(encoding="utf-8"))["generator_1024"]
-    drawn, ours, theirs = maker.build(manifest, 0, {"G_ema"})["G_ema"], generator.state_dict(), nvidia_state(generator)
-    assert set(drawn) == set(theirs)
+    published = maker.build(manifest, 0, {"G_ema"})["G_ema"]
+    ours, nvidia = generator.state_dict(), nvidia_state(generator)
+    assert set(published) == set(nvidia)
     compared = 1
-    assert torch.equal(ours["latent_avg"], drawn["mapping.w_avg"])
+    assert torch.equal(ours["latent_avg"], published["mapping.w_avg"])
     for row in names:
-        if row["nvidia"] in drawn and row["rosinality"] in ours:
-            expected = drawn[row["nvidia"]] * (4 if row["op"] == "* 4" else 1)
+        if row["nvidia"] in published and row["rosinality"] in ours:
+            expected = published[row["nvidia"]] * (4 if row["op"] == "* 4" else 1)
             assert torch.equal(ours[row["rosinality"]], expected.reshape(ours[row["rosinality"]].shape)), row
             compared += 1
     assert compared == len(ours)
@@ -335,6 +340,6 @@ def test_a_file_in_the_published_form_is_read_and_gives_the_recorded_images(
         w = generator.mapping(golden["z"])
         for psi in (1.0, 0.7):
             truncated = torch.lerp(generator.latent_avg, w, psi)
-            for found, key in ((truncated, "w"), (generator(truncated), "image")):
+            for output, key in ((truncated, "w"), (generator(truncated), "image")):
                 expected = golden[f"{key}_psi{psi}"]
-                assert float((found - expected).abs().max() / expected.abs().max()) <= 3e-6, f"{key} at psi {psi}"
+                assert float((output - expected).abs().max() / expected.abs().max()) <= 3e-6, f"{key} at psi {psi}"

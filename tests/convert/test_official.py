@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hyperstyle.convert import official as official_files
-from hyperstyle.convert.sniff import Source, sniff
+from hyperstyle.convert.sniff import SniffedFile, sniff
 from hyperstyle.errors import CheckpointError, WeightsError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SIZE = (256, 256)
 
 
-def source(files: OfficialFiles, content: dict[str, Any], name: str = "hs.pt") -> Source:
+def source(files: OfficialFiles, content: dict[str, Any], name: str = "hs.pt") -> SniffedFile:
     return sniff(files.save(name, content))
 
 
@@ -35,13 +35,13 @@ def test_heads_and_tuned_layers_are_those_of_the_options_or_of_the_tensors(
     content = official.hyperstyle_content(network, layers)
     if not with_opts:
         del content["opts"]
-    found = official_files.hypernetwork(source(official, content), official.config, SIZE)
-    assert_same(found.hypernetwork, network)
-    assert found.consumed == len(network.state_dict())
-    assert found.consumed + found.aliases == sum(name.startswith("hypernet.") for name in content["state_dict"])
-    assert found.aliases == 4 * sum(hasattr(head, "linear") for head in network.refinement_blocks.values()) > 0
-    crop, picture = torch.rand(2, 1, 3, *SIZE)
-    ours, theirs = (n.offsets(n(crop, picture)) for n in (found.hypernetwork, network))
+    converted = official_files.hypernetwork(source(official, content), official.config, SIZE)
+    assert_same(converted.network, network)
+    assert converted.consumed == len(network.state_dict())
+    assert converted.consumed + converted.aliases == sum(name.startswith("hypernet.") for name in content["state_dict"])
+    assert converted.aliases == 4 * sum(hasattr(head, "linear") for head in network.refinement_blocks.values()) > 0
+    crop, image = torch.rand(2, 1, 3, *SIZE)
+    ours, theirs = (n.offsets(n(crop, image)) for n in (converted.network, network))
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
@@ -49,8 +49,8 @@ def test_heads_and_tuned_layers_are_those_of_the_options_or_of_the_tensors(
 def test_the_input_may_be_of_another_shape(official: OfficialFiles, assert_same: Callable[..., None]) -> None:
     network = official.hypernetwork(input_size=(192, 256))
     content = official.hyperstyle_content(network)
-    found = official_files.hypernetwork(source(official, content), official.config, (192, 256))
-    assert_same(found.hypernetwork, network)
+    converted = official_files.hypernetwork(source(official, content), official.config, (192, 256))
+    assert_same(converted.network, network)
 
 
 def test_shared_tensors_that_were_stored_apart_are_still_the_same(official: OfficialFiles) -> None:
@@ -77,9 +77,9 @@ def test_shared_tensors_that_no_layer_uses_are_left_out_and_named(
     content = official.hyperstyle_content(network, "8,9")
     shared = official.hypernetwork("0").shared_weight_hypernet
     content["state_dict"] |= {f"hypernet.shared_weight_hypernet.{n}": t for n, t in shared.state_dict().items()}
-    found = official_files.hypernetwork(source(official, content), official.config, SIZE)
-    assert_same(found.hypernetwork, network)
-    assert found.unread == tuple(f"hypernet.shared_weight_hypernet.{name}" for name in ("w1", "b1", "w2", "b2"))
+    converted = official_files.hypernetwork(source(official, content), official.config, SIZE)
+    assert_same(converted.network, network)
+    assert converted.unread == tuple(f"hypernet.shared_weight_hypernet.{name}" for name in ("w1", "b1", "w2", "b2"))
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,13 @@ def test_every_family_is_recognised_with_its_tensors_mean_code_and_options(offic
         "generator": official.bare(),
     }
     for kind, path in files.items():
-        found = sniff(path)
-        assert found.kind == kind
-        assert found.has_generator
-        assert found.latent_avg is not None
+        sniffed = sniff(path)
+        assert sniffed.kind == kind
+        assert sniffed.has_generator
+        assert sniffed.latent_avg is not None
         content = torch.load(path, weights_only=True)
-        assert list(found.tensors) == list(content["g_ema" if kind == "generator" else "state_dict"])
-        assert found.opts == content.get("opts", {})
+        assert list(sniffed.tensors) == list(content["g_ema" if kind == "generator" else "state_dict"])
+        assert sniffed.opts == content.get("opts", {})
     assert sniff(files["hyperstyle"]).unread == ("global_step",)
     assert not sniff(official.w_encoder(with_decoder=False)[0]).has_generator
 

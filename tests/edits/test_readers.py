@@ -383,8 +383,8 @@ def test_ganspace_edits_equal_the_recording(editing_dir: Path, domain: str) -> N
     for name, (component, first, end, strength) in facts[domain].items():
         path = editing_dir / "directions" / "ganspace" / f"{domain}_pca.pt"
         edited = load_edit(path, component=component, rows=(first, end))(latents, strength)
-        for picture in (0, 1):
-            _assert_close(edited[picture, first:end], golden[f"{domain}_{name}_{picture}"], 4e-6)
+        for image in (0, 1):
+            _assert_close(edited[image, first:end], golden[f"{domain}_{name}_{image}"], 4e-6)
         outside = [row for row in range(latents.shape[1]) if not first <= row < end]
         assert torch.equal(edited[:, outside], latents[:, outside])
 

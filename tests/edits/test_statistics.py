@@ -24,7 +24,7 @@ from hyperstyle.edits.statistics import (
 )
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.methods.optimization import Projection
+from hyperstyle.methods.projector import Projection
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 SETTINGS = StyleClipSampling(samples=1500, images=3, seed=4)

@@ -17,8 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.styleclip import StyleClip
-from hyperstyle.edits.styleclip_files import usual_templates
+from hyperstyle.edits.styleclip import StyleClip, default_templates
 from hyperstyle.edits.text import TextEdits
 from hyperstyle.errors import (
     CheckpointError,
@@ -308,7 +307,7 @@ def test_templates_are_lines_of_a_file(tmp_path: Path) -> None:
 def test_without_open_clip_the_error_says_what_to_install_or_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(MissingDependencyError, match=r"pip install \"hyperstyle-inversion\[clip\]\".*templates="):
-        usual_templates()
+        default_templates()
 
 
 # ---- recordings ----
@@ -382,4 +381,4 @@ def test_directions_and_counts_of_channels_are_those_recorded(
 def test_the_usual_sentences_are_those_published(reference_dir: Path) -> None:
     pytest.importorskip("open_clip")
     published = reference_dir / "editing" / "directions" / "styleclip" / "templates.txt"
-    assert usual_templates() == [line.strip() for line in published.read_text().splitlines()]
+    assert default_templates() == [line.strip() for line in published.read_text().splitlines()]

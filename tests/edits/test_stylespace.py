@@ -14,8 +14,7 @@ import torch
 
 from hyperstyle.edits import EditInfo
 from hyperstyle.edits.protocol import StoredEdit
-from hyperstyle.edits.stylespace import StyleEdit, channel_edit, published_channels, style_vectors
-from hyperstyle.edits.stylespace_names import CHANNELS
+from hyperstyle.edits.stylespace import CHANNELS, StyleEdit, channel_edit, published_channels, style_vectors
 from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
@@ -270,8 +269,8 @@ def test_a_channel_changes_the_recorded_image_as_recorded(reference_dir: Path) -
         for spec in generator.layers:
             recorded_style = torch.from_numpy(recorded[f"s{spec.index}"])
             torch.testing.assert_close(styles[spec.name], recorded_style, atol=1e-5, rtol=0)
-        picture, edited = (generator.synthesize(edit(styles, strength)) for strength in (0.0, 4.0))
-    torch.testing.assert_close(picture, torch.from_numpy(recorded["image"]), atol=1e-4, rtol=0)
+        image, edited = (generator.synthesize(edit(styles, strength)) for strength in (0.0, 4.0))
+    torch.testing.assert_close(image, torch.from_numpy(recorded["image"]), atol=1e-4, rtol=0)
     torch.testing.assert_close(edited, torch.from_numpy(recorded["image_edited_s3c5_plus4"]), atol=1e-4, rtol=0)
 
 

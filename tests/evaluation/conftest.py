@@ -35,10 +35,9 @@ def judged(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
         model.hypernetwork,
         domain=model.domain,
         edits=edits,
-        evaluator=attribute_network(TRAITS),
-        perceptual=attribute_network(TRAITS[:2]),
         steps=model.steps,
         info=model.info,
+        parts={"judge": attribute_network(TRAITS), "perceptual": attribute_network(TRAITS[:2])},
     )
 
 
@@ -56,9 +55,8 @@ def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
         model.hypernetwork,
         domain=model.domain,
         edits=edits,
-        evaluator=model.evaluator,
-        perceptual=model.perceptual,
         steps=model.steps,
+        parts={"judge": model.evaluator, "perceptual": model.perceptual},
     )
 
 

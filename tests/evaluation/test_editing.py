@@ -90,7 +90,7 @@ def test_an_edit_that_moves_nothing_leaks_nothing(judged: HyperStyleInverter) ->
         "age": model.edits["age"],
     }
     inverter = HyperStyleInverter(
-        model.generator, model.encoder, domain=model.domain, edits=still, evaluator=model.evaluator
+        model.generator, model.encoder, domain=model.domain, edits=still, parts={"judge": model.evaluator}
     )
     (curve,) = evaluate_editing(inverter, held_out_avatars(2, 32), ["smile"], points=3).curves
     assert (curve.offsets, curve.leak, curve.monotone, curve.spearman) == (False, {}, 0, 0)
@@ -147,7 +147,12 @@ def test_edits_that_nobody_can_read_are_listed(judged: HyperStyleInverter, crops
     edits["old"] = replace(smile, info=replace(smile.info, trait=None))
     edits["jaw"] = replace(smile, info=replace(smile.info, trait="jaw"))  # which this evaluator does not read
     inverter = HyperStyleInverter(
-        model.generator, model.encoder, model.hypernetwork, domain=model.domain, edits=edits, evaluator=model.evaluator
+        model.generator,
+        model.encoder,
+        model.hypernetwork,
+        domain=model.domain,
+        edits=edits,
+        parts={"judge": model.evaluator},
     )
     with pytest.raises(EditError, match=r"old \(trait None\), jaw \(trait 'jaw'\).*can be measured: age, smile\."):
         evaluate_editing(inverter, crops)

@@ -77,7 +77,7 @@ def test_pti_edits_its_pivot_in_the_tuned_generator_and_w_plus_its_own_rows(
     found: EqualEffect, sensitive: HyperStyleInverter, crops: Tensor
 ) -> None:
     tuned = sensitive.invert(list(crops[:2]), method="pti", steps={"optimize-w": 3, "pti": 4}, align=False)
-    assert len(tuned.changes.tuned) == 2  # a generator for each
+    assert len(tuned.overrides.tuned) == 2  # a generator for each
     assert torch.equal(tuned.w[:, 0], tuned.w[:, -1])
     assert_same(found.curves[2], list(tuned))
 
@@ -149,7 +149,7 @@ def test_the_plot_has_a_panel_for_each_edit(found: EqualEffect) -> None:
 def test_what_cannot_be_compared_is_refused(judged: HyperStyleInverter, crops: Tensor) -> None:
     model = judged.model
     blind = HyperStyleInverter(
-        model.generator, model.encoder, domain=model.domain, edits=model.edits, evaluator=model.evaluator
+        model.generator, model.encoder, domain=model.domain, edits=model.edits, parts={"judge": model.evaluator}
     )
     with pytest.raises(MethodError, match="no perceptual network"):
         evaluate_equal_effect(blind, crops, optimized=SETTINGS)

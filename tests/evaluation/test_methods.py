@@ -94,7 +94,7 @@ def test_all_methods_are_those_of_the_model_and_hybrids_at_several_steps(judged:
         assert [name for name in names if name.startswith(f"{hybrid}:")] == [
             f"{hybrid}:{steps}" for steps in (10, 25, 50, 100)
         ]
-    plain = all_trials(replace(judged.model, hypernetwork=None))
+    plain = all_trials(judged.model.with_parts(hypernetwork=None))
     assert not [trial for trial in plain if "hyperstyle" in trial.method]
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hyperstyle import HyperStyleInverter, metrics
 from hyperstyle.evaluation import Optimization, Optimized, evaluate_reconstruction, held_out_avatars
-from hyperstyle.methods.offset_optimization import optimize_offsets
-from hyperstyle.methods.optimization import Projection, project
+from hyperstyle.methods.offsets import optimize_offsets
+from hyperstyle.methods.projector import Projection, project
 from hyperstyle.methods.pti import PivotalTuning, tune
 
 SETTINGS = Optimization(3, projection=3, tuning=12, offsets=4)

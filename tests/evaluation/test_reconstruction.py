@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -54,7 +53,9 @@ def test_without_a_judge_and_a_curve_there_is_less(inverter: HyperStyleInverter)
 
 def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(judged: HyperStyleInverter) -> None:
     model = judged.model
-    alone = HyperStyleInverter(model.generator, model.encoder, domain=model.domain, perceptual=model.perceptual)
+    alone = HyperStyleInverter(
+        model.generator, model.encoder, domain=model.domain, parts={"perceptual": model.perceptual}
+    )
     result = evaluate_reconstruction(
         alone, held_out_avatars(2, 32), optimized=Optimization(2, projection=1, tuning=1, offsets=1)
     )
@@ -100,9 +101,9 @@ def test_numbers_that_cannot_be_used_are_refused(inverter: HyperStyleInverter) -
 
 
 def test_the_judge_does_not_stand_in_for_a_missing_perceptual_network(judged: HyperStyleInverter) -> None:
-    model = dataclasses.replace(judged.model, perceptual=None)
+    model = judged.model.with_parts(perceptual=None)
     without = HyperStyleInverter(
-        model.generator, model.encoder, model.hypernetwork, domain=model.domain, evaluator=model.evaluator
+        model.generator, model.encoder, model.hypernetwork, domain=model.domain, parts={"judge": model.evaluator}
     )
     with pytest.raises(MethodError, match="no perceptual network to optimize against"):
         evaluate_reconstruction(without, held_out_avatars(1, 32), optimized=Optimization(1))

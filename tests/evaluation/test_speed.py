@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         WEncoder(WEncoderConfig(generator.config.rows, 16, (32, 32), trunk)),
         Hypernetwork(config),
         domain=Domain("small", 32, (32, 32), similarity="traits"),
-        evaluator=AttributeNetwork(judge),
+        parts={"judge": AttributeNetwork(judge)},
     )
     made = tmp_path_factory.mktemp("models") / "published"
     inverter.save_pretrained(made)

@@ -22,13 +22,13 @@ def brightness(images: Tensor) -> Tensor:
 
 
 def test_every_code_gets_the_score_of_its_own_image(tiny_inverter: HyperStyleInverter) -> None:
-    model, codes, told = tiny_inverter.model, torch.randn(11, 16), []
-    scores = score_codes(model, codes, brightness, on_progress=lambda *args: told.append(args))
+    model, codes, reported = tiny_inverter.model, torch.randn(11, 16), []
+    scores = score_codes(model, codes, brightness, on_progress=lambda *args: reported.append(args))
     with torch.no_grad():
         expected = brightness(model.generator(codes))
     assert torch.equal(scores.codes, codes)
     torch.testing.assert_close(scores.values["score"], expected, atol=1e-5, rtol=0)
-    assert told == [("scoring", 8, 11), ("scoring", 11, 11)]
+    assert reported == [("scoring", 8, 11), ("scoring", 11, 11)]
 
 
 def test_a_network_gives_the_scores_of_all_its_traits(tiny_inverter: HyperStyleInverter) -> None:

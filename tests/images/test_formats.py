@@ -19,7 +19,7 @@ from hyperstyle.align import paste_back
 from hyperstyle.errors import HyperStyleError, ImageError, MissingDependencyError, QualityWarning
 from hyperstyle.images import FORMATS, HEAD, list_images, load_image, load_photo, sort_file
 from hyperstyle.images.formats import image_kind
-from hyperstyle.training.images import open_pictures
+from hyperstyle.training.images import open_images
 
 HERE = Path(__file__).parent
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
@@ -77,9 +77,9 @@ def test_an_eps_file_called_png_starts_no_ghostscript_wherever_it_is_read(
         with pytest.raises(ImageError, match=r"The image in the given .* is an EPS file"):
             load_photo(source)
     for data in (path.parent, tmp_path / "photos.zip", tmp_path / "photos.txt"):
-        pictures = open_pictures(data, (16, 16))
-        assert pictures.load([0])[1] == [0]
-        assert "is an EPS file" in next(iter(pictures.failures.values()))
+        images = open_images(data, (16, 16))
+        assert images.load([0])[1] == [0]
+        assert "is an EPS file" in next(iter(images.failures.values()))
     with Image.open(path) as opened:
         for read in (load_image, lambda photo: paste_back(photo, torch.zeros(3, 16, 16), np.zeros((4, 2)))):
             with pytest.raises(ImageError, match=r"is an EPS file that is not decoded yet"):

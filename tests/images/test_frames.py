@@ -146,19 +146,19 @@ class TestClips:
     def test_a_clip_recorded_sideways_is_turned_upright(self, tmp_path: Path) -> None:
         import av
 
-        picture = ramps(1)[0]
+        shown = ramps(1)[0]
         with av.open(tmp_path / "a.mp4", "w") as container:
             stream = container.add_stream("libx264", rate=25)
             if not hasattr(stream, "set_display_rotation"):
                 pytest.skip("this PyAV cannot write a rotation")
             stream.width, stream.height, stream.pix_fmt = 48, 64, "yuv420p"
             stream.set_display_rotation(90)  # counter-clockwise, when it is shown
-            recorded = np.asarray(picture.transpose(Image.Transpose.ROTATE_270))
+            recorded = np.asarray(shown.transpose(Image.Transpose.ROTATE_270))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(recorded, format="rgb24")))
             container.mux(stream.encode(None))
         frame = next(iter(open_frames(tmp_path / "a.mp4")))
-        assert frame.size == picture.size
-        assert np.abs(np.asarray(frame, dtype=float) - np.asarray(picture)).mean() < 6
+        assert frame.size == shown.size
+        assert np.abs(np.asarray(frame, dtype=float) - np.asarray(shown)).mean() < 6
 
     def test_a_clip_of_one_frame_is_written_and_read(self, tmp_path: Path) -> None:
         write_clip(ramps(1), tmp_path / "a.mp4", 25)

@@ -1,4 +1,4 @@
-"""Any image in, plain RGB out; the errors for those that are none; the contact sheet; saving."""
+"""Any image in, plain RGB out; the errors for those that are none; the image grid; saving."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pixels() -> Pixels:
 
 
 @pytest.fixture
-def picture(pixels: Pixels) -> Image.Image:
+def rgb_image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels)
 
 
@@ -63,15 +63,15 @@ def png_header(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["str", "Path", "PIL", "array", "tensor", "batch of one"])
 def test_every_kind_of_source_gives_the_same_pixels(
-    kind: str, tmp_path: Path, picture: Image.Image, pixels: Pixels
+    kind: str, tmp_path: Path, rgb_image: Image.Image, pixels: Pixels
 ) -> None:
     path = tmp_path / "image.png"
-    picture.save(path)
-    tensor = to_tensor(picture)
+    rgb_image.save(path)
+    tensor = to_tensor(rgb_image)
     sources: dict[str, ImageSource] = {
         "str": str(path),
         "Path": path,
-        "PIL": picture,
+        "PIL": rgb_image,
         "array": pixels,
         "tensor": tensor,
         "batch of one": tensor[None],
@@ -81,12 +81,12 @@ def test_every_kind_of_source_gives_the_same_pixels(
     assert np.array_equal(np.asarray(loaded), pixels)
 
 
-def test_the_result_shares_nothing_with_a_given_image(picture: Image.Image) -> None:
-    picture.info["comment"] = "hidden"
-    loaded = load_image(picture)
+def test_the_result_shares_nothing_with_a_given_image(rgb_image: Image.Image) -> None:
+    rgb_image.info["comment"] = "hidden"
+    loaded = load_image(rgb_image)
     assert loaded.info == {}
     loaded.putpixel((0, 0), (1, 2, 3))
-    assert picture.getpixel((0, 0)) != (1, 2, 3)
+    assert rgb_image.getpixel((0, 0)) != (1, 2, 3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -114,15 +114,15 @@ def test_exif_orientation_is_applied_once(tmp_path: Path, orientation: int) -> N
         assert np.array_equal(np.asarray(upright(once)), upright_pixels)
 
 
-def test_broken_exif_counts_as_none(tmp_path: Path, picture: Image.Image, pixels: Pixels) -> None:
+def test_broken_exif_counts_as_none(tmp_path: Path, rgb_image: Image.Image, pixels: Pixels) -> None:
     path = tmp_path / "photo.png"
-    picture.save(path, exif=b"Exif\x00\x00MM\x00")
+    rgb_image.save(path, exif=b"Exif\x00\x00MM\x00")
     assert np.array_equal(np.asarray(load_image(path)), pixels)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "YCbCr", "CMYK", "HSV", "LAB", "P"])
-def test_other_colour_modes_become_rgb(mode: str, picture: Image.Image) -> None:
-    converted = picture.convert(mode)
+def test_other_colour_modes_become_rgb(mode: str, rgb_image: Image.Image) -> None:
+    converted = rgb_image.convert(mode)
     expected = np.asarray(converted.convert("RGB"))
     assert np.array_equal(np.asarray(load_image(converted)), expected)
 
@@ -192,11 +192,11 @@ def test_greys_of_an_unclear_range_are_refused() -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "CMYK", "P"])
 def test_a_photo_keeps_its_transparency_and_is_the_plain_image_once_flattened(
-    tmp_path: Path, mode: str, picture: Image.Image
+    tmp_path: Path, mode: str, rgb_image: Image.Image
 ) -> None:
-    given = picture.convert(mode)
+    given = rgb_image.convert(mode)
     if mode in ("RGBA", "LA"):
-        given.putalpha(Image.linear_gradient("L").resize(picture.size))
+        given.putalpha(Image.linear_gradient("L").resize(rgb_image.size))
     path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
     if mode == "P":
         given.info["transparency"] = 3
@@ -206,12 +206,12 @@ def test_a_photo_keeps_its_transparency_and_is_the_plain_image_once_flattened(
     assert flatten(photo).tobytes() == load_image(path).tobytes()
 
 
-def test_a_photo_keeps_its_profile_and_its_exif_data_turned_upright(tmp_path: Path, picture: Image.Image) -> None:
+def test_a_photo_keeps_its_profile_and_its_exif_data_turned_upright(tmp_path: Path, rgb_image: Image.Image) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "a camera", 6
-    picture.save(tmp_path / "a.jpg", exif=exif, icc_profile=b"a profile")
+    rgb_image.save(tmp_path / "a.jpg", exif=exif, icc_profile=b"a profile")
     photo = load_photo(tmp_path / "a.jpg")
-    assert photo.size == picture.size[::-1]
+    assert photo.size == rgb_image.size[::-1]
     assert dict(photo.getexif()) == {0x010F: "a camera", 0x0112: 1}
     assert photo.info["icc_profile"] == b"a profile"
     assert load_image(tmp_path / "a.jpg").info == {}
@@ -242,28 +242,28 @@ def test_text_named_jpg_is_not_an_image(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("kept", [0.5, 0.8])
-def test_an_image_cut_off_is_damaged(tmp_path: Path, picture: Image.Image, suffix: str, kept: float) -> None:
+def test_an_image_cut_off_is_damaged(tmp_path: Path, rgb_image: Image.Image, suffix: str, kept: float) -> None:
     path = tmp_path / f"cut{suffix}"
-    picture.save(path)
+    rgb_image.save(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(ImageError, match=r"cut\.(png|jpg|webp|tif)'"):
         load_image(path)
 
 
-def test_a_cut_off_image_that_the_caller_opened_is_damaged_too(tmp_path: Path, picture: Image.Image) -> None:
+def test_a_cut_off_image_that_the_caller_opened_is_damaged_too(tmp_path: Path, rgb_image: Image.Image) -> None:
     path = tmp_path / "cut.png"
-    picture.save(path)
+    rgb_image.save(path)
     path.write_bytes(path.read_bytes()[:2000])
     with Image.open(path) as opened, pytest.raises(ImageError, match=r"cut\.png' is damaged"):
         load_image(opened)
 
 
-def test_every_damaged_file_gives_an_image_or_our_error(tmp_path: Path, picture: Image.Image) -> None:
+def test_every_damaged_file_gives_an_image_or_our_error(tmp_path: Path, rgb_image: Image.Image) -> None:
     rng = np.random.default_rng(0)
     seen = set()
     for suffix in (".png", ".jpg", ".gif", ".bmp", ".webp"):
-        picture.save(tmp_path / f"whole{suffix}")
+        rgb_image.save(tmp_path / f"whole{suffix}")
         data = np.frombuffer((tmp_path / f"whole{suffix}").read_bytes(), dtype=np.uint8)
         for _ in range(60):
             damaged = data.copy()
@@ -291,10 +291,10 @@ def test_the_limit_holds_where_pillow_has_none(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_large_image_within_the_limit_gives_no_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture: Image.Image, pixels: Pixels
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rgb_image: Image.Image, pixels: Pixels
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 40 - 1)  # Pillow warns from here on, errors at twice
-    picture.save(tmp_path / "large.png")
+    rgb_image.save(tmp_path / "large.png")
     assert np.array_equal(np.asarray(load_image(tmp_path / "large.png")), pixels)
 
 
@@ -372,9 +372,9 @@ class Upload:
 
 
 @pytest.fixture
-def png(picture: Image.Image) -> bytes:
+def png(rgb_image: Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    rgb_image.save(file, "PNG")
     return file.getvalue()
 
 
@@ -485,12 +485,12 @@ def test_values_that_are_not_finite_are_counted() -> None:
         to_levels(tensor)
 
 
-def test_resizing_is_pillows_antialiased_bilinear(picture: Image.Image) -> None:
-    small = resize(picture, (20, 15))
+def test_resizing_is_pillows_antialiased_bilinear(rgb_image: Image.Image) -> None:
+    small = resize(rgb_image, (20, 15))
     assert small.size == (15, 20)
-    expected = picture.resize((15, 20), Image.Resampling.BILINEAR)
+    expected = rgb_image.resize((15, 20), Image.Resampling.BILINEAR)
     assert np.array_equal(np.asarray(small), np.asarray(expected))
-    assert resize(picture, (40, 60)) is picture
+    assert resize(rgb_image, (40, 60)) is rgb_image
 
 
 # Saving
@@ -511,17 +511,17 @@ def test_jpeg_takes_transparent_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_the_icc_profile_is_kept(tmp_path: Path, picture: Image.Image, suffix: str) -> None:
-    picture.info["icc_profile"] = b"a profile"
-    save_image(picture, tmp_path / f"a{suffix}")
+def test_the_icc_profile_is_kept(tmp_path: Path, rgb_image: Image.Image, suffix: str) -> None:
+    rgb_image.info["icc_profile"] = b"a profile"
+    save_image(rgb_image, tmp_path / f"a{suffix}")
     with Image.open(tmp_path / f"a{suffix}") as saved:
         assert saved.info["icc_profile"] == b"a profile"
 
 
-def test_exif_data_that_jpeg_has_no_place_for_are_left_out(tmp_path: Path, picture: Image.Image) -> None:
+def test_exif_data_that_jpeg_has_no_place_for_are_left_out(tmp_path: Path, rgb_image: Image.Image) -> None:
     for length, kept in ((65533, True), (65534, False)):
-        picture.info["exif"] = b"Exif\0\0".ljust(length, b" ")
-        save_image(picture, tmp_path / "a.jpg")
+        rgb_image.info["exif"] = b"Exif\0\0".ljust(length, b" ")
+        save_image(rgb_image, tmp_path / "a.jpg")
         with Image.open(tmp_path / "a.jpg") as saved:
             assert ("exif" in saved.info) == kept
 
@@ -533,25 +533,25 @@ def test_a_side_that_webp_cannot_hold_is_refused_with_its_reason(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["image.xyz", "picture", "image.psd"])
-def test_an_unknown_suffix_is_refused(tmp_path: Path, picture: Image.Image, name: str) -> None:
+def test_an_unknown_suffix_is_refused(tmp_path: Path, rgb_image: Image.Image, name: str) -> None:
     with pytest.raises(ImageError, match=r"no image format.*Use \.png"):
-        save_image(picture, tmp_path / name)
+        save_image(rgb_image, tmp_path / name)
     assert os.listdir(tmp_path) == []
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path, picture: Image.Image) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path, rgb_image: Image.Image) -> None:
     with pytest.raises(ImageError, match="does not exist"):
-        save_image(picture, tmp_path / "nowhere" / "a.png")
+        save_image(rgb_image, tmp_path / "nowhere" / "a.png")
 
 
 @pytest.mark.skipif(
     sys.platform == "win32" or (hasattr(os, "geteuid") and os.geteuid() == 0),
     reason="this user may write everywhere",
 )
-def test_a_read_only_folder_is_refused(tmp_path: Path, picture: Image.Image) -> None:
+def test_a_read_only_folder_is_refused(tmp_path: Path, rgb_image: Image.Image) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ImageError, match=r"Cannot write .*Permission denied"):
-        save_image(picture, tmp_path / "a.png")
+        save_image(rgb_image, tmp_path / "a.png")
     tmp_path.chmod(0o700)
 
 
@@ -564,10 +564,10 @@ def test_an_image_that_the_format_cannot_hold_leaves_the_old_file(tmp_path: Path
     assert os.listdir(tmp_path) == ["a.png"]
 
 
-# The contact sheet
+# The image grid
 
 
-def test_a_sheet_places_its_images_with_even_gutters() -> None:
+def test_an_image_grid_places_its_images_with_even_gutters() -> None:
     colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]]
     page = image_grid([[Image.new("RGB", (32, 32), c) for c in row] for row in colours], cell=96)
     array = np.asarray(page)
@@ -616,7 +616,7 @@ def test_a_caption_too_wide_is_cut_to_its_column() -> None:
     assert (page[:, 106:204] < 120).any()
 
 
-def test_a_sheet_without_images_or_with_too_few_captions_is_refused() -> None:
+def test_an_image_grid_without_images_or_with_too_few_captions_is_refused() -> None:
     tile = Image.new("RGB", (32, 32))
     with pytest.raises(ConfigError, match="at least one image"):
         image_grid([[]])

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Provenance
 from hyperstyle.convert.generators import read_generator
 from hyperstyle.domain import Domain
 from hyperstyle.errors import CheckpointError, ConfigError, HyperStyleError, InversionError
 from hyperstyle.inversion.exports import baked_generator, official_stem, save_generator
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.torch_files import load_state
 from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -45,7 +46,7 @@ def batch(inverter: HyperStyleInverter) -> Inversion:
     """Two images with files of their own."""
     crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     inversion = inverter.invert(list(crops))
-    return replace(inversion, sources=(Source("photos/me.v2.jpg"), Source("C:\\photos\\friend.png")))
+    return replace(inversion, sources=(Provenance("photos/me.v2.jpg"), Provenance("C:\\photos\\friend.png")))
 
 
 def same(a: Tensor, b: Tensor) -> None:
@@ -149,7 +150,7 @@ def test_the_official_layout_is_that_of_the_published_script(batch: Inversion, t
 
 
 def test_images_that_came_from_no_file_are_numbered(batch: Inversion, tmp_path: Path) -> None:
-    replace(batch, sources=(Source("Tensor"), Source(".hidden.png"))).export(tmp_path / "a", "official")
+    replace(batch, sources=(Provenance("Tensor"), Provenance(".hidden.png"))).export(tmp_path / "a", "official")
     replace(batch, sources=()).export(tmp_path / "b", "official")
     for folder in ("a", "b"):
         assert list(np.load(tmp_path / folder / "latents.npy", allow_pickle=True).item()) == ["picture_1", "picture_2"]
@@ -167,7 +168,7 @@ def test_a_folder_collects_images_and_replaces_those_of_the_same_name(batch: Inv
 
 @pytest.mark.parametrize("other", ["me.png", "here/ME.v3.jpg", "me.v2.jpg"])
 def test_names_that_are_the_same_up_to_the_first_dot_are_refused(batch: Inversion, tmp_path: Path, other: str) -> None:
-    clashing = replace(batch, sources=(batch.sources[0], Source(other)))
+    clashing = replace(batch, sources=(batch.sources[0], Provenance(other)))
     with pytest.raises(InversionError, match=r"'me\.v2\.jpg' and '[\w.]+' would both be"):
         clashing.export(tmp_path, "official")
     assert list(tmp_path.iterdir()) == []

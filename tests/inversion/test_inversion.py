@@ -18,6 +18,7 @@ from hyperstyle.align import paste_back
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import ConfigError, EditError, InversionError, MissingFileError, WeightsError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -62,7 +63,7 @@ def test_indexing_and_iterating_give_single_images(batch: Inversion) -> None:
     for i, one in enumerate(batch):
         same(one.tensor, batch.tensor[i : i + 1])
         assert one.sources == (batch.sources[i],)
-        assert one.quality == {name: (values[i],) for name, values in batch.quality.items()}
+        assert one.stored_metrics == {name: (values[i],) for name, values in batch.stored_metrics.items()}
 
 
 @pytest.mark.parametrize("index", [3, -4])
@@ -348,7 +349,7 @@ def test_refining_goes_on_from_where_it_stopped(batch: Inversion, tiny_inverter:
     five = tiny_inverter.invert(list(batch.crop), align=False, steps=5)
     more = batch.refine(3)
     assert torch.equal(more.tensor, five.tensor)
-    assert more.quality == five.quality
+    assert more.stored_metrics == five.stored_metrics
     steps: list[int] = []
     batch.refine(callback=lambda step: steps.append(step.step))
     assert steps == [0, 1, 2]
@@ -362,24 +363,24 @@ def test_metrics_compare_with_the_crop(batch: Inversion) -> None:
     assert set(batch.metrics()) == {"l2", "ms_ssim"}
     expected = (batch.tensor - batch.crop).square().mean((1, 2, 3))
     assert batch.metrics()["l2"] == pytest.approx(expected.tolist(), rel=1e-5)
-    assert batch.metrics() == batch.quality
+    assert batch.metrics() == batch.stored_metrics
     assert batch.initial.metrics()["l2"] != batch.metrics()["l2"]
 
 
-def test_without_crop_or_figures_there_are_no_metrics(batch: Inversion) -> None:
+def test_without_crop_or_stored_metrics_there_are_no_metrics(batch: Inversion) -> None:
     with pytest.raises(InversionError, match="invert the image again"):
-        replace(batch, crop=None, quality={}).metrics()
+        replace(batch, crop=None, stored_metrics={}).metrics()
     with pytest.raises(InversionError, match="invert the image again"):
-        replace(batch, crop=None).measured()
-    assert replace(batch, crop=None).metrics() == batch.quality
+        with_metrics(replace(batch, crop=None))
+    assert replace(batch, crop=None).metrics() == batch.stored_metrics
 
 
-def test_the_figures_of_an_image_are_not_those_of_its_edit(batch: Inversion) -> None:
+def test_the_metrics_of_an_image_are_not_those_of_its_edit(batch: Inversion) -> None:
     edited = batch.edit("age", 2)
-    assert edited.metrics()["l2"] != batch.quality["l2"]
+    assert edited.metrics()["l2"] != batch.stored_metrics["l2"]
     assert edited.unedited is not None
-    assert edited.unedited.quality == batch.quality
-    with pytest.raises(InversionError, match="no figures were stored"):
+    assert edited.unedited.stored_metrics == batch.stored_metrics
+    with pytest.raises(InversionError, match="no metrics were stored"):
         replace(edited, crop=None).metrics()
 
 
@@ -402,7 +403,7 @@ def test_a_saved_inversion_is_small_and_makes_the_same_image_bit_for_bit(
         loaded = Inversion.load(path, tiny_inverter)
         assert torch.equal(loaded.tensor, inversion.tensor), name
         assert torch.equal(loaded.w, inversion.w)
-        assert (loaded.method, loaded.quality) == (inversion.method, inversion.quality)
+        assert (loaded.method, loaded.stored_metrics) == (inversion.method, inversion.stored_metrics)
         assert [s.name for s in loaded.sources] == [s.name for s in inversion.sources]
         assert (loaded.unedited is None) == (inversion.unedited is None)
         if inversion.unedited is not None and loaded.unedited is not None:
@@ -446,7 +447,7 @@ def test_a_loaded_inversion_keeps_its_figures_and_says_what_it_cannot_do(
 ) -> None:
     batch.save(tmp_path / "x.safetensors")
     loaded = Inversion.load(tmp_path / "x.safetensors", tiny_inverter)
-    assert loaded.metrics() == batch.quality
+    assert loaded.metrics() == batch.stored_metrics
     with pytest.raises(InversionError, match="invert the image again"):
         loaded.refine()
     same(loaded.edit("age", 1).tensor, batch.edit("age", 1).tensor)

@@ -136,7 +136,7 @@ def test_layers_are_mixed_with_all_that_belongs_to_them(generator: Generator) ->
     assert all(torch.equal(value, own[name]) for name, value in mixed.tuned[0].items())
     assert torch.equal(mixed.noise[0], noise[0])
     assert torch.equal(mixed.noise[2], list(generator.noises.buffers())[2])
-    kept = theirs.only(["b8.conv0"], generator)
+    kept = theirs.restricted(["b8.conv0"], generator)
     assert kept.residuals is not None
     assert not kept.residuals.layers
     assert kept.tuned[0].keys() == theirs.tuned[0].keys()
@@ -163,8 +163,8 @@ def test_the_constant_input_belongs_to_the_first_layer(generator: Generator) -> 
     for layer, value in (("b4.conv1", theirs.tuned[0]["input.input"]), ("b8.conv0", generator.input.input)):
         mixed = GeneratorOverrides.mixed(GeneratorOverrides(), theirs, [layer], generator)
         assert torch.equal(mixed.tuned[0]["input.input"], value)
-    assert theirs.only(["b4.conv1"], generator).tuned[0].keys() == {"input.input"}
-    assert not theirs.only(["b8.conv0"], generator).tuned[0]
+    assert theirs.restricted(["b4.conv1"], generator).tuned[0].keys() == {"input.input"}
+    assert not theirs.restricted(["b8.conv0"], generator).tuned[0]
 
 
 def test_tuned_parameters_keep_their_distance_in_another_generator(generator: Generator) -> None:
@@ -173,4 +173,4 @@ def test_tuned_parameters_keep_their_distance_in_another_generator(generator: Ge
     changes = GeneratorOverrides(tuned=(tuned(generator, 1),))
     name = generator.parameters_of("b8.conv0")[0]
     mine, theirs = dict(generator.named_parameters()), dict(other.named_parameters())
-    same(changes.moved(generator, other).tuned[0][name] - theirs[name], changes.tuned[0][name] - mine[name])
+    same(changes.transferred(generator, other).tuned[0][name] - theirs[name], changes.tuned[0][name] - mine[name])

@@ -37,7 +37,8 @@ def bytes_of(inversion):
 
 
 def without_model(inversion):
-    found = {"repr": repr(inversion), "w": inversion.w.tolist(), "count": len(inversion), "quality": inversion.quality}
+    found = {"repr": repr(inversion), "w": inversion.w.tolist(), "count": len(inversion)}
+    found["metrics"] = inversion.stored_metrics
     try:
         inversion.images
     except InversionError as error:
@@ -72,7 +73,7 @@ if __name__ == "__main__":
         "repr": lacking["repr"],
         "error": lacking["error"],
         "same w": lacking["w"] == inversion.w.tolist() and lacking["count"] == 2,
-        "same figures": lacking["quality"] == inversion.quality,
+        "same figures": lacking["metrics"] == inversion.stored_metrics,
         "attached": pixels == bytes_of(inversion),
         "found": more == (bytes_of(inversion), True),
         "back": back.model is inverter.model and torch.equal(back.tensor, inverter.invert(image).tensor),
@@ -117,7 +118,11 @@ def test_a_pickle_is_the_state_and_finds_the_very_model_again(
         again = round_trip(inversion)
         assert again.model is tiny_inverter.model is not twin.model
         assert torch.equal(again.tensor, inversion.tensor)
-        assert (again.method, again.start, again.quality) == (inversion.method, inversion.start, inversion.quality)
+        assert (again.method, again.start, again.stored_metrics) == (
+            inversion.method,
+            inversion.start,
+            inversion.stored_metrics,
+        )
         assert ([s.name for s in again.sources], again.failures) == (
             [s.name for s in inversion.sources],
             inversion.failures,
@@ -143,7 +148,7 @@ print(len(pickle.dumps(inversion)))
 
 def test_what_a_pickle_leaves_out_is_asked_for(tiny_inverter: HyperStyleInverter, batch: Inversion) -> None:
     again = round_trip(batch)
-    assert again.metrics() == batch.quality
+    assert again.metrics() == batch.stored_metrics
     with pytest.raises(InversionError, match="invert the image again"):
         again.refine()
     photo = Image.radial_gradient("L").convert("RGB").resize((80, 90))

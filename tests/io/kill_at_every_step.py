@@ -41,13 +41,13 @@ def killed_at(step: int, write: Callable[[], Any]) -> bool:
     """
     child = os.fork()
     if child == 0:
-        taken = 0
+        step_count = 0
 
         def count(event: str, arguments: tuple[Any, ...]) -> None:
-            nonlocal taken
+            nonlocal step_count
             if event in STEPS or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
-                taken += 1
-                if taken > step:
+                step_count += 1
+                if step_count > step:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         os.fsync = lambda descriptor: count("os.rename", ())  # type: ignore[assignment,misc]
@@ -64,7 +64,7 @@ def run(
     folder: Path, before: Callable[[], Any], write: Callable[[], Any], read: Callable[[], str], every: int = 1
 ) -> dict[str, Any]:
     """Kills the writer at each of its steps in turn, or only some; afterwards it may run once more, to its end."""
-    found: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     litter: set[str] = set()
     step, killed = 0, True
     while killed:
@@ -73,15 +73,15 @@ def run(
         before()
         killed = killed_at(step, write)
         try:
-            found[read()] += 1
+            outcomes[read()] += 1
         except HyperStyleError as error:
-            found[f"neither: {error}"] += 1
+            outcomes[f"neither: {error}"] += 1
         if step % (5 * every) == 0:
             killed_at(NEVER, write)
-            found["new at last"] += read() == "new"
+            outcomes["new at last"] += read() == "new"
             litter |= {str(path.relative_to(folder)) for path in folder.rglob(".*") if path.name != ".git"}
         step += every
-    return {"steps": step, "litter": sorted(litter), **found}
+    return {"steps": step, "litter": sorted(litter), **outcomes}
 
 
 def main(source: Path, root: Path) -> dict[str, Any]:
@@ -90,13 +90,13 @@ def main(source: Path, root: Path) -> dict[str, Any]:
     cpu = torch.device("cpu")
     target = root / "m"
     inverter = HyperStyleInverter.from_pretrained(source, device="cpu")
-    small = replace(inverter.model, encoder=None, hypernetwork=None, edits={})
+    small = replace(inverter.model, parts={}, edits={})
     write_model(small, root.with_name("old"))
 
     def model_before() -> None:
         shutil.copytree(root.with_name("old"), target)
         (target / ".git").mkdir()
-        (target / "README.md").write_text("mine")
+        (target / "README.md").write_text("unrelated")
 
     def write(keep: bool) -> Callable[[], None]:
         def over_its_own_files() -> None:
@@ -109,8 +109,8 @@ def main(source: Path, root: Path) -> dict[str, Any]:
     def read_mine(keep: bool) -> Callable[[], str]:
         def read() -> str:
             steps = read_model(target, device=cpu, dtype=torch.float32).steps
-            mine = (target / "README.md").is_file() and (target / ".git").is_dir()
-            return {2: "old", 9: "new"}[steps] if mine == (keep or steps == 2) else "others were lost, or stayed"
+            stays = (target / "README.md").is_file() and (target / ".git").is_dir()
+            return {2: "old", 9: "new"}[steps] if stays == (keep or steps == 2) else "others were lost, or stayed"
 
         return read
 

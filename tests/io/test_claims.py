@@ -24,21 +24,21 @@ HOLDER = (
 
 def test_a_piece_is_busy_while_another_has_it_and_done_once_its_marker_is_there(tmp_path: Path) -> None:
     marker = tmp_path / "one.safetensors"
-    with Claims() as mine, Claims() as theirs:
-        assert mine.claim(marker) == "free"
-        assert theirs.claim(marker) == mine.claim(marker) == "busy"
+    with Claims() as first, Claims() as second:
+        assert first.claim(marker) == "claimed"
+        assert second.claim(marker) == first.claim(marker) == "busy"
         marker.write_text("done", encoding="utf-8")
-        mine.release(marker)
-        assert theirs.claim(marker) == mine.claim(marker) == "done"
+        first.release(marker)
+        assert second.claim(marker) == first.claim(marker) == "done"
     assert [file.name for file in tmp_path.iterdir()] == [marker.name], "no lock is left"
 
 
 def test_a_piece_that_was_given_back_undone_is_free(tmp_path: Path) -> None:
     marker = tmp_path / "one"
-    with Claims() as mine, Claims() as theirs:
-        assert mine.claim(marker) == "free"
-        mine.release(marker)
-        assert theirs.claim(marker) == "free"
+    with Claims() as first, Claims() as second:
+        assert first.claim(marker) == "claimed"
+        first.release(marker)
+        assert second.claim(marker) == "claimed"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,27 +46,27 @@ def test_all_that_is_left_is_given_back_at_the_end_whatever_ended_it(tmp_path: P
     markers = [tmp_path / name for name in ("a", "b", "a" * 255)]
 
     def work() -> None:
-        with Claims() as mine:
-            assert [mine.claim(marker) for marker in markers] == ["free"] * 3
+        with Claims() as first:
+            assert [first.claim(marker) for marker in markers] == ["claimed"] * 3
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         work()
     assert list(tmp_path.iterdir()) == []
-    assert Claims().claim(markers[0]) == "free"
+    assert Claims().claim(markers[0]) == "claimed"
 
 
 def test_an_outdated_marker_does_not_count_but_the_one_that_replaces_it_does(tmp_path: Path) -> None:
     marker = tmp_path / "one"
     write_text(marker, "old")
     old = stamp(marker)
-    with Claims() as mine, Claims() as theirs:
-        assert mine.claim(marker) == "done"
-        assert mine.claim(marker, outdated=old) == "free"
-        assert theirs.claim(marker, outdated=old) == "busy"
+    with Claims() as first, Claims() as second:
+        assert first.claim(marker) == "done"
+        assert first.claim(marker, outdated=old) == "claimed"
+        assert second.claim(marker, outdated=old) == "busy"
         write_text(marker, "new")
-        mine.release(marker)
-        assert theirs.claim(marker, outdated=old) == "done", "not a second time"
+        first.release(marker)
+        assert second.claim(marker, outdated=old) == "done", "not a second time"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files of killed processes are removed by POSIX locks")
@@ -77,14 +77,14 @@ def test_what_a_killed_process_had_in_hand_is_free_and_its_lock_is_swept(tmp_pat
         [sys.executable, "-c", HOLDER, str(marker)], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "free\n"
-        with Claims() as mine:
+        assert process.stdout.readline() == "claimed\n"
+        with Claims() as first:
             sweep(tmp_path)
-            assert mine.claim(marker) == "busy", "a sweep leaves the locks of the living alone"
+            assert first.claim(marker) == "busy", "a sweep leaves the locks of the living alone"
             process.kill()
             process.wait()
-            assert mine.claim(marker) == "free"
-            mine.release(marker)
+            assert first.claim(marker) == "claimed"
+            first.release(marker)
     (tmp_path / f".tmp-{'0' * 12}.lock").touch()
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -100,10 +100,10 @@ def test_many_at_once_do_each_piece_once_and_never_two_the_same(tmp_path: Path, 
 
     def work() -> None:
         with Claims() as claims:
-            for place, marker in enumerate(markers * 8 if fails else markers):
-                if place % 10 == 0:
+            for index, marker in enumerate(markers * 8 if fails else markers):
+                if index % 10 == 0:
                     sweep(tmp_path)  # as a run that starts beside the others does
-                if claims.claim(marker) != "free":
+                if claims.claim(marker) != "claimed":
                     continue
                 with guard:
                     together.extend({marker} & in_hand)

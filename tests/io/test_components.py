@@ -15,8 +15,6 @@ from torch import nn
 from hyperstyle.errors import CheckpointError, ConfigError, HyperStyleError, MissingFileError, WeightsError
 from hyperstyle.io.components import (
     check_tensors,
-    config_from_dict,
-    config_to_dict,
     load_component,
     load_tensors,
     read_json,
@@ -51,49 +49,6 @@ class Net(nn.Module):
         super().__init__()
         self.linear = nn.Linear(config.inner.width, 2)
         self.norm = nn.BatchNorm1d(2)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        Config(Inner(3)),
-        Config(Inner(3, 1.5), ("x", "y"), (3, 4), "b", True, Inner(1), (Inner(1), Inner(2))),
-    ],
-)
-def test_a_config_survives_json(config: Config) -> None:
-    values = json.loads(json.dumps(config_to_dict(config)))
-    assert config_from_dict(Config, values, "here") == config
-
-
-def test_whole_numbers_are_taken_for_fractions() -> None:
-    read = config_from_dict(Inner, {"width": 3, "rate": 2}, "here")
-    assert read == Inner(3, 2.0)
-    assert isinstance(read.rate, float)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"colour": 1}, r"here: unknown entry 'colour' for Config\. Known: inner, names"),
-        ({"inner": None}, "here: inner"),
-        ({"inner": {}}, "here: inner: entry 'width' of Inner is missing"),
-        ({"inner": {"width": "3"}}, "here: inner: width is '3'"),
-        ({"inner": {"width": True}}, "width is True"),
-        ({"inner": {"width": 1.5}}, r"width is 1\.5"),
-        ({"inner": {"width": 1, "rate": "fast"}}, "rate is 'fast'"),
-        ({"names": "xy"}, "names is 'xy'"),
-        ({"names": ["x", 1]}, "names is 1"),
-        ({"pair": [1]}, r"pair is \[1\]"),
-        ({"pair": [1, 2, 3]}, r"pair is \[1, 2, 3\]"),
-        ({"kind": "c"}, "kind is 'c': expected one of 'a', 'b'"),
-        ({"flag": 1}, "flag is 1"),
-        ({"more": 7}, "more: expected an object for Inner, found int"),
-        ({"blocks": [{"width": 1}, {}]}, "blocks: entry 'width'"),
-    ],
-)
-def test_a_value_that_cannot_be_used_is_named(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        config_from_dict(Config, {"inner": {"width": 3}, **change}, "here")
 
 
 def test_json_files_are_objects_or_refused(tmp_path: Path) -> None:

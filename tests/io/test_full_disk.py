@@ -77,9 +77,9 @@ def test_every_writer_says_so_and_leaves_what_was_there(
     (tmp_path / "model" / "mine").write_text("mine")
     result = run_python("-W", "ignore", "-c", CODE, str(tmp_path), str(tiny_model_dir))
     assert result.returncode == 0, result.stderr
-    said: dict[str, str] = json.loads(result.stdout)
-    assert len(said) == 14 + 8
-    for writer, message in said.items():
+    messages: dict[str, str] = json.loads(result.stdout)
+    assert len(messages) == 14 + 8
+    for writer, message in messages.items():
         assert message.startswith("Cannot write"), (writer, message)
         assert "File too large" in message or "No space left" in message, (writer, message)
     assert (tmp_path / "old").read_text() == "old"

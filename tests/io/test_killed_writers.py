@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not hasattr(sys, "addaudithook") or sys.platform
 
 
 @pytest.fixture(scope="module")
-def found(run_python: RunPython, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def outcomes(run_python: RunPython, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What readers found after writers were killed at every step, by writer."""
     script = Path(__file__).with_name("kill_at_every_step.py")
     result = run_python("-W", "ignore", str(script), str(tiny_model_dir), str(tmp_path_factory.mktemp("killed")))
@@ -27,9 +27,9 @@ def found(run_python: RunPython, tiny_model_dir: Path, tmp_path_factory: pytest.
 
 @pytest.mark.parametrize("writer", ["save_pretrained", "convert", "new", "edit", "inversion", "checkpoint"])
 def test_a_reader_finds_the_old_or_the_new_and_the_next_writer_leaves_nothing_else(
-    found: dict[str, Any], writer: str
+    outcomes: dict[str, Any], writer: str
 ) -> None:
-    counts = dict(found[writer])
+    counts = dict(outcomes[writer])
     assert counts.pop("litter") == []
     assert counts.pop("steps") >= 5
     assert counts.pop("new at last") >= 1

@@ -51,10 +51,10 @@ ROW = [None, np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2) / 3, None, np.ze
 def test_what_numpy_writes_comes_back_equal(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "latents.npy"
     path.write_bytes(npy(CODES, protocol))
-    found = load_named_arrays(path)
-    assert list(found) == list(CODES)
+    loaded = load_named_arrays(path)
+    assert list(loaded) == list(CODES)
     for name, array in CODES.items():
-        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(loaded[name], array)
     row = read(tmp_path, npy(objects(*ROW), protocol))
     assert [item is None for item in row] == [True, False, True, False]
     np.testing.assert_array_equal(row[1], ROW[1])
@@ -72,10 +72,10 @@ def test_what_numpy_save_writes_comes_back_equal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_every_order_and_width_of_numbers_is_read_as_float32(tmp_path: Path, dtype: str, order: Any) -> None:
     array = np.array(np.random.rand(2, 3, 4), dtype=dtype, order=order)
-    (found,) = read(tmp_path, npy(objects(array)))
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
-    np.testing.assert_array_equal(found, array.astype(np.float32))
+    (loaded,) = read(tmp_path, npy(objects(array)))
+    assert loaded.dtype == np.float32
+    assert loaded.flags.c_contiguous
+    np.testing.assert_array_equal(loaded, array.astype(np.float32))
 
 
 # ---- what is written ----
@@ -84,11 +84,11 @@ def test_every_order_and_width_of_numbers_is_read_as_float32(tmp_path: Path, dty
 @pytest.mark.filterwarnings("error")
 def test_numpy_reads_what_is_written_here(tmp_path: Path) -> None:
     save_named_arrays(tmp_path / "a.npy", CODES)
-    found = np.load(tmp_path / "a.npy", allow_pickle=True)
-    assert found.shape == ()
-    assert list(found.item()) == list(CODES)
+    loaded = np.load(tmp_path / "a.npy", allow_pickle=True)
+    assert loaded.shape == ()
+    assert list(loaded.item()) == list(CODES)
     for name, array in CODES.items():
-        np.testing.assert_array_equal(found.item()[name], array)
+        np.testing.assert_array_equal(loaded.item()[name], array)
     flat = np.broadcast_to(np.float64(0.1), (2, 3, 3, 3))
     save_arrays(tmp_path / "b.npy", [None, flat, None])
     row = np.load(tmp_path / "b.npy", allow_pickle=True)
@@ -232,7 +232,7 @@ def test_codes_that_are_no_dictionary_of_arrays_are_refused(tmp_path: Path, valu
         (npy(objects(*ROW))[:200], r"damaged \.npy file, or one cut off"),
         (npy(objects(*ROW))[:-20], r"damaged \.npy file, or one cut off"),
         (npy(objects(None)).partition(b"\x80\x03")[0] + b"\x80\x03N.", "holds no array of objects"),
-        (npy(objects(ROW[1])).replace(b"K\x02K\x02", b"K\x02K\x04"), "with other content"),
+        (npy(objects(ROW[1])).replace(b"K\x02K\x02", b"K\x02K\x04"), r"shape \(.*\) with \d+ bytes"),
     ],
 )
 def test_a_damaged_file_says_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
@@ -253,7 +253,7 @@ def test_plain_numbers_folders_and_missing_files_are_refused(tmp_path: Path) -> 
 @pytest.mark.reference
 def test_the_recorded_codes_are_those_of_the_recorded_run(reference_dir: Path) -> None:
     golden = reference_dir / "hyperstyle" / "golden"
-    found = load_named_arrays(golden / "latents.npy")
+    loaded = load_named_arrays(golden / "latents.npy")
     with np.load(golden / "faces.npz") as recorded:
-        assert list(found) == ["face.jpg"]
-        np.testing.assert_array_equal(found["face.jpg"], recorded["w_code"])
+        assert list(loaded) == ["face.jpg"]
+        np.testing.assert_array_equal(loaded["face.jpg"], recorded["w_code"])

@@ -48,7 +48,7 @@ def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
         if name.endswith("noise.weight")
     }
     made = HyperStyleInverter.__new__(HyperStyleInverter)
-    made._model = replace(model, generator=model.generator.with_parameters(noisy), **parts)
+    made._model = replace(model, generator=model.generator.with_parameters(noisy)).with_parts(**parts)
     made.aligner = tiny_inverter.aligner
     return made
 

@@ -50,14 +50,14 @@ def same(a: Tensor, b: Tensor) -> None:
 def two(request: pytest.FixtureRequest, able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
     """Two images, inverted in few steps."""
     method: str = request.param
-    way = registry.find(able.model, method)
+    way = registry.resolve_method(able.model, method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
     return able.invert(crops, method=method, steps=steps, align=False)
 
 
 def test_it_is_named_and_measured(two: Inversion) -> None:
     assert two.method in (*ALONE, *CHAINS)
-    assert two.quality["l2"] == pytest.approx(two.metrics()["l2"], abs=1e-5)
+    assert two.stored_metrics["l2"] == pytest.approx(two.metrics()["l2"], abs=1e-5)
     assert two.crop is not None
     assert two.tensor.shape == (2, 3, 32, 32)
     assert not two.tensor.requires_grad
@@ -65,7 +65,7 @@ def test_it_is_named_and_measured(two: Inversion) -> None:
 
 
 def test_a_batch_is_its_images(two: Inversion, able: HyperStyleInverter, crops: list[Tensor]) -> None:
-    way = registry.find(able.model, two.method)
+    way = registry.resolve_method(able.model, two.method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
     for i, one in enumerate(two):
         same(one.tensor, two.tensor[i : i + 1])
@@ -95,7 +95,7 @@ def test_it_is_pickled_without_its_model_and_finds_it_again(two: Inversion, able
 def test_it_is_the_same_where_no_gradients_are_recorded_and_usable_outside(
     two: Inversion, able: HyperStyleInverter, crops: list[Tensor], mode: type[torch.no_grad], tmp_path: Path
 ) -> None:
-    way = registry.find(able.model, two.method)
+    way = registry.resolve_method(able.model, two.method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
     with mode():
         made = able.invert([crop.clone() for crop in crops], method=two.method, steps=steps, align=False)
@@ -106,7 +106,7 @@ def test_it_is_the_same_where_no_gradients_are_recorded_and_usable_outside(
     assert torch.equal(tensor, two.tensor)
     assert torch.equal(edited.tensor, two.edit("age", 1).tensor)
     for one in (made, edited, joined):
-        kept = [one.tensor, *one._state.tensors, *([] if one.crop is None else [one.crop])]
+        kept = [one.tensor, *one.state.tensors, *([] if one.crop is None else [one.crop])]
         assert not any(t.is_inference() or t.requires_grad for t in kept)
     if further is not None:
         assert torch.equal(further.tensor, two.refine(1).tensor)
@@ -146,7 +146,7 @@ def test_it_goes_into_another_generator_and_back(two: Inversion) -> None:
 def test_images_are_joined_again(two: Inversion) -> None:
     joined = Inversion.cat([two[1], two[0]])
     same(joined.tensor, two.tensor.flip(0))
-    assert joined.quality["l2"] == two.quality["l2"][::-1]
+    assert joined.stored_metrics["l2"] == two.stored_metrics["l2"][::-1]
 
 
 def test_it_joins_and_leads_to_an_image_whose_generator_is_as_it_was(
@@ -177,7 +177,7 @@ def test_it_is_pasted_back_into_its_photo(two: Inversion, able: HyperStyleInvert
     noise = np.random.default_rng(3).integers(0, 256, (70, 60, 3), dtype=np.uint8)
     photo = Image.fromarray(noise)
     points = np.array([[22.0, 30.0], [38.0, 30.0], [30.0, 40.0], [24.0, 48.0], [36.0, 48.0]])
-    way = registry.find(able.model, two.method)
+    way = registry.resolve_method(able.model, two.method)
     inversion = able.invert(photo, method=two.method, landmarks=points, steps={name: 1 for name, _, _ in way.parts})
     pasted = inversion.edit("age", 1).paste_back()
     assert pasted.size == photo.size
@@ -193,5 +193,5 @@ def test_more_steps_go_on_from_where_it_is(two: Inversion) -> None:
         return  # predicts once; tests/methods/test_hyperinverter.py
     more = two.refine(3)
     assert len(more) == 2
-    assert more.quality != two.quality
-    assert two.refine(0).quality["l2"] == pytest.approx(two.quality["l2"], abs=1e-4)
+    assert more.stored_metrics != two.stored_metrics
+    assert two.refine(0).stored_metrics["l2"] == pytest.approx(two.stored_metrics["l2"], abs=1e-4)

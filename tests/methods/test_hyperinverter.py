@@ -13,10 +13,11 @@ from torch import Tensor
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.hyperinverter import HyperInverterRefinement
-from hyperstyle.methods.hyperstyle import HyperStyleRefinement, RefineStep
+from hyperstyle.methods.hyperstyle import HyperStyleRefinement
 from hyperstyle.model.folder import check_parts, read_model, write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -36,8 +37,8 @@ def network(generator: GeneratorConfig, layers: tuple[str, ...] = ("b4.torgb", "
 
 @pytest.fixture
 def model(tiny_inverter: HyperStyleInverter) -> Model:
-    found = tiny_inverter.model
-    return replace(found, hyperinverter=network(found.generator.config))
+    model = tiny_inverter.model
+    return model.with_parts(hyperinverter=network(model.generator.config))
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_residuals_are_predicted_from_the_crop_and_the_plain_reconstruction(
     torch.testing.assert_close(made.tensor, expected, atol=2e-5, rtol=0)
     assert torch.equal(replace(made).tensor, made.tensor)
     assert not torch.allclose(expected, plain, atol=1e-2)
-    assert made.quality == made.metrics()
+    assert made.stored_metrics == made.metrics()
     torch.testing.assert_close(made.initial.tensor, plain, atol=2e-5, rtol=0)
 
 
@@ -71,21 +72,21 @@ def test_what_other_methods_changed_before_stays(model: Model, crops: Tensor, st
     noise = tuple(torch.randn(2, *maps.shape[1:]) for maps in model.generator.noises.buffers())
     value = {"conv1.conv.weight": model.generator.conv1.conv.weight * 1.5}
     changed = replace(
-        HyperStyleRefinement()(crops, start), changes=GeneratorOverrides(tuned=(value, value), noise=noise)
+        HyperStyleRefinement()(crops, start), overrides=GeneratorOverrides(tuned=(value, value), noise=noise)
     )
     made = HyperInverterRefinement()(crops, changed)
     assert made.offset_codes is changed.offset_codes
-    assert (made.changes.tuned, made.changes.noise) == (changed.changes.tuned, changed.changes.noise)
+    assert (made.overrides.tuned, made.overrides.noise) == (changed.overrides.tuned, changed.overrides.noise)
     assert model.hyperinverter is not None
     codes = model.hyperinverter(crops, changed.tensor)
-    assert made.changes.residuals is not None
-    for name, code in made.changes.residuals.sums.items():
+    assert made.overrides.residuals is not None
+    for name, code in made.overrides.residuals.sums.items():
         torch.testing.assert_close(code, codes.sums[name], atol=2e-5, rtol=0)
 
 
 def test_it_looks_at_the_content_at_its_own_size(model: Model) -> None:
     domain = Domain("plates", 32, (16, 16), (8, 24))
-    squeezed = replace(model, domain=domain, encoder=None, hypernetwork=None, evaluator=None, perceptual=None)
+    squeezed = replace(model, domain=domain, parts={"hyperinverter": model.hyperinverter})
     w = model.generator.broadcast(torch.randn(1, 16))
     with pytest.raises(ConfigError, match="expected both square"):
         HyperInverterRefinement()(torch.zeros(1, 3, 16, 16), Inversion(squeezed, w))
@@ -94,11 +95,11 @@ def test_it_looks_at_the_content_at_its_own_size(model: Model) -> None:
 def test_edits_keep_the_residuals(crops: Tensor, start: Inversion) -> None:
     made = HyperInverterRefinement()(crops, start)
     edited = made.edit("age", 2.0)
-    assert edited.changes.residuals is made.changes.residuals
+    assert edited.overrides.residuals is made.overrides.residuals
     network = made.model.hyperinverter
     assert network is not None
-    assert made.changes.residuals is not None
-    expected = made.model.generator(edited.w, residuals=network.offsets(made.changes.residuals))
+    assert made.overrides.residuals is not None
+    expected = made.model.generator(edited.w, residuals=network.offsets(made.overrides.residuals))
     torch.testing.assert_close(edited.tensor, expected, atol=2e-5, rtol=0)
 
 
@@ -107,22 +108,22 @@ def test_interpolating_two_inversions_interpolates_codes_and_weights(crops: Tens
     middle = a.interpolate(b, 3)[1]
     network = a.model.hyperinverter
     assert network is not None
-    ends = [network.offsets(x.changes.residuals) for x in (a, b) if x.changes.residuals is not None]
+    ends = [network.offsets(x.overrides.residuals) for x in (a, b) if x.overrides.residuals is not None]
     between = {name: (ends[0][name] + ends[1][name]) / 2 for name in ends[0]}
     expected = a.model.generator((a.w + b.w) / 2, residuals=between)
     torch.testing.assert_close(middle.tensor, expected, atol=2e-5, rtol=0)
 
 
 def test_the_step_is_seen_and_kept_and_can_be_left_out(crops: Tensor, start: Inversion) -> None:
-    seen: list[RefineStep] = []
+    seen: list[Step] = []
     made = HyperInverterRefinement(keep_intermediates=True)(crops, start, callback=seen.append)
     assert [(step.step, step.steps) for step in seen] == [(0, 1), (1, 1)]
     assert seen[0].codes is None
-    assert seen[1].codes is made.changes.residuals
+    assert seen[1].codes is made.overrides.residuals
     assert torch.equal(made.intermediates[0], start.tensor)
     assert made.intermediates[1] is made.tensor
     none = HyperInverterRefinement()(crops, start, steps=0)
-    assert not none.changes
+    assert not none.overrides
     assert torch.equal(none.w, start.w)
 
 
@@ -133,7 +134,7 @@ def test_what_it_cannot_refine_is_refused(model: Model, crops: Tensor, start: In
     with pytest.raises(ConfigError, match="steps=2: HyperInverter predicts in one step"):
         HyperInverterRefinement()(crops, start, steps=2)
     with pytest.raises(MethodError, match="no HyperInverter"):
-        HyperInverterRefinement()(crops, replace(start, model=replace(model, hyperinverter=None)))
+        HyperInverterRefinement()(crops, replace(start, model=model.with_parts(hyperinverter=None)))
 
 
 def test_a_model_folder_carries_it(model: Model, crops: Tensor, start: Inversion, tmp_path: Path) -> None:
@@ -154,4 +155,4 @@ def test_a_model_folder_carries_it(model: Model, crops: Tensor, start: Inversion
 def test_one_of_another_generator_is_refused(model: Model) -> None:
     other = network(replace(model.generator.config, channels=(8, 8, 8, 8)))
     with pytest.raises(ConfigError, match="HyperInverter for a generator of 32 px with channels"):
-        check_parts(replace(model, hyperinverter=other))
+        check_parts(model.with_parts(hyperinverter=other))

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError, QualityWarning
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.hyperstyle import HyperStyleRefinement, RefineStep, refine
+from hyperstyle.methods.hyperstyle import HyperStyleRefinement, refine
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
@@ -32,10 +33,8 @@ def parts(tiny_inverter: HyperStyleInverter) -> Parts:
     return crop, model.encoder(crop), model.generator, model.hypernetwork, model.domain.resize_to_input
 
 
-def run(
-    parts: Parts, steps: int, codes: OffsetCodes | None = None
-) -> tuple[list[RefineStep], OffsetCodes | None, Tensor]:
-    seen: list[RefineStep] = []
+def run(parts: Parts, steps: int, codes: OffsetCodes | None = None) -> tuple[list[Step], OffsetCodes | None, Tensor]:
+    seen: list[Step] = []
     codes, image = refine(*parts, steps=steps, codes=codes, callback=seen.append)
     return seen, codes, image
 
@@ -109,8 +108,8 @@ def test_a_refinement_takes_the_models_number_of_steps_and_measures_itself(start
     assert refined.offset_codes is not None
     assert refined.offset_codes.count.tolist() == [2, 2]
     assert refined.method == "hyperstyle"
-    assert refined.quality == refined.metrics()
-    assert refined.quality != start.quality
+    assert refined.stored_metrics == refined.metrics()
+    assert refined.stored_metrics != start.stored_metrics
     assert refined.intermediates == ()
 
 
@@ -136,7 +135,7 @@ def test_a_negative_number_of_steps_is_refused(start: Inversion) -> None:
 
 def test_a_model_without_a_hypernetwork_is_refused(start: Inversion) -> None:
     assert start.crop is not None
-    bare = replace(start, model=replace(start.model, hypernetwork=None))
+    bare = replace(start, model=start.model.with_parts(hypernetwork=None))
     with pytest.raises(MethodError, match="no hypernetwork"):
         HyperStyleRefinement()(start.crop, bare)
 
@@ -150,9 +149,9 @@ def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(tin
         four = three.refine(1)
         tiny_inverter.invert(crop, steps=4, align=False)
         four.refine(0)
-    told = [one for one in told if " passes of " in str(one.message)]
+    told = [one for one in told if " steps of " in str(one.message)]
     assert [(str(one.message).partition(",")[0], one.filename) for one in told] == [
-        ("4 passes of 'hyperstyle'", __file__)
+        ("4 steps of 'hyperstyle'", __file__)
     ] * 2
     assert "trained with 2" in str(told[0].message)
     assert "method='hyperstyle+offsets'" in str(told[0].message)

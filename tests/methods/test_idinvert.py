@@ -16,8 +16,9 @@ from hyperstyle.domain import Domain
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.errors import ConfigError, ImageError, InversionError, MethodError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedRefinement, DomainGuidedStep, domain_guided
+from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedRefinement, domain_guided
 from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
@@ -45,7 +46,7 @@ def model() -> Model:
     generator, encoder, vgg = parts
     domain = Domain("faces", 16, (16, 16), None, "face")
     edits = {"age": DirectionEdit(torch.randn(12), EditInfo("age", -3.0, 3.0))}
-    return Model(generator, domain, edits=edits, idinvert=encoder, vgg16=vgg)
+    return Model(generator, domain, {"idinvert": encoder, "vgg16": vgg}, edits=edits)
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_it_is_the_same_where_no_gradients_are_recorded(inverter: HyperStyleInve
 
 
 def test_the_callback_sees_the_three_parts_of_a_loss_that_falls(crops: Tensor, run: Run) -> None:
-    seen: list[DomainGuidedStep] = []
+    seen: list[Step] = []
     run(crops, DomainGuided(steps=15), callback=seen.append)
     assert [(step.step, step.steps) for step in seen] == [(i, 15) for i in range(15)]
     for step in seen:
@@ -174,7 +175,7 @@ def test_an_inversion_has_rows_of_its_own_and_its_images_come_from_the_stylegan(
     assert not torch.equal(further.w, inversion.w)
     start = inverted(inverter, crops, steps=0)
     assert torch.equal(start.w, inverter.model.idinvert(start.crop))
-    assert inversion.quality["l2"][0] != start.quality["l2"][0]
+    assert inversion.stored_metrics["l2"][0] != start.stored_metrics["l2"][0]
 
 
 def test_it_is_the_method_of_a_model_that_has_its_parts(inverter: HyperStyleInverter, crops: Tensor) -> None:
@@ -233,11 +234,11 @@ def test_a_face_is_put_back_into_its_photo(inverter: HyperStyleInverter) -> None
 def test_what_it_lacks_or_cannot_refine_is_said(inverter: HyperStyleInverter, crops: Tensor) -> None:
     inversion = inverted(inverter, crops, steps=0)
     for part, words in (("idinvert", "no encoder of IDInvert"), ("vgg16", "no VGG16")):
-        bare = replace(inversion, model=replace(inverter.model, **{part: None}))
+        bare = replace(inversion, model=inverter.model.with_parts(**{part: None}))
         with pytest.raises(MethodError, match=rf"{words}.*--encoder ENCODER\.pth --vgg VGG16\.pth"):
             QUICK(crops, bare)
     own = DomainGuidedRefinement(DomainGuided(steps=1), features=torch.nn.Identity())
-    assert own(crops, replace(inversion, model=replace(inverter.model, vgg16=None))).w.shape == (2, 6, 12)
+    assert own(crops, replace(inversion, model=inverter.model.with_parts(vgg16=None))).w.shape == (2, 6, 12)
     with pytest.raises(MethodError, match=r"start from Inversion\.initial"):
         QUICK(crops, replace(inversion, style_offsets={"b8.conv0": torch.ones(2, 12)}))
     with pytest.raises(ImageError, match="not finite"):
@@ -263,11 +264,11 @@ def test_networks_of_stylegan2s_do_not_fit(model: Model) -> None:
     numbers = {"size": 16, "channels": (8, 6, 4), "latent_width": 12, "mapping_layers": 2}
     config = GeneratorConfig(**numbers)
     with pytest.raises(ConfigError, match="hypernetwork for a generator"):
-        check_parts(replace(model, hypernetwork=Hypernetwork(HypernetworkConfig(config, (2,), (16, 16)))))
+        check_parts(model.with_parts(hypernetwork=Hypernetwork(HypernetworkConfig(config, (2,), (16, 16)))))
     narrow = IdInvertEncoderConfig(rows=4, latent_width=12, input_size=(16, 16), widths=(4, 8))
     with pytest.raises(ConfigError, match=r"IDInvert encoder for \[4, 12\] codes"):
-        check_parts(replace(model, idinvert=IdInvertEncoder(narrow)))
-    with pytest.raises(ConfigError, match="IDInvert encoder beside a StyleGAN2"):
+        check_parts(model.with_parts(idinvert=IdInvertEncoder(narrow)))
+    with pytest.raises(ConfigError, match="IDInvert encoder with a StyleGAN2"):
         check_parts(replace(model, generator=Generator(config)))
     inversion = Inversion(model, torch.randn(1, 6, 12))
     with pytest.raises(InversionError, match="offsets need the same layers"):

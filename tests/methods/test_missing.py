@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods import registry
-from hyperstyle.methods.missing import missing, why_missing
+from hyperstyle.methods.registry import METHODS, missing_methods, why_missing
 
 NETWORKS = ("encoder", "hypernetwork", "psp", "e4e", "restyle", "hyperinverter", "idinvert", "vgg16")
 
 
 def without(inverter: HyperStyleInverter, *parts: str) -> HyperStyleInverter:
     made = HyperStyleInverter.__new__(HyperStyleInverter)
-    made._model = replace(inverter.model, **dict.fromkeys(parts))
+    made._model = inverter.model.with_parts(**dict.fromkeys(parts))
     made.aligner = None
     return made
 
@@ -27,9 +24,9 @@ def test_what_is_missing_and_what_is_listed_are_all_methods_and_inverting_names_
     able: HyperStyleInverter, kept: tuple[str, ...]
 ) -> None:
     inverter = without(able, *(name for name in NETWORKS if name not in kept))
-    lost = missing(inverter.model)
+    lost = missing_methods(inverter.model)
     assert lost.keys().isdisjoint(inverter.methods)
-    assert {*lost, *inverter.methods} >= set(registry.NAMES)
+    assert {*lost, *inverter.methods} >= set(METHODS)
     assert inverter.describe()["missing_methods"] == lost
     crop = torch.zeros(3, *inverter.model.domain.input_size)
     for name, reason in lost.items():
@@ -40,10 +37,10 @@ def test_what_is_missing_and_what_is_listed_are_all_methods_and_inverting_names_
 
 
 def test_reasons_say_which_network_is_not_there(able: HyperStyleInverter) -> None:
-    bare = missing(without(able, *NETWORKS).model)
+    bare = missing_methods(without(able, *NETWORKS).model)
     assert bare["hyperinverter"] == "the model has no HyperInverter network"
     assert bare["psp"] == "the model has no pSp encoder"
     assert bare["idinvert"] == "the model has no encoder of IDInvert"
     assert bare["offsets"] == "the model has no W encoder to start from"
-    assert set(registry.NAMES) - set(bare) == {"optimize-w", "optimize-w+", "pti"}
+    assert set(METHODS) - set(bare) == {"optimize-w", "optimize-w+", "pti"}
     assert why_missing(able.model, "hyperstyle") is None

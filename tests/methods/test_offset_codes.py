@@ -12,9 +12,9 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offset_optimization import OffsetStep
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 
@@ -44,7 +44,7 @@ def codes_of(inversion: Inversion) -> OffsetCodes:
 @pytest.mark.parametrize("name", ["predicted", "plain"])
 def test_the_image_comes_nearer_and_the_codes_keep_their_form(name: str, request: pytest.FixtureRequest) -> None:
     begun: Inversion = request.getfixturevalue(name)
-    seen: list[OffsetStep] = []
+    seen: list[Step] = []
     assert begun.crop is not None
     found = TUNER(begun.crop, begun, callback=seen.append)
     assert (seen[-1].losses < seen[0].losses).all()
@@ -80,15 +80,15 @@ def test_steps_are_measured_in_the_size_of_the_code(predicted: Inversion) -> Non
 
 
 def test_an_image_stops_when_it_is_near_enough(predicted: Inversion) -> None:
-    seen: list[OffsetStep] = []
+    seen: list[Step] = []
     assert predicted.crop is not None
     TUNER(predicted.crop, predicted, callback=seen.append)
     losses = torch.stack([s.losses for s in seen])
     threshold = losses[4].max().item()
-    stopped: list[OffsetStep] = []
+    stopped: list[Step] = []
     found = replace(TUNER, threshold=threshold)(predicted.crop, predicted, callback=stopped.append)
     assert len(stopped) < 12
-    assert found.quality["l2"] != predicted.quality["l2"]
+    assert found.stored_metrics["l2"] != predicted.stored_metrics["l2"]
     at_once = replace(TUNER, threshold=100.0)(predicted.crop, predicted)
     assert torch.equal(at_once.tensor, predicted.tensor)
 
@@ -103,7 +103,7 @@ def test_heads_that_are_not_affine_need_a_prediction_to_begin_with(
         HypernetworkConfig(config.generator, config.layers, (32, 32), config.trunk, "separable", 16)
     )
     made = replace(able.invert(crops, method="w-encoder", align=False))
-    made = replace(made, model=replace(model, hypernetwork=separable.eval().requires_grad_(False)))
+    made = replace(made, model=model.with_parts(hypernetwork=separable.eval().requires_grad_(False)))
     with pytest.raises(MethodError, match=r"'hyperstyle\+offset-codes'"):
         run(made)
     assert made.crop is not None
@@ -118,7 +118,7 @@ def test_heads_that_are_not_affine_need_a_prediction_to_begin_with(
 def test_a_model_without_hypernetwork_and_a_rate_of_zero_are_refused(predicted: Inversion) -> None:
     with pytest.raises(ConfigError, match="lr=0"):
         run(predicted, OffsetCodeTuner(lr=0.0))
-    bare = replace(predicted.initial, model=replace(predicted.model, hypernetwork=None))
+    bare = replace(predicted.initial, model=predicted.model.with_parts(hypernetwork=None))
     with pytest.raises(MethodError, match="method='offsets'"):
         run(bare)
 

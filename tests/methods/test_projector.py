@@ -1,4 +1,4 @@
-"""The projector as a refinement: codes from where they are, noise maps kept or not, other changes drawn."""
+"""The projector as a refinement: codes from where they are, noise maps kept or not, other overrides rendered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
+from hyperstyle.inversion.synthesis import render
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.optimising import add_l2, draw, perceptual_loss
-from hyperstyle.methods.optimization import Projection, ProjectStep, project
-from hyperstyle.methods.projector import Projector
+from hyperstyle.methods.losses import add_l2, perceptual_loss
+from hyperstyle.methods.projector import Projection, Projector, project
 
 QUICK = Projection(steps=15, lr=0.05, samples=50)
 PLUS = replace(QUICK, space="w+")
@@ -25,8 +26,8 @@ def begun(able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
     return able.invert(crops, method="w-encoder", align=False)
 
 
-def run(inversion: Inversion, projector: Projector, steps: int | None = None) -> tuple[list[ProjectStep], Inversion]:
-    seen: list[ProjectStep] = []
+def run(inversion: Inversion, projector: Projector, steps: int | None = None) -> tuple[list[Step], Inversion]:
+    seen: list[Step] = []
     assert inversion.crop is not None
     return seen, projector(inversion.crop, inversion, steps=steps, callback=seen.append)
 
@@ -39,7 +40,7 @@ def test_it_finds_what_project_finds(begun: Inversion) -> None:
     seen, found = run(begun, Projector(QUICK))
     assert torch.equal(found.w, expected.w)
     assert expected.noise is not None
-    assert all(torch.equal(a, b) for a, b in zip(found.changes.noise, expected.noise, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(found.overrides.noise, expected.noise, strict=True))
     assert [s.step for s in seen] == list(range(15))
     assert found.method == "w-encoder+optimize-w"
 
@@ -73,24 +74,24 @@ def first_pair(begun: Inversion) -> tuple[Tensor, Tensor]:
 def test_noise_maps_are_kept_where_they_are_wanted_and_seen(
     begun: Inversion, tiny_inverter: HyperStyleInverter
 ) -> None:
-    assert len(run(begun, Projector(QUICK))[1].changes.noise) == 7
-    assert run(begun, Projector(QUICK, keep_noise=False))[1].changes.noise == ()
-    assert run(begun, Projector(replace(QUICK, optimize_noise=False)))[1].changes.noise == ()
+    assert len(run(begun, Projector(QUICK))[1].overrides.noise) == 7
+    assert run(begun, Projector(QUICK, keep_noise=False))[1].overrides.noise == ()
+    assert run(begun, Projector(replace(QUICK, optimize_noise=False)))[1].overrides.noise == ()
     silent = replace(begun, model=replace(begun.model, generator=tiny_inverter.model.generator))
-    assert run(silent, Projector(QUICK))[1].changes.noise == (), "no layer of this generator adds any noise"
+    assert run(silent, Projector(QUICK))[1].overrides.noise == (), "no layer of this generator adds any noise"
 
 
 def test_it_goes_on_with_the_noise_maps_and_offsets_that_are_there(
     able: HyperStyleInverter, crops: list[Tensor]
 ) -> None:
     first = able.invert(crops, method="hyperstyle+optimize-w", steps=4, align=False)
-    assert first.changes.noise
+    assert first.overrides.noise
     seen, more = run(first, Projector(replace(QUICK, initial_noise=0.0)), steps=2)
-    torch.testing.assert_close(seen[0].image, draw(first), atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen[0].image, render(first.model, first.state, differentiable=True), atol=1e-5, rtol=0)
     assert more.offset_codes is first.offset_codes
     plain = run(first, Projector(replace(QUICK, optimize_noise=False)), steps=1)[1]
-    assert plain.changes is not first.changes
-    assert plain.changes.noise == first.changes.noise, "kept though not optimized"
+    assert plain.overrides is not first.overrides
+    assert plain.overrides.noise == first.overrides.noise, "kept though not optimized"
 
 
 def test_no_steps_leave_the_image_as_it_is(begun: Inversion) -> None:

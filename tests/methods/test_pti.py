@@ -14,10 +14,11 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods import optimising
-from hyperstyle.methods.optimising import perceptual_loss
-from hyperstyle.methods.pti import PivotalTuner, PivotalTuning, TuneStep, neighbor, tune
+from hyperstyle.methods import losses
+from hyperstyle.methods.losses import perceptual_loss
+from hyperstyle.methods.pti import PivotalTuner, PivotalTuning, neighbor, tune
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def parts() -> Parts:
     return torch.rand(1, 3, 32, 32) * 2 - 1, w, generator.requires_grad_(False)
 
 
-def run(parts: Parts, settings: PivotalTuning, **options: Any) -> tuple[list[TuneStep], Generator]:
-    seen: list[TuneStep] = []
+def run(parts: Parts, settings: PivotalTuning, **options: Any) -> tuple[list[Step], Generator]:
+    seen: list[Step] = []
     tuned = tune(*parts, distance, settings, callback=seen.append, **options)
     return seen, tuned
 
@@ -110,7 +111,7 @@ def test_a_reconstruction_that_is_good_enough_leaves_the_weights_as_they_are(par
 def test_what_the_callback_returns_ends_nothing(parts: Parts) -> None:
     calls: list[int] = []
 
-    def stop(step: TuneStep) -> Any:
+    def stop(step: Step) -> Any:
         calls.append(step.step)
         return True
 
@@ -228,7 +229,7 @@ def test_three_steps_equal_the_recording_of_the_published_tuning(checkpoint_make
     near = neighbor(w, torch.from_numpy(golden["pti_morph_z"]).double(), generator, PivotalTuning())
     torch.testing.assert_close(near, torch.from_numpy(golden["pti_morph_w"]).double(), atol=1e-5, rtol=0)
 
-    seen: list[TuneStep] = []
+    seen: list[Step] = []
     settings = PivotalTuning(steps=3, threshold=-1.0, locality=kind == "pti_reg_")
     tuned = tune(target, w, generator, lpips, settings, callback=seen.append)
     for step, expected in zip(seen, golden[f"{kind}losses"].tolist(), strict=True):
@@ -273,7 +274,7 @@ def crop_of(inversion: Inversion) -> Tensor:
 
 
 def test_every_image_gets_parameters_of_its_own_beneath_its_offsets(predicted: Inversion) -> None:
-    seen: list[TuneStep] = []
+    seen: list[Step] = []
     found = PivotalTuner(QUICK)(crop_of(predicted), predicted, callback=seen.append)
     torch.testing.assert_close(seen[0].image, predicted.tensor[:1], atol=2e-5, rtol=0)
     assert [s.step for s in seen] == [*range(12), *range(12)], "one image after the other"
@@ -282,8 +283,8 @@ def test_every_image_gets_parameters_of_its_own_beneath_its_offsets(predicted: I
     assert found.offset_codes is not None
     assert predicted.offset_codes is not None
     assert all(torch.equal(c, predicted.offset_codes.sums[n]) for n, c in found.offset_codes.sums.items())
-    assert len(found.changes.tuned) == 2
-    first, second = found.changes.tuned
+    assert len(found.overrides.tuned) == 2
+    first, second = found.overrides.tuned
     assert not torch.equal(first["conv1.conv.weight"], second["conv1.conv.weight"])
     assert not any(name.startswith("style.") for name in first), "only what moved"
     assert not any(value.requires_grad for value in first.values())
@@ -295,30 +296,30 @@ def test_every_image_gets_parameters_of_its_own_beneath_its_offsets(predicted: I
 def test_alone_it_is_tune_at_the_pivot(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     found = able.invert(crops[0], method="pti", steps={"optimize-w": 5, "pti": 4}, align=False)
     model = able.model
-    assert found.changes.noise == ()
+    assert found.overrides.noise == ()
     assert torch.equal(found.w[:, :1].expand_as(found.w), found.w)
     settings = PivotalTuning(steps=4, threshold=-1.0)
     loss = perceptual_loss(model)
     tuned = tune(crop_of(found), found.w, model.generator, loss, settings, to_input=model.domain.as_network_input)
     torch.testing.assert_close(tuned(found.w), found.tensor, atol=2e-5, rtol=0)
     own = dict(tuned.named_parameters())
-    for name, value in found.changes.tuned[0].items():
+    for name, value in found.overrides.tuned[0].items():
         torch.testing.assert_close(value, own[name], atol=2e-5, rtol=0)
 
 
 def test_more_steps_go_on_with_the_tuned_parameters(predicted: Inversion) -> None:
     tuner = PivotalTuner(QUICK)
     first = tuner(crop_of(predicted), predicted)
-    seen: list[TuneStep] = []
+    seen: list[Step] = []
     second = first.refine(3, callback=seen.append)
     torch.testing.assert_close(seen[0].image, first.tensor[:1], atol=2e-5, rtol=0)
     assert second.method == first.method == "hyperstyle+pti"
-    assert sum(second.quality["l2"]) < sum(first.quality["l2"])
+    assert sum(second.stored_metrics["l2"]) < sum(first.stored_metrics["l2"])
 
 
 def test_the_published_early_stop_is_for_lpips_alone(predicted: Inversion, monkeypatch: pytest.MonkeyPatch) -> None:
     def steps_of(tuner: PivotalTuner, inversion: Inversion = predicted[0]) -> int:
-        seen: list[TuneStep] = []
+        seen: list[Step] = []
         tuner(crop_of(inversion), inversion, callback=seen.append)
         return len(seen)
 
@@ -327,14 +328,14 @@ def test_the_published_early_stop_is_for_lpips_alone(predicted: Inversion, monke
 
     assert steps_of(PivotalTuner(PivotalTuning(steps=3), loss=near)) == 3
     assert steps_of(PivotalTuner(PivotalTuning(steps=3, threshold=0.06), loss=near)) == 1
-    monkeypatch.setattr(optimising, "lpips_loss", lambda device: near)
-    blind = replace(predicted[0], model=replace(predicted.model, perceptual=None))
+    monkeypatch.setattr(losses, "lpips_loss", lambda device: near)
+    blind = replace(predicted[0], model=predicted.model.with_parts(perceptual=None))
     assert steps_of(PivotalTuner(PivotalTuning(steps=3)), blind) == 1
 
 
 def test_what_is_near_enough_at_once_keeps_the_models_parameters(predicted: Inversion) -> None:
     found = PivotalTuner(PivotalTuning(threshold=100.0))(crop_of(predicted), predicted)
-    assert found.changes.tuned == ({}, {})
+    assert found.overrides.tuned == ({}, {})
     torch.testing.assert_close(found.tensor, predicted.tensor, atol=2e-5, rtol=0)
     moved = PivotalTuner(QUICK)(crop_of(predicted), predicted)
     assert len(Inversion.cat([found, moved])) == 4
@@ -346,7 +347,7 @@ def test_crops_and_images_of_different_numbers_are_refused(predicted: Inversion)
 
 
 def test_locality_compares_generators_with_the_same_offsets(predicted: Inversion) -> None:
-    seen: list[TuneStep] = []
+    seen: list[Step] = []
     PivotalTuner(LOCAL, loss=distance)(crop_of(predicted)[:1], predicted[0], steps=3, callback=seen.append)
     extra = [s.loss - s.l2 - s.perceptual for s in seen]
     assert extra[0] == pytest.approx(0, abs=1e-6)

@@ -16,10 +16,10 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods import registry
+from hyperstyle.methods.base import Method, Remedy, StartingPoint
 from hyperstyle.methods.idinvert import DomainGuidedRefinement
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimization import Projection, code_statistics
-from hyperstyle.methods.projector import PIVOT, W_PLUS, Projector
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import PIVOT, W_PLUS, Projection, Projector, code_statistics
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
@@ -30,13 +30,13 @@ from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 def lacking(able: HyperStyleInverter, **parts: Any) -> HyperStyleInverter:
     """The same model with some parts changed."""
     made = HyperStyleInverter.__new__(HyperStyleInverter)
-    made._model = replace(able.model, **parts)
+    made._model = able.model.with_parts(**parts)
     made.aligner = able.aligner
     return made
 
 
-def parts_of(able: HyperStyleInverter, method: registry.Method | None, start: str | None = None) -> list[str]:
-    return [name for name, _, _ in registry.find(able.model, method, start).parts]
+def parts_of(able: HyperStyleInverter, method: registry.MethodLike | None, start: str | None = None) -> list[str]:
+    return [name for name, _, _ in registry.resolve_method(able.model, method, start).parts]
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def parts_of(able: HyperStyleInverter, method: registry.Method | None, start: st
 def test_a_name_stands_for_a_start_and_refinements(
     able: HyperStyleInverter, method: Any, begins: str, parts: list[str]
 ) -> None:
-    way = registry.find(able.model, method)
-    assert way.begins == begins
+    way = registry.resolve_method(able.model, method)
+    assert way.start_name == begins
     assert [name for name, _, _ in way.parts] == parts
 
 
 def test_optimising_methods_have_the_published_numbers(able: HyperStyleInverter) -> None:
-    found = {name: registry.find(able.model, name).parts for name in ("optimize-w", "optimize-w+", "pti")}
+    found = {name: registry.resolve_method(able.model, name).parts for name in ("optimize-w", "optimize-w+", "pti")}
     assert found["optimize-w"][0][1] == Projector(Projection())
     assert found["optimize-w+"][0][1] == Projector(W_PLUS)
     assert [part[1] for part in found["pti"]] == [Projector(PIVOT, keep_noise=False), PivotalTuner()]
@@ -98,7 +98,7 @@ def test_a_start_may_have_a_name(able: HyperStyleInverter, crops: list[Tensor]) 
 
 def test_steps_are_those_of_the_last_part_or_of_parts_by_name(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     def steps(value: registry.Steps | None) -> list[int | None]:
-        return [number for _, _, number in registry.find(able.model, "hyperstyle+pti", steps=value).parts]
+        return [number for _, _, number in registry.resolve_method(able.model, "hyperstyle+pti", steps=value).parts]
 
     assert steps(None) == [None, None]
     assert steps(7) == [None, 7]
@@ -124,7 +124,7 @@ def test_a_seed_reaches_what_draws_chance(able: HyperStyleInverter, crops: list[
     assert torch.equal(w(4), w(4))
     assert not torch.equal(w(4), w(5))
     assert torch.equal(w(None), w(Projection().seed))
-    (_, pivot, _), (_, tuner, _) = registry.find(able.model, "pti", seed=11).parts
+    (_, pivot, _), (_, tuner, _) = registry.resolve_method(able.model, "pti", seed=11).parts
     assert isinstance(pivot, Projector)
     assert isinstance(tuner, PivotalTuner)
     assert (pivot.settings.seed, tuner.settings.seed) == (11, 11)
@@ -151,9 +151,9 @@ def test_the_bar_and_the_callback_see_the_current_loss(
 
 
 def test_a_model_can_do_what_its_parts_allow(able: HyperStyleInverter) -> None:
-    assert set(able.methods) == set(registry.NAMES) - {"restyle-psp", "idinvert"}
+    assert set(able.methods) == set(registry.METHODS) - {"restyle-psp", "idinvert"}
     assert registry.by_networks(able.model) == ("hyperstyle", "hyperinverter", "w-encoder", "e4e", "psp", "restyle-e4e")
-    bare = replace(able.model, encoder=None, hypernetwork=None, hyperinverter=None)
+    bare = able.model.with_parts(encoder=None, hypernetwork=None, hyperinverter=None)
     always = {"optimize-w", "optimize-w+", "pti"}
     assert set(registry.available(bare)) == {"e4e", "psp", "restyle-e4e", "e4e+offsets", *always}
 
@@ -169,7 +169,7 @@ def test_what_is_listed_without_a_w_encoder_begins_with_what_is_there(
     assert model.methods[:2] == (f"{before}+hyperstyle", f"{before}+hyperinverter")
     assert {f"{before}+offsets", f"{before}+offset-codes"} < set(model.methods)
     for method in model.methods:
-        steps = {name: 1 for name, _, _ in registry.find(model.model, method).parts}
+        steps = {name: 1 for name, _, _ in registry.resolve_method(model.model, method).parts}
         assert model.invert(crops[0], method=method, steps=steps, align=False).method == method
     assert model.invert(crops[0], align=False).method == f"{before}+hyperstyle", "the best there is"
     assert lacking(model, hypernetwork=None).invert(crops[0], align=False).method == f"{before}+hyperinverter"
@@ -214,12 +214,12 @@ def test_a_method_whose_weights_are_not_there_says_how_to_get_them(
 )
 def test_chains_that_cannot_be_are_refused(able: HyperStyleInverter, method: Any, message: str) -> None:
     with pytest.raises(MethodError, match=message):
-        registry.find(able.model, method)
+        registry.resolve_method(able.model, method)
 
 
 def test_steps_of_a_start_are_refused(able: HyperStyleInverter) -> None:
     with pytest.raises(MethodError, match="'e4e' has no refinement steps; steps=2"):
-        registry.find(able.model, "e4e", steps=2)
+        registry.resolve_method(able.model, "e4e", steps=2)
 
 
 @pytest.mark.parametrize("steps", [-1, 1.5, 2.0, "3", [1], float("nan"), True])
@@ -228,16 +228,16 @@ def test_steps_that_are_no_whole_numbers_are_refused_before_anything_is_done(
 ) -> None:
     for method in ("hyperstyle", "restyle-e4e", "pti", "offsets", "offset-codes"):
         with pytest.raises(ConfigError, match=r"steps.*expected a whole number, 0 or more"):
-            registry.find(able.model, method, steps=steps)
+            registry.resolve_method(able.model, method, steps=steps)
     with pytest.raises(ConfigError, match=r"steps of 'pti'.*expected a whole number"):
-        registry.find(able.model, "hyperstyle+pti", steps={"hyperstyle": 1, "pti": steps})
+        registry.resolve_method(able.model, "hyperstyle+pti", steps={"hyperstyle": 1, "pti": steps})
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "x"])
 def test_a_seed_that_numpy_does_not_take_is_refused(able: HyperStyleInverter, seed: Any) -> None:
     for method in ("optimize-w", "pti", "hyperstyle"):
         with pytest.raises(ConfigError, match=r"seed=.*0 to 4294967295"):
-            registry.find(able.model, method, seed=seed)
+            registry.resolve_method(able.model, method, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_start_of_ones_own_beside_the_name_of_another_is_refused(able: HyperSt
     with pytest.raises(
         MethodError, match=r"start=.* and '(?:w-encoder|e4e|psp)', which is a start too: give one of them"
     ):
-        registry.find(able.model, method, start=lambda crops: torch.zeros(len(crops), 16))
+        registry.resolve_method(able.model, method, start=lambda crops: torch.zeros(len(crops), 16))
 
 
 def test_an_inversion_keeps_its_codes_whatever_becomes_of_those_of_the_start(
@@ -298,9 +298,9 @@ def test_codes_of_a_start_may_be_of_one_row_and_of_another_type(able: HyperStyle
 @pytest.mark.parametrize("method", [5, OffsetTuner, [None], b"pti"])
 def test_a_method_that_is_neither_a_name_nor_can_be_called_is_refused(able: HyperStyleInverter, method: Any) -> None:
     with pytest.raises(MethodError, match="expected a name, an object that can be called"):
-        registry.find(able.model, [method])
+        registry.resolve_method(able.model, [method])
     with pytest.raises(MethodError, match="expected a name, or a function"):
-        registry.find(able.model, start=[method])
+        registry.resolve_method(able.model, start=[method])
 
 
 @pytest.mark.parametrize("result", [lambda inversion: None, lambda inversion: inversion[0]])
@@ -327,6 +327,33 @@ def test_a_method_that_returns_codes_of_another_kind_is_named(
         MethodError, match=rf"'function' returned codes .*{told}.*expected \[2, 8, 16\], torch\.float32"
     ):
         able.invert(crops, method=odd, align=False)
+
+
+# ---- a method with a name ----
+
+
+TINY = Method(
+    "mean-w",
+    needs={"psp": "pSp encoder"},
+    start=StartingPoint("mean-w", lambda model: lambda crops: model.generator.latent_avg.expand(len(crops), -1)),
+    refinement=lambda options: Darker(0.5),
+    optimizes=True,
+    remedy=Remedy("a pSp encoder", "hyperstyle convert FILE --encoder PSP.pt --out FOLDER"),
+)
+
+
+def test_a_method_is_one_value_in_the_list_of_methods(
+    able: HyperStyleInverter, crops: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.METHODS, TINY.name, TINY)
+    assert "mean-w" in able.methods
+    found = able.invert(crops, method="mean-w+hyperstyle", steps=1, align=False)
+    assert found.method == "mean-w+hyperstyle"
+    assert torch.equal(found.w, able.model.generator.latent_avg.expand_as(found.w) * 0.5)
+    bare = lacking(able, psp=None)
+    assert bare.describe()["missing_methods"]["mean-w"] == "the model has no pSp encoder"
+    with pytest.raises(MethodError, match=r"'mean-w' needs a pSp encoder.*--encoder PSP\.pt"):
+        bare.invert(crops, method="e4e+mean-w", align=False)
 
 
 # ---- a method of one's own ----
@@ -357,10 +384,12 @@ def test_an_object_is_a_method_alone_and_in_a_chain(able: HyperStyleInverter, cr
     chained = able.invert(crops, method=["hyperstyle", Darker(0.5)], align=False)
     assert torch.equal(chained.w, alone.w)
     assert chained.offset_codes is not None
-    assert chained.quality["l2"] == pytest.approx(chained.metrics()["l2"]), "not the figures of the part before it"
+    assert chained.stored_metrics["l2"] == pytest.approx(chained.metrics()["l2"]), (
+        "not the figures of the part before it"
+    )
     between = able.invert(crops, method=["e4e", Darker(0.5), "pti"], steps=1, align=False)
     assert between.method == "darker+pti"
-    assert between.changes.tuned
+    assert between.overrides.tuned
     own = able.invert(crops, method=["e4e", PivotalTuner(PivotalTuning(lr=1e-3))], steps=1, align=False)
     assert own.method == "e4e+pti"
 
@@ -386,7 +415,7 @@ def test_an_object_is_a_method_alone_and_in_a_chain(able: HyperStyleInverter, cr
 def test_without_its_offsets_an_inversion_is_called_what_made_its_codes(
     able: HyperStyleInverter, crops: list[Tensor], tmp_path: Path, method: Any, start: str
 ) -> None:
-    steps = {name: 2 for name, _, _ in registry.find(able.model, method).parts}
+    steps = {name: 2 for name, _, _ in registry.resolve_method(able.model, method).parts}
     steps |= {"hyperinverter": 1} if "hyperinverter" in steps else {}
     two = able.invert(crops, method=method, steps=steps, align=False)
     assert two.initial.method == start
@@ -416,7 +445,7 @@ def test_idinvert_is_what_its_own_model_does(crops: list[Tensor]) -> None:
     for part in (generator, encoder, vgg):
         part.eval().requires_grad_(False)
     inverter = HyperStyleInverter.__new__(HyperStyleInverter)
-    inverter._model = Model(generator, Domain("objects", 16, (32, 32)), idinvert=encoder, vgg16=vgg)
+    inverter._model = Model(generator, Domain("objects", 16, (32, 32)), {"idinvert": encoder, "vgg16": vgg})
     inverter.aligner = None
     assert inverter.methods == ("idinvert",)
     found = inverter.invert(crops, steps=2, align=False)
@@ -425,7 +454,7 @@ def test_idinvert_is_what_its_own_model_does(crops: list[Tensor]) -> None:
     assert found.initial.method == "idinvert"
     tuned = inverter.invert(crops, method=["idinvert", PivotalTuner(loss=l1)], steps={"idinvert": 2}, align=False)
     assert tuned.method == "idinvert+pti"
-    assert sum(tuned.quality["l2"]) < sum(found.quality["l2"])
+    assert sum(tuned.stored_metrics["l2"]) < sum(found.stored_metrics["l2"])
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:

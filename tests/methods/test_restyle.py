@@ -14,8 +14,9 @@ from torch import Tensor
 from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, MethodError, QualityWarning
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.restyle import RestyleRefinement, RestyleStep, restyle
+from hyperstyle.methods.restyle import RestyleRefinement, restyle
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
@@ -35,9 +36,9 @@ def encoder(model: Model, **options: Any) -> RestyleEncoder:
 def carrying(inverter: HyperStyleInverter, **changes: Any) -> HyperStyleInverter:
     """The parts of the model and a ReStyle encoder, some of them changed."""
     m = inverter.model
-    parts = {"generator": m.generator, "encoder": m.encoder, "hypernetwork": m.hypernetwork, "domain": m.domain}
-    parts["restyle"] = encoder(m, trunk=TRUNK)
-    return HyperStyleInverter(**{**parts, "edits": m.edits, "steps": m.steps, **changes})
+    options = {"domain": m.domain, "edits": m.edits, "steps": m.steps, "parts": {"restyle": encoder(m, trunk=TRUNK)}}
+    networks = {"generator": m.generator, "encoder": m.encoder, "hypernetwork": m.hypernetwork}
+    return HyperStyleInverter(**{**networks, **options, **changes})
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_codes_are_the_mean_and_what_each_pass_predicts(parts: Parts) -> None:
 
 
 def test_the_callback_sees_the_average_image_and_every_step(parts: Parts) -> None:
-    seen: list[RestyleStep] = []
+    seen: list[Step] = []
     w, image = restyle(*parts, steps=2, callback=seen.append)
     assert [(s.step, s.steps) for s in seen] == [(0, 2), (1, 2), (2, 2)]
     _, network, generator, _ = parts
@@ -116,7 +117,7 @@ def test_a_model_with_its_encoder_inverts_by_it(inverter: HyperStyleInverter, cr
         )
     torch.testing.assert_close(inversion.w, w, atol=2e-5, rtol=0)  # the crops lie otherwise in memory
     assert not torch.allclose(inversion.w[:, 0], inversion.w[:, 1], atol=1e-4)
-    assert inversion.quality == inversion.metrics()
+    assert inversion.stored_metrics == inversion.metrics()
     assert torch.equal(inversion.tensor, replace(inversion).tensor)
     assert torch.equal(inversion.edit("age", 0.0).w, inversion.w)
 
@@ -149,7 +150,9 @@ def test_a_model_without_other_encoders_uses_it_by_default(
 
 
 def test_the_name_says_which_kind_of_encoder_it_is(tiny_inverter: HyperStyleInverter, crops: list[Tensor]) -> None:
-    independent = carrying(tiny_inverter, restyle=encoder(tiny_inverter.model, trunk=TRUNK, progressive=False))
+    independent = carrying(
+        tiny_inverter, parts={"restyle": encoder(tiny_inverter.model, trunk=TRUNK, progressive=False)}
+    )
     assert "restyle-psp" in independent.methods
     assert "restyle-e4e" not in independent.methods
     assert independent.invert(crops, method="restyle-psp", align=False, steps=1).method == "restyle-psp"
@@ -167,7 +170,7 @@ def test_what_it_cannot_refine_is_refused(inverter: HyperStyleInverter, crops: l
     assert RestyleRefinement()(inversion.crop, inversion.initial, steps=1).method == "restyle-e4e"
     with pytest.raises(ConfigError, match="steps=-1"):
         RestyleRefinement()(inversion.crop, inversion.initial, steps=-1)
-    bare = replace(inversion.initial, model=replace(inversion.model, restyle=None))
+    bare = replace(inversion.initial, model=inversion.model.with_parts(restyle=None))
     with pytest.raises(MethodError, match="no ReStyle encoder"):
         RestyleRefinement()(inversion.crop, bare)
 
@@ -202,7 +205,7 @@ def test_one_of_another_generator_is_refused(
     tiny_inverter: HyperStyleInverter, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        carrying(tiny_inverter, restyle=encoder(tiny_inverter.model, trunk=TRUNK, **change))
+        carrying(tiny_inverter, parts={"restyle": encoder(tiny_inverter.model, trunk=TRUNK, **change)})
 
 
 def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(
@@ -210,9 +213,9 @@ def test_twice_as_many_passes_as_trained_are_warned_of_further_ones_included(
 ) -> None:
     nine = inverter.invert(crops[0], method="restyle-e4e", steps=9, align=False)
     with pytest.warns(
-        QualityWarning, match=r"10 passes of 'restyle-e4e'.* trained with 5.*restyle-e4e\+offsets"
+        QualityWarning, match=r"10 steps of 'restyle-e4e'.* trained with 5.*restyle-e4e\+offsets"
     ) as told:
         nine.refine(1)
     assert told[0].filename == __file__
-    with pytest.warns(QualityWarning, match="10 passes"):
+    with pytest.warns(QualityWarning, match="10 steps"):
         inverter.invert(crops[0], method="restyle-e4e", steps=10, align=False)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.errors import ConfigError, MethodError
+from hyperstyle.inversion.optimize import Step, ramped
 from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.methods.optimization import ramped
-from hyperstyle.methods.text import TextStep, optimize_text
+from hyperstyle.methods.text import optimize_text
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
@@ -43,9 +43,9 @@ class Stand:
 TEXT = "a face with a beard"
 
 
-def distances(pictures: Tensor, text: str = TEXT) -> Tensor:
+def distances(images: Tensor, text: str = TEXT) -> Tensor:
     """1 - cosine [B], without what is tested."""
-    return 1 - F.normalize(Stand().encode_image(pictures)) @ F.normalize(Stand().encode_text([text]).to(pictures))[0]
+    return 1 - F.normalize(Stand().encode_image(images)) @ F.normalize(Stand().encode_text([text]).to(images))[0]
 
 
 def colours(image: Tensor) -> Tensor:
@@ -63,13 +63,14 @@ def two(tiny_inverter: HyperStyleInverter) -> Inversion:
 @pytest.fixture(scope="module")
 def exact(two: Inversion) -> Inversion:
     """The same in double precision: the first steps of Adam blow roundings up."""
-    model = dataclasses.replace(two.model, generator=copy.deepcopy(two.model.generator).double(), hypernetwork=None)
+    bare = two.model.with_parts(hypernetwork=None)
+    model = dataclasses.replace(bare, generator=copy.deepcopy(bare.generator).double())
     codes = OffsetCodes.of_dense({name: offset.double() for name, offset in two.offsets.items()})
     return dataclasses.replace(two, model=model, w=two.w.double(), offset_codes=codes)
 
 
-def run(two: Inversion, **options: Any) -> tuple[list[TextStep], Inversion]:
-    seen: list[TextStep] = []
+def run(two: Inversion, **options: Any) -> tuple[list[Step], Inversion]:
+    seen: list[Step] = []
     made = optimize_text(two, TEXT, Stand(), callback=seen.append, **{"steps": 15, "l2": 1e-4, **options})
     return seen, made
 
@@ -83,7 +84,7 @@ def test_every_image_comes_nearer_to_the_text_and_offsets_stay(two: Inversion, s
     assert (distances(made.tensor) < distances(two.tensor) - 0.1).all()
     assert made.offset_codes is two.offset_codes
     assert made.unedited is two
-    assert not made.quality
+    assert not made.stored_metrics
     if space == "w":
         assert not made.style_offsets
         assert (made.w != two.w).any(-1).all()
@@ -157,13 +158,13 @@ def test_an_identity_term_keeps_what_its_network_sees(two: Inversion) -> None:
     assert (alike(held) > alike(free)).all()
 
 
-def test_the_identity_of_the_perceptual_network_is_used_and_the_judge_is_not(two: Inversion) -> None:
+def test_the_identity_of_the_perceptual_network_is_used_and_the_evaluator_is_not(two: Inversion) -> None:
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     network = AttributeNetwork(AttributeNetworkConfig(("age",), trunk, 32, 8)).eval().requires_grad_(False)
-    judged = dataclasses.replace(two, model=dataclasses.replace(two.model, evaluator=network))
+    judged = dataclasses.replace(two, model=two.model.with_parts(evaluator=network))
     with pytest.raises(MethodError, match="its evaluator only measures"):
         run(judged, identity=0.1)
-    able = dataclasses.replace(two, model=dataclasses.replace(two.model, perceptual=network))
+    able = dataclasses.replace(two, model=two.model.with_parts(perceptual=network))
     seen, _ = run(able, identity=0.1, steps=6)
     torch.testing.assert_close(seen[0].losses, seen[0].distances, atol=1e-5, rtol=0)
     assert (seen[5].losses > seen[5].distances).all()
@@ -189,11 +190,11 @@ def test_residuals_tuned_parameters_and_noise_of_a_method_stay(two: Inversion) -
     residual = torch.randn(2, *generator.weight("b8.conv1").shape)
     noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
     changes = GeneratorOverrides(OffsetCodes.of_dense({"b8.conv1": residual}), tuned, noise)
-    changed = dataclasses.replace(two, changes=changes)
+    changed = dataclasses.replace(two, overrides=changes)
     seen, made = run(changed)
     torch.testing.assert_close(seen[0].image, changed.tensor, atol=1e-4, rtol=0)
     assert not torch.allclose(seen[0].image, two.tensor, atol=1e-2)
-    assert made.changes is changes
+    assert made.overrides is changes
     assert (distances(made.tensor) < distances(changed.tensor) - 0.05).all()
 
 
@@ -312,7 +313,7 @@ def test_numbers_and_words_that_cannot_be_used_are_refused(two: Inversion, optio
 def test_styles_of_a_stylegan_are_optimised_too(two: Inversion) -> None:
     config = StyleGan1Config(32, channels=(8, 8, 8, 8), latent_width=16, mapping_layers=1)
     generator = StyleGan1(config).eval().requires_grad_(False)
-    model = dataclasses.replace(two.model, generator=generator, hypernetwork=None, encoder=None)
+    model = dataclasses.replace(two.model, generator=generator, parts={})
     start = Inversion(model, generator.sample(torch.randn(1, 16)))
     seen, made = run(start, space="styles", lr=0.01)
     assert made.style_offsets["b4.const"].shape == (1, 16)

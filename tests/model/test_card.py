@@ -53,7 +53,7 @@ def test_parts_edits_and_sizes_are_those_of_the_model(model: Model, tiny_inverte
         assert f"| {name} | {count:,} | {facts['sha256'][name]} |" in section(card, "Parts")
     for name, edit in facts["edits"].items():
         assert f"| {name} | {edit['low']:g} to {edit['high']:g} | {edit['unit']} |" in section(card, "Edits")
-    for value in ("32 x 32 px", "b8.conv1, b16.conv1, b32.conv0", "| passes of the hypernetwork | 2 |"):
+    for value in ("32 x 32 px", "b8.conv1, b16.conv1, b32.conv0", "| steps of the hypernetwork | 2 |"):
         assert value in section(card, "What it is")
 
 
@@ -71,7 +71,7 @@ def test_the_lines_of_python_fit_the_model(model: Model) -> None:
     without = model_card(dataclasses.replace(model, edits={}), "org/tiny")
     assert ".edit(" not in without
     assert "## Edits" not in without
-    bare = model_card(dataclasses.replace(model, encoder=None, hypernetwork=None, edits={}), "org/tiny")
+    bare = model_card(dataclasses.replace(model.with_parts(encoder=None, hypernetwork=None), edits={}), "org/tiny")
     assert 'invert("me.jpg")' not in bare
     assert "inverter.model.generator" in bare
     assert "tuned layers" not in bare

@@ -33,11 +33,11 @@ print(len(set(sys.modules) - before) < 100, sorted(new & {"torch._inductor", "to
 
 def test_new_weights_are_those_of_a_normal_distribution() -> None:
     torch.manual_seed(0)
-    drawn = normal(400, 500, scale=0.5)
-    assert abs(float(drawn.mean())) < 0.005
-    assert abs(float(drawn.std()) - 0.5) < 0.005
+    weights = normal(400, 500, scale=0.5)
+    assert abs(float(weights.mean())) < 0.005
+    assert abs(float(weights.std()) - 0.5) < 0.005
     torch.manual_seed(0)
-    torch.testing.assert_close(drawn, torch.randn(400, 500) * 0.5)
+    torch.testing.assert_close(weights, torch.randn(400, 500) * 0.5)
 
 
 def test_a_plain_generator_has_new_weights_and_noise() -> None:

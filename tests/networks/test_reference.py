@@ -78,18 +78,18 @@ def offsets(batch: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]
     }
 
 
-def assert_near(found: Tensor, expected: Tensor) -> None:
-    assert found.dtype == expected.dtype
-    torch.testing.assert_close(found, expected, atol=TOLERANCES[expected.dtype], rtol=0)
+def assert_near(actual: Tensor, expected: Tensor) -> None:
+    assert actual.dtype == expected.dtype
+    torch.testing.assert_close(actual, expected, atol=TOLERANCES[expected.dtype], rtol=0)
 
 
-def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def assert_same(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Equal names and values; ours may keep one value for all taps, the plain one has the published shape."""
-    assert list(found) == list(expected)
+    assert list(actual) == list(expected)
     shapes = {s.name: (s.channels_out, s.channels_in, s.kernel, s.kernel) for s in Generator(GENERATOR).layers}
     for name, value in expected.items():
-        assert tuple(found[name].shape[1:]) == shapes[name]
-        assert_near(found[name], value.expand_as(found[name]))
+        assert tuple(actual[name].shape[1:]) == shapes[name]
+        assert_near(actual[name], value.expand_as(actual[name]))
         assert float(value.abs().max()) > 0.01
 
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from hyperstyle.align.source import Provenance
 from hyperstyle.convert import read_generator
-from hyperstyle.inversion.inversion import Inversion, Source
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
     from parity.conftest import Converted, Parity
 
     from hyperstyle import HyperStyleInverter
-    from hyperstyle.methods.hyperstyle import RefineStep
-    from hyperstyle.methods.restyle import RestyleStep
 
 pytestmark = pytest.mark.reference
 
@@ -42,7 +42,7 @@ def statistics(values: Tensor) -> list[float]:
     return [float(x.mean()), float(x.std(correction=0)), float(x.norm())]
 
 
-def offsets(inverter: HyperStyleInverter, step: RefineStep) -> dict[str, npt.NDArray[Any]]:
+def offsets(inverter: HyperStyleInverter, step: Step) -> dict[str, npt.NDArray[Any]]:
     """What the recordings keep of the accumulated offsets, layer by layer."""
     model = inverter.model
     assert model.hypernetwork is not None
@@ -71,7 +71,7 @@ def run(
     arrays: dict[str, Any] = {}
     full: list[Tensor] = []
 
-    def watch(step: RefineStep) -> None:
+    def watch(step: Step) -> None:
         picture = domain.content(step.image)
         pooled = domain.resize_to_input(picture)[0]
         if step.step == 0:
@@ -115,7 +115,7 @@ def test_a_converted_model_gives_the_recorded_inversion(
             checkpoint_maker.reference / "hyperstyle" / "golden" / "latents.npy", allow_pickle=True
         ).item()
         (name,) = recorded
-        replace(inversion, sources=(Source(name),)).export(tmp_path / "official", "official")
+        replace(inversion, sources=(Provenance(name),)).export(tmp_path / "official", "official")
         ours = np.load(tmp_path / "official" / "latents.npy", allow_pickle=True).item()
         assert list(ours) == [name]
         assert ours[name].dtype == recorded[name].dtype
@@ -150,7 +150,7 @@ def test_offsets_in_a_fine_tuned_generator_give_the_recorded_image(
     arrays: dict[str, Any] = {}
     with converted("restyle_e4e_1024") as restyle:
         domain = restyle.model.domain
-        steps: list[RestyleStep] = []
+        steps: list[Step] = []
         first = restyle.invert(photo, align=False, method="restyle-e4e", steps=2, callback=steps.append)
         arrays["restyle_avg_image"] = domain.as_network_input(steps[0].image)[0]
         arrays["restyle_encoder_out"] = torch.cat([steps[i + 1].w - steps[i].w for i in range(2)])

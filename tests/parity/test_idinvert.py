@@ -17,7 +17,8 @@ from torch import Tensor
 
 from hyperstyle.convert.idinvert import idinvert_encoder, idinvert_generator, vgg16_features
 from hyperstyle.images import load_image, to_tensor
-from hyperstyle.methods.idinvert import DomainGuided, DomainGuidedStep, domain_guided
+from hyperstyle.inversion.optimize import Step
+from hyperstyle.methods.idinvert import DomainGuided, domain_guided
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
@@ -42,14 +43,14 @@ def test_three_steps_equal_the_recording(checkpoint_maker: CheckpointMaker, pari
         drawn: dict[str, Tensor] = checkpoint_maker.script("hyperinverter").build(manifest, 0)
         return drawn
 
-    generator, *_ = idinvert_generator(state("generator"))
-    encoder, _ = idinvert_encoder(state("encoder"), 14, 512, (256, 256))
-    features, *_ = vgg16_features(state("vgg16"))
+    generator = idinvert_generator(state("generator")).network
+    encoder = idinvert_encoder(state("encoder"), 14, 512, (256, 256)).network
+    features = vgg16_features(state("vgg16")).network
     w = encoder(crop)
     parity.check_scaled(name, "init_code", w[0], golden["init_code"])
     _check_picture(parity, name, "init", generator(w), golden)
 
-    steps: list[DomainGuidedStep] = []
+    steps: list[Step] = []
     gradients: list[Tensor] = []
 
     def watch(_: object, codes: tuple[Tensor, ...]) -> None:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.domain import DOMAINS, Domain
-from hyperstyle.methods.restyle import RestyleStep, restyle
+from hyperstyle.inversion.optimize import Step
+from hyperstyle.methods.restyle import restyle
 from hyperstyle.networks import cpu
 from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -46,7 +47,7 @@ def test_two_passes_on_a_face_equal_the_recording(checkpoint_maker: CheckpointMa
     encoder, generator = networks(state, state.pop("latent_avg"), DOMAINS["faces"])
     del state
     crop = torch.from_numpy(golden["input_u8"]).permute(2, 0, 1)[None].float().div(255).sub(0.5).div(0.5)
-    steps: list[RestyleStep] = []
+    steps: list[Step] = []
     w, image = restyle(crop, encoder, generator, DOMAINS["faces"].as_network_input, steps=2, callback=steps.append)
     arrays = {
         "restyle_avg_image": DOMAINS["faces"].as_network_input(steps[0].image)[0],
@@ -72,7 +73,7 @@ def compare(
     name: str,
     parity: Parity,
     golden: dict[str, npt.NDArray[Any]],
-    steps: list[RestyleStep],
+    steps: list[Step],
     domain: Domain,
     note: str,
 ) -> None:
@@ -109,7 +110,7 @@ def test_three_passes_of_a_converted_file_equal_the_recording(
     with np.load(checkpoint_maker.reference / "baselines" / "golden" / f"{name}_seed0.npz") as file:
         golden = dict(file)
     file_name = checkpoint_maker.reference / photo
-    steps: dict[Form, list[RestyleStep]] = {"modules": [], "fused": []}
+    steps: dict[Form, list[Step]] = {"modules": [], "fused": []}
     with converted(name, family="baselines") as inverter:
         for form, seen in steps.items():
             with pytest.MonkeyPatch.context() as patch:

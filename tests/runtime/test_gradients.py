@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode, usable, with_gradients
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.runtime.gradients import copy_inference_tensors, normal_tensors, outside_inference_mode, with_gradients
 
 
 def test_normal_tensors_are_made_anywhere_and_gradients_stay_as_they_were() -> None:
@@ -51,10 +51,10 @@ def test_gradients_flow_through_tensors_that_were_made_in_any_mode(mode: type[to
 
 def test_what_is_usable_is_passed_on_as_it_is() -> None:
     tensor, mapping, text = torch.ones(1), {"a": torch.ones(1)}, "text"
-    assert usable(tensor) is tensor
-    assert usable(mapping) is mapping
-    assert usable(text) is text
-    assert usable((tensor, None)) == (tensor, None)
+    assert copy_inference_tensors(tensor) is tensor
+    assert copy_inference_tensors(mapping) is mapping
+    assert copy_inference_tensors(text) is text
+    assert copy_inference_tensors((tensor, None)) == (tensor, None)
 
 
 def test_a_model_that_is_loaded_or_moved_in_inference_mode_can_be_optimized_against(

@@ -39,7 +39,8 @@ def same(a, b):
     points = [one.sources[0].placement.landmarks.tolist() for one in (a, b)]
     tensors = [(a.w, b.w), (a.tensor, b.tensor), (edited_a.tensor, edited_b.tensor)]
     same_tensors = all(torch.equal(x, y) for x, y in tensors)
-    return points[0] == points[1] and same_tensors and a.quality == b.quality and photo_a.tobytes() == photo_b.tobytes()
+    same_metrics = a.stored_metrics == b.stored_metrics
+    return points[0] == points[1] and same_tensors and same_metrics and photo_a.tobytes() == photo_b.tobytes()
 
 
 alone = [work(photo) for photo in photos]

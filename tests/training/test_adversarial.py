@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hyperstyle.training.adversarial import discriminator_loss, generator_loss, r1_penalty
 from hyperstyle.training.engine import make_task, train
-from hyperstyle.training.images import open_pictures
+from hyperstyle.training.images import open_images
 
 if TYPE_CHECKING:
     from training.conftest import CheckGradient, Crops, Doubled, Job
@@ -144,7 +144,7 @@ def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_the
 def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_images_past_it(
     job: Job, tmp_path: Path, encoder_run: Path, photos: Path
 ) -> None:
-    real, _ = open_pictures(photos, (32, 32)).load(range(20))
+    real, _ = open_images(photos, (32, 32)).load(range(20))
     flags: dict[str, Any] = {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 1, "optim__steps": 40}
     flags |= {"optim__optimizer": "adam", "loss__r1": 1.0, "loss__r1_every": 4, "data__test_share": 0.0}
     judges, pictures = [], []

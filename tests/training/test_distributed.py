@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.training import distributed
-from hyperstyle.training.distributed import average_gradients, gathered, join, joined, on_first, rank, share, world
+from hyperstyle.training.distributed import average_gradients, gather, join, merge, on_first, rank, share, world
+from hyperstyle.training.optimization import Optimization
 from hyperstyle.training.options import OptimOptions
 from hyperstyle.training.task import Phase, Scale
-from hyperstyle.training.updates import Updates
 
 _PROGRAM = """
 import sys
@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from hyperstyle.training import distributed
 from hyperstyle.training.distributed import (
-    average_figures, average_gradients, gathered, join, joined, on_first, rank, share, world
+    average_figures, average_gradients, gather, join, merge, on_first, rank, share, world
 )
 
 distributed._BUCKET = 4  # the weight alone and the bias alone
@@ -42,9 +42,9 @@ network.zero_grad()
 (network(x) - y).square().mean().backward()
 for a, p in zip(found, network.parameters()):
     torch.testing.assert_close(a, p.grad)
-assert gathered(torch.tensor([rank(), 10 + rank()])).tolist() == [0, 10, 1, 11]
+assert gather(torch.tensor([rank(), 10 + rank()])).tolist() == [0, 10, 1, 11]
 assert average_figures({"a": rank(), "b": 3.0}, torch.device("cpu")) == {"a": 0.5, "b": 3.0}
-assert joined({str(rank()): "mine", "both": "same"}) == {"0": "mine", "1": "mine", "both": "same"}
+assert merge({str(rank()): "mine", "both": "same"}) == {"0": "mine", "1": "mine", "both": "same"}
 on_first(lambda: Path(sys.argv[1]).write_text(str(rank())))
 assert Path(sys.argv[1]).read_text() == "0"  # written by the first process before any goes on
 sys.path.insert(0, sys.argv[2])
@@ -77,7 +77,7 @@ class Normalised:
 def state_after(crops: Tensor, *, accumulate: int) -> dict[str, Tensor]:
     """Weights and running statistics after three steps with this process's part of the batch."""
     task = Normalised()
-    updates = Updates(task, OptimOptions(batch=8, accumulate=accumulate))  # type: ignore[arg-type]
+    updates = Optimization(task, OptimOptions(batch=8, accumulate=accumulate))  # type: ignore[arg-type]
     for i in range(3):
         updates.step(i, crops)
     return task.modules["network"].state_dict()
@@ -110,8 +110,8 @@ def test_a_process_alone_does_all_the_work() -> None:
     assert weight.grad.tolist() == [3.0, 3.0]
     assert (rank(), world()) == (0, 1)
     assert share(torch.arange(3)).tolist() == [0, 1, 2]
-    assert gathered(torch.arange(2)).tolist() == [0, 1]
-    assert joined({"a": "b"}) == {"a": "b"}
+    assert gather(torch.arange(2)).tolist() == [0, 1]
+    assert merge({"a": "b"}) == {"a": "b"}
     done: list[int] = []
     on_first(lambda: done.append(1))
     assert done == [1]

@@ -46,19 +46,19 @@ import torch
 from hyperstyle.training import run_folder
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
-from hyperstyle.training.images import Pictures
+from hyperstyle.training.images import TrainingImages
 
 options = resolve(sys.argv[1], [sys.argv[2]])
 torch.set_num_threads(1)
 task = make_task(options)
 if sys.argv[4] == "float64":
-    read = Pictures._image
+    read = TrainingImages._image
 
     def wide(pictures, index):
         image = read(pictures, index)
         return None if image is None else image.double()
 
-    Pictures._image = wide
+    TrainingImages._image = wide
     for network in (task.base.generator, task.encoder, *task.modules.values()):
         network.double()
 place, _, number = sys.argv[3].partition(" ")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.training.images import Pictures, open_data, open_pictures
+from hyperstyle.training.images import TrainingImages, open_data, open_images
 from hyperstyle.training.options import DataOptions
 
 SIZE = (32, 32)
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def levels(pictures: Pictures) -> dict[str, int]:
+def levels(pictures: TrainingImages) -> dict[str, int]:
     """Name (the last part) -> level of the right half."""
     images, failed = pictures.load(range(len(pictures)))
     assert failed == []
@@ -50,22 +50,22 @@ class TestSources:
     def test_a_folder_is_searched_to_its_depth_in_the_order_of_names(self, folder: Path) -> None:
         (folder / "notes.md").write_text("no image")
         (folder / "._0.png").write_text("what macOS leaves behind")
-        pictures = open_pictures(folder, SIZE)
+        pictures = open_images(folder, SIZE)
         assert pictures.names == ("0.png", "2.png", "4.png", "6.png", "deep/er/1.png", "deep/er/3.png", "deep/er/5.png")
         assert levels(pictures) == EXPECTED
 
     def test_a_folder_is_visited_once_whatever_links_lead_to_it(self, folder: Path, tmp_path: Path) -> None:
         drawn(tmp_path / "elsewhere" / "x.png")
-        names = open_pictures(folder, SIZE).names
+        names = open_images(folder, SIZE).names
         for place, target in (("here", folder), ("deep/up", folder), ("deep/er/out", tmp_path / "elsewhere")):
             (folder / place).symlink_to(target, target_is_directory=True)
         (tmp_path / "elsewhere" / "back").symlink_to(folder, target_is_directory=True)
-        assert open_pictures(folder, SIZE).names == tuple(sorted((*names, "deep/er/out/x.png")))
+        assert open_images(folder, SIZE).names == tuple(sorted((*names, "deep/er/out/x.png")))
 
     def test_a_list_names_files_beside_it(self, folder: Path) -> None:
         lines = "# chosen\n4.png\n\ndeep/er/1.png\n4.png\n"
         (folder / "list.txt").write_text(lines, encoding="utf-8")
-        pictures = open_pictures(folder / "list.txt", SIZE)
+        pictures = open_images(folder / "list.txt", SIZE)
         assert pictures.names == ("4.png", "deep/er/1.png")
         assert levels(pictures) == {"4.png": 140, "1.png": 50}
 
@@ -73,8 +73,8 @@ class TestSources:
         with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(folder.rglob("*.png"), reverse=True):
                 archive.write(file, file.relative_to(folder).as_posix())
-        pictures = open_pictures(tmp_path / "all.zip", SIZE, workers=3)
-        assert pictures.names == open_pictures(folder, SIZE).names
+        pictures = open_images(tmp_path / "all.zip", SIZE, workers=3)
+        assert pictures.names == open_images(folder, SIZE).names
         assert levels(pictures) == EXPECTED
 
     @pytest.mark.parametrize("source", ["shards", "shards/part-{00..01}.tar"])
@@ -86,14 +86,14 @@ class TestSources:
                 for file in files[k::2]:
                     archive.add(file, file.name)
                 archive.add(__file__, "0.json")  # what else WebDataset keeps of a sample
-        pictures = open_pictures(tmp_path / source, SIZE)
+        pictures = open_images(tmp_path / source, SIZE)
         assert pictures.names[0] == "part-00.tar/0.png"
         assert levels(pictures) == EXPECTED
 
     def test_a_single_tar_is_a_source(self, folder: Path, tmp_path: Path) -> None:
         with tarfile.open(tmp_path / "one.tar", "w") as archive:
             archive.add(folder / "0.png", "000.png")
-        assert open_pictures(tmp_path / "one.tar", SIZE).names == ("000.png",)
+        assert open_images(tmp_path / "one.tar", SIZE).names == ("000.png",)
 
     def test_files_are_judged_by_what_they_hold_wherever_they_lie(self, folder: Path, tmp_path: Path) -> None:
         more = tmp_path / "more"
@@ -110,9 +110,9 @@ class TestSources:
         with tarfile.open(tmp_path / "all.tar", "w") as tar:
             for file in files:
                 tar.add(file, file.relative_to(more).as_posix())
-        expected = {*open_pictures(folder, SIZE).names, "5.jfif", "6"}
+        expected = {*open_images(folder, SIZE).names, "5.jfif", "6"}
         for source in (more, tmp_path / "all.zip", tmp_path / "all.tar"):
-            pictures = open_pictures(source, SIZE)
+            pictures = open_images(source, SIZE)
             assert set(pictures.names) == expected
             assert [name for name, why in pictures.failures.items() if why.startswith("is an SVG file")] == ["9.svg"]
             assert all(part.failures == pictures.failures for part in pictures.split(0.5))
@@ -120,7 +120,7 @@ class TestSources:
 
     def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=r"There is no image in '.*\(looked at names.*Give a source"):
-            open_pictures(tmp_path, SIZE)
+            open_images(tmp_path, SIZE)
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),
@@ -141,7 +141,7 @@ class TestSources:
         if content is not None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(ImageError, match=message):
-            open_pictures(tmp_path / name, SIZE)
+            open_images(tmp_path / name, SIZE)
 
 
 class TestPicturesOfAllKinds:
@@ -151,7 +151,7 @@ class TestPicturesOfAllKinds:
         ):
             drawn(tmp_path / f"{k}.png", 255, size, mode)
         drawn(tmp_path / "7.jpg", 255, (300, 20), "CMYK")
-        images, failed = open_pictures(tmp_path, (24, 32)).load(range(7))
+        images, failed = open_images(tmp_path, (24, 32)).load(range(7))
         assert failed == []
         assert images.shape == (7, 3, 24, 32)
         assert images.dtype == torch.float32
@@ -161,7 +161,7 @@ class TestPicturesOfAllKinds:
         whole = (folder / "2.png").read_bytes()
         (folder / "2.png").write_bytes(whole[: len(whole) // 2])
         (folder / "4.png").write_text("no image")
-        pictures = open_pictures(folder, SIZE, workers=2)
+        pictures = open_images(folder, SIZE, workers=2)
         images, failed = pictures.load([0, 1, 2, 3])
         assert len(images) == 2
         assert failed == [1, 2]
@@ -172,13 +172,13 @@ class TestPicturesOfAllKinds:
         with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
             archive.writestr("bad.png", b"no image")
             archive.write(folder / "0.png", "good.png")
-        pictures = open_pictures(tmp_path / "all.zip", SIZE)
+        pictures = open_images(tmp_path / "all.zip", SIZE)
         assert pictures.load([0, 1])[1] == [0]
         assert "all.zip/bad.png" in pictures.failures["bad.png"]
 
     def test_only_bad_ones_give_an_empty_tensor_and_no_batch(self, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_text("no image")
-        pictures = open_pictures(tmp_path, SIZE)
+        pictures = open_images(tmp_path, SIZE)
         assert pictures.load([0])[0].shape == (0, 3, 32, 32)
         with pytest.raises(ImageError, match=r"1 of 1 images cannot be read, the first of them 'a.png'"):
             pictures.batch(0, 2, 0)
@@ -188,23 +188,23 @@ class TestPicturesOfAllKinds:
         padded[8:56] = 255
         Image.fromarray(padded).save(tmp_path / "a.png")
         Image.fromarray(padded[8:56]).save(tmp_path / "b.png")
-        images, _ = open_pictures(tmp_path, (24, 32), content=(64, 448)).load([0, 1])
+        images, _ = open_images(tmp_path, (24, 32), content=(64, 448)).load([0, 1])
         assert images.min() == 1
 
     def test_faces_are_cut_out_where_an_aligner_is_given(self, tmp_path: Path) -> None:
         drawn(tmp_path / "a.png", 200, (40, 30))
         drawn(tmp_path / "b.png", 200, (32, 32))
-        pictures = open_pictures(tmp_path, SIZE, aligner=lambda image: [])
+        pictures = open_images(tmp_path, SIZE, aligner=lambda image: [])
         images, failed = pictures.load([0, 1])
         assert (len(images), failed) == (1, [0])
         assert "no face found in 'a.png'" in pictures.failures["a.png"]
 
 
 class TestSplitting:
-    def names(self, count: int, tmp_path: Path) -> Pictures:
+    def names(self, count: int, tmp_path: Path) -> TrainingImages:
         lines = "\n".join(f"{k}.png" for k in range(count))
         (tmp_path / "list.txt").write_text(lines, encoding="utf-8")
-        return open_pictures(tmp_path / "list.txt", SIZE)
+        return open_images(tmp_path / "list.txt", SIZE)
 
     def test_every_image_is_in_one_part_and_the_share_is_kept(self, tmp_path: Path) -> None:
         pictures = self.names(1000, tmp_path)
@@ -231,15 +231,15 @@ class TestSplitting:
         assert (len(train), len(test)) == (7, 3)
 
     def test_aligning_needs_an_aligner(self, folder: Path) -> None:
-        with pytest.raises(ConfigError, match=r'data.align is "auto", and these images have no aligner'):
+        with pytest.raises(ConfigError, match=r'data.align is "auto", and this domain has no aligner'):
             open_data(DataOptions(str(folder), align="auto"), SIZE)
 
 
 class TestBatches:
     def test_a_batch_depends_on_seed_and_step_alone(self, folder: Path) -> None:
-        straight = open_pictures(folder, SIZE, workers=3)
+        straight = open_images(folder, SIZE, workers=3)
         wanted = [straight.batch(step, 4, 5, 0.5) for step in range(6)]
-        resumed = open_pictures(folder, SIZE)
+        resumed = open_images(folder, SIZE)
         for step in (5, 2, 3):
             again = resumed.batch(step, 4, 5, 0.5)
             assert again.images.equal(wanted[step].images)
@@ -247,14 +247,14 @@ class TestBatches:
         assert [resumed.batch(step, 4, 6, 0.5).indices for step in range(6)] != [one.indices for one in wanted]
 
     def test_every_image_comes_once_before_any_comes_again(self, folder: Path) -> None:
-        pictures = open_pictures(folder, SIZE)
+        pictures = open_images(folder, SIZE)
         seen = [index for step in range(7) for index in pictures.batch(step, 3, 0).indices]
         for epoch in range(3):
             assert sorted(seen[7 * epoch : 7 * epoch + 7]) == list(range(7))
         assert seen[:7] != seen[7:14]
 
     def test_the_parts_of_a_batch_are_the_batch(self, folder: Path) -> None:
-        pictures = open_pictures(folder, SIZE)
+        pictures = open_images(folder, SIZE)
         whole = pictures.batch(3, 6, 1, 0.5)
         parts = [pictures.batch(3, 6, 1, 0.5, part=(k, 3)) for k in range(3)]
         for k, part in enumerate(parts):
@@ -263,10 +263,10 @@ class TestBatches:
 
     def test_a_batch_that_cannot_be_divided_is_refused(self, folder: Path) -> None:
         with pytest.raises(ConfigError, match="a batch of 4 in 3 parts: expected a multiple of 3"):
-            open_pictures(folder, SIZE).batch(0, 4, 0, part=(0, 3))
+            open_images(folder, SIZE).batch(0, 4, 0, part=(0, 3))
 
     def test_flipped_images_are_mirrored_and_said_to_be(self, folder: Path) -> None:
-        pictures = open_pictures(folder, SIZE)
+        pictures = open_images(folder, SIZE)
         plain, mirrored = pictures.batch(0, 4, 0, 0.0), pictures.batch(0, 4, 0, 1.0)
         assert (plain.flipped, mirrored.flipped) == ((False,) * 4, (True,) * 4)
         assert mirrored.indices == plain.indices
@@ -277,7 +277,7 @@ class TestBatches:
 
     def test_a_bad_image_is_replaced_the_same_way_every_time(self, folder: Path) -> None:
         (folder / "4.png").write_text("no image")
-        first, second = open_pictures(folder, SIZE), open_pictures(folder, SIZE, workers=2)
+        first, second = open_images(folder, SIZE), open_images(folder, SIZE, workers=2)
         second.load(range(7))  # knows what is bad before
         for step in range(5):
             one, other = first.batch(step, 4, 0), second.batch(step, 4, 0)

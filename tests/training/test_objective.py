@@ -20,7 +20,7 @@ from hyperstyle.networks.perception.attributes import AttributeNetwork, Attribut
 from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
 from hyperstyle.networks.perception.similarity import MocoNetwork
 from hyperstyle.training import objective as module
-from hyperstyle.training.objective import Objective, resolved
+from hyperstyle.training.objective import Objective, resolve_weights
 from hyperstyle.training.options import LossOptions
 
 SMALL = Domain("plates", 64, (32, 32))
@@ -177,13 +177,13 @@ def test_what_compares_people_or_things_is_left_out_with_a_warning_where_its_fil
 def test_weights_that_are_not_given_are_the_published_ones_of_the_domain(
     given: dict[str, Any], domain: str, weights: tuple[float, float]
 ) -> None:
-    found = resolved(LossOptions(**given), DOMAINS[domain], None)
+    found = resolve_weights(LossOptions(**given), DOMAINS[domain], None)
     assert (found.identity, found.moco) == weights
 
 
 def test_the_file_of_the_network_for_other_images_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"identity_weights is given, but .*'cars' are compared by moco"):
-        resolved(LossOptions(identity_weights="a"), DOMAINS["cars"], None)
+        resolve_weights(LossOptions(identity_weights="a"), DOMAINS["cars"], None)
 
 
 def test_files_are_looked_for_before_lpips_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,8 +81,8 @@ def test_the_trunk_of_every_network_computes_what_the_file_does(tmp_path: Path, 
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     tensors = published(backbone)
     loaded = load_trunk(network, written(tmp_path, tensors))
-    assert len(loaded.filled) + len(loaded.left) == sum(not key.endswith("num_batches_tracked") for key in tensors)
-    assert loaded.kept == (("relu.weight",) if backbone == "resnet" else ())
+    assert len(loaded.filled) + len(loaded.unused) == sum(not key.endswith("num_batches_tracked") for key in tensors)
+    assert loaded.unchanged == (("relu.weight",) if backbone == "resnet" else ())
 
     trunk = network.w_bar_encoder if isinstance(network, HyperInverter) else network
     x = torch.randn(2, 3, 32, 32)
@@ -196,4 +196,4 @@ def test_every_tensor_of_the_published_files_has_its_place(
     trunk = ResNetTrunk(6, TrunkConfig.resnet34()) if file == "resnet34" else IRSETrunk(3, TrunkConfig.irse50())
     loaded = load_trunk(trunk, written(tmp_path, tensors))
     assert len(loaded.filled) == count
-    assert len(loaded.left) == left
+    assert len(loaded.unused) == left

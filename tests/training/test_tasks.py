@@ -19,13 +19,13 @@ from hyperstyle.model.folder import write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperstyle import HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
-from hyperstyle.training.adversary import picture_adversary
+from hyperstyle.training.adversary import image_adversary
+from hyperstyle.training.builders import codes_of, inversions_of, open_generator, open_model
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
 from hyperstyle.training.hyperstyle_task import HyperStyleTask, chosen_layers
 from hyperstyle.training.options import LossOptions
-from hyperstyle.training.sources import codes_of, inversions_of, open_generator, open_model
 
 if TYPE_CHECKING:
     from training.conftest import CheckGradient, Crops, Doubled, Job
@@ -101,10 +101,10 @@ def test_a_restyle_encoder_learns_to_invert_in_passes(
     losses = [row["loss"] for row in rows(tmp_path / "run")]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     found = [inverter.invert(photos / "00.png", method=kind, steps=steps, align=False) for steps in (0, 1, 2)]
-    assert found[1].quality["l2"] < found[0].quality["l2"]
+    assert found[1].stored_metrics["l2"] < found[0].stored_metrics["l2"]
     crop = to_tensor(Image.open(photos / "00.png"))[None]
     pictures = task.sample(crop)
-    assert list(pictures) == ["picture", "first", "reconstruction"]
+    assert list(pictures) == ["crop", "first", "reconstruction"]
     torch.testing.assert_close(pictures["first"], found[1].tensor, atol=1e-4, rtol=0)
     torch.testing.assert_close(pictures["reconstruction"], found[2].tensor, atol=1e-4, rtol=0)
 
@@ -221,10 +221,10 @@ def test_a_term_of_the_discriminator_gives_it_no_gradient(job: Job, tmp_path: Pa
     task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
     assert isinstance(task, EncoderTask)
     assert task.adversary is not None
-    made = crops().float().requires_grad_(True)
-    task.adversary.judged(made).backward()
-    assert made.grad is not None
-    assert made.grad.abs().sum() > 0
+    fake = crops().float().requires_grad_(True)
+    task.adversary.generator_term(fake).backward()
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
     assert all(p.grad is None for p in task.adversary.discriminator.parameters())
 
 
@@ -364,4 +364,4 @@ def test_what_a_task_cannot_use_is_refused(job: Job, tmp_path: Path, start: Path
     with pytest.raises(ConfigError, match="makes codes of its own"):
         make_task(job("encoder", tmp_path, data__inversions=str(tmp_path)))
     with pytest.raises(ConfigError, match="192x256 px: expected a square"):
-        picture_adversary(LossOptions(adversarial=0.1), Model(generator, Domain("cars", 256, (192, 256), (32, 224))))
+        image_adversary(LossOptions(adversarial=0.1), Model(generator, Domain("cars", 256, (192, 256), (32, 224))))

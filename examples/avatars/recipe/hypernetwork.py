@@ -19,7 +19,7 @@ from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator
-from hyperstyle.training.distributed import average_gradients, gathered, on_first, rank, share, world
+from hyperstyle.training.distributed import average_gradients, gather, on_first, rank, share, world
 from hyperstyle.training.loop import Schedule, batch_indices, fit
 from hyperstyle.training.steps import autocast, compiled, hyperstyle_step, passes
 
@@ -41,7 +41,7 @@ def _initial(
             image = synthesis(w, modulation="activations").float()
         codes.append(w[:, 0])
         images.append(((image + 1.5) * 85.0).round().clamp(0, 255).byte())
-    return gathered(torch.cat(codes))[: len(data)], gathered(torch.cat(images))[: len(data)]
+    return gather(torch.cat(codes))[: len(data)], gather(torch.cat(images))[: len(data)]
 
 
 @dataclass(frozen=True)

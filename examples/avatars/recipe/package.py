@@ -31,8 +31,7 @@ def assemble(recipe: Recipe, run: Path, hypernetwork: Path) -> HyperStyleInverte
         load_component(WEncoder, WEncoderConfig, finished(run / "encoder"), device=CPU),
         load_component(Hypernetwork, HypernetworkConfig, hypernetwork, device=CPU),
         domain=replace(DOMAINS["avatars"].at_size(recipe.generator.size), input_size=(recipe.generator.size,) * 2),
-        evaluator=load_attribute_network(run / "judge"),
-        perceptual=load_attribute_network(run / "perceptual"),
+        parts={name: load_attribute_network(run / name) for name in ("judge", "perceptual")},
         info={
             "source": "trained from scratch on rendered portraits: python -m examples.avatars.recipe",
             "licence": "MIT",
@@ -55,6 +54,6 @@ def make_package(recipe: Recipe, data: Sets, run: Path) -> None:
         name: edit.from_parts(replace(edit.info, model=made_for), *edit.parts())
         for name, edit in load_edits(run / "edits").items()
     }
-    model = replace(inverter.model, aligner=aligner, edits=edits, hyperinverter=network)
+    model = replace(inverter.model.with_parts(hyperinverter=network), aligner=aligner, edits=edits)
     write_model(model, run / "model", dtype=torch.float16)
     LOG.info("model written to %s", run / "model")

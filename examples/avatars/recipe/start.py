@@ -47,7 +47,8 @@ def unpack(recipe: Recipe, name: str, run: Path) -> None:
         raise CheckpointError(f"{name} has the generator {model.generator.config}, the recipe {recipe.generator}.")
     for part, place in _PLACES.items():
         if not (run / place).exists():
-            save_component(model.networks[part], getattr(model, part).config, run / place)
+            network = model.networks[part]
+            save_component(network, network.config, run / place)
     for edit_name, edit in model.edits.items():
         if not (run / "edits" / edit_name).exists():
             save_edit(edit, run / "edits" / edit_name)

@@ -31,7 +31,7 @@ def turning_head(
         size: (width, height) in pixels, each from 64 to 4096.
 
     Yields:
-        A frame, and its 68 landmarks [68,2] in float64: (x, y) as pixel indices. Each is drawn when it is asked for.
+        A frame, and its 68 landmarks [68,2] in float64: (x, y) as pixel indices. Each is rendered on demand.
 
     Raises:
         ConfigError: a value out of range.
@@ -50,7 +50,7 @@ def turning_head(
             "pitch": 0.5 + 0.25 * math.sin(2 * phase + 1),
             "roll": 0.5 + 0.30 * math.sin(phase + 2),
         }
-        drawn = render(
+        rendered = render(
             person | {name: torch.tensor([value]) for name, value in pose.items()}, (height, width), view="portrait"
         )
-        yield to_pil(drawn.images[0]), drawn.landmarks[0].double()
+        yield to_pil(rendered.images[0]), rendered.landmarks[0].double()

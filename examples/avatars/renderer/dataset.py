@@ -1,4 +1,4 @@
-"""Sets of rendered avatars with their factors, made in parallel and kept as one safetensors file."""
+"""Sets of rendered avatars with their factors, rendered in parallel and stored as one safetensors file."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class AvatarSet:
 
 
 def _render_shard(job: tuple[Factors, int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    drawn, size, supersample = job
+    factors, size, supersample = job
     torch.set_num_threads(1)
-    picture = render(drawn, size, supersample=supersample)
-    pixels = ((picture.images + 1.0) * 127.5).round().clamp(0, 255).byte()
-    attention = ((1.0 + picture.face_mask + picture.feature_mask).clamp(max=3.0) * 85.0).round().byte()
-    return pixels, attention, torch.stack([drawn[name] for name in NAMES], 1)
+    rendered = render(factors, size, supersample=supersample)
+    pixels = ((rendered.images + 1.0) * 127.5).round().clamp(0, 255).byte()
+    attention = ((1.0 + rendered.face_mask + rendered.feature_mask).clamp(max=3.0) * 85.0).round().byte()
+    return pixels, attention, torch.stack([factors[name] for name in NAMES], 1)
 
 
 def make_set(
@@ -86,8 +86,8 @@ def make_set(
     Raises:
         ConfigError: a count below 1.
     """
-    drawn = sample_factors(count, seed=seed, details=details)
-    return make_set_of(drawn, size=size, supersample=supersample, workers=workers, on_progress=on_progress)
+    factors = sample_factors(count, seed=seed, details=details)
+    return make_set_of(factors, size=size, supersample=supersample, workers=workers, on_progress=on_progress)
 
 
 def make_set_of(
@@ -105,7 +105,7 @@ def make_set_of(
         size: side in pixels.
         supersample: see `render`.
         workers: processes; None is one per CPU core, 0 renders here.
-        on_progress: called with (images made, N).
+        on_progress: called with (images rendered, N).
     """
     count = check(factors)
     jobs = [(select(factors, slice(first, first + _SHARD)), size, supersample) for first in range(0, count, _SHARD)]
@@ -126,10 +126,10 @@ def make_set_of(
     return AvatarSet(pixels, attention, values)
 
 
-def save_set(path: Path, made: AvatarSet) -> None:
+def save_set(path: Path, data: AvatarSet) -> None:
     """Writes the set to this file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_tensors(path, {"pixels": made.pixels, "attention": made.attention, "factors": made.factors})
+    save_tensors(path, {"pixels": data.pixels, "attention": data.attention, "factors": data.factors})
 
 
 def load_set(path: Path) -> AvatarSet:

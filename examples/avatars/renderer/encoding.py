@@ -37,8 +37,8 @@ def trait_encoding(factors: Factors) -> Tensor:
 def factors_from_normal(z: Tensor) -> Factors:
     """Standard normal numbers [B,>=traits] -> trait factors with the distribution of `sample_factors`."""
     uniform = 0.5 * (1.0 + torch.erf(z / math.sqrt(2.0)))
-    drawn: Factors = {}
+    factors: Factors = {}
     for i, f in enumerate(TRAIT_FACTORS):
         value = uniform[:, i].clamp(0.0, 1.0)
-        drawn[f.name] = (value < f.probability).float() if f.kind == "flag" else value
-    return drawn
+        factors[f.name] = (value < f.probability).float() if f.kind == "flag" else value
+    return factors

@@ -166,15 +166,15 @@ def sample_factors(count: int, *, seed: int, details: bool = True) -> Factors:
     generator = torch.Generator().manual_seed(seed)
     # One call per avatar, so that the stream an avatar sees cannot depend on how many follow it.
     values = torch.stack([torch.rand(len(FACTORS), generator=generator) for _ in range(count)])
-    drawn: Factors = {}
+    factors: Factors = {}
     for column, factor in enumerate(FACTORS):
         value = values[:, column]
         if factor.kind == "flag":
             value = (value < factor.probability).float()
         if factor.group == "detail" and not details:
             value = torch.full_like(value, factor.absent)
-        drawn[factor.name] = value.contiguous()
-    return drawn
+        factors[factor.name] = value.contiguous()
+    return factors
 
 
 def select(factors: Factors, index: int | slice | list[int] | Tensor) -> Factors:

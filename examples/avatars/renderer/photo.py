@@ -39,5 +39,5 @@ def demo_photo(seed: int = 7, size: tuple[int, int] = (640, 800)) -> tuple[Image
     # A tilt that anyone sees, to the side that was drawn: cropping has to undo it.
     side = torch.where(factors["roll"] < 0.5, -1.0, 1.0)
     factors["roll"] = 0.5 + side * (0.30 + 0.2 * (factors["roll"] - 0.5).abs())
-    drawn = render(factors, (height, width), view="portrait")
-    return to_pil(drawn.images[0]), drawn.landmarks[0].double()
+    rendered = render(factors, (height, width), view="portrait")
+    return to_pil(rendered.images[0]), rendered.landmarks[0].double()

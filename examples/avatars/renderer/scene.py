@@ -102,8 +102,8 @@ def draw_ears(stage: Stage) -> None:
     cover = 1 - smoothstep(0.36, 0.50, stage.get("hair_length")) * (1 - stage.has("bald"))
     rings, hoops = stage.has("earrings"), stage.has("earring_hoops")
     for side in (-1.0, 1.0):
-        one = torch.full_like(head.yaw, side)
-        u, v = head.turn(one * 0.985, one.abs() * 0.10, one.abs() * -0.17)
+        side_of_head = torch.full_like(head.yaw, side)
+        u, v = head.turn(side_of_head * 0.985, side_of_head.abs() * 0.10, side_of_head.abs() * -0.17)
         reach = torch.sqrt(u * u + v * v).clamp(min=0.90)
         hidden = smoothstep(0.05, 0.42, side * torch.sin(head.yaw))
         u = u * torch.where(reach > 1, 1 / reach, torch.ones_like(reach))

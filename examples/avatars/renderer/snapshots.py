@@ -63,11 +63,11 @@ def snapshots(count: int, *, seed: int, size: int = 256, supersample: int = 1) -
     factors = sample_factors(count, seed=seed)
     rng = np.random.default_rng(seed)
     for index in range(count):
-        one = select(factors, index)
-        scene = landmarks_68(Head.from_factors(one), Face.from_factors(one))[0].double().numpy()
+        avatar = select(factors, index)
+        scene = landmarks_68(Head.from_factors(avatar), Face.from_factors(avatar))[0].double().numpy()
         quad = _camera(scene, size, rng.random(4))
-        drawn = render(one, size, quads=torch.from_numpy(quad).float()[None], supersample=supersample)
-        yield Snapshot(to_pil(drawn.images[0]), drawn.landmarks[0].double().numpy())
+        rendered = render(avatar, size, quads=torch.from_numpy(quad).float()[None], supersample=supersample)
+        yield Snapshot(to_pil(rendered.images[0]), rendered.landmarks[0].double().numpy())
 
 
 def face_box(landmarks: npt.ArrayLike) -> tuple[float, float, float]:
@@ -78,14 +78,14 @@ def face_box(landmarks: npt.ArrayLike) -> tuple[float, float, float]:
     return x, y, _BOX * float(np.hypot(*down))
 
 
-def _camera(scene: Points, size: int, draws: Points) -> Points:
+def _camera(scene: Points, size: int, random: Points) -> Points:
     """Corners [4,2] of a photo in scene units, from four numbers in [0, 1): scale, tilt and position."""
     x, y, side = (value / _PIXELS for value in face_box(scene * _PIXELS))
     low, high = FACE_SHARES
-    box = size * low * (high / low) ** draws[0]  # pixels; small faces as often as large ones
-    angle = _TILT * (2 * draws[1] - 1)
+    box = size * low * (high / low) ** random[0]  # pixels; small faces as often as large ones
+    angle = _TILT * (2 * random[1] - 1)
     across = np.array([math.cos(angle), math.sin(angle)]) * (side / box)  # of one pixel
     down = np.array([-across[1], across[0]])
-    column, row = box / 2 + (size - box) * draws[2:]  # where the face's center is in the photo
+    column, row = box / 2 + (size - box) * random[2:]  # where the face's center is in the photo
     corner = np.array([x, y]) - column * across - row * down
     return np.stack([corner, corner + size * down, corner + size * (across + down), corner + size * across])

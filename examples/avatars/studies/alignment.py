@@ -89,16 +89,16 @@ def evaluate_alignment(
         HyperStyleError: what the detector raises.
     """
     rows = []
-    for name, pictures in (
+    for name, photos in (
         (f"photos {size} px", _photos(count, size, seed)),
         (f"crops {crop_size} px", _crops(count, crop_size, seed)),
     ):
-        found = []
-        for done, (picture, truth) in enumerate(pictures, 1):
-            found.append(_measured(detector, picture, truth))
+        measured = []
+        for done, (photo, truth) in enumerate(photos, 1):
+            measured.append(_measured(detector, photo, truth))
             if on_progress is not None:
                 on_progress(name, done, count)
-        rows.append(_row(name, found))
+        rows.append(_row(name, measured))
     return tuple(rows)
 
 
@@ -110,8 +110,8 @@ def _photos(count: int, size: int, seed: int) -> Iterator[tuple[Image.Image, Poi
 def _crops(count: int, size: int, seed: int) -> Iterator[tuple[Image.Image, Points]]:
     factors = sample_factors(count, seed=seed)
     for index in range(count):
-        drawn = render(select(factors, index), size)
-        yield to_pil(drawn.images[0]), drawn.landmarks[0].double().numpy()
+        rendered = render(select(factors, index), size)
+        yield to_pil(rendered.images[0]), rendered.landmarks[0].double().numpy()
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ class _Measured:
     seconds: float
 
 
-def _measured(detector: LandmarkDetector, picture: Image.Image, truth: Points) -> _Measured:
+def _measured(detector: LandmarkDetector, photo: Image.Image, truth: Points) -> _Measured:
     start = time.perf_counter()
-    faces = detector(picture)
+    faces = detector(photo)
     seconds = time.perf_counter() - start
     left, right = five_points(truth)[:2]
     eyes = float(np.hypot(*(right - left)))
@@ -139,8 +139,8 @@ def _measured(detector: LandmarkDetector, picture: Image.Image, truth: Points) -
     return _Measured((distances[best], distances[best] / eyes, corners / side), len(faces) - 1, seconds)
 
 
-def _row(name: str, found: Sequence[_Measured]) -> AlignmentRow:
-    errors = np.array([one.errors for one in found if one.errors is not None], dtype=np.float64).reshape(-1, 3)
+def _row(name: str, measured: Sequence[_Measured]) -> AlignmentRow:
+    errors = np.array([photo.errors for photo in measured if photo.errors is not None], dtype=np.float64).reshape(-1, 3)
     none = not len(errors)
 
     def mean(column: int) -> float | None:
@@ -151,15 +151,15 @@ def _row(name: str, found: Sequence[_Measured]) -> AlignmentRow:
 
     return AlignmentRow(
         pictures=name,
-        count=len(found),
-        detected=len(errors) / len(found),
-        false=sum(one.false for one in found),
+        count=len(measured),
+        detected=len(errors) / len(measured),
+        false=sum(photo.false for photo in measured),
         pixels=mean(0),
         relative=mean(1),
         relative_95=high(1),
         corners=mean(2),
         corners_95=high(2),
-        seconds=float(np.median([one.seconds for one in found])),
+        seconds=float(np.median([photo.seconds for photo in measured])),
     )
 
 

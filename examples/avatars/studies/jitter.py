@@ -105,17 +105,17 @@ def evaluate_jitter(
         if on_progress is not None:
             on_progress("following the face", done, count)
 
-    found = follow_face(stand_in if detector is None else detector, frames(), on_frame=show)
-    smoothed = smooth(found, width=width)
+    tracked = follow_face(stand_in if detector is None else detector, frames(), on_frame=show)
+    smoothed = smooth(tracked, width=width)
     quads = [ffhq_quad(points) for points in truth]
     return Jitter(
         frames=count,
-        missed=sum(points is None for points in found),
+        missed=sum(points is None for points in tracked),
         side=float(np.mean([np.linalg.norm(quad[1] - quad[0]) for quad in quads])),
-        jitter_found=quad_jitter(found),
+        jitter_found=quad_jitter(tracked),
         jitter_smoothed=quad_jitter(smoothed),
         jitter_true=quad_jitter(truth),
-        error_found=_error(found, quads),
+        error_found=_error(tracked, quads),
         error_smoothed=_error(smoothed, quads),
     )
 
@@ -152,19 +152,19 @@ def _run(args: argparse.Namespace) -> None:
     if detector is None and args.noise is None:
         raise ConfigError(f"the model {args.model!r} has no detector. Give --noise, such as --noise 1.")
     with progress_bar(args.quiet, unit="frame") as show:
-        found = evaluate_jitter(
+        result = evaluate_jitter(
             args.count, detector=detector, noise=args.noise or 0.0, width=args.smoothing, on_progress=show
         )
-    print(f"{'':10}{'jitter':>10}{'error':>10}    in pixels, of a crop of {found.side:.0f} px")
+    print(f"{'':10}{'jitter':>10}{'error':>10}    in pixels, of a crop of {result.side:.0f} px")
     for name, jitter, error in (
-        ("found", found.jitter_found, found.error_found),
-        ("smoothed", found.jitter_smoothed, found.error_smoothed),
-        ("true", found.jitter_true, 0.0),
+        ("found", result.jitter_found, result.error_found),
+        ("smoothed", result.jitter_smoothed, result.error_smoothed),
+        ("true", result.jitter_true, 0.0),
     ):
         print(f"{name:10}{jitter:10.3f}{error:10.3f}")
-    print(f"{found.frames} frames, {found.missed} of them without a face")
+    print(f"{result.frames} frames, {result.missed} of them without a face")
     if args.json is not None:
-        write_json(args.json, asdict(found))
+        write_json(args.json, asdict(result))
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def _distances(
     """The figures of `Ghosts` for one person, by way of pasting; {} where the edit moves no continuous factor."""
     info = inverter.edits[edit].info
     factor = info.trait or info.name
-    if strength == 0 or not any(one.name == factor and one.kind == "continuous" for one in FACTORS):
+    if strength == 0 or not any(f.name == factor and f.kind == "continuous" for f in FACTORS):
         return {}
     # Up or down, whichever end of the factor is farther: there is room for the edit then, or nearly.
     value = float(person[factor])
@@ -190,15 +190,15 @@ def _distances(
     step = math.copysign(min(abs(room), abs(strength) * _DEVIATION), room)
     photo = render(person, size, view="portrait")
     truth = render({**person, factor: person[factor] + step}, size, view="portrait")
-    before, wanted = to_pil(photo.images[0]), to_pil(truth.images[0])
-    edited = _inverted(inverter, before, photo.landmarks[0].double().numpy()).edit(edit, step / _DEVIATION)
+    unedited, truth_image = to_pil(photo.images[0]), to_pil(truth.images[0])
+    edited = _inverted(inverter, unedited, photo.landmarks[0].double().numpy()).edit(edit, step / _DEVIATION)
     regions = [
         (photo.feature_mask + truth.feature_mask)[0, 0].numpy() > 0.5,
-        np.abs(_change(before, wanted)).max(axis=-1) > _SEEN,
+        np.abs(_change(unedited, truth_image)).max(axis=-1) > _SEEN,
         (photo.face_mask + truth.face_mask)[0, 0].numpy() > 0.5,
     ]
-    pictures = {_NOT_PASTED: before} | {way: edited.paste_back(**options) for way, options in _EDITED}
-    gaps = {way: np.abs(_change(wanted, picture)).mean(axis=-1) for way, picture in pictures.items()}
+    pasted = {_NOT_PASTED: unedited} | {way: edited.paste_back(**options) for way, options in _EDITED}
+    gaps = {way: np.abs(_change(truth_image, image)).mean(axis=-1) for way, image in pasted.items()}
     return {
         way: tuple(float(gap[region].mean()) if region.any() else math.nan for region in regions)
         for way, gap in gaps.items()
@@ -247,21 +247,21 @@ def _places(quad: npt.NDArray[np.float64], size: tuple[int, int]) -> tuple[Value
     return np.minimum(unit, 1 - unit).min(axis=-1), unit
 
 
-def pasting_text(found: Pasting) -> str:
+def pasting_text(result: Pasting) -> str:
     """What the command prints."""
     lines = [
-        f"{found.photos} photos of {found.size} px",
-        f"pixels changed by the unedited round trip, mode difference: {found.changed}",
-        f"pixels changed outside the quad, any mode: {found.outside}",
-        f"change within the quad by the unedited reconstruction, mode replace: {found.inside:.2f} levels",
+        f"{result.photos} photos of {result.size} px",
+        f"pixels changed by the unedited round trip, mode difference: {result.changed}",
+        f"pixels changed outside the quad, any mode: {result.outside}",
+        f"change within the quad by the unedited reconstruction, mode replace: {result.inside:.2f} levels",
         "",
         f"{'contrast at the seam, in levels':34}{'step':>8}{'band':>8}",
     ]
-    lines += [f"{seam.way:34}{seam.step:8.2f}{seam.band:8.2f}" for seam in found.seams]
-    lines.append(f"difference: of {found.edit} {found.strength:+g}")
-    if found.ghosts:
+    lines += [f"{seam.way:34}{seam.step:8.2f}{seam.band:8.2f}" for seam in result.seams]
+    lines.append(f"difference: of {result.edit} {result.strength:+g}")
+    if result.ghosts:
         lines += ["", f"{'distance to the edit as drawn, in levels':42}{'features':>9}{'changed':>9}{'face':>8}"]
-        lines += [f"{g.way:42}{g.features:9.2f}{g.changed:9.2f}{g.face:8.2f}" for g in found.ghosts]
+        lines += [f"{g.way:42}{g.features:9.2f}{g.changed:9.2f}{g.face:8.2f}" for g in result.ghosts]
     return "\n".join(lines)
 
 
@@ -286,12 +286,12 @@ def _run(args: argparse.Namespace) -> None:
     check_output_files(args, json="JSON")
     inverter = load_inverter(args)
     with progress_bar(args.quiet, unit="photo") as show:
-        found = evaluate_pasting(
+        result = evaluate_pasting(
             inverter, count=args.count, size=args.size, edit=args.edit, strength=args.strength, on_progress=show
         )
-    print(pasting_text(found))
+    print(pasting_text(result))
     if args.json is not None:
-        write_json(args.json, asdict(found))
+        write_json(args.json, asdict(result))
 
 
 if __name__ == "__main__":

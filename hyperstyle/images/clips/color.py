@@ -51,7 +51,7 @@ _WIDE = {_BT2020: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)), _DCI_P3: _P3
 _HLG_WHITE = 0.75  # of the signal
 _PQ_WHITE = 203.0  # cd/m2
 _KNEE = 0.9  # of the sRGB signal
-_BRIGHTEST = 9.0  # times diffuse white; what is above it is white all the same
+_BRIGHTEST = 9.0  # times diffuse white; brighter light becomes white as well
 _ENTRIES = 3 << 14  # of the table from linear light to levels, spaced by the square root: fine near black
 # The level that swscale gives a signal of 1 in planes of 16 bits: 255 of 8 bits, shifted; 1023 of 10 bits, shifted.
 _WHITE_STUDIO, _WHITE_FULL = 0xFF00, 0xFFC0

@@ -1,4 +1,4 @@
-"""A video file, frame by frame: upright, of square pixels, deinterlaced, in sRGB; and when each frame is shown."""
+"""Reading a video file frame by frame, upright, of square pixels, deinterlaced, in sRGB; and its frames' times."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from hyperstyle.images.clips.color import ColorTags, read_tags, to_srgb
 
 __all__ = ["Clip", "open_clip"]
 
-_USUAL_RATE = Fraction(25)  # for files that do not say
-_NARROWEST, _WIDEST = Fraction(1, 10), Fraction(10)  # pixels; other aspects are damage
-_STATES_LENGTH = ("mp4", "matroska")  # formats whose header says how long the clip is
+_DEFAULT_RATE = Fraction(25)  # for files without one
+_NARROWEST, _WIDEST = Fraction(1, 10), Fraction(10)  # width over height of a pixel; other values are damage
+_FORMATS_WITH_LENGTH = ("mp4", "matroska")  # formats whose header has the length of the clip
 _ROUNDING = Fraction(1, 500)  # seconds
-_MAY_LACK = Fraction(1, 2)  # seconds of the length in the header
+_MAY_LACK = Fraction(1, 2)  # seconds that may be missing from the length in the header
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Clip:
     pixels (where they are not, the side that is too short is enlarged), deinterlaced, in sRGB with HDR mapped to SDR,
     without alpha. Iterations share nothing, so threads may each have one.
 
-    A QualityWarning says where frames are damaged and left out, or where the file ends early; an ImageError where
-    nothing can be decoded, or colors cannot be converted.
+    A QualityWarning says that frames are damaged and left out, or that the file ends early; an ImageError that
+    nothing can be decoded, or that colors cannot be converted.
 
     Attributes:
         path: the file.
@@ -53,7 +53,7 @@ class Clip:
         from av.video.reformatter import VideoReformatter
 
         reformatter = VideoReformatter()
-        waiting: deque[tuple[ColorTags, npt.NDArray[np.int32] | None]] = deque()
+        tags_of_pending: deque[tuple[ColorTags, npt.NDArray[np.int32] | None]] = deque()
         deinterlacer: _Deinterlacer | None = None
         for frame, stream, _ in self._decoded():
             try:
@@ -61,21 +61,21 @@ class Clip:
                     data = _side_data(frame)
                     is_dolby = any(name.startswith("DOVI") for name in data)
                     tags = read_tags(frame, stream.codec_context, is_dolby=is_dolby)
-                    waiting.append((tags, _display_matrix(frame, data)))
+                    tags_of_pending.append((tags, _display_matrix(frame, data)))
                     if deinterlacer is None and frame.interlaced_frame:
                         deinterlacer = _Deinterlacer(frame, stream)
-                for ready in [frame] if deinterlacer is None else list(deinterlacer.take(frame)):
+                for ready in [frame] if deinterlacer is None else list(deinterlacer.push(frame)):
                     if ready is not None:
-                        tags, matrix = waiting.popleft()
+                        tags, matrix = tags_of_pending.popleft()
                         image = Image.fromarray(to_srgb(ready, tags, reformatter))
-                        yield _upright(_square(image, stream.sample_aspect_ratio), matrix)
+                        yield _upright(_square_pixels(image, stream.sample_aspect_ratio), matrix)
             except (av.FFmpegError, ImageError) as error:
                 raise ImageError(f"The clip {str(self.path)!r} cannot be read: {error}.") from error
 
     def times(self) -> list[Fraction]:
-        """When each frame is shown, and when the last one ends: n + 1 numbers of seconds, each more than the last.
+        """The time at which each of n frames begins, and at which the last one ends: n + 1 rising numbers of seconds.
 
-        Time 0 is where the file starts, be it with audio. Decodes the clip once.
+        Time 0 is the start of the file, which may be that of its audio. Decodes the clip once.
 
         Raises:
             ImageError: nothing can be decoded.
@@ -86,7 +86,7 @@ class Clip:
         for frame, stream, ticks in self._decoded():
             base = Fraction(stream.time_base or Fraction(1, 1000))
             if frame is None:
-                last = _last(stream, times[-1] + start, last)
+                last = _last_duration(stream, times[-1] + start, last)
                 break
             if not times:
                 start = file_start(stream.container)
@@ -100,10 +100,7 @@ class Clip:
         return [*times, times[-1] + last]
 
     def _decoded(self) -> Iterator[tuple[Any, Any, int]]:
-        """Every frame as PyAV gives it, its stream, and for how many ticks it is shown, 0 where that is not known.
-
-        Then None in the place of a frame.
-        """
+        """Every frame of PyAV, its stream, and its duration in ticks (0 where unknown); at the end None as frame."""
         import av
 
         done = damaged = 0
@@ -112,7 +109,7 @@ class Clip:
                 stream = video_stream(container)
                 end = Fraction(0)
                 durations: dict[int, int] = {}
-                # Audio is only looked at for where the file ends.
+                # Audio packets only tell where the file ends.
                 for packet in container.demux(stream, *container.streams.audio):
                     if packet.pts is not None:
                         end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -133,7 +130,7 @@ class Clip:
                         f"The clip {str(self.path)!r} holds no frame that can be decoded. Get a whole copy of the file."
                     )
                 yield None, stream, 0
-                self._warn(damaged, end - file_start(container), _stated_length(container))
+                self._warn(damaged, end - file_start(container), _length_in_header(container))
         except av.FFmpegError as error:
             raise ImageError(
                 f"The clip {str(self.path)!r} cannot be decoded after frame {done}: {error}. Get a whole copy of the "
@@ -141,20 +138,18 @@ class Clip:
             ) from error
 
     def _warn(self, damaged: int, end: Fraction, length: Fraction | None) -> None:
+        message = ""
         if length is not None and length - end > _MAY_LACK:
-            warnings.warn(
+            message = (
                 f"the clip {str(self.path)!r} ends at {float(end):.2f} s, and by its header it has {float(length):.2f} "
-                "s: the file is not whole. What is there was taken.",
-                QualityWarning,
-                stacklevel=1,  # one place, so that it is said once, whatever it is read for
+                "s: the file is not whole. What is there was taken."
             )
         elif damaged:
-            warnings.warn(
-                f"{damaged} damaged frame(s) of the clip {str(self.path)!r} were left out; the others keep their "
-                "times.",
-                QualityWarning,
-                stacklevel=1,  # one place, so that it is said once, whatever it is read for
+            message = (
+                f"{damaged} damaged frame(s) of the clip {str(self.path)!r} were left out; the others keep their times."
             )
+        if message:  # from one line of code, so that it is shown once, however often the clip is read
+            warnings.warn(message, QualityWarning, stacklevel=1)
 
 
 def open_clip(path: str | os.PathLike[str]) -> Clip:
@@ -169,7 +164,7 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
     try:
         with av.open(path) as container:
             stream = video_stream(container)
-            rate = stream.average_rate or stream.guessed_rate or _USUAL_RATE
+            rate = stream.average_rate or stream.guessed_rate or _DEFAULT_RATE
             return Clip(path, Fraction(rate), len(container.streams.audio))
     except av.FFmpegError as error:
         raise ImageError(
@@ -178,7 +173,7 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
 
 
 def video_stream(container: Any) -> Any:
-    """The video that players show. Raises ImageError where there is none; the cover image of a song is none."""
+    """The video stream that players show. Raises ImageError where there is none, or only the cover of a song."""
     from av.stream import Disposition
 
     stream = container.streams.best("video")
@@ -190,21 +185,21 @@ def video_stream(container: Any) -> Any:
 
 
 def file_start(container: Any) -> Fraction:
-    """The time, in seconds, that players count from: the start of the first stream, where that is above 0."""
+    """The time in seconds that players count from: the start of the first stream, at least 0."""
     return max(Fraction(0), Fraction(container.start_time or 0, 1_000_000))
 
 
-def _stated_length(container: Any) -> Fraction | None:
-    """Seconds, as the header says; None where it does not, and FFmpeg estimates it."""
-    states = any(name in container.format.name for name in _STATES_LENGTH)
+def _length_in_header(container: Any) -> Fraction | None:
+    """The length in seconds by the header; None where the header has none, and FFmpeg estimates it."""
+    states = any(name in container.format.name for name in _FORMATS_WITH_LENGTH)
     return Fraction(container.duration, 1_000_000) if states and container.duration else None
 
 
-def _last(stream: Any, time: Fraction, duration: Fraction) -> Fraction:
-    """For how long the last frame is shown, from this time of the file on, if its packet says for this duration.
+def _last_duration(stream: Any, time: Fraction, duration: Fraction) -> Fraction:
+    """The duration of the last frame, which begins at `time` of the file; `duration` is that of its packet.
 
-    Packets are in the order of decoding, and where that is another one, MP4 has durations of that order. The length of
-    the stream is right then; but not to the tick, as edit lists count in ms, nor where the file is not whole.
+    MP4 stores durations in the order of decoding, so that of the packet may belong to another frame. The length of the
+    stream is right then, but not to the tick, as edit lists count in ms, nor where the file is not whole.
     """
     if stream.duration is None:
         return duration
@@ -213,8 +208,8 @@ def _last(stream: Any, time: Fraction, duration: Fraction) -> Fraction:
     return rest if is_right else duration
 
 
-def _square(image: Image.Image, aspect: Fraction | None) -> Image.Image:
-    """The image with square pixels, none of its detail lost; sides of an odd number of pixels are not made."""
+def _square_pixels(image: Image.Image, aspect: Fraction | None) -> Image.Image:
+    """The image with square pixels: the side that is too short is enlarged, to an even number of pixels."""
     if not aspect or aspect == 1 or not _NARROWEST <= aspect <= _WIDEST:
         return image
     width, height = image.size
@@ -226,15 +221,15 @@ def _square(image: Image.Image, aspect: Fraction | None) -> Image.Image:
 
 
 def _side_data(frame: Any) -> dict[str, bytes]:
-    """What comes with a frame, by PyAV's names."""
+    """The side data of a frame by PyAV's names."""
     try:
         return {data.type.name: bytes(data) for data in frame.side_data}
-    except ValueError:  # PyAV refuses all of it where there is one kind that is newer than its list, such as EXIF
+    except ValueError:  # PyAV refuses all of it if one kind is newer than its list, such as EXIF
         return {}
 
 
 def _display_matrix(frame: Any, side_data: dict[str, bytes]) -> npt.NDArray[np.int32] | None:
-    """[2,2] where a step to the right and one down in the stored frame lead on the screen, or None."""
+    """[2,2] directions on the screen of a step right (row 0) and one down (row 1) in the stored frame, or None."""
     if "DISPLAYMATRIX" in side_data:
         return np.frombuffer(side_data["DISPLAYMATRIX"], np.int32).reshape(3, 3)[:2, :2]
     if not frame.rotation:
@@ -259,7 +254,7 @@ def _upright(image: Image.Image, matrix: npt.NDArray[np.int32] | None) -> Image.
 
 
 class _Deinterlacer:
-    """As many frames as are given, one later, with the lines of both fields at one time (FFmpeg's bwdif)."""
+    """Turns each interlaced frame into one of both fields (FFmpeg's bwdif), one frame later."""
 
     def __init__(self, frame: Any, stream: Any) -> None:
         import av
@@ -272,8 +267,8 @@ class _Deinterlacer:
         filter_ = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
         self._graph.link_nodes(source, filter_, self._graph.add("buffersink")).configure()
 
-    def take(self, frame: Any) -> Iterator[Any]:
-        """The frames that are ready; None in gives the last ones."""
+    def push(self, frame: Any) -> Iterator[Any]:
+        """Takes the next frame and gives those that are ready; None gives the last ones."""
         import av
 
         self._graph.vpush(frame)

@@ -1,4 +1,4 @@
-"""Frames -> an MP4 file, with the times, the audio and the title of the clip that they were made from."""
+"""Writing frames as an MP4 file, with the times, the audio and the title of the clip that they come from."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from hyperstyle.images.clips.color import BT709, STUDIO_RANGE
 from hyperstyle.images.clips.read import Clip, file_start
 from hyperstyle.io.files import atomic_write
 
-__all__ = ["encode_clip"]
+__all__ = ["MIN_RATE", "encode_clip"]
 
 # What players expect in an MP4 file, by the names of FFmpeg's decoders.
 _AUDIO = ("aac", "ac3", "alac", "eac3", "flac", "libopus", "mp2", "mp2float", "mp3", "mp3float", "opus")
-# Not the place it was recorded at, nor the device: edited clips are made to be shown.
+# Not the place and the device of the recording: edited clips are made to be shown.
 _TAGS = ("title", "artist", "album", "comment", "copyright", "description", "date", "creation_time")
-_FINEST = 1_000_000  # ticks per second; times that need more are rounded to the usual ones
-_USUAL = 90_000
+_MAX_TICKS = 1_000_000  # ticks per second; times that need more are rounded to the usual ones
+_DEFAULT_TICKS = 90_000
 _LARGEST_PART = 1001  # of the fraction that a rate is written as
-_SLOWEST = Fraction(1, 1000)
+MIN_RATE = Fraction(1, 1000)
+"""Frames per second; rates are written as fractions of small numbers."""
 
 
 def encode_clip(frames: Iterable[Image.Image], path: str | os.PathLike[str], timing: Fraction | Clip) -> None:
@@ -56,10 +57,10 @@ def encode_clip(frames: Iterable[Image.Image], path: str | os.PathLike[str], tim
 
 
 def _ticks(times: list[Fraction]) -> tuple[Fraction, list[int]]:
-    """Seconds in a tick, and the ticks of the times: the coarsest that are exact."""
+    """The longest tick, in seconds, of which all times are whole numbers, and the times in ticks."""
     ticks = math.lcm(*(time.denominator for time in times))
-    if ticks > _FINEST:
-        ticks = _USUAL
+    if ticks > _MAX_TICKS:
+        ticks = _DEFAULT_TICKS
     rounded: list[int] = []
     for time in times:
         rounded.append(max(round(time * ticks), rounded[-1] + 1 if rounded else 0))
@@ -69,18 +70,18 @@ def _ticks(times: list[Fraction]) -> tuple[Fraction, list[int]]:
 def _encode(
     frames: Iterable[Image.Image], path: Path, tick: Fraction, ticks: list[int] | None, source: Any = None
 ) -> None:
-    """Writes the frames, each from its own tick to the next one's; None: each for one tick."""
+    """Writes the frames, each from its own tick to that of the next; without `ticks`, each for one tick."""
     import av
     from av.video.reformatter import Colorspace
 
     rate = 1 / tick if ticks is None else (len(ticks) - 1) / ((ticks[-1] - ticks[0]) * tick)
     size: tuple[int, int] | None = None
-    shown: dict[int, int] = {}  # from which tick on -> for how many
+    durations: dict[int, int] = {}  # first tick of a frame -> number of ticks
     with av.open(path, "w", format="mp4", options={"movflags": "faststart"}) as container:
         # The durations in an MP4 file are in the order of decoding: B-frames change them where they are not even.
         uneven = {"bf": "0"} if ticks is not None and len({b - a for a, b in pairwise(ticks)}) > 1 else {}
         stream = container.add_stream(
-            "libx264", rate=max(rate.limit_denominator(_LARGEST_PART), _SLOWEST), options={"crf": "17", **uneven}
+            "libx264", rate=max(rate.limit_denominator(_LARGEST_PART), MIN_RATE), options={"crf": "17", **uneven}
         )
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -92,7 +93,7 @@ def _encode(
 
         def write(packets: Iterable[Any]) -> None:
             for packet in packets:
-                packet.duration = shown.pop(packet.pts)
+                packet.duration = durations.pop(packet.pts)
                 audio.write_until(packet.dts * tick)
                 container.mux(packet)
 
@@ -107,11 +108,13 @@ def _encode(
                 )
             if ticks is not None and number == len(ticks) - 1:
                 raise ConfigError(f"There are more frames than the {number} of the clip whose times they should get.")
-            frame = av.VideoFrame.from_ndarray(np.asarray(_even(image)), format="rgb24")
+            # Odd sides get one more pixel, a copy of their last row or column.
+            pixels = np.pad(np.asarray(image), [(0, size[1] % 2), (0, size[0] % 2), (0, 0)], "edge")  # [H, W, 3]
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
             frame.time_base = tick
             frame.pts = number if ticks is None else ticks[number]
-            shown[frame.pts] = 1 if ticks is None else ticks[number + 1] - ticks[number]
+            durations[frame.pts] = 1 if ticks is None else ticks[number + 1] - ticks[number]
             write(stream.encode(frame))
         if size is None:
             raise ConfigError("There are no frames, so there is no clip to write.")
@@ -184,14 +187,3 @@ class _Audio:
             raise ImageError(
                 f"The audio of {source.name!r} cannot be read to its end: {error}. Get a whole copy of the file."
             ) from error
-
-
-def _even(image: Image.Image) -> Image.Image:
-    """The image with even sides: the last column and row twice where they were odd."""
-    width, height = image.size
-    if width % 2 == 0 and height % 2 == 0:
-        return image
-    wide = Image.new("RGB", (width + width % 2, height + height % 2))
-    for left, top in ((1, 1), (0, 1), (1, 0), (0, 0)):
-        wide.paste(image, (left * (width % 2), top * (height % 2)))
-    return wide

@@ -77,7 +77,7 @@ class TrunkConfig:
 
 
 def normalization(kind: Norm, channels: int) -> nn.Module:
-    """The layer that `kind` names."""
+    """The normalization layer of this kind."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(channels // 8, channels) if kind == "group" else nn.Identity()
@@ -147,7 +147,7 @@ class _Subsampling(nn.Module):
 
 
 class _IRSEBlock(nn.Module):
-    """Pre-normalised residual block, with or without squeeze-and-excitation; the second convolution has the stride."""
+    """Pre-normalized residual block, with or without squeeze-and-excitation; the second convolution has the stride."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm, squeeze: bool) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class IRSETrunk(nn.Module):
 
 
 def add_trunk(module: nn.Module, backbone: Backbone, channels: int, config: TrunkConfig) -> tuple[str, ...]:
-    """Gives a network the parts of a trunk under the names that published files have, without a name before them.
+    """Adds the parts of a trunk to a network, under the names of published files and without a prefix.
 
     Returns:
         The names, in the order in which the parts are applied; the last is "body", the residual blocks.

@@ -50,7 +50,7 @@ class IdInvertEncoderConfig:
 
     @property
     def features(self) -> int:
-        """Values that the last, fully connected layer sees."""
+        """Number of inputs of the last, fully connected layer."""
         height, width = self.input_size
         return self.widths[-1] * (height // self.reduction) * (width // self.reduction)
 
@@ -68,7 +68,7 @@ class _ConvNorm(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two convolutions beside a shortcut, which is one too where the number of channels changes."""
+    """Two convolutions and a shortcut, which is a 1x1 convolution where the number of channels changes."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ __all__ = ["FeaturePyramid", "PyramidEncoder", "PyramidEncoderConfig", "level_of
 
 
 def level_of(row: int) -> int:
-    """Which map of the pyramid a style row is read from: 0 coarse (rows 0-2), 1 middle (3-6), 2 fine (7, ...)."""
+    """The level of the pyramid that a style row is read from: 0 coarse (rows 0-2), 1 middle (3-6), 2 fine (7, ...)."""
     return (row >= 3) + (row >= 7)
 
 
@@ -32,7 +32,7 @@ class PyramidEncoderConfig:
         input_size: (height, width) of the crop in pixels.
         backbone: "irse" as published, or "resnet".
         trunk: the numbers of that backbone; three stages or more.
-        progressive: True adds rows 1, 2, ... to the first (e4e); False predicts every row by itself (pSp).
+        progressive: True adds rows 1, 2, ... to the first (e4e); False predicts every row separately (pSp).
     """
 
     rows: int
@@ -65,7 +65,7 @@ class PyramidEncoderConfig:
 
 
 class FeaturePyramid(nn.Module):
-    """A trunk and two lateral convolutions, which carry what its last stage saw to the sizes of the two before it.
+    """A trunk and two lateral convolutions, which add the last stage's features to those of the two stages before it.
 
     Args:
         channels: of the images.

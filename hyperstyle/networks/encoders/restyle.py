@@ -1,4 +1,4 @@
-"""The ReStyle encoder (Alaluf et al., ICCV 2021): a crop and a reconstruction -> how the latent codes should change."""
+"""The ReStyle encoder (Alaluf et al., ICCV 2021): a crop and a reconstruction -> a change of the latent codes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RestyleEncoderConfig:
         input_size: (height, width) of crop and reconstruction in pixels.
         backbone: "irse" (faces) or "resnet" (the other published domains).
         trunk: the numbers of that backbone.
-        progressive: True adds rows 1, 2, ... to the first (e4e); False predicts every row by itself (pSp).
+        progressive: True adds rows 1, 2, ... to the first (e4e); False predicts every row separately (pSp).
     """
 
     rows: int
@@ -52,7 +52,7 @@ class RestyleEncoder(nn.Module):
 
     Attributes:
         config: the numbers it was built from.
-        latent_avg: [L,D] codes that the first pass starts from; `forward` does not add them.
+        latent_avg: [L,D] codes that the first step starts from; `forward` does not add them.
 
     Example:
         >>> trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
@@ -74,7 +74,7 @@ class RestyleEncoder(nn.Module):
         self.register_buffer("latent_avg", torch.zeros(config.rows, config.latent_width))
 
     def forward(self, crop: Tensor, reconstruction: Tensor) -> Tensor:
-        """One pass: [B,3,h,w] and [B,3,h,w] in [-1,1] -> the change of the codes [B,L,D].
+        """One step: [B,3,h,w] and [B,3,h,w] in [-1,1] -> the change of the codes [B,L,D].
 
         Raises:
             ConfigError: a size other than `config.input_size`.

@@ -1,4 +1,4 @@
-"""The W encoder, and what encoders share."""
+"""The W encoder, and the parts that encoders share."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class MapBlock(nn.Module):
 
 
 def row_codes(outputs: Sequence[Tensor], *, progressive: bool) -> Tensor:
-    """What the map blocks of the rows predict, [B,D] each -> [B,L,D]; `progressive` adds the first row to the others
+    """Predictions of the map blocks, [B,D] for each row -> [B,L,D]; `progressive` adds the first row to the others
     (e4e, Section 4.1)."""
     rows = torch.stack(list(outputs), 1)
     return torch.cat([rows[:, :1], rows[:, :1] + rows[:, 1:]], 1) if progressive else rows

@@ -27,7 +27,7 @@ class _Halving(nn.Module):
 
 
 class AppearanceEncoder(FeaturePyramid):
-    """A trunk and a feature pyramid as of pSp, whose maps are halved to one size instead of being turned into codes.
+    """pSp's trunk and feature pyramid, whose maps are halved to one size instead of being turned into codes.
 
     Tensor names are those of the published files below `w_bar_encoder.`.
 

@@ -15,18 +15,18 @@ __all__ = ["OffsetCodes"]
 
 @dataclass(frozen=True, eq=False)
 class OffsetCodes:
-    """A weighted sum of hypernetwork passes, kept as codes instead of dense offsets.
+    """A weighted sum of hypernetwork steps, kept as codes instead of dense offsets.
 
     A head that is affine in its code, Δ(c) = A c + b, satisfies Σ_t Δ(c_t) = A Σ_t c_t + T b: the sum of the codes
-    and T carry the accumulated offset exactly (Eq. 6). Heads that are not affine keep one code per pass.
+    and T carry the accumulated offset exactly (Eq. 6). Heads that are not affine keep one code per step.
 
-    Offsets that were not predicted here, such as imported ones, have no codes: they are kept dense, beside the codes
-    or alone, and are added to what the codes give.
+    Offsets that no hypernetwork predicted, such as imported ones, have no codes: they are kept dense, with or without
+    codes, and are added to the offsets that the codes stand for.
 
     Attributes:
         sums: layer -> [B,C], weighted sum of the codes of affine heads.
-        terms: layer -> [B,K,C], the codes of the K passes for the other heads.
-        weights: [B,K] weight of each pass ([B,1], the sum, where no head needs them one by one).
+        terms: layer -> [B,K,C], the codes of the K steps for the other heads.
+        weights: [B,K] weight of each step ([B,1], the sum, where no head needs them one by one).
         dense: layer -> Δ, broadcastable to [B,O,I,k,k].
     """
 
@@ -43,7 +43,7 @@ class OffsetCodes:
 
     @classmethod
     def none(cls, w: Tensor) -> OffsetCodes:
-        """No offsets, for as many images as there are codes `w` [B,...]: zeros beside whatever they are joined to."""
+        """No offsets, for the images of the latent codes `w` [B,...]; joined to other codes, they count as zeros."""
         return cls({}, {}, w.new_zeros(len(w), 1))
 
     @property
@@ -58,7 +58,7 @@ class OffsetCodes:
 
     @property
     def count(self) -> Tensor:
-        """[B] the sum of the weights: T after T passes."""
+        """[B] the sum of the weights: T after T steps."""
         return self.weights.sum(1)
 
     @property
@@ -103,35 +103,39 @@ class OffsetCodes:
         return replace(some, dense={**some.dense, **shared})
 
     def only(self, layers: Sequence[str]) -> OffsetCodes:
-        """What stands here for these layers alone; the other layers are left as they are in the generator."""
+        """The codes of these layers alone; the other layers keep the generator's weights."""
         groups = (self.sums, self.terms, self.dense)
         sums, terms, dense = ({n: t for n, t in group.items() if n in layers} for group in groups)
         return OffsetCodes(sums, terms, self.weights, dense)
 
     def update(self, other: OffsetCodes) -> OffsetCodes:
-        """These codes with the layers of `other` replaced by its own; both must have the same pass weights."""
-        own = self.only([name for name in self.layers if name not in other.layers])
-        dense = {**own.dense, **other.dense}
-        if not own.coded or not other.coded:
-            return replace(own if own.coded else other, dense=dense)
+        """These codes with the layers of `other` replaced by its codes; both must have the same step weights."""
+        rest = self.only([name for name in self.layers if name not in other.layers])
+        dense = {**rest.dense, **other.dense}
+        if not rest.coded or not other.coded:
+            return replace(rest if rest.coded else other, dense=dense)
         if self.weights.shape != other.weights.shape or not torch.equal(self.weights, other.weights):
-            raise InversionError("offset codes of a different number of passes cannot be mixed by layer.")
-        return OffsetCodes({**own.sums, **other.sums}, {**own.terms, **other.terms}, self.weights, dense)
+            raise InversionError("offset codes of a different number of steps cannot be mixed by layer.")
+        return OffsetCodes({**rest.sums, **other.sums}, {**rest.terms, **other.terms}, self.weights, dense)
 
     @staticmethod
     def mixed(first: OffsetCodes | None, second: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
         """`first` with these layers as `second` has them. A layer without a code, and None, mean no offset."""
-        kept = None if first is None else first._seen().only([name for name in first.layers if name not in layers])
-        taken = None if second is None else second._seen().only(layers)
-        parts = [part for part in (kept, taken) if part is not None and part.layers]
+        unchanged = (
+            None
+            if first is None
+            else first._without_zeros().only([name for name in first.layers if name not in layers])
+        )
+        replaced = None if second is None else second._without_zeros().only(layers)
+        parts = [part for part in (unchanged, replaced) if part is not None and part.layers]
         if not parts:
             return None
         return parts[0] if len(parts) == 1 else parts[0].update(parts[1])
 
-    def _seen(self) -> OffsetCodes:
-        """Without codes that make no offset in any image: zeros of no pass."""
-        seen = self.weights.any() or any(code.any() for code in self.sums.values())
-        return self if seen else OffsetCodes({}, {}, self.weights[:, :1], self.dense)
+    def _without_zeros(self) -> OffsetCodes:
+        """Without its codes where these are zeros of no step, which change no image."""
+        has_effect = self.weights.any() or any(code.any() for code in self.sums.values())
+        return self if has_effect else OffsetCodes({}, {}, self.weights[:, :1], self.dense)
 
     @staticmethod
     def cat(parts: Sequence[OffsetCodes]) -> OffsetCodes:
@@ -145,17 +149,17 @@ class OffsetCodes:
             coded[0]._check(part)
         width = max(p.weights.shape[1] for p in parts)
 
-        def pad(t: Tensor) -> Tensor:  # fewer passes: weight 0
+        def pad(t: Tensor) -> Tensor:  # missing steps have weight 0
             return torch.nn.functional.pad(t, (0, 0) * (t.ndim - 2) + (0, width - t.shape[1]))
 
         def joined(groups: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-            made = {}
+            result = {}
             for name, like in {n: t for group in groups for n, t in group.items()}.items():
                 shapes = [group[name].shape[1:] for group in groups if name in group]
                 shape = [max(sizes) for sizes in zip(*shapes, strict=True)]  # equal taps may be stored once
                 rows = [group.get(name, like.new_zeros(())) for group in groups]
-                made[name] = torch.cat([t.expand(len(p), *shape) for t, p in zip(rows, parts, strict=True)])
-            return made
+                result[name] = torch.cat([t.expand(len(p), *shape) for t, p in zip(rows, parts, strict=True)])
+            return result
 
         return OffsetCodes(
             joined([p.sums for p in parts]),
@@ -165,7 +169,7 @@ class OffsetCodes:
         )
 
     def expanded(self, offsets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`offsets`, which a hypernetwork made of the codes, and the dense ones added to them."""
+        """`offsets`, which a hypernetwork computed from the codes, plus the dense ones."""
         return _added(offsets, self.dense)
 
     def _check(self, other: OffsetCodes) -> None:

@@ -33,7 +33,7 @@ class SharedExpander(nn.Module):
         self.b2 = nn.Parameter(normal(width * width, scale=1 / 40))
 
     def forward(self, code: Tensor, count: Tensor) -> Tensor:
-        """Summed code [B,C] of `count` [B] passes -> [B,C,C,3,3]; both biases count once per pass."""
+        """Summed code [B,C] of `count` [B] steps -> [B,C,C,3,3]; both biases count once per step."""
         return self.delta(self.rows(code, count), count)
 
     def rows(self, code: Tensor, count: Tensor) -> Tensor:
@@ -87,10 +87,10 @@ def _few_rows(code: Tensor, matrix: Tensor) -> Tensor:
 
 
 class _Conv3x3(nn.Conv2d):
-    """A convolution whose stride does not matter to a single pixel.
+    """A 3x3 convolution that leaves its stride out for features of a single pixel, where it has no effect.
 
-    With a stride, and in bfloat16 on a CPU, what PyTorch (2.15) gives as the gradient of its weights for a single pixel
-    is left-over memory.
+    With a stride, PyTorch (2.15) returns uninitialized memory as the gradient of the weights for a single pixel in
+    bfloat16 on a CPU.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class _Conv3x3(nn.Conv2d):
 
 
 def _strided(channels: list[int], strides: list[int]) -> nn.Sequential:
-    """3x3 convolutions, each followed by leaky ReLU 0.01; they stand at the even places."""
+    """3x3 convolutions, each followed by leaky ReLU 0.01; they have the even indexes."""
     layers: list[nn.Module] = []
     for before, after, stride in zip(channels[:-1], channels[1:], strides, strict=True):
         layers += [_Conv3x3(before, after, 3, stride, 1), nn.LeakyReLU(0.01)]
@@ -123,7 +123,7 @@ class Head(nn.Module):
 
     Attributes:
         spec: the layer.
-        affine: whether `expand` is affine in the code, so that codes of several passes may be summed.
+        affine: whether `expand` is affine in the code, so that the codes of several steps may be summed.
     """
 
     affine = True
@@ -137,7 +137,7 @@ class Head(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define code()")
 
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
-        """Sum [B,C] of the codes of `count` [B] passes -> Δ, broadcastable to [B,O,I,k,k]."""
+        """Sum [B,C] of the codes of `count` [B] steps -> Δ, broadcastable to [B,O,I,k,k]."""
         raise TypeError(f"{type(self).__name__} does not define expand()")
 
     def _affine(self, weight: Tensor, bias: Tensor, code: Tensor, count: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ class PlainHead(Head):
 
 
 class SeparableHead(Head):
-    """The published ablation: Δ is a product of two small kernels made from the code, so it is not affine in it."""
+    """The head of the published ablation: Δ is a product of two small kernels, so it is not affine in the code."""
 
     affine = False
 

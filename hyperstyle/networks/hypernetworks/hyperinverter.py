@@ -1,4 +1,4 @@
-"""HyperInverter (Dinh et al., CVPR 2022): (image, its W reconstruction) -> residuals of the generator's weights."""
+"""HyperInverter (Dinh et al., CVPR 2022): (crop, its W reconstruction) -> residuals of the generator's weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def appearance_row(spec: LayerSpec) -> int:
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """[B,3,H,W] -> [B,3,*size], bilinear and without antialiasing: how the published networks were trained to see."""
+    """[B,3,H,W] -> [B,3,*size], bilinear and without antialiasing, as in the training of the published networks."""
     if tuple(image.shape[2:]) == size:
         return image
     return F.interpolate(image, size=size, mode="bilinear", align_corners=False)
@@ -43,7 +43,7 @@ class HyperInverterConfig:
     Attributes:
         generator: the generator whose weights it changes.
         layers: names of the layers it changes, in the official order.
-        input_size: (height, width) in pixels at which it looks at images.
+        input_size: (height, width) in pixels to which images are resized.
         backbone: of the appearance encoder: "irse" (faces) or "resnet" (the other published domains).
         trunk: the numbers of that backbone; three stages or more.
         hidden: D, width of the code of each layer.
@@ -125,7 +125,7 @@ class _Regressor(nn.Module):
 
 
 class HyperInverter(nn.Module):
-    """Predicts, from an image and what G(w) makes of it, a code for each layer, which stands for a weight residual.
+    """Predicts, from a crop and its reconstruction G(w), a code for each layer, which stands for a weight residual.
 
     Tensor names are those of the published files, without `hypernet.`.
 
@@ -150,33 +150,33 @@ class HyperInverter(nn.Module):
         self.weight_regressors = nn.ModuleDict({_key(s): _Regressor(s, config) for s in self.layers})
         self.w_bar_encoder = AppearanceEncoder(config.generator.rows, config.backbone, config.trunk)
 
-    def forward(self, picture: Tensor, reconstruction: Tensor) -> OffsetCodes:
-        """[B,3,h,w] and [B,3,h',w'] in [-1,1], the second without residuals -> the codes of this pass.
+    def forward(self, crop: Tensor, reconstruction: Tensor) -> OffsetCodes:
+        """[B,3,h,w] and [B,3,h',w'] in [-1,1], the second without residuals -> the codes.
 
-        Both are brought to `config.input_size` by `resized`, so they may be of any square size: published networks saw
-        images of the generator's size.
+        Both are brought to `config.input_size` by `resized`, so they may be of any square size: published networks were
+        trained on images of the generator's size.
 
         Raises:
             ConfigError: images of another shape.
         """
         height, width = self.config.input_size
-        for x in (picture, reconstruction):
-            if x.ndim != 4 or len(x) != len(picture) or x.shape[1] != 3 or x.shape[2] * width != x.shape[3] * height:
+        for x in (crop, reconstruction):
+            if x.ndim != 4 or len(x) != len(crop) or x.shape[1] != 3 or x.shape[2] * width != x.shape[3] * height:
                 raise ConfigError(
-                    f"HyperInverter given images {tuple(picture.shape)} and {tuple(reconstruction.shape)}: expected "
+                    f"HyperInverter given images {tuple(crop.shape)} and {tuple(reconstruction.shape)}: expected "
                     "both square and as many of each, [B, 3, h, h]."
                 )
-        fused = torch.cat([self.appearance(reconstruction), self.appearance(picture)], 2)  # [B,L,2F,s,s], in this order
+        fused = torch.cat([self.appearance(reconstruction), self.appearance(crop)], 2)  # [B,L,2F,s,s], in this order
         sums = {s.name: self._regressor(s).code(fused[:, appearance_row(s)]) for s in self.layers}
-        return OffsetCodes(sums, {}, picture.new_ones(len(picture), 1))
+        return OffsetCodes(sums, {}, crop.new_ones(len(crop), 1))
 
-    def appearance(self, picture: Tensor) -> Tensor:
+    def appearance(self, image: Tensor) -> Tensor:
         """[B,3,h,w] -> the features [B,L,F,s,s] that are compared."""
-        features: Tensor = self.w_bar_encoder(resized(picture, self.config.input_size))
+        features: Tensor = self.w_bar_encoder(resized(image, self.config.input_size))
         return features
 
     def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Codes -> residuals, what is added to raw weights: layer name -> [B,O,I,k,k].
+        """Codes -> residuals, which are added to raw weights: layer name -> [B,O,I,k,k].
 
         Args:
             codes: what `forward` returned, or a weighted sum of such; dense residuals among them are added.
@@ -185,9 +185,9 @@ class HyperInverter(nn.Module):
         Raises:
             ConfigError: codes for a layer that this network does not change.
         """
-        known = {s.name for s in self.layers}
-        if foreign := sorted(set(codes.coded) - known):
-            raise ConfigError(f"codes of layer {foreign[0]!r}, which this HyperInverter does not change.")
+        changed = {s.name for s in self.layers}
+        if unknown := sorted(set(codes.coded) - changed):
+            raise ConfigError(f"codes of layer {unknown[0]!r}, which this HyperInverter does not change.")
         if layers is not None:
             codes = codes.only(list(layers))
         return codes.expanded(
@@ -206,5 +206,5 @@ class HyperInverter(nn.Module):
 
 
 def _key(spec: LayerSpec) -> str:
-    """What published files call the weight of a layer."""
+    """The name that published files have for the weight of a layer."""
     return spec.name.replace(".", "_") + "_weight"

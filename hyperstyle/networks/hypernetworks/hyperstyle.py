@@ -38,7 +38,7 @@ class HypernetworkConfig:
             others get a plain head); "plain" (no sharing); "separable" (shared, the others through a product of two
             small kernels; not affine); "compact" (for small generators: one convolution, positions kept, a short code).
         code_width: width of the offset code of each layer.
-        per_tap: plain heads predict each kernel tap on its own instead of one value per (out, in) pair (Table 1).
+        per_tap: plain heads predict each kernel tap separately instead of one value per (out, in) pair (Table 1).
         residual_input: feed 3 * (crop - reconstruction) in place of the reconstruction.
     """
 
@@ -82,11 +82,11 @@ def tuned_layers(generator: GeneratorConfig, layers: Iterable[str | int] | None 
     table = layer_table(generator)
     if layers is None:
         return tuple(s.name for s in table if not s.torgb)
-    wanted = list(layers)
+    chosen = list(layers)
     known = {s.name for s in table} | {s.index for s in table}
-    if unknown := [w for w in wanted if w not in known]:
+    if unknown := [layer for layer in chosen if layer not in known]:
         raise ConfigError(f"no layer {unknown[0]!r} in a generator of {generator.size} px ({len(table)} layers).")
-    names = tuple(s.name for s in table if s.name in wanted or s.index in wanted)
+    names = tuple(s.name for s in table if s.name in chosen or s.index in chosen)
     if not names:
         raise ConfigError("a hypernetwork needs at least one layer to change.")
     return names
@@ -127,7 +127,7 @@ class Hypernetwork(nn.Module):
         return PlainHead(spec, features, size, config.code_width, per_tap=config.per_tap)
 
     def forward(self, crop: Tensor, reconstruction: Tensor) -> OffsetCodes:
-        """One pass (Eq. 4): [B,3,h,w] and [B,3,h,w] in [-1,1] -> the offset codes of this pass.
+        """One step (Eq. 4): crop and reconstruction [B,3,h,w] in [-1,1] -> the offset codes of this step.
 
         Raises:
             ConfigError: a size other than `config.input_size`.
@@ -135,7 +135,7 @@ class Hypernetwork(nn.Module):
         return self.codes(self.features(self.joined(crop, reconstruction)))
 
     def joined(self, crop: Tensor, reconstruction: Tensor) -> Tensor:
-        """What the trunk is given [B,6,h,w]. Raises ConfigError for a size other than `config.input_size`."""
+        """The input of the trunk [B,6,h,w]. Raises ConfigError for a size other than `config.input_size`."""
         if crop.shape != reconstruction.shape or tuple(crop.shape[1:]) != (3, *self.config.input_size):
             raise ConfigError(
                 f"hypernetwork given crop {tuple(crop.shape)} and reconstruction {tuple(reconstruction.shape)}: "
@@ -150,7 +150,7 @@ class Hypernetwork(nn.Module):
         return out
 
     def codes(self, features: Tensor) -> OffsetCodes:
-        """Features of the trunk -> the offset codes of this pass."""
+        """Features of the trunk -> the offset codes of this step."""
         sums: dict[str, Tensor] = {}
         terms: dict[str, Tensor] = {}
         for spec in self.layers:
@@ -172,9 +172,9 @@ class Hypernetwork(nn.Module):
         Raises:
             ConfigError: codes for a layer that this hypernetwork does not change.
         """
-        known = {s.name for s in self.layers}
-        if foreign := sorted(set(codes.coded) - known):
-            raise ConfigError(f"offset codes for layer {foreign[0]!r}, which this hypernetwork does not change.")
+        changed = {s.name for s in self.layers}
+        if unknown := sorted(set(codes.coded) - changed):
+            raise ConfigError(f"offset codes for layer {unknown[0]!r}, which this hypernetwork does not change.")
         if layers is not None:
             codes = codes.only(list(layers))
         result: dict[str, Tensor] = {}
@@ -184,11 +184,11 @@ class Hypernetwork(nn.Module):
                 result[spec.name] = head.expand(codes.sums[spec.name], codes.count, self.shared_weight_hypernet)
             elif spec.name in codes.terms:
                 terms = codes.terms[spec.name]
-                one = terms.new_ones(terms.shape[0])
+                count = terms.new_ones(terms.shape[0])
                 result[spec.name] = torch.stack(
                     [
                         codes.weights[:, k, None, None, None, None]
-                        * head.expand(terms[:, k], one, self.shared_weight_hypernet)
+                        * head.expand(terms[:, k], count, self.shared_weight_hypernet)
                         for k in range(terms.shape[1])
                     ]
                 ).sum(0)

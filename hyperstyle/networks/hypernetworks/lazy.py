@@ -1,4 +1,4 @@
-"""Dense offsets that are made when a layer asks for them, so that not all of them are in memory at once."""
+"""Dense offsets that are computed layer by layer on access, so that not all of them are in memory at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Expander", "LazyOffsets", "of_image"]
 
 
 class Expander(Protocol):
-    """A network that turns codes into what they stand for: `Hypernetwork` offsets, `HyperInverter` residuals."""
+    """A network that expands codes: `Hypernetwork` to offsets, `HyperInverter` to residuals."""
 
     def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Layer name -> dense tensors of these layers, or of all."""
@@ -24,12 +24,12 @@ class Expander(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class LazyOffsets(Mapping[str, Tensor]):
-    """What `hypernetwork.offsets(codes)` gives, layer by layer; nothing is kept, so asking twice makes it twice.
+    """The offsets `hypernetwork.offsets(codes)`, computed layer by layer on access and not cached.
 
     The published layers of a 1024 px model have 86 MB of dense offsets for each image; the largest has 9 MB.
 
     Attributes:
-        hypernetwork: makes the offsets.
+        hypernetwork: computes the offsets.
         codes: one row for each image.
     """
 
@@ -40,7 +40,7 @@ class LazyOffsets(Mapping[str, Tensor]):
         return self.hypernetwork.offsets(self.codes, [layer])[layer]
 
     def __contains__(self, layer: object) -> bool:
-        return layer in self.codes.layers  # Mapping's own would make the offset to see whether there is one
+        return layer in self.codes.layers  # the default of Mapping would compute the offset
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.codes.layers)
@@ -54,7 +54,7 @@ class LazyOffsets(Mapping[str, Tensor]):
 
 
 def of_image(offsets: Mapping[str, Tensor], i: int, batch: int) -> Mapping[str, Tensor]:
-    """Of offsets that broadcast to [B,O,I,k,k] those of one image, to [1,O,I,k,k]; nothing is made or copied.
+    """The offsets of one image, [1,O,I,k,k], from those that broadcast to [B,O,I,k,k]; nothing is computed or copied.
 
     Raises:
         ConfigError: codes of another number of images.

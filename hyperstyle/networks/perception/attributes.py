@@ -53,13 +53,13 @@ class AttributeNetwork(nn.Module):
         if tuple(x.shape[2:]) != (side, side):
             x = F.adaptive_avg_pool2d(x, side)
         x = self.input_layer(x)
-        found = [x]
+        stages = [x]
         ends = [sum(self.config.trunk.blocks[: i + 1]) - 1 for i in range(len(self.config.trunk.blocks))]
         for i, block in enumerate(self.body):
             x = block(x)
             if i in ends:
-                found.append(x)
-        return found
+                stages.append(x)
+        return stages
 
     def forward(self, x: Tensor) -> Tensor:
         """Trait values [B,len(traits)]."""

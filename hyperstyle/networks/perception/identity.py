@@ -24,10 +24,10 @@ class FaceNetworkConfig:
     Attributes:
         trunk: its IR or IR-SE trunk.
         squeeze: squeeze-and-excitation in the blocks (IR-SE).
-        affine: whether the last normalization has weights of its own.
+        affine: whether the last normalization has weights.
         prepare: how an image gets to `input_size`: "crop" keeps rows 35:223 and columns 32:220 of a 256 px image
             and averages; "nearest" resizes the whole image.
-        input_size: side of what the trunk sees, in pixels.
+        input_size: side of the trunk's input, in pixels.
         embedding_width: E.
     """
 
@@ -61,7 +61,7 @@ class FaceNetworkConfig:
 
 
 class FaceNetwork(nn.Module):
-    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E] whose cosine says how alike two faces are.
+    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E] whose cosine is the similarity of two faces.
 
     Tensor names are those of the published files.
 
@@ -85,7 +85,7 @@ class FaceNetwork(nn.Module):
         )
 
     def prepared(self, image: Tensor) -> Tensor:
-        """What the trunk sees of the images: [B,3,input_size,input_size].
+        """The input of the trunk: [B,3,input_size,input_size].
 
         Raises:
             ImageError: not [B,3,H,W]; or, where the face is cut out by its place, not 256x256 px.
@@ -98,7 +98,7 @@ class FaceNetwork(nn.Module):
         if tuple(image.shape[2:]) != (_CROP_OF, _CROP_OF):
             raise ImageError(
                 f"a face network was given images of {image.shape[2]}x{image.shape[3]} px (height x width): expected "
-                f"{_CROP_OF}x{_CROP_OF}, in which it knows where the face is. Average larger ones down first."
+                f"{_CROP_OF}x{_CROP_OF}, in which the place of the face is known. Average larger ones down first."
             )
         return F.adaptive_avg_pool2d(image[:, :, _ROWS, _COLUMNS], side)
 

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al., CVPR 2018) of the package `lpips`, and what to do where its weights are not there."""
+"""LPIPS (Zhang et al., CVPR 2018) of the package `lpips`, and messages for the case that its weights are missing."""
 
 from __future__ import annotations
 

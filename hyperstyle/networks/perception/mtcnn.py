@@ -1,4 +1,4 @@
-"""MTCNN: three networks that find faces, each surer than the one before, and the loader of their published files.
+"""MTCNN: three networks that detect faces, each more exact than the one before, and a loader of published files.
 
 "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", Zhang et al., 2016, Fig. 2. How
 they work together is in `hyperstyle.align.mtcnn`. All of them take pixels as (value - 127.5) / 128, [B,3,H,W].
@@ -48,7 +48,7 @@ def _trunk(channels: tuple[int, ...], kernels: tuple[int, ...], pools: dict[int,
 
 
 class ProposalNetwork(nn.Module):
-    """P-Net: looks at every window of 12 px, 2 px apart.
+    """P-Net: classifies every window of 12 px, 2 px apart.
 
     [B,3,H,W] -> probabilities [B,h,w] that a window holds a face, and offsets [B,4,h,w] of its box (left, top, right,
     bottom) in parts of the window's side.

@@ -1,4 +1,4 @@
-"""Networks that tell how alike two images are: the protocol, MoCo v2, and the loaders of the published files."""
+"""Networks that measure the similarity of two images: the protocol, MoCo v2, and the loaders of the published files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOCO_QUERY = "module.encoder_q."
 
 
 class Similarity(Protocol):
-    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E]; the cosine of two of them is how alike images are."""
+    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E]; the cosine of two of them is the images' similarity."""
 
     def __call__(self, image: Tensor) -> Tensor:
         """The vectors. Raises ImageError for images of a size that the network cannot use."""
@@ -115,8 +115,8 @@ def load_curricular(path: str | Path) -> FaceNetwork:
 def load_moco(path: str | Path) -> MocoNetwork:
     """The network for other domains from the published file of MoCo v2.
 
-    Only the query encoder is taken, without the projection that training put behind it (`fc`); the momentum encoder,
-    the queue and the optimizer are left in the file.
+    Only the query encoder is read, without the projection that was added for training (`fc`); the momentum encoder, the
+    queue and the optimizer's state are ignored.
 
     Raises:
         CheckpointError: the file cannot be read.
@@ -133,8 +133,10 @@ def load_moco(path: str | Path) -> MocoNetwork:
 
 def _filled(network: M, state: Mapping[str, Any], path: Path) -> M:
     """The network with exactly these tensors, in evaluation mode and without gradients."""
-    if odd := [name for name, value in state.items() if not isinstance(value, Tensor)]:
-        raise WeightsError(f"{path}: {odd[0]!r} is a {type(state[odd[0]]).__name__}: expected tensors only.")
+    if non_tensors := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+        raise WeightsError(
+            f"{path}: {non_tensors[0]!r} is a {type(state[non_tensors[0]]).__name__}: expected tensors only."
+        )
     check_tensors(network.state_dict(), state, path)
     network.load_state_dict(state, assign=True)
     return network.eval().requires_grad_(False)

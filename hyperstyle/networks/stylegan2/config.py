@@ -86,7 +86,7 @@ class LayerSpec:
 
     @property
     def style_width(self) -> int:
-        """Values of its style."""
+        """Length of its style."""
         return self.channels_in
 
 
@@ -94,13 +94,13 @@ def layer_table(config: GeneratorConfig) -> tuple[LayerSpec, ...]:
     """All convolutions of a generator in the official order (26 at 1024 px); no network is built."""
     first = config.channels[0]
     table = [LayerSpec("b4.conv1", 0, 4, first, first, 3, 0, False), LayerSpec("b4.torgb", 1, 4, first, 3, 1, 1, False)]
-    before = first
+    channels_in = first
     for block, (size, channels) in enumerate(zip(config.resolutions[1:], config.channels[1:], strict=True)):
         index, row = 2 + 3 * block, 1 + 2 * block  # a toRGB shares its row with the next upsampling convolution
         table += [
-            LayerSpec(f"b{size}.conv0", index, size, before, channels, 3, row, True),
+            LayerSpec(f"b{size}.conv0", index, size, channels_in, channels, 3, row, True),
             LayerSpec(f"b{size}.conv1", index + 1, size, channels, channels, 3, row + 1, False),
             LayerSpec(f"b{size}.torgb", index + 2, size, channels, 3, 1, row + 2, False),
         ]
-        before = channels
+        channels_in = channels
     return tuple(table)

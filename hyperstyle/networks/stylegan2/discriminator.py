@@ -15,31 +15,33 @@ __all__ = ["Discriminator"]
 
 
 class _Conv(nn.Module):
-    """Equalised convolution, halving the size after the low-pass filter where `down`, then bias and leaky ReLU."""
+    """Convolution with equalized learning rate, bias and leaky ReLU; `down` filters and halves the size."""
 
-    def __init__(self, before: int, after: int, kernel: int, *, down: bool = False, bias: bool = True) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, *, down: bool = False, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(normal(after, before, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(after)) if bias else None
-        self.scale = 1 / math.sqrt(before * kernel**2)
+        self.weight = nn.Parameter(normal(channels_out, channels_in, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(channels_out)) if bias else None
+        self.scale = 1 / math.sqrt(channels_in * kernel**2)
         self.down = down
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, half = self.weight * self.scale, self.weight.shape[-1] // 2
+        weight, padding = self.weight * self.scale, self.weight.shape[-1] // 2
         if self.down:
-            x = upfirdn(x, fir_kernel(gain=1.0).to(x), pad=(1 + half, 1 + half))
+            x = upfirdn(x, fir_kernel(gain=1.0).to(x), pad=(1 + padding, 1 + padding))
             x = F.conv2d(x, weight, stride=2)
         else:
-            x = F.conv2d(x, weight, padding=half)
+            x = F.conv2d(x, weight, padding=padding)
         return x if self.bias is None else bias_activation(x, self.bias)
 
 
 class _Linear(nn.Module):
-    def __init__(self, before: int, after: int, *, activate: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, activate: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(normal(after, before))
-        self.bias = nn.Parameter(torch.zeros(after))
-        self.scale = 1 / math.sqrt(before)
+        self.weight = nn.Parameter(normal(channels_out, channels_in))
+        self.bias = nn.Parameter(torch.zeros(channels_out))
+        self.scale = 1 / math.sqrt(channels_in)
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,14 +50,14 @@ class _Linear(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions and a shortcut, each path scaled by sqrt(1/2); the first block reads the colors."""
+    """Two convolutions and a shortcut, each path scaled by sqrt(1/2); the first block converts from colors."""
 
-    def __init__(self, before: int, after: int, *, first: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, first: bool) -> None:
         super().__init__()
-        self.fromrgb = _Conv(3, before, 1) if first else None
-        self.conv0 = _Conv(before, before, 3)
-        self.conv1 = _Conv(before, after, 3, down=True)
-        self.skip = _Conv(before, after, 1, down=True, bias=False)
+        self.fromrgb = _Conv(3, channels_in, 1) if first else None
+        self.conv0 = _Conv(channels_in, channels_in, 3)
+        self.conv1 = _Conv(channels_in, channels_out, 3, down=True)
+        self.skip = _Conv(channels_in, channels_out, 1, down=True, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fromrgb is not None:
@@ -64,7 +66,7 @@ class _Block(nn.Module):
         return out
 
 
-class _Last(nn.Module):
+class _Epilogue(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = _Conv(channels + 1, channels, 3)
@@ -79,7 +81,7 @@ class _Last(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells real images from made ones: [B,3,size,size] in [-1,1] -> logits [B,1], above 0 for real.
+    """Distinguishes real images from generated ones: [B,3,size,size] in [-1,1] -> logits [B,1], above 0 for real.
 
     Tensor names are those of NVIDIA's pickles, without the low-pass filters. The deviation between images is taken
     over the whole batch, as files converted from the first release have it.
@@ -98,15 +100,15 @@ class Discriminator(nn.Module):
         if size != 4 << (len(channels) - 1) or len(channels) < 2 or min(channels) < 1:
             raise ConfigError(f"discriminator of {size} px with channels {channels}: expected one for 4, 8, ... px.")
         self.size = size
-        for place in range(len(channels) - 1, 0, -1):
-            block = _Block(channels[place], channels[place - 1], first=place == len(channels) - 1)
-            self.add_module(f"b{4 << place}", block)
-        self.b4 = _Last(channels[0])
+        for level in range(len(channels) - 1, 0, -1):
+            block = _Block(channels[level], channels[level - 1], first=level == len(channels) - 1)
+            self.add_module(f"b{4 << level}", block)
+        self.b4 = _Epilogue(channels[0])
 
     def forward(self, image: Tensor) -> Tensor:
         """Raises ConfigError for images of another size."""
         if tuple(image.shape[1:]) != (3, self.size, self.size):
             raise ConfigError(f"discriminator given {tuple(image.shape)}: expected [B, 3, {self.size}, {self.size}].")
-        for part in self.children():
-            image = part(image)
+        for block in self.children():
+            image = block(image)
         return image

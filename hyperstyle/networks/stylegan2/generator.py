@@ -110,23 +110,25 @@ class Generator(nn.Module):
         return tuple(f"{path}.{parameter}" for parameter, _ in block.named_parameters())
 
     def with_parameters(self, values: Mapping[str, Tensor]) -> Generator:
-        """A generator that has these parameters in place of its own and shares all others.
+        """A generator with these parameters that shares all others with this one.
 
         Raises:
             ConfigError: an unknown name or another shape.
         """
-        own = dict(self.named_parameters())
+        parameters = dict(self.named_parameters())
         for name, value in values.items():
-            if name not in own:
-                raise ConfigError(f"no parameter {name!r} in this generator. {did_you_mean(name, own)}")
-            if value.shape != own[name].shape:
-                raise ConfigError(f"parameter {name} of shape {tuple(value.shape)}: expected {tuple(own[name].shape)}.")
+            if name not in parameters:
+                raise ConfigError(f"no parameter {name!r} in this generator. {did_you_mean(name, parameters)}")
+            if value.shape != parameters[name].shape:
+                raise ConfigError(
+                    f"parameter {name} of shape {tuple(value.shape)}: expected {tuple(parameters[name].shape)}."
+                )
         shared: dict[int, Any] = {id(t): t for t in (*self.parameters(), *self.buffers())}
-        made = copy.deepcopy(self, shared)
+        copied = copy.deepcopy(self, shared)
         for name, value in values.items():
             path, _, last = name.rpartition(".")
-            setattr(made.get_submodule(path), last, nn.Parameter(value, requires_grad=False))
-        return made
+            setattr(copied.get_submodule(path), last, nn.Parameter(value, requires_grad=False))
+        return copied
 
     # ---- stages ----
 
@@ -162,12 +164,12 @@ class Generator(nn.Module):
         Args:
             styles: layer name -> [B,I], all layers.
             offsets: layer name -> Δ broadcastable to [B,O,I,k,k]; the layer's weight becomes weight * (1 + Δ).
-                Absent layers are untouched. `LazyOffsets` are asked for when a layer is run, others read at once.
+                Absent layers are untouched. `LazyOffsets` are computed when a layer is run.
             noise: the stored maps ("const"), fresh ones ("random"), no noise ("none"), or a list of maps, one for
                 each convolution but toRGB in the official order: [1 or B,1,r,r] with r its resolution.
             random: source of the fresh noise.
             modulation: "weights" or "activations", see `ops.modulated_conv`. Without gradients on a CPU
-                `networks.cpu.synthesize` is the same in half the time.
+                `networks.cpu.synthesize` computes the same in half the time.
             residuals: layer name -> what is added to the raw weight (HyperInverter), of the shapes of offsets.
 
         Raises:
@@ -219,8 +221,8 @@ class Generator(nn.Module):
         if unknown := sorted(changed - set(names)):
             raise ConfigError(f"offsets for unknown layer {unknown[0]!r}. {did_you_mean(unknown[0], names)}")
         batch = styles[names[0]].shape[0]
-        if odd := next((name for name in names if styles[name].shape[0] != batch), None):
-            raise ConfigError(f"styles of {styles[odd].shape[0]} image(s) in {odd}, of {batch} in {names[0]}.")
+        if other := next((name for name in names if styles[name].shape[0] != batch), None):
+            raise ConfigError(f"styles of {styles[other].shape[0]} image(s) in {other}, of {batch} in {names[0]}.")
         if not isinstance(noise, str):
             sizes = [s.resolution for s in self.layers if not s.torgb]
             shapes = [tuple(map_.shape) for map_ in noise]
@@ -234,9 +236,9 @@ class Generator(nn.Module):
             return None
         offset = offsets[spec.name]
         full = (batch, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
-        given = tuple(offset.shape)
-        if len(given) > 5 or any(n not in (1, m) for n, m in zip(given, full[5 - len(given) :], strict=True)):
-            raise ConfigError(f"offset of shape {given} for {spec.name}: expected one that broadcasts to {full}.")
+        shape = tuple(offset.shape)
+        if len(shape) > 5 or any(n not in (1, m) for n, m in zip(shape, full[5 - len(shape) :], strict=True)):
+            raise ConfigError(f"offset of shape {shape} for {spec.name}: expected one that broadcasts to {full}.")
         return offset
 
     def noise_map(

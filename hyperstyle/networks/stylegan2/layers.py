@@ -32,7 +32,7 @@ class PixelNorm(nn.Module):
 
 
 class ConstantInput(nn.Module):
-    """What the first layer is given, [1,C,4,4]."""
+    """The learned input of the first layer, [1,C,4,4]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, change: Change, noise: Tensor | None, modulation: Modulation) -> Tensor:
         x = self.conv(x, style, change, modulation)
-        # Nobody else has the convolution's output; under autocast, sums with weights are of the weights' type.
+        # Nothing else refers to the convolution's output; under autocast its type may differ from that of the bias.
         in_place = not torch.is_grad_enabled() and x.dtype == self.activate.bias.dtype
         if noise is not None:
             noise = self.noise.weight * noise.to(x.dtype)

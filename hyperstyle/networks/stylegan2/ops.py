@@ -13,6 +13,7 @@ __all__ = [
     "EqualLinear",
     "Modulation",
     "bias_activation",
+    "effective_weight",
     "fir_kernel",
     "modulated_conv",
     "normal",
@@ -26,7 +27,7 @@ Modulation = Literal["weights", "activations"]
 def normal(*shape: int, scale: float = 1.0) -> Tensor:
     """New weights from a normal distribution with standard deviation `scale`; on the meta device only their shape.
 
-    There, drawing and scaling would import PyTorch's compiler (a thousand modules, seconds) for numbers that are none.
+    On that device, sampling and scaling would import PyTorch's compiler, which takes seconds, for no values at all.
     """
     weights = torch.empty(shape)
     return weights if weights.is_meta else weights.normal_().mul_(scale)
@@ -80,13 +81,24 @@ def bias_activation(x: Tensor, bias: Tensor, *, in_place: bool = False) -> Tenso
     return F.leaky_relu(x + bias, 0.2) * math.sqrt(2.0)
 
 
+def effective_weight(weight: Tensor, offset: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
+    """weight * (1 + offset) + residual: HyperStyle's relative offset Δ (Eq. 5), HyperInverter's additive residual.
+
+    Args:
+        weight: [...,O,I,k,k], raw: before modulation and demodulation.
+        offset, residual: broadcastable to the weight, or the weight to them; None for none.
+    """
+    changed = weight if offset is None else weight * (1.0 + offset)
+    return changed if residual is None else changed + residual
+
+
 class EqualLinear(nn.Module):
     """Linear layer whose stored weights have unit variance; the scale is applied at run time (equalized learning rate).
 
     Args:
         features_in, features_out: widths.
         bias_init: initial bias.
-        rate: learning-rate multiplier; weights are stored divided by it.
+        lr_multiplier: learning-rate multiplier; weights are stored divided by it.
         activate: follow with leaky ReLU 0.2 and gain sqrt(2).
     """
 
@@ -155,8 +167,7 @@ def modulated_conv(
         scaled = None if residual is None else residual * scale
         x = _modulated_by_activations(x, weight * scale, style, offset, scaled, demodulate, up)
     else:
-        per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
-        per_sample = per_sample if residual is None else per_sample + residual
+        per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
         modulated = scale * per_sample * style[:, None, :, None, None]  # [B,O,I,k,k]
         if demodulate:
             norm = torch.rsqrt(modulated.square().sum((2, 3, 4), keepdim=True) + 1e-8)
@@ -188,8 +199,7 @@ def _modulated_by_activations(
         if demodulate:
             power = weight.square().sum((2, 3))[None]
     else:
-        per_sample = weight[None] if offset is None else weight[None] * (1.0 + offset)  # [1 or B,O,I,k,k]
-        per_sample = per_sample if residual is None else per_sample + residual
+        per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
         if demodulate and offset is not None and residual is None and offset.ndim == 5 and offset.shape[-2:] == (1, 1):
             # one value per (out, in) pair needs no sum over the taps of every image
             power = weight.square().sum((2, 3)) * (1.0 + offset[..., 0, 0]).square()
@@ -199,7 +209,7 @@ def _modulated_by_activations(
             x = _convolve(x, per_sample[0], 1, up)
         elif x.device.type == "cpu" and size_out <= 64:  # narrow groups take CPUs 2 to 4 times as long as this loop
             pairs = zip(torch.split(x, 1), per_sample.unbind(0), strict=True)
-            x = torch.cat([_convolve(one, own, 1, up) for one, own in pairs])
+            x = torch.cat([_convolve(maps, weights, 1, up) for maps, weights in pairs])
         else:
             x = _convolve(x.reshape(1, -1, *x.shape[2:]), per_sample.flatten(0, 1), batch, up)
             x = x.reshape(batch, size_out, *x.shape[2:])

@@ -35,10 +35,12 @@ def model() -> Model:
     return Model(
         generator,
         type(domain)(domain.name, 32, size, None, "face", "traits"),
-        WEncoder(WEncoderConfig(generator.config.rows, 64, size, trunk, "flatten")),
-        Hypernetwork(HypernetworkConfig(generator.config, layers, size, trunk, "compact", 16)),
-        evaluator=traits[0],
-        perceptual=traits[1],
+        {
+            "encoder": WEncoder(WEncoderConfig(generator.config.rows, 64, size, trunk, "flatten")),
+            "hypernetwork": Hypernetwork(HypernetworkConfig(generator.config, layers, size, trunk, "compact", 16)),
+            "judge": traits[0],
+            "perceptual": traits[1],
+        },
     )
 
 

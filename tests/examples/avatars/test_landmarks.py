@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.avatars.landmarks import Recipe, kept_photos, main, train_detector, train_predictor
+from examples.avatars.landmarks import Recipe, cached_photos, main, train_detector, train_predictor
 from examples.avatars.renderer.snapshots import snapshots
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.errors import ConfigError
@@ -50,7 +50,7 @@ def test_a_second_run_reads_the_photos_of_the_first_and_makes_the_same_predictor
 
 def test_every_fourth_photo_is_blurred(run: Path) -> None:
     recipe = Recipe.tiny()
-    photos = kept_photos(recipe, run)
+    photos = cached_photos(recipe, run)
     rendered = list(snapshots(4, seed=recipe.seed, size=recipe.size))
     assert [a.image.tobytes() == b.image.tobytes() for a, b in zip(photos, rendered, strict=False)] == [
         True,
@@ -78,7 +78,7 @@ def test_faces_that_the_detector_misses_are_learned_from_all_the_same(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = replace(Recipe.tiny(), cascades=1, trees=2, splits=2, oversampling=1)
-    photos = kept_photos(recipe, run)[:4]
+    photos = cached_photos(recipe, run)[:4]
     with caplog.at_level(logging.INFO, "hyperstyle.training"):
         predictor = train_predictor(recipe, photos, lambda _: [])
     assert "missed 4 of the 4 faces" in caplog.text
@@ -90,4 +90,4 @@ def test_faces_that_the_detector_misses_are_learned_from_all_the_same(
 
 def test_photos_whose_faces_are_smaller_than_the_window_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="photos of 256 px or more"):
-        kept_photos(replace(Recipe.tiny(), size=128), tmp_path)
+        cached_photos(replace(Recipe.tiny(), size=128), tmp_path)

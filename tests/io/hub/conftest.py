@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -288,6 +288,12 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def client(local_hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    """Runs programs against `local_hub`."""
-    return Client(local_hub, tmp_path_factory.mktemp("hf_home"))
+def new_client(local_hub: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Client]:
+    """Makes clients of `local_hub`, each with an empty cache."""
+    return lambda: Client(local_hub, tmp_path_factory.mktemp("hf_home"))
+
+
+@pytest.fixture(scope="module")
+def client(new_client: Callable[[], Client]) -> Client:
+    """Runs programs against `local_hub`; the tests of a module share its cache."""
+    return new_client()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,17 +95,18 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def fetched(client: Any, files: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    out = tmp_path_factory.mktemp("out")
+def fetched(new_client: Callable[[], Any], files: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What was fetched into an empty cache and an empty folder, with the requests for it."""
+    client, out, before = new_client(), tmp_path_factory.mktemp("out"), len(files.requests)
     cases: list[list[Any]] = [["good", None, False], ["good", str(out), False], ["good", str(out), False]]
     cases += [["spaced", None, False], ["mirrored", None, False], ["mirrored", None, True]]
     cases += [[name, place, False] for name in BAD for place in (None, str(out))]
     said = client.run(FETCH, facts(*cases))
-    requests = list(files.requests)
+    requests = files.requests[before:]
     cached, out_first, out_again, spaced, refused, accepted, *bad = said
     return {
-        "out": out, "cached": cached, "out_first": out_first, "out_again": out_again, "spaced": spaced,
-        "refused": refused, "accepted": accepted, "requests": requests,
+        "client": client, "out": out, "cached": cached, "out_first": out_first, "out_again": out_again,
+        "spaced": spaced, "refused": refused, "accepted": accepted, "requests": requests,
         "bad": {name: bad[2 * i : 2 * i + 2] for i, name in enumerate(BAD)},
     }  # fmt: skip
 
@@ -124,16 +126,16 @@ def test_what_is_there_is_not_fetched_again(fetched: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_not_the_file_is_named_and_removed(name: str, fetched: dict[str, Any], client: Any) -> None:
+def test_what_is_not_the_file_is_named_and_removed(name: str, fetched: dict[str, Any]) -> None:
     for said in fetched["bad"][name]:
         assert BAD[name] in said
         assert "by hand from https://author.example" in said
-    assert list(client.home.rglob(f"{name}.pt")) == []
+    assert list(fetched["client"].home.rglob(f"{name}.pt")) == []
 
 
-def test_nothing_but_good_files_stays_in_folder_and_cache(fetched: dict[str, Any], client: Any) -> None:
+def test_nothing_but_good_files_stays_in_folder_and_cache(fetched: dict[str, Any]) -> None:
     assert [path.name for path in fetched["out"].rglob("*")] == ["good.pt"]
-    blobs = [path.read_bytes() for path in client.home.rglob("blobs/*")]
+    blobs = [path.read_bytes() for path in fetched["client"].home.rglob("blobs/*")]
     assert blobs
     assert set(blobs) == {GOOD}
 
@@ -148,11 +150,11 @@ def test_a_third_party_is_asked_only_after_its_acceptance(fetched: dict[str, Any
     assert [line.split()[0] for line in asked] == ["HEAD"]  # of the accepted one; its content was in the cache
 
 
-def test_offline_a_cached_file_is_used_and_another_one_is_an_error(
-    fetched: dict[str, Any], client: Any, files: Any
-) -> None:
+def test_offline_a_cached_file_is_used_and_another_one_is_an_error(fetched: dict[str, Any], files: Any) -> None:
     before = len(files.requests)
-    cached, absent = client.run(FETCH, facts(["good", None, False], ["wrong", None, False]), HF_HUB_OFFLINE="1")
+    cached, absent = fetched["client"].run(
+        FETCH, facts(["good", None, False], ["wrong", None, False]), HF_HUB_OFFLINE="1"
+    )
     assert len(files.requests) == before
     assert cached == fetched["cached"]
     assert "'org/files' is not in the cache" in absent

@@ -28,14 +28,14 @@ CONFIG = GeneratorConfig(64, (16, 12, 8, 8, 4), latent_width=16, mapping_layers=
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
 def generator(request: pytest.FixtureRequest) -> Generator:
     """With noise, biases and filters that are not those of a new one."""
-    made = Generator(CONFIG)
-    for name, value in [*made.named_parameters(), *made.named_buffers()]:
+    generator = Generator(CONFIG)
+    for name, value in [*generator.named_parameters(), *generator.named_buffers()]:
         if name.endswith(("bias", "noise.weight", "kernel")):
             value.data.add_(0.2 * torch.randn_like(value))
-    return made.eval().requires_grad_(False).to(request.param)
+    return generator.eval().requires_grad_(False).to(request.param)
 
 
-def given(generator: Generator, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
+def codes_and_offsets(generator: Generator, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Codes [B,L,D], and offsets of all forms: of each tap, of each pair of channels, of all images."""
     dtype = generator.latent_avg.dtype
     shapes = {
@@ -50,20 +50,20 @@ def given(generator: Generator, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
     return torch.randn(batch, generator.config.rows, 16, dtype=dtype), offsets
 
 
-def fused(generator: Generator, w: Tensor, offsets: Any = None, **how: Any) -> Tensor:
+def fused(generator: Generator, w: Tensor, offsets: Any = None, **options: Any) -> Tensor:
     """G(w) by `networks.cpu`."""
-    return cpu.synthesize(generator, generator.styles(w), offsets, **how)
+    return cpu.synthesize(generator, generator.styles(w), offsets, **options)
 
 
-def modules(generator: Generator, w: Tensor, offsets: Any = None, **how: Any) -> Tensor:
+def modules(generator: Generator, w: Tensor, offsets: Any = None, **options: Any) -> Tensor:
     """G(w) by the modules of the generator."""
-    made: Tensor = generator(w, offsets, **how)
-    return made
+    images: Tensor = generator(w, offsets, **options)
+    return images
 
 
-def close(found: Tensor, expected: Tensor) -> None:
+def close(actual: Tensor, expected: Tensor) -> None:
     tolerance = {torch.float32: 2e-5, torch.float64: 1e-11}[expected.dtype]
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance * max(1.0, float(expected.std())))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * max(1.0, float(expected.std())))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -71,24 +71,25 @@ def close(found: Tensor, expected: Tensor) -> None:
 def test_it_draws_what_the_plain_path_draws_in_strips_of_any_height(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, batch: int, rows: int
 ) -> None:
-    w, offsets = given(generator, batch)
+    w, offsets = codes_and_offsets(generator, batch)
     monkeypatch.setattr(blocks, "_BYTES", rows * 64 * 4 * generator.latent_avg.element_size())
-    drawn = fused(generator, w, offsets)
-    close(drawn, reference.synthesize(generator, w, {n: t if t.ndim == 5 else t[None] for n, t in offsets.items()}))
+    images = fused(generator, w, offsets)
+    close(images, reference.synthesize(generator, w, {n: t if t.ndim == 5 else t[None] for n, t in offsets.items()}))
 
 
 @pytest.mark.parametrize("noise", ["none", "random", "maps"])
 def test_noise_and_residuals_are_those_of_the_other_forms(generator: Generator, noise: str) -> None:
-    w, offsets = given(generator, 2)
+    w, offsets = codes_and_offsets(generator, 2)
     residuals = {name: 0.1 * torch.randn(2, *generator.weight(name).shape).to(w) for name in ("b8.conv0", "b32.conv1")}
-    how: dict[str, Any] = {"noise": noise}
+    options: dict[str, Any] = {"noise": noise}
     if noise == "maps":
-        how["noise"] = [torch.randn(2, 1, s.resolution, s.resolution).to(w) for s in generator.layers if not s.torgb]
-    drawn = []
+        sizes = [s.resolution for s in generator.layers if not s.torgb]
+        options["noise"] = [torch.randn(2, 1, size, size).to(w) for size in sizes]
+    images = []
     for synthesis in (fused, modules):
         random = torch.Generator().manual_seed(3)
-        drawn.append(synthesis(generator, w, offsets, residuals=residuals, random=random, **how))
-    close(*drawn)
+        images.append(synthesis(generator, w, offsets, residuals=residuals, random=random, **options))
+    close(*images)
 
 
 def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
@@ -98,16 +99,16 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
 
     def watched(convolve: Any) -> Any:
         def watching(x: Tensor, *rest: Any, **options: Any) -> Tensor:
-            made: Tensor = convolve(x, *rest, **options)
-            seen.append((made.shape[1], x.shape[2], options.get("stride")))
-            return made
+            y: Tensor = convolve(x, *rest, **options)
+            seen.append((y.shape[1], x.shape[2], options.get("stride")))
+            return y
 
         return watching
 
     for name in ("conv2d", "conv_transpose2d"):
         monkeypatch.setattr(F, name, watched(getattr(F, name)))
     monkeypatch.setattr(blocks, "_BYTES", 8 * 64 * 4 * generator.latent_avg.element_size())
-    w, offsets = given(generator, 1)
+    w, offsets = codes_and_offsets(generator, 1)
     fused(generator, w, offsets)
     last = [(height, stride) for channels, height, stride in seen if channels == CONFIG.channels[-1]]  # of 64 px
     # upsampled, filtered without and, but for the first, with rows of the strip before, convolved
@@ -117,16 +118,16 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
 
 
 def test_half_precision_is_near_and_its_colours_are_not_rounded() -> None:
-    made = Generator(CONFIG).eval().requires_grad_(False)
-    w, offsets = given(made, 1)
-    exact = fused(made, w, offsets)
-    half = fused(made.to(torch.bfloat16), w.bfloat16(), {name: t.bfloat16() for name, t in offsets.items()})
+    generator = Generator(CONFIG).eval().requires_grad_(False)
+    w, offsets = codes_and_offsets(generator, 1)
+    exact = fused(generator, w, offsets)
+    half = fused(generator.to(torch.bfloat16), w.bfloat16(), {name: t.bfloat16() for name, t in offsets.items()})
     assert half.dtype == torch.float32
     assert (half - exact).square().mean().sqrt() < 0.05 * exact.std()
 
 
 def test_offsets_that_are_made_when_asked_for_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Generator(CONFIG).eval().requires_grad_(False)
+    generator = Generator(CONFIG).eval().requires_grad_(False)
     config = HypernetworkConfig(CONFIG, ("b8.conv0", "b16.conv1"), input_size=(64, 64), heads="compact", code_width=8)
     network = Hypernetwork(config).eval()
     nn.init.normal_(network.head(network.layers[0]).output.weight)  # type: ignore[union-attr, arg-type]
@@ -140,64 +141,64 @@ def test_offsets_that_are_made_when_asked_for_are_asked_for_once(monkeypatch: py
     )
     w = torch.randn(2, CONFIG.rows, 16)
     with torch.no_grad():
-        drawn = fused(made, w, LazyOffsets(network, codes))
+        images = fused(generator, w, LazyOffsets(network, codes))
         assert asked == [("b8.conv0", 1), ("b16.conv1", 1)] * 2
-        close(drawn, made(w, dict(LazyOffsets(network, codes)), modulation="weights"))
+        close(images, generator(w, dict(LazyOffsets(network, codes)), modulation="weights"))
 
 
 def test_an_offset_of_every_tap_and_a_residual_of_pairs_go_together_either_way() -> None:
-    made = Generator(CONFIG).eval().requires_grad_(False).double()
+    generator = Generator(CONFIG).eval().requires_grad_(False).double()
     w = torch.randn(1, CONFIG.rows, 16, dtype=torch.float64)
     for layer in ("b16.conv1", "b32.conv0"):
         every, pairs = (0.3 * torch.randn(1, 8, 8, k, k, dtype=torch.float64) for k in (3, 1))
         for offset, residual in ((every, pairs), (pairs, every)):
             changes: dict[str, Any] = {"offsets": {layer: offset}, "residuals": {layer: residual}}
-            close(*(synthesis(made, w, **changes) for synthesis in (fused, modules)))  # type: ignore[arg-type]
+            close(*(synthesis(generator, w, **changes) for synthesis in (fused, modules)))  # type: ignore[arg-type]
 
 
 def test_images_do_not_see_what_was_fused_for_others() -> None:
-    made = Generator(CONFIG).eval().requires_grad_(False)
-    w, offsets = given(made, 3)
+    generator = Generator(CONFIG).eval().requires_grad_(False)
+    w, offsets = codes_and_offsets(generator, 3)
     each = {name: t if t.ndim == 5 and len(t) == 3 else t.expand(3, *t.shape[-4:]) for name, t in offsets.items()}
-    together = fused(made, w, each)
-    alone = [fused(made, w[i : i + 1], {n: t[i : i + 1] for n, t in each.items()}) for i in (2, 0, 1)]
-    close(together[[2, 0, 1]], torch.cat(alone))
+    batch_of_three = fused(generator, w, each)
+    separate = [fused(generator, w[i : i + 1], {n: t[i : i + 1] for n, t in each.items()}) for i in (2, 0, 1)]
+    close(batch_of_three[[2, 0, 1]], torch.cat(separate))
 
 
 def test_images_stay_as_they_are_when_others_are_drawn_in_the_same_memory(generator: Generator) -> None:
-    w, offsets = given(generator, 2)
+    w, offsets = codes_and_offsets(generator, 2)
     workspace = Workspace()
-    drawn = [
+    images = [
         fused(generator, w[:1], workspace=workspace),
         fused(generator, w, offsets, workspace=workspace),
     ]
-    before = [picture.clone() for picture in drawn]
+    before = [image.clone() for image in images]
     fused(generator, w.flip(0), offsets, workspace=workspace)
-    assert all(torch.equal(a, b) for a, b in zip(drawn, before, strict=True))
-    assert torch.equal(drawn[1], fused(generator, w, offsets))
+    assert all(torch.equal(a, b) for a, b in zip(images, before, strict=True))
+    assert torch.equal(images[1], fused(generator, w, offsets))
 
 
 def test_memory_serves_generators_of_other_sizes_and_types() -> None:
     workspace = Workspace()
     for config, dtype in ((CONFIG, torch.float32), (GeneratorConfig(16, (24, 8, 8), 16, 1), torch.float64)):
-        made = Generator(config).eval().requires_grad_(False).to(dtype)
+        generator = Generator(config).eval().requires_grad_(False).to(dtype)
         w = torch.randn(1, config.rows, 16, dtype=dtype)
         assert torch.equal(
-            fused(made, w, workspace=workspace), fused(made, w)
+            fused(generator, w, workspace=workspace), fused(generator, w)
         )  # larger, then smaller, and wider numbers
 
 
 def test_weights_are_ordered_once_for_who_draws_again() -> None:
-    made = Generator(CONFIG).eval().requires_grad_(False)
-    w, offsets = given(made, 1)
-    convs = [p for name, p in made.named_parameters() if name.endswith("conv.weight") and p.shape[1] != 3]
+    generator = Generator(CONFIG).eval().requires_grad_(False)
+    w, offsets = codes_and_offsets(generator, 1)
+    convs = [p for name, p in generator.named_parameters() if name.endswith("conv.weight") and p.shape[1] != 3]
     kept, passing = Workspace(), Workspace(keeps=False)
     first = [kept.packed_weight(p) for p in convs]
-    drawn = [fused(made, w, offsets, workspace=workspace) for workspace in (kept, kept, passing)]
+    images = [fused(generator, w, offsets, workspace=workspace) for workspace in (kept, kept, passing)]
     assert all(kept.packed_weight(p) is t for p, t in zip(convs, first, strict=True))
     assert passing.packed_weight(convs[0]) is not passing.packed_weight(convs[0])
-    assert torch.equal(*drawn[:2])
-    assert torch.equal(*drawn[1:])
+    assert torch.equal(*images[:2])
+    assert torch.equal(*images[1:])
     for p, t in zip(convs, first, strict=True):
         assert torch.equal(t.view(t.shape[0], p.shape[3], p.shape[4], -1).permute(3, 0, 1, 2), p[0])
 
@@ -215,31 +216,31 @@ def test_memory_goes_on_to_the_next_and_what_is_in_it_does_not(monkeypatch: pyte
     with Workspace.reuse() as workspace:
         assert workspace.buffer("maps", like, (8,)).data_ptr() in (place, elsewhere)
 
-    made = Generator(CONFIG).eval().requires_grad_(False)
-    w, offsets = given(made, 2)
+    generator = Generator(CONFIG).eval().requires_grad_(False)
+    w, offsets = codes_and_offsets(generator, 2)
     for _ in range(2):
-        for p in made.parameters():
+        for p in generator.parameters():
             p.data.mul_(1.1)
-        close(fused(made, w, offsets), modules(made, w, offsets))
+        close(fused(generator, w, offsets), modules(generator, w, offsets))
 
 
 def test_memory_that_was_made_in_inference_mode_serves_outside_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Workspace, "_idle", deque(maxlen=1))
-    made = Generator(CONFIG).eval()
-    w, offsets = given(made, 1)
+    generator = Generator(CONFIG).eval()
+    w, offsets = codes_and_offsets(generator, 1)
     with torch.inference_mode():
-        inside = made(w, offsets)
+        inside = generator(w, offsets)
     with torch.no_grad():
-        assert torch.equal(made(w, offsets), inside)
+        assert torch.equal(generator(w, offsets), inside)
     with torch.inference_mode():
-        assert torch.equal(made(w, offsets), inside)
+        assert torch.equal(generator(w, offsets), inside)
 
 
 @pytest.mark.parametrize("noise", ["const", "none"])
 def test_images_without_changes_share_the_weights_of_layers_with_small_maps(
     generator: Generator, monkeypatch: pytest.MonkeyPatch, noise: Any
 ) -> None:
-    w, _ = given(generator, 3)
+    w, _ = codes_and_offsets(generator, 3)
     shared, fuse = [], SharedConv.fuse
 
     def watched(self: SharedConv, *rest: Any) -> Any:
@@ -247,8 +248,8 @@ def test_images_without_changes_share_the_weights_of_layers_with_small_maps(
         return fuse(self, *rest)
 
     monkeypatch.setattr(SharedConv, "fuse", watched)
-    drawn = fused(generator, w, noise=noise)
-    close(drawn, generator(w, noise=noise, modulation="weights"))
+    images = fused(generator, w, noise=noise)
+    close(images, generator(w, noise=noise, modulation="weights"))
     assert shared == [(16, 16), (16, 12), (12, 12)] * 3  # 4 and 8 px
     shared.clear()
     fused(generator, w[:1])  # one image shares with nobody
@@ -272,23 +273,23 @@ def test_colours_are_doubled_as_by_zeros_and_a_filter(size: tuple[int, int]) -> 
     "shape", [(), (3,), (3, 3), (8, 1, 1), (8, 8, 1, 3), (8, 8, 3, 1), (2, 8, 1, 3, 1), (1, 8, 3, 3)]
 )
 def test_changes_of_any_shape_that_broadcasts_are_those_of_the_other_forms(shape: tuple[int, ...]) -> None:
-    made = Generator(CONFIG).eval().requires_grad_(False).double()
+    generator = Generator(CONFIG).eval().requires_grad_(False).double()
     w = torch.randn(2, CONFIG.rows, 16, dtype=torch.float64)
     for layer in ("b16.conv1", "b32.conv0"):  # one that keeps the size and one that doubles it, both of 8 channels
         change = {layer: 0.3 * torch.randn(shape, dtype=torch.float64)}
         for kind in ("offsets", "residuals"):
-            close(*(synthesis(made, w, **{kind: change}) for synthesis in (fused, modules)))  # type: ignore[arg-type]
+            close(*(synthesis(generator, w, **{kind: change}) for synthesis in (fused, modules)))  # type: ignore[arg-type]
 
 
 def test_changes_and_styles_of_another_number_of_images_are_refused() -> None:
-    made = Generator(CONFIG).eval().requires_grad_(False)
+    generator = Generator(CONFIG).eval().requires_grad_(False)
     w = torch.randn(2, CONFIG.rows, 16)
     for count in (3, 5):
         for kind in ("offsets", "residuals"):
             wrong = {"b8.conv0": torch.zeros(count, 12, 16, 3, 3)}
             with pytest.raises(ConfigError, match=rf"\({count}, 12, 16, 3, 3\)"):
-                fused(made, w, **{kind: wrong})  # type: ignore[arg-type]
-    styles = made.styles(w)
+                fused(generator, w, **{kind: wrong})  # type: ignore[arg-type]
+    styles = generator.styles(w)
     with pytest.raises(ConfigError, match=r"styles of 1 image\(s\) in b8.conv0, of 2 in b4.conv1"):
-        cpu.synthesize(made, {**styles, "b8.conv0": styles["b8.conv0"][:1]})
-    assert fused(made, w[:0]).shape == (0, 3, 64, 64)
+        cpu.synthesize(generator, {**styles, "b8.conv0": styles["b8.conv0"][:1]})
+    assert fused(generator, w[:0]).shape == (0, 3, 64, 64)

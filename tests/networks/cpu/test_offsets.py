@@ -33,29 +33,29 @@ def network(heads: str, dtype: torch.dtype = torch.float64) -> Hypernetwork:
         heads=heads,
         code_width=16,  # type: ignore[arg-type]
     )
-    made = Hypernetwork(config).eval().requires_grad_(False).to(dtype)
-    for value in made.parameters():
+    hypernetwork = Hypernetwork(config).eval().requires_grad_(False).to(dtype)
+    for value in hypernetwork.parameters():
         value.add_(0.05 * torch.randn_like(value))
-    return made
+    return hypernetwork
 
 
-def codes_of(made: Hypernetwork, batch: int) -> OffsetCodes:
+def codes_of(hypernetwork: Hypernetwork, batch: int) -> OffsetCodes:
     """Three passes, and a dense offset beside one layer that has a code."""
-    dtype = made.conv1.weight.dtype
+    dtype = hypernetwork.conv1.weight.dtype
     crop, image = (torch.rand(batch, 3, 64, 64, dtype=dtype) * 2 - 1 for _ in range(2))
-    one = made(crop, image)
+    one = hypernetwork(crop, image)
     dense = {"b8.conv1": 0.1 * torch.randn(batch, 16, 16, 3, 3, dtype=dtype)}
-    return one * 2.0 + made(crop, -image) + OffsetCodes.of_dense(dense)
+    return one * 2.0 + hypernetwork(crop, -image) + OffsetCodes.of_dense(dense)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("heads", HEADS)
 def test_they_are_what_the_hypernetwork_makes(heads: str, dtype: torch.dtype) -> None:
-    made = network(heads, dtype)
-    codes = codes_of(made, 2)
-    expected = made.offsets(codes)
+    hypernetwork = network(heads, dtype)
+    codes = codes_of(hypernetwork, 2)
+    expected = hypernetwork.offsets(codes)
     with torch.no_grad():
-        fast = FastOffsets.of(made, codes)
+        fast = FastOffsets.of(hypernetwork, codes)
         assert set(fast) == set(expected)
         for name, value in expected.items():
             torch.testing.assert_close(fast[name], value)
@@ -64,8 +64,8 @@ def test_they_are_what_the_hypernetwork_makes(heads: str, dtype: torch.dtype) ->
 
 
 def test_the_shared_matrix_is_read_once_for_all_layers_and_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = network("shared")
-    codes = codes_of(made, 2)
+    hypernetwork = network("shared")
+    codes = codes_of(hypernetwork, 2)
     rows = SharedExpander.rows
     read: list[int] = []
 
@@ -74,44 +74,44 @@ def test_the_shared_matrix_is_read_once_for_all_layers_and_images(monkeypatch: p
         return rows(self, code, count)
 
     monkeypatch.setattr(SharedExpander, "rows", watched)
-    fast = FastOffsets.of(made, codes)
+    fast = FastOffsets.of(hypernetwork, codes)
     one = dict(fast.select(1))
-    square = [s for s in made.layers if s.channels_in == s.channels_out == 16]
+    square = [s for s in hypernetwork.layers if s.channels_in == s.channels_out == 16]
     assert read == [2 * len(square)]
-    assert len(one) == len(made.layers)
+    assert len(one) == len(hypernetwork.layers)
 
 
 def test_gradients_reach_the_codes() -> None:
-    made = network("shared")
-    codes = codes_of(made, 1)
+    hypernetwork = network("shared")
+    codes = codes_of(hypernetwork, 1)
     leaves: dict[str, Tensor] = {name: t.clone().requires_grad_() for name, t in codes.sums.items()}
     sums: dict[str, Any] = dict(leaves)
     torch.stack(
-        [t.square().sum() for t in FastOffsets.of(made, OffsetCodes(sums, {}, codes.weights)).values()]
+        [t.square().sum() for t in FastOffsets.of(hypernetwork, OffsetCodes(sums, {}, codes.weights)).values()]
     ).sum().backward()
     assert all(leaf.grad is not None and leaf.grad.abs().sum() > 0 for leaf in leaves.values())
 
 
 def test_codes_of_one_image_serve_all_and_of_another_number_are_refused() -> None:
-    made, generator = network("shared", torch.float32), Generator(GENERATOR).eval().requires_grad_(False)
-    codes, w = codes_of(made, 3), torch.randn(2, GENERATOR.rows, 16)
+    hypernetwork, generator = network("shared", torch.float32), Generator(GENERATOR).eval().requires_grad_(False)
+    codes, w = codes_of(hypernetwork, 3), torch.randn(2, GENERATOR.rows, 16)
     with torch.no_grad():
         one = codes.select(slice(1, 2))
-        expected = generator(w, made.offsets(one), modulation="weights")
-        for lazy in (FastOffsets.of(made, one), LazyOffsets(made, one)):
+        expected = generator(w, hypernetwork.offsets(one), modulation="weights")
+        for lazy in (FastOffsets.of(hypernetwork, one), LazyOffsets(hypernetwork, one)):
             torch.testing.assert_close(generator(w, lazy), expected, rtol=0, atol=2e-5)
             fused = cpu.synthesize(generator, generator.styles(w), lazy)
             torch.testing.assert_close(fused, expected, rtol=0, atol=2e-5)
         with pytest.raises(ConfigError, match="offset codes of 3 images for 2: expected 1 or 2"):
-            cpu.synthesize(generator, generator.styles(w), FastOffsets.of(made, codes))
+            cpu.synthesize(generator, generator.styles(w), FastOffsets.of(hypernetwork, codes))
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3, 3), (1, 16, 16, 3, 3)])
 def test_dense_offsets_that_all_images_share_stay_whole(shape: tuple[int, ...]) -> None:
-    made = network("shared")
-    codes = replace(codes_of(made, 3), dense={"b8.conv1": torch.randn(shape, dtype=torch.float64)})
-    expected = made.offsets(codes)["b8.conv1"]
-    for lazy in (FastOffsets.of(made, codes), LazyOffsets(made, codes)):
+    hypernetwork = network("shared")
+    codes = replace(codes_of(hypernetwork, 3), dense={"b8.conv1": torch.randn(shape, dtype=torch.float64)})
+    expected = hypernetwork.offsets(codes)["b8.conv1"]
+    for lazy in (FastOffsets.of(hypernetwork, codes), LazyOffsets(hypernetwork, codes)):
         for i in range(3):
             torch.testing.assert_close(lazy.select(i)["b8.conv1"], expected[i : i + 1])
 
@@ -130,22 +130,22 @@ def test_a_product_read_row_by_row_is_the_product(width: int, count: int) -> Non
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_offsets_of_one_image_are_made_in_the_order_in_which_weights_are_fused(dtype: torch.dtype) -> None:
-    made = network("shared", dtype)
-    codes = codes_of(made, 2)
+    hypernetwork = network("shared", dtype)
+    codes = codes_of(hypernetwork, 2)
     with torch.no_grad():
-        expected = made.offsets(codes)["b16.conv1"]
-        every, one = FastOffsets.of(made, codes), FastOffsets.of(made, codes).select(1)
+        expected = hypernetwork.offsets(codes)["b16.conv1"]
+        every, one = FastOffsets.of(hypernetwork, codes), FastOffsets.of(hypernetwork, codes).select(1)
         torch.testing.assert_close(every["b16.conv1"], expected)
-        found = one["b16.conv1"]
-    torch.testing.assert_close(found, expected[1:])
-    assert found[0].flatten(1).t().is_contiguous()  # output channels innermost: nothing is left to be copied
+        delta = one["b16.conv1"]
+    torch.testing.assert_close(delta, expected[1:])
+    assert delta[0].flatten(1).t().is_contiguous()  # output channels innermost: nothing is left to be copied
     assert one.turned is every.turned or torch.equal(one.turned, every.turned)  # type: ignore[arg-type]
 
 
 def test_gradients_go_through_offsets_of_one_image() -> None:
-    made = network("shared")
-    codes = codes_of(made, 1).apply(lambda t: t.requires_grad_(t.is_floating_point()))
-    FastOffsets.of(made, codes)["b16.conv1"].sum().backward()  # type: ignore[no-untyped-call]
+    hypernetwork = network("shared")
+    codes = codes_of(hypernetwork, 1).apply(lambda t: t.requires_grad_(t.is_floating_point()))
+    FastOffsets.of(hypernetwork, codes)["b16.conv1"].sum().backward()  # type: ignore[no-untyped-call]
     grad = codes.sums["b16.conv1"].grad
     assert grad is not None
     assert grad.abs().sum() > 0

@@ -12,14 +12,14 @@ from hyperstyle.networks.cpu import winograd
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 
-def last(t: Tensor) -> Tensor:
+def channels_last(t: Tensor) -> Tensor:
     return t.contiguous(memory_format=torch.channels_last)
 
 
 def through(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     out = x.new_empty(1, x.shape[2] - 2, x.shape[3], len(bias)).permute(0, 3, 1, 2)
     transposed = weight.flip(2, 3).transpose(0, 1)  # that of the transposed convolution that is the same
-    winograd.conv3x3(last(x), winograd.transform_weight(last(transposed)), bias, out)
+    winograd.conv3x3(channels_last(x), winograd.transform_weight(channels_last(transposed)), bias, out)
     return out
 
 
@@ -36,20 +36,21 @@ def test_it_is_the_convolution_with_its_bias_strip_by_strip(
 
 
 def test_what_it_is_given_stays_as_it_was() -> None:
-    x, weight, bias = last(torch.randn(1, 5, 6, 7)), last(torch.randn(5, 6, 3, 3)), torch.randn(6)
+    x, weight, bias = channels_last(torch.randn(1, 5, 6, 7)), channels_last(torch.randn(5, 6, 3, 3)), torch.randn(6)
     before = [t.clone() for t in (x, weight, bias)]
-    winograd.conv3x3(x, winograd.transform_weight(weight), bias, last(torch.empty(1, 6, 4, 7)))
+    winograd.conv3x3(x, winograd.transform_weight(weight), bias, channels_last(torch.empty(1, 6, 4, 7)))
     assert all(torch.equal(a, b) for a, b in zip((x, weight, bias), before, strict=True))
 
 
 def test_its_rounding_is_near_that_of_the_convolution() -> None:
-    x, weight, bias = last(torch.randn(1, 256, 34, 32)), last(torch.randn(256, 256, 3, 3)), torch.zeros(256)
+    x, weight = channels_last(torch.randn(1, 256, 34, 32)), channels_last(torch.randn(256, 256, 3, 3))
+    bias = torch.zeros(256)
     exact = F.conv2d(x.double(), weight.double(), padding=(0, 1))
-    of_convolution, found = (
+    of_convolution, of_winograd = (
         (y.double() - exact).square().mean().sqrt()
         for y in (F.conv2d(x, weight, padding=(0, 1)), through(x, weight, bias))
     )
-    assert found < 1.6 * of_convolution
+    assert of_winograd < 1.6 * of_convolution
 
 
 def test_half_precision_few_channels_and_small_maps_are_left_alone() -> None:
@@ -76,9 +77,9 @@ def test_a_generator_whose_layers_are_wide_enough_draws_what_the_plain_path_draw
     monkeypatch.setattr(winograd, "conv3x3", watched)
     w = torch.randn(2, generator.config.rows, 16, dtype=dtype)
     offsets = {"b32.conv1": 0.3 * torch.randn(2, 256, 256, 3, 3, dtype=dtype)}
-    drawn = cpu.synthesize(generator, generator.styles(w), offsets)
+    images = cpu.synthesize(generator, generator.styles(w), offsets)
     torch.testing.assert_close(
-        drawn, reference.synthesize(generator, w, offsets), rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12
+        images, reference.synthesize(generator, w, offsets), rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12
     )
     assert seen == [(1, 256, 32, 32), (1, 128, 64, 64)] * 2
 
@@ -88,5 +89,5 @@ def test_images_that_share_weights_draw_what_the_plain_path_draws() -> None:
     generator.requires_grad_(False)
     assert generator.weight("b32.conv1").shape[0] * 9 >= 32**2  # shared, and wide enough
     w = torch.randn(3, generator.config.rows, 16)
-    drawn = cpu.synthesize(generator, generator.styles(w))
-    torch.testing.assert_close(drawn, reference.synthesize(generator, w, {}), rtol=0, atol=2e-5)
+    images = cpu.synthesize(generator, generator.styles(w))
+    torch.testing.assert_close(images, reference.synthesize(generator, w, {}), rtol=0, atol=2e-5)

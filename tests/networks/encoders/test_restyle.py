@@ -41,9 +41,9 @@ def test_a_pair_of_images_becomes_a_change_for_every_row(
 
 
 def test_rows_are_added_to_the_first_or_stand_by_themselves(pair: tuple[Tensor, Tensor]) -> None:
-    added, alone = build(), build(progressive=False)
-    alone.load_state_dict(added.state_dict())
-    expected = alone(*pair)
+    added, separate = build(), build(progressive=False)
+    separate.load_state_dict(added.state_dict())
+    expected = separate(*pair)
     expected[:, 1:] += expected[:, :1]
     assert torch.equal(added(*pair), expected)
 

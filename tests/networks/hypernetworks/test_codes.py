@@ -61,7 +61,7 @@ def test_update_replaces_layers_of_codes_with_as_many_passes() -> None:
     assert torch.equal(updated.sums["a"], x.sums["a"])
     assert torch.equal(updated.sums["b"], y.sums["b"])
     assert torch.equal(updated.terms["s"], y.terms["s"])
-    with pytest.raises(InversionError, match="different number of passes"):
+    with pytest.raises(InversionError, match="different number of steps"):
         x.update(codes(passes=3).only(["b"]))
 
 

@@ -70,23 +70,23 @@ def test_a_code_depends_on_its_row_alone(pair: tuple[Tensor, Tensor]) -> None:
 
 def test_the_reconstruction_comes_first_and_features_are_normalised(pair: tuple[Tensor, Tensor]) -> None:
     network = build().double()
-    picture, made = (image.double() for image in pair)
+    crop, reconstruction = (image.double() for image in pair)
     regressor = network.weight_regressors["b4_conv1_weight"]
-    stacked = torch.cat([network.appearance(made)[:, 0], network.appearance(picture)[:, 0]], 1)
+    stacked = torch.cat([network.appearance(reconstruction)[:, 0], network.appearance(crop)[:, 0]], 1)
     fused = F.relu(F.instance_norm(regressor.fusion[0](stacked)))
     expected = regressor.feature_extractor(fused).flatten(1)
-    torch.testing.assert_close(network(picture, made).sums["b4.conv1"], expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(network(crop, reconstruction).sums["b4.conv1"], expected, atol=1e-12, rtol=0)
 
 
 def test_the_last_step_is_a_view_of_in_times_out_values_without_transposing() -> None:
     network = build()
     code = torch.randn(1, 5)
-    found = network.offsets(OffsetCodes({"b8.conv0": code}, {}, torch.ones(1, 1)))["b8.conv0"]
+    actual = network.offsets(OffsetCodes({"b8.conv0": code}, {}, torch.ones(1, 1)))["b8.conv0"]
     regressor = network.weight_regressors["b8_conv0_weight"]
     rows = (code @ regressor.w1 + regressor.b1).view(8, 5)  # of 8 channels in, 6 channels out
     flat = (rows @ regressor.w2 + regressor.b2).flatten()
-    torch.testing.assert_close(found.flatten(), flat)
-    assert found.shape == (1, 6, 8, 3, 3)
+    torch.testing.assert_close(actual.flatten(), flat)
+    assert actual.shape == (1, 6, 8, 3, 3)
 
 
 def test_codes_interpolate_as_weights_do(pair: tuple[Tensor, Tensor]) -> None:
@@ -106,8 +106,8 @@ def test_images_of_any_size_are_seen_at_the_input_size_without_antialiasing() ->
     large = torch.rand(1, 3, 256, 256)
     small = resized(large, (64, 64))
     assert torch.equal(small[..., 0, 0], large[..., 1:3, 1:3].mean((2, 3)))  # of 16 pixels, the 4 in the middle
-    found, expected = network(large, large), network(small, small)
-    assert all(torch.equal(found.sums[name], expected.sums[name]) for name in ALL)
+    actual, expected = network(large, large), network(small, small)
+    assert all(torch.equal(actual.sums[name], expected.sums[name]) for name in ALL)
 
 
 def test_a_batch_equals_its_images_one_by_one(pair: tuple[Tensor, Tensor]) -> None:

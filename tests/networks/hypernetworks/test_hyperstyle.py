@@ -48,10 +48,10 @@ def total(parts: list[OffsetCodes]) -> OffsetCodes:
     return summed
 
 
-def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], atol: float = 1e-5) -> None:
-    assert list(found) == list(expected)
+def assert_same(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], atol: float = 1e-5) -> None:
+    assert list(actual) == list(expected)
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], atol=atol, rtol=1e-5)
+        torch.testing.assert_close(actual[name], expected[name], atol=atol, rtol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -93,8 +93,8 @@ def test_a_batch_of_crops_equals_its_crops_one_by_one(kind: str) -> None:
     crop, image = torch.randn(3, 3, 32, 32), torch.randn(3, 3, 32, 32)
     batch = network.offsets(network(crop, image))
     for i in range(3):
-        one = network.offsets(network(crop[i : i + 1], image[i : i + 1]))
-        assert_same(one, {name: value[i : i + 1] for name, value in batch.items()}, atol=2e-5)
+        single = network.offsets(network(crop[i : i + 1], image[i : i + 1]))
+        assert_same(single, {name: value[i : i + 1] for name, value in batch.items()}, atol=2e-5)
 
 
 def test_affine_heads_need_one_code_and_a_count_however_many_passes() -> None:
@@ -132,9 +132,9 @@ def test_the_residual_input_is_the_difference_three_times() -> None:
     plain, residual = build("compact"), build("compact, residual")
     residual.load_state_dict(plain.state_dict())
     crop, image = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32)
-    found, expected = residual(crop, image), plain(crop, 3 * (crop - image))
+    actual, expected = residual(crop, image), plain(crop, 3 * (crop - image))
     for name in expected.sums:
-        assert torch.equal(found.sums[name], expected.sums[name])
+        assert torch.equal(actual.sums[name], expected.sums[name])
 
 
 def test_only_the_layers_asked_for_are_made_dense() -> None:

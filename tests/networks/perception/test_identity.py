@@ -40,7 +40,7 @@ def small_moco() -> MocoNetwork:
 
 
 @pytest.fixture
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.rand(2, 3, 256, 256) * 2 - 1
 
 
@@ -52,14 +52,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_images_become_unit_vectors_each_by_itself(name: str, pictures: Tensor) -> None:
+def test_images_become_unit_vectors_each_by_itself(name: str, images: Tensor) -> None:
     network: Similarity = settled(NETWORKS[name]())
-    vectors = network(pictures)
+    vectors = network(images)
     assert vectors.shape == (2, 32 if name == "moco" else 6)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2))
     assert not torch.allclose(vectors[0], vectors[1], atol=1e-3)
     for i in range(2):
-        torch.testing.assert_close(network(pictures[i : i + 1]), vectors[i : i + 1], atol=2e-5, rtol=0)
+        torch.testing.assert_close(network(images[i : i + 1]), vectors[i : i + 1], atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -69,10 +69,10 @@ def test_what_is_no_batch_of_images_is_refused(name: str, shape: tuple[int, ...]
         NETWORKS[name]().eval()(torch.zeros(shape))
 
 
-def test_the_identity_loss_sees_the_middle_of_a_256_px_image(pictures: Tensor) -> None:
+def test_the_identity_loss_sees_the_middle_of_a_256_px_image(images: Tensor) -> None:
     network = FaceNetwork(FaceNetworkConfig(TRUNK, input_size=94))
-    expected = F.avg_pool2d(pictures[:, :, 35:223, 32:220], 2)
-    torch.testing.assert_close(network.prepared(pictures), expected)
+    expected = F.avg_pool2d(images[:, :, 35:223, 32:220], 2)
+    torch.testing.assert_close(network.prepared(images), expected)
 
 
 @pytest.mark.parametrize("size", [(192, 256), (128, 128), (1024, 1024)])
@@ -81,14 +81,14 @@ def test_the_identity_loss_refuses_images_in_which_it_does_not_know_the_face(siz
         FaceNetwork(CROP)(torch.zeros(1, 3, *size))
 
 
-def test_the_identity_figure_resizes_the_whole_image_by_nearest_neighbours(pictures: Tensor) -> None:
-    assert torch.equal(FaceNetwork(NEAREST).prepared(pictures), pictures[:, :, ::16, ::16])
-    assert FaceNetwork(NEAREST).prepared(pictures[:, :, :40, :100]).shape == (2, 3, 16, 16)
+def test_the_identity_figure_resizes_the_whole_image_by_nearest_neighbours(images: Tensor) -> None:
+    assert torch.equal(FaceNetwork(NEAREST).prepared(images), images[:, :, ::16, ::16])
+    assert FaceNetwork(NEAREST).prepared(images[:, :, :40, :100]).shape == (2, 3, 16, 16)
 
 
-def test_moco_resizes_by_nearest_neighbours_whatever_the_aspect(pictures: Tensor) -> None:
+def test_moco_resizes_by_nearest_neighbours_whatever_the_aspect(images: Tensor) -> None:
     network = settled(small_moco())
-    wide = pictures[:, :, :112, :224]
+    wide = images[:, :, :112, :224]
     assert torch.equal(network(wide), network(wide.repeat_interleave(2, 2)))
     assert not torch.equal(network(wide), network(wide.flip(3)))
 
@@ -137,20 +137,20 @@ def moco_file(network: MocoNetwork) -> dict[str, Any]:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(("name", "load"), [("crop", load_arcface), ("nearest", load_curricular)])
 def test_a_face_network_comes_back_from_its_state_dict(
-    name: str, load: Callable[[Path], FaceNetwork], pictures: Tensor, tmp_path: Path
+    name: str, load: Callable[[Path], FaceNetwork], images: Tensor, tmp_path: Path
 ) -> None:
     network = settled(NETWORKS[name]())
     loaded = load(written(network.state_dict(), tmp_path))
-    assert torch.equal(loaded(pictures), network(pictures))
+    assert torch.equal(loaded(images), network(images))
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
 @pytest.mark.usefixtures("small")
-def test_moco_is_the_query_encoder_of_its_file(pictures: Tensor, tmp_path: Path) -> None:
+def test_moco_is_the_query_encoder_of_its_file(images: Tensor, tmp_path: Path) -> None:
     network = settled(small_moco())
     loaded = load_moco(written(moco_file(network), tmp_path))
-    assert torch.equal(loaded(pictures), network(pictures))
+    assert torch.equal(loaded(images), network(images))
     assert not loaded.training
 
 
@@ -171,10 +171,10 @@ def test_a_file_that_was_read_by_the_caller_too_keeps_its_tensors(
 
 
 @pytest.mark.usefixtures("small")
-def test_prefixes_of_training_are_taken_off(pictures: Tensor, tmp_path: Path) -> None:
+def test_prefixes_of_training_are_taken_off(images: Tensor, tmp_path: Path) -> None:
     network = settled(FaceNetwork(CROP))
     state = {f"module._orig_mod.{name}": tensor for name, tensor in network.state_dict().items()}
-    assert torch.equal(load_arcface(written(state, tmp_path))(pictures), network(pictures))
+    assert torch.equal(load_arcface(written(state, tmp_path))(images), network(images))
 
 
 @pytest.mark.usefixtures("small")

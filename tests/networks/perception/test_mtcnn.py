@@ -37,20 +37,20 @@ def test_what_was_saved_as_published_comes_back_equal_and_ready_to_use(tmp_path:
 
 def test_the_first_network_looks_at_every_second_window_of_12_px_and_weighs_those_of_a_row() -> None:
     network = ProposalNetwork().eval()
-    picture = torch.randn(2, 3, 12, 20)
-    chances, offsets = network(picture)
-    assert (chances.shape, offsets.shape) == ((2, 1, 5), (2, 4, 1, 5))
-    torch.testing.assert_close(chances.sum(dim=2), torch.ones(2, 1))
+    image = torch.randn(2, 3, 12, 20)
+    probabilities, offsets = network(image)
+    assert (probabilities.shape, offsets.shape) == ((2, 1, 5), (2, 4, 1, 5))
+    torch.testing.assert_close(probabilities.sum(dim=2), torch.ones(2, 1))
     for i in range(5):
-        torch.testing.assert_close(network(picture[..., 2 * i : 2 * i + 12])[1][..., 0], offsets[..., i])
+        torch.testing.assert_close(network(image[..., 2 * i : 2 * i + 12])[1][..., 0], offsets[..., i])
 
 
 def test_the_other_networks_give_one_answer_for_each_window() -> None:
-    chances, offsets = RefinementNetwork()(torch.randn(3, 3, 24, 24))
-    assert (chances.shape, offsets.shape) == ((3,), (3, 4))
-    chances, offsets, points = OutputNetwork()(torch.randn(3, 3, 48, 48))
-    assert (chances.shape, offsets.shape, points.shape) == ((3,), (3, 4), (3, 5, 2))
-    assert ((chances > 0) & (chances < 1)).all()
+    probabilities, offsets = RefinementNetwork()(torch.randn(3, 3, 24, 24))
+    assert (probabilities.shape, offsets.shape) == ((3,), (3, 4))
+    probabilities, offsets, points = OutputNetwork()(torch.randn(3, 3, 48, 48))
+    assert (probabilities.shape, offsets.shape, points.shape) == ((3,), (3, 4), (3, 5, 2))
+    assert ((probabilities > 0) & (probabilities < 1)).all()
 
 
 def test_no_windows_give_no_answers() -> None:

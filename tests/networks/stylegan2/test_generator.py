@@ -44,8 +44,8 @@ def test_the_official_table_has_the_numbers_of_the_published_network() -> None:
         expected[3 + 3 * block] = (width, width, resolution, row + 1)
         expected[4 + 3 * block] = (width, 3, resolution, row + 2)
         channels, row = width, row + 2
-    found = {s.index: (s.channels_in, s.channels_out, s.resolution, s.row) for s in table}
-    assert found == expected
+    numbers = {s.index: (s.channels_in, s.channels_out, s.resolution, s.row) for s in table}
+    assert numbers == expected
     assert [s.index for s in table] == list(range(26))
     assert [s.index for s in table if s.torgb] == [1, 4, 7, 10, 13, 16, 19, 22, 25]
     assert [s.index for s in table if s.up] == [2, 5, 8, 11, 14, 17, 20, 23]
@@ -110,8 +110,8 @@ def test_any_size_and_channel_table_gives_images_of_that_size(size: int) -> None
 def test_synthesize_of_styles_is_the_whole_generator(modulation: Any) -> None:
     generator, w = build(), torch.randn(2, 8, 16)
     offsets = some_offsets(generator, 2)
-    whole = generator(w, offsets, modulation=modulation)
-    assert torch.equal(whole, generator.synthesize(generator.styles(w), offsets, modulation=modulation))
+    image = generator(w, offsets, modulation=modulation)
+    assert torch.equal(image, generator.synthesize(generator.styles(w), offsets, modulation=modulation))
 
 
 def test_a_w_code_is_the_same_row_for_every_layer() -> None:
@@ -147,9 +147,9 @@ def test_a_batch_equals_its_images_one_by_one(with_offsets: bool, modulation: An
     offsets = some_offsets(generator, 3) if with_offsets else {}
     batch = generator(w, offsets, modulation=modulation)
     for i in range(3):
-        own = {name: value[i : i + 1] for name, value in offsets.items()}
+        own_offsets = {name: value[i : i + 1] for name, value in offsets.items()}
         torch.testing.assert_close(
-            batch[i : i + 1], generator(w[i : i + 1], own, modulation=modulation), atol=2e-5, rtol=0
+            batch[i : i + 1], generator(w[i : i + 1], own_offsets, modulation=modulation), atol=2e-5, rtol=0
         )
 
 
@@ -178,14 +178,14 @@ def test_noise_is_stored_drawn_or_absent() -> None:
     assert torch.equal(generator(w, noise="const"), const)
     assert not torch.allclose(generator(w, noise="none"), const, atol=1e-3)
 
-    def drawn(seed: int) -> Tensor:
+    def random_image(seed: int) -> Tensor:
         image: Tensor = generator(w, noise="random", random=torch.Generator().manual_seed(seed))
         return image
 
-    assert torch.equal(drawn(1), drawn(1))
-    assert not torch.equal(drawn(1), drawn(2))
+    assert torch.equal(random_image(1), random_image(1))
+    assert not torch.equal(random_image(1), random_image(2))
     generator.noises.at(0).add_(1)
-    assert torch.equal(drawn(1), drawn(1))
+    assert torch.equal(random_image(1), random_image(1))
     assert not torch.equal(generator(w), const)
 
 

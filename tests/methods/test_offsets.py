@@ -11,9 +11,10 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.optimize import Step
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods.offset_optimization import OffsetStep, OffsetTuner, optimize_offsets
-from hyperstyle.methods.optimising import add_l2
+from hyperstyle.methods.losses import add_l2
+from hyperstyle.methods.offsets import OffsetTuner, optimize_offsets
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 LAYERS = ("b16.conv0", "b16.torgb", "b32.conv1")
@@ -41,7 +42,7 @@ def parts() -> Parts:
 
 def test_the_loss_falls_to_a_fraction_where_offsets_can_draw_the_target(parts: Parts) -> None:
     target, w, generator = parts
-    seen: list[OffsetStep] = []
+    seen: list[Step] = []
     found = optimize_offsets(*parts, LAYERS, distance, steps=60, callback=seen.append)
     assert list(found) == list(LAYERS)
     assert {name: value.shape for name, value in found.items()} == {n: v.shape for n, v in zeros(generator).items()}
@@ -80,7 +81,7 @@ def test_it_continues_from_a_start_and_leaves_the_start_alone(parts: Parts) -> N
     target, w, generator = parts
     first = optimize_offsets(*parts, LAYERS, distance, steps=10)
     kept = {name: value.clone() for name, value in first.items()}
-    seen: list[OffsetStep] = []
+    seen: list[Step] = []
     optimize_offsets(*parts, LAYERS, distance, steps=10, start=first, callback=seen.append)
     torch.testing.assert_close(seen[0].losses, distance(generator(w, first), target))
     assert (seen[-1].losses < seen[0].losses).all()
@@ -154,13 +155,13 @@ def test_a_target_of_another_size_is_refused(parts: Parts) -> None:
 
 
 def test_an_image_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on(parts: Parts) -> None:
-    seen: list[OffsetStep] = []
+    seen: list[Step] = []
     optimize_offsets(*parts, LAYERS, distance, steps=20, callback=seen.append)
     losses = torch.stack([s.losses for s in seen])  # [20,2]
     assert (losses[12] < losses[8]).all()
     first = int(losses[12].argmin())
     threshold = losses[12, first].item()
-    stopped: list[OffsetStep] = []
+    stopped: list[Step] = []
     optimize_offsets(*parts, LAYERS, distance, steps=20, threshold=threshold, callback=stopped.append)
     assert stopped[0].loss == pytest.approx(losses[0].mean().item())
     held = [s.losses[first].item() for s in stopped]
@@ -180,7 +181,7 @@ def predicted(able: HyperStyleInverter, crops: list[Tensor]) -> Inversion:
 def test_dense_offsets_are_added_to_those_of_the_prediction(predicted: Inversion) -> None:
     assert predicted.crop is not None
     assert predicted.offset_codes is not None
-    seen: list[OffsetStep] = []
+    seen: list[Step] = []
     found = OffsetTuner(steps=10)(predicted.crop, predicted, callback=seen.append)
     assert (seen[-1].losses < seen[0].losses).all()
     torch.testing.assert_close(seen[0].image, predicted.tensor, atol=2e-5, rtol=0)
@@ -192,7 +193,7 @@ def test_dense_offsets_are_added_to_those_of_the_prediction(predicted: Inversion
     assert found.method == "hyperstyle+offsets"
     more = found.refine(5)
     assert more.method == "hyperstyle+offsets"
-    assert sum(more.quality["l2"]) < sum(found.quality["l2"])
+    assert sum(more.stored_metrics["l2"]) < sum(found.stored_metrics["l2"])
 
 
 def test_from_the_encoders_code_it_is_optimize_offsets(able: HyperStyleInverter, crops: list[Tensor]) -> None:
@@ -209,7 +210,7 @@ def test_from_the_encoders_code_it_is_optimize_offsets(able: HyperStyleInverter,
 
 def test_without_a_hypernetwork_all_layers_but_torgb_may_change(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     begun = able.invert(crops, method="w-encoder", align=False)
-    bare = replace(begun, model=replace(begun.model, hypernetwork=None))
+    bare = replace(begun, model=begun.model.with_parts(hypernetwork=None))
     assert bare.crop is not None
     found = OffsetTuner(steps=1)(bare.crop, bare)
     assert list(found.offsets) == [s.name for s in bare.model.generator.layers if not s.torgb]

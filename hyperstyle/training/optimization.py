@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hyperstyle.training.distributed import average, average_figures, average_gradients, rank, world
+from hyperstyle.training.distributed import average_figures, average_gradients, average_tensors, rank, world
 from hyperstyle.training.loop import EMA, Stateful
 from hyperstyle.training.options import OptimOptions
 from hyperstyle.training.task import Phase, Task
 
-__all__ = ["Updates"]
+__all__ = ["Optimization"]
 
 
-class Updates:
+class Optimization:
     """Turns the gradients that a task adds into steps.
 
     Attributes:
@@ -67,7 +67,7 @@ class Updates:
                         return figures
                 self.scaler.step(optimizer)
             self.scaler.update()
-        average(b for m in self.task.modules.values() for b in m.buffers() if b.is_floating_point())
+        average_tensors(b for m in self.task.modules.values() for b in m.buffers() if b.is_floating_point())
         if self.mean is not None:
             self._average.update()
             for kept, buffer in zip(self.mean.buffers(), self.main.buffers(), strict=True):

@@ -1,7 +1,8 @@
-"""What the optimizing refinements share: losses, images of whole inversions, batches that do not fit."""
+"""What the optimizing refinements share: losses, differentiable images, batches that do not fit."""
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import types
@@ -18,13 +19,13 @@ from torch import Tensor
 from hyperstyle import metrics
 from hyperstyle.errors import ConfigError, ImageError, MemoryWarning, MethodError, MissingDependencyError
 from hyperstyle.inversion.inversion import Inversion, Refinement
+from hyperstyle.inversion.synthesis import render
 from hyperstyle.inverter import HyperStyleInverter
-from hyperstyle.methods import optimising
+from hyperstyle.methods import losses
+from hyperstyle.methods.losses import lpips_loss, perceptual_loss
 from hyperstyle.methods.offset_codes import OffsetCodeTuner
-from hyperstyle.methods.offset_optimization import OffsetTuner
-from hyperstyle.methods.optimising import draw, lpips_loss, perceptual_loss
-from hyperstyle.methods.optimization import Projection
-from hyperstyle.methods.projector import Projector
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import Projection, Projector
 from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 
 
@@ -81,7 +82,7 @@ def test_negative_steps_are_refused(tuner: Callable[..., Refinement], begun: Inv
 
 
 def test_half_precision_is_refused(tuner: Callable[..., Refinement], begun: Inversion) -> None:
-    rough = types.SimpleNamespace(**{**vars(begun.model), "dtype": torch.bfloat16, "device": torch.device("cpu")})
+    rough = replace(begun.model, generator=copy.deepcopy(begun.model.generator).to(torch.bfloat16))
     with pytest.raises(ConfigError, match=r"bfloat16.*dtype=None"):
         tuner(loss=l1)(crop_of(begun), replace(begun, model=rough))
 
@@ -96,21 +97,21 @@ def test_any_loss_can_be_passed_in(tuner: Callable[..., Refinement], begun: Inve
         sizes.append(len(image))
         return l1(image, target)
 
-    blind = replace(begun, model=replace(begun.model, perceptual=None))
+    blind = replace(begun, model=begun.model.with_parts(perceptual=None))
     found = tuner(loss=loss)(crop_of(begun), blind, steps=3)
     assert sum(sizes) == 9
-    assert found.quality["l2"] != begun.quality["l2"]
+    assert found.stored_metrics["l2"] != begun.stored_metrics["l2"]
 
 
-def test_the_loss_is_the_perceptual_network_and_never_the_judge(begun: Inversion) -> None:
+def test_the_loss_is_the_perceptual_network_and_never_the_evaluator(begun: Inversion) -> None:
     network = begun.model.perceptual
     assert network is not None
     a, b = crop_of(begun)[:2], crop_of(begun)[1:]
     assert torch.equal(perceptual_loss(begun.model)(a, b), metrics.perceptual(a, b, network))
-    judged = replace(begun.model, perceptual=None, evaluator=network)
+    judged = begun.model.with_parts(perceptual=None, evaluator=network)
     called: list[torch.device] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimising, "lpips_loss", lambda device: called.append(device) or l1)
+        patch.setattr(losses, "lpips_loss", lambda device: called.append(device) or l1)
         assert perceptual_loss(judged) is l1
     assert called == [torch.device("cpu")]
 
@@ -166,17 +167,21 @@ def test_offline_nothing_is_asked_for_the_weights(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("method", ["hyperstyle", "hyperinverter", "optimize-w", "e4e+pti", "w-encoder+offsets"])
-def test_what_is_drawn_is_what_the_inversion_shows(able: HyperStyleInverter, crops: list[Tensor], method: str) -> None:
+def test_the_differentiable_image_is_that_of_the_inversion(
+    able: HyperStyleInverter, crops: list[Tensor], method: str
+) -> None:
     steps = 1 if method == "hyperinverter" else 2
     inversion = able.invert(crops, method=method, steps=steps, align=False).edit("age", 0.5)
     names = {"b8.conv1": torch.full((2, 16), 0.1)}
     inversion = replace(inversion, style_offsets=names)
-    torch.testing.assert_close(draw(inversion), inversion.tensor, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        render(inversion.model, inversion.state, differentiable=True), inversion.tensor, atol=2e-5, rtol=0
+    )
 
 
 def test_gradients_flow_to_codes(begun: Inversion) -> None:
     w = begun.w.clone().requires_grad_()
-    draw(replace(begun, w=w)).square().sum().backward()
+    render(begun.model, replace(begun.state, w=w), differentiable=True).square().sum().backward()
     assert w.grad is not None
     assert (w.grad.flatten(1).abs().sum(1) > 0).all()
 
@@ -206,7 +211,7 @@ def test_a_batch_that_does_not_fit_is_split_with_a_note(name: str, begun: Invers
     for i in range(3):
         alone = TUNERS[name](loss=l1)(crop_of(begun)[i : i + 1], begun[i], steps=3)
         torch.testing.assert_close(found[i].tensor, alone.tensor, atol=2e-5, rtol=0)
-        assert found.quality["l2"][i] == pytest.approx(alone.quality["l2"][0], abs=1e-5)
+        assert found.stored_metrics["l2"][i] == pytest.approx(alone.stored_metrics["l2"][0], abs=1e-5)
 
 
 def test_one_image_that_does_not_fit_is_an_error_of_ours(tuner: Callable[..., Refinement], begun: Inversion) -> None:

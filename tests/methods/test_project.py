@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.methods.optimization import (
+from hyperstyle.inversion.optimize import Step
+from hyperstyle.methods.projector import (
     Projected,
     Projection,
-    ProjectStep,
     code_statistics,
     noise_regularizer,
     project,
@@ -103,7 +103,7 @@ def test_found_noise_has_mean_0_and_mean_square_1(parts: tuple[Generator, Tensor
 
 def test_without_optimised_noise_the_maps_of_the_generator_are_used(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
-    seen: list[ProjectStep] = []
+    seen: list[Step] = []
     settings = Projection(steps=3, initial_noise=0.0, optimize_noise=False, samples=50)
     found = project(target, generator, distance, settings, callback=seen.append)
     assert found.noise is None
@@ -114,7 +114,7 @@ def test_the_first_image_is_that_of_the_mean_code_and_noise_of_a_twentieth_of_th
     parts: tuple[Generator, Tensor],
 ) -> None:
     generator, target = parts
-    seen: list[ProjectStep] = []
+    seen: list[Step] = []
     settings = Projection(steps=1, optimize_noise=False, samples=200, seed=7)
     project(target, generator, distance, settings, callback=seen.append)
     mean, spread = code_statistics(generator, 200)
@@ -166,7 +166,7 @@ def test_it_works_where_gradients_are_switched_off(parts: tuple[Generator, Tenso
 
 def test_the_callback_sees_every_step_and_the_codes_before_it(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
-    seen: list[ProjectStep] = []
+    seen: list[Step] = []
     found = project(target, generator, distance, QUICK, callback=seen.append)
     assert [(s.step, s.steps) for s in seen] == [(i, 20) for i in range(20)]
     assert torch.equal(torch.stack([s.losses for s in seen], 1), found.losses)
@@ -308,7 +308,7 @@ def test_a_loss_that_is_no_number_per_image_is_refused(parts: tuple[Generator, T
 
 def test_a_loss_through_which_no_gradient_flows_is_refused_at_the_first_step(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
-    seen: list[ProjectStep] = []
+    seen: list[Step] = []
     with pytest.raises(ConfigError, match=r"no gradient flows from the loss .* torch\.no_grad"):
         project(target, generator, lambda image, to: distance(image.detach(), to), QUICK, callback=seen.append)
     assert not seen
@@ -323,7 +323,7 @@ def test_a_target_with_a_value_that_is_not_finite_is_refused_before_the_first_st
     generator, target = parts
     broken = target.clone()
     broken[1, 2, 3, 4] = math.inf
-    seen: list[ProjectStep] = []
+    seen: list[Step] = []
     with pytest.raises(ImageError, match="1 of the 6144 values"):
         project(broken, generator, distance, QUICK, callback=seen.append)
     assert not seen
@@ -338,7 +338,7 @@ def test_an_image_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on
     first, second = losses[0, 12].item(), losses[1].min().item()
     assert first != second
     threshold = max(first, second) * 1.0001
-    seen: list[ProjectStep] = []
+    seen: list[Step] = []
     stopped = project(target, generator, distance, replace(settings, threshold=threshold), callback=seen.append)
     for i in range(2):
         small = (losses[i] <= threshold).nonzero()
@@ -350,13 +350,13 @@ def test_an_image_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on
     assert enough.losses.shape == (2, 1)
 
 
-def test_it_goes_on_from_noise_maps_and_draws_what_it_is_told_to(parts: tuple[Generator, Tensor]) -> None:
+def test_it_goes_on_from_noise_maps_and_renders_as_it_is_asked_to(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
     found = project(target, generator, distance, QUICK)
     assert found.noise is not None
     calm = replace(QUICK, steps=1, initial_noise=0.0)
     offsets = {"b16.conv0": torch.full((2, 8, 8, 1, 1), 0.5, dtype=torch.float64)}
-    seen: list[ProjectStep] = []
+    seen: list[Step] = []
     project(
         target,
         generator,
@@ -364,7 +364,7 @@ def test_it_goes_on_from_noise_maps_and_draws_what_it_is_told_to(parts: tuple[Ge
         calm,
         start=found.w,
         maps=found.noise,
-        draw=lambda codes, noise: generator(codes, offsets, noise=noise),
+        render=lambda codes, noise: generator(codes, offsets, noise=noise),
         callback=seen.append,
     )
     torch.testing.assert_close(seen[0].image, generator(found.w, offsets, noise=found.noise))
@@ -423,9 +423,9 @@ def test_the_first_steps_equal_the_recording_of_the_published_projectors(
         assert [settings.lr_at(i) for i in range(settings.steps)] == pytest.approx(golden[f"{name}_lr"].tolist())
 
         start = torch.from_numpy(golden[f"w_avg_{settings.samples}"])[None].double()
-        seen: list[ProjectStep] = []
+        seen: list[Step] = []
 
-        def watch(step: ProjectStep, seen: list[ProjectStep] = seen) -> None:
+        def watch(step: Step, seen: list[Step] = seen) -> None:
             seen.append(step)
             if step.step == 8:
                 raise _Enough

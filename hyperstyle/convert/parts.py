@@ -1,0 +1,207 @@
+"""The files of a conversion -> the networks of a model, and what of the files is in none of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperstyle.convert import official
+from hyperstyle.convert.contents import Use
+from hyperstyle.convert.encoders import convert_encoder
+from hyperstyle.convert.filling import Converted, length
+from hyperstyle.convert.generators import find_generator
+from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
+from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
+from hyperstyle.convert.sniff import KINDS, Kind, SniffedFile, a_kind, sniff
+from hyperstyle.domain import Domain
+from hyperstyle.errors import ConfigError, WeightsError
+from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
+
+__all__ = ["Files", "Parts", "PathLike", "convert_parts", "read_files", "unread_entries"]
+
+PathLike = str | os.PathLike[str]
+
+# Kind of file -> the component that its encoder becomes.
+_ENCODERS: Mapping[Kind, str] = {
+    "w-encoder": "encoder",
+    "psp": "psp",
+    "e4e": "e4e",
+    "restyle": "restyle",
+    "idinvert-encoder": "idinvert",
+    "vgg16": "vgg16",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """The files of a conversion.
+
+    Attributes:
+        main: the first one.
+        encoders: those given for it.
+        generator: holds the generator that the other networks were trained for; `main`, but for a HyperInverter.
+        replacement: a generator that takes its place in the model.
+    """
+
+    main: SniffedFile
+    encoders: tuple[SniffedFile, ...]
+    generator: SniffedFile
+    replacement: SniffedFile | None
+
+    @property
+    def all(self) -> list[SniffedFile]:
+        """Each file once."""
+        others = [self.generator] if self.generator is not self.main else []
+        others += [] if self.replacement is None else [self.replacement]
+        return [self.main, *self.encoders, *others]
+
+
+def read_files(
+    source: PathLike,
+    encoders: Sequence[PathLike],
+    generator: PathLike | None,
+    use: Use | None,
+    say: Callable[[str], None],
+) -> Files:
+    """Reads the files and says what each is. Raises as `sniff` and `check_complete` do."""
+
+    def read(path: PathLike, use: Use | None = None) -> SniffedFile:
+        file = sniff(os.fspath(path), use)
+        count = f", {len(file.tensors)} tensors" if file.tensors else ""
+        say(f"{file.path.name}: {KINDS[file.kind]}{count}")
+        return file
+
+    main = read(source, use if generator is None else None)
+    encoder_files = tuple(map(read, encoders))
+    if main.kind == "hyperinverter":
+        check_complete(main, encoder=bool(encoders), generator=generator is not None)
+    generator_file = None if generator is None else read(generator, use)
+    if main.kind == "hyperinverter" and generator_file is not None:
+        return Files(main, encoder_files, generator_file, None)
+    return Files(main, encoder_files, main, generator_file)
+
+
+Parts = Mapping[str, tuple[SniffedFile, Converted[Any]]]
+"""Name of a component -> its file, and what was made of it."""
+
+
+def convert_parts(files: Files, original: Converted[Generator], domain: Domain) -> Parts:
+    """The networks of all files.
+
+    Raises:
+        ConfigError: a file is no encoder, or the second one of its kind.
+        CheckpointError, WeightsError: see the converters; or a network was made for another generator.
+    """
+    config, main = original.network.config, files.main
+    parts: dict[str, tuple[SniffedFile, Converted[Any]]] = {"generator": (files.generator, original)}
+    if main.kind == "hyperstyle":
+        parts["hypernetwork"] = main, official.hypernetwork(main, config, domain.input_size)
+    if main.kind == "hyperinverter":
+        parts["hyperinverter"] = main, hyperinverter(main, config)
+    for file in (main, *files.encoders) if main.kind in _ENCODERS else files.encoders:
+        name = _ENCODERS.get(file.kind)
+        if name is None:
+            raise ConfigError(
+                f"{file.path} is {a_kind(file.kind)}: expected a W encoder, or a pSp, e4e or ReStyle encoder; for "
+                "IDInvert its encoder and VGG16."
+            )
+        if name in parts:
+            raise ConfigError(f"{file.path} is a second {KINDS[file.kind]}: a model has one.")
+        if file is not main:
+            _check_serves(file, files.generator, config)
+        parts[name] = file, _convert_encoder(file, main, original.network, domain)
+    if files.replacement is not None:
+        replacement = find_generator(files.replacement)
+        _check_same(replacement.network.config, config, files.replacement, main)
+        parts["generator"] = files.replacement, replacement
+    return parts
+
+
+def _convert_encoder(file: SniffedFile, main: SniffedFile, generator: Generator, domain: Domain) -> Converted[Any]:
+    config, where = generator.config, str(file.path)
+    if file.kind == "vgg16":
+        return vgg16_features(file.tensors, where=where)
+    if file.kind == "idinvert-encoder":
+        return idinvert_encoder(file.tensors, config.rows, config.latent_width, domain.input_size, where=where)
+    return convert_encoder(file, config, domain.input_size, _mean_code(file, main, generator))
+
+
+def _mean_code(file: SniffedFile, main: SniffedFile, generator: Generator) -> Tensor:
+    """The mean code that is added to the codes of an encoder.
+
+    HyperStyle's for a W encoder converted with it, else the one in the encoder's file, else the generator's; zeros for
+    a pSp or e4e encoder that was trained without one; always the generator's for HyperInverter's W encoder.
+    """
+    if file.kind == "w-encoder" and main.kind == "hyperinverter":
+        return generator.latent_avg
+    if file.kind in ("psp", "e4e") and file.opts.get("start_from_latent_avg") is False:
+        return torch.zeros_like(generator.latent_avg)
+    if file.kind == "w-encoder" and main.kind == "hyperstyle" and main.latent_avg is not None:
+        return main.latent_avg
+    if file.latent_avg is not None:
+        return file.latent_avg
+    if file is not main and file.has_generator and file.kind != "w-encoder":
+        return find_generator(file).network.latent_avg
+    return generator.latent_avg
+
+
+def unread_entries(file: SniffedFile, files: Files, parts: Parts, original: Converted[Generator]) -> tuple[str, ...]:
+    """What is in a file and not in the model."""
+    entries = [*file.unread]
+    if file is files.generator:
+        entries += original.unread
+    for name, (part_file, part) in parts.items():
+        if part_file is file and name != "generator":
+            entries += part.unread
+    if file in files.encoders:
+        if count := len(file.part("decoder.")):
+            entries.append(f"its generator ({count} tensors)")
+        owners = {"hyperstyle": "HyperStyle checkpoint", "hyperinverter": "generator"}
+        if file.kind == "w-encoder" and files.main.kind in owners and file.latent_avg is not None:
+            entries.append(f"latent_avg (the {owners[files.main.kind]}'s is used, as by the official code)")
+    if file is files.replacement:
+        entries += parts["generator"][1].unread
+    elif file is files.main and files.replacement is not None:
+        entries.append(f"its generator ({original.consumed} tensors)")
+    return tuple(entries)
+
+
+def _check_serves(encoder: SniffedFile, generator: SniffedFile, config: GeneratorConfig) -> None:
+    """Raises WeightsError where an encoder was made for a generator of another size or latent width."""
+    blocks = {match[1] for name in encoder.part("decoder.") if (match := re.match(r"convs\.(\d+)\.", name))}
+    size = encoder.opts.get("output_size", encoder.opts.get("stylegan_size"))
+    if blocks:
+        size = 4 << (len(blocks) // 2)
+    elif not isinstance(size, int):
+        size = config.size
+    name = "encoder.linear.weight" if encoder.kind == "w-encoder" else "encoder.styles.0.linear.weight"
+    width = length(encoder.tensors, name, 0) if name in encoder.tensors else config.latent_width
+    if (size, width) != (config.size, config.latent_width):
+        raise WeightsError(
+            f"{encoder.path} was made for a generator of {size} px with latent codes of {width}, and that of "
+            f"{generator.path} has {config.size} px and codes of {config.latent_width}. Use the encoder that belongs "
+            "to it."
+        )
+
+
+def _check_same(other: GeneratorConfig, target: GeneratorConfig, file: SniffedFile, main: SniffedFile) -> None:
+    """Raises WeightsError where a generator cannot take the place of another."""
+    if other == target:
+        return
+
+    def text(config: GeneratorConfig) -> str:
+        return (
+            f"{config.size} px, channels {', '.join(map(str, config.channels))}, latent codes of {config.latent_width} "
+            f"and {config.mapping_layers} mapping layers"
+        )
+
+    raise WeightsError(
+        f"{file.path} is a generator of {text(other)}; that of {main.path} has {text(target)}. Use one that was "
+        "fine-tuned from it."
+    )

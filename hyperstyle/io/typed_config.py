@@ -1,0 +1,248 @@
+"""Typed configuration: values from JSON, TOML, YAML or a command line -> a type, or an error that names the entry.
+
+Model folders, training files and the files of `--config` are all read here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from hyperstyle.errors import ConfigError, MissingDependencyError, did_you_mean
+
+__all__ = [
+    "config_from_dict",
+    "config_to_dict",
+    "convert_value",
+    "describe_type",
+    "find_config",
+    "read_tables",
+    "ready_configs",
+]
+
+T = TypeVar("T")
+
+_NAMES: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    type(None): "none",
+}
+_PLURALS: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "names"}
+
+
+# ---- values ----
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A (nested) dataclass as plain JSON values."""
+    result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return result
+
+
+def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A dataclass of this kind from plain JSON values, nested ones included.
+
+    Raises:
+        ConfigError: an entry is unknown or missing, or its value cannot be used; `where` names the file.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where}: expected an object for {kind.__name__}, found {type(values).__name__}.")
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    if unknown := sorted(set(values) - set(fields)):
+        raise ConfigError(f"{where}: unknown entry {unknown[0]!r} for {kind.__name__}. Known: {', '.join(fields)}.")
+    hints = typing.get_type_hints(kind)
+    arguments: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in values:
+            arguments[name] = convert_value(values[name], hints[name], f"{where}: {name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}: entry {name!r} of {kind.__name__} is missing.")
+    return kind(**arguments)
+
+
+def convert_value(value: Any, hint: Any, where: str, *, from_text: bool = False) -> Any:
+    """The value as one of the type `hint`.
+
+    Args:
+        value: as JSON, TOML or YAML give it.
+        hint: a dataclass, int, float, str, bool, None, dict, Literal, tuple, or a union of these.
+        where: file and key, for the message.
+        from_text: also accept what people type. Numbers may be text ("1e-4", which YAML does not read as a number),
+            "none" is no value, the items of a tuple may be joined by commas, paths are text, and true and false stand
+            for "yes" and "no" where these are choices, as YAML reads them without quotes.
+
+    Raises:
+        ConfigError: it is nothing of that type; the message says what was given and what was expected.
+    """
+    try:
+        return _convert(value, hint, where, from_text)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{where} is {value!r}: expected {describe_type(hint)}.") from None
+
+
+def describe_type(hint: Any) -> str:
+    """What `convert_value` takes for a type, in words."""
+    options = get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(map(describe_type, options))
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(repr, options))}"
+    if get_origin(hint) is tuple:
+        items = _PLURALS.get(options[0], "entries")
+        return f"a list of {items}" if options[-1] is Ellipsis else f"a list of {len(options)} {items}"
+    return "a table" if get_origin(hint) in (dict, Mapping) else _NAMES.get(hint, str(hint))
+
+
+def _convert(value: Any, hint: Any, where: str, from_text: bool) -> Any:
+    """As `convert_value`. Raises ValueError where the value is not of the type, ConfigError for a part of it."""
+    origin, options = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return config_from_dict(typing.cast(Any, hint), value, where)
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, options, where, from_text)
+    if origin is tuple:
+        return _convert_tuple(value, options, where, from_text)
+    if hint in (int, float):
+        return _convert_number(value, hint, from_text)
+    if from_text and origin is Literal and isinstance(value, bool):
+        value = "yes" if value else "no"
+    if from_text and hint is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if origin is Literal:
+        _require(value in options)
+    elif origin in (dict, Mapping):
+        _require(isinstance(value, dict))
+    elif hint in (str, bool):
+        _require(isinstance(value, hint))
+    return value
+
+
+def _require(is_valid: bool) -> None:
+    if not is_valid:
+        raise ValueError
+
+
+def _convert_union(value: Any, options: tuple[Any, ...], where: str, from_text: bool) -> Any:
+    """The value as the first of the types that it fits."""
+    if type(None) in options and (value is None or (from_text and value == "none")):
+        return None
+    *others, last = [option for option in options if option is not type(None)]
+    for option in others:
+        with suppress(ValueError, ConfigError):
+            return _convert(value, option, where, from_text)
+    return _convert(value, last, where, from_text)
+
+
+def _convert_tuple(value: Any, options: tuple[Any, ...], where: str, from_text: bool) -> tuple[Any, ...]:
+    """A list as a tuple; from text, a list of names that are not empty."""
+    if from_text and isinstance(value, str):
+        value = value.split(",")
+    _require(isinstance(value, list | tuple))
+    if from_text:
+        value = [str(item).strip() for item in value]
+        _require(bool(value) and all(value))
+    if options[-1] is Ellipsis:
+        options = options[:1] * len(value)
+    _require(len(value) == len(options))
+    return tuple(convert_value(item, option, where) for item, option in zip(value, options, strict=True))
+
+
+def _convert_number(value: Any, kind: type[int] | type[float], from_text: bool) -> int | float:
+    """A number; whole where `kind` is int, finite where it comes from text."""
+    number = kind(value) if from_text and isinstance(value, str) else value
+    _require(isinstance(number, int | float) and not isinstance(number, bool))
+    if isinstance(number, float) and (from_text or kind is int):
+        _require(math.isfinite(number) and kind(number) == number)
+    return kind(number)
+
+
+# ---- files ----
+
+
+def ready_configs(folder: Path) -> dict[str, Path]:
+    """Name -> file of the ready configurations in a folder of the package."""
+    return {file.stem: file for file in sorted(folder.glob("*.toml"))}
+
+
+def find_config(name: str | os.PathLike[str], folder: Path) -> Path:
+    """The file of that name, or the ready configuration of that name in `folder`.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    ready = ready_configs(folder)
+    if os.fspath(name) in ready:
+        return ready[os.fspath(name)]
+    raise ConfigError(
+        f"there is no configuration {os.fspath(name)!r}: expected a .toml, .yaml or .json file, or the name of a ready "
+        f"one. {did_you_mean(os.fspath(name), ready)}"
+    )
+
+
+def read_tables(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """The options, in tables, of a TOML, YAML or JSON file.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, or holds something else than keys and tables.
+        MissingDependencyError: a YAML file without PyYAML; TOML before Python 3.11 without tomli.
+    """
+    path = Path(file)
+    parse = _PARSERS.get(path.suffix.lower())
+    if parse is None:
+        raise ConfigError(f"{str(path)!r} is no configuration by its name: expected .toml, .yaml or .json.")
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the configuration {str(path)!r}: {error.strerror}. Name a .toml, .yaml or .json file."
+        ) from error
+    except ValueError as error:  # the parsers' errors and wrong encodings are ValueErrors
+        raise ConfigError(f"cannot read the configuration {str(path)!r}: {error}. Correct the file.") from error
+    if content is None:  # an empty YAML file
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{str(path)!r} holds {type(content).__name__}: expected named options, in tables.")
+    return content
+
+
+def _parse_toml(text: str) -> Any:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
+def _parse_yaml(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingDependencyError(
+            'YAML files need PyYAML. Run: pip install "hyperstyle-inversion[yaml]", or write TOML.'
+        ) from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    ".toml": _parse_toml,
+    ".yaml": _parse_yaml,
+    ".yml": _parse_yaml,
+    ".json": json.loads,
+}

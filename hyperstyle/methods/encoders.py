@@ -1,0 +1,21 @@
+"""Starts: encoders that map a crop to codes at once."""
+
+from __future__ import annotations
+
+from hyperstyle.methods.base import Method, Remedy, StartingPoint, component
+
+__all__ = ["E4E", "PSP", "W_ENCODER"]
+
+W_ENCODER = Method("w-encoder", needs={"encoder": "W encoder"}, start=StartingPoint("w-encoder", component("encoder")))
+E4E = Method(
+    "e4e",
+    needs={"e4e": "e4e encoder"},
+    start=StartingPoint("e4e", component("e4e")),
+    remedy=Remedy("an e4e encoder", "hyperstyle convert FILE --encoder E4E.pt --out FOLDER", train="encoder"),
+)
+PSP = Method(
+    "psp",
+    needs={"psp": "pSp encoder"},
+    start=StartingPoint("psp", component("psp")),
+    remedy=Remedy("a pSp encoder", "hyperstyle convert FILE --encoder PSP.pt --out FOLDER", train="encoder"),
+)
