@@ -116,7 +116,7 @@ def run_loading(args: argparse.Namespace) -> int:
     _check_own(args, "loading")
     official = [path for path in (args.official, args.encoder) if path is not None]
     result = measure_loading(
-        resolve(args.model), official=official, picture=args.picture, steps=args.steps, repeats=args.repeat
+        resolve(args.model), official=official, image=args.picture, steps=args.steps, repeats=args.repeat
     )
     print(json.dumps(asdict(result), indent=2) if args.json else "\n".join(loading_lines(result)))
     return 0

@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{result.table.about}")
         if result.published.rows:
             print(f"\npublished ({result.published.about})\n{write(result.published)}")
-    for one in result.missing:
-        print(f"{one.what}: not measured, {one.because} ({one.change})", file=sys.stderr)
-    return report_failures([Failure(*one) for one in images.failures], len(images) + len(images.failures))
+    for missing in result.missing:
+        print(f"{missing.what}: not measured, {missing.because} ({missing.change})", file=sys.stderr)
+    return report_failures(
+        [Failure(*missing_part) for missing_part in images.failures], len(images) + len(images.failures)
+    )

@@ -79,7 +79,7 @@ def _reconstruction(args: argparse.Namespace) -> int:
             "rows": [asdict(row) for row in result.optimized.rows],
             "encoder_over_optimisation": result.optimized.encoder_over_optimization,
             "tuning": [asdict(point) for point in result.optimized.tuning],
-            "equivalence": [asdict(one) for one in result.optimized.equivalence],
+            "equivalence": [asdict(equivalence) for equivalence in result.optimized.equivalence],
         }
     print(reconstruction_text(result))
     drawings = {args.plot: lambda: plots.reconstruction_plot(result)}
@@ -103,7 +103,7 @@ def _methods(args: argparse.Namespace) -> int:
         result = methods.evaluate_methods(inverter, _crops(images), list(dict.fromkeys(trials)), on_progress=show)
     content = {
         "pictures": _about(args, inverter, images),
-        "methods": [asdict(one) for one in result.rows],
+        "methods": [asdict(row) for row in result.rows],
         "equal_effect": [asdict(curve) for curve in result.curves],
     }
     print(methods_text(result))
@@ -167,7 +167,7 @@ def _alignment(args: argparse.Namespace) -> int:
     content = {
         "pictures": {"count": len(photos.images)},
         "aligner": args.aligner,
-        "differences": [asdict(one) for one in differences],
+        "differences": [asdict(difference) for difference in differences],
     }
     _write(args, inverter, content)
     return report_left_out(photos)
@@ -223,7 +223,7 @@ def _settings(settings: Optimization) -> dict[str, int]:
 
 
 def _report_failures(images: TestImages) -> int:
-    return report([Failure(*one) for one in images.failures], len(images) + len(images.failures))
+    return report([Failure(*failure) for failure in images.failures], len(images) + len(images.failures))
 
 
 def _write(

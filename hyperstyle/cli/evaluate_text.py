@@ -78,9 +78,9 @@ def reconstruction_text(result: Reconstruction) -> str:
 
 def methods_text(result: Methods) -> str:
     """A line for each method, and what the columns mean."""
-    seconds = next((one.row.seconds for one in result.rows if one.row.method == "pti"), None)
+    seconds = next((method.row.seconds for method in result.rows if method.row.method == "pti"), None)
     edits = ", ".join(dict.fromkeys(curve.edit for curve in result.curves)) or "none measured"
-    return _text(_METHODS, [_method(one, seconds) for one in result.rows]) + (
+    return _text(_METHODS, [_method(method, seconds) for method in result.rows]) + (
         f"\n\n{result.rows[0].row.images} images, one at a time. edited: identity to the input at equal measured "
         f"effect of edits ({edits}), the mean; / pti: seconds over those of pti; kB: of a saved inversion"
     )
@@ -105,14 +105,14 @@ def equal_effect_text(result: EqualEffect) -> str:
 def differences_text(differences: Sequence[Difference]) -> str:
     """A line for each face that both detectors found, and for each photo without one."""
     rows: list[Mapping[str, Value]] = []
-    for one in differences:
+    for difference in differences:
         photo: dict[str, Value] = {
-            "photo": one.photo,
-            "size": f"{one.size[0]}x{one.size[1]}",
-            "faces": one.faces[0],
-            "faces_mtcnn": one.faces[1],
+            "photo": difference.photo,
+            "size": f"{difference.size[0]}x{difference.size[1]}",
+            "faces": difference.faces[0],
+            "faces_mtcnn": difference.faces[1],
         }
-        faces = list(zip(one.corners, one.sides, strict=True))
+        faces = list(zip(difference.corners, difference.sides, strict=True))
         rows += [{**photo, "corners": corners, "side": side, "share": corners / side} for corners, side in faces]
         rows += [] if faces else [photo]
     return "distance of the crops' corners from MTCNN's\n" + _text(_DIFFERENCES, rows)
@@ -134,13 +134,13 @@ def _rows(rows: Sequence[Row]) -> str:
     return _text(_ROWS, [{**_row(row, 3), "ratio": row.l2 / first} for row in rows])
 
 
-def _method(one: MethodRow, pti_seconds: float | None) -> dict[str, Value]:
-    over_pti = None if pti_seconds is None else one.row.seconds / pti_seconds
+def _method(method: MethodRow, pti_seconds: float | None) -> dict[str, Value]:
+    over_pti = None if pti_seconds is None else method.row.seconds / pti_seconds
     return {
-        **_row(one.row, 2),
-        "editability": one.editability,
+        **_row(method.row, 2),
+        "editability": method.editability,
         "over_pti": over_pti,
-        "kilobytes": one.bytes / 1000,
+        "kilobytes": method.bytes / 1000,
     }
 
 
@@ -160,11 +160,11 @@ def _optimized(result: Optimized) -> str:
     if result.equivalence:
         rows: list[Mapping[str, Value]] = [
             {
-                **asdict(one),
-                "name": "L2" if one.figure == "l2" else one.figure,
-                "reached": "never" if one.steps is None else f"{one.steps:.1f}",
+                **asdict(equivalence),
+                "name": "L2" if equivalence.figure == "l2" else equivalence.figure,
+                "reached": "never" if equivalence.steps is None else f"{equivalence.steps:.1f}",
             }
-            for one in result.equivalence
+            for equivalence in result.equivalence
         ]
         lines += ["", "PTI steps that are as good as hyperstyle", _text(_EQUIVALENCE, rows)]
     return "\n".join(lines)

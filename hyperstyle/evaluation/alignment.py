@@ -56,12 +56,12 @@ def compare_detectors(
         ImageError: a photo that cannot be read.
         HyperStyleError: what a detector raises.
     """
-    found = []
+    differences = []
     for done, path in enumerate(photos, 1):
         image = load_image(path)
         quads = [[ffhq_quad(points) for points in detector(image)] for detector in (first, second)]
         pairs = _pairs(*quads)
-        found.append(
+        differences.append(
             Difference(
                 path.name,
                 image.size,
@@ -72,7 +72,7 @@ def compare_detectors(
         )
         if on_progress is not None:
             on_progress("comparing", done, len(photos))
-    return tuple(found)
+    return tuple(differences)
 
 
 def photos_of(folder: Path) -> Listing:
@@ -81,13 +81,13 @@ def photos_of(folder: Path) -> Listing:
     Raises:
         ConfigError: no such folder, or no image in it.
     """
-    found = list_images(sorted(folder.glob("*")))
-    if not found.images:
-        left = "".join(f" {file.name!r} {why}" for file, why in found.left_out[:1])
+    listing = list_images(sorted(folder.glob("*")))
+    if not listing.images:
+        left = "".join(f" {file.name!r} {why}" for file, why in listing.left_out[:1])
         raise ConfigError(
             f"there are no images in {str(folder)!r}. Give a folder of photos, such as JPEG or PNG.{left}"
         )
-    return found
+    return listing
 
 
 def _pairs(first: Sequence[Points], second: Sequence[Points]) -> list[tuple[float, float]]:

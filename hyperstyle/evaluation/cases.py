@@ -156,7 +156,7 @@ def prepared(implementation: Implementation, inverter: HyperStyleInverter, work:
     @torch.no_grad()
     def plainly() -> Tensor:
         if work.edits:
-            images = [reference.synthesize(generator, one[None], dense) for one in w]
+            images = [reference.synthesize(generator, code[None], dense) for code in w]
         else:
             parts = (inputs,) if work.together else torch.split(inputs, 1)
             images = [

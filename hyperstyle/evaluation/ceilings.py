@@ -82,13 +82,13 @@ def _best(function: Callable[[], object], device: torch.device, seconds: float) 
     """Seconds of the fastest call, the first two left out."""
     for _ in range(2):
         function()
-    taken: list[float] = []
+    durations: list[float] = []
     end = now(device) + seconds
-    while not taken or now(device) < end:
+    while not durations or now(device) < end:
         start = now(device)
         function()
-        taken.append(now(device) - start)
-    return min(taken)
+        durations.append(now(device) - start)
+    return min(durations)
 
 
 def plain_fits(parts: Parts, batch: int) -> bool:

@@ -83,7 +83,7 @@ def distance(real: Tensor, rebuilt: Tensor) -> Distance:
 
     if min(len(real), len(rebuilt)) < 2:
         raise ConfigError(f"FID and KID of {len(real)} and {len(rebuilt)} images: expected 2 or more of each.")
-    statistics = [fid_features_to_statistics(one) for one in (real, rebuilt)]
+    statistics = [fid_features_to_statistics(features) for features in (real, rebuilt)]
     fid: dict[str, float] = fid_statistics_to_metric(*statistics, False)
     size = min(_SUBSET, len(real), len(rebuilt))
     kid: dict[str, float] = kid_features_to_metric(

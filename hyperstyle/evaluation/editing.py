@@ -256,8 +256,8 @@ def _curve(
         )
         for i, strength in enumerate(strengths)
     ]
-    others = [k for k in range(len(traits)) if k != column and float(moved[column]) > 0]
-    leak = {traits[k]: (moved[k] / moved[column]).item() for k in others}
+    other_traits = [k for k in range(len(traits)) if k != column and float(moved[column]) > 0]
+    leak = {traits[k]: (moved[k] / moved[column]).item() for k in other_traits}
     return EditCurve(
         edit,
         trait,

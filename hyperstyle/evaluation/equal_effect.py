@@ -154,10 +154,12 @@ def compared(
     grid = [_STEP * k for k in range(-reach, reach + 1)]  # T changes
     at_grid = {method: at_changes(strengths, change, values[method], grid) for method, change in changes.items()}
     reached = torch.stack([at.isfinite() for at in at_grid.values()]).all(0)  # [N,T]
-    kept = [j for j in range(len(grid)) if 4 * int(reached[:, j].sum()) >= len(reached)]
+    frequent = [j for j in range(len(grid)) if 4 * int(reached[:, j].sum()) >= len(reached)]
     result: dict[str, tuple[tuple[EffectPoint, ...], float | None]] = {}
     for method, at in at_grid.items():
-        points = tuple(EffectPoint(grid[j], at[reached[:, j], j].mean().item(), int(reached[:, j].sum())) for j in kept)
+        points = tuple(
+            EffectPoint(grid[j], at[reached[:, j], j].mean().item(), int(reached[:, j].sum())) for j in frequent
+        )
         moved = [point.identity for point in points if point.change]
         result[method] = points, sum(moved) / len(moved) if moved else None
     return result

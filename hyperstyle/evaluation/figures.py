@@ -99,7 +99,7 @@ def mean_point(step: int, figures: Sequence[Mapping[str, float]], seconds: Seque
 
 
 def _means(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(one[name] for one in figures) for name in figures[0]}
+    return {name: statistics.fmean(values[name] for values in figures) for name in figures[0]}
 
 
 def now(device: torch.device) -> float:

@@ -74,7 +74,7 @@ class Loading:
 
 
 def measure_loading(
-    folder: Path, *, official: Sequence[Path] = (), picture: Path | None = None, steps: int = 5, repeats: int = 3
+    folder: Path, *, official: Sequence[Path] = (), image: Path | None = None, steps: int = 5, repeats: int = 3
 ) -> Loading:
     """Loads the model and inverts one image on the CPU in float32, and loads the official files, in turn.
 
@@ -93,7 +93,7 @@ def measure_loading(
         raise ConfigError(f"{repeats} repeats: expected 1 or more.")
     runs, read, mapped = [], [], []
     for _ in range(repeats):
-        runs.append(run_in_subprocess(_run, folder, picture, steps))
+        runs.append(run_in_subprocess(_run, folder, image, steps))
         if official:
             read.append(run_in_subprocess(_read, tuple(official), False))
             mapped.append(run_in_subprocess(_read, tuple(official), True))
@@ -138,7 +138,7 @@ def run_in_subprocess(function: Callable[..., T], *arguments: Any) -> T:
             ) from error
 
 
-def _run(folder: Path, picture: Path | None, steps: int) -> _Run:
+def _run(folder: Path, image: Path | None, steps: int) -> _Run:
     imported = peak_memory()
     start = time.perf_counter()
     inverter = HyperStyleInverter.from_pretrained(folder, device="cpu")
@@ -148,7 +148,7 @@ def _run(folder: Path, picture: Path | None, steps: int) -> _Run:
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", QualityWarning)  # noise is not what a model is made for
-        inverter.invert(Image.fromarray(noise) if picture is None else picture, steps=steps, align=False)
+        inverter.invert(Image.fromarray(noise) if image is None else image, steps=steps, align=False)
     inverted = peak_memory()
     return _Run(seconds, (imported, loaded, inverted), machine(inverter.model))
 

@@ -153,6 +153,6 @@ def _tuning(rows: list[Record], steps: int) -> tuple[Point, ...]:
         for point in (*row["on_the_way"], {"step": steps, "seconds": row["seconds"], "figures": row["figures"]}):
             by_step.setdefault(point["step"], []).append(point)
     return tuple(
-        mean_point(step, [one["figures"] for one in points], [one["seconds"] for one in points])
+        mean_point(step, [point["figures"] for point in points], [point["seconds"] for point in points])
         for step, points in sorted(by_step.items())
     )

@@ -104,10 +104,10 @@ def methods_plot(result: Methods) -> bytes:
     tenth of PTI's time.
     """
     methods: dict[str, list[MethodRow]] = {}
-    for one in sorted(result.rows, key=lambda one: one.trial.steps or 0):
-        methods.setdefault(one.trial.method, []).append(one)
+    for method in sorted(result.rows, key=lambda method: method.trial.steps or 0):
+        methods.setdefault(method.trial.method, []).append(method)
     lines = {"L2 (log scale)": {name: [(o.row.seconds, o.row.l2) for o in rows] for name, rows in methods.items()}}
-    if all(one.editability is not None for one in result.rows):
+    if all(method.editability is not None for method in result.rows):
         lines["identity to input at equal effect of edits"] = {
             name: [(o.row.seconds, o.editability or 0.0) for o in rows] for name, rows in methods.items()
         }
@@ -309,7 +309,7 @@ def _svg(figure: Figure) -> str:
     head, _, body = text.partition(">")
     head = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", head) + ' class="plot" role="img"'
     referred = set(re.findall(r"#([\w-]+)", body))
-    return head + ">" + re.sub(r' id="([^"]*)"', lambda found: _kept(found[0], found[1], referred), body)
+    return head + ">" + re.sub(r' id="([^"]*)"', lambda match: _kept(match[0], match[1], referred), body)
 
 
 def _kept(attribute: str, name: str, referred: Iterable[str]) -> str:

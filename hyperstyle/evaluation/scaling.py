@@ -104,26 +104,26 @@ def measure_scaling(
         count = torch.get_num_threads()
         for done, (name, value) in enumerate(todo):
             show(f"over {name}", done, len(todo))
-            own = replace(case, size=value) if name == "size" else case
+            own_case = replace(case, size=value) if name == "size" else case
             work = {
                 "steps": Work(steps=value),
                 "batch": Work(batch=value),
                 "edits": Work(edits=value),
                 "size": Work(),
             }[name]
-            if built is None or built[0] != own:
+            if built is None or built[0] != own_case:
                 built = None  # two models would share the memory
-                built_peak = peak_in_subprocess(own, None, work, count) if memory else None
-                built = own, own.build(), built_peak
+                built_peak = peak_in_subprocess(own_case, None, work, count) if memory else None
+                built = own_case, own_case.build(), built_peak
             _, inverter, least = built
             for implementation in implementations:
                 if implementation == "plain" and not plain_fits(parts_of(inverter), work.batch):
                     continue
                 run = prepared(implementation, inverter, work)
                 run()
-                taken = [timed(run, inverter.model.device)[1:] for _ in range(repeats)]
-                seconds, cpu = (Spread.of([one[k] for one in taken]) for k in (0, 1))
-                peak = peak_in_subprocess(own, implementation, work, count) if memory else None
+                durations = [timed(run, inverter.model.device)[1:] for _ in range(repeats)]
+                seconds, cpu = (Spread.of([duration[k] for duration in durations]) for k in (0, 1))
+                peak = peak_in_subprocess(own_case, implementation, work, count) if memory else None
                 costs.append(Cost(name, value, implementation, seconds, cpu, peak, least))
         if built is None:
             raise ConfigError("nothing to measure: expected values to measure over.")

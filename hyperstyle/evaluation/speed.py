@@ -163,14 +163,14 @@ def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
     for side, inverter in sides.items():
         prepared(side, inverter, first)()  # what is only done the first time
     runs = {side: prepared(side, inverter, work) for side, inverter in sides.items()}
-    taken: dict[Implementation, list[tuple[float, float]]] = {side: [] for side in sides}
+    durations: dict[Implementation, list[tuple[float, float]]] = {side: [] for side in sides}
     last: dict[Implementation, Tensor] = {}
     turns = max(1, bench.repeats // 3) if many else bench.repeats  # each is of several images
     for turn in range(turns):
         for place, (side, run) in enumerate(runs.items()):
             bench.show(name, 2 * turn + place, 2 * turns)
             last[side], *seconds = timed(run, model.device)
-            taken[side].append((seconds[0] / work.images, seconds[1] / work.images))
+            durations[side].append((seconds[0] / work.images, seconds[1] / work.images))
     bench.show(name, 2 * turns, 2 * turns)
     if name in ("float32", "edit_strip"):
         if model.device.type == "cuda":  # the fast paths of a GPU round to ten bits
@@ -178,8 +178,8 @@ def _measure(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
                 last = {side: run() for side, run in runs.items()}
         key = "image" if name == "float32" else "strip"
         bench.agreement[key] = float((last["fast"] - last["plain"]).abs().max())
-    clock, cpu = ({side: [one[k] for one in values] for side, values in taken.items()} for k in (0, 1))
-    ratios = [[p / max(f, 1e-9) for f, p in zip(one["fast"], one["plain"], strict=True)] for one in (clock, cpu)]
+    clock, cpu = ({side: [pair[k] for pair in values] for side, values in durations.items()} for k in (0, 1))
+    ratios = [[p / max(f, 1e-9) for f, p in zip(pair["fast"], pair["plain"], strict=True)] for pair in (clock, cpu)]
     seconds_each = Spread.of(clock["fast"])
     rate = ceilings.operations(parts, model.domain, work) / work.images / seconds_each.median
     moved = ceilings.least_bytes(parts_of(fast), work) / work.images / seconds_each.median
@@ -210,33 +210,33 @@ def _measure_rates(bench: _Bench, dtype: torch.dtype) -> str | None:
     runs: tuple[Implementation, Implementation] = ("fast", "networks")
     for batch in _RATES:
         try:
-            taken: list[Spread] = []
+            spreads: list[Spread] = []
             for implementation in runs:
-                bench.show(f"{_name(dtype)}, batch {batch}", len(taken), 2)
+                bench.show(f"{_name(dtype)}, batch {batch}", len(spreads), 2)
                 run = prepared(implementation, inverter, replace(bench.work, batch=batch))
                 run()
-                taken.append(Spread.of([timed(run, inverter.model.device)[1] for _ in range(bench.repeats)]))
+                spreads.append(Spread.of([timed(run, inverter.model.device)[1] for _ in range(bench.repeats)]))
         except torch.cuda.OutOfMemoryError:
             return f"{batch} images did not fit into the memory of the GPU"
-        bench.rates.append(Rate(_name(dtype), batch, batch / taken[0].median, *taken))
+        bench.rates.append(Rate(_name(dtype), batch, batch / spreads[0].median, *spreads))
     return None
 
 
 def _errors(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) -> dict[str, Error]:
     """Of the library in a narrow type, against the library in float32: an inversion, and one edit of an image."""
-    found = {}
-    for what, one in (("image", work), ("edit", Work(edits=1))):
-        exact, image = (prepared("fast", inverter, one)().double() for inverter in (wide, narrow))
+    errors = {}
+    for what, case_work in (("image", work), ("edit", Work(edits=1))):
+        exact, image = (prepared("fast", inverter, case_work)().double() for inverter in (wide, narrow))
         difference = (image - exact).abs()
         mean_square = float(difference.square().mean())
         model = wide.model
         identity = None
         if model.evaluator is not None:
-            seen = [model.domain.resize_to_input(picture.float()) for picture in (image, exact)]
-            identity = _finite(float(metrics.identity(seen[0], seen[1], model.evaluator).mean()))
+            evaluated = [model.domain.resize_to_input(rendered.float()) for rendered in (image, exact)]
+            identity = _finite(float(metrics.identity(evaluated[0], evaluated[1], model.evaluator).mean()))
         psnr = 10.0 * math.log10(4.0 / mean_square) if 0.0 < mean_square < math.inf else None
-        found[what] = Error(_finite(float(difference.max())), _finite(float(difference.mean())), psnr, identity)
-    return found
+        errors[what] = Error(_finite(float(difference.max())), _finite(float(difference.mean())), psnr, identity)
+    return errors
 
 
 def _memory(case: Case, work: Work, show: Progress) -> Memory | None:
@@ -257,8 +257,8 @@ def _not_measured(dtype: torch.dtype, device: torch.device) -> str | None:
 
 
 def _settings(device: torch.device) -> dict[str, Any]:
-    found: dict[str, Any] = {"python": platform.python_version()}
-    return found | {"tf32": torch.backends.cudnn.allow_tf32} if device.type == "cuda" else found
+    settings: dict[str, Any] = {"python": platform.python_version()}
+    return settings | {"tf32": torch.backends.cudnn.allow_tf32} if device.type == "cuda" else settings
 
 
 def _finite(value: float) -> float | None:

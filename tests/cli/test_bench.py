@@ -47,7 +47,7 @@ def test_the_table_has_a_line_for_each_figure_that_was_taken(
     assert main([*command, "--repeat", "7", "--picture", "me.jpg"]) == 0
     files = [Path("a.pt"), Path("b.pt")]
     assert asked == [
-        ((tiny_model_dir,), {"official": files, "picture": Path("me.jpg"), "steps": 2, "repeats": 7}),
+        ((tiny_model_dir,), {"official": files, "image": Path("me.jpg"), "steps": 2, "repeats": 7}),
     ]
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown == [

@@ -19,7 +19,7 @@ def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_p
     Image.new("RGB", (32, 32), "red").save(tmp_path / "me.png")
     torch.save({"a": torch.zeros(3)}, tmp_path / "official.pt")
     found = measure_loading(
-        tiny_model_dir, official=[tmp_path / "official.pt"], picture=tmp_path / "me.png", steps=1, repeats=1
+        tiny_model_dir, official=[tmp_path / "official.pt"], image=tmp_path / "me.png", steps=1, repeats=1
     )
     tensors = [load_tensors(file)[0] for file in tiny_model_dir.glob("*/model.safetensors")]
     values = sum(tensor.nbytes for part in tensors for tensor in part.values())

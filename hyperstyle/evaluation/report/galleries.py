@@ -92,7 +92,7 @@ def edit_strips(inversions: Sequence[Inversion], edit: str) -> Gallery:
     """An edit at five strengths, from the low to the high end of its range."""
     info = inversions[0].model.edits[edit].info
     strengths = [info.low + (info.high - info.low) * k / 4 for k in range(5)]
-    rows = [[_crop(one), *one.edit(edit, strengths).tensor.cpu()] for one in inversions]
+    rows = [[_crop(inversion), *inversion.edit(edit, strengths).tensor.cpu()] for inversion in inversions]
     return gallery(["input", *(f"{s:+.3g}" if s else "0" for s in strengths)], rows, cell=118)
 
 
@@ -111,7 +111,7 @@ def adaptation(inversions: Sequence[Inversion], tuned: StyleGenerator, edits: Ma
         moved = inversion.transfer(tuned)
         edited = [moved.edit(name, strength) for name, strength in edits.items()]
         columns = [inversion, inversion.initial.transfer(tuned), moved, *edited]
-        rows.append([_crop(inversion), *(one.tensor[0].cpu() for one in columns)])
+        rows.append([_crop(inversion), *(column.tensor[0].cpu() for column in columns)])
     return gallery(heads, rows)
 
 

@@ -185,9 +185,9 @@ def _add_methods(
     options: ReportOptions,
 ) -> None:
     """Tables 2 and 3, quality over time, and reconstructions."""
-    own = [job for job in jobs if job.inverter is inverter]
-    networks = [job for job in own if not job.is_optimization and job.label != ONE_STEP]
-    optimizations = [job for job in own if job.is_optimization]
+    own_jobs = [job for job in jobs if job.inverter is inverter]
+    networks = [job for job in own_jobs if not job.is_optimization and job.label != ONE_STEP]
+    optimizations = [job for job in own_jobs if job.is_optimization]
     rows = [_row(study, job, features) for job in networks]
     tables = []
     if rows:

@@ -129,5 +129,8 @@ def not_measured(
 def missing_table(missing: Sequence[Missing]) -> Table:
     """A line for each."""
     columns = (Column("what", "not measured"), Column("because", "because"), Column("change", "what would change it"))
-    rows = [{"what": one.what, "because": one.because, "change": one.change} for one in missing]
+    rows = [
+        {"what": missing_part.what, "because": missing_part.because, "change": missing_part.change}
+        for missing_part in missing
+    ]
     return Table("not_measured", "", "", columns, rows)

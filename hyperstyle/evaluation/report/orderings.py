@@ -110,10 +110,10 @@ def _ordering(figure: str, a: tuple[str, Mapping[str, Value]], b: tuple[str, Map
     return Ordering(better, worse, title, (paper[better], paper[worse]), (first, second), holds, images)
 
 
-def ordering_table(found: Sequence[Ordering]) -> Table:
+def ordering_table(compared: Sequence[Ordering]) -> Table:
     """All of them as a table, a row for each."""
     keys = ("better", "worse", "figure", "paper_better", "paper_worse", "here_better", "here_worse", "holds", "images")
-    values = [(one.better, one.worse, one.figure, *one.paper, *one.here, one.holds, one.images) for one in found]
+    values = [(o.better, o.worse, o.figure, *o.paper, *o.here, o.holds, o.images) for o in compared]
     rows: list[dict[str, Value]] = [dict(zip(keys, row, strict=True)) for row in values]
     return Table("orderings", "Orderings", "", tuple(Column(key, key) for key in keys), rows)
 
@@ -128,35 +128,47 @@ class Agreement:
     failed: tuple[Ordering, ...]
 
 
-def agreements(found: Sequence[Ordering]) -> list[Agreement]:
+def agreements(compared: Sequence[Ordering]) -> list[Agreement]:
     """One for each number of images that figures are means over."""
     groups: dict[int, list[Ordering]] = {}
-    for one in found:
-        groups.setdefault(one.images, []).append(one)
-    return [
-        Agreement(images, sum(one.holds for one in group), len(group), tuple(one for one in group if not one.holds))
-        for images, group in groups.items()
-    ]
+    for ordering in compared:
+        groups.setdefault(ordering.images, []).append(ordering)
+    result = []
+    for images, group in groups.items():
+        failed = tuple(ordering for ordering in group if not ordering.holds)
+        result.append(Agreement(images, len(group) - len(failed), len(group), failed))
+    return result
 
 
-def pair_table(found: Sequence[Ordering]) -> Table:
+def pair_table(compared: Sequence[Ordering]) -> Table:
     """A row for each pair of methods, a column for each figure, green where the paper's order holds."""
-    figures = list(dict.fromkeys(one.figure for one in found))
-    pairs = sorted({(min(one.better, one.worse), max(one.better, one.worse)) for one in found})
+    figures = list(dict.fromkeys(ordering.figure for ordering in compared))
+    pairs = sorted(
+        {(min(ordering.better, ordering.worse), max(ordering.better, ordering.worse)) for ordering in compared}
+    )
     rows: list[dict[str, Value]] = [{"pair": f"{a} and {b}"} for a, b in pairs]
     marks: dict[tuple[int, str], bool] = {}
-    for one in found:
-        i = pairs.index((min(one.better, one.worse), max(one.better, one.worse)))
-        sign = 1 if one.better == pairs[i][0] else -1  # figures stand in the order of the pair's names
-        (here_a, here_b), (paper_a, paper_b) = one.here[::sign], one.paper[::sign]
-        rows[i] |= {"images": one.images, one.figure: f"{here_a:.3g}, {here_b:.3g} ({paper_a:g}, {paper_b:g})"}
-        marks[i, one.figure] = one.holds
+    for ordering in compared:
+        i = pairs.index(_pair(ordering))
+        sign = 1 if ordering.better == pairs[i][0] else -1  # figures stand in the order of the pair's names
+        (here_a, here_b), (paper_a, paper_b) = ordering.here[::sign], ordering.paper[::sign]
+        rows[i] |= {
+            "images": ordering.images,
+            ordering.figure: f"{here_a:.3g}, {here_b:.3g} ({paper_a:g}, {paper_b:g})",
+        }
+        marks[i, ordering.figure] = ordering.holds
     stand_ins = [f"{name} stands for {published}" for name, published in STANDS_FOR.items() if _is_in(name, pairs)]
     about = "Figures here, and those of the paper in brackets; green where both stand in the same order." + (
         f" In the paper's figures {', '.join(stand_ins)}, an encoder alone as well." if stand_ins else ""
     )
     columns = (Column("pair", "methods"), Column("images", "images"), *(Column(figure, figure) for figure in figures))
     return Table("orderings", "", about, columns, rows, marks)
+
+
+def _pair(ordering: Ordering) -> tuple[str, str]:
+    """The two methods by name."""
+    first, second = sorted((ordering.better, ordering.worse))
+    return first, second
 
 
 def _is_in(name: str, pairs: Sequence[tuple[str, str]]) -> bool:
