@@ -20,7 +20,7 @@ from hyperstyle.model.parts import Model
 
 __all__ = ["TestImages", "digest", "folder_images", "given_crops", "held_out_images"]
 
-_NO_FACE = re.compile("no face (was found|could be looked for)|no aligner")  # in what `align.decision.decide` notes
+_NO_FACE = re.compile("no face (was found|could be detected)|no aligner")  # in what `align.decision.decide` notes
 
 
 @dataclass(frozen=True)

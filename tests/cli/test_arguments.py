@@ -156,7 +156,7 @@ def test_sideways_makes_the_detector_turn_photos(tiny_model_dir: Path) -> None:
 def test_sideways_is_refused_where_no_detector_of_dlib_is(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hyperstyle.inverter._aligner", lambda given, model: None)
+    monkeypatch.setattr("hyperstyle.inverter.aligner_of", lambda model: None)
     with pytest.raises(ConfigError, match="--sideways is for dlib's face detector"):
         load_inverter(parsed(tiny_model_dir, "--sideways"))
 
