@@ -314,7 +314,7 @@ def test_styles_of_a_stylegan_are_optimised_too(two: Inversion) -> None:
     config = StyleGan1Config(32, channels=(8, 8, 8, 8), latent_width=16, mapping_layers=1)
     generator = StyleGan1(config).eval().requires_grad_(False)
     model = dataclasses.replace(two.model, generator=generator, parts={})
-    start = Inversion(model, generator.sample(torch.randn(1, 16)))
+    start = Inversion(model, generator.mapping(torch.randn(1, 16)))
     seen, made = run(start, space="styles", lr=0.01)
     assert made.style_offsets["b4.const"].shape == (1, 16)
     assert float(distances(made.tensor)) < float(seen[0].distances)
