@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from hyperstyle.networks.stylegan2.generator import Generator
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test fetches the landmark predictor
-torch.set_num_threads(min(2, torch.get_num_threads()))  # fewer where OMP_NUM_THREADS says so
+# One thread for each of the workers (pyproject.toml), and for the processes that tests start, unless told otherwise.
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 
 class RunPython(Protocol):

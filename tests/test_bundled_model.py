@@ -46,7 +46,10 @@ def test_refinement_brings_the_person_nearer(inversion: Inversion) -> None:
     assert sum(after["perceptual"]) < sum(before["perceptual"])
 
 
-@pytest.mark.parametrize(("edit", "read"), [("age", "age"), ("smile", "smile"), ("pose", "yaw")])
+@pytest.mark.parametrize(
+    ("edit", "read"),
+    [("smile", "smile"), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in (("age", "age"), ("pose", "yaw")))],
+)
 def test_an_edit_moves_its_trait_monotonically(
     edit: str, read: str, inverter: HyperStyleInverter, inversion: Inversion
 ) -> None:
@@ -88,7 +91,9 @@ def samples(inverter: HyperStyleInverter) -> tuple[Tensor, Tensor]:
         return w, torch.cat([generator(part) for part in w.split(16)])
 
 
-@pytest.mark.parametrize("name", ["smile", "gaze", "yaw", "age", "mouth_open"])
+@pytest.mark.parametrize(
+    "name", ["yaw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("smile", "gaze", "age", "mouth_open"))]
+)
 def test_w_carries_pose_and_expression(name: str, inverter: HyperStyleInverter, samples: tuple[Tensor, Tensor]) -> None:
     w, images = samples
     y = torch.cat([trait(inverter, name, part) for part in images.split(64)])
@@ -114,7 +119,7 @@ def test_images_change_evenly_between_two_codes(inverter: HyperStyleInverter, sa
         assert moved.max() < 2.0 * moved.mean()
 
 
-@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("sign", [pytest.param(-1, marks=pytest.mark.slow), 1])
 def test_extremes_of_edits_do_not_blow_out(sign: int, inverter: HyperStyleInverter, inversion: Inversion) -> None:
     def blown(images: Tensor) -> float:
         return (images.abs() > 1.1).float().mean().item()

@@ -114,12 +114,12 @@ def test_methods_are_a_line_each_with_the_figures_of_the_file(
 ) -> None:
     files = ["--json", "rows.json", "--sheet", "sheet.png", "--plot", "plot.png"]
     arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "2", "--quiet", *files]
-    methods = ["pti:1", "all", "hyperstyle+offsets:2", "w-encoder"]
+    methods = ["offsets:1", "all", "hyperstyle+offsets:2", "w-encoder"]
     assert main(["evaluate", "reconstruction", *arguments, "--methods", *methods]) == 0
     printed = capsys.readouterr().out.splitlines()
     found = json.loads(Path("rows.json").read_text(encoding="utf-8"))
     assert set(found) == {"machine", "pictures", "methods", "equal_effect"}
-    assert [one["row"]["method"] for one in found["methods"]] == ["pti:1", "w-encoder", "hyperstyle+offsets:2"]
+    assert [one["row"]["method"] for one in found["methods"]] == ["offsets:1", "w-encoder", "hyperstyle+offsets:2"]
     assert found["methods"][2]["trial"] == {"method": "hyperstyle+offsets", "steps": 2}
     for one, line in zip(found["methods"], printed[1:], strict=False):
         assert set(one) == {"trial", "row", "bytes", "editability"}

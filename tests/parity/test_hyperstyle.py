@@ -33,7 +33,7 @@ CASES: dict[str, tuple[str, str, int, dict[str, str]]] = {
     "separable": ("hyperstyle_1024_separable", "w_encoder_1024", 2, {}),
     "afhq": ("hyperstyle_512_cars", "w_encoder_512", 2, {"dataset_type": "afhq_wild_hypernet"}),
 }
-QUICK = ("faces", "cars")
+QUICK = ("faces",)
 
 
 def statistics(values: Tensor) -> list[float]:

@@ -25,7 +25,7 @@ from hyperstyle import HyperStyleInverter, example_photo
 
 inverter = HyperStyleInverter(device="cpu")
 face = example_photo(1)
-photos = [face.resize((320, 400)), ImageOps.mirror(face).resize((240, 300)), face.resize((400, 500))]
+photos = [face.resize((160, 200)), ImageOps.mirror(face).resize((160, 200)), face.resize((240, 300))]
 
 
 def work(photo):

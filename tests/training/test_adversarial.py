@@ -146,6 +146,7 @@ def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_the
     check_gradient(judge, of_penalty)
 
 
+@pytest.mark.slow
 def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_images_past_it(
     job: Job, tmp_path: Path, encoder_run: Path, photos: Path
 ) -> None:

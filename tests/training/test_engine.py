@@ -171,7 +171,9 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("place", ["train_step", "torch.save", "write_model"])
+@pytest.mark.parametrize(
+    "place", ["torch.save", *(pytest.param(place, marks=pytest.mark.slow) for place in ("train_step", "write_model"))]
+)
 def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_the_same_model(
     job: Job, tmp_path: Path, place: str
 ) -> None:
@@ -384,7 +386,7 @@ def test_compiled_networks_learn_the_same(job: Job, tmp_path: Path, encoder_run:
     assert compiled[-1]["test_l2"] == pytest.approx(plain[-1]["test_l2"], rel=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"])
 def test_half_precision_trains(job: Job, tmp_path: Path, precision: str) -> None:
     options = job("encoder", tmp_path / precision, optim__precision=precision, optim__optimizer="adam", optim__steps=12)
     losses = [row["loss"] for row in rows(trained(options))]

@@ -90,7 +90,9 @@ def test_gradients_of_a_restyle_encoder_are_those_of_all_passes(
     check_gradient(network, lambda: torch.stack(losses()).sum())
 
 
-@pytest.mark.parametrize(("kind", "backbone"), [("restyle-psp", "irse"), ("restyle-e4e", "resnet")])
+@pytest.mark.parametrize(
+    ("kind", "backbone"), [pytest.param("restyle-psp", "irse", marks=pytest.mark.slow), ("restyle-e4e", "resnet")]
+)
 def test_a_restyle_encoder_learns_to_invert_in_passes(
     job: Job, tmp_path: Path, photos: Path, kind: str, backbone: str
 ) -> None:

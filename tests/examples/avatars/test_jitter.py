@@ -25,7 +25,7 @@ def test_true_landmarks_are_followed_without_error() -> None:
     assert found.error_found == 0
 
 
-@pytest.mark.parametrize("count", [8, 96])
+@pytest.mark.parametrize("count", [8, pytest.param(96, marks=pytest.mark.slow)])
 def test_the_head_turns_at_one_speed_however_many_the_frames(count: int) -> None:
     usual, found = evaluate_jitter(48, size=SIZE), evaluate_jitter(count, size=SIZE)
     assert found.jitter_true == pytest.approx(usual.jitter_true, rel=0.2)

@@ -55,6 +55,7 @@ def test_its_learning_curves_are_drawn_from_the_logs(run: Path) -> None:
         assert image.width > 1000
 
 
+@pytest.mark.slow
 def test_a_finished_model_is_trained_further(run: Path, tmp_path: Path) -> None:
     from examples.avatars.recipe.__main__ import main
 
@@ -72,6 +73,7 @@ def test_a_finished_model_is_trained_further(run: Path, tmp_path: Path) -> None:
     assert last < first
 
 
+@pytest.mark.slow
 def test_ablations_differ_in_one_switch_and_are_compared_by_the_report(run: Path, tmp_path: Path) -> None:
     from examples.avatars.recipe.__main__ import main
     from hyperstyle.cli import main as command
