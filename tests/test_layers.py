@@ -58,7 +58,7 @@ HEAVY = (
     "tqdm",
 )
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "joblib", "cloudpickle", "marshal", "shelve"}
-LONGEST = 450
+LONGEST = 400
 
 Graph = dict[str, dict[str, int]]  # module -> imported module -> line
 

@@ -211,15 +211,15 @@ def check_face_arguments(args: FaceArguments) -> None:
         ConfigError: `--face` or `--sideways` with `--landmarks`; one of these three with `--align no`.
     """
     if isinstance(args, InversionArguments) and args.align == "no":
-        given = given_flags(args, "face", "sideways", "landmarks")
+        flags = given_flags(args, "face", "sideways", "landmarks")
         reason = "--align no, which takes images as they are"
     elif args.landmarks is not None:
-        given = given_flags(args, "face", "sideways")
+        flags = given_flags(args, "face", "sideways")
         reason = "--landmarks, which says where the face is, so that none is looked for"
     else:
         return
-    if given:
-        raise ConfigError(f"{', '.join(given)} with {reason}. Leave out one or the other.")
+    if flags:
+        raise ConfigError(f"{', '.join(flags)} with {reason}. Leave out one or the other.")
 
 
 def check_landmarks(args: FaceArguments, images: int, what: str = "images") -> None:

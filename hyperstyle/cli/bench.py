@@ -36,10 +36,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ),
     )
     _add_case_arguments(parser, _OWN)
-    own = parser.add_argument
-    own("--steps", dest=f"{_OWN}steps", type=int, metavar="T", help="steps of the hypernetwork (default: 5)")
-    own("--batch", dest=f"{_OWN}batch", type=int, metavar="B", help="images inverted together (default: 1)")
-    own(
+    add = parser.add_argument
+    add("--steps", dest=f"{_OWN}steps", type=int, metavar="T", help="steps of the hypernetwork (default: 5)")
+    add("--batch", dest=f"{_OWN}batch", type=int, metavar="B", help="images inverted together (default: 1)")
+    add(
         "--rows",
         dest=f"{_OWN}rows",
         nargs="+",
@@ -64,7 +64,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     loading.add_argument("--official", type=Path, metavar="FILE", help="the official .pt file of the same model")
     loading.add_argument("--encoder", type=Path, metavar="FILE", help="the official .pt file of its W encoder")
     loading.add_argument(
-        "--picture", type=Path, metavar="FILE", help="the image to invert, taken as it is (default: noise)"
+        "--picture",
+        dest="image",
+        type=Path,
+        metavar="FILE",
+        help="the image to invert, taken as it is (default: noise)",
     )
     loading.add_argument("--steps", type=int, default=5, metavar="T", help="steps of the hypernetwork (default: 5)")
     loading.add_argument("--repeat", type=int, default=3, metavar="N", help="times to measure (default: 3)")
@@ -116,7 +120,7 @@ def run_loading(args: argparse.Namespace) -> int:
     _check_own(args, "loading")
     official = [path for path in (args.official, args.encoder) if path is not None]
     result = measure_loading(
-        resolve(args.model), official=official, image=args.picture, steps=args.steps, repeats=args.repeat
+        resolve(args.model), official=official, image=args.image, steps=args.steps, repeats=args.repeat
     )
     print(json.dumps(asdict(result), indent=2) if args.json else "\n".join(loading_lines(result)))
     return 0
@@ -171,8 +175,8 @@ def _case(args: argparse.Namespace, prefix: str) -> Case:
     from hyperstyle.evaluation.cases import Case
     from hyperstyle.inverter import pick_device
 
-    given = vars(args)
-    model, size, device = (given[f"{prefix}{name}"] for name in ("model", "size", "device"))
+    values = vars(args)
+    model, size, device = (values[f"{prefix}{name}"] for name in ("model", "size", "device"))
     if model is not None and size is not None:
         raise ConfigError(f"--size {size} with --model {model}, which has its own. Leave out one of them.")
     return Case(1024 if size is None else size, model, str(pick_device("cpu" if device is None else device)))
@@ -186,10 +190,10 @@ def _given(args: argparse.Namespace, prefix: str, *names: str) -> dict[str, Any]
 
 def _check_own(args: argparse.Namespace, kind: str) -> None:
     """Raises ConfigError for options of `hyperstyle bench` itself before the name of something else to measure."""
-    own = {name.removeprefix(_OWN): value for name, value in vars(args).items() if name.startswith(_OWN)}
-    given = [name for name, value in own.items() if value is not None and value is not False]
-    if given:
-        raise ConfigError(f"--{given[0]} stands before {kind!r}, which has options of its own: write them behind it.")
+    bench_flags = {name.removeprefix(_OWN): value for name, value in vars(args).items() if name.startswith(_OWN)}
+    flags = [name for name, value in bench_flags.items() if value is not None and value is not False]
+    if flags:
+        raise ConfigError(f"--{flags[0]} stands before {kind!r}, which has options of its own: write them behind it.")
 
 
 def _write_json(path: Path | None, result: Mapping[str, Any]) -> None:

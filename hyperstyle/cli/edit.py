@@ -123,8 +123,8 @@ def _run_video(source: Path, args: EditArguments) -> int:
     """The frames of a folder or clip."""
     if args.photo is not None:
         raise ConfigError(f"--photo is for one inversion; {str(source)!r} holds frames of its own. Leave it out.")
-    if given := given_flags(args, "texts", "layers", "other_model"):
-        raise ConfigError(f"{', '.join(given)}: not for folders of frames and clips, which take --edit NAME=VALUE.")
+    if flags := given_flags(args, "texts", "layers", "other_model"):
+        raise ConfigError(f"{', '.join(flags)}: not for folders of frames and clips, which take --edit NAME=VALUE.")
     check_face_arguments(args)
     if args.paste_back and args.align == "no":
         raise ConfigError("--paste-back with --align no, which takes frames as they are. Leave out one or the other.")
@@ -148,17 +148,17 @@ def _check_flags(args: EditArguments, folders: Sequence[Path]) -> None:
     ranges = args.ranges
     if len(ranges) > 2:
         raise ConfigError(f"{len(ranges)} ranges ({', '.join(ranges)}): a strip has one, a grid two.")
-    given = given_flags(args, "offsets", "smoothing", "rate")
+    flags = given_flags(args, "offsets", "smoothing", "rate")
     if folders and args.out is not None and is_clip_file(args.out):
-        given.append(f"--out {args.out}")
-    if given and folders:
+        flags.append(f"--out {args.out}")
+    if flags and folders:
         raise ConfigError(
-            f"{', '.join(given)}: for folders of frames and clips, and the files of {str(folders[0])!r} are taken as "
+            f"{', '.join(flags)}: for folders of frames and clips, and the files of {str(folders[0])!r} are taken as "
             "separate images. Add --clip to take them as the frames of one clip."
         )
-    if given:
+    if flags:
         raise ConfigError(
-            f"{', '.join(given)}: for folders of frames and clips, and {args.inputs[0]!r} is none. Leave out what is "
+            f"{', '.join(flags)}: for folders of frames and clips, and {args.inputs[0]!r} is none. Leave out what is "
             "for them."
         )
 

@@ -245,12 +245,12 @@ def _write(
     """
     text = json.dumps({"machine": machine(inverter.model), **content}, indent=2, allow_nan=False) + "\n"
     page = None if args.sheet is None or sheet is None else sheet()
-    drawn = {path: draw() for path, draw in (plots or {}).items() if path is not None}
+    figures = {path: draw() for path, draw in (plots or {}).items() if path is not None}
     if args.json is not None:
         write_text(args.json, text)
     if page is not None:
         save_image(page, args.sheet)
-    for path, png in drawn.items():
+    for path, png in figures.items():
         write_bytes(path, png)
 
 

@@ -79,8 +79,8 @@ class EditingArguments(ModelArguments, InversionArguments):
 
 def check_edits(args: EditingArguments) -> None:
     """Raises ConfigError for `--neutral` or `--beta` without `--text`."""
-    if not args.texts and (given := given_flags(args, "neutral", "beta")):
-        raise ConfigError(f"{', '.join(given)}: for --text, which is missing. Add it, or leave them out.")
+    if not args.texts and (flags := given_flags(args, "neutral", "beta")):
+        raise ConfigError(f"{', '.join(flags)}: for --text, which is missing. Add it, or leave them out.")
 
 
 def sweeps(args: EditingArguments, inverter: HyperStyleInverter) -> list[Sweep]:
@@ -139,9 +139,9 @@ def check_files(args: EditingArguments, sources: list[Path], out: Path | None = 
             raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")
     if not inverted:
         return
-    if given := given_flags(args, "steps", "align", "face", "landmarks", "sideways"):
+    if flags := given_flags(args, "steps", "align", "face", "landmarks", "sideways"):
         raise ConfigError(
-            f"{', '.join(given)}: for inverting an image, and {str(sources[0])!r} is inverted already. Leave out what "
+            f"{', '.join(flags)}: for inverting an image, and {str(sources[0])!r} is inverted already. Leave out what "
             "is for that, or give the image."
         )
     if args.paste_back and args.photo is None:

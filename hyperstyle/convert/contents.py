@@ -70,10 +70,10 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
     opts: Any
     content, opts = load_tensors(path) if file_kind(path) == "safetensors" else (load_state(path, mmap=True), {})
     place, notes = _place(content, use, path)
-    weights, others = _split(content, place)
-    mean, opts = _mean(others.pop("latent_avg", None), path), others.pop("opts", opts)
+    weights, metadata = _split(content, place)
+    mean, opts = _mean(metadata.pop("latent_avg", None), path), metadata.pop("opts", opts)
     tensors = _tensors(weights, content, place, path)
-    unread = sorted(map(str, others))
+    unread = sorted(map(str, metadata))
     if tensors.pop("n_averaged", None) is not None:  # the counter of PyTorch's AveragedModel
         unread.append("n_averaged")
     while wrapper := next((w for w in _WRAPPERS if tensors and all(name.startswith(w) for name in tensors)), None):
@@ -99,10 +99,10 @@ def _split(content: Mapping[str, Any], place: str | None) -> tuple[object, dict[
     """The weights, and the other entries of a file. At the top level only `latent_avg` and `opts` are no weights."""
     if place is not None:
         return content[place], {key: value for key, value in content.items() if key != place}
-    others = {name: content[name] for name in ("latent_avg", "opts") if name in content}
-    if isinstance(others.get("opts"), Tensor):
-        del others["opts"]
-    return {name: value for name, value in content.items() if name not in others}, others
+    metadata = {name: content[name] for name in ("latent_avg", "opts") if name in content}
+    if isinstance(metadata.get("opts"), Tensor):
+        del metadata["opts"]
+    return {name: value for name, value in content.items() if name not in metadata}, metadata
 
 
 def _in_training(path: Path) -> str:

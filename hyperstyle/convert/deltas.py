@@ -68,8 +68,8 @@ def load_official(path: str | Path, inverter: HasModel, *, names: Sequence[str] 
     if path.is_dir():
         parts = [_offsets(path / DELTAS / f"{official_stem(name)}.npy", model) for name in chosen]
         if any(parts):
-            one = OffsetCodes.none(w[:1])
-            codes = OffsetCodes.cat([replace(one, dense=part) for part in parts])
+            single = OffsetCodes.none(w[:1])
+            codes = OffsetCodes.cat([replace(single, dense=part) for part in parts])
     sources = tuple(Provenance(name, "imported") for name in chosen)
     return Inversion(model, w, codes, sources=sources, method="imported", start="imported")
 

@@ -115,16 +115,16 @@ def _encoder_name(name: str, last: int) -> str:
     match = re.fullmatch(r"block(\d+)\.(.+)\.(\w+)", name)
     if match is None:
         return name
-    block, part, rest = int(match[1]), match[2], match[3]
+    block, part, suffix = int(match[1]), match[2], match[3]
     if block == 0:
         ours = {"conv": "stem.conv", "bn.bn": "stem.norm"}.get(part)
     elif block == last:
         ours = "norm" if part == "bn.bn" else None
-        if (part, rest) == ("fc", "weight"):
+        if (part, suffix) == ("fc", "weight"):
             return "weight"
     else:
         ours = f"blocks.{block - 1}.{_RESIDUAL[part]}" if part in _RESIDUAL else None
-    return name if ours is None else f"{ours}.{rest}"
+    return name if ours is None else f"{ours}.{suffix}"
 
 
 def vgg16_features(state: Mapping[str, Tensor], *, where: str = "the state") -> Converted[Vgg16]:

@@ -58,9 +58,9 @@ class Files:
     @property
     def all(self) -> list[SniffedFile]:
         """Each file once."""
-        others = [self.generator] if self.generator is not self.main else []
-        others += [] if self.replacement is None else [self.replacement]
-        return [self.main, *self.encoders, *others]
+        files = [self.generator] if self.generator is not self.main else []
+        files += [] if self.replacement is None else [self.replacement]
+        return [self.main, *self.encoders, *files]
 
 
 def read_files(

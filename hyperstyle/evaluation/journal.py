@@ -59,9 +59,9 @@ class Journal:
             with path.open("r+b") as file:
                 file.truncate(len(complete))
 
-    def get(self, method: str, picture: str) -> Record | None:
+    def get(self, method: str, image: str) -> Record | None:
         """What was measured of this image; None where nothing was."""
-        return self._rows.get((method, picture))
+        return self._rows.get((method, image))
 
     def add(self, row: Record) -> None:
         """Writes a line, or a later one that counts instead.

@@ -230,38 +230,38 @@ def _summarize(
     strengths = torch.tensor(steps)
     mean = change.nanmean(2)  # [S,K]
     name = leading_trait(traits, strengths, mean) if trait is None else trait
-    own = traits.index(name)
-    first, last = _usable_range(steps, mean[:, own].tolist(), identity)
+    column = traits.index(name)
+    first, last = _usable_range(steps, mean[:, column].tolist(), identity)
     inner = [i for i in range(first, last + 1) if steps[i] != 0]
     if not inner:  # no usable range: measured at the smallest strengths
         zero = list(steps).index(0.0)
         inner = [zero - 1, zero + 1]
     s = strengths[inner]
     slopes = (s[:, None] * mean[inner]).sum(0) / s.square().sum()  # [K]
-    leaks = dict(zip(traits, (slopes / slopes[own]).tolist(), strict=True))  # NaN: could not be read
+    leaks = dict(zip(traits, (slopes / slopes[column]).tolist(), strict=True))  # NaN: could not be read
     return Measured(
         name,
         tuple(steps),
-        tuple(mean[:, own].tolist()),
+        tuple(mean[:, column].tolist()),
         identity,
         steps[first],
         steps[last],
-        slopes[own].item(),
+        slopes[column].item(),
         {k: leak for k, leak in leaks.items() if k != name and math.isfinite(leak)},
         change.shape[2],
     )
 
 
-def _usable_range(steps: Sequence[float], own: Sequence[float], identity: Sequence[float]) -> tuple[int, int]:
+def _usable_range(steps: Sequence[float], trait_change: Sequence[float], identity: Sequence[float]) -> tuple[int, int]:
     """The indexes of the first and the last usable strength, from 0 outward."""
     zero = list(steps).index(0.0)
-    slope = (own[zero + 1] - own[zero - 1]) / (steps[zero + 1] - steps[zero - 1])
+    slope = (trait_change[zero + 1] - trait_change[zero - 1]) / (steps[zero + 1] - steps[zero - 1])
 
     def end(direction: int) -> int:
         at = zero
         while 0 <= at + direction < len(steps):
             to = at + direction
-            pace = (own[to] - own[at]) / (steps[to] - steps[at])
+            pace = (trait_change[to] - trait_change[at]) / (steps[to] - steps[at])
             if not pace * slope > _STALLED * slope * slope or (identity and identity[to] < _RECOGNIZED):
                 break
             at = to

@@ -354,10 +354,10 @@ class Inversion(Portable):
             return dict(self.stored_metrics)
         return reconstruction_metrics(self.model, self.tensor, self.crop)
 
-    def measured(self, picture: Tensor | None = None) -> Inversion:
+    def measured(self, image: Tensor | None = None) -> Inversion:
         """Deprecated: `with_metrics`."""
         warn("Inversion.measured is measure.with_metrics now; the old name goes with version 0.3.", DeprecationWarning)
-        return with_metrics(self, picture)
+        return with_metrics(self, image)
 
     def save(self, path: str | Path, *, origin: Mapping[str, Any] | None = None) -> None:
         """Writes codes, offset codes and metrics; images are synthesized again, exactly, by the same model.

@@ -137,8 +137,8 @@ def _convert_union(value: Any, options: tuple[Any, ...], where: str, from_text: 
     """The value as the first of the types that it fits."""
     if type(None) in options and (value is None or (from_text and value == "none")):
         return None
-    *others, last = [option for option in options if option is not type(None)]
-    for option in others:
+    *alternatives, last = [option for option in options if option is not type(None)]
+    for option in alternatives:
         with suppress(ValueError, ConfigError):
             return _convert(value, option, where, from_text)
     return _convert(value, last, where, from_text)

@@ -99,9 +99,9 @@ class HyperStyleRefinement(Refiner):
         check_whole("steps", steps)
         if steps:
             # Codes are sums over steps, and their weights count these: T in Eq. 6.
-            taken = 0.0 if inversion.offset_codes is None else float(inversion.offset_codes.count.max())
+            steps_before = 0.0 if inversion.offset_codes is None else float(inversion.offset_codes.count.max())
             better = "Gradient steps make it better: invert with method='hyperstyle+offsets', steps=50."
-            warn_of_many_steps(HYPERSTYLE.name, round(taken) + steps, model.steps, better)
+            warn_of_many_steps(HYPERSTYLE.name, round(steps_before) + steps, model.steps, better)
 
         def render_with(codes: OffsetCodes | None) -> Tensor:
             return render(model, replace(inversion.state, codes=codes), differentiable=True)

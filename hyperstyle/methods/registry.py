@@ -176,8 +176,8 @@ def why_missing(model: Model, name: str) -> str | None:
     if (reason := method.why_unfit(model)) is not None:
         return reason
     if isinstance(method.start, str) and METHODS[method.start].why_unfit(model) is not None:
-        others = _starts(model)
-        return "the model has no W encoder to start from" + (f"; use {others[0]}+{name}" if others else "")
+        starts = _starts(model)
+        return "the model has no W encoder to start from" + (f"; use {starts[0]}+{name}" if starts else "")
     return None
 
 
@@ -189,8 +189,8 @@ def _listed(model: Model, methods: Sequence[Method]) -> tuple[str, ...]:
             continue
         if why_missing(model, method.name) is None:
             names.append(method.name)
-        elif others := _starts(model):
-            names.append(f"{others[0]}+{method.name}")
+        elif starts := _starts(model):
+            names.append(f"{starts[0]}+{method.name}")
     return tuple(names)
 
 
@@ -299,12 +299,12 @@ def _start_of(model: Model, parts: Sequence[str | Refinement]) -> tuple[Start, s
     if method is not W_ENCODER:
         _check_fits(model, method)
     if starting.why_unfit(model) is not None:
-        others = [name for name in _starts(model) if METHODS[name].refinement is None]
+        starts = [name for name in _starts(model) if METHODS[name].refinement is None]
         raise MethodError(
             f"method {method.name!r} has no encoder to start from: {why_missing(model, method.name)}. Convert the "
             "model's file again with one: hyperstyle convert FILE --encoder W_ENCODER.pt --out FOLDER. Or pass "
             "start=..., "
-            + (f"one of {', '.join(map(repr, others))}, or " if others else "")
+            + (f"one of {', '.join(map(repr, starts))}, or " if starts else "")
             + "a function from crops [B,3,h,w] to codes [B,L,D]."
         )
     if not isinstance(starting.start, StartingPoint):

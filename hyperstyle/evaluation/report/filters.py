@@ -50,10 +50,10 @@ def painting(image: Tensor) -> Tensor:
 def pencil(image: Tensor) -> Tensor:
     """Pencil on warm paper: brightness over that of its surroundings."""
     gray = (image.clamp(-1, 1).mean(1, keepdim=True) + 1) / 2
-    drawn = (gray / (_smooth(gray, _length(image, 3)) + 0.02)).clamp(0, 1).pow(2.2)
-    drawn = drawn * (0.75 + 0.25 * gray)
+    lines = (gray / (_smooth(gray, _length(image, 3)) + 0.02)).clamp(0, 1).pow(2.2)
+    lines = lines * (0.75 + 0.25 * gray)
     paper = image.new_tensor([0.98, 0.96, 0.91]).view(1, 3, 1, 1)
-    return 2 * drawn * paper - 1
+    return 2 * lines * paper - 1
 
 
 def comic(image: Tensor) -> Tensor:

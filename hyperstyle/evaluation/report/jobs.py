@@ -91,9 +91,9 @@ def jobs_of(
                 f"ablation {name!r} sees images of {ablation.model.domain.input_size} px, this model "
                 f"{model.domain.input_size}: expected the same."
             )
-        if (taken := folders.setdefault(job.folder.lower(), name)) != name:
+        if (other := folders.setdefault(job.folder.lower(), name)) != name:
             raise ConfigError(
-                f"ablation {name!r} would keep its reconstructions in the folder of {taken!r}: choose another name."
+                f"ablation {name!r} would keep its reconstructions in the folder of {other!r}: choose another name."
             )
         jobs.append(job)
     return jobs

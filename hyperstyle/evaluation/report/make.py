@@ -311,9 +311,9 @@ def _write(
         "photos": None if photos is None else _about_images(photos),
         "options": _plain_options(options),
         "tables": {table.key: [dict(row) for row in table.rows] for table in report.tables},
-        "orderings": [asdict(one) for one in report.orderings],
+        "orderings": [asdict(entry) for entry in report.orderings],
         "effects": {name: [_plain_curve(curve) for curve in curves] for name, curves in report.effects.items()},
-        "not_measured": [asdict(one) for one in report.missing],
+        "not_measured": [asdict(entry) for entry in report.missing],
     }
     files = {"report.json": json.dumps(content, indent=1, allow_nan=False) + "\n"}
     tables = [*report.tables, ordering_table(report.orderings), *effect_tables(report.effects)]
