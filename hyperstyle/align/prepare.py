@@ -1,4 +1,4 @@
-"""From any image to the input of the encoder: cut out around the face or as it is, at the size of the domain."""
+"""From any image to the input of the encoder: cropped around the face or taken whole, and resized for the domain."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from hyperstyle.images import ImageSource, flatten, load_photo, resize, to_tenso
 __all__ = ["MOST_OUTSIDE", "SMALLEST_SIDE", "Prepared", "prepare", "share_outside"]
 
 MOST_OUTSIDE = 0.3
-"""The largest share of a face's square that may lie outside its photo; a crop with more counts as doubtful."""
+"""The largest fraction of the square around a face that may lie outside its photo. A crop with more is doubtful."""
 
 SMALLEST_SIDE = 0.5
-"""The smallest side of a face's square in its photo, or of an image taken as it is, as a fraction of the side of the
-encoder's input; a smaller crop counts as doubtful.
+"""The smallest side, in photo pixels, of the square around a face (or of an image taken whole), as a fraction of the
+shorter side of the encoder's input. A smaller crop is doubtful.
 """
 
-_LEAST_AGREEMENT = 0.5  # cosine between the two directions that say where a face's right is: 60 degrees apart
-_PLAIN = 8  # levels; an image whose colors differ by less is of one color
-_SMALLEST_CROP = 256  # faces are cut out at least this large, then averaged down
+_LEAST_AGREEMENT = 0.5  # smallest cosine between two estimates of where the face's right is: 60 degrees apart
+_PLAIN = 8  # of 256 levels; an image is blank if each color channel has a smaller range
+_SMALLEST_CROP = 256  # pixels; a face is cropped at this side at least, then resized to the encoder's input
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +38,9 @@ class Prepared:
     """One image, ready to be inverted.
 
     Attributes:
-        crop: [3,h,w] in [-1,1], as the encoder sees it.
-        source: where it came from.
-        doubt: what looks wrong about the crop, as a clause; "" where nothing does.
+        crop: [3,h,w] in [-1,1], the input of the encoder.
+        source: the image that it came from, and where in it the face was.
+        doubt: what looks wrong about the crop, as a clause; "" if nothing does.
     """
 
     crop: Tensor
@@ -57,10 +57,18 @@ def prepare(
     face: Face = "largest",
     landmarks: npt.ArrayLike | None = None,
 ) -> list[Prepared]:
-    """One image, or one for each of its faces with `face="all"`. Arguments as in `decision.decide`.
+    """Makes the input of the encoder from an image: one `Prepared`, or with `face="all"` one for each face.
+
+    Args:
+        image: whatever `load_photo` reads, such as a path, a PIL image or an array.
+        domain: gives the sizes. Only domains with `aligner="face"` crop faces; others take the whole image.
+        aligner, face, landmarks: as in `decision.decide`.
+        align: as in `decision.decide`; False takes the whole image.
 
     Raises:
-        ImageError: it cannot be read. AlignmentError: see `decide`. LandmarkError: see `crop`.
+        ImageError: the image cannot be read.
+        AlignmentError: see `decision.decide`.
+        LandmarkError: see `crop`.
         ConfigError: arguments that contradict each other or the domain.
     """
     photo = load_photo(image)  # what a face is pasted back into, alpha channel included
@@ -96,7 +104,12 @@ def prepare(
 
 
 def share_outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
-    """Share of a parallelogram [4,2] that lies outside an image of (width, height), to about one percent."""
+    """The fraction of a parallelogram's area that lies outside an image, 0 to 1, to about 0.01.
+
+    Args:
+        quad: [4,2] corners (x, y) in pixels: top left, bottom left, bottom right, top right.
+        size: (width, height) of the image.
+    """
     top_left, bottom_left, _, top_right = np.asarray(quad, dtype=np.float64)
     ticks = (np.arange(64) + 0.5) / 64
     across, down = np.meshgrid(ticks, ticks)
@@ -106,7 +119,7 @@ def share_outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
 
 
 def _doubt_of_whole_image(image: Image.Image, domain: Domain) -> str:
-    """What looks wrong about an image that is not cut out; "" where nothing does."""
+    """`Prepared.doubt` for an image that is taken whole."""
     if all(high - low < _PLAIN for low, high in np.reshape(image.getextrema(), (3, 2))):
         return "it is of one color all over"
     if min(image.size) < SMALLEST_SIDE * min(domain.input_size):
@@ -115,9 +128,10 @@ def _doubt_of_whole_image(image: Image.Image, domain: Domain) -> str:
 
 
 def _doubt(cut: Crop, domain: Domain, *, is_detected: bool) -> str:
-    """What looks wrong about a crop; "" where nothing does.
+    """`Prepared.doubt` for a crop around a face.
 
-    Landmarks of a face on its head may be in reversed order, unless a detector found them (`is_detected`).
+    A face that is upside down is doubtful only if the user gave its landmarks, which may be in reversed order; those
+    that a detector found (`is_detected`) are trusted.
     """
     if not _landmarks_agree(cut.landmarks):
         return "its landmarks contradict each other, as where they are mirrored or in another order"
@@ -133,13 +147,18 @@ def _doubt(cut: Crop, domain: Domain, *, is_detected: bool) -> str:
 
 
 def _on_its_head(quad: npt.NDArray[np.float64]) -> bool:
-    """Whether the square is turned by more than 120 degrees."""
+    """Whether the square [4,2] around a face is rotated by more than 120 degrees from upright."""
     down = quad[1] - quad[0]
     return bool(down[1] < -0.5 * np.hypot(*down))
 
 
 def _landmarks_agree(points: npt.NDArray[np.float64]) -> bool:
-    """Whether the eyes, the corners of the mouth, and the way from eyes to mouth agree on where the face's right is."""
+    """Whether landmarks [68,2] or [5,2] are consistent: neither mirrored nor in another order.
+
+    Three vectors show where the right of the face is in the image: left to right eye, left to right corner of the
+    mouth, and eyes to mouth after a quarter turn. The third must be within 60 degrees of the first, the second within
+    90.
+    """
     left_eye, right_eye, _, left_mouth, right_mouth = five_points(points)
     across, mouth = right_eye - left_eye, right_mouth - left_mouth
     x, y = (left_mouth + right_mouth - left_eye - right_eye) / 2

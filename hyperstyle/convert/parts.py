@@ -1,4 +1,4 @@
-"""The files of a conversion -> the networks of a model, and what of the files is in none of them."""
+"""Converts the files of other programs to the networks of a model, and lists what of the files is not in them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Files", "Parts", "PathLike", "convert_parts", "read_files", "unread_
 
 PathLike = str | os.PathLike[str]
 
-# Kind of file -> the component that its encoder becomes.
+# Kind of file -> name of the component that its network becomes.
 _ENCODERS: Mapping[Kind, str] = {
     "w-encoder": "encoder",
     "psp": "psp",
@@ -44,10 +44,11 @@ class Files:
     """The files of a conversion.
 
     Attributes:
-        main: the first one.
-        encoders: those given for it.
-        generator: holds the generator that the other networks were trained for; `main`, but for a HyperInverter.
-        replacement: a generator that takes its place in the model.
+        main: the file to convert: a checkpoint, an encoder or a generator.
+        encoders: the files of further encoders.
+        generator: the file with the generator that the networks were trained for. This is `main`, except if that is a
+            HyperInverter, whose file holds no generator.
+        replacement: the file of another generator, which the model gets instead of that one; None for none.
     """
 
     main: SniffedFile
@@ -57,7 +58,7 @@ class Files:
 
     @property
     def all(self) -> list[SniffedFile]:
-        """Each file once."""
+        """All files, each once, `main` first."""
         files = [self.generator] if self.generator is not self.main else []
         files += [] if self.replacement is None else [self.replacement]
         return [self.main, *self.encoders, *files]
@@ -70,7 +71,19 @@ def read_files(
     use: Use | None,
     say: Callable[[str], None],
 ) -> Files:
-    """Reads the files and says what each is. Raises as `sniff` and `check_complete` do."""
+    """Reads the files of a conversion and finds out what each is.
+
+    Args:
+        source: the file to convert, `Files.main`.
+        encoders: the files of further encoders.
+        generator: a generator file: that of a HyperInverter, else the replacement of the generator in `source`.
+        use: which generator to take of the file that gives the generator, if it is a training checkpoint. That is the
+            file `generator`, or `source` without one.
+        say: called with a line about each file.
+
+    Raises:
+        HyperStyleError: as `sniff` and `check_complete` do.
+    """
 
     def read(path: PathLike, use: Use | None = None) -> SniffedFile:
         file = sniff(os.fspath(path), use)
@@ -89,15 +102,21 @@ def read_files(
 
 
 Parts = Mapping[str, tuple[SniffedFile, Converted[Any]]]
-"""Name of a component -> its file, and what was made of it."""
+"""Component name -> (the file that it comes from, the converted network)."""
 
 
 def convert_parts(files: Files, original: Converted[StyleGenerator], domain: Domain) -> Parts:
-    """The networks of all files.
+    """Converts all files to networks, by component name: "generator", then the others.
+
+    Args:
+        files: the files.
+        original: the generator in `files.generator`, which the networks were trained for.
+        domain: gives the input size of the encoders.
 
     Raises:
-        ConfigError: a file is no encoder, or the second one of its kind.
-        CheckpointError, WeightsError: see the converters; or a network was made for another generator.
+        ConfigError: a file in `files.encoders` is no encoder, or a second one of its kind.
+        CheckpointError: see the converters.
+        WeightsError: see the converters; or a network was made for another generator.
     """
     config, main = original.network.config, files.main
     parts: dict[str, tuple[SniffedFile, Converted[Any]]] = {"generator": (files.generator, original)}
@@ -134,10 +153,15 @@ def _convert_encoder(file: SniffedFile, main: SniffedFile, generator: StyleGener
 
 
 def _mean_code(file: SniffedFile, main: SniffedFile, generator: StyleGenerator) -> Tensor:
-    """The mean code that is added to the codes of an encoder.
+    """The mean code that is added to the output of an encoder: [D], [1,D] or [L,D].
 
-    HyperStyle's for a W encoder converted with it, else the one in the encoder's file, else the generator's; zeros for
-    a pSp or e4e encoder that was trained without one; always the generator's for HyperInverter's W encoder.
+    Of these, the first that applies:
+    the generator's, for the W encoder of a HyperInverter;
+    zeros, for a pSp or e4e encoder that was trained without a mean code;
+    that of the HyperStyle checkpoint, for a W encoder converted together with it;
+    that in the encoder's file;
+    that of the generator in the encoder's file, if `file` is not `main` and not a W encoder;
+    the generator's.
     """
     if file.kind == "w-encoder" and main.kind == "hyperinverter":
         return generator.latent_avg
@@ -155,7 +179,7 @@ def _mean_code(file: SniffedFile, main: SniffedFile, generator: StyleGenerator) 
 def unread_entries(
     file: SniffedFile, files: Files, parts: Parts, original: Converted[StyleGenerator]
 ) -> tuple[str, ...]:
-    """What is in a file and not in the model."""
+    """What is in a file but not in the model: names of entries, or phrases about several of them."""
     entries = [*file.unread]
     if file is files.generator:
         entries += original.unread
@@ -176,7 +200,13 @@ def unread_entries(
 
 
 def _check_serves(encoder: SniffedFile, generator: SniffedFile, config: GeneratorConfig) -> None:
-    """Raises WeightsError where an encoder was made for a generator of another size or latent width."""
+    """Raises WeightsError if an encoder was made for a generator of another size or latent width.
+
+    Args:
+        encoder: the file of the encoder.
+        generator: the file of the generator, for the message.
+        config: of the generator.
+    """
     blocks = {match[1] for name in encoder.part("decoder.") if (match := re.match(r"convs\.(\d+)\.", name))}
     size = encoder.opts.get("output_size", encoder.opts.get("stylegan_size"))
     if blocks:
@@ -194,7 +224,13 @@ def _check_serves(encoder: SniffedFile, generator: SniffedFile, config: Generato
 
 
 def _check_same(other: GeneratorConfig, target: GeneratorConfig, file: SniffedFile, main: SniffedFile) -> None:
-    """Raises WeightsError where a generator cannot take the place of another."""
+    """Raises WeightsError unless a generator has the same configuration as the one it replaces.
+
+    Args:
+        other: of the generator that takes the place, which is in `file`.
+        target: of the generator that it replaces, which is in `main`.
+        file, main: for the message.
+    """
     if other == target:
         return
 

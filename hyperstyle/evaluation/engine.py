@@ -1,7 +1,8 @@
-"""The engine: every method on every image, inverted by `invert`, timed, measured and edited; a row of the journal each.
+"""The evaluation engine: inverts every image with every method, and times, measures and edits the results.
 
-All tables are made from its rows: `reconstruction`, `methods`, `celebahq` and the report. A run that was interrupted
-goes on with the image it was at, where the journal is a file.
+It writes one row of the journal for each method and image. The tables of `reconstruction`, `methods`, `celebahq` and
+the report are made from these rows. If the journal is a file, an interrupted run continues with the image it had
+reached.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ __all__ = ["Job", "Study", "Trial", "check_trials", "invert_one", "is_feed_forwa
 
 @dataclass(frozen=True)
 class Trial:
-    """A method as `invert` knows it, and how many steps its last part takes; None is that part's own number."""
+    """A method to be evaluated.
+
+    Attributes:
+        method: a name for `invert`, which may be several methods joined by "+".
+        steps: number of steps of the last of them; None takes its default.
+    """
 
     method: str
     steps: int | None = None
@@ -43,10 +49,10 @@ class Trial:
 
     @classmethod
     def of(cls, text: str) -> Trial:
-        """Reads "METHOD" or "METHOD:STEPS".
+        """Parses "METHOD" or "METHOD:STEPS".
 
         Raises:
-            ConfigError: steps that are no number.
+            ConfigError: the steps are not a number.
         """
         method, colon, steps = text.partition(":")
         if colon and not steps.isdecimal():
@@ -56,16 +62,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Job:
-    """A method on the first `count` images, and edits of the first `edited` of these.
+    """One method, to be run on the first images of a study; some of its inversions are also edited.
 
     Attributes:
         label: its name in rows and tables.
-        inverter: whose method.
-        method, steps: see `HyperStyleInverter.invert`.
-        count, edited: how many images.
-        start: index of an image -> the start of its inversion; None is the method's own start.
-        steps_measured: steps after which the reconstruction on the way is measured too.
-        model: identifies the weights, so that rows of other weights are measured again.
+        inverter: runs the method.
+        method, steps: arguments of `HyperStyleInverter.invert`.
+        count: number of images to invert, from the first on.
+        edited: number of these to edit as well, from the first on.
+        start: index of an image -> the start of its inversion; None takes the method's own start.
+        steps_measured: steps at which the reconstruction so far is measured too.
+        model: identifies the weights. Rows of the journal with another value are measured again.
     """
 
     label: str
@@ -80,31 +87,32 @@ class Job:
 
     @classmethod
     def of(cls, trial: Trial, inverter: HyperStyleInverter, count: int, *, edited: int = 0, model: str = "") -> Job:
-        """The job of a trial, under its name."""
+        """The job that runs a trial; its label is `str(trial)`."""
         return cls(str(trial), inverter, trial.method, trial.steps, count, edited, model=model)
 
     @property
     def folder(self) -> str:
-        """Name of the folder of its reconstructions."""
+        """Name of the folder for its reconstructions: its label, with "-" for ":"."""
         return self.label.replace(":", "-")
 
     @property
     def is_optimization(self) -> bool:
-        """Whether it optimizes for each image on its own."""
+        """Whether its method optimizes for each image; True for every method that is an object and not a name."""
         return not isinstance(self.method, str) or not is_feed_forward(self.inverter.model, self.method)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is measured, on what, and where it is kept.
+    """What is measured, on which images, and where the results are stored.
 
     Attributes:
-        images, measures: on what, and which figures.
-        journal: where the figures are kept.
-        folder: where reconstructions are kept, `folder/reconstructions/LABEL/DIGEST.png`; None keeps none.
-        full_size: whether they are kept at the generator's size, or at the size that the encoder sees.
-        edits: names of the edits to measure, of traits that the evaluator reads.
-        points: strengths over the range of each edit.
+        images: the images to invert.
+        measures: computes the figures of a reconstruction.
+        journal: stores the rows of figures.
+        folder: reconstructions are saved as `folder/reconstructions/LABEL/DIGEST.png`; None saves none.
+        full_size: save reconstructions at the generator's size, instead of the size of the encoder's input.
+        edits: names of the edits to measure. The evaluator must predict the trait that each of them changes.
+        points: number of strengths at which an edit is measured, evenly spaced over its range; strength 0 is added.
     """
 
     images: TestImages
@@ -116,36 +124,45 @@ class Study:
     points: int = 2
 
     def reconstruction(self, job: Job, i: int) -> Path:
-        """The file of a reconstruction, for a study that has a folder."""
+        """Path of the saved reconstruction of image `i`. Only for a study that has a folder."""
         if self.folder is None:
             raise TypeError("this study keeps no reconstructions")
         return self.folder / "reconstructions" / job.folder / f"{self.images.digests[i]}.png"
 
     def rows(self, label: str, count: int) -> list[Record]:
-        """What was measured of the first images; for all of them, once `measure_all` is done."""
+        """The journal's rows of a job's label for the first `count` images; those not yet measured are left out."""
         rows = [self.journal.get(label, name) for name in self.images.names[:count]]
         return [row for row in rows if row is not None]
 
 
 Extra = Callable[[Job, int, Inversion, Mapping[int, Tensor]], Mapping[str, Any]]
-"""(job, index of the image, its inversion, step -> reconstruction on the way [1,3,H,W]) -> more entries of the row."""
+"""(job, index of the image, its inversion, step -> reconstruction at that step [1,3,H,W]) -> more entries of the row.
+
+The steps are those of `Job.steps_measured`.
+"""
 
 
 def measure_all(
     study: Study, jobs: Sequence[Job], on_progress: Progress | None = None, *, extra: Extra | None = None
 ) -> None:
-    """Does what the journal does not have yet: a row for each job and image.
+    """Measures every job on every image, except what the journal has already, and adds a row for each.
 
-    A row has "method" and "picture", which name it, "crop" and "model", which say what it was measured of, "seconds" of
-    `invert`, "memory" at its peak in bytes or None, "figures" by their keys, "edits" (see `read_edits`) of a job with
-    edits, and "on_the_way" of a job with `steps_measured`: {"step", "seconds", "figures"} each.
+    The entries of a row:
+        "method", "picture": the job's label and the image's name, which together identify the row.
+        "crop", "model": digest of the crop and `Job.model`. If they have changed, the row is measured again.
+        "seconds": time that `invert` took.
+        "memory": peak memory in bytes (see `_peak`), or None if unknown.
+        "figures": name -> figure of the reconstruction.
+        "edits": see `read_edits`; only for the images that are edited.
+        "on_the_way": list of {"step", "seconds", "figures"}, one for each of `Job.steps_measured` that was reached;
+            only for a job that has some.
 
     Args:
-        study: what is measured, and where it is kept.
+        study: what is measured, and where the results are stored.
         jobs: the methods.
-        on_progress: called with the label, images done, and images; for a method that is an object, which optimizes
-            for minutes, with steps of all images in place of images.
-        extra: called with every new inversion for more entries of its row.
+        on_progress: called with the job's label, the number done and the total. These count images or, if the method
+            is an object (which may optimize for minutes), the steps for all images.
+        extra: called with every new inversion; returns more entries for its row.
     """
     for job in jobs:
         done = [_is_done(study, job, i) for i in range(job.count)]
@@ -161,11 +178,11 @@ def measure_all(
 
 
 def check_trials(model: Model, trials: Sequence[Trial]) -> None:
-    """Raises before anything is measured.
+    """Checks that a model can run all trials, so that errors come before anything is measured.
 
     Raises:
-        ConfigError: no trial, or one twice.
-        MethodError: an unknown method, one whose weights the model lacks, or steps of one that takes none.
+        ConfigError: no trials, or the same one twice.
+        MethodError: an unknown method, one whose networks the model lacks, or steps for one that takes none.
     """
     if not trials or len(set(trials)) < len(trials):
         names = ", ".join(map(str, trials)) or "none"
@@ -175,7 +192,7 @@ def check_trials(model: Model, trials: Sequence[Trial]) -> None:
 
 
 def is_feed_forward(model: Model, method: str) -> bool:
-    """Whether networks do all of a method."""
+    """Whether a method, with all parts joined by "+", only runs networks and optimizes nothing."""
     parts = {part for name in by_networks(model) for part in name.split("+")}
     return all(part in parts for part in method.split("+"))
 
@@ -188,7 +205,10 @@ def invert_one(
     start: Start | None = None,
     callback: Callable[..., None] | None = None,
 ) -> Inversion:
-    """One crop [3,h,w] as anybody would invert it; that it looks wrong is for the figures to show."""
+    """Inverts one crop [3,h,w] with the job's method, by `inverter.invert`; an inversion of one image.
+
+    `QualityWarning` is suppressed, since the quality is measured anyway.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", QualityWarning)
         return inverter.invert(crop, method=job.method, steps=job.steps, start=start, align=False, callback=callback)
@@ -204,7 +224,7 @@ def _is_done(study: Study, job: Job, i: int) -> bool:
 
 
 def _measured(study: Study, job: Job, i: int, on_progress: Progress | None, extra: Extra | None) -> Record:
-    """The row of one image; its reconstruction is written."""
+    """Inverts and measures one image: returns its row, and saves its reconstruction if the study has a folder."""
     model, crop = job.inverter.model, study.images.load(i)
     target = crop[None].to(model.device)
     on_the_way: dict[int, Tensor] = {}
@@ -239,7 +259,7 @@ def _measured(study: Study, job: Job, i: int, on_progress: Progress | None, extr
 
 
 def _forget_peak(device: torch.device) -> None:
-    """So that the next peak is that of one inversion."""
+    """Resets the peak of memory, so that `_peak` then gives that of one inversion (on CUDA and Linux)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -251,5 +271,5 @@ def _forget_peak(device: torch.device) -> None:
 
 
 def _peak(device: torch.device) -> int | None:
-    """Bytes: of the device's memory on CUDA, of the whole process otherwise."""
+    """Peak memory in bytes: of the GPU's allocations on CUDA, else of the process; None if unknown."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()

@@ -1,4 +1,4 @@
-"""The one way from the state of inversions to images; it chooses between the generator and the CPU form of it."""
+"""Renders the state of inversions: the one place that makes their images, by the generator or by `networks.cpu`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,16 @@ DEFAULT_BATCH_SIZE = 8
 
 
 def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping[str, Tensor]:
-    """The dense offsets of codes by layer name, each computed when it is asked for; {} without codes."""
+    """Layer name -> dense offset (or residual) of the codes, computed on access; {} without codes.
+
+    Args:
+        codes: offset codes of B images, or None.
+        network: the hypernetwork (or HyperInverter) that predicted the codes. None for codes that hold only dense
+            tensors, which are returned as they are.
+
+    Returns:
+        Tensors that broadcast to [B,O,I,k,k]. `LazyOffsets` compute them anew at every access.
+    """
     if codes is None:
         return {}
     if network is None:
@@ -37,7 +46,7 @@ def lazy_offsets(codes: OffsetCodes | None, network: Expander | None) -> Mapping
 
 
 def dense_offsets(codes: OffsetCodes | None, network: Expander | None) -> dict[str, Tensor]:
-    """The same, all of them at once and without gradients."""
+    """As `lazy_offsets`, but all tensors are computed at once, without gradients."""
     with normal_tensors(), torch.no_grad():
         return dict(lazy_offsets(codes, network))
 
@@ -51,9 +60,10 @@ def synthesize(
     noise: NoiseMode | NoiseMaps = "const",
     modulation: Modulation = "weights",
 ) -> Tensor:
-    """Styles -> images [B,3,size,size]: by `networks.cpu` on a CPU where no gradients are recorded, else the generator.
+    """Styles -> images [B,3,size,size].
 
-    Arguments and errors are those of `Generator.synthesize`; `modulation` is for the generator.
+    Computed by `networks.cpu` for a StyleGAN2 on a CPU without gradients, else by the generator. Arguments and errors
+    are those of `Generator.synthesize`; `networks.cpu` ignores `modulation`.
     """
     if cpu.applies_to(generator, styles[generator.layers[0].name].device):
         return cpu.synthesize(generator, styles, offsets, residuals=residuals, noise=noise)
@@ -68,16 +78,17 @@ def render(
     generator: StyleGenerator | None = None,
     noise: Literal["const", "none"] = "const",
 ) -> Tensor:
-    """The generator's images [B,3,size,size], about [-1,1], not clamped; `Domain.content` gives their content rows.
+    """Renders B images [B,3,size,size], about [-1,1], not clamped, with padding (`Domain.content` removes it).
 
     Args:
-        model: its generator renders, and its networks make offsets and residuals of their codes.
+        model: its generator renders the images; its hypernetwork and HyperInverter expand codes to offsets and
+            residuals.
         state: of B images.
-        differentiable: gradients flow to whatever of the state, or of the generator, needs them. Otherwise none are
-            recorded, a CPU takes its quicker form, and neighbors with equal offsets, residuals and noise maps, such as
-            the edits of one image, share weights W * (1 + Δ) that are computed once for all of them.
-        generator: in place of the generators of the images (the model's, with their tuned parameters).
-        noise: the noise maps of the images, or of the generator where they have none ("const"); or "none".
+        differentiable: record gradients for those tensors of the state or the generator that require them. If False,
+            no gradients are recorded, `networks.cpu` renders on a CPU, and consecutive images with equal offsets,
+            residuals and noise maps (such as the edits of one image) share the changed weights, computed once.
+        generator: used for all images, instead of the model's generator with the parameters tuned for each image.
+        noise: "const" uses the noise maps of the images, or the generator's where they have none; "none" adds no noise.
     """
     groups = [(slice(0, len(state.w)), generator)] if generator is not None else _generators(model, state)
     if differentiable:
@@ -99,7 +110,7 @@ def render(
 def _render_differentiable(
     model: Model, generator: StyleGenerator, state: InversionState, noise: Literal["const", "none"]
 ) -> Tensor:
-    """Images that have this generator, all at once."""
+    """The images of a state, [B,3,size,size], all from this generator and in one batch; gradients are recorded."""
     return generator.synthesize(
         _styles(generator, state),
         lazy_offsets(state.codes, model.hypernetwork),
@@ -112,7 +123,10 @@ def _render_differentiable(
 def _render_shared(
     model: Model, generator: StyleGenerator, state: InversionState, noise: Literal["const", "none"]
 ) -> Iterator[Tensor]:
-    """Images that have this generator, in batches; runs of equal offsets share their weights."""
+    """Batches of the images of a state, in order, all from this generator; no gradients are recorded.
+
+    Runs of images with equal offsets share one set of weights (see `_runs`).
+    """
     styles = _styles(generator, state)
     for run, has_equal_weights in _runs(state, model.dtype):
         baked = bake(model, generator, state.view(slice(run.start, run.start + 1))) if has_equal_weights else generator
@@ -133,7 +147,7 @@ def _render_shared(
 
 
 def styles_of(model: Model, w: Tensor, overrides: GeneratorOverrides) -> dict[str, Tensor]:
-    """Styles that the affine layers of the images' generators give for codes [B,L,D]: layer name -> [B,I]."""
+    """Layer name -> styles [B,S] of codes [B,L,D], from the affine layers of each image's own (tuned) generator."""
     with torch.no_grad():
         groups = _generators(model, InversionState(w, overrides=overrides))
         parts = [generator.styles(w[place]) for place, generator in groups]
@@ -141,7 +155,10 @@ def styles_of(model: Model, w: Tensor, overrides: GeneratorOverrides) -> dict[st
 
 
 def bake(model: Model, generator: StyleGenerator, state: InversionState) -> StyleGenerator:
-    """The generator with the offsets and residuals of a single image in its weights (Eq. 5); all else is shared."""
+    """The generator with the offsets and residuals of a single image applied to its weights (HyperStyle, Eq. 5).
+
+    All other tensors are shared with `generator`.
+    """
     offsets = lazy_offsets(state.codes, model.hypernetwork)
     residuals = lazy_offsets(state.overrides.residuals, model.hyperinverter)
     weights = {}
@@ -157,7 +174,11 @@ def bake(model: Model, generator: StyleGenerator, state: InversionState) -> Styl
 
 
 def _generators(model: Model, state: InversionState) -> Iterator[tuple[slice, StyleGenerator]]:
-    """Neighbors that share a generator, and it: the model's, or one with their tuned parameters."""
+    """Splits the batch into runs of consecutive images with the same generator: (images, generator) of each run.
+
+    The generator is the model's, or a copy of it with the tuned parameters of the run. Tuned parameters count as the
+    same if they are the same object.
+    """
     tuned, count = state.overrides.tuned, len(state.w)
     if not tuned:
         yield slice(0, count), model.generator
@@ -168,15 +189,17 @@ def _generators(model: Model, state: InversionState) -> Iterator[tuple[slice, St
 
 
 def _styles(generator: StyleGenerator, state: InversionState) -> dict[str, Tensor]:
-    """Layer name -> style [B,I], the offsets of edits in StyleSpace included."""
+    """Layer name -> style [B,S], with the style offsets of edits added."""
     styles = generator.styles(state.w)
     return styles | {name: styles[name] + offset for name, offset in state.style_offsets.items()}
 
 
 def _runs(state: InversionState, dtype: torch.dtype) -> Iterator[tuple[slice, bool]]:
-    """Splits images into runs: neighbors with equal weights and noise maps (True), and all between such runs (False).
+    """Splits the batch into (images, has_equal_weights).
 
-    In half precision no weights are shared: sharing multiplies feature maps by the styles, where they would be rounded.
+    True for two or more consecutive images with equal offsets, residuals and noise maps, so that they can share
+    weights; False for the images between such runs, and for all images without any of these. In half precision it is
+    always False: sharing multiplies the feature maps by the styles, which would round the products.
     """
     count = len(state.w)
     codes = [part for part in (state.codes, state.overrides.residuals) if part is not None]

@@ -1,4 +1,4 @@
-"""Work that several processes share through files: which piece is done, and which another process is working on."""
+"""Lets several processes share work through files: which piece is done, and which one another process works on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["Claims", "Stamp", "stamp"]
 
 Stamp = tuple[int, int, int]
-"""Identifies a version of a file: inode, time of the last change in nanoseconds, size in bytes."""
+"""Identifies a version of a file: (inode, modification time in nanoseconds, size in bytes)."""
 
 
 def stamp(marker: Path) -> Stamp | None:
-    """The version of a marker; None where it does not exist."""
+    """The version of a marker file; None if it does not exist."""
     try:
         status = marker.stat()
     except OSError:
@@ -30,11 +30,11 @@ def stamp(marker: Path) -> Stamp | None:
 
 
 class Claims:
-    """The pieces of work that this process has claimed; a context manager that releases all of them at its end.
+    """The pieces of work that this process has claimed. As a context manager, it releases all of them at the end.
 
-    A piece of work is named by its *marker*: the file that is written last (atomically, see `files.atomic_write`), so
-    the piece is done where it exists. The process that works on it holds a lock, which the system releases when the
-    process ends:
+    A piece of work is identified by its *marker*: the file that is written last (atomically, see `files.atomic_write`),
+    so the piece is done if the marker exists. The process that works on a piece holds a lock on it, which the operating
+    system releases if the process dies:
 
         with Claims() as claims:
             for marker in markers:
@@ -42,15 +42,16 @@ class Claims:
                     work()  # ends with writing the marker
                     claims.release(marker)
 
-    Why no piece is done twice: a marker is checked *after* its lock was acquired, and its lock is released after the
-    marker was written. So the next process that acquires the lock sees that the piece is done. The lock is a file
-    next to the marker; its holder removes it before the release, so that no lock files remain between the results.
-    Another process may have opened that file before it was removed, and may acquire the lock of what is then a file
-    without a name, while a third one creates and locks a new file of that name. filelock checks for this: a lock
-    counts only where the file still has its name. So there is one holder, whether the work succeeded or failed. Lock
-    files of killed processes can be locked again; `files.sweep` removes them, but none that is held.
+    No piece is done twice: the marker is checked *after* the lock is acquired, and the lock is released after the
+    marker is written, so the next process that acquires the lock sees that the piece is done.
 
-    On disks without locks (some network disks), and only there, two processes may do the same piece.
+    The lock is a file next to the marker. Its holder deletes it before releasing the lock, so that no lock files are
+    left among the results. Meanwhile, another process may have opened the file; it then locks a file that is already
+    deleted, while a third process creates and locks a new one of the same name. filelock prevents this: a lock is valid
+    only if the locked file still exists under its name. So there is one holder at a time, whether the work succeeds or
+    fails. Lock files of killed processes can be locked again; `files.sweep` removes those that nobody holds.
+
+    Only on disks without locks (some network disks) can two processes do the same piece.
     """
 
     def __init__(self) -> None:
@@ -66,16 +67,16 @@ class Claims:
             self.release(marker)
 
     def claim(self, marker: Path, *, outdated: Stamp | None = None) -> Literal["claimed", "done", "busy"]:
-        """Claims a piece of work unless it is done, or claimed already; never waits.
+        """Claims a piece of work, unless it is done or already claimed; never waits.
 
         Args:
             marker: the file that is written when the piece is done.
-            outdated: the `stamp` of an existing marker that is to be replaced. The piece counts as done once the
-            stamp differs from it.
+            outdated: the `stamp` of an existing marker, if the piece is to be done again. The piece is done once the
+                marker has another stamp.
 
         Returns:
-            "claimed": this `Claims` holds the piece now, until `release`. "done": the marker exists. "busy": the piece
-            is claimed already, by another process, another `Claims` or this one.
+            "claimed": this `Claims` now holds the piece, until `release`. "done": the marker exists and is not the
+            outdated one. "busy": the piece is already claimed, by another process, another `Claims` or this one.
 
         Raises:
             ConfigError: no lock can be made in the folder.
@@ -106,7 +107,7 @@ class Claims:
         return "claimed"
 
     def release(self, marker: Path) -> None:
-        """Releases a piece, done or not. Does nothing where it is not claimed."""
+        """Releases a piece, done or not. Does nothing if this `Claims` does not hold it."""
         lock = self._held.pop(marker, None)
         if lock is None:
             return
@@ -119,6 +120,9 @@ class Claims:
 
 
 def _lock_file(marker: Path) -> Path:
-    """A hidden file whose name `files.sweep` knows; a digest, since names may be as long as a disk allows already."""
+    """The lock file of a marker: hidden, in the same folder, with a name that `files.sweep` recognizes.
+
+    The name has a digest of the marker's, which may already be as long as the disk allows.
+    """
     digest = hashlib.sha256(os.fsencode(marker.name)).hexdigest()[:12]
     return marker.with_name(f".tmp-{digest}.lock")

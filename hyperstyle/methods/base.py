@@ -1,4 +1,4 @@
-"""What methods share: how a method declares itself, and the frame of a refinement."""
+"""How a method is declared, and the functions that refinements share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 Start = Callable[[Tensor], Tensor]
-"""Crops [B,3,h,w] -> codes [B,L,D] or [B,D]."""
+"""Crops [B,3,h,w] in [-1,1] -> first latent codes, [B,L,D] or [B,D]."""
 
 
 # ---- declaring a method ----
@@ -42,11 +42,11 @@ Start = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Options:
-    """What a call of `invert` says to all parts of its method.
+    """Arguments of `invert` that are passed to every refinement of a method.
 
     Attributes:
-        seed: of what is random in a method that optimizes; None is the published one.
-        keep_intermediates: keep the reconstructions before and after each step of a network.
+        seed: of the random numbers in methods that optimize; None takes the seed of the published code.
+        keep_intermediates: keep the reconstructions before and after each prediction of a network.
     """
 
     seed: int | None = None
@@ -55,11 +55,11 @@ class Options:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """Codes of its own with which a method begins.
+    """Where a method gets its first latent codes, if it does not take them from another method.
 
     Attributes:
-        name: what `Inversion.start` is called; "mean" for a mean code.
-        of: a model -> the function from crops to codes. It is asked only of models that have what the method needs.
+        name: the value of `Inversion.start`; "mean" for a mean code.
+        of: model -> the function from crops to codes. Called only for models that have what the method needs.
     """
 
     name: str
@@ -67,7 +67,7 @@ class StartingPoint:
 
 
 def component(name: str) -> Callable[[Model], Start]:
-    """`StartingPoint.of` where codes come from an encoder: the model's component of this name."""
+    """A value for `StartingPoint.of`: the first codes come from the encoder in this attribute of the model."""
 
     def of(model: Model) -> Start:
         encoder: Start = getattr(model, name)
@@ -78,12 +78,12 @@ def component(name: str) -> Callable[[Model], Start]:
 
 @dataclass(frozen=True)
 class Remedy:
-    """How a model gets what a method needs.
+    """What to do if a model lacks the components that a method needs, for the error message.
 
     Attributes:
-        needs: in words.
-        convert: the command that makes a model with it.
-        train: its name for `hyperstyle train`, or None.
+        needs: the missing components, in words.
+        convert: the command line that converts a model with them.
+        train: the task of `hyperstyle train` that trains them, or None if there is none.
     """
 
     needs: str
@@ -93,18 +93,19 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to invert, as `invert(method=...)` knows it by name; `registry.METHODS` lists them.
+    """An inversion method: first codes, and a refinement of them. `registry.METHODS` lists all by name.
 
     Attributes:
-        name: no "+" but at its end.
-        needs: components of the model without which it cannot run, with their names in messages.
-        start: its own codes to begin with, or the name of the method that gives them.
-        refinement: makes what refines the codes; None for a start alone.
-        preceded_by: names and makers of refinements that come before it where it stands first.
-        optimizes: whether it takes gradient steps. `invert` takes no such method unasked.
-        preferred: all the same the default of every model that can run it.
-        unfit: a model that has all it needs -> why it cannot run nevertheless, or None.
-        remedy: what to do where a component is missing.
+        name: for `invert(method=...)`. It may end in "+" (W+), but has no other "+", which joins methods.
+        needs: attribute of `Model` that the method cannot run without -> what messages call it.
+        start: the method's own first codes, or the name of the method that gives them.
+        refinement: options -> the refinement; None for a method that only gives first codes.
+        preceded_by: (name, options -> refinement) of refinements that run before this one when the method is the first
+            in a chain: "pti" alone first runs "optimize-w".
+        optimizes: whether it takes gradient steps. Such a method is not a default, unless it is `preferred`.
+        preferred: whether it is the default of every model that can run it, although it optimizes.
+        unfit: model -> why it cannot run the method although it has all that `needs` lists, or None if it can.
+        remedy: how to get missing components, for the error message; None for a method that has no remedy to offer.
     """
 
     name: str
@@ -118,7 +119,10 @@ class Method:
     remedy: Remedy | None = None
 
     def why_unfit(self, model: Model) -> str | None:
-        """Why a model cannot run it, whatever it begins with, as a part of a sentence; None where it can."""
+        """The reason, as a clause, why a model cannot run this method; None if it can.
+
+        The method that gives the first codes is not checked, because another start may take its place.
+        """
         for component, words in self.needs.items():
             if getattr(model, component) is None:
                 return f"the model has no {words}"
@@ -126,7 +130,10 @@ class Method:
 
 
 def needs_stylegan2(model: Model) -> str | None:
-    """`Method.unfit` of methods that need one row of W, or a place for offsets: those of StyleGAN2."""
+    """A value for `Method.unfit`: the reason, as a clause, if the generator is no StyleGAN2; None if it is one.
+
+    For methods that search the space W (one code for all layers) or change weights by offsets.
+    """
     if not model.generator.takes_offsets:
         return "the model's generator is a StyleGAN of the first version, and the method is for StyleGAN2"
     return None
@@ -136,7 +143,7 @@ def needs_stylegan2(model: Model) -> str | None:
 
 
 class Refiner(ABC):
-    """A refinement of this package: an object that is called as `Refinement` says, and does it in `refine`."""
+    """Base class of this package's refinements: calling one, as the protocol `Refinement` demands, runs `refine`."""
 
     def __call__(
         self,
@@ -151,18 +158,24 @@ class Refiner(ABC):
 
     @abstractmethod
     def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
-        """A better inversion.
+        """Returns a better inversion of the same crops.
 
         Args:
             crop: [B,3,h,w] in [-1,1].
-            inversion: of these crops so far.
-            steps: None is the refinement's own number.
+            inversion: the inversion of these crops so far.
+            steps: number of steps; None takes the refinement's default.
             callback: called with a `Step` at each step.
         """
 
 
 def watch_images(model: Model, images: list[Tensor] | None, callback: StepCallback | None) -> Callable[[Step], None]:
-    """A callback that calls `callback` and, where there is a list, appends the image [B,3,H,W] of each step to it."""
+    """Wraps a callback so that it also collects the images of all steps.
+
+    Args:
+        model: its domain says which rows of the images are content.
+        images: gets the images [B,3,H,W] of each step, in float32, without padding; None collects nothing.
+        callback: called with every `Step`, or None.
+    """
 
     def watch(step: Step) -> None:
         if images is not None:
@@ -174,24 +187,30 @@ def watch_images(model: Model, images: list[Tensor] | None, callback: StepCallba
 
 
 def predicted(inversion: Inversion, image: Tensor) -> Inversion:
-    """A refined inversion with its metrics; `image` [B,3,size,size] is the generator's last one.
+    """The inversion with its metrics, measured on the image that the method has rendered already, where possible.
 
-    The image is the inversion's `tensor`, up to rounding where neighbors are equal, since the same operations made it
-    of the same batch. Larger batches, style offsets and overrides are rendered anew, as `tensor` would be.
+    That saves a rendering: the image is kept as `Inversion.tensor`. It differs from a new rendering by rounding at most
+    (if consecutive images are equal, they would share weights). The image is ignored, and `tensor` rendered anew, for
+    more than `DEFAULT_BATCH_SIZE` images and for inversions with style offsets or overrides.
+
+    Args:
+        inversion: as predicted by a network, with its crop.
+        image: [B,3,size,size], the generator's last output for it.
     """
     is_tensor = len(inversion) <= DEFAULT_BATCH_SIZE and not inversion.style_offsets and not inversion.overrides
     return with_metrics(inversion, inversion.model.domain.content(image).float() if is_tensor else None)
 
 
 def warn_of_many_steps(method: str, steps: int, trained: int, instead: str) -> None:
-    """Warns of so many steps of a network that reconstructions get worse: twice as many as it was trained with.
+    """Warns (QualityWarning) if a network runs for at least twice the steps it was trained with.
 
-    The bundled hypernetwork (5) is best at 5 to 9 of them, depending on the metric; see docs/methods.md.
+    Reconstructions get worse then. The bundled hypernetwork was trained with 5 steps and is best at 5 to 9, depending
+    on the metric; see docs/methods.md.
 
     Args:
-        method: its name.
-        steps: their number, those of earlier calls included.
-        trained: the number that it was trained with.
+        method: name of the method.
+        steps: total number of steps, including those of earlier calls.
+        trained: the number of steps that the network was trained with.
         instead: a sentence that says what gives better reconstructions.
     """
     if steps >= 2 * max(trained, 1):
@@ -210,19 +229,19 @@ def refine_by_optimization(
     inversion: Inversion,
     optimize: Callable[[Tensor, Inversion], Inversion],
 ) -> Inversion:
-    """The frame of a refinement that optimizes: inputs are checked before, the result is named and measured after.
+    """Runs a refinement that optimizes: checks the inputs, calls `optimize`, and names and measures the result.
 
     Args:
-        name: of the method; it is added to that of the inversion.
-        refinement: what `Inversion.refine` continues with.
+        name: name of the method; appended, with "+", to `inversion.method`, unless that ends with it already.
+        refinement: stored in the result, for `Inversion.refine` to continue with.
         crop: [B,3,h,w] in [-1,1].
-        inversion: of these crops.
-        optimize: (crops, inversion) -> inversion; called again with halves where the memory is too small.
+        inversion: the inversion of these crops so far.
+        optimize: (crops, inversion) -> inversion; if memory runs out, it is called again for halves of the batch.
 
     Raises:
         ImageError: a crop with values that are not finite.
-        ConfigError: a model in half precision, or another number of crops than of inverted images.
-        MethodError: not even one image fits into the memory, or networks were built in inference mode.
+        ConfigError: the model is in half precision, or the numbers of crops and inverted images differ.
+        MethodError: memory runs out even for one image, or a network was built in inference mode.
     """
     model, crop = inversion.model, copy_inference_tensors(crop)
     if torch.finfo(model.dtype).bits < 32:
@@ -244,13 +263,19 @@ def refine_by_optimization(
 def optimize_in_parts(
     optimize: Callable[[Tensor, Inversion], Inversion], crop: Tensor, inversion: Inversion, name: str
 ) -> Inversion:
-    """The result of `optimize` for all images together or, where the memory is too small for that, for halves of them.
+    """The result of `optimize` for the whole batch; if memory runs out, for its halves (and theirs), joined again.
+
+    Args:
+        optimize: (crops, inversion) -> inversion.
+        crop: [B,3,h,w].
+        inversion: the inversion of these crops so far.
+        name: name of the method, for messages.
 
     Warns:
         MemoryWarning: at each split.
 
     Raises:
-        MethodError: the memory is too small for one image.
+        MethodError: memory runs out even for one image.
     """
     try:
         return optimize(crop, inversion)
@@ -276,7 +301,7 @@ def optimize_in_parts(
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """CUDA has a class for it; the CPU's allocator and Apple's GPU only say so."""
+    """Whether memory ran out: CUDA raises a class of its own; the CPU and Apple's GPU only say so in the message."""
     text = str(error).lower()
     phrases = ("out of memory", "not enough memory", "can't allocate memory")
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(phrase in text for phrase in phrases)

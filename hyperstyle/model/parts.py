@@ -1,4 +1,4 @@
-"""The parts of a model as one value; `HyperStyleInverter` composes them."""
+"""`Model`: the generator, the other networks and the edits of a model as one value, for `HyperStyleInverter`."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ _living: WeakValueDictionary[str, Model] = WeakValueDictionary()  # by token; a 
 
 @dataclass(frozen=True)
 class ModelKey:
-    """Identifies a model, for values that are stored without it.
+    """Identifies a model, for values (such as pickled inversions) that are stored without it.
 
     Attributes:
         token: `Model.token`, valid within one process.
         fingerprint: `Model.fingerprint`.
         domain: the name of its domain.
-        origin: `Model.origin`.
+        origin: `Model.origin`, to load it again.
         device, dtype: of its generator.
     """
 
@@ -72,9 +72,9 @@ class ModelKey:
 
 
 def living_model(key: ModelKey) -> Model | None:
-    """The loaded model of this key: the same object, else one with the same weights; None where there is none.
+    """The model of this key in this process: the same object, else one with the same weights and domain; else None.
 
-    Of several with the same weights, one on the same device and of the same type comes first, then the newest.
+    Of several with the same weights, one on the same device and of the same dtype is taken first, then the newest.
     """
     if (same_object := _living.get(key.token)) is not None:
         return same_object
@@ -84,13 +84,13 @@ def living_model(key: ModelKey) -> Model | None:
 
 
 class Component(Generic[N]):
-    """A network that a model may have. As an attribute of `Model` it reads `Model.parts`: the network, or None.
+    """Describes an optional network of a model. It is a descriptor: `model.psp` gives that network, or None.
 
     Attributes:
-        network: its class.
-        config: the class of its `config.json`.
-        label: what it is called in messages.
-        name: its key in `Model.parts`, and its folder on disk; the name of the attribute unless another is passed.
+        network: the network's class.
+        config: the class that its `config.json` is read into.
+        label: its name in messages.
+        name: its key in `Model.parts` and the name of its folder on disk; by default, the name of the attribute.
     """
 
     def __init__(self, network: type[N], config: type[Any], label: str, *, name: str = "") -> None:
@@ -112,28 +112,30 @@ class Component(Generic[N]):
 @renamed_attribute("judge", "evaluator")
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """The parts of a model, as values; `HyperStyleInverter` composes them.
+    """A generator, its domain, and the networks and edits that go with it; `HyperStyleInverter` uses them.
 
     Attributes:
-        generator, domain: always there.
-        parts: the other networks by the name of their component (see `PARTS`).
-        edits: by name.
+        generator: renders images from latent codes.
+        domain: the kind of image.
+        parts: component name (see `PARTS`) -> network. All networks but the generator.
+        edits: name -> edit.
         steps: default number of steps of the hypernetwork.
         info: what `hyperstyle.json` says (source, licence, hashes, notes).
-        aligner: the folder of the `ALIGNER` files, which detect the faces of this domain; None without them.
-        text: makes edits from text descriptions; None where the model has no statistics for them.
-        ancestors: fingerprints of the generators that this one was fine-tuned from; edits made for them apply to it.
-        origin: the argument of `from_pretrained`, as Python code; "" for a composition.
-        token: a unique name of this object.
-        encoder: crop -> w.
+        aligner: folder with the `ALIGNER` files, which find the faces of this domain; None for a model without them.
+        text: makes edits from text descriptions; None if the model lacks the statistics that this needs.
+        ancestors: fingerprints of the generators that this one was fine-tuned from. Edits made for them fit it too.
+        origin: the arguments with which `from_pretrained` loads it, as Python code; "" if it was built otherwise.
+        token: unique for every `Model` object.
+        encoder: crop -> latent codes [B,L,D], one code of W for all rows.
         hypernetwork: crop and reconstruction -> offset codes.
-        psp, e4e: crop -> w with a code of its own for every row.
-        restyle: crop and reconstruction -> how w should change.
-        hyperinverter: crop and reconstruction -> codes of residuals of the generator's weights.
-        idinvert: crop -> w with a code for every row, for the StyleGAN of IDInvert.
+        psp, e4e: crop -> latent codes [B,L,D], a different one in each row.
+        restyle: crop and reconstruction -> change [B,L,D] of the latent codes.
+        hyperinverter: crop and reconstruction -> codes for residuals of the generator's weights.
+        idinvert: crop -> latent codes [B,L,D] for the StyleGAN of IDInvert.
         vgg16: features for the loss of IDInvert.
-        evaluator: predicts attributes and identity embeddings, for `metrics`. On disk it is the component "judge".
-        perceptual: a second attribute network, for losses; never the evaluator, which must not be optimized against.
+        evaluator: predicts attributes and identity embeddings, for `metrics`. Its component and folder are "judge".
+        perceptual: a second attribute network, for losses. Losses never use the evaluator, which must not be optimized
+            against.
 
     Raises:
         ConfigError: `parts` has an unknown name, or a network of another class than its component.
@@ -182,42 +184,45 @@ class Model:
 
     @property
     def key(self) -> ModelKey:
-        """Identifies it among other models."""
+        """The key that identifies this model (see `living_model`)."""
         return ModelKey(self.token, self.fingerprint, self.domain.name, self.origin, self.device, self.dtype)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The networks that the model has, by the name of their component: the generator and `parts`."""
+        """Component name -> network: the generator, then all of `parts`."""
         return {"generator": self.generator, **self.parts}
 
     def with_parts(self, **parts: nn.Module | None) -> Model:
-        """The same model with these networks; None removes one.
+        """A new `Model` with these networks added or replaced; None removes a network. The others are shared.
 
         Args:
-            parts: by component or attribute, as in `model.with_parts(psp=encoder, hypernetwork=None)`.
+            parts: name of a component or of its attribute -> network, as in
+                `model.with_parts(psp=encoder, hypernetwork=None)`.
         """
         changed = {_component_name(name): network for name, network in parts.items()}
         networks = {**self.parts, **changed}
         return replace(self, parts={name: network for name, network in networks.items() if network is not None})
 
     def copied_to(self, device: torch.device) -> Model:
-        """A copy with networks of its own on this device; those of this model stay where they are."""
+        """A copy of the model whose networks are copies on `device`; this model is not changed."""
         copies: dict[str, Any] = {name: copy.deepcopy(network).to(device) for name, network in self.networks.items()}
         return replace(self, generator=copies.pop("generator"), parts=copies)
 
     @property
     def device(self) -> torch.device:
-        """Where the generator's tensors are."""
+        """The device of the generator."""
         return self.generator.latent_avg.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the generator's tensors."""
+        """The dtype of the generator."""
         return self.generator.latent_avg.dtype
 
     def compile(self, mode: str | None = None) -> None:
-        """Compiles, in place, what inverting calls: encoders, trunks and, except on a CPU, the generator's layers (on a
-        CPU `networks.cpu` runs in their place).
+        """Compiles in place the modules that inversion calls.
+
+        These are the encoders, the HyperInverter, the trunk of the hypernetwork and, except on a CPU, the layers of the
+        generator. On a CPU, `networks.cpu` runs instead of these layers.
 
         Args:
             mode: of `torch.compile`.
@@ -231,32 +236,32 @@ class Model:
 
     @once
     def fingerprint(self) -> str:
-        """16 hex digits that change with any weight of generator, hypernetwork or HyperInverter."""
+        """16 hex digits that depend on all weights of the generator, the hypernetwork and the HyperInverter."""
         return fingerprint(self.generator, self.hypernetwork, self.hyperinverter)
 
     @once
     def generator_fingerprint(self) -> str:
-        """16 hex digits that change with any weight of the generator: what edits are made for."""
+        """16 hex digits that depend on all weights of the generator. Edits record it: the generator they fit."""
         return fingerprint(self.generator)
 
 
 PARTS: Mapping[str, Component[Any]] = {
     component.name: component for component in vars(Model).values() if isinstance(component, Component)
 }
-"""The components that `Model.parts` may hold, by name."""
+"""Component name -> component, for all networks that `Model.parts` may hold: all but the generator."""
 
 COMPONENTS = {"generator": Component(Generator, GeneratorConfig, "generator", name="generator"), **PARTS}
-"""All components of a model by name, which is also that of their folder on disk."""
+"""Component name (also the folder on disk) -> component: the generator, then `PARTS`."""
 
 
 def _component_name(name: str) -> str:
-    """The name of a component, which may be passed as the attribute of `Model` that reads it."""
+    """The component name for an attribute of `Model` ("evaluator" -> "judge"); other names are returned as is."""
     component = vars(Model).get(name)
     return component.name if isinstance(component, Component) else name
 
 
 def _checked(parts: Mapping[str, nn.Module | None]) -> dict[str, nn.Module]:
-    """The networks that are not None by the names of their components, in the order of `PARTS`.
+    """Component name -> network, in the order of `PARTS`; those that are None are left out.
 
     Raises:
         ConfigError: an unknown name, or a network of another class than its component.
@@ -272,7 +277,11 @@ def _checked(parts: Mapping[str, nn.Module | None]) -> dict[str, nn.Module]:
 
 
 def fingerprint(*modules: nn.Module | None, dtype: torch.dtype = torch.float32) -> str:
-    """16 hex digits of all tensors, as if they were stored as `dtype` and loaded as float32."""
+    """16 hex digits of a hash of all tensor names and values; modules that are None count as empty.
+
+    Values are rounded to `dtype` and hashed as float32: this is the fingerprint of the modules once they have been
+    stored as `dtype` and loaded as float32.
+    """
     digest = hashlib.sha256()
     for module in modules:
         for name, tensor in sorted((module.state_dict() if module is not None else {}).items()):
@@ -282,7 +291,7 @@ def fingerprint(*modules: nn.Module | None, dtype: torch.dtype = torch.float32) 
 
 
 class HasModel(Protocol):
-    """Anything with a `model`: an inverter, another inversion."""
+    """Any object with a `model`, such as an inverter or an inversion."""
 
     @property
     def model(self) -> Model:

@@ -20,18 +20,19 @@ _GAIN = math.sqrt(2.0)  # of the activation
 
 @dataclass(frozen=True)
 class FusedConv:
-    """The convolution of one image, and what is added to its output.
+    """A layer for one image: an ordinary convolution, and what is added to its output.
 
-    All are written as transposed convolutions, whose weights have output channels innermost, the order in which offsets
-    are computed fastest; the taps of those that keep the size are reversed for it.
+    Every convolution is stored as a transposed one, because such weights keep output channels innermost in memory, the
+    order in which offsets are computed fastest. For layers that do not upsample, the kernel is flipped along both axes,
+    which turns a convolution into the equivalent transposed one.
 
     Attributes:
         weight: [I,O,k,k] of a transposed convolution, in channels-last order.
-        bias: [O], times the gain of the activation (none for toRGB).
-        noise: [1,1,r,r], times its strength and that gain, or None.
-        style: [I], factors of the input; None where they are in the weight.
-        scale: [O], factors of the output before bias and noise; None where they are in the weight.
-        transformed: `winograd.transform_weight(weight)`, where it has been computed already.
+        bias: [O], multiplied by the gain sqrt(2) of the activation; toRGB has no activation, so its bias is unchanged.
+        noise: [1,1,r,r], multiplied by the noise strength and that gain; None without noise.
+        style: [I] factors for the input channels; None if they are already in the weight.
+        scale: [O] factors for the output channels, before bias and noise; None if they are already in the weight.
+        transformed: `winograd.transform_weight(weight)` if it has been computed already, else None.
     """
 
     weight: Tensor
@@ -44,11 +45,11 @@ class FusedConv:
 
 @dataclass(frozen=True)
 class SharedConv:
-    """A convolution whose weight W / sqrt(I * k * k) several images share; style and demodulation act on the maps.
+    """A convolution whose weight is the same for several images; style and demodulation scale the feature maps instead.
 
     Attributes:
-        weight: as in `FusedConv`.
-        squares: [I,O], the weight's squares, summed over its taps.
+        weight: [I,O,k,k], W / sqrt(I * k * k) in the layout of `FusedConv.weight`.
+        squares: [I,O], squares of the weight, summed over the k * k taps; for demodulation.
         transformed: as in `FusedConv`.
     """
 
@@ -58,15 +59,21 @@ class SharedConv:
 
 
 def sharing_is_faster(channels: int, width: int, dtype: torch.dtype) -> bool:
-    """Whether one weight for several images is faster: where the maps of a layer are smaller than its weight.
+    """Whether it is faster to share one weight between images, which costs a scaling of the feature maps instead.
 
-    Not in half precision, where styles would be rounded with the maps.
+    True where a layer's feature maps are smaller than its 3x3 weight. Always False in half precision, where scaling the
+    feature maps by the styles would lose accuracy.
+
+    Args:
+        channels: number of channels of the layer's output.
+        width: side of its output in pixels.
+        dtype: of its weight.
     """
     return width**2 <= 9 * channels and dtype in (torch.float32, torch.float64)
 
 
 def share_weight(conv: ModulatedConv) -> SharedConv | None:
-    """The shared form of a layer; None for toRGB, and where one weight for each image is faster."""
+    """The weight of a layer, to be shared by several images; None for toRGB, or if a weight per image is faster."""
     spec, weight = conv.spec, conv.weight[0]  # [O,I,k,k]
     if spec.torgb or not sharing_is_faster(spec.channels_out, spec.resolution, weight.dtype):
         return None
@@ -85,18 +92,18 @@ def fuse(
     workspace: Workspace,
     shared: SharedConv | None = None,
 ) -> FusedConv:
-    """A layer of the generator for one image -> one convolution.
+    """Turns a layer of the generator, with the style of one image, into one ordinary convolution.
 
     Args:
-        layer: its weight, bias and strength of noise.
+        layer: gives weight, bias and noise strength.
         style: [I].
-        change: offset and residual, each broadcastable to [1,O,I,k,k], or None.
-        noise: [1,1,r,r], the map itself; None for no noise and for `ToRGB`.
-        workspace: memory of the weight, which the next layer of the same kind overwrites.
-        shared: the weight that several images share, in place of one for this image; `change` must be empty.
+        change: (offset, residual) of the weight, each broadcastable to [1,O,I,k,k], or None.
+        noise: [1,1,r,r], not yet multiplied by the noise strength; None for no noise and for `ToRGB`.
+        workspace: holds the memory of the resulting weight. The next layer of the same kind overwrites it.
+        shared: if given, its weight is used instead of a weight for this image; then `change` must be (None, None).
 
     Returns:
-        In the type of the layer's weight; computed in float32 or wider.
+        The convolution, in the dtype of the layer's weight; computed in float32 or wider.
     """
     if isinstance(layer, ToRGB):
         return FusedConv(_fused_weight(layer.conv, style, change, workspace), layer.bias.flatten())
@@ -111,9 +118,10 @@ def fuse(
 
 
 def _fused_weight(conv: ModulatedConv, style: Tensor, change: Change, workspace: Workspace) -> Tensor:
-    """The weight [I,O,k,k] of a transposed convolution with everything in it; see `FusedConv`.
+    """The weight [I,O,k,k] of `FusedConv`, with style, offset, residual and demodulation applied.
 
-    W' = (W * (1 + Δ) + residual) * style / sqrt(I * k * k), where demodulated scaled to filters of norm sqrt(2).
+    W' = (W * (1 + Δ) + residual) * style / sqrt(I * k * k). Except in toRGB, each output filter of W' is then scaled
+    to norm sqrt(2): demodulation to norm 1, times the gain of the activation.
     """
     spec, weight = conv.spec, conv.weight  # [1,O,I,k,k]
     packed = workspace.packed_weight(spec.name, weight)  # [I,k*k,O]
@@ -138,18 +146,24 @@ def _fused_weight(conv: ModulatedConv, style: Tensor, change: Change, workspace:
 
 
 def _pack(weight: Tensor) -> Tensor:
-    """[O,I,k,k] -> [I,k*k,O]: without a copy for shared offsets, which `offsets.FastOffsets` computes in this order."""
+    """[O,I,k,k] -> [I,k*k,O].
+
+    Not a copy for offsets of the hypernetwork's shared heads: `offsets.FastOffsets` already stores them in this order.
+    """
     return weight.flatten(1).t().contiguous().view(weight.shape[1], -1, len(weight))
 
 
 def _unpack(packed: Tensor, weight: Tensor) -> Tensor:
-    """[I,k*k,O] as the weight [I,O,k,k] of a transposed convolution, in channels-last order; a view."""
+    """[I,k*k,O] -> [I,O,k,k], a view in channels-last order; `weight` [O,I,k,k] gives the kernel size."""
     # [I,k*k,O] -> [I,k,k,O] -> [I,O,k,k]
     return packed.view(len(packed), *weight.shape[2:], -1).permute(0, 3, 1, 2)
 
 
 def _expand(change: Tensor, weight: Tensor) -> Tensor:
-    """An offset or residual of one image with the four axes of the weight [O,I,k,k]; taps stay 1x1 where they are."""
+    """An offset or residual of one image, expanded to the shape [O,I,k,k] of the weight.
+
+    One of shape [O,I,1,1], with the same value for all taps, is left so: it still broadcasts after `_pack`.
+    """
     if change.ndim == 5:
         change = change[0]
     change = change[(None,) * (4 - change.ndim)]

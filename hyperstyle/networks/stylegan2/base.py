@@ -18,24 +18,32 @@ from hyperstyle.networks.stylegan2.ops import Modulation
 __all__ = ["NoiseMaps", "NoiseMode", "Offsets", "StyleGenerator"]
 
 NoiseMode = Literal["const", "random", "none"]
+"""The stored noise maps, new random ones for every image, or no noise."""
+
 NoiseMaps = Sequence[Tensor]
+"""Explicit noise maps [1 or B,1,r,r], one for each layer that adds noise, in the order of the layers."""
+
 Offsets = Mapping[str, Tensor]
+"""Layer name -> change of its weight, broadcastable to [B,O,I,k,k]: a relative offset Δ, or a residual to be added."""
 
 Self = TypeVar("Self", bound="StyleGenerator")  # typing has it from Python 3.11 on
 
 
 class StyleGenerator(nn.Module, ABC):
-    """A generator in the stages `mapping`, `styles`, `synthesize`: all that inversions, edits and methods rely on.
+    """A generator that runs in three stages: `mapping`, `styles`, `synthesize`. Inversions, edits and methods use this
+    interface only.
 
-    A class of generators sets `config`, `layers`, `latent_avg` and `noises`, and defines the abstract methods.
+    A subclass sets all attributes below and implements the abstract methods. Shapes: B images, D the width of latent
+    codes (`config.latent_width`), L their rows (`config.rows`), S the width of a layer's style (`spec.style_width`: its
+    input channels I in StyleGAN2, twice its output channels in StyleGAN).
 
     Attributes:
-        config: the numbers it was built from.
-        layers: the table of its layers that have a style, in the official order.
+        config: the configuration that the generator was built from.
+        layers: specifications of the layers that have a style, in the official order.
         latent_avg: [D] mean of the latent codes, for truncation, encoders and edits.
         noises: the stored noise maps.
-        takes_offsets: whether `synthesize` takes offsets and residuals of the weights.
-        has_w: whether `mapping` gives one code for all layers, the space W that codes are searched and sampled in.
+        takes_offsets: whether `synthesize` accepts offsets and residuals of the weights.
+        has_w: whether the generator has a space W: `mapping` returns one code [B,D] that feeds all layers.
     """
 
     config: GeneratorConfig
@@ -53,15 +61,18 @@ class StyleGenerator(nn.Module, ABC):
 
     @abstractmethod
     def block(self, spec: LayerSpec) -> Any:
-        """The module of a layer."""
+        """The module that computes a layer: convolution, noise, bias and activation, or toRGB."""
 
     @abstractmethod
     def affine(self, spec: LayerSpec) -> nn.Module:
-        """The affine layer that maps a latent code [B,D] to the style of a layer [B,I]."""
+        """The affine layer that maps one row of the latent codes, [B,D], to the style [B,S] of a layer."""
 
     @abstractmethod
     def weight(self, name: str | int) -> Tensor:
-        """The raw weight [O,I,k,k] of a layer. Raises ConfigError for a layer without a convolution."""
+        """The raw convolution weight [O,I,k,k] of a layer, as stored: without the scale of the equalized learning rate.
+
+        Raises ConfigError for a layer without a convolution (the constant input of StyleGAN).
+        """
 
     @abstractmethod
     def synthesize(
@@ -74,7 +85,7 @@ class StyleGenerator(nn.Module, ABC):
         modulation: Modulation = "weights",
         residuals: Offsets | None = None,
     ) -> Tensor:
-        """Styles, layer name -> [B,I] -> image [B,3,size,size]; arguments as of `Generator.synthesize`."""
+        """Styles (layer name -> [B,S]) -> images [B,3,size,size]. See `Generator.synthesize` for the arguments."""
 
     # ---- layers and parameters ----
 
@@ -89,20 +100,23 @@ class StyleGenerator(nn.Module, ABC):
 
     @property
     def blocks(self) -> tuple[nn.Module, ...]:
-        """The module of each layer, in the official order."""
+        """The modules of all layers (see `block`), in the official order."""
         return tuple(self.block(spec) for spec in self.layers)
 
     def parameters_of(self, name: str | int) -> tuple[str, ...]:
-        """Names of the parameters of a layer: weight, affine map, bias and strength of noise."""
+        """Full names of a layer's parameters, as in `named_parameters`: weight, affine map, bias, noise strength."""
         block = self.block(self.layer(name))
         path = next(path for path, module in self.named_modules() if module is block)
         return tuple(f"{path}.{parameter}" for parameter, _ in block.named_parameters())
 
     def with_parameters(self: Self, values: Mapping[str, Tensor]) -> Self:
-        """A generator with these parameters that shares all others with this one.
+        """A new generator with these parameter values; all other parameters and buffers are shared with this one.
+
+        Args:
+            values: full name of a parameter -> its new value, without gradient.
 
         Raises:
-            ConfigError: an unknown name or another shape.
+            ConfigError: an unknown name, or a value of another shape than the parameter.
         """
         parameters = dict(self.named_parameters())
         for name, value in values.items():
@@ -123,7 +137,7 @@ class StyleGenerator(nn.Module, ABC):
     # ---- stages ----
 
     def check_has_w(self) -> None:
-        """Raises ConfigError where there is no latent code that is the same for all layers."""
+        """Raises ConfigError for a generator without a space W (see `has_w`)."""
         if not self.has_w:
             raise ConfigError(
                 f"the mapping network of this {type(self).__name__} makes another code for every row, so it has no "
@@ -131,11 +145,11 @@ class StyleGenerator(nn.Module, ABC):
             )
 
     def broadcast(self, w: Tensor) -> Tensor:
-        """One code per image [B,D] -> the same row for every layer [B,L,D]; [B,L,D] passes through."""
+        """[B,D], one code per image -> [B,L,D], the code repeated in every row (a view); [B,L,D] is returned as is."""
         return w[:, None].expand(-1, self.config.rows, -1) if w.ndim == 2 else w
 
     def styles(self, w: Tensor) -> dict[str, Tensor]:
-        """Latent codes [B,L,D] or [B,D] -> StyleSpace: layer name -> [B,I]. Raises ConfigError for another shape."""
+        """Latent codes [B,L,D] or [B,D] -> StyleSpace: layer name -> [B,S]. Raises ConfigError for another shape."""
         w = self.broadcast(w)  # [B,L,D]
         expected = (self.config.rows, self.config.latent_width)
         if w.ndim != 3 or tuple(w.shape[1:]) != expected:
@@ -153,13 +167,22 @@ class StyleGenerator(nn.Module, ABC):
         modulation: Modulation = "weights",
         residuals: Offsets | None = None,
     ) -> Tensor:
-        """Latent codes [B,L,D] or [B,D] -> image [B,3,size,size]; `synthesize(styles(w), ...)`."""
+        """Latent codes [B,L,D] or [B,D] -> images [B,3,size,size]: `synthesize(styles(w), ...)`."""
         return self.synthesize(
             self.styles(w), offsets, noise=noise, random=random, modulation=modulation, residuals=residuals
         )
 
     def check_inputs(self, styles: Mapping[str, Tensor], changed: set[str], noise: str | NoiseMaps) -> int:
-        """Raises ConfigError for inputs of `synthesize` that do not fit this generator; returns B."""
+        """Checks the inputs of `synthesize` and returns the batch size B.
+
+        Args:
+            styles: layer name -> [B,S], for all layers.
+            changed: names of the layers that have an offset or a residual.
+            noise: a mode or explicit maps.
+
+        Raises:
+            ConfigError: a missing style, an unknown layer, different batch sizes, or noise that does not fit.
+        """
         names = [s.name for s in self.layers]
         modes = ("const", "random", "none")
         if noise not in modes if isinstance(noise, str) else not isinstance(noise, Sequence):
@@ -184,7 +207,10 @@ class StyleGenerator(nn.Module, ABC):
     def noise_map(
         self, noise: NoiseMode | NoiseMaps, i: int, batch: int, random: torch.Generator | None
     ) -> Tensor | None:
-        """Map i of the layers that add noise, [1 or B,1,r,r]; None for no noise."""
+        """The noise map [1 or B,1,r,r] of layer `i`, counted among the layers that add noise; None for no noise.
+
+        `random` is the source of new maps, for the mode "random".
+        """
         if noise == "none":
             return None
         if not isinstance(noise, str):
