@@ -40,38 +40,40 @@ def paste_back(
 ) -> Image.Image:
     """Put an edited crop back into its photo, at the photo's own resolution.
 
-    Mode "difference" adds to the photo what the edit changed, `mask * (edited - reference)` brought to the
-    photo's scale: a small generator does not soften a large photo, and where the edit changed nothing no
-    pixel changes. Where the edit moved edges, the photo's own would stay as ghosts; there, and only there, the
-    photo gives way to the edited crop in the photo's colors (`seam.moved_edges`).
-    Mode "replace" fades from the photo into the crop: `photo * (1 - mask) + edited * mask`. In both modes the
-    mask is 1 inside and falls to 0 at the border of the quad, and no pixel whose center lies outside the quad
-    changes. Faces whose quads do not meet can be put back one after the other, in any order.
+    Mode "difference" adds to the photo what the edit changed, `mask * (edited - reference)`, resized to the
+    photo's scale. So a crop of low resolution does not blur a large photo, and no pixel changes where the edit
+    changed nothing. Where the edit moved edges, those of the photo would remain visible as ghosts; there, and
+    only there, the edited crop, shifted to the photo's colors, replaces the photo (`seam.moved_edges`).
+    Mode "replace" blends the photo with the crop: `photo * (1 - mask) + edited * mask`. In both modes the mask
+    is 1 in the interior and falls smoothly to 0 at the border of the quad, and no pixel whose center lies
+    outside the quad changes. Faces whose quads do not overlap can be put back one after the other, in any order.
 
     Args:
         photo: the image that the crop was cut from; it is turned upright by its EXIF orientation first.
-        edited: the edited crop [3, H, W] or [1, 3, H, W] in [-1, 1] (clipped to it), or a PIL image, of any
-            size.
-        quad: [4, 2] corners (top left, bottom left, bottom right, top right) of the crop in pixel indices of
-            the upright photo: `Crop.footprint` (or `Crop.quad`). A parallelogram, which may lie partly
-            outside.
-        reference: mode "difference" only: the unedited reconstruction, of the same size as `edited`.
+        edited: the edited crop, of any size: a float tensor [3, H, W] or [1, 3, H, W], clipped to [-1, 1], or a
+            PIL image.
+        quad: [4, 2] corners (x, y) of the crop, top left, bottom left, bottom right, top right, in pixel indices
+            of the upright photo (whole numbers are pixel centers): `Crop.footprint` (or `Crop.quad`). They form
+            a parallelogram, which may lie partly outside the photo.
+        reference: mode "difference" only, and needed there: the unedited reconstruction, as large as `edited`.
         mode: see above.
         feather: width of the mask's ramp as a fraction of the quad's sides, 0 (a hard edge) to 0.5.
-        match_colors: mode "replace" only: shift the crop's colors towards the border of the quad to those of
-            the photo there, smoothly, and by nothing in the middle (`seam.color_offset`).
-        remove_ghosts: mode "difference" only: False adds the difference and does nothing else.
+        match_colors: mode "replace" only: shift the crop's colors to match the photo's along the border of the
+            quad; the shift falls smoothly to 0 in the middle (`seam.color_offset`).
+        remove_ghosts: mode "difference" only: replace the photo where edges moved; False only adds the
+            difference.
 
     Returns:
         A new image of the upright photo's size, RGB, or RGBA with the photo's own alpha where it has one. Its
         ICC profile and its EXIF data, the orientation set to 1, are in `info`, from which `save_image` writes them.
 
     Raises:
-        ConfigError: an unknown mode, a feather out of range, or a reference that is missing, or of no use.
+        ConfigError: an unknown mode, a feather out of range, or a reference that mode "difference" lacks or that
+            mode "replace" is given.
         AlignmentError: a quad of a wrong shape, not finite, without area, no parallelogram, or outside the
             photo.
-        ImageError: crops of wrong or different shapes, or not finite; a photo of a format that is not read
-            (`images.FORMATS`) and not decoded yet.
+        ImageError: crops of wrong or different shapes, or not finite; a photo that is no PIL image, or that is
+            not decoded yet and of a format that is not in `images.FORMATS`.
     """
     if mode not in ("difference", "replace"):
         raise ConfigError(f"Unknown mode {mode!r}. Use 'difference' or 'replace'.")
@@ -105,7 +107,7 @@ def paste_back(
 def _crops(
     edited: Tensor | Image.Image, reference: Tensor | Image.Image | None, mode: str
 ) -> tuple[Tensor, Tensor | None]:
-    """The crop and, in mode "difference", what it is compared with; [1, 3, H, W] in the photo's 256 levels."""
+    """The edited crop and, in mode "difference", the reference, else None; [1, 3, H, W] in levels 0 to 255."""
     edited_levels = _levels(edited, "edited")
     if mode == "replace":
         if reference is not None:
@@ -128,7 +130,7 @@ def _crops(
 def _replacement(
     photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, feather: float, match_colors: bool
 ) -> Tensor:
-    """Mode "replace": the crop [1, 3, H, W] in levels at the photo's scale, in its colors with `match_colors`."""
+    """Mode "replace": the crop [1, 3, h, w] in levels, resized to the photo's scale, colors matched if asked for."""
     layer = _at_photo_scale(edited, frame)
     if match_colors:
         layer = layer + _enlarged(color_offset(photo, edited, frame, feather), layer)
@@ -138,10 +140,10 @@ def _replacement(
 def _difference(
     photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor, frame: Frame, remove_ghosts: bool
 ) -> Tensor:
-    """Mode "difference": the change [1, 3, H, W] in levels at the photo's scale.
+    """Mode "difference": the change [1, 3, h, w] in levels, resized to the photo's scale.
 
-    Where the change moved edges it has seven channels: the change, the crop in the photo's colors, and the weight of
-    the latter.
+    If the edit moved edges anywhere, the result is [1, 7, h, w]: the change (3 channels), the edited crop shifted to
+    the photo's colors (3), and the weight with which that crop replaces the photo (1).
     """
     change = edited - reference
     if not remove_ghosts:
@@ -162,7 +164,10 @@ def _blend(
     feather: float,
     mode: Literal["difference", "replace"],
 ) -> None:
-    """Lays the layer over the photo `pixels` [H, W, 3], in place, a band of rows at a time."""
+    """Blends the layer, of `_replacement` or `_difference`, into the photo `pixels` [H, W, 3], in place.
+
+    `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time.
+    """
     left, top, right, bottom = bounds
     rows = max(_PIXELS_AT_ONCE // (right - left), 1)
     for first in range(top, bottom, rows):
@@ -186,7 +191,7 @@ def _blend(
 
 
 def _enlarged(smooth: Tensor, layer: Tensor) -> Tensor:
-    """A smooth map [1, C, n, n] at the size of the layer."""
+    """Resizes a smooth map [1, C, n, n] to the height and width of the layer."""
     return F.interpolate(smooth, size=layer.shape[2:], mode="bicubic", align_corners=False)
 
 
@@ -206,8 +211,8 @@ def _levels(crop: Tensor | Image.Image, name: str) -> Tensor:
 def _at_photo_scale(layer: Tensor, frame: Frame) -> Tensor:
     """Resize the layer so that its pixels are as large as the photo's.
 
-    The sampling that follows then only has to turn and shift it. Reducing averages over every pixel covered,
-    so a large crop does not alias in a small photo; enlarging is smooth.
+    The sampling that follows then only has to rotate, shear and shift it. Downsampling is antialiased, so a large crop
+    does not alias in a small photo.
     """
     width, height = (min(max(round(side), 1), _LARGEST_SIDE) for side in frame.sides)
     if layer.shape[2:] == (height, width):
@@ -216,7 +221,7 @@ def _at_photo_scale(layer: Tensor, frame: Frame) -> Tensor:
 
 
 def _mask(unit: Tensor, feather: float) -> Tensor:
-    """[..., 2] positions in the quad -> [...] float32 weights: 1 inside, 0 from the border on, smooth."""
+    """Positions [..., 2], 0 to 1 in the quad -> weights [...] float32: 1 in the interior, 0 from the border on."""
     depth = torch.minimum(unit, 1 - unit)  # 0 at the border, 0.5 in the middle
     if feather == 0:
         return (depth > 0).all(dim=-1).float()
@@ -224,4 +229,5 @@ def _mask(unit: Tensor, feather: float) -> Tensor:
 
 
 def _size(crop: Tensor) -> str:
+    """Width and height of a crop [1, 3, H, W], for messages."""
     return f"{crop.shape[3]} x {crop.shape[2]} px"

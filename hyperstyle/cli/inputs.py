@@ -1,4 +1,4 @@
-"""The images that files, folders and globs on the command line name, and an output name for each."""
+"""Finds the input images that a command line names as files, folders and globs, and an output name for each."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Inputs:
     """The files that a command processes one after the other; one that fails does not stop the others.
 
     Attributes:
-        files: the images (or inversions) to read.
-        names: an output name for each.
-        failures: inputs without a result so far.
-        total: how many inputs there are, including those that were failures from the start.
+        files: the images (or inversions) to process.
+        names: the output name of each file, without an ending.
+        failures: inputs that failed so far: those that `find_images` returned as such, then those that `each` adds.
+        total: number of files, plus the number of failures that `find_images` returned.
     """
 
     files: list[Path]
@@ -61,16 +61,16 @@ class Inputs:
 
     @classmethod
     def find(cls, inputs: Iterable[str], out: Path, endings: Sequence[str], *, inversions: bool = False) -> Inputs:
-        """What `find_images` finds, each with an output name of `output_names`.
+        """The files that `find_images` finds, with output names from `output_names`.
 
         Args:
-            inputs: files, folders and globs.
+            inputs: paths of files and folders, and globs.
             out: the folder for the results.
-            endings: of the files to write for each name.
+            endings: one for each file that is written per name, such as "_sheet.png".
             inversions: see `find_images`.
 
         Raises:
-            ConfigError: a result would replace an input.
+            ConfigError: a result, `out`/NAME + ending, would overwrite an input.
         """
         files, failures = find_images(inputs, inversions=inversions)
         names = output_names(files, endings)
@@ -78,7 +78,12 @@ class Inputs:
         return cls(files, names, failures, len(files) + len(failures))
 
     def each(self, work: Callable[[Path, str], Sequence[Path]], *, quiet: bool) -> int:
-        """Calls `work` with each file and its name, prints the files that it wrote, and returns the exit code."""
+        """Calls `work` for each file, reports failures, and returns the exit code, 1 if anything failed, else 0.
+
+        Args:
+            work: (file, output name) -> the paths that it wrote. A HyperStyleError is a failure of this file alone.
+            quiet: do not print the paths that were written.
+        """
         for file, name in zip(self.files, self.names, strict=True):
             try:
                 written = work(file, name)
@@ -90,37 +95,40 @@ class Inputs:
         return self.report()
 
     def report(self) -> int:
-        """Lists what failed, and returns the exit code."""
+        """Lists the failures on stderr, and returns the exit code: 1 if there are any, else 0."""
         return report(self.failures, self.total)
 
 
 def is_inversion(path: Path) -> bool:
-    """Whether this is treated as a file that `hyperstyle invert` wrote."""
+    """Whether the name ends in .safetensors, as those of inversions that `hyperstyle invert` wrote do."""
     return path.suffix.lower() == ".safetensors"
 
 
 def is_clip_file(path: Path) -> bool:
-    """Whether the name ends like a video's, and is not that of a folder."""
+    """Whether the path has the suffix of a video file and is no existing folder; the file need not exist."""
     from hyperstyle.images.frames import CLIP_SUFFIXES
 
     return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
 
 
 def is_video(path: Path) -> bool:
-    """Whether there may be several frames in this: a folder, or a name that ends like a video's."""
+    """Whether the path may hold several frames: an existing folder (of images), or `is_clip_file`."""
     return path.is_dir() or is_clip_file(path)
 
 
 def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[list[Path], list[Failure]]:
-    """The images that `inputs` name, each once, in the order typed (sorted within a folder or glob).
+    """The image files that `inputs` name, each once, in the order given (sorted within a folder or glob).
 
-    A folder stands for the images directly in it, a glob for those among the files it matches, as
-    `images.list_images` finds them. A file named explicitly is always taken, and so are those that match a glob with a
-    suffix (`*.png`): reading them decides whether they are images.
-    The results of `hyperstyle invert` in a folder, NAME.png and NAME_sheet.png next to NAME.safetensors, are not
-    taken as images; with `inversions`, NAME.safetensors is taken instead.
-    Inputs that match nothing, and files of a folder that look like images and cannot be read, are returned as
-    failures.
+    A file is always taken, whether it is an image or not, and so is every match of a glob that ends in a plain suffix
+    (`*.png`): whoever reads them finds out. Of a folder, the images directly in it are taken, and of any other glob
+    (`photos/*`) the images among its matches; `images.list_images` decides what is an image.
+
+    In a folder, the results of `hyperstyle invert`, NAME.png and NAME_sheet.png next to NAME.safetensors, are not
+    taken. With `inversions`, each NAME.safetensors in it is taken, before the images.
+
+    Returns:
+        The files, and the failures: inputs that name nothing, and files of a folder or glob that look like images
+        but cannot be read.
     """
     from hyperstyle.images import Listing, list_folder, list_images
 
@@ -157,9 +165,10 @@ def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[lis
 
 
 def output_names(images: Sequence[Path], endings: Sequence[str]) -> list[str]:
-    """One output name per image, so that no two files `name + ending` are the same.
+    """One output name per image, so that no two of all the files `name + ending` have the same name.
 
-    The stem where it is free (`me`), else with the folder before it (`holiday_me`), else numbered (`me_2`).
+    A name is the stem of the image (`me`) where no earlier image has taken it, else the stem after the name of its
+    folder (`holiday_me`), else the stem with a number (`me_2`).
     Names that differ only in case count as the same, as they do on macOS and Windows.
     """
     used: set[str] = set()
@@ -177,7 +186,7 @@ def output_names(images: Sequence[Path], endings: Sequence[str]) -> list[str]:
 
 
 def keep_inputs(inputs: Iterable[Path], targets: Iterable[Path], what: str = "an image to read") -> None:
-    """Raises ConfigError where one of the files to write is one of those to read, which the message calls `what`."""
+    """Raises ConfigError if a file to write, of `targets`, is one of `inputs`, which the message calls `what`."""
     to_read = {file.resolve() for file in inputs}
     for target in targets:
         if target.resolve() in to_read:
@@ -187,10 +196,10 @@ def keep_inputs(inputs: Iterable[Path], targets: Iterable[Path], what: str = "an
 def read_ahead(
     items: Iterable[Item], read: Callable[[Item], Read], ahead: int
 ) -> Generator[tuple[Item, Future[Read]], None, None]:
-    """Each item with the future of `read(item)`, in order; a thread reads up to `ahead` items in advance.
+    """Yields each item with the future of `read(item)`, in order; one thread reads up to `ahead` items in advance.
 
-    The iterator keeps no reference to an item it has yielded. What `read` raises is raised by the future's `result()`.
-    Closing it (`contextlib.closing`) drops what is not yet read and waits for the one being read.
+    The generator keeps no reference to an item it has yielded. What `read` raises is raised by the future's `result()`.
+    Closing the generator (`contextlib.closing`) cancels the reads that have not begun and waits for the current one.
     """
     waiting: deque[tuple[Item, Future[Read]]] = deque()
     pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
@@ -206,7 +215,7 @@ def read_ahead(
 
 
 def report(failures: Sequence[Failure], total: int) -> int:
-    """Lists on stderr what failed, and returns the exit code: 1 if anything did."""
+    """Lists the failures, of `total` inputs, on stderr, and returns the exit code: 1 if there are any, else 0."""
     if not failures:
         return 0
     print(f"hyperstyle: {len(failures)} of {total} failed:", file=sys.stderr)
@@ -216,17 +225,18 @@ def report(failures: Sequence[Failure], total: int) -> int:
 
 
 def report_left_out(listing: Listing) -> int:
-    """`report` of what looks like an image in a folder and cannot be read."""
+    """Calls `report` for the files of a listing that look like images but cannot be read; returns the exit code."""
     failures = [Failure(str(file), why) for file, why in listing.left_out]
     return report(failures, len(listing.images) + len(failures))
 
 
 def _files(name: str, endings: Sequence[str]) -> set[str]:
+    """The names of the files to write for an output name, in lower case."""
     return {(name + ending).casefold() for ending in endings}
 
 
 def _is_result(file: Path, records: Container[str]) -> bool:
-    """Whether `hyperstyle invert` wrote this image of a reconstruction, or this grid, beside one of the records."""
+    """Whether the file is the image NAME.png or the grid NAME_sheet.png of one of `records`, names NAME.safetensors."""
     return file.suffix == ".png" and any(
         f"{stem}.safetensors" in records for stem in (file.stem, file.stem.removesuffix("_sheet"))
     )

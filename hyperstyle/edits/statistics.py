@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with (what is being done, number done, total number, None if unknown)."""
 
 _BATCH = 1024  # codes at once
 _SAVE_EVERY = 8  # channels after which the progress is written
@@ -42,14 +42,15 @@ class StyleClipSampling:
     """How a generator is measured. The defaults are the published ones for faces.
 
     Attributes:
-        samples: codes, for the mean and the deviation of each channel.
-        images: images in which each channel is moved; they are the first of the samples.
-        deviations: how far a channel is moved from its mean, to both sides, in standard deviations; 10 is common for
-            other domains than faces.
-        truncation: psi of the first `truncated_rows` rows of the codes; the others are as they come.
-        truncated_rows: see `truncation`.
-        reach: convolutions of a larger output side, in pixels, are left out.
-        seed: of the codes.
+        samples: number of random codes, for the mean and standard deviation of each channel.
+        images: number of images in which each channel is moved; their codes are the first of the samples.
+        deviations: how far a channel is moved from its mean, up and down, in standard deviations; 10 is common for
+            domains other than faces.
+        truncation: psi, with which the first `truncated_rows` rows of each code [L,D] are truncated; the other rows
+            are not truncated.
+        truncated_rows: number of rows, counted from the coarsest; see `truncation`.
+        reach: the largest output resolution, in pixels, of the convolutions that are measured.
+        seed: of the random codes.
     """
 
     samples: int = 100_000
@@ -73,16 +74,16 @@ class StyleClipSampling:
             )
 
     def layers(self, generator: StyleGenerator) -> tuple[LayerSpec, ...]:
-        """The convolutions that are measured, in the official order: no toRGB, none beyond `reach`."""
+        """The convolutions that are measured, in the official order, coarse to fine: up to `reach` pixels, no toRGB."""
         return tuple(spec for spec in generator.layers if not spec.torgb and spec.resolution <= self.reach)
 
 
 @dataclass(frozen=True, eq=False)
 class StyleStatistics:
-    """Of each channel of StyleSpace over random codes.
+    """Mean and standard deviation of each channel of StyleSpace over random codes.
 
     Attributes:
-        mean, std: layer name -> [I], all layers, float32 on the CPU.
+        mean, std: layer name -> [I], one number for each input channel, for all layers, toRGB too; float32 on the CPU.
     """
 
     mean: Mapping[str, Tensor]
@@ -96,9 +97,9 @@ def style_statistics(
     """Mean and standard deviation of the styles over `settings.samples` codes; no image is synthesized.
 
     Args:
-        generator: its `latent_avg` must be the mean of W.
-        settings: how many codes, and their truncation.
-        on_progress: called with the progress.
+        generator: its `latent_avg` must be the mean of W, towards which codes are truncated.
+        settings: how many codes, and their truncation; None for the defaults.
+        on_progress: called after each batch of codes.
     """
     settings = settings or StyleClipSampling()
     # Sums of s - c and (s - c)², with c the styles of the mean code: var = E[(s - c)²] - E[s - c]². With c = 0 the two
@@ -134,25 +135,29 @@ def channel_effects(
     content: Callable[[Tensor], Tensor] | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Tensor]:
-    """What each channel does to images, as unit vectors in the space of the encoder.
+    """The direction in which each channel moves images in the encoder's feature space, as unit vectors.
 
-    In every image each channel alone is set to its mean minus and plus some deviations; all others stay.
+    One channel at a time is set to its mean minus, and plus, `settings.deviations` standard deviations in all
+    `settings.images` images; all other channels keep their values.
 
     Args:
         generator: synthesizes 2 x `settings.images` images for each channel.
-        encoder: sees the images; for CLIP, `OpenClip(preparation="bicubic")`.
+        encoder: computes the features of the images; for CLIP, `OpenClip(preparation="bicubic")`.
         statistics: of this generator.
         settings: as for `style_statistics`.
-        progress_file: a .safetensors file in which the effects so far are written now and then. If it is there, what
-            it holds is not measured again. It may be removed when all is done.
-        content: the generator's image [B,3,size,size] -> the part that the encoder sees, `domain.content` for cars.
+        progress_file: a .safetensors file to which the effects so far are written every few channels and when the
+            function is interrupted. Effects that an existing file holds are not measured again. It is not removed.
+        content: the generator's images [B,3,size,size] -> the part that the encoder sees, such as `domain.content`
+            for cars; None for all of them.
         on_progress: called after each channel.
 
     Returns:
-        Layer name -> [I,E], float32 on the CPU; zeros for a channel without any effect.
+        Layer name -> [I,E], of the layers `settings.layers(generator)`; float32 on the CPU; zeros for a channel that
+            changes nothing.
 
     Raises:
-        CheckpointError: the progress file cannot be read or written, or is of another generator, encoder or settings.
+        CheckpointError: the progress file cannot be read, or is of another generator, encoder or other settings.
+        HyperStyleError: it cannot be written.
     """
     settings = settings or StyleClipSampling()
     layers = settings.layers(generator)
@@ -171,8 +176,8 @@ def channel_effects(
             # StyleCLIP, Section 6: channel c alone is set to mean - a std in the first half of the batch, and to
             # mean + a std in the second. All other channels keep their values.
             moved = twice[name].clone()  # [2N,I]
-            middle, reach = statistics.mean[name][channel], settings.deviations * statistics.std[name][channel]
-            moved[: len(codes), channel], moved[len(codes) :, channel] = float(middle - reach), float(middle + reach)
+            mean, shift = statistics.mean[name][channel], settings.deviations * statistics.std[name][channel]
+            moved[: len(codes), channel], moved[len(codes) :, channel] = float(mean - shift), float(mean + shift)
             features = image_features({**twice, name: moved}).reshape(2, len(codes), -1).transpose(0, 1)  # [N,2,E]
             effects.append(effects_of_features(features[None])[0])
             if progress is not None and len(effects) % _SAVE_EVERY == 0:
@@ -192,7 +197,7 @@ def _image_features(
     content: Callable[[Tensor], Tensor] | None,
     styles: Mapping[str, Tensor],
 ) -> Tensor:
-    """The features [N,E] of the images of styles, layer name -> [N,I], a few images at a time."""
+    """Styles, layer name -> [N,I], -> features [N,E] of their images, which are made a few at a time."""
     batch = max(1, _PIXELS // generator.config.size**2)
     features = []
     for start in range(0, len(next(iter(styles.values()))), batch):
@@ -203,14 +208,16 @@ def _image_features(
 
 
 def effects_of_features(features: Tensor) -> Tensor:
-    """Features of images with a channel moved down and up -> its effect, a unit vector.
+    """Image features with each channel moved down and up -> the effect of each channel, a unit vector.
+
+    Each feature vector is scaled to unit length, and so are the differences up - down, their mean over the images is
+    taken, and scaled to unit length once more.
 
     Args:
-        features: [C,N,2,E] for C channels and N images, of any length.
+        features: [C,N,2,E] of C channels and N images, moved down (0) and up (1); the vectors [E] may have any norm.
 
     Returns:
-        [C,E] the mean over the images of the normalized differences of normalized features, normalized; zeros where
-            nothing changes.
+        [C,E]; zeros for a channel that changes nothing.
     """
     # Δi_c: the direction from "down" to "up" in the space of CLIP, averaged over the images.
     unit = F.normalize(features.double(), dim=-1)  # [C,N,2,E]
@@ -229,14 +236,14 @@ def fit_styleclip(
     model: str = "",
     on_progress: Progress | None = None,
 ) -> StyleClip:
-    """Edits by text for a generator: its statistics and effects, measured.
+    """Measures a generator's style statistics and channel effects, and makes StyleCLIP edits by text from them.
 
     Args:
         generator, encoder, settings, progress_file, content, on_progress: see `channel_effects`.
         templates, model: see `StyleClip`.
 
     Raises:
-        CheckpointError: see `channel_effects`.
+        CheckpointError, HyperStyleError: see `channel_effects`.
     """
     statistics = style_statistics(generator, settings, on_progress=on_progress)
     effects = channel_effects(
@@ -252,7 +259,7 @@ def fit_styleclip(
 
 
 def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:
-    """The first `count` codes, in batches [b,L,D]; their first rows are truncated."""
+    """The first `count` random codes of the seed, in batches [b,L,D], truncated as `settings` says."""
     mean, rows = generator.latent_avg, slice(0, settings.truncated_rows)
     for codes in sample_w(generator, count, seed=settings.seed, batch_size=_BATCH):
         w = generator.broadcast(codes).clone()
@@ -261,7 +268,7 @@ def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -
 
 
 class _ProgressFile:
-    """The effects so far, with what identifies the generator, encoder and settings."""
+    """A file of the effects measured so far, with what identifies the generator, encoder and settings."""
 
     def __init__(self, path: Path, settings: StyleClipSampling, layers: Sequence[LayerSpec], features: Tensor) -> None:
         self.path = path
@@ -272,7 +279,7 @@ class _ProgressFile:
         self.features = features  # [N,E] of the images before anything is moved
 
     def read(self, channels: int) -> list[Tensor]:
-        """The effects in the file, none if there is none. Raises CheckpointError."""
+        """The effects [E] of the first channels, [] without a file. Raises CheckpointError if it is of another run."""
         if not self.path.exists():
             return []
         tensors, metadata = load_tensors(self.path)
@@ -294,5 +301,5 @@ class _ProgressFile:
         return list(effects.clone().unbind())
 
     def write(self, effects: Sequence[Tensor]) -> None:
-        """Replaces the file. Raises HyperStyleError."""
+        """Replaces the file. Raises HyperStyleError if it cannot be written."""
         save_tensors(self.path, {"effects": torch.stack(list(effects)), "features": self.features}, self.metadata)

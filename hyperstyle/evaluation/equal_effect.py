@@ -1,7 +1,7 @@
-"""What is left of a person at equal effect of an edit, for several ways to invert (paper, Figure 6).
+"""Compares how well inversion methods preserve identity under edits of equal measured effect (paper, Figure 6).
 
-The same strength moves the images of one method more than those of another, so identities are compared at equal
-measured change of the edited trait, trait(edit) - trait(inversion).
+The same edit strength changes the images of one method more than those of another. So identity similarities are
+compared where the measured change of the edited trait, trait(edited image) - trait(unedited inversion), is the same.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _STEP = 0.25  # from one compared change to the next, in population standard dev
 
 @dataclass(frozen=True)
 class EffectPoint:
-    """Where the edit has changed its trait by so much.
+    """The identity that a method preserves where the edit has changed its trait by a given amount.
 
     Attributes:
-        change: measured, in standard deviations of the population.
-        identity: cosine similarity to the images that were inverted, the mean.
-        pictures: how many images it is the mean of: those that the edit changes so far with every method.
+        change: of the trait, in standard deviations of the population: a multiple of 0.25, negative, 0 or positive.
+        identity: mean cosine similarity of the edited images to the crops that were inverted.
+        pictures: number of images that the mean is over: those that reach this change with every method.
     """
 
     change: float
@@ -43,14 +43,14 @@ class EffectPoint:
 
 @dataclass(frozen=True)
 class EffectCurve:
-    """One edit of the inversions of one method.
+    """The points of one edit and one method.
 
     Attributes:
-        edit, trait, method: their names.
-        points: by rising change; the same changes and images for all methods.
-        mean: identity, the mean over the points but that of no change; None where there are no others.
-        strengths: rising, 0 among them.
-        changes, identities: what the points are computed from, a row for each image, a figure for each strength.
+        edit, trait, method: names of the edit, of the trait that it changes, and of the inversion method.
+        points: in ascending order of change; all methods have the same changes and use the same images at each.
+        mean: mean identity over the points, except the point of change 0; None if there is no other.
+        strengths: S edit strengths in ascending order, 0 among them.
+        changes, identities: N x S, per image and strength: what the points are computed from.
     """
 
     edit: str
@@ -64,22 +64,26 @@ class EffectCurve:
 
     @property
     def reach(self) -> tuple[float, float]:
-        """(lowest, highest) mean change over the edit's range."""
+        """(lowest, highest) change over all strengths, where the change at a strength is the mean over the images."""
         means = torch.tensor(self.changes, dtype=torch.float64).mean(0)
         return means.min().item(), means.max().item()
 
 
 def read_edits(inversion: Inversion, edits: Sequence[str], *, points: int) -> dict[str, dict[str, list[float]]]:
-    """What the model's evaluator reads of one inversion at strengths over the range of each edit.
+    """Applies each edit to one inversion at strengths over its range, and measures the results.
 
     Args:
-        inversion: of one image whose crop is known.
-        edits: names, of edits whose traits the evaluator reads.
-        points: strengths from the low to the high end of an edit's range, and 0.
+        inversion: of one image; it must hold the crop that was inverted.
+        edits: names of edits whose traits the model's evaluator measures.
+        points: number of strengths, spread evenly over the range of each edit; 0 is added if it is not among them.
 
     Returns:
-        Edit -> "changes" of its trait, in standard deviations of the population, and "identities", the similarity to
-        the crop: a figure for each strength of `strengths_of`.
+        Edit -> {"changes": ..., "identities": ...}, with one number for each of the `strengths_of` the edit: the
+        change of its trait against the unedited inversion, in standard deviations of the population, and the cosine
+        similarity of the identity to that of the crop.
+
+    Raises:
+        MethodError: the model has no evaluator, or the inversion no crop.
     """
     readings = {}
     for name in edits:
@@ -92,7 +96,7 @@ def read_edits(inversion: Inversion, edits: Sequence[str], *, points: int) -> di
 
 
 def _read(inversion: Inversion, edit: str, strengths: Sequence[float], trait: str) -> tuple[Tensor, Tensor]:
-    """Change of the trait and identity similarity to the crop, [S] each, as the evaluator sees them."""
+    """The change of the trait, and the identity similarity to the crop, at each strength: [S] each, on the CPU."""
     evaluator, domain = inversion.model.evaluator, inversion.model.domain
     edited = inversion.edit(edit, strengths)
     if evaluator is None or edited.crop is None:
@@ -109,19 +113,20 @@ def _read(inversion: Inversion, edit: str, strengths: Sequence[float], trait: st
 def effect_curves(
     model: Model, rows: Mapping[str, Sequence[Record]], edits: Sequence[str], *, points: int
 ) -> tuple[EffectCurve, ...]:
-    """Compares methods where the evaluator says that their edits did the same.
+    """Compares the identity that methods preserve at equal changes of the trait, as the evaluator measures them.
 
-    Every image is taken at the least strength that reaches a change. Changes that fewer than a quarter of the
-    images reach with all methods are left out, and so are images that do not reach them with all methods.
+    At each change, an image is taken at the smallest strength that reaches it (`at_changes`), and only images that
+    reach it with every method count. Changes that fewer than a quarter of the images reach so are left out.
 
     Args:
-        model: whose edits.
-        rows: method -> rows of the engine with "edits", of the same images in the same order.
-        edits: names.
-        points: strengths over the range of each edit, as measured.
+        model: holds the edits.
+        rows: method -> one record per image, whose "edits" are what `read_edits` returned; all methods have the same
+            images in the same order.
+        edits: names of the edits to compare.
+        points: as it was passed to `read_edits`.
 
     Returns:
-        For every edit a curve for each method.
+        One curve for each edit and method; the methods of one edit follow each other.
     """
     curves: list[EffectCurve] = []
     for edit in edits:
@@ -138,20 +143,25 @@ def effect_curves(
 
 
 def _tensors(values: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Tensor]:
+    """Method -> its table as a tensor [N,S], float64."""
     return {method: torch.tensor(table, dtype=torch.float64) for method, table in values.items()}  # [N,S]
 
 
 def compared(
     strengths: Sequence[float], changes: Mapping[str, Tensor], values: Mapping[str, Tensor]
 ) -> dict[str, tuple[tuple[EffectPoint, ...], float | None]]:
-    """Method -> its points at the changes that a quarter of the images reach with every method, and their mean.
+    """The points of one edit for each method, at changes that at least a quarter of the images reach with every method.
 
     Args:
-        strengths: S rising numbers, 0 among them.
-        changes, values: method -> [N,S], of the same images.
+        strengths: S numbers in ascending order, 0 among them.
+        changes: method -> [N,S] change of the trait, for the same N images.
+        values: method -> [N,S] identity similarity.
+
+    Returns:
+        Method -> (points, mean identity over the points but that of change 0, None if there is no other).
     """
-    reach = math.ceil(max(change.abs().max().item() for change in changes.values()) / _STEP)
-    grid = [_STEP * k for k in range(-reach, reach + 1)]  # T changes
+    limit = math.ceil(max(change.abs().max().item() for change in changes.values()) / _STEP)
+    grid = [_STEP * k for k in range(-limit, limit + 1)]  # T changes
     at_grid = {method: at_changes(strengths, change, values[method], grid) for method, change in changes.items()}
     reached = torch.stack([at.isfinite() for at in at_grid.values()]).all(0)  # [N,T]
     frequent = [j for j in range(len(grid)) if 4 * int(reached[:, j].sum()) >= len(reached)]
@@ -166,18 +176,19 @@ def compared(
 
 
 def at_changes(strengths: Sequence[float], changes: Tensor, values: Tensor, goals: Sequence[float]) -> Tensor:
-    """Values of every image at the least strength at which the edit has changed its trait so far.
+    """The value of every image at the strength nearest to 0 at which the change of its trait reaches each goal.
 
-    Between two strengths both are taken as linear. Strengths above 0 are followed for changes above 0, those below 0
-    for changes below 0.
+    Changes and values are interpolated linearly between neighboring strengths. A goal above 0 is searched for from
+    strength 0 upwards, one below 0 from strength 0 downwards; for a goal of 0 it is the value at strength 0.
 
     Args:
-        strengths: S rising numbers, 0 among them.
-        changes, values: [N,S].
+        strengths: S numbers in ascending order, 0 among them.
+        changes: [N,S] change of the trait of each image at each strength.
+        values: [N,S] what is asked for, such as the identity similarity.
         goals: T changes.
 
     Returns:
-        [N,T] float64, NaN where the change is not reached.
+        [N,T] float64, NaN where an image does not reach the goal.
     """
     zero = list(strengths).index(0.0)
     result = torch.full((len(changes), len(goals)), torch.nan, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The frames of a clip, in and out: a folder of images, or a video file (see `images.clips`)."""
+"""Reads and writes the frames of a clip, which is a folder of images or a video file (see `images.clips`)."""
 
 from __future__ import annotations
 
@@ -37,14 +37,15 @@ CLIP_SUFFIXES = (".3gp", ".avi", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """The images of a folder, in the order of their names, numbers within them by value: 2.png before 10.png.
+    """The images of a folder, in natural order of their names: 2.png before 10.png.
 
-    Every iteration reads them anew, one at a time: upright RGB images. An ImageError names a file that is no image.
+    Iterating yields upright RGB images and reads them one at a time, anew in every iteration. It raises ImageError,
+    which names the file, for one that cannot be read.
 
     Attributes:
         path: the folder.
-        files: the images.
-        left_out: (file, reason) of those that look like images and cannot be read (`images.list_images`).
+        files: the paths of the images.
+        left_out: (file, reason) of files that look like images but cannot be read (see `images.list_images`).
     """
 
     path: Path
@@ -59,7 +60,7 @@ class FrameFolder:
 
 
 def check_pyav() -> None:
-    """Raises MissingDependencyError where video files can be neither read nor written."""
+    """Raises MissingDependencyError if PyAV, which reads and writes video files, is not installed."""
     try:
         importlib.import_module("av")
     except ImportError as error:
@@ -70,11 +71,11 @@ def check_pyav() -> None:
 
 
 def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
-    """The frames of a folder, hidden files left out, or a video file.
+    """Opens a folder of images, whose hidden files are left out, or a video file.
 
     Raises:
-        ImageError: nothing is there, a folder without images, or a file that is no video.
-        MissingDependencyError: a video file without PyAV.
+        ImageError: there is no such path, the folder holds no images, or the file is no video.
+        MissingDependencyError: a video file, and PyAV is not installed.
     """
     path = Path(path)
     if path.is_dir():
@@ -90,23 +91,26 @@ def open_frames(path: str | os.PathLike[str]) -> FrameFolder | Clip:
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Raises ConfigError for a folder that `write_folder` would refuse, to be called before the frames are made."""
+    """Raises ConfigError unless the folder is new or empty, as for `write_folder`. Call it before making frames."""
     target = Path(folder)
     if target.exists() and not (target.is_dir() and all(is_temporary(path) for path in target.iterdir())):
         raise ConfigError(f"{os.fspath(folder)!r} is there already and not an empty folder. Choose another one.")
 
 
 def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], names: Iterable[str]) -> None:
-    """Writes frames as NAME.png into a new folder, which appears under its name when all of them are written.
+    """Writes frames as `folder`/NAME.png. The files appear in the folder only once all of them are written.
+
+    If anything raises, `frames` included, no frame is left behind.
 
     Args:
-        frames: made one at a time.
-        folder: must not exist, or be empty.
-        names: one for each frame, without a suffix, all different.
+        frames: consumed one at a time.
+        folder: must not exist or must be empty.
+        names: one NAME for each frame, all different; names beyond the last frame are ignored.
 
     Raises:
-        ConfigError: the folder holds something or cannot be made, two names are the same, or there are too few.
-        ImageError: an image cannot be written. Nothing is left behind then, nor when `frames` raises.
+        ConfigError: the folder is not empty or cannot be made, two names are the same, or there are fewer names than
+            frames.
+        ImageError: an image cannot be written.
     """
     check_folder(folder)
     remaining_names = iter(names)
@@ -123,7 +127,7 @@ def write_folder(frames: Iterable[Image.Image], folder: str | os.PathLike[str], 
 
 
 def check_clip(path: str | os.PathLike[str], rate: Fraction | float = 25) -> None:
-    """Raises the errors of `write_clip` that need no frame, to be called before the frames are made."""
+    """Raises what `write_clip` would for this path and rate, or without PyAV. Call it before making frames."""
     if Path(path).suffix.lower() != ".mp4":
         raise ConfigError(f"{os.fspath(path)!r} cannot be written: clips are MP4, so give a name that ends in .mp4.")
     if Path(path).is_dir():
@@ -145,16 +149,16 @@ def write_clip(
     Sides of an odd number of pixels, which H.264 does not have, get one more, a copy of their last row or column.
 
     Args:
-        frames: RGB images of one size, made one at a time.
-        path: the file; it appears when all frames are in it.
-        rate: frames per second, evenly spaced, without audio.
-        like: in place of a rate, the clip that the frames were made from, as many as it has: they are shown when its
-            own are, and its audio is copied as it is, together with title, artist, date and the like. A QualityWarning
-            names audio that MP4 does not take.
+        frames: RGB images of one size, consumed one at a time.
+        path: the file, whose suffix is .mp4; it appears only once all frames are written.
+        rate: frames per second, 0.001 or more; the frames are evenly spaced, and there is no audio.
+        like: in place of `rate`, the clip that the frames were made from. There must be as many frames as in it. They
+            get the same timestamps, and its audio is copied without encoding it again, as are title, artist, date and
+            similar metadata. A QualityWarning names audio that MP4 cannot hold.
 
     Raises:
-        ConfigError: another suffix than .mp4 or the name of a folder, a rate below 0.001, both a rate and a clip or
-            none of them, no frame at all, or more or fewer frames than the clip has.
+        ConfigError: `path` has another suffix or is a folder, `rate` is out of range, not exactly one of `rate` and
+            `like` is given, there is no frame, or there are more or fewer frames than in `like`.
         ImageError: frames of different sizes, a clip that cannot be read again, or a file that cannot be written.
             Nothing is left behind then.
         MissingDependencyError: PyAV is not installed.
@@ -170,6 +174,6 @@ def write_clip(
 
 
 def _natural_sort_key(file: Path) -> tuple[list[tuple[int, str]], str]:
-    """A sort key by which numbers within names count by their value; the name itself breaks ties."""
+    """A sort key for natural order: digits in names compare as numbers, letters without case; the name breaks ties."""
     parts = re.split(r"(\d+)", file.name)
     return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in parts], file.name

@@ -1,4 +1,4 @@
-"""The one loop of everything that optimizes: Adam, a schedule, what a callback sees of a step, and an early stop."""
+"""The optimization loop that all methods share: Adam, a learning-rate schedule, callbacks, and an early stop."""
 
 from __future__ import annotations
 
@@ -32,25 +32,29 @@ __all__ = [
 ]
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
-"""(image, target) [B,3,h,w] each -> [B]; no image of a batch changes the number of another."""
+"""(image, target), [B,3,h,w] each -> [B] losses; the loss of an image does not depend on the others of the batch."""
 
 
 class Step:
     """What a callback sees of one step of a method.
 
-    Optimizing methods call it before each change, with step 0 first; networks that predict call it with step 0 before
-    they predict, and after each prediction.
+    Methods that optimize call the callback before each update: with step 0, 1, ... up to `steps` - 1. Methods whose
+    networks predict call it before the first prediction, with step 0, and after each one: up to `steps`.
+
+    Only `step`, `steps` and `image` are always set. Each other attribute is set by the methods named with it; reading
+    it for another method raises AttributeError.
 
     Attributes:
-        step: how many changes, or predictions, there were before.
-        steps: how many there will be, at most.
-        image: [B,3,size,size] the generator's images so far; of `optimize_text` with content rows applied.
-        losses: [B] of these images; only where a loss is minimized.
-        w: [B,L,D] codes so far; of "optimize-w", "optimize-w+", "idinvert" and ReStyle.
+        step: number of updates, or predictions, made so far.
+        steps: how many there will be in all, at most.
+        image: [B,3,size,size] the generator's current images; with `optimize_text` only their content rows (see
+            `Domain.content`).
+        losses: [B] the losses of these images; of all methods that optimize.
+        w: [B,L,D] the current latent codes; of "optimize-w", "optimize-w+", "idinvert" and ReStyle.
         codes: accumulated codes of offsets or residuals, None before the first prediction; of "hyperstyle" and
             "hyperinverter".
-        l2, perceptual: the two parts of the loss of "pti", without its locality term.
-        pixel, feature, code: [B] the three parts of the loss of "idinvert", without their weights.
+        l2, perceptual: the two parts of the loss, as numbers, without the locality term; of "pti".
+        pixel, feature, code: [B] the three parts of the loss, before they are weighted; of "idinvert".
         distances: [B] 1 - cosine between image and text, 0 to 2; of `optimize_text`.
     """
 
@@ -73,7 +77,7 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """The mean of `losses`; no attribute where no loss is minimized."""
+        """The mean of `losses`. Raises AttributeError where the method minimizes no loss."""
         return self.losses.mean().item()
 
 
@@ -85,10 +89,11 @@ class Schedule:
     """How long and how fast an optimization runs.
 
     Attributes:
-        steps: how many, at most.
-        lr: the learning rate of step 0 <= i < steps.
+        steps: maximum number of steps.
+        lr: step i, 0 <= i < steps -> its learning rate.
         betas: of Adam.
-        threshold: an image stays as it is as soon as its loss, or `Loss.distances`, is no larger; None takes all steps.
+        threshold: an image is not changed any more once its loss (its `Loss.distances` where these are given) is this
+            or less, and the loop stops once that holds for all images. None takes all steps.
     """
 
     steps: int
@@ -102,11 +107,12 @@ class Loss:
     """The loss of one step.
 
     Attributes:
-        losses: [B], with gradients to the variables.
-        image: [B,3,size,size] the generator's images that they belong to.
-        penalty: [B] minimized too, but neither shown to callbacks nor compared with a threshold.
-        distances: [B] compared with the threshold in place of the losses.
-        shown: further attributes of the `Step` that a callback sees.
+        losses: [B], differentiable with respect to the variables.
+        image: [B,3,size,size] the generator's images, for which the losses were computed.
+        penalty: [B] added to the losses that are minimized, but neither shown to callbacks nor compared with
+            `Schedule.threshold`.
+        distances: [B] compared with `Schedule.threshold` in place of the losses.
+        shown: further attributes of the `Step` that a callback sees, by name.
     """
 
     losses: Tensor
@@ -124,17 +130,21 @@ def optimize(
     *,
     constrain: Callable[[], None] | None = None,
 ) -> Tensor:
-    """Moves variables, in place, so that a loss falls; the images of a batch move side by side, each as it would alone.
+    """Minimizes a loss with Adam, in place. Variables [B,...] move for each image as they would for it alone.
 
     Args:
-        variables: what moves, [B,...] where images may stop at different steps; leaves that need gradients.
-        loss: of this step, with the variables as they are.
+        variables: leaf tensors that require gradients. Where a batch has a threshold, they must be [B,...], since its
+            images may stop at different steps; else they may have any shape, such as that of a generator's weights.
+        loss: step i -> its loss, for the current variables.
         schedule: number of steps, learning rate, early stop.
-        callback: called at every step, before the variables are changed, and where it stops early.
-        constrain: brings the variables back, in place and without gradients, to where they may be, after every step.
+        callback: called at every step after the loss is computed and before the variables change; also at the step
+            at which the loop stops early, where they do not change any more.
+        constrain: called after every update, without gradients, to project the variables in place onto what is
+            allowed.
 
     Returns:
-        [B,steps] the losses before each step that was taken, where the variables are [B,...].
+        [B,S] the losses at each of the S steps whose loss was computed, always before the update of that step. After
+        an early stop, the last column is that of the final variables. Without any step it is [len(variables[0]),0].
     """
     optimizer = torch.optim.Adam(variables, lr=0.0, betas=schedule.betas)
     history: list[Tensor] = []
@@ -166,7 +176,7 @@ def optimize(
 
 @contextmanager
 def _kept(variables: Sequence[Tensor], finished: Tensor) -> Iterator[None]:
-    """Whatever a step does to the variables [B,...], those of the `finished` [B] images stay as they were."""
+    """Restores the variables [B,...] of the `finished` images, a mask [B], after the body has changed all of them."""
     before = [value.detach()[finished] for value in variables]
     yield
     with torch.no_grad():
@@ -178,14 +188,15 @@ def _kept(variables: Sequence[Tensor], finished: Tensor) -> Iterator[None]:
 
 
 def constant(lr: float) -> Callable[[int], float]:
-    """The same learning rate at every step."""
+    """A schedule for `Schedule.lr`: the same learning rate at every step."""
     return lambda step: lr
 
 
 def ramped(step: int, steps: int, lr: float, *, rampup: float = 0.05, rampdown: float = 0.25) -> float:
-    """The learning rate of step 0 <= `step` < `steps`: it rises linearly from 0 and falls along a cosine at the end.
+    """The learning rate of `step`, 0 <= `step` < `steps`, with warm-up and cosine decay (StyleGAN2, appendix D).
 
-    `rampup` and `rampdown` are the fractions of the steps in which it does (StyleGAN2, appendix D).
+    It rises linearly from 0 at step 0 to `lr` over the first `rampup` of the steps, and falls towards 0 along a cosine
+    over the last `rampdown` of them; both are fractions of `steps`.
     """
     t = step / steps
     fall = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1.0 - t) / rampdown))
@@ -196,15 +207,15 @@ def ramped(step: int, steps: int, lr: float, *, rampup: float = 0.05, rampdown: 
 
 
 def no_op(image: Tensor) -> Tensor:
-    """The image as it is: the `to_input` of targets that have the generator's size."""
+    """Returns the image: the default for arguments `to_input`, for targets of the generator's own size."""
     return image
 
 
 def image_losses(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> Tensor:
-    """The loss [B] of a step, checked.
+    """Computes the losses [B] of a step, `loss(image, target)`, and checks them. `step` is for the message.
 
     Raises:
-        ImageError: target and reconstruction differ in shape, or are no images [B,3,h,w].
+        ImageError: target and reconstruction differ in shape, or have not four axes [B,3,h,w].
         ConfigError: the loss is not one finite number per image, or has no gradient.
     """
     if image.shape != target.shape or target.ndim != 4:
@@ -222,7 +233,7 @@ def image_losses(loss: ImageLoss, image: Tensor, target: Tensor, step: int) -> T
 
 
 def check_losses(losses: Tensor, batch: int, step: int) -> Tensor:
-    """The losses [B] of a step. Raises ConfigError where they are not one finite number per image."""
+    """Returns `losses`. Raises ConfigError unless they are a tensor [batch] of finite numbers, one per image."""
     if not isinstance(losses, Tensor):
         raise ConfigError(f"a loss of type {type(losses).__name__}: expected one number per image, [{batch}].")
     if tuple(losses.shape) != (batch,):
@@ -233,7 +244,7 @@ def check_losses(losses: Tensor, batch: int, step: int) -> Tensor:
 
 
 def check_target(target: Tensor) -> None:
-    """Raises ImageError for images [B,3,h,w] with values that are not finite, before they make every loss NaN."""
+    """Raises ImageError if a target [B,3,h,w] has NaN or infinite values, which would make every loss NaN."""
     if odd := int((~torch.isfinite(target)).sum()):
         raise ImageError(
             f"{odd} of the {target.numel()} values of a target {list(target.shape)} are not finite (NaN or infinite). "
@@ -242,7 +253,7 @@ def check_target(target: Tensor) -> None:
 
 
 def check_whole(name: str, value: object, most: float = math.inf) -> None:
-    """Raises ConfigError unless the value is a whole number from 0 to `most`."""
+    """Raises ConfigError unless the value is an integer, no bool, from 0 to `most`; `name` is for the message."""
     if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= most:
         raise ConfigError(
             f"{name}={value!r}: expected a whole number, " + ("0 or more." if most == math.inf else f"0 to {most}.")

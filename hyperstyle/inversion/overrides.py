@@ -1,4 +1,4 @@
-"""What a method changes of the generator, apart from relative offsets: residuals, tuned parameters, noise maps."""
+"""What a method changes in the generator, apart from relative offsets: residuals, tuned parameters, noise maps."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from hyperstyle.networks.stylegan2.base import StyleGenerator
 __all__ = ["GeneratorOverrides", "TunedParameters"]
 
 TunedParameters = Mapping[str, Tensor]
-"""Parameter name -> its value in the generator of one image."""
+"""Parameter name -> the value that replaces the generator's own for one image. Other parameters keep theirs."""
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratorOverrides:
-    """Changes of a generator for each of B images. A kind of change that is absent leaves the generator as it is.
+    """Changes to a generator for each of B images. It is false where there are none.
+
+    There are three kinds: residuals, tuned parameters and noise maps. The generator keeps its own values for a kind
+    that is absent.
 
     Attributes:
-        residuals: codes from which a `HyperInverter` makes what is added to raw weights, or these sums (dense).
-        tuned: B mappings of parameters, by name, that replace those of the generator (PTI); () for none. Edits of one
-            image share one mapping.
-        noise: noise maps [B,1,r,r] in the order of `Generator.synthesize`; () for those of the generator.
+        residuals: absolute offsets, added to the raw weights (HyperInverter): the codes from which a `HyperInverter`
+            computes them, or the residuals themselves (`OffsetCodes.dense`). None for none.
+        tuned: B mappings, parameter name -> value that replaces the generator's (PTI); () for none. Several edits of
+            one image refer to the same mapping object.
+        noise: a noise map [B,1,r,r] for each layer that adds noise, in the order of `Generator.synthesize`; () for
+            the generator's own.
     """
 
     residuals: OffsetCodes | None = None
@@ -39,7 +44,7 @@ class GeneratorOverrides:
     # ---- a batch of images ----
 
     def take(self, index: Sequence[int]) -> GeneratorOverrides:
-        """These images, in this order."""
+        """The overrides of the images with these indices, in this order; an index may occur more than once."""
 
         def select(t: Tensor) -> Tensor:
             return t[torch.tensor(list(index), device=t.device)]
@@ -51,7 +56,10 @@ class GeneratorOverrides:
         )
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> GeneratorOverrides:
-        """The same with `function` applied to every tensor (moving, changing the type)."""
+        """A copy with `function` applied to every tensor, to move it or to change its type.
+
+        The tensors of `tuned` have no batch axis, so `function` must not index images: see `take`.
+        """
         # By identity: a mapping that several images share is still shared afterwards.
         applied = {
             id(parameters): {name: function(value) for name, value in parameters.items()} for parameters in self.tuned
@@ -65,14 +73,14 @@ class GeneratorOverrides:
     def fill_missing(
         self, batch: Sequence[GeneratorOverrides], w: Tensor, generator: StyleGenerator
     ) -> GeneratorOverrides:
-        """The same, with neutral values for the kinds of change that only other images have, so that `cat` joins them.
+        """A copy with neutral values for the kinds that `batch` has and `self` lacks, so that `cat` accepts all of it.
 
-        Neutral are no residuals, no tuned parameters, and the noise maps of the generator.
+        The neutral values are zero residuals, mappings without parameters, and the generator's own noise maps.
 
         Args:
-            batch: overrides of all images that will be joined.
-            w: [B,L,D], the codes of the images of `self`.
-            generator: of all of them.
+            batch: all the overrides that will be joined, `self` among them.
+            w: [B,L,D] the latent codes of the images of `self`; only B, device and type matter.
+            generator: the one that all of `batch` change.
         """
         residuals, tuned, noise = self.residuals, self.tuned, self.noise
         if residuals is None and any(overrides.residuals is not None for overrides in batch):
@@ -85,7 +93,12 @@ class GeneratorOverrides:
 
     @staticmethod
     def cat(parts: Sequence[GeneratorOverrides]) -> GeneratorOverrides:
-        """The overrides of all parts along the batch. Raises InversionError where their kinds differ."""
+        """Joins all parts along the batch axis.
+
+        Raises:
+            InversionError: the parts do not have the same kinds of change (see `fill_missing`), or their residuals
+                have codes for different layers.
+        """
         first = parts[0]
         kinds = {(part.residuals is None, bool(part.tuned), len(part.noise)) for part in parts}
         if len(kinds) > 1:
@@ -100,10 +113,12 @@ class GeneratorOverrides:
 
     @staticmethod
     def lerp(a: GeneratorOverrides, b: GeneratorOverrides, t: float, generator: StyleGenerator) -> GeneratorOverrides:
-        """Between single `a` (t = 0) and single `b` (t = 1); where one has no value, that of the generator counts.
+        """Interpolates linearly from `a` (t = 0) to `b` (t = 1), the overrides of one image each.
+
+        Where only one of them changes a parameter or the noise, the other counts with the generator's value.
 
         Raises:
-            InversionError: residuals of different layers.
+            InversionError: both have residuals with codes, for different layers.
         """
         a, b = a._completed(b, generator), b._completed(a, generator)
         if t in (0.0, 1.0):
@@ -121,7 +136,13 @@ class GeneratorOverrides:
     def mixed(
         a: GeneratorOverrides, b: GeneratorOverrides, layers: Sequence[str], generator: StyleGenerator
     ) -> GeneratorOverrides:
-        """`a`, but these layers as `b` has them: residuals, parameters and noise maps."""
+        """`a`, with the residuals, parameters and noise maps of `layers` taken from `b`.
+
+        What `b` does not change in these layers is as in the generator.
+
+        Raises:
+            InversionError: both have residuals with codes, and the step weights differ (see `OffsetCodes.update`).
+        """
         residuals = OffsetCodes.mixed(a.residuals, b.residuals, layers)
         a, b = a._completed(b, generator), b._completed(a, generator)
         names = _parameters(layers, generator)
@@ -137,7 +158,7 @@ class GeneratorOverrides:
         return GeneratorOverrides(residuals, tuned, noise)
 
     def _completed(self, other: GeneratorOverrides, generator: StyleGenerator) -> GeneratorOverrides:
-        """With the values of the generator where only `other` has some, so that both can be combined by name."""
+        """A copy with the generator's values for what only `other` changes, so that both can be combined by name."""
         parameters = dict(generator.named_parameters())
         names = sorted({name for side in (self, other) for tuned in side.tuned for name in tuned})
         tuned: tuple[TunedParameters, ...] = ()
@@ -156,7 +177,7 @@ class GeneratorOverrides:
     # ---- another generator ----
 
     def restricted(self, layers: Sequence[str], generator: StyleGenerator) -> GeneratorOverrides:
-        """The overrides of these layers; all other layers are as the generator has them."""
+        """Keeps the changes to these layers only; all other layers are as in the generator."""
         names = _parameters(layers, generator)
         noise = self.noise
         if noise:
@@ -169,7 +190,10 @@ class GeneratorOverrides:
         )
 
     def transferred(self, source: StyleGenerator, target: StyleGenerator) -> GeneratorOverrides:
-        """For `target`, fine-tuned from `source`: what tuning changed of `source` is added to its parameters."""
+        """The overrides for `target`, a generator that was fine-tuned from `source`.
+
+        A tuned value becomes `target + (tuned - source)`; residuals and noise maps stay as they are.
+        """
         if not self.tuned:
             return self
         before, after = dict(source.named_parameters()), dict(target.named_parameters())
@@ -189,7 +213,7 @@ def _parameters(layers: Sequence[str], generator: StyleGenerator) -> set[str]:
 
 
 def _convolutions(generator: StyleGenerator) -> list[str]:
-    """Names of the layers that add noise, in the order of the noise maps."""
+    """Names of the layers that add noise, which are all but toRGB, in the order of the noise maps."""
     return [spec.name for spec in generator.layers if not spec.torgb]
 
 

@@ -1,4 +1,6 @@
-"""Typed configuration: values from JSON, TOML, YAML or a command line -> a type, or an error that names the entry.
+"""Typed configuration: values of JSON, TOML, YAML or a command line, converted to Python types and checked.
+
+An error names the entry that it is about.
 
 Model folders, training files and the files of `--config` are all read here.
 """
@@ -45,16 +47,21 @@ _PLURALS: Mapping[Any, str] = {int: "whole numbers", float: "numbers", str: "nam
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """A (nested) dataclass as plain JSON values."""
+    """A dataclass, with those nested in it, as a dict of plain JSON values."""
     result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return result
 
 
 def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A dataclass of this kind from plain JSON values, nested ones included.
+    """Makes a dataclass of the type `kind`, and those nested in it, from plain JSON values.
+
+    Args:
+        kind: a dataclass; fields with a default may be missing in `values`.
+        values: field name -> value.
+        where: what the values are from, usually a file; errors begin with it.
 
     Raises:
-        ConfigError: an entry is unknown or missing, or its value cannot be used; `where` names the file.
+        ConfigError: an entry is unknown or missing, or its value is of the wrong type.
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: expected an object for {kind.__name__}, found {type(values).__name__}.")
@@ -72,18 +79,19 @@ def config_from_dict(kind: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def convert_value(value: Any, hint: Any, where: str, *, from_text: bool = False) -> Any:
-    """The value as one of the type `hint`.
+    """Converts a value to the type `hint`, or raises an error.
 
     Args:
-        value: as JSON, TOML or YAML give it.
-        hint: a dataclass, int, float, str, bool, None, dict, Literal, tuple, or a union of these.
-        where: file and key, for the message.
-        from_text: also accept what people type. Numbers may be text ("1e-4", which YAML does not read as a number),
-            "none" is no value, the items of a tuple may be joined by commas, paths are text, and true and false stand
-            for "yes" and "no" where these are choices, as YAML reads them without quotes.
+        value: as a JSON, TOML or YAML parser gives it.
+        hint: a dataclass, int, float, str, bool, dict, Literal, tuple, or a union of these, with None or without.
+        where: file and key; errors begin with it.
+        from_text: also accept what people type. A number may be text ("1e-4", which YAML does not read as a number)
+            but must be finite. "none" is None where the type allows it. A tuple may be text with commas between its
+            items. A str may be given as a path object. For a Literal, True counts as "yes" and False as "no",
+            because YAML reads these words as booleans where they have no quotes.
 
     Raises:
-        ConfigError: it is nothing of that type; the message says what was given and what was expected.
+        ConfigError: the value does not fit the type; the message says what was given and what was expected.
     """
     try:
         return _convert(value, hint, where, from_text)
@@ -92,7 +100,7 @@ def convert_value(value: Any, hint: Any, where: str, *, from_text: bool = False)
 
 
 def describe_type(hint: Any) -> str:
-    """What `convert_value` takes for a type, in words."""
+    """A type in words, for error messages: "a whole number or none" for `int | None`."""
     options = get_args(hint)
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(map(describe_type, options))
@@ -105,7 +113,7 @@ def describe_type(hint: Any) -> str:
 
 
 def _convert(value: Any, hint: Any, where: str, from_text: bool) -> Any:
-    """As `convert_value`. Raises ValueError where the value is not of the type, ConfigError for a part of it."""
+    """As `convert_value`, but raises ValueError if `value` does not fit, and ConfigError if a nested value does not."""
     origin, options = get_origin(hint), get_args(hint)
     if dataclasses.is_dataclass(hint):
         return config_from_dict(typing.cast(Any, hint), value, where)
@@ -134,7 +142,7 @@ def _require(is_valid: bool) -> None:
 
 
 def _convert_union(value: Any, options: tuple[Any, ...], where: str, from_text: bool) -> Any:
-    """The value as the first of the types that it fits."""
+    """Converts to the first type of the union that the value fits."""
     if type(None) in options and (value is None or (from_text and value == "none")):
         return None
     *alternatives, last = [option for option in options if option is not type(None)]
@@ -145,7 +153,7 @@ def _convert_union(value: Any, options: tuple[Any, ...], where: str, from_text: 
 
 
 def _convert_tuple(value: Any, options: tuple[Any, ...], where: str, from_text: bool) -> tuple[Any, ...]:
-    """A list as a tuple; from text, a list of names that are not empty."""
+    """Converts a list to a tuple; with `from_text` also text with commas, and no item, nor the list, may be empty."""
     if from_text and isinstance(value, str):
         value = value.split(",")
     _require(isinstance(value, list | tuple))
@@ -159,7 +167,7 @@ def _convert_tuple(value: Any, options: tuple[Any, ...], where: str, from_text: 
 
 
 def _convert_number(value: Any, kind: type[int] | type[float], from_text: bool) -> int | float:
-    """A number; whole where `kind` is int, finite where it comes from text."""
+    """Converts a number to `kind`: it must be whole for int, and finite with `from_text`."""
     number = kind(value) if from_text and isinstance(value, str) else value
     _require(isinstance(number, int | float) and not isinstance(number, bool))
     if isinstance(number, float) and (from_text or kind is int):
@@ -171,12 +179,12 @@ def _convert_number(value: Any, kind: type[int] | type[float], from_text: bool) 
 
 
 def ready_configs(folder: Path) -> dict[str, Path]:
-    """Name -> file of the ready configurations in a folder of the package."""
+    """Name -> file of the configurations (*.toml) that the package brings along in `folder`."""
     return {file.stem: file for file in sorted(folder.glob("*.toml"))}
 
 
 def find_config(name: str | os.PathLike[str], folder: Path) -> Path:
-    """The file of that name, or the ready configuration of that name in `folder`.
+    """The path of a configuration file: `name` if it is a file, else that of this name in `ready_configs(folder)`.
 
     Raises:
         ConfigError: there is neither.
@@ -194,11 +202,12 @@ def find_config(name: str | os.PathLike[str], folder: Path) -> Path:
 
 
 def read_tables(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options, in tables, of a TOML, YAML or JSON file.
+    """Reads a TOML, YAML or JSON file as a dict; tables are nested dicts. Values are not checked.
 
     Raises:
-        ConfigError: it is not there, cannot be read, or holds something else than keys and tables.
-        MissingDependencyError: a YAML file without PyYAML; TOML before Python 3.11 without tomli.
+        ConfigError: the file is missing, has another suffix, cannot be parsed, or its top level is not a table with
+            text keys.
+        MissingDependencyError: a YAML file, and PyYAML is not installed.
     """
     path = Path(file)
     parse = _PARSERS.get(path.suffix.lower())

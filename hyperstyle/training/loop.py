@@ -37,13 +37,13 @@ _CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate by step: linear warm-up, constant, then linear decay to `floor` times the peak.
+    """Learning rate by step: linear warm-up, then constant, then linear decay towards 0, down to a lower bound.
 
     Attributes:
-        peak: the constant learning rate.
-        warmup: steps of the warm-up.
-        decay: fraction of all steps, at the end, over which the learning rate falls.
-        floor: learning rate at the end, as a fraction of the peak.
+        peak: the learning rate of the constant part.
+        warmup: number of steps of the warm-up, which begins at `peak / warmup`.
+        decay: the fraction of all steps, the last ones, over which the learning rate falls.
+        floor: lower bound of the decay, as a fraction of the peak.
     """
 
     peak: float
@@ -52,7 +52,7 @@ class Schedule:
     floor: float = 0.02
 
     def at(self, step: int, steps: int) -> float:
-        """The learning rate of step 0 <= `step` < `steps`."""
+        """The learning rate of `step`, 0 <= `step` < `steps`, where `steps` is their total number."""
         remaining = (steps - step) / max(1.0, self.decay * steps)
         return self.peak * min(1.0, (step + 1) / max(1, self.warmup)) * max(self.floor, min(1.0, remaining))
 
@@ -60,10 +60,12 @@ class Schedule:
 class EMA:
     """Exponential moving average of a module's parameters, stored in a second module of the same architecture.
 
+    Buffers are copied once, at construction, and are not averaged.
+
     Args:
-        source: the module that learns.
-        target: gets the average; at first the parameters and buffers of `source`.
-        rate: 1 - decay.
+        source: the module that is trained.
+        target: overwritten with the state of `source` at construction, then holds the average.
+        rate: weight of `source` in each update, which is 1 - decay.
     """
 
     def __init__(self, source: nn.Module, target: nn.Module, rate: float) -> None:
@@ -72,7 +74,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Moves the average one step towards the source."""
+        """Updates the average: target += rate * (source - target)."""
         for a, b in zip(self.target.parameters(), self.source.parameters(), strict=True):
             a.lerp_(b, self.rate)
 
@@ -81,16 +83,16 @@ class Stateful(Protocol):
     """Anything with a state for checkpoints: a module, a gradient scaler."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state, of tensors, numbers, texts and containers of them."""
+        """The state, made of tensors, numbers, strings and containers of them."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Loads a state of `state_dict`."""
+        """Restores a state that `state_dict()` returned."""
         ...
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the highest step, None where there is none."""
+    """The file of the checkpoint of the highest step in a folder; None if it has none."""
     return max(folder.glob(_CHECKPOINT), default=None)
 
 
@@ -100,12 +102,13 @@ class LoopOptions:
 
     Attributes:
         folder: gets `checkpoint-STEP.pt` and `log.jsonl`.
-        steps: total number.
-        schedule: learning rate; a parameter group's own `scale`, where it has one, multiplies it.
-        evaluate_every, save_every: in steps; both also happen at the end.
-        keep: number of checkpoints that are kept, the newest ones.
-        log_all: a row for each step, instead of one for each evaluation.
-        reserve_bytes: size of the files that `Hooks.save` replaces, for the check of the free disk space.
+        steps: total number of steps, those before a resumed checkpoint included.
+        schedule: learning rate; it is multiplied by the `scale` of a parameter group that has this key.
+        evaluate_every, save_every: number of steps between two evaluations, and between two checkpoints; both also
+            happen after the last step.
+        keep: how many checkpoints to keep, the newest ones, 1 or more.
+        log_all: write a row to the log at every step; else only at evaluations, so none without `Hooks.evaluate`.
+        reserve_bytes: size of the files that `Hooks.save` writes, for the check of the free disk space.
     """
 
     folder: Path
@@ -120,12 +123,13 @@ class LoopOptions:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Functions that the loop calls in the first process; all get the number of steps done.
+    """Functions that the loop calls, in the first process only. Their first argument is the number of steps done.
 
     Attributes:
-        evaluate: held-out figures for the log.
-        step: after each step; gets the row of the log too.
-        save: after a checkpoint is written.
+        evaluate: returns figures of held-out data, by name, for the row of the log; called every `evaluate_every`
+            steps.
+        step: called after each step with the row of the log as well, whether it is written or not.
+        save: called after each checkpoint is written.
     """
 
     evaluate: Callable[[int], Mapping[str, float]] | None = None
@@ -140,21 +144,23 @@ def fit(
     options: LoopOptions,
     hooks: Hooks = Hooks(),
 ) -> None:
-    """Runs `step(i)` for i up to `options.steps`, from the last checkpoint in the folder if there is one.
+    """Calls `step(i)` for i = 0 to `options.steps` - 1, or continues after the newest checkpoint in the folder.
 
-    Of several processes (`training.distributed`) the first evaluates, logs and saves. The random state is set from the
-    step number before each call, so an interrupted run continues as it would have; rows of the log that are later than
-    the checkpoint are removed, since they are written again.
+    Of several processes (`training.distributed`) only the first evaluates, logs and saves. PyTorch's random seed is set
+    to i before each call, so a resumed run takes the same steps as one without interruption. Rows of the log after the
+    checkpoint are removed, since those steps are run again.
 
     Args:
-        step: performs one optimization step and returns figures for the log.
-        modules, optimizers: what a checkpoint holds.
-        options, hooks: see there.
+        step: runs optimization step i, counted from 0, and returns figures for the log, such as losses, by name.
+        modules, optimizers: name -> what a checkpoint saves and restores; the loop sets the optimizers' learning rates.
+        options: number of steps, schedule, folder and intervals.
+        hooks: functions to call in between.
 
     Raises:
-        ConfigError: a loss became NaN or infinite; the last checkpoint stays as it was.
-        CheckpointError: the checkpoint in the folder belongs to another set of modules; the disk has too little space
-            for those to come; or one cannot be written all the same: then those before it stay.
+        ConfigError: a figure that `step` returned is NaN or infinite; the checkpoints are kept.
+        CheckpointError: the newest checkpoint is of modules or optimizers of other names; the disk has too little
+            space for the checkpoints to come; or a checkpoint or the log cannot be written. Earlier checkpoints are
+            kept.
     """
     folder, steps = options.folder, options.steps
     on_first(lambda: make_folder(folder))
@@ -187,6 +193,7 @@ def fit(
 
 
 def _set_learning_rates(optimizers: Mapping[str, Optimizer], lr: float) -> None:
+    """Sets `lr` in all parameter groups, times the `scale` of a group that has this key."""
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = lr * group.get("scale", 1.0)
@@ -205,18 +212,18 @@ def _check_finite(figures: Mapping[str, float], i: int, folder: Path) -> None:
 
 
 def _write_row(log: Path, row: Mapping[str, float]) -> None:
-    """Appends a line to the log, which may be read meanwhile."""
+    """Appends a row to the log as one line of JSON; another process may be reading the log."""
     line = json.dumps({k: v if k == "step" else float(f"{v:.7g}") for k, v in row.items()})
     append_line(log, line, error=CheckpointError)
 
 
 def nbytes(state: Iterable[Any]) -> int:
-    """Bytes of the tensors among the values of a state."""
+    """Total bytes of the tensors among `state`, such as `state_dict().values()`; nested containers are not searched."""
     return sum(value.numel() * value.element_size() for value in state if isinstance(value, Tensor))
 
 
 def _checkpoint_bytes(modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
-    """About the size of a checkpoint: an optimizer has two tensors as large as each parameter, Ranger three."""
+    """Approximate bytes of a checkpoint: an optimizer has two tensors as large as each parameter, Ranger three."""
     size = sum(nbytes(module.state_dict().values()) for module in modules.values())
     for optimizer in optimizers.values():
         copies = 3 if isinstance(optimizer, Ranger) else 2
@@ -225,9 +232,14 @@ def _checkpoint_bytes(modules: Mapping[str, Stateful], optimizers: Mapping[str, 
 
 
 def _check_disk_space(start: int, checkpoint: int, options: LoopOptions) -> None:
-    """Raises CheckpointError if the checkpoints (bytes each) and the files of `Hooks.save` do not fit on the disk.
+    """Raises CheckpointError if the checkpoints and the files of `Hooks.save` will not fit on the disk.
 
-    A new file is written before an old one is removed.
+    A new file is written before an old one is removed, so both must fit for a moment.
+
+    Args:
+        start: number of steps done.
+        checkpoint: bytes of one checkpoint.
+        options: of the loop.
     """
     saves = math.ceil(options.steps / options.save_every) - start // options.save_every
     existing = len(list(options.folder.glob(_CHECKPOINT)))
@@ -244,7 +256,7 @@ def _check_disk_space(start: int, checkpoint: int, options: LoopOptions) -> None
 def _save(
     folder: Path, done: int, modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer], keep: int
 ) -> None:
-    """Writes the checkpoint of this step, and only then removes the oldest ones."""
+    """Writes the checkpoint after `done` steps, and then removes all but the `keep` newest ones."""
     state = {
         "step": done,
         "modules": {k: m.state_dict() for k, m in modules.items()},
@@ -256,7 +268,7 @@ def _save(
 
 
 def _shorten(log: Path, done: int) -> None:
-    """Removes the rows of steps after `done`, and an incomplete row."""
+    """Removes the rows of steps after `done`, and rows that are not complete, from the log."""
     lines = []
     for line in (log.read_text(encoding="utf-8") if log.exists() else "").splitlines(keepends=True):
         try:
@@ -269,6 +281,7 @@ def _shorten(log: Path, done: int) -> None:
 
 
 def _resume(path: Path | None, modules: Mapping[str, Stateful], optimizers: Mapping[str, Optimizer]) -> int:
+    """Restores modules and optimizers from a checkpoint; the number of steps it was written after, 0 without one."""
     if path is None:
         return 0
     from hyperstyle.io.torch_files import load_state

@@ -1,4 +1,4 @@
-"""Offset codes: the small vectors from which a hypernetwork's heads make dense weight offsets."""
+"""Offset codes: the small vectors from which a hypernetwork's heads compute dense weight offsets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ __all__ = ["OffsetCodes"]
 
 @dataclass(frozen=True, eq=False)
 class OffsetCodes:
-    """A weighted sum of hypernetwork steps, kept as codes instead of dense offsets.
+    """The weight offsets of B images: a weighted sum over hypernetwork steps, stored as codes, not dense tensors.
 
     A head that is affine in its code, Δ(c) = A c + b, satisfies Σ_t Δ(c_t) = A Σ_t c_t + T b: the sum of the codes
     and T carry the accumulated offset exactly (Eq. 6). Heads that are not affine keep one code per step.
 
-    Offsets that no hypernetwork predicted, such as imported ones, have no codes: they are kept dense, with or without
-    codes, and are added to the offsets that the codes stand for.
+    Offsets that no hypernetwork predicted, such as imported ones, have no codes and are stored dense. The offset of a
+    layer that has both is their sum.
+
+    `len()` is the number of images B.
 
     Attributes:
         sums: layer -> [B,C], weighted sum of the codes of affine heads.
-        terms: layer -> [B,K,C], the codes of the K steps for the other heads.
+        terms: layer -> [B,K,C], the codes of the K steps, not weighted, for the other heads.
         weights: [B,K] weight of each step ([B,1], the sum, where no head needs them one by one).
         dense: layer -> Δ, broadcastable to [B,O,I,k,k].
     """
@@ -44,7 +46,7 @@ class OffsetCodes:
 
     @classmethod
     def none(cls, w: Tensor) -> OffsetCodes:
-        """No offsets, for the images of the latent codes `w` [B,...]; joined to other codes, they count as zeros."""
+        """No offsets for B images; `cat` counts them as zeros. Of the latent codes `w` [B,...] no value matters."""
         return cls({}, {}, w.new_zeros(len(w), 1))
 
     @property
@@ -65,19 +67,23 @@ class OffsetCodes:
 
     @property
     def values(self) -> int:
-        """How many numbers describe one image."""
+        """How many numbers are stored for one image, step weights and dense offsets included."""
         return sum(t[0].numel() for t in self.tensors)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors, in an order that layers and kinds decide."""
+        """All tensors: those of `sums`, those of `terms`, `weights`, then those of `dense`."""
         return (*self.sums.values(), *self.terms.values(), self.weights, *self.dense.values())
 
     def __len__(self) -> int:
         return self.weights.shape[0]
 
     def __add__(self, other: OffsetCodes) -> OffsetCodes:
-        """The codes whose dense offsets are the sum of both (Eq. 6)."""
+        """The codes whose dense offsets are the sum of both (Eq. 6).
+
+        Raises:
+            InversionError: both have codes, for different layers.
+        """
         dense = _added(self.dense, other.dense)
         if not self.coded or not other.coded:
             return replace(self if self.coded else other, dense=dense)
@@ -97,35 +103,44 @@ class OffsetCodes:
         return OffsetCodes(sums, dict(self.terms), self.weights * factor, dense)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> OffsetCodes:
-        """The same structure with `function` applied to every tensor (indexing, moving, detaching)."""
+        """A copy with `function` applied to every tensor, to index images, move or detach them."""
         sums, terms, dense = ({n: function(t) for n, t in g.items()} for g in (self.sums, self.terms, self.dense))
         return OffsetCodes(sums, terms, function(self.weights), dense)
 
     def select(self, chosen: slice) -> OffsetCodes:
-        """The codes of some of the images; dense offsets that all share stay."""
+        """The codes of a slice of the images; dense offsets that all images share are kept whole."""
         # Δ of [O,I,k,k] or [1,O,I,k,k] belongs to all images.
         some = self.apply(lambda t: t[chosen])
         shared = {name: t for name, t in self.dense.items() if t.ndim < 5 or len(t) == 1}
         return replace(some, dense={**some.dense, **shared})
 
     def only(self, layers: Sequence[str]) -> OffsetCodes:
-        """The codes of these layers alone; the other layers keep the generator's weights."""
+        """The codes and dense offsets of `layers` only; all other layers get no offset."""
         groups = (self.sums, self.terms, self.dense)
         sums, terms, dense = ({n: t for n, t in group.items() if n in layers} for group in groups)
         return OffsetCodes(sums, terms, self.weights, dense)
 
     def of_layers(self, layers: Iterable[str] | None, changed: Sequence[LayerSpec], network: str) -> OffsetCodes:
-        """The codes of these layers, or of all, for a network that changes the layers `changed`.
+        """`only(layers)`, or all for None, after a check against the layers `changed` by a hypernetwork.
+
+        Args:
+            layers: names.
+            changed: all layers that the network changes.
+            network: what to call it in the message.
 
         Raises:
-            ConfigError: codes for another layer.
+            ConfigError: there is a code, in any layer, for a layer that is not in `changed`.
         """
         if unknown := sorted(set(self.coded) - {spec.name for spec in changed}):
             raise ConfigError(f"offset codes for layer {unknown[0]!r}, which this {network} does not change.")
         return self if layers is None else self.only(list(layers))
 
     def update(self, other: OffsetCodes) -> OffsetCodes:
-        """These codes with the layers of `other` replaced by its codes; both must have the same step weights."""
+        """These codes and dense offsets; the layers of `other` are taken from `other`, whole.
+
+        Raises:
+            InversionError: codes are kept from both sides, and their step weights differ.
+        """
         rest = self.only([name for name in self.layers if name not in other.layers])
         dense = {**rest.dense, **other.dense}
         if not rest.coded or not other.coded:
@@ -136,7 +151,14 @@ class OffsetCodes:
 
     @staticmethod
     def mixed(first: OffsetCodes | None, second: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
-        """`first` with these layers as `second` has them. A layer without a code, and None, mean no offset."""
+        """`first` with `layers` taken from `second`; the result is None where no offset is left.
+
+        None, and a layer with neither code nor dense offset, count as no offset: such a layer of `second` ends up
+        without one.
+
+        Raises:
+            InversionError: see `update`.
+        """
         unchanged = (
             None
             if first is None
@@ -149,16 +171,16 @@ class OffsetCodes:
         return parts[0] if len(parts) == 1 else parts[0].update(parts[1])
 
     def _without_zeros(self) -> OffsetCodes:
-        """Without its codes where these are zeros of no step, which change no image."""
+        """A copy without codes if they change no image: all step weights and all `sums` are zero. Else `self`."""
         has_effect = self.weights.any() or any(code.any() for code in self.sums.values())
         return self if has_effect else OffsetCodes({}, {}, self.weights[:, :1], self.dense)
 
     @staticmethod
     def cat(parts: Sequence[OffsetCodes]) -> OffsetCodes:
-        """The codes of all parts along the batch. What only some parts have (codes, offsets) is zero in others.
+        """Joins all parts along the batch axis. A part without codes, or without a dense offset, gets zeros.
 
         Raises:
-            InversionError: parts that have codes, for different layers.
+            InversionError: two parts have codes, for different layers.
         """
         coded = [part for part in parts if part.coded]
         for part in coded[1:]:
@@ -187,10 +209,11 @@ class OffsetCodes:
         )
 
     def expanded(self, offsets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`offsets`, which a hypernetwork computed from the codes, plus the dense ones."""
+        """`offsets`, layer -> Δ as a hypernetwork computed them from these codes, plus `dense`."""
         return _added(offsets, self.dense)
 
     def _check(self, other: OffsetCodes) -> None:
+        """Raises InversionError unless both have codes for the same layers."""
         if set(self.sums) != set(other.sums) or set(self.terms) != set(other.terms):
             raise InversionError(
                 f"offset codes for different layers cannot be combined, {len(self.coded)} here and {len(other.coded)} "
@@ -200,5 +223,5 @@ class OffsetCodes:
 
 
 def _added(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Sums by layer; a layer that one side lacks counts as zero there."""
+    """The sum for each layer of either side; a layer that one side lacks counts as zero there."""
     return {**a, **{name: a[name] + value if name in a else value for name, value in b.items()}}
