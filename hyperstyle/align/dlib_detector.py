@@ -15,7 +15,7 @@ from hyperstyle.align.detector import reduce_to
 from hyperstyle.align.landmark_file import find_predictor
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import load_image
-from hyperstyle.runtime.threads import once
+from hyperstyle.runtime.threads import once_property
 
 __all__ = ["DlibDetector"]
 
@@ -118,7 +118,7 @@ class DlibDetector:
                 faces.append(np.array([(part.x, part.y) for part in parts], dtype=np.float64))
         return max(scores, default=-np.inf), faces
 
-    @once
+    @once_property
     def _loaded(self) -> tuple[Any, Any]:
         """dlib's detector and predictor."""
         dlib = _dlib()

@@ -21,7 +21,7 @@ from hyperstyle.align.detector import reduce_to
 from hyperstyle.errors import ConfigError, MissingFileError
 from hyperstyle.images import ImageSource, load_image, to_tensor
 from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
-from hyperstyle.runtime.threads import once
+from hyperstyle.runtime.threads import once_property
 
 __all__ = ["VARIABLE", "MtcnnDetector", "find_faces", "identity_crop"]
 
@@ -98,7 +98,7 @@ class MtcnnDetector:
         # Indices of pixel centers, scaled from the image's edge, half a pixel before the first.
         return [(points + 0.5) * np.divide(upright.size, reduced.size) - 0.5 for points in faces]
 
-    @once
+    @once_property
     def _networks(self) -> Mtcnn:
         folder = self.weights or os.environ.get(VARIABLE)
         if not folder:

@@ -18,7 +18,7 @@ from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError
 from hyperstyle.images import ImageSource, flatten, load_photo, resize, to_tensor
 
-__all__ = ["MOST_OUTSIDE", "SMALLEST_SIDE", "Prepared", "prepare", "share_outside"]
+__all__ = ["MOST_OUTSIDE", "SMALLEST_SIDE", "Prepared", "fraction_outside", "prepare"]
 
 MOST_OUTSIDE = 0.3
 """The largest fraction of the square around a face that may lie outside its photo. A crop with more is doubtful."""
@@ -103,7 +103,7 @@ def prepare(
     return prepared
 
 
-def share_outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
+def fraction_outside(quad: npt.ArrayLike, size: tuple[int, int]) -> float:
     """The fraction of a parallelogram's area that lies outside an image, 0 to 1, to about 0.01.
 
     Args:
@@ -138,7 +138,7 @@ def _doubt(cut: Crop, domain: Domain, *, is_detected: bool) -> str:
     quad = cut.quad  # [4, 2]: top left, bottom left, bottom right, top right
     if not is_detected and _on_its_head(quad):
         return "its landmarks put the face on its head: right where the photo shows it so, else they are reversed"
-    share, side = share_outside(quad, cut.source_size), float(np.linalg.norm(quad[3] - quad[0]))
+    share, side = fraction_outside(quad, cut.source_size), float(np.linalg.norm(quad[3] - quad[0]))
     if share > MOST_OUTSIDE:
         return f"{share:.0%} of the square around the face lie outside the photo and are filled in"
     if side < SMALLEST_SIDE * min(domain.input_size):

@@ -17,7 +17,7 @@ from hyperstyle.cli.arguments import (
     writable_folder,
 )
 from hyperstyle.cli.flags import add_command, flag, positional, switch
-from hyperstyle.cli.inputs import Inputs, keep_inputs
+from hyperstyle.cli.inputs import Inputs, check_no_overwrite
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run(args: AlignArguments) -> int:
         photo, crops = _crop_faces(path, detector, args)
         endings = [f"_{i}.png" for i in range(1, len(crops) + 1)] if args.face == "all" else [".png"]
         targets = [args.out / (name + ending) for ending in endings]
-        keep_inputs(photos.files, targets)
+        check_no_overwrite(photos.files, targets)
         for crop, target in zip(crops, targets, strict=True):
             save_image(crop.image, target)
         save_image(_grid(photo, crops), args.out / (name + _GRID))

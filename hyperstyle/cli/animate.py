@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hyperstyle.cli.arguments import EditRequest, load_inverter, writable_folder
 from hyperstyle.cli.flags import add_command, flag, positional, switch
-from hyperstyle.cli.inputs import is_video
+from hyperstyle.cli.inputs import may_hold_frames
 from hyperstyle.cli.starting import EditingArguments, check_edits, check_files, edits_flag, start, sweeps
 from hyperstyle.errors import ConfigError
 
@@ -83,7 +83,7 @@ def _check(args: AnimateArguments, sources: list[Path]) -> None:
     """Raises ConfigError for ranges and flags that do not go with one or two inputs."""
     ranges = args.ranges
     for source in sources:
-        if is_video(source):
+        if may_hold_frames(source):
             raise ConfigError(f"{str(source)!r} holds frames already: `hyperstyle edit` takes it. Give one image.")
     if args.other is None:
         if len(ranges) != 1:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Failure",
     "Inputs",
+    "check_no_overwrite",
     "find_images",
     "is_clip_file",
     "is_inversion",
-    "is_video",
-    "keep_inputs",
+    "may_hold_frames",
     "output_names",
     "read_ahead",
     "report",
@@ -74,7 +74,7 @@ class Inputs:
         """
         files, failures = find_images(inputs, inversions=inversions)
         names = output_names(files, endings)
-        keep_inputs(files, (out / (name + ending) for name in names for ending in endings))
+        check_no_overwrite(files, (out / (name + ending) for name in names for ending in endings))
         return cls(files, names, failures, len(files) + len(failures))
 
     def each(self, work: Callable[[Path, str], Sequence[Path]], *, quiet: bool) -> int:
@@ -111,7 +111,7 @@ def is_clip_file(path: Path) -> bool:
     return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
 
 
-def is_video(path: Path) -> bool:
+def may_hold_frames(path: Path) -> bool:
     """Whether the path may hold several frames: an existing folder (of images), or `is_clip_file`."""
     return path.is_dir() or is_clip_file(path)
 
@@ -185,7 +185,7 @@ def output_names(images: Sequence[Path], endings: Sequence[str]) -> list[str]:
     return names
 
 
-def keep_inputs(inputs: Iterable[Path], targets: Iterable[Path], what: str = "an image to read") -> None:
+def check_no_overwrite(inputs: Iterable[Path], targets: Iterable[Path], what: str = "an image to read") -> None:
     """Raises ConfigError if a file to write, of `targets`, is one of `inputs`, which the message calls `what`."""
     to_read = {file.resolve() for file in inputs}
     for target in targets:

@@ -19,7 +19,7 @@ from hyperstyle.cli.arguments import (
     parse_layers,
 )
 from hyperstyle.cli.flags import flag, given_flags, switch
-from hyperstyle.cli.inputs import is_clip_file, is_inversion, keep_inputs
+from hyperstyle.cli.inputs import check_no_overwrite, is_clip_file, is_inversion
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def check_files(args: EditingArguments, sources: list[Path], out: Path | None = 
             )
     files = [file for file in (*sources, args.photo) if file is not None]
     if out is not None:
-        keep_inputs(files, [out], "the input")
+        check_no_overwrite(files, [out], "the input")
     for file in files:
         if not file.exists():
             raise MissingFileError(f"there is no file {str(file)!r}. Check the name.")

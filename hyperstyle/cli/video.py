@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.cli.arguments import writable_folder
 from hyperstyle.cli.flags import flag, switch
-from hyperstyle.cli.inputs import keep_inputs, report_left_out
+from hyperstyle.cli.inputs import check_no_overwrite, report_left_out
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.starting import EditingArguments
 from hyperstyle.errors import ConfigError, EditError, LandmarkError, did_you_mean
@@ -75,7 +75,7 @@ def run_video(source: Path, args: VideoArguments, inverter: HyperStyleInverter) 
     frames = open_frames(source)
     out = args.out or Path(f"{source.stem}_edited" + ("" if isinstance(frames, FrameFolder) else ".mp4"))
     edits = _edits(args, inverter)
-    keep_inputs([source], [out], "the input")
+    check_no_overwrite([source], [out], "the input")
     _check_out(out, frames, args)
     writable_folder(out.parent)
     if inverter.model.domain.aligner != "face" and (args.landmarks is not None or args.align == "yes"):

@@ -18,7 +18,7 @@ from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarni
 from hyperstyle.io.pickle_reader import load_pickle
 from hyperstyle.io.torch_files import load_numbers
 from hyperstyle.networks.stylegan2.generator import LayerSpec
-from hyperstyle.runtime.threads import once
+from hyperstyle.runtime.threads import once_property
 
 __all__ = ["StyleClip", "default_templates", "read_deviations", "read_effects", "read_templates"]
 
@@ -105,7 +105,7 @@ class StyleClip:
         sentences = None if templates is None else read_templates(templates)
         return cls(by_layer, {name: deviations[name] for name in moved}, encoder, sentences, model)
 
-    @once
+    @once_property
     def _encoder(self) -> TextImageEncoder:
         if self.encoder is not None:
             return self.encoder

@@ -31,7 +31,7 @@ from hyperstyle.moved import renamed_argument, renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode
-from hyperstyle.runtime.threads import once
+from hyperstyle.runtime.threads import once_property
 
 __all__ = ["Inversion", "Refinement"]
 
@@ -165,7 +165,7 @@ class Inversion(Portable):
         """Dense offsets Δ, layer name -> tensor broadcastable to [B,O,I,k,k]; {} without offset codes."""
         return dense_offsets(self.offset_codes, self.model.hypernetwork)
 
-    @once
+    @once_property
     def tensor(self) -> Tensor:
         """The reconstruction [B,3,H,W], float32, about [-1,1], not clamped; content rows applied."""
         with normal_tensors():

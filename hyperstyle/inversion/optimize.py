@@ -21,9 +21,9 @@ __all__ = [
     "Schedule",
     "Step",
     "StepCallback",
+    "check_integer",
     "check_losses",
     "check_target",
-    "check_whole",
     "constant",
     "image_losses",
     "no_op",
@@ -252,7 +252,7 @@ def check_target(target: Tensor) -> None:
         )
 
 
-def check_whole(name: str, value: object, most: float = math.inf) -> None:
+def check_integer(name: str, value: object, most: float = math.inf) -> None:
     """Raises ConfigError unless the value is an integer, no bool, from 0 to `most`; `name` is for the message."""
     if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= most:
         raise ConfigError(

@@ -18,19 +18,19 @@ from hyperstyle.model.parts import Model
 from hyperstyle.runtime.gradients import check_no_inference_weights, copy_inference_tensors, outside_inference_mode
 
 __all__ = [
+    "BaseRefinement",
     "Method",
     "Options",
-    "Refiner",
     "Remedy",
     "Start",
     "StartingPoint",
     "component",
-    "needs_stylegan2",
     "optimize_in_parts",
-    "predicted",
     "refine_by_optimization",
     "warn_of_many_steps",
     "watch_images",
+    "why_not_stylegan2",
+    "with_image_metrics",
 ]
 
 Start = Callable[[Tensor], Tensor]
@@ -129,7 +129,7 @@ class Method:
         return self.unfit(model)
 
 
-def needs_stylegan2(model: Model) -> str | None:
+def why_not_stylegan2(model: Model) -> str | None:
     """A value for `Method.unfit`: the reason, as a clause, if the generator is no StyleGAN2; None if it is one.
 
     For methods that search the space W (one code for all layers) or change weights by offsets.
@@ -142,7 +142,7 @@ def needs_stylegan2(model: Model) -> str | None:
 # ---- refinements ----
 
 
-class Refiner(ABC):
+class BaseRefinement(ABC):
     """Base class of this package's refinements: calling one, as the protocol `Refinement` demands, runs `refine`."""
 
     def __call__(
@@ -186,7 +186,7 @@ def watch_images(model: Model, images: list[Tensor] | None, callback: StepCallba
     return watch
 
 
-def predicted(inversion: Inversion, image: Tensor) -> Inversion:
+def with_image_metrics(inversion: Inversion, image: Tensor) -> Inversion:
     """The inversion with its metrics, measured on the image that the method has rendered already, where possible.
 
     That saves a rendering: the image is kept as `Inversion.tensor`. It differs from a new rendering by rounding at most

@@ -11,13 +11,13 @@ from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inversion.optimize import Step, StepCallback
-from hyperstyle.methods.base import Method, Refiner, Remedy
+from hyperstyle.methods.base import BaseRefinement, Method, Remedy
 
 __all__ = ["HYPERINVERTER", "HyperInverterRefinement"]
 
 
 @dataclass(frozen=True)
-class HyperInverterRefinement(Refiner):
+class HyperInverterRefinement(BaseRefinement):
     """One step of the model's HyperInverter: codes of residuals that are added to the generator's raw weights.
 
     Published networks see photos brought to the generator's size first and then, without antialiasing, to 256 px:

@@ -10,9 +10,17 @@ from torch import Tensor
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.optimize import Step, StepCallback, check_whole
+from hyperstyle.inversion.optimize import Step, StepCallback, check_integer
 from hyperstyle.inversion.synthesis import render, synthesize
-from hyperstyle.methods.base import Method, Options, Refiner, Remedy, predicted, warn_of_many_steps, watch_images
+from hyperstyle.methods.base import (
+    BaseRefinement,
+    Method,
+    Options,
+    Remedy,
+    warn_of_many_steps,
+    watch_images,
+    with_image_metrics,
+)
 from hyperstyle.moved import renamed_argument
 from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -71,7 +79,7 @@ def refine(
 
 
 @dataclass(frozen=True)
-class HyperStyleRefinement(Refiner):
+class HyperStyleRefinement(BaseRefinement):
     """`refine` as a refinement of inversions.
 
     Attributes:
@@ -96,7 +104,7 @@ class HyperStyleRefinement(Refiner):
                 "this model has no hypernetwork, so it cannot refine. Use method='w-encoder', or a model with one."
             )
         steps = model.steps if steps is None else steps
-        check_whole("steps", steps)
+        check_integer("steps", steps)
         if steps:
             # Codes are sums over steps, and their weights count these: T in Eq. 6.
             steps_before = 0.0 if inversion.offset_codes is None else float(inversion.offset_codes.count.max())
@@ -127,7 +135,7 @@ class HyperStyleRefinement(Refiner):
             intermediates=tuple(images or ()),
             refinement=self,
         )
-        return predicted(result, image)
+        return with_image_metrics(result, image)
 
 
 def refiner(options: Options) -> HyperStyleRefinement:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_losses, check_whole, constant, optimize
-from hyperstyle.methods.base import Method, Refiner, Remedy, StartingPoint, component, refine_by_optimization
+from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, constant, optimize
+from hyperstyle.methods.base import BaseRefinement, Method, Remedy, StartingPoint, component, refine_by_optimization
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.base import StyleGenerator
@@ -39,7 +39,7 @@ class DomainGuided:
     code_weight: float = 2.0
 
     def __post_init__(self) -> None:
-        check_whole("steps", self.steps)
+        check_integer("steps", self.steps)
         if not 0 < self.lr < math.inf:
             raise ConfigError(f"lr={self.lr}: expected a positive one.")
 
@@ -106,7 +106,7 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class DomainGuidedRefinement(Refiner):
+class DomainGuidedRefinement(BaseRefinement):
     """`domain_guided` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
 
     Attributes:

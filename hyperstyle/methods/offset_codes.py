@@ -13,7 +13,7 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import ImageLoss, Loss, StepCallback, image_losses, optimize
 from hyperstyle.inversion.synthesis import render
 from hyperstyle.methods import hyperstyle
-from hyperstyle.methods.base import Method, Refiner, refine_by_optimization
+from hyperstyle.methods.base import BaseRefinement, Method, refine_by_optimization
 from hyperstyle.methods.losses import add_l2, perceptual_loss
 from hyperstyle.methods.offsets import short_schedule
 from hyperstyle.moved import renamed_field
@@ -26,7 +26,7 @@ __all__ = ["OFFSET_CODES", "OffsetCodeTuner"]
 
 @renamed_field("rate", "lr")
 @dataclass(frozen=True)
-class OffsetCodeTuner(Refiner):
+class OffsetCodeTuner(BaseRefinement):
     """Finds codes c = argmin L(G(w; θ (1 + Δ(c))), x) for each image.
 
     Δ(c) are the offsets that the hypernetwork's heads give for codes c (Eq. 5). The search begins with the

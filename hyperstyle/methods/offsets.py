@@ -15,14 +15,14 @@ from hyperstyle.inversion.optimize import (
     Loss,
     Schedule,
     StepCallback,
+    check_integer,
     check_target,
-    check_whole,
     image_losses,
     no_op,
     optimize,
 )
 from hyperstyle.inversion.synthesis import render
-from hyperstyle.methods.base import Method, Refiner, needs_stylegan2, refine_by_optimization
+from hyperstyle.methods.base import BaseRefinement, Method, refine_by_optimization, why_not_stylegan2
 from hyperstyle.methods.losses import add_l2, perceptual_loss
 from hyperstyle.moved import renamed_argument, renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -49,7 +49,7 @@ def short_schedule(steps: int, lr: float, threshold: float | None = None) -> Sch
     Raises:
         ConfigError: a number of steps or an lr that cannot be used.
     """
-    check_whole("steps", steps)
+    check_integer("steps", steps)
     if not 0 < lr < math.inf:
         raise ConfigError(f"lr={lr}: expected a positive one.")
 
@@ -142,7 +142,7 @@ def optimize_offsets(
 
 @renamed_field("rate", "lr")
 @dataclass(frozen=True)
-class OffsetTuner(Refiner):
+class OffsetTuner(BaseRefinement):
     """`optimize_offsets` as a refinement: it adds dense offsets to those that the inversion has.
 
     Attributes:
@@ -197,4 +197,4 @@ class OffsetTuner(Refiner):
         return refine_by_optimization(OFFSETS.name, self, crop, inversion, optimize_part)
 
 
-OFFSETS = Method("offsets", refinement=lambda options: OffsetTuner(), optimizes=True, unfit=needs_stylegan2)
+OFFSETS = Method("offsets", refinement=lambda options: OffsetTuner(), optimizes=True, unfit=why_not_stylegan2)

@@ -19,15 +19,15 @@ from hyperstyle.inversion.optimize import (
     Loss,
     Schedule,
     StepCallback,
+    check_integer,
     check_target,
-    check_whole,
     image_losses,
     no_op,
     optimize,
     ramped,
 )
 from hyperstyle.inversion.synthesis import render
-from hyperstyle.methods.base import Method, Refiner, StartingPoint, needs_stylegan2, refine_by_optimization
+from hyperstyle.methods.base import BaseRefinement, Method, StartingPoint, refine_by_optimization, why_not_stylegan2
 from hyperstyle.methods.losses import add_l2, perceptual_loss
 from hyperstyle.model.parts import Model
 from hyperstyle.moved import renamed_field
@@ -91,9 +91,9 @@ class Projection:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        check_whole("steps", self.steps)
-        check_whole("seed", self.seed, MAX_SEED)
-        check_whole("samples", self.samples)
+        check_integer("steps", self.steps)
+        check_integer("seed", self.seed, MAX_SEED)
+        check_integer("samples", self.samples)
         if not 0 < self.lr < math.inf or self.samples < 1:
             raise ConfigError(
                 f"a projection of {self.steps} steps at lr={self.lr} from {self.samples} samples: expected a "
@@ -263,7 +263,7 @@ PIVOT = Projection(steps=450, lr=0.01, samples=600)
 
 
 @dataclass(frozen=True)
-class Projector(Refiner):
+class Projector(BaseRefinement):
     """Moves the codes, from where the inversion has them, until the image is near to the crop.
 
     Offsets and overrides stay and are rendered. Images of a batch are optimized side by side.
@@ -347,12 +347,12 @@ OPTIMIZE_W = Method(
     start=mean_code(Projection().samples),
     refinement=lambda options: Projector(seeded(Projection(), options.seed)),
     optimizes=True,
-    unfit=needs_stylegan2,
+    unfit=why_not_stylegan2,
 )
 OPTIMIZE_W_PLUS = Method(
     "optimize-w+",
     start=mean_code(W_PLUS.samples),
     refinement=lambda options: Projector(seeded(W_PLUS, options.seed)),
     optimizes=True,
-    unfit=needs_stylegan2,
+    unfit=why_not_stylegan2,
 )

@@ -19,8 +19,8 @@ from hyperstyle.inversion.optimize import (
     Loss,
     Schedule,
     StepCallback,
+    check_integer,
     check_target,
-    check_whole,
     constant,
     image_losses,
     no_op,
@@ -28,12 +28,12 @@ from hyperstyle.inversion.optimize import (
 )
 from hyperstyle.inversion.synthesis import render
 from hyperstyle.methods.base import (
+    BaseRefinement,
     Method,
     Options,
-    Refiner,
-    needs_stylegan2,
     optimize_in_parts,
     refine_by_optimization,
+    why_not_stylegan2,
 )
 from hyperstyle.methods.losses import perceptual_loss
 from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, mean_code, seeded
@@ -80,9 +80,9 @@ class PivotalTuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("steps", self.steps)
-        check_whole("seed", self.seed, MAX_SEED)
-        check_whole("locality_interval", self.locality_interval)
+        check_integer("steps", self.steps)
+        check_integer("seed", self.seed, MAX_SEED)
+        check_integer("locality_interval", self.locality_interval)
         if not 0 < self.lr < math.inf or self.locality_interval < 1:
             raise ConfigError(
                 f"pivotal tuning of {self.steps} steps at lr={self.lr}, locality every {self.locality_interval}: "
@@ -180,7 +180,7 @@ def neighbor(w: Tensor, z: Tensor, generator: StyleGenerator, settings: PivotalT
 
 
 @dataclass(frozen=True)
-class PivotalTuner(Refiner):
+class PivotalTuner(BaseRefinement):
     """`tune` as a refinement: the inversion's codes are the pivots, and each image gets parameters of its own.
 
     Offset codes, residuals and noise maps stay; the weights beneath them move: W_tuned * (1 + Δ). One image after the
@@ -253,5 +253,5 @@ PTI = Method(
     # The pivots: published code drops the noise maps that were fitted with them.
     preceded_by=(("optimize-w", lambda options: Projector(seeded(PIVOT, options.seed), keep_noise=False)),),
     optimizes=True,
-    unfit=needs_stylegan2,
+    unfit=why_not_stylegan2,
 )

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError, MethodError, did_you_mean
 from hyperstyle.inversion.inversion import Inversion, Refinement
-from hyperstyle.inversion.optimize import check_whole
+from hyperstyle.inversion.optimize import check_integer
 from hyperstyle.methods.base import Method, Options, Start, StartingPoint
 from hyperstyle.methods.encoders import E4E, PSP, W_ENCODER
 from hyperstyle.methods.hyperinverter import HYPERINVERTER
@@ -246,7 +246,7 @@ def resolve_method(
         ConfigError: steps or a seed that are no whole numbers from 0 on.
     """
     if seed is not None:
-        check_whole("seed", seed, MAX_SEED)
+        check_integer("seed", seed, MAX_SEED)
     options = Options(seed, keep_intermediates)
     parts = _split(start) if isinstance(start, str) else []
     parts += _default(model, has_start=start is not None) if method is None else _split(method)
@@ -358,11 +358,11 @@ def _with_steps(
         if unknown := [part for part in steps if part not in known]:
             raise MethodError(f"steps of {unknown[0]!r}, which is no part of it. {did_you_mean(unknown[0], known)}")
         for part, number in steps.items():
-            check_whole(f"steps of {part!r}", number)
+            check_integer(f"steps of {part!r}", number)
         return tuple((part, refinement, steps.get(part)) for part, refinement in parts)
     if steps and not parts:
         raise MethodError(f"method {name!r} has no refinement steps; steps={steps} was asked for.")
     if steps is not None:
-        check_whole("steps", steps)
+        check_integer("steps", steps)
     last = len(parts) - 1
     return tuple((part, refinement, steps if i == last else None) for i, (part, refinement) in enumerate(parts))

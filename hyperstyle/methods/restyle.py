@@ -11,17 +11,17 @@ from torch import Tensor
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.optimize import Step, StepCallback, check_whole
+from hyperstyle.inversion.optimize import Step, StepCallback, check_integer
 from hyperstyle.inversion.synthesis import synthesize
 from hyperstyle.methods.base import (
+    BaseRefinement,
     Method,
-    Refiner,
     Remedy,
     Start,
     StartingPoint,
-    predicted,
     warn_of_many_steps,
     watch_images,
+    with_image_metrics,
 )
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.restyle import RestyleEncoder
@@ -71,7 +71,7 @@ def restyle(
 
 
 @dataclass(frozen=True)
-class RestyleRefinement(Refiner):
+class RestyleRefinement(BaseRefinement):
     """`restyle` as a refinement of inversions; it changes the codes and leaves offsets out of the loop.
 
     Attributes:
@@ -102,7 +102,7 @@ class RestyleRefinement(Refiner):
                 "Inversion.initial."
             )
         steps = _STEPS if steps is None else steps
-        check_whole("steps", steps)
+        check_integer("steps", steps)
         name, done = model.restyle.config.method, self.done + steps
         if steps:
             better = f"Gradient steps make it better: invert with method='{name}+offsets', steps=50."
@@ -126,7 +126,7 @@ class RestyleRefinement(Refiner):
             intermediates=tuple(images or ()),
             refinement=replace(self, done=done),
         )
-        return predicted(result, image)
+        return with_image_metrics(result, image)
 
 
 def _method(name: str) -> Method:

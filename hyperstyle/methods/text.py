@@ -15,7 +15,7 @@ from hyperstyle.edits.clip import clip_loss
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError, warn
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_losses, check_whole, optimize, ramped
+from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, optimize, ramped
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import dense_offsets, render
 from hyperstyle.model.parts import Model
@@ -166,7 +166,7 @@ def _check(text: str, space: str, steps: int, lr: float, l2: float, identity: fl
         raise ConfigError(f"text={text!r}: expected what the image should show, in words.")
     if space not in ("w", "styles"):
         raise ConfigError(f"space={space!r}: expected 'w' or 'styles'.")
-    check_whole("steps", steps)
+    check_integer("steps", steps)
     if not 0 < lr < math.inf or not 0 <= l2 < math.inf or not 0 <= identity < math.inf:
         raise ConfigError(
             f"lr={lr} with l2={l2}, identity={identity}: expected a positive lr and weights of 0 or more."

@@ -29,7 +29,7 @@ from hyperstyle.networks.perception.attributes import AttributeNetwork, Attribut
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
-from hyperstyle.runtime.threads import once
+from hyperstyle.runtime.threads import once_property
 
 __all__ = [
     "ALIGNER",
@@ -234,12 +234,12 @@ class Model:
             if module is not None:
                 module.compile(mode=mode)
 
-    @once
+    @once_property
     def fingerprint(self) -> str:
         """16 hex digits that depend on all weights of the generator, the hypernetwork and the HyperInverter."""
         return fingerprint(self.generator, self.hypernetwork, self.hyperinverter)
 
-    @once
+    @once_property
     def generator_fingerprint(self) -> str:
         """16 hex digits that depend on all weights of the generator. Edits record it: the generator they fit."""
         return fingerprint(self.generator)

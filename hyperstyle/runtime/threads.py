@@ -11,14 +11,14 @@ from threading import Lock, RLock
 from typing import Any, Generic, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-__all__ = ["ignored_warnings", "once"]
+__all__ = ["ignored_warnings", "once_property"]
 
 T = TypeVar("T")
 
 _Filter = tuple[str, None, type[Warning], "re.Pattern[str] | None", int]
 
 
-class once(Generic[T]):
+class once_property(Generic[T]):
     """A property that is computed when it is first asked for, once also where several threads ask at the same time.
 
     `functools.cached_property` computes it once in each thread that asks (from Python 3.12 on), or lets all objects of
@@ -32,10 +32,10 @@ class once(Generic[T]):
         self._guard = Lock()
 
     @overload
-    def __get__(self, instance: None, owner: type[object]) -> once[T]: ...
+    def __get__(self, instance: None, owner: type[object]) -> once_property[T]: ...
     @overload
     def __get__(self, instance: object, owner: type[object]) -> T: ...
-    def __get__(self, instance: object | None, owner: type[object]) -> once[T] | T:
+    def __get__(self, instance: object | None, owner: type[object]) -> once_property[T] | T:
         if instance is None:
             return self
         with self._guard:

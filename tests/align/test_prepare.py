@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from hyperstyle.align import crop, ffhq_quad
-from hyperstyle.align.prepare import MOST_OUTSIDE, Prepared, prepare, share_outside
+from hyperstyle.align.prepare import MOST_OUTSIDE, Prepared, fraction_outside, prepare
 from hyperstyle.align.source import Provenance
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError
@@ -95,14 +95,14 @@ def test_points_belong_to_the_upright_photo(photo: Image.Image, tmp_path: Path) 
     ],
 )
 def test_the_share_of_a_square_outside_the_photo(quad: Any, share: float) -> None:
-    assert share_outside(quad, (10, 10)) == pytest.approx(share, abs=0.02)
+    assert fraction_outside(quad, (10, 10)) == pytest.approx(share, abs=0.02)
 
 
 def test_a_face_at_the_edge_is_doubtful_only_when_much_of_it_is_missing(photo: Image.Image) -> None:
     little, much = POINTS + np.array([-10, 70]), POINTS + np.array([-30, 70])
-    assert 0 < share_outside(ffhq_quad(little), photo.size) < MOST_OUTSIDE
+    assert 0 < fraction_outside(ffhq_quad(little), photo.size) < MOST_OUTSIDE
     assert prepare_one(photo, little).doubt == ""
-    assert share_outside(ffhq_quad(much), photo.size) > MOST_OUTSIDE
+    assert fraction_outside(ffhq_quad(much), photo.size) > MOST_OUTSIDE
     assert "39% of the square around the face lie outside the photo" in prepare_one(photo, much).doubt
 
 
