@@ -64,10 +64,10 @@ class EditRequest:
 
 
 def parse_edit(text: str) -> EditRequest:
-    """Reads `age=2` or `smile=-2:2:5` (START:STOP:COUNT, both ends included); the last = counts.
+    """Reads `age=2` or `smile=-2:2:5` (START:STOP:COUNT, both ends included); the name may contain "=".
 
     Raises:
-        argparse.ArgumentTypeError: the text is neither.
+        argparse.ArgumentTypeError: the text is neither, a number is not finite, or COUNT is not in 2 to 99.
     """
     name, equals, value = text.rpartition("=")
     name = name.strip()
@@ -127,7 +127,7 @@ def parse_layers(text: str) -> list[str | int]:
     """Reads names and official indexes of layers, `b16.conv0,9`.
 
     Raises:
-        argparse.ArgumentTypeError: there is nothing before, between or behind the commas.
+        argparse.ArgumentTypeError: an item of the comma-separated list is empty.
     """
     names = [name.strip() for name in text.split(",")]
     if not all(names):
@@ -193,7 +193,7 @@ class MethodArguments:
         'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
         "the best that the model's networks can do)",
     )
-    seed: int | None = flag(metavar="N", help="of the chance in methods that optimize (default: the published one)")
+    seed: int | None = flag(metavar="N", help="random seed of methods that optimize (default: the published one)")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -223,13 +223,13 @@ def check_face_arguments(args: FaceArguments) -> None:
 
 
 def check_landmarks(args: FaceArguments, images: int, what: str = "images") -> None:
-    """Raises ConfigError where `--landmarks` is a single file for several images."""
+    """Raises ConfigError where `--landmarks` is a single file for several images; `what` is their name in it."""
     if images > 1 and args.landmarks is not None and not args.landmarks.is_dir():
         raise ConfigError(f"--landmarks {str(args.landmarks)!r} is one file for {images} {what}: give a folder.")
 
 
 def landmarks_of(image: Path, landmarks: Path | None) -> npt.NDArray[np.float64] | None:
-    """The points that `--landmarks` gives for this image: the file itself, or STEM.npy in the folder.
+    """The landmarks of this image in pixels, [68,2] or [5,2], read from `landmarks_file`; None without the flag.
 
     Raises:
         LandmarkError: there is no such file, or it holds something else.
@@ -243,17 +243,24 @@ def landmarks_of(image: Path, landmarks: Path | None) -> npt.NDArray[np.float64]
 
 
 def landmarks_file(image: Path, landmarks: Path | None) -> Path | None:
-    """The file that `--landmarks` names for this image, whether it is there or not; None without the flag."""
+    """The landmark file of this image: what `--landmarks` names, or STEM.npy in it if it is a folder.
+
+    The file need not exist. None without the flag.
+    """
     if landmarks is None:
         return None
     return landmarks / f"{image.stem}.npy" if landmarks.is_dir() else landmarks
 
 
 def load_inverter(args: ModelArguments | argparse.Namespace) -> HyperStyleInverter:
-    """The model that `--model` names, on `--device`; with `--sideways` its detector turns photos.
+    """An inverter with the model that `--model` names, on `--device`.
+
+    With `--sideways`, for commands that have it, its face detector also searches photos turned by 90, 180 and 270
+    degrees.
 
     Raises:
-        ConfigError: `--sideways` for a model without dlib's detector. What `from_pretrained` raises.
+        ConfigError: `--sideways` for a model without dlib's detector.
+        HyperStyleError: what `HyperStyleInverter.from_pretrained` raises.
     """
     from hyperstyle.align.dlib_detector import DlibDetector
     from hyperstyle.inverter import HyperStyleInverter
@@ -268,6 +275,11 @@ def load_inverter(args: ModelArguments | argparse.Namespace) -> HyperStyleInvert
 
 def writable_folder(folder: Path) -> Path:
     """Makes `folder` where it is missing and checks, before minutes of work, that files can be written there.
+
+    Temporary files that earlier, killed processes left in it are removed.
+
+    Returns:
+        The folder.
 
     Raises:
         ConfigError: it cannot be made or written to.
@@ -287,12 +299,13 @@ def check_output_files(args: Any, **kinds: str) -> None:
     """Checks, before minutes of work, that these files can be written.
 
     Args:
-        args: the arguments of the command, with a path, or None, for each option that is named.
-        kinds: option -> what is written, "PNG" or a kind of `check_suffix`; a plot's name must end in .png.
+        args: the arguments of the command. The option `NAME` is its attribute `NAME`, a path or None.
+        kinds: name of an option -> kind of its file: "PNG", for names that must end in .png, or "JSON", "NumPy" or
+            "image", for names that must not end in the suffix of another kind, see `check_suffix`.
 
     Raises:
-        ConfigError: a folder that is not there or cannot be written to, a folder in the place of the file, a name that
-            promises another kind of file, or one that is given twice.
+        ConfigError: the folder of a file does not exist or cannot be written to, the path is a folder, its suffix is
+            wrong, or two options name the same file.
     """
     paths: dict[str, Path] = {name: path for name in kinds if (path := vars(args).get(name)) is not None}
     flags: dict[Path, str] = {}

@@ -1,4 +1,4 @@
-"""Tensors of another program's file -> a network: every tensor used and every place filled, or an error says which."""
+"""Builds networks from the tensors of another program's file; one missing or left over is an error that names it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Converted(Generic[N_co]):
     """A network made from a file, and what became of the tensors of the file.
 
     Attributes:
-        network: filled, in eval mode and without gradients.
-        consumed: number of tensors that it took.
+        network: with the weights of the file, in eval mode and without gradients.
+        consumed: number of tensors that the network was filled with.
         aliases: number of tensors that repeat others (the shared hypernetwork, which official files list per block).
-        unread: names of, or sentences on, tensors that are not needed.
-        computed: sentences on what the file did not have.
+        unread: for each tensor, or group of them, that is not needed: its name, or a sentence about it.
+        computed: for each thing that the file lacks and that was computed instead: a sentence about it.
     """
 
     network: N_co
@@ -54,15 +54,15 @@ class Converted(Generic[N_co]):
 
 
 def empty(kind: Callable[[Any], M], config: Any) -> M:
-    """A network on the meta device, without memory for its weights, to be given to `fill`."""
+    """`kind(config)` on the meta device, without memory for its weights, for `fill` to give it weights."""
     with torch.device("meta"):
         return kind(config)
 
 
 def fill(module: M, tensors: Mapping[str, Tensor], *, where: str, prefix: str = "") -> M:
-    """An `empty` module with these tensors as its own, in float32.
+    """Gives an `empty` module these tensors as its parameters and buffers, on the CPU and in the module's own types.
 
-    Float32 tensors are taken as they are, without a copy.
+    A tensor that is on the CPU and of the right type (float32 for weights) is not copied.
 
     Args:
         module: see `empty`.
@@ -88,12 +88,16 @@ def length(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
 
 
 def backbone_of(tensors: Mapping[str, Tensor]) -> Backbone:
-    """The kind of trunk that the tensors of an encoder show."""
+    """The kind of trunk of an encoder: "resnet" if its tensors include `conv1.weight`, else "irse"."""
     return "resnet" if "conv1.weight" in tensors else "irse"
 
 
 def trunk_config(tensors: Mapping[str, Tensor], backbone: Backbone) -> TrunkConfig:
-    """Widths and blocks of a trunk by its tensors; strides, which no tensor shows, are those of the published one."""
+    """The configuration of a trunk: widths, blocks and stem kernel by the shapes of its tensors.
+
+    The rest, such as strides, which no shape shows, is that of the published trunk of this kind; so is everything if
+    the tensors include no block.
+    """
     published, stem, last = _TRUNKS[backbone]
     widths: list[int] = []
     blocks: list[int] = []

@@ -43,10 +43,10 @@ class _Config:
 
 
 def save_edit(edit: Edit, folder: str | Path) -> None:
-    """Writes the edit into this folder, where it takes the place of another one as a whole.
+    """Writes the edit into this folder. Both files of an edit already there are replaced, or neither; other files stay.
 
     Raises:
-        CheckpointError: an edit that has no form on disk (one of `KINDS`), or the folder cannot be written.
+        CheckpointError: the edit is of none of the `KINDS`, or the folder cannot be written.
         HyperStyleError: a file cannot be written.
     """
     if not isinstance(edit, StoredEdit) or type(edit) not in KINDS.values():
@@ -72,7 +72,13 @@ def load_folder(folder: str | Path) -> StoredEdit:
 
 
 def load_edits(folder: Path) -> dict[str, StoredEdit]:
-    """All edits below a folder, by the names of their folders; none if there is no such folder."""
+    """The edit in each folder directly inside this one, by the name of its folder; {} if there is no such folder.
+
+    Hidden folders are ignored.
+
+    Raises:
+        HyperStyleError: what `load_folder` raises, for the first folder without a valid edit.
+    """
     if not folder.is_dir():
         return {}
     return {path.name: load_folder(path) for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
@@ -91,7 +97,11 @@ def write_folder(folder: str | Path, config: Any, tensors: Mapping[str, Tensor])
 
 
 def read_folder(folder: str | Path, kind: type[C]) -> tuple[C, dict[str, Tensor]]:
-    """What `write_folder` wrote from a dataclass of this kind. Raises MissingFileError, ConfigError or WeightsError."""
+    """What `write_folder` wrote: the config as a dataclass of this kind, and name -> tensor.
+
+    Raises:
+        MissingFileError, ConfigError, WeightsError: a file is missing or malformed.
+    """
     finish_replacing(folder)
     path = Path(folder) / "config.json"
     config = config_from_dict(kind, read_json(path), str(path))

@@ -22,7 +22,7 @@ from hyperstyle.runtime.threads import once_property
 
 __all__ = ["StyleClip", "default_templates", "read_deviations", "read_effects", "read_templates"]
 
-_REACH = 128  # pixels: convolutions of larger outputs are not edited, as in the published scripts
+_MAX_RESOLUTION = 128  # pixels: convolutions of larger outputs are not edited, as in the published scripts
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class StyleClip:
     """Makes edits from texts, by what each channel of a generator does to images in the space of CLIP.
 
     Attributes:
-        effects: layer name -> [I,E], the unit effect of each channel in the space of texts and images. The largest
-            reaction to a text is looked for among all of them.
-        deviations: layer name -> [I], standard deviations of the styles; only these layers are moved, and each must
-            have effects.
+        effects: layer name -> [I,E]: for each channel the unit vector in the feature space of CLIP along which images
+            move when its style changes. They may cover more layers than an edit moves, see `direction`.
+        deviations: layer name -> [I], standard deviations of the styles. Edits move these layers only; each must be in
+            `effects`.
         encoder: of texts; None is `edits.clip.OpenClip()`, made when the first text is read.
         templates: sentences with `{}` where a description goes; None is `default_templates()`.
         model: fingerprint of the generator, see `EditInfo`.
@@ -85,15 +85,15 @@ class StyleClip:
         templates: str | Path | None = None,
         model: str = "",
     ) -> StyleClip:
-        """The published files of a generator.
+        """Reads the published files of a generator. As published, edits move only layers of at most 128x128 px.
 
         Args:
-            effects: `fs3.npy`, also called `delta_i_c.npy`: [C,E] for the convolutions in the official order, up to
-                any of them (5,376 or 6,048 rows at 1024 px).
+            effects: `fs3.npy`, also called `delta_i_c.npy`, see `read_effects`. [C,E] with 6,048 rows for all
+                convolutions at 1024 px, or fewer (such as 5,376) for the first ones.
             statistics: `S_mean_std`, means and deviations of the styles of all layers (or all convolutions).
             layers: those of the generator, `generator.layers`.
             encoder, model: see the class.
-            templates: a text file with one sentence in a line.
+            templates: a text file with one sentence per line; None is `default_templates()`.
 
         Raises:
             CheckpointError: a file cannot be read, or would execute something.
@@ -101,7 +101,7 @@ class StyleClip:
         """
         by_layer = read_effects(effects, layers)
         deviations = read_deviations(statistics, layers)
-        moved = [spec.name for spec in layers if spec.name in by_layer and spec.resolution <= _REACH]
+        moved = [spec.name for spec in layers if spec.name in by_layer and spec.resolution <= _MAX_RESOLUTION]
         sentences = None if templates is None else read_templates(templates)
         return cls(by_layer, {name: deviations[name] for name in moved}, encoder, sentences, model)
 
@@ -114,7 +114,7 @@ class StyleClip:
         return OpenClip()
 
     def describe(self, text: str) -> Tensor:
-        """A description in all templates -> one unit feature [E], float64: the mean of unit features, made unit."""
+        """The unit feature [E] of a description, float64: the mean over all templates, normalized before and after."""
         # Section 6, "prompt engineering": an average over many sentences has less noise than the feature of one.
         templates = default_templates() if self.templates is None else self.templates
         with torch.no_grad():
@@ -123,10 +123,12 @@ class StyleClip:
         return torch.nn.functional.normalize(mean, dim=-1)
 
     def direction(self, change: Tensor, beta: float) -> dict[str, Tensor]:
-        """The change of the styles that goes with a change of features (paper, Section 6).
+        """The change of the styles that matches a change of CLIP features (paper, Section 6).
 
-        Channels whose effect has a product below `beta` with it stay; the others move by product times deviation, so
-        that the channel that reacts most would move by one. Layers without a channel that moves are left out.
+        The reaction of a channel is the dot product of its effect with `change`. Channels whose reaction is below
+        `beta` in absolute value do not move. The others move by their reaction, divided by the largest absolute
+        reaction in all of `effects`, times their standard deviation: the channel that reacts most moves by one standard
+        deviation, if its layer is one of those that are moved. Layers in which nothing moves are left out.
 
         Args:
             change: [E], of unit length.
@@ -161,7 +163,8 @@ class StyleClip:
     def __call__(self, target: str, *, neutral: str = "a face", beta: float = 0.13) -> StyleEdit:
         """The edit that leads from `neutral` to `target`; a higher `beta` moves fewer channels.
 
-        Where no channel reacts by `beta`, the edit moves nothing, and that is an EditWarning.
+        Warns:
+            EditWarning: no channel reacts by `beta` or more, so that the edit changes nothing.
 
         Raises:
             EditError: a text without words, texts that mean the same to the encoder, or features of another width than
@@ -234,7 +237,7 @@ def read_templates(path: str | Path) -> list[str]:
 
 
 def default_templates() -> list[str]:
-    """The sentences that StyleCLIP uses: CLIP's for ImageNet, but for the one about many things.
+    """The sentences that StyleCLIP uses: CLIP's ImageNet templates, without those that contain "many".
 
     Raises:
         MissingDependencyError: open_clip, which carries them, is not installed.
@@ -251,11 +254,12 @@ def default_templates() -> list[str]:
 
 
 def read_effects(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
-    """`fs3.npy`, also called `delta_i_c.npy`: [C,E] for the first convolutions -> layer name -> [I,E], float32.
+    """Reads `fs3.npy`, also called `delta_i_c.npy`, and splits it by layer: layer name -> [I,E], float32.
 
     Args:
-        path: the file.
-        layers: those of the generator; the rows end with any of its convolutions, toRGB is not among them.
+        path: a file of [C,E]: one row for each style channel of the convolutions without toRGB, in their order. It may
+            leave out the last convolutions, but not a part of one.
+        layers: those of the generator.
 
     Raises:
         CheckpointError: it cannot be read, or holds something else.
@@ -270,7 +274,9 @@ def read_effects(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Ten
 
 
 def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
-    """The deviations of `S_mean_std`: layer name -> [I], float32.
+    """Reads the standard deviations from a file like `S_mean_std`: layer name -> [I], float32.
+
+    It may hold all layers or all but toRGB, see `style_vectors`.
 
     Raises:
         CheckpointError: it cannot be read, would execute something, or holds something else.
@@ -288,7 +294,11 @@ def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, 
 
 
 def _split(effects: Tensor, layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
-    """Rows [C,E] for the first convolutions, by layer name [I,E]. Raises EditError where they end within a layer."""
+    """Splits the rows [C,E] of the first convolutions: layer name -> [I,E].
+
+    Raises:
+        EditError: the rows end within a layer, or there are too many.
+    """
     convolutions = [spec for spec in layers if not spec.torgb]
     ends = list(accumulate(spec.style_width for spec in convolutions))  # C after each convolution
     if len(effects) not in ends:

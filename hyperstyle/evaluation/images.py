@@ -1,4 +1,4 @@
-"""The images that figures are of: a folder of them, the held-out crops that come with the library, or crops at hand."""
+"""The images that a model is measured on: a folder, the held-out crops of the library, or crops in memory."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ _NO_FACE = re.compile("no face (was found|could be detected)|no aligner")  # in 
 
 @dataclass(frozen=True)
 class TestImages:
-    """Images as the encoder sees them, each read when it is asked for.
+    """Images as the encoder sees them: `load` gives the crop of one when it is needed.
 
     Attributes:
         source: where they are from, in words.
-        names: one for each.
-        load: index -> crop [3,h,w] in [-1,1], of 256 levels, on the CPU.
-        digests: of each crop, see `digest`.
-        failures: (name, reason) of files that are no images or cannot be cut.
-        uncut: (name, reason) of those in which a face was looked for and not found, so that they are taken as crops.
-        files: the file of each, where they are files.
+        names: one for each image.
+        load: index -> crop [3,h,w] in [-1,1] on the CPU, quantized to the 256 levels of an 8-bit image. Those of a
+            folder are read and cropped anew at every call.
+        digests: that of each crop, see `digest`.
+        failures: (name, reason) of files that look like images and could not be read or cropped; they have no index.
+        uncut: (name, reason) of images in which no face was found, so that the whole image is used as the crop.
+        files: the file of each image, for those of a folder; otherwise empty.
     """
 
     __test__ = False  # no test, whatever pytest makes of the name
@@ -52,14 +53,14 @@ class TestImages:
 
 
 def digest(crop: Tensor) -> str:
-    """16 hex digits that change with any value of a crop [3,h,w], and with its size."""
+    """16 hex digits: the start of the SHA-256 hash of the size and values of a crop [3,h,w]."""
     sha = hashlib.sha256(repr(tuple(crop.shape)).encode())
     sha.update(crop.cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]
 
 
 def given_crops(model: Model, crops: Tensor) -> TestImages:
-    """Crops [N,3,h,w] in [-1,1] as images on disk would give them, in 256 levels.
+    """Crops [N,3,h,w] in [-1,1], quantized to 256 levels as if they had been read from image files.
 
     Raises:
         ConfigError: no images, or of another size than the domain's input.
@@ -75,16 +76,18 @@ def given_crops(model: Model, crops: Tensor) -> TestImages:
 def folder_images(
     folder: Path, inverter: HyperStyleInverter, *, align: Align = False, count: int | None = None
 ) -> TestImages:
-    """All images below a folder, by name, of any size and mode; what cannot be read is left out and listed.
+    """The images of a folder and the folders in it, sorted by path; those that cannot be used become `failures`.
+
+    Every file is read and cropped once here, for its digest, and again whenever it is loaded.
 
     Args:
-        folder: searched with the folders in it.
-        inverter: whose crops they become.
-        align: False takes images as crops, "auto" and True cut faces out, as in `HyperStyleInverter.invert`.
-        count: the first so many; None is all.
+        folder: of images of any size and mode.
+        inverter: its domain and aligner decide how images are cropped and resized.
+        align: False uses whole images as crops; "auto" and True as in `HyperStyleInverter.invert`.
+        count: stop after this many images that can be used; None is all.
 
     Raises:
-        ConfigError: no such folder, none in it, or none of them can be read.
+        ConfigError: no such folder, no image in it, or none that can be used.
     """
     if not folder.is_dir():
         raise ConfigError(f"{str(folder)!r} is no folder: expected one with images to measure on.")
@@ -132,14 +135,14 @@ def _first(failures: Sequence[tuple[str, str]]) -> str:
 
 
 def held_out_images(inverter: HyperStyleInverter, count: int | None = None) -> TestImages:
-    """The held-out avatars with details that come with the library, for models of such.
+    """Crops of avatars that come with the library and were in no training set, see `held_out_avatars`.
 
     Args:
-        inverter: whose crops they are.
-        count: the first so many; None is all 64.
+        inverter: of a domain of rendered portraits. The side of its input in pixels, 16 to 128, is that of the crops.
+        count: the first so many, 1 to 64; None is all 64.
 
     Raises:
-        ConfigError: a model of another domain, or a number or a size of crops that there is not.
+        ConfigError: a domain of other images, or `count` or the side is out of range.
     """
     domain = inverter.model.domain
     if not domain.is_rendered:

@@ -29,7 +29,7 @@ class Column:
     better: str = ""
 
     def text(self, row: Mapping[str, Value], *, missing: str = "-") -> str:
-        """The cell of a row."""
+        """The value of this column in a row as text; `missing` where there is none."""
         value = row.get(self.key)
         if value is None:
             return missing
@@ -56,11 +56,11 @@ class Table:
     marks: Mapping[tuple[int, str], bool] = field(default_factory=dict)
 
     def is_words(self, column: Column) -> bool:
-        """Whether no cell of this column is a number."""
+        """Whether no cell of this column is a number. A column without values counts as words."""
         return all(isinstance(row.get(column.key), str | None) for row in self.rows)
 
     def is_best(self, row: Mapping[str, Value], column: Column) -> bool:
-        """Whether the row has the best value of the column, among two values or more."""
+        """Whether the row has the best value of the column. Of equal ones, all are best; a single value never is."""
         values = [value for each in self.rows if isinstance(value := each.get(column.key), int | float)]
         if not column.better or len(values) < 2:
             return False
@@ -68,7 +68,7 @@ class Table:
 
 
 def to_text(table: Table) -> str:
-    """Columns as wide as they need to be, the first one to the left, without title and words about it."""
+    """Aligned plain text: the first column flush left, the others flush right; without `Table.title` and `about`."""
     lines = [tuple(column.title for column in table.columns), *_cells(table)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     return "\n".join(
@@ -78,14 +78,14 @@ def to_text(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A table of GitHub's Markdown: words to the left, numbers to the right."""
+    """GitHub Markdown: words flush left, numbers flush right; without `Table.title` and `about`."""
     sides = [":--" if table.is_words(column) else "--:" for column in table.columns]
     lines = [[column.title for column in table.columns], sides, *_cells(table)]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
 def to_csv(table: Table) -> str:
-    """The whole table, numbers in full: its columns, and what its rows have besides."""
+    """CSV with unrounded numbers, under column keys: those of `columns`, then the other keys of the rows."""
     text = io.StringIO()
     keys = dict.fromkeys([*(column.key for column in table.columns), *(key for row in table.rows for key in row)])
     writer = csv.DictWriter(text, list(keys), restval="", lineterminator="\n")
@@ -95,7 +95,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_json(table: Table) -> str:
-    """Its rows, numbers in full, with all that they have."""
+    """A JSON list of one object for each row: all its keys, unrounded numbers, null for None."""
     return json.dumps([dict(row) for row in table.rows], indent=2, allow_nan=False)
 
 

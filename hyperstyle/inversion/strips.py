@@ -44,12 +44,13 @@ def strip(
     Args:
         inversion: one image or a batch.
         edit, strengths, layers, other_model: see `Inversion.edit`.
-        paste_back: the whole photo, all its inverted faces edited, in one row.
+        paste_back: show the whole photo in one row, each time with all its inverted faces edited, instead of a row
+            for each face.
         photo: the photo again, see `Inversion.paste_back`.
-        cell: longer side of each image in pixels; None keeps theirs.
+        cell: longer side of each image in pixels; None is that of the largest image, but at least 128.
 
     Raises:
-        What `Inversion.edit` and `Inversion.paste_back` raise.
+        HyperStyleError: what `Inversion.edit` and `Inversion.paste_back` raise.
     """
     edited = inversion.edit(edit, strengths, layers=layers, other_model=other_model)
     if paste_back:
@@ -74,13 +75,14 @@ def grid(
     """A labeled grid of one image: the strengths of one edit from left to right, of another from top to bottom.
 
     Args:
-        inversion: a single image; with `paste_back`, or all faces of one photo.
+        inversion: one image; with `paste_back`, one or more faces of one photo.
         across, down: an edit and its strengths.
         layers, other_model: see `Inversion.edit`.
         paste_back, photo, cell: see `strip`.
 
     Raises:
-        ConfigError: several images. What `Inversion.edit` and `Inversion.paste_back` raise.
+        ConfigError: several images without `paste_back`.
+        HyperStyleError: what `Inversion.edit` and `Inversion.paste_back` raise.
     """
     if len(inversion) != 1 and not paste_back:
         raise ConfigError(f"a grid of {len(inversion)} images: it shows one. Index the batch first.")
@@ -104,12 +106,14 @@ def label(edit: str | Edit, strength: float) -> str:
 
 
 def photos(inversion: Inversion, edited: Inversion, photo: ImageSource | None = None) -> Iterator[Image.Image]:
-    """The photo with its faces edited, once for each strength.
+    """Yields the whole photo with all its inverted faces edited, once for each strength.
+
+    What the edit changed is added to the photo's own pixels, the mode "difference" of `Inversion.paste_back`.
 
     Args:
-        inversion: the inverted faces of one photo.
-        edited: each of them at all strengths, the strengths of one face next to each other, as `Inversion.edit` gives
-            them.
+        inversion: the F inverted faces of one photo.
+        edited: F * S images in the order that `Inversion.edit` gives them: all S strengths of the first face, then
+            those of the next.
         photo: the photo again, see `Inversion.paste_back`.
 
     Raises:
@@ -126,7 +130,7 @@ def photos(inversion: Inversion, edited: Inversion, photo: ImageSource | None = 
 
 
 def check_animation(path: str | os.PathLike[str], rate: float, longest: int | None) -> None:
-    """Raises ConfigError for what `animate` cannot write: better before the work than after."""
+    """Raises ConfigError for a suffix, `rate` or `longest` that `animate` would refuse, before the frames are made."""
     if Path(path).suffix.lower() not in _FORMATS:
         raise ConfigError(
             f"{os.fspath(path)!r} cannot be an animation: give a name that ends in {' or '.join(_FORMATS)}."
@@ -152,9 +156,9 @@ def animate(
 
     Args:
         frames: the images of an inversion in their order, or images of one size.
-        path: where to, by its suffix .gif or .webp; it appears when it is complete.
+        path: the file; its suffix, .gif or .webp, decides the format. It appears only once it is complete.
         rate: frames per second, 1 to 50.
-        back: run backwards at the end, so that it repeats without a jump.
+        back: append the frames in reverse order, without the first and last, so that it repeats without a jump.
         longest: larger frames are reduced so that their longer side has this many pixels; None keeps them.
 
     Raises:

@@ -49,7 +49,11 @@ def training_device(options: OptimOptions) -> torch.device:
 
 
 def open_model(name: str, device: torch.device) -> Model:
-    """The model with this name, in this folder, or of the training run in this folder; float32, frozen, in eval mode.
+    """Reads a model in float32, frozen and in eval mode.
+
+    Args:
+        name: a bundled model, a Hub repository, or the folder of a model or of a training run that has written one.
+        device: where its networks go.
 
     Raises:
         ModelNotFoundError: there is none. CheckpointError, ConfigError: its folder cannot be used.
@@ -58,10 +62,10 @@ def open_model(name: str, device: torch.device) -> Model:
 
 
 def open_start(name: str, options: TrainOptions, device: torch.device) -> tuple[Model, WEncoder]:
-    """The model for which a further network is trained, and its W encoder, which predicts the first codes.
+    """The model that a hypernetwork is trained for, and its W encoder, which predicts the codes to start from.
 
     Raises:
-        ConfigError: it has no W encoder, or its generator is of another size than the options say.
+        ConfigError: it has no W encoder, or its generator has another resolution than the options say.
         HyperStyleError: what `open_model` raises.
     """
     model = open_model(name, device)
@@ -74,7 +78,8 @@ def open_start(name: str, options: TrainOptions, device: torch.device) -> tuple[
 def open_generator(name: str, domain: str | None, device: torch.device) -> Model:
     """A generator's file as a model of this generator alone, or the model with this name or folder.
 
-    Without a domain, images for a generator's file are used in full, at the generator's size but at most 256 px.
+    A generator's file without a domain gets the domain "pictures": whole images, without alignment, at an input size
+    of the generator's resolution, but at most 256x256 px.
 
     Raises:
         ConfigError: an unknown domain, or another one than that of the model.
@@ -93,14 +98,14 @@ def open_generator(name: str, domain: str | None, device: torch.device) -> Model
     size = generator.config.size
     if domain is None or domain == _DEFAULT_DOMAIN:
         side = min(size, _INPUT)
-        kind = Domain(
+        file_domain = Domain(
             _DEFAULT_DOMAIN, size, (side, side), description="Images like those the generator was trained on."
         )
     else:
-        kind = DOMAINS[domain].at_size(size)
-        if kind.input_size == (kind.input_size[0],) * 2 and kind.input_size[0] > size:
-            kind = replace(kind, input_size=(size, size))
-    return _frozen(Model(generator.to(device), kind, info={"source": Path(name).name}))
+        file_domain = DOMAINS[domain].at_size(size)
+        if file_domain.input_size == (file_domain.input_size[0],) * 2 and file_domain.input_size[0] > size:
+            file_domain = replace(file_domain, input_size=(size, size))
+    return _frozen(Model(generator.to(device), file_domain, info={"source": Path(name).name}))
 
 
 def _frozen(model: Model) -> Model:
@@ -110,7 +115,11 @@ def _frozen(model: Model) -> Model:
 
 
 def trunk_for(backbone: Backbone, input_size: tuple[int, int]) -> TrunkConfig:
-    """The published trunk, which downsamples 16 times; below 128 px a narrow one, which downsamples 8 times."""
+    """The published trunk of this kind, which downsamples by a factor of 16.
+
+    If the shorter side of the input is below 128 px, a narrow trunk that downsamples by a factor of 8, whichever
+    `backbone` is asked for.
+    """
     if min(input_size) < 128:
         return TrunkConfig((32, 64, 128), (2, 2, 2), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
     return TrunkConfig.irse50() if backbone == "irse" else TrunkConfig.resnet34()
@@ -146,14 +155,14 @@ def init_weights(init: str | None, network: nn.Module, part: str, device: torch.
 
 
 def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
-    """The files of the inversions of these images: name -> file, for those that have one.
+    """Finds the inversion of each image on disk: image name -> file. Images without one are left out.
 
     Args:
-        folder: of `NAME.safetensors` for each image.
-        names: of the images.
+        folder: the folder of the inversions. That of `a/b.png` is `a/b.safetensors` in it, else `b.safetensors`.
+        names: of the images, as paths relative to the folder of images.
 
     Raises:
-        MissingFileError: no image has an inversion. ConfigError: two images share one.
+        MissingFileError: no image has an inversion. ConfigError: two images have the same one.
     """
     files: dict[str, Path] = {}
     owners: dict[Path, str] = {}
@@ -176,10 +185,16 @@ def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
 
 
 def codes_of(paths: Sequence[Path], model: Model) -> Callable[[Sequence[int]], Tensor]:
-    """A function: indices of `paths`, files of inversions of one image each -> their codes before editing [B,L,D].
+    """A function that reads codes from inversions on disk: indices of `paths` -> codes before any edit [B,L,D].
+
+    The codes are float32, on the CPU. Files are read anew at every call; the first one is also read here, to check it.
+
+    Args:
+        paths: files of inversions, of one image each.
+        model: whose generator the inversions must have been made with.
 
     Raises:
-        InversionError: the first file is of another generator than the model's; so does the function for later ones.
+        InversionError: the first file was made with another generator. The function raises it for the other files.
         HyperStyleError: what `inversion.file.read` raises.
     """
 

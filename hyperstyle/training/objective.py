@@ -28,15 +28,16 @@ ImageLoss = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, float]]]
 def resolve_weights(options: LossOptions, domain: Domain, perceptual: AttributeNetwork | None) -> LossOptions:
     """The options with numbers in place of None for the weights of identity and moco.
 
-    Identity is the term for faces, moco that for other domains. None stands for the published weight, 0.1 or 0.5, for
-    the term of this domain if its network is available, and for 0 otherwise.
+    Only one of the two terms suits a domain: moco where `domain.similarity` is "moco", else identity. A weight of None
+    becomes the published one (identity 0.1, moco 0.5) for the term that suits, if its network is available and the
+    other term has no weight above 0. Otherwise it becomes 0.
 
     Raises:
-        ConfigError: the file of the term for other domains is given, without its weight.
+        ConfigError: a network file is given for the term that does not suit, and no weight for that term.
 
     Warns:
-        TrainingWarning: the term of this domain is left out, since its network is not available, and neither weight is
-            given.
+        TrainingWarning: the term that suits is left out because its network is not available, and both weights are
+            None.
     """
     term = "moco" if domain.similarity == "moco" else "identity"
     files = {"identity": options.identity_weights, "moco": options.moco_weights}
@@ -79,8 +80,8 @@ class Objective:
     Args:
         options: the weights, and the files of the networks.
         domain: its `input_size` is the size of the images that are compared.
-        perceptual: the model's perceptual network, if it has one. For rendered portraits it replaces ArcFace where no
-            file is given.
+        perceptual: the model's perceptual network, if it has one. For rendered portraits it also serves the
+            identity term, in place of ArcFace, if no ArcFace file is given.
         device: of the images.
 
     Raises:

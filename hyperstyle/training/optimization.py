@@ -19,11 +19,12 @@ __all__ = ["Optimization"]
 
 
 class Optimization:
-    """Calls the optimizers of a task with the gradients that it adds.
+    """Computes the gradients of a task and calls its optimizers.
 
     Attributes:
-        states: name -> what checkpoints hold besides the optimizers.
-        average: the moving average of the network `task.main`, where there is one.
+        states: name -> what checkpoints hold besides the optimizers: the trained modules, the moving average as
+            "average" and the gradient scaler of float16 as "scaler".
+        average: a copy of the network `task.main` whose weights are the moving average; None without `ema`.
 
     Args:
         task: what is trained; its networks are set to training mode.
@@ -58,8 +59,9 @@ class Optimization:
             known: further tensors [B,...] that the task's phases take.
 
         Returns:
-            Figures for the log, means over the whole batch, and the norm of each optimizer's gradient. If one is not
-            finite, this optimizer and later ones are not called.
+            Figures for the log, means over the whole batch; except in float16 they include `gradient_NAME` for each
+            optimizer, the norm of its gradient before clipping. If a norm is not finite, the step ends before that
+            optimizer is called. In float16 the gradient scaler skips that optimizer and the step goes on.
         """
         figures: dict[str, float] = {}
         for phase in self.task.phases(i):
@@ -87,10 +89,11 @@ class Optimization:
     def _gradients(
         self, phase: Phase, i: int, crops: Tensor, codes: Tensor | None, known: dict[str, Tensor]
     ) -> dict[str, float]:
-        """Gradients of the whole batch: the sum over micro-batches, then the mean over processes.
+        """Leaves the gradients of the whole batch in the parameters and returns the figures for the log.
 
-        Running statistics of batch normalization are averaged likewise: every micro-batch, in whichever process,
-        updates those from before the step, and their mean is kept.
+        Both are means over micro-batches and processes. So are the running statistics of batch normalization: every
+        micro-batch updates a copy of those from before this phase, and the mean of the updated copies is kept; `step`
+        then takes the mean over processes.
         """
         for name in phase.optimizers:
             self.task.optimizers[name].zero_grad()
@@ -117,7 +120,10 @@ class Optimization:
 
     @contextmanager
     def evaluation_mode(self) -> Iterator[None]:
-        """The networks in eval mode, with the moving average as weights where there is one; nothing is compiled."""
+        """Puts the networks into eval mode until the context ends, with compilation switched off.
+
+        The network `task.main` has the weights of the moving average meanwhile, where there is one.
+        """
         # Batches of other sizes would be compiled anew. `set_stance` exists from PyTorch 2.6 on.
         stance = getattr(torch.compiler, "set_stance", nullcontext) if self.options.compile else nullcontext
         for module in self.task.modules.values():
