@@ -37,7 +37,7 @@ from hyperstyle.evaluation import (
 from hyperstyle.evaluation.alignment import compare_detectors, photos_of
 from hyperstyle.evaluation.editing import measurable_edits
 from hyperstyle.evaluation.engine import Trial
-from hyperstyle.evaluation.images import TestImages, folder_images, held_out_images
+from hyperstyle.evaluation.images import EvaluationImages, folder_images, held_out_images
 from hyperstyle.evaluation.optimized import perceptual_network
 from hyperstyle.evaluation.sheets import editing_sheet, reconstruction_sheet
 from hyperstyle.images import save_image
@@ -197,19 +197,19 @@ def _check_range(args: argparse.Namespace, **least: int) -> None:
             raise ConfigError(f"--{name} {getattr(args, name)}: expected {smallest} or more.")
 
 
-def _images(args: argparse.Namespace, inverter: HyperStyleInverter) -> TestImages:
+def _images(args: argparse.Namespace, inverter: HyperStyleInverter) -> EvaluationImages:
     """What to measure on: the folder `--data`, or what comes with the library."""
     if args.data is not None:
         return folder_images(args.data, inverter, count=args.count)
     return held_out_images(inverter, args.count)
 
 
-def _crops(images: TestImages) -> Tensor:
+def _crops(images: EvaluationImages) -> Tensor:
     """All of them [N,3,h,w]."""
     return torch.stack([images.load(i) for i in range(len(images))])
 
 
-def _about(args: argparse.Namespace, inverter: HyperStyleInverter, images: TestImages) -> dict[str, Any]:
+def _about(args: argparse.Namespace, inverter: HyperStyleInverter, images: EvaluationImages) -> dict[str, Any]:
     """What the figures are of, for the JSON file."""
     domain = inverter.model.domain
     source = {"seed": HELD_OUT_SEED} if args.data is None else {"source": images.source}
@@ -222,7 +222,7 @@ def _settings(settings: Optimization) -> dict[str, int]:
     return {"pictures": numbers.pop("images"), **numbers, "timed": settings.images}
 
 
-def _report_failures(images: TestImages) -> int:
+def _report_failures(images: EvaluationImages) -> int:
     return report([Failure(*failure) for failure in images.failures], len(images) + len(images.failures))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import Converted, backbone_of, empty, fill, length, trunk_config
+from hyperstyle.convert.filling import Converted, axis_size, backbone_of, fill, trunk_config, without_weights
 from hyperstyle.convert.generators import mean_row
 from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError
@@ -46,17 +46,17 @@ def convert_encoder(
     state = file.part("encoder.")
     backbone = backbone_of(state)
     trunk = trunk_config(state, backbone)
-    width = length(state, "linear.weight" if file.kind == "w-encoder" else "styles.0.linear.weight", 0)
+    width = axis_size(state, "linear.weight" if file.kind == "w-encoder" else "styles.0.linear.weight", 0)
     rows = generator.rows
     network: WEncoder | PyramidEncoder | RestyleEncoder
     if file.kind == "w-encoder":
-        network = empty(WEncoder, WEncoderConfig(rows, width, input_size, trunk, backbone=backbone))
+        network = without_weights(WEncoder, WEncoderConfig(rows, width, input_size, trunk, backbone=backbone))
     elif file.kind == "restyle":
         config = RestyleEncoderConfig(rows, width, input_size, backbone, trunk, progressive=_is_restyle_e4e(file))
-        network = empty(RestyleEncoder, config)
+        network = without_weights(RestyleEncoder, config)
     else:
         progressive = file.kind == "e4e"
-        network = empty(
+        network = without_weights(
             PyramidEncoder, PyramidEncoderConfig(rows, width, input_size, backbone, trunk, progressive=progressive)
         )
     where = str(file.path)

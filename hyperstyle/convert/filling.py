@@ -15,13 +15,13 @@ from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
 
 __all__ = [
     "Converted",
+    "axis_size",
     "backbone_of",
     "check_rgb",
     "check_unconditional",
-    "empty",
     "fill",
-    "length",
     "trunk_config",
+    "without_weights",
 ]
 
 M = TypeVar("M", bound=nn.Module)
@@ -53,19 +53,19 @@ class Converted(Generic[N_co]):
     computed: tuple[str, ...] = ()
 
 
-def empty(kind: Callable[[Any], M], config: Any) -> M:
+def without_weights(kind: Callable[[Any], M], config: Any) -> M:
     """`kind(config)` on the meta device, without memory for its weights, for `fill` to give it weights."""
     with torch.device("meta"):
         return kind(config)
 
 
 def fill(module: M, tensors: Mapping[str, Tensor], *, where: str, prefix: str = "") -> M:
-    """Gives an `empty` module these tensors as its parameters and buffers, on the CPU and in the module's own types.
+    """Gives a module `without_weights` these tensors as its parameters and buffers, on the CPU and in its own types.
 
     A tensor that is on the CPU and of the right type (float32 for weights) is not copied.
 
     Args:
-        module: see `empty`.
+        module: see `without_weights`.
         tensors: by the names that the module gives them.
         where: what messages call the source.
         prefix: what stands before the names in the source, for messages.
@@ -82,7 +82,7 @@ def fill(module: M, tensors: Mapping[str, Tensor], *, where: str, prefix: str = 
     return module.eval().requires_grad_(False)
 
 
-def length(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
+def axis_size(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
     """The size of an axis. A tensor that is not there, or has fewer axes, counts as 1; `fill` reports it."""
     return tensors[name].shape[axis] if name in tensors and tensors[name].ndim > axis else 1
 
@@ -103,7 +103,7 @@ def trunk_config(tensors: Mapping[str, Tensor], backbone: Backbone) -> TrunkConf
     blocks: list[int] = []
     count = 0
     while (name := f"body.{count}.{last}") in tensors:
-        width = length(tensors, name, 0)
+        width = axis_size(tensors, name, 0)
         if widths and widths[-1] == width:
             blocks[-1] += 1
         else:
@@ -112,7 +112,7 @@ def trunk_config(tensors: Mapping[str, Tensor], backbone: Backbone) -> TrunkConf
         count += 1
     if not count:
         return published()
-    return replace(published(), widths=tuple(widths), blocks=tuple(blocks), stem_kernel=length(tensors, stem, 3))
+    return replace(published(), widths=tuple(widths), blocks=tuple(blocks), stem_kernel=axis_size(tensors, stem, 3))
 
 
 def check_rgb(channels: int, where: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.convert.contents import Use
-from hyperstyle.convert.filling import Converted, check_rgb, check_unconditional, empty, fill, length
+from hyperstyle.convert.filling import Converted, axis_size, check_rgb, check_unconditional, fill, without_weights
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import SniffedFile, a_kind, sniff
@@ -103,7 +103,7 @@ def generator_from_state(
         mean = mean_row(latent_avg, config, where)
         if latent_avg.ndim == 2 and not torch.equal(mean.expand_as(latent_avg), latent_avg.detach().cpu().float()):
             computed = (f"the generator's mean code is the mean of the {latent_avg.shape[0]} rows of latent_avg",)
-    generator = empty(Generator, config)
+    generator = without_weights(Generator, config)
     maps = {} if any(name.startswith("noises.") for name in state) else noise_maps(config)
     filters: dict[str, Tensor] = {}
     if not any(name.endswith(".kernel") for name in state):
@@ -138,12 +138,12 @@ def noise_maps(config: GeneratorConfig) -> dict[str, Tensor]:
 def _check_kind(state: Mapping[str, Tensor], where: str) -> None:
     """Raises WeightsError for a generator with classes, or of images that are not RGB."""
     if "to_rgb1.conv.weight" in state:
-        check_rgb(length(state, "to_rgb1.conv.weight", 1), where)
+        check_rgb(axis_size(state, "to_rgb1.conv.weight", 1), where)
     for name, tensor in state.items():
         if _CLASSES.fullmatch(name) and tensor.ndim == 2:  # a linear layer is [out, classes], a table [classes, out]
             linear = name.removesuffix("weight") + "bias" in state
             check_unconditional(tensor.shape[1 if linear else 0], where)
-    into, width = length(state, "style.1.weight", 1), length(state, "style.1.weight", 0)
+    into, width = axis_size(state, "style.1.weight", 1), axis_size(state, "style.1.weight", 0)
     if into != width and "style.1.weight" in state:
         raise WeightsError(
             f"{where}: the mapping network takes {into} numbers and gives {width}, as those of class-conditional "
@@ -181,7 +181,7 @@ def _config(state: Mapping[str, Tensor], where: str, prefix: str) -> GeneratorCo
     depth = sum(bool(re.fullmatch(r"style\.\d+\.weight", name)) for name in state)
     return GeneratorConfig(
         size=4 << doublings,
-        channels=tuple(length(state, name, 1) for name in names),
-        latent_width=length(state, "conv1.conv.modulation.weight", 1),
+        channels=tuple(axis_size(state, name, 1) for name in names),
+        latent_width=axis_size(state, "conv1.conv.modulation.weight", 1),
         mapping_layers=max(depth, 1),
     )

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from hyperstyle.convert.filling import Converted, backbone_of, empty, fill, length, trunk_config
+from hyperstyle.convert.filling import Converted, axis_size, backbone_of, fill, trunk_config, without_weights
 from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
@@ -55,12 +55,12 @@ def hyperinverter(file: SniffedFile, generator: GeneratorConfig) -> Converted[Hy
         (side, side),
         backbone,
         trunk_config(appearance, backbone),
-        hidden=length(state, f"{first}w1", 0),
-        channels=length(state, f"{first}feature_extractor.0.weight", 0),
+        hidden=axis_size(state, f"{first}w1", 0),
+        channels=axis_size(state, f"{first}feature_extractor.0.weight", 0),
     )
     counts = {text: len(file.part(prefix)) for prefix, text in _LEFT.items()}
     unread = tuple(text.format(count) for text, count in counts.items() if count)
-    return Converted(fill(empty(HyperInverter, config), state, where=where), len(state), unread=unread)
+    return Converted(fill(without_weights(HyperInverter, config), state, where=where), len(state), unread=unread)
 
 
 def _layers(state: dict[str, torch.Tensor], generator: GeneratorConfig, where: str) -> tuple[str, ...]:

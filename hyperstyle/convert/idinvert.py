@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import Converted, empty, fill, length
+from hyperstyle.convert.filling import Converted, axis_size, fill, without_weights
 from hyperstyle.errors import WeightsError
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
@@ -56,8 +56,8 @@ def idinvert_generator(state: Mapping[str, Tensor], *, where: str = "the state")
     bias = "synthesis.layer{}.epilogue.bias"
     config = StyleGan1Config(
         size=4 << last,
-        channels=tuple(length(state, bias.format(2 * block), 0) for block in range(last + 1)),
-        latent_width=length(state, "mapping.dense0.fc.weight", 1),
+        channels=tuple(axis_size(state, bias.format(2 * block), 0) for block in range(last + 1)),
+        latent_width=axis_size(state, "mapping.dense0.fc.weight", 1),
         mapping_layers=max(depth, 1),
     )
     if "synthesis.lod" in state and state["synthesis.lod"].count_nonzero():
@@ -76,7 +76,7 @@ def idinvert_generator(state: Mapping[str, Tensor], *, where: str = "the state")
             ours["blur"] = blur_filter()
         elif name not in unread:
             ours.update([_generator_tensor(name, tensor)])
-    network = fill(empty(StyleGan1, config), ours, where=where)
+    network = fill(without_weights(StyleGan1, config), ours, where=where)
     return Converted(network, len(state) - len(unread), unread=tuple(unread))
 
 
@@ -103,11 +103,11 @@ def idinvert_encoder(
     """
     blocks = [int(match[1]) for name in state if (match := re.match(r"block(\d+)\.", name))]
     last = max(blocks, default=0)
-    widths = [length(state, "block0.conv.weight", 0)]
-    widths += [length(state, f"block{n}.conv2.weight", 0) for n in range(1, last)]
+    widths = [axis_size(state, "block0.conv.weight", 0)]
+    widths += [axis_size(state, f"block{n}.conv2.weight", 0) for n in range(1, last)]
     config = IdInvertEncoderConfig(rows, latent_width, input_size, tuple(widths))
     ours = {_encoder_name(name, last): tensor for name, tensor in state.items()}
-    return Converted(fill(empty(IdInvertEncoder, config), ours, where=where), len(state))
+    return Converted(fill(without_weights(IdInvertEncoder, config), ours, where=where), len(state))
 
 
 def _encoder_name(name: str, last: int) -> str:
@@ -135,7 +135,7 @@ def vgg16_features(state: Mapping[str, Tensor], *, where: str = "the state") -> 
     Raises:
         WeightsError: tensors are missing, unexpected, of a wrong shape or not finite.
     """
-    network = empty(Vgg16, Vgg16Config())
+    network = without_weights(Vgg16, Vgg16Config())
     ours, unread = {"mean": Vgg16(Vgg16Config((1,), (1,))).mean}, []
     for name, tensor in state.items():
         match = re.fullmatch(r"layer(\d+)\.(weight|bias)", name)

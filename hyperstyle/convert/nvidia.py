@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import check_rgb, check_unconditional, empty, length
+from hyperstyle.convert.filling import axis_size, check_rgb, check_unconditional, without_weights
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.pickle_reader import PickledObject, load_pickle
@@ -80,7 +80,7 @@ def generator_from_nvidia(
         ConfigError: a size that `GeneratorConfig` refuses.
     """
     config = _config(state, mapping_rate, where)
-    generator = empty(Generator, config)
+    generator = without_weights(Generator, config)
     ours, rows = generator.state_dict(), _rows(generator)
     expected = {row.nvidia: ours[row.ours].reshape(ours[row.ours].shape[row.axes]) for row in rows}
     expected |= {name: state.get(name, fir_kernel()) for name in _unused_filters(config)}
@@ -109,18 +109,18 @@ def _config(state: Mapping[str, Tensor], mapping_rate: float, where: str) -> Gen
     if any(name.startswith("synthesis.input.") for name in state):
         raise WeightsError(f"{where} is a StyleGAN3 generator: only StyleGAN2 is converted.")
     if any(name.startswith("mapping.embed.") for name in state):
-        check_unconditional(length(state, "mapping.embed.weight", 1), where)
+        check_unconditional(axis_size(state, "mapping.embed.weight", 1), where)
     sizes = {int(match[1]) for name in state if (match := re.match(r"synthesis\.b(\d{1,5})\.", name))}
     if not sizes:
         raise WeightsError(f"{where} is no StyleGAN2 generator: no tensor is called 'synthesis.b4...'.")
     if "synthesis.b4.torgb.weight" in state:
-        check_rgb(length(state, "synthesis.b4.torgb.weight", 0), where)
+        check_rgb(axis_size(state, "synthesis.b4.torgb.weight", 0), where)
     depth = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in state)
     resolutions = [2**n for n in range(2, max(sizes).bit_length())]
     return GeneratorConfig(
         size=max(sizes),
-        channels=tuple(length(state, f"synthesis.b{r}.conv1.weight", 0) for r in resolutions),
-        latent_width=length(state, "mapping.w_avg", 0),
+        channels=tuple(axis_size(state, f"synthesis.b{r}.conv1.weight", 0) for r in resolutions),
+        latent_width=axis_size(state, "mapping.w_avg", 0),
         mapping_layers=max(depth, 1),
         mapping_rate=mapping_rate,
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import Converted, empty, fill, length, trunk_config
+from hyperstyle.convert.filling import Converted, axis_size, fill, trunk_config, without_weights
 from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
@@ -59,7 +59,7 @@ def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tupl
     aliases = _without_aliases(state, where)
     shared = "shared_weight_hypernet.w1"
     last = [name for name in state if re.fullmatch(r"refinement_blocks\.\d+\.convs\.0\.weight", name)]
-    code_width = length(state, shared, 0) if shared in state else length(state, _last_conv(state, last), 0)
+    code_width = axis_size(state, shared, 0) if shared in state else axis_size(state, _last_conv(state, last), 0)
     config = HypernetworkConfig(
         generator,
         _layers(file, state, generator),
@@ -68,7 +68,7 @@ def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tupl
         _heads(file, state),
         code_width,
     )
-    network = empty(Hypernetwork, config)
+    network = without_weights(Hypernetwork, config)
     unread: tuple[str, ...] = ()
     if network.shared_weight_hypernet is None:  # the official code makes it even where no layer uses it
         unread = tuple(name for name in state if name.startswith("shared_weight_hypernet."))

@@ -14,7 +14,7 @@ from torch import Tensor
 from hyperstyle.convert import official
 from hyperstyle.convert.contents import Use
 from hyperstyle.convert.encoders import convert_encoder
-from hyperstyle.convert.filling import Converted, length
+from hyperstyle.convert.filling import Converted, axis_size
 from hyperstyle.convert.generators import find_generator
 from hyperstyle.convert.hyperinverter import check_complete, hyperinverter
 from hyperstyle.convert.idinvert import idinvert_encoder, vgg16_features
@@ -214,7 +214,7 @@ def _check_serves(encoder: SniffedFile, generator: SniffedFile, config: Generato
     elif not isinstance(size, int):
         size = config.size
     name = "encoder.linear.weight" if encoder.kind == "w-encoder" else "encoder.styles.0.linear.weight"
-    width = length(encoder.tensors, name, 0) if name in encoder.tensors else config.latent_width
+    width = axis_size(encoder.tensors, name, 0) if name in encoder.tensors else config.latent_width
     if (size, width) != (config.size, config.latent_width):
         raise WeightsError(
             f"{encoder.path} was made for a generator of {size} px with latent codes of {width}, and that of "

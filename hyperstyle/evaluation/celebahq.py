@@ -27,7 +27,7 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.distribution import Features, distance, features_of
 from hyperstyle.evaluation.engine import Job, Study, Trial, check_trials, measure_all
 from hyperstyle.evaluation.figures import Progress
-from hyperstyle.evaluation.images import TestImages
+from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal
 from hyperstyle.evaluation.measures import Measure, Measures, face_identity, lpips_distance
 from hyperstyle.evaluation.report.jobs import identified
@@ -104,7 +104,7 @@ class CelebaHq:
 
 def evaluate_celebahq(
     inverter: HyperStyleInverter,
-    images: TestImages,
+    images: EvaluationImages,
     out: Path,
     trials: Sequence[Trial] | None = None,
     networks: Networks | None = None,
@@ -202,7 +202,7 @@ def _rounded(image: Tensor) -> Tensor:
     return to_levels(image).round() / 127.5 - 1
 
 
-def _original(images: TestImages, i: int) -> Tensor:
+def _original(images: EvaluationImages, i: int) -> Tensor:
     """The image as its file has it: [1,3,H,W] in [-1,1]."""
     return (to_tensor(load_image(images.files[i])) if images.files else images.load(i))[None]
 

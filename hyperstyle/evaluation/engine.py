@@ -19,7 +19,7 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, QualityWarning
 from hyperstyle.evaluation.equal_effect import read_edits
 from hyperstyle.evaluation.figures import Progress, now
-from hyperstyle.evaluation.images import TestImages
+from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal, Record
 from hyperstyle.evaluation.measures import Measures
 from hyperstyle.images import save_image, to_images
@@ -115,7 +115,7 @@ class Study:
         points: number of strengths at which an edit is measured, evenly spaced over its range; strength 0 is added.
     """
 
-    images: TestImages
+    images: EvaluationImages
     measures: Measures
     journal: Journal = field(default_factory=Journal)
     folder: Path | None = None

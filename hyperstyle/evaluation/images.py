@@ -18,13 +18,13 @@ from hyperstyle.images import list_images, to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
-__all__ = ["TestImages", "digest", "folder_images", "given_crops", "held_out_images"]
+__all__ = ["EvaluationImages", "digest", "folder_images", "given_crops", "held_out_images"]
 
 _NO_FACE = re.compile("no face (was found|could be detected)|no aligner")  # in what `align.decision.decide` notes
 
 
 @dataclass(frozen=True)
-class TestImages:
+class EvaluationImages:
     """Images as the encoder sees them: `load` gives the crop of one when it is needed.
 
     Attributes:
@@ -59,7 +59,7 @@ def digest(crop: Tensor) -> str:
     return sha.hexdigest()[:16]
 
 
-def given_crops(model: Model, crops: Tensor) -> TestImages:
+def given_crops(model: Model, crops: Tensor) -> EvaluationImages:
     """Crops [N,3,h,w] in [-1,1], quantized to 256 levels as if they had been read from image files.
 
     Raises:
@@ -70,12 +70,12 @@ def given_crops(model: Model, crops: Tensor) -> TestImages:
         raise ConfigError(f"images {tuple(crops.shape)} to evaluate on: expected [N, 3, {height}, {width}].")
     rounded = [to_tensor(to_pil(crop)) for crop in crops]
     names = tuple(f"crop-{i:04}" for i in range(len(rounded)))
-    return TestImages("given crops", names, lambda i: rounded[i], tuple(map(digest, rounded)))
+    return EvaluationImages("given crops", names, lambda i: rounded[i], tuple(map(digest, rounded)))
 
 
 def folder_images(
     folder: Path, inverter: HyperStyleInverter, *, align: Align = False, count: int | None = None
-) -> TestImages:
+) -> EvaluationImages:
     """The images of a folder and the folders in it, sorted by path; those that cannot be used become `failures`.
 
     Every file is read and cropped once here, for its digest, and again whenever it is loaded.
@@ -119,7 +119,7 @@ def folder_images(
     if not readable:
         raise ConfigError(f"none of the {len(listing.images)} images in {str(folder)!r} can be used.{_first(failures)}")
     files = tuple(readable.values())
-    return TestImages(
+    return EvaluationImages(
         folder.name,
         tuple(readable),
         lambda i: read(files[i])[0],
@@ -134,7 +134,7 @@ def _first(failures: Sequence[tuple[str, str]]) -> str:
     return f" The first is {failures[0][0]!r}: {failures[0][1]}" if failures else ""
 
 
-def held_out_images(inverter: HyperStyleInverter, count: int | None = None) -> TestImages:
+def held_out_images(inverter: HyperStyleInverter, count: int | None = None) -> EvaluationImages:
     """Crops of avatars that come with the library and were in no training set, see `held_out_avatars`.
 
     Args:
@@ -151,4 +151,4 @@ def held_out_images(inverter: HyperStyleInverter, count: int | None = None) -> T
         )
     crops = held_out_avatars(HELD_OUT if count is None else count, domain.input_size[0])
     names = tuple(f"avatar-{i:04}" for i in range(len(crops)))
-    return TestImages("held-out avatars", names, lambda i: crops[i], tuple(map(digest, crops)))
+    return EvaluationImages("held-out avatars", names, lambda i: crops[i], tuple(map(digest, crops)))

@@ -26,7 +26,7 @@ from hyperstyle.training.options import OptimOptions, TrainOptions
 from hyperstyle.training.pretrained import load_trunk, trunk_file
 
 __all__ = [
-    "codes_of",
+    "code_reader",
     "init_weights",
     "inversions_of",
     "open_generator",
@@ -61,7 +61,7 @@ def open_model(name: str, device: torch.device) -> Model:
     return _frozen(read_model(hub.resolve(name), device=device, dtype=torch.float32))
 
 
-def open_start(name: str, options: TrainOptions, device: torch.device) -> tuple[Model, WEncoder]:
+def open_base_and_encoder(name: str, options: TrainOptions, device: torch.device) -> tuple[Model, WEncoder]:
     """The model that a hypernetwork is trained for, and its W encoder, which predicts the codes to start from.
 
     Raises:
@@ -184,7 +184,7 @@ def inversions_of(folder: str, names: Iterable[str]) -> dict[str, Path]:
     return files
 
 
-def codes_of(paths: Sequence[Path], model: Model) -> Callable[[Sequence[int]], Tensor]:
+def code_reader(paths: Sequence[Path], model: Model) -> Callable[[Sequence[int]], Tensor]:
     """A function that reads codes from inversions on disk: indices of `paths` -> codes before any edit [B,L,D].
 
     The codes are float32, on the CPU. Files are read anew at every call; the first one is also read here, to check it.

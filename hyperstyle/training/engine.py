@@ -20,7 +20,7 @@ from hyperstyle.errors import TrainingWarning, warn
 from hyperstyle.model.aligner import aligner_of
 from hyperstyle.model.parts import Model
 from hyperstyle.runtime.gradients import outside_inference_mode, with_gradients
-from hyperstyle.training.builders import codes_of, inversions_of
+from hyperstyle.training.builders import code_reader, inversions_of
 from hyperstyle.training.distributed import join, merge, on_first, rank, world
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
@@ -208,7 +208,7 @@ def _open(base: Model, options: TrainOptions) -> _Data:
             TrainingWarning,
         )
     images = images.named(files)
-    return _Data(images, held_out, 0.0, codes_of([files[name] for name in images.names], base), left_out)
+    return _Data(images, held_out, 0.0, code_reader([files[name] for name in images.names], base), left_out)
 
 
 def _resolved(options: TrainOptions, task: Task) -> TrainOptions:

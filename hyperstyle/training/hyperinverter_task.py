@@ -10,7 +10,7 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.stylegan2.generator import layer_table
-from hyperstyle.training.builders import init_weights, open_start, training_device, trunk_for
+from hyperstyle.training.builders import init_weights, open_base_and_encoder, training_device, trunk_for
 from hyperstyle.training.hypernetwork_task import HypernetworkTask
 from hyperstyle.training.objective import ImageLoss, Objective
 from hyperstyle.training.options import LossOptions, OptimOptions, TrainOptions
@@ -53,7 +53,7 @@ class HyperInverterTask(HypernetworkTask):
         if options.hyperinverter is None:
             raise ConfigError("training a HyperInverter needs the options 'hyperinverter'.")
         device = training_device(options.optim)
-        base, encoder = open_start(options.hyperinverter.encoder, options, device)
+        base, encoder = open_base_and_encoder(options.hyperinverter.encoder, options, device)
         objective = Objective(options.loss, base.domain, perceptual=base.perceptual, device=device)
         config = HyperInverterConfig(
             base.generator.config,

@@ -13,7 +13,7 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
-from hyperstyle.training.builders import init_weights, open_start, training_device, trunk_for
+from hyperstyle.training.builders import init_weights, open_base_and_encoder, training_device, trunk_for
 from hyperstyle.training.hypernetwork_task import HypernetworkTask
 from hyperstyle.training.losses import w_mean_loss
 from hyperstyle.training.objective import ImageLoss, Objective
@@ -89,7 +89,7 @@ class HyperStyleTask(HypernetworkTask):
         if options.loss.w_mean and options.data.inversions is not None:
             raise ConfigError("the loss w_mean trains the encoder, whose codes data.inversions fixes. Use one of them.")
         device = training_device(options.optim)
-        base, encoder = open_start(options.hyperstyle.encoder, options, device)
+        base, encoder = open_base_and_encoder(options.hyperstyle.encoder, options, device)
         objective = Objective(options.loss, base.domain, perceptual=base.perceptual, device=device)
         trunk = trunk_for("resnet", base.domain.input_size)
         config = HypernetworkConfig(

@@ -19,7 +19,7 @@ from hyperstyle.cli import main
 from hyperstyle.evaluation import celebahq, held_out_avatars
 from hyperstyle.evaluation.celebahq import Networks, evaluate_celebahq
 from hyperstyle.evaluation.engine import Trial
-from hyperstyle.evaluation.images import TestImages, folder_images
+from hyperstyle.evaluation.images import EvaluationImages, folder_images
 from hyperstyle.images import load_image, save_image, to_images, to_tensor
 
 WITHOUT_LPIPS = Networks(lpips=False)
@@ -36,12 +36,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def images(folder: Path, tiny_inverter: HyperStyleInverter) -> TestImages:
+def images(folder: Path, tiny_inverter: HyperStyleInverter) -> EvaluationImages:
     return folder_images(folder, tiny_inverter)
 
 
 def test_mse_is_that_of_reconstructions_in_256_levels(
-    images: TestImages, tiny_inverter: HyperStyleInverter, tmp_path: Path
+    images: EvaluationImages, tiny_inverter: HyperStyleInverter, tmp_path: Path
 ) -> None:
     result = evaluate_celebahq(tiny_inverter, images, tmp_path / "out", networks=WITHOUT_LPIPS)
     assert [row["method"] for row in result.table.rows] == ["hyperstyle", "w-encoder"]
@@ -64,7 +64,7 @@ def test_mse_is_that_of_reconstructions_in_256_levels(
 
 
 def test_identity_and_fid_compare_files_of_the_generator_s_size(
-    images: TestImages,
+    images: EvaluationImages,
     folder: Path,
     tiny_inverter: HyperStyleInverter,
     tmp_path: Path,
@@ -96,7 +96,7 @@ def test_identity_and_fid_compare_files_of_the_generator_s_size(
 
 
 def test_a_second_call_measures_nothing_again(
-    images: TestImages, tiny_inverter: HyperStyleInverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: EvaluationImages, tiny_inverter: HyperStyleInverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [Trial("hyperstyle"), Trial("hyperstyle", 1)]
     first = evaluate_celebahq(tiny_inverter, images, tmp_path, trials, WITHOUT_LPIPS)
@@ -107,7 +107,7 @@ def test_a_second_call_measures_nothing_again(
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is(
-    images: TestImages, tiny_inverter: HyperStyleInverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: EvaluationImages, tiny_inverter: HyperStyleInverter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HyperStyleInverter, "invert", lambda *_, **__: pytest.fail("it has begun"))
     out = tmp_path / "out"

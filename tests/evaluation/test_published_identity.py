@@ -16,7 +16,7 @@ from hyperstyle import HyperStyleInverter, metrics
 from hyperstyle.align.mtcnn import MtcnnDetector
 from hyperstyle.evaluation import measures as measures_module
 from hyperstyle.evaluation.engine import Trial
-from hyperstyle.evaluation.images import TestImages, digest
+from hyperstyle.evaluation.images import EvaluationImages, digest
 from hyperstyle.evaluation.measures import choose_measures
 from hyperstyle.evaluation.report import ReportOptions, make_report, out_of_domain
 from hyperstyle.networks.encoders.backbones import TrunkConfig
@@ -97,7 +97,7 @@ def test_a_report_says_how_many_images_show_no_face(
 ) -> None:
     monkeypatch.setattr(out_of_domain, "FILTERS", {})
     crops = pictures()
-    given = TestImages("given", ("a", "b", "black"), lambda i: crops[i], tuple(map(digest, crops)))
+    given = EvaluationImages("given", ("a", "b", "black"), lambda i: crops[i], tuple(map(digest, crops)))
     options = ReportOptions(
         methods=(Trial("w-encoder"),),
         lpips=False,

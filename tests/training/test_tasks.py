@@ -20,7 +20,7 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperstyle import HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.training.adversarial import image_adversary
-from hyperstyle.training.builders import codes_of, inversions_of, open_generator, open_model
+from hyperstyle.training.builders import code_reader, inversions_of, open_generator, open_model
 from hyperstyle.training.encoder_task import EncoderTask
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.hyperinverter_task import HyperInverterTask
@@ -323,7 +323,7 @@ def test_inversions_of_another_generator_are_refused_before_the_first_step(
     job: Job, tmp_path: Path, encoder_run: Path, codes: Path
 ) -> None:
     model = open_model(str(encoder_run), CPU)
-    assert codes_of([codes / "00.safetensors"], model)([0, 0]).shape == (2, 8, 16)
+    assert code_reader([codes / "00.safetensors"], model)([0, 0]).shape == (2, 8, 16)
     next(model.generator.parameters()).mul_(1.01)
     write_model(model, tmp_path / "other")
     flags = {"hyperstyle__encoder": str(tmp_path / "other"), "data__inversions": str(codes)}

@@ -16,7 +16,7 @@ from hyperstyle.evaluation.editing import measurable_edits
 from hyperstyle.evaluation.engine import Job, Study, Trial, invert_one, is_feed_forward, measure_all
 from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
 from hyperstyle.evaluation.figures import Progress, machine
-from hyperstyle.evaluation.images import TestImages
+from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal
 from hyperstyle.evaluation.measures import choose_measures
 from hyperstyle.evaluation.plots import COLORS, effect_plots, has_matplotlib, over_time_plots
@@ -67,12 +67,12 @@ class _Report:
 
 def make_report(
     inverter: HyperStyleInverter,
-    images: TestImages,
+    images: EvaluationImages,
     out: Path,
     options: ReportOptions | None = None,
     *,
     ablations: Mapping[str, HyperStyleInverter] | None = None,
-    photos: TestImages | None = None,
+    photos: EvaluationImages | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
     """Measures a model as the papers do and writes a page about it; the same call goes on where one was interrupted.
@@ -265,7 +265,7 @@ def _add_galleries(
     study: Study,
     inverter: HyperStyleInverter,
     options: ReportOptions,
-    photos: TestImages | None,
+    photos: EvaluationImages | None,
     on_progress: Progress | None,
 ) -> None:
     """Edits, interpolation, images out of the domain and domain adaptation, by the model's best method."""
@@ -296,8 +296,8 @@ def _write(
     html: str,
     report: _Report,
     model: Model,
-    images: TestImages,
-    photos: TestImages | None,
+    images: EvaluationImages,
+    photos: EvaluationImages | None,
     options: ReportOptions,
 ) -> Path:
     """Writes `report.json`, a CSV for each table and figure, and last `report.html`, whose path it returns.
@@ -324,7 +324,7 @@ def _write(
     return out / "report.html"
 
 
-def _about_images(images: TestImages) -> dict[str, Any]:
+def _about_images(images: EvaluationImages) -> dict[str, Any]:
     return {
         "source": images.source,
         "count": len(images),

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.evaluation.engine import Study, Trial, invert_one
-from hyperstyle.evaluation.images import TestImages, digest
+from hyperstyle.evaluation.images import EvaluationImages, digest
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.measures import Measures
 from hyperstyle.evaluation.report.filters import FILTERS
@@ -38,7 +38,7 @@ class _Crop:
 
 
 def out_of_domain(
-    study: Study, inverter: HyperStyleInverter, count: int, photos: TestImages | None, edits: Mapping[str, float]
+    study: Study, inverter: HyperStyleInverter, count: int, photos: EvaluationImages | None, edits: Mapping[str, float]
 ) -> tuple[Gallery, Table]:
     """Inverts filtered images, and others, by the model's best method; the journal keeps the figures of each.
 
@@ -62,7 +62,7 @@ def out_of_domain(
     return gallery(["image", *columns], rows, labels), _table(kinds, study.measures, count)
 
 
-def _crops(study: Study, count: int, photos: TestImages | None) -> Iterator[_Crop]:
+def _crops(study: Study, count: int, photos: EvaluationImages | None) -> Iterator[_Crop]:
     for kind, look in {"unfiltered": None, **FILTERS}.items():
         for i, name in enumerate(study.images.names[:count]):
             crop = study.images.load(i)

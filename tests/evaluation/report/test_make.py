@@ -21,7 +21,7 @@ from hyperstyle.errors import HyperStyleError
 from hyperstyle.evaluation import engine
 from hyperstyle.evaluation.engine import Trial
 from hyperstyle.evaluation.equal_effect import effect_curves, read_edits
-from hyperstyle.evaluation.images import TestImages, digest, held_out_images
+from hyperstyle.evaluation.images import EvaluationImages, digest, held_out_images
 from hyperstyle.evaluation.report import ReportOptions, make_report, out_of_domain
 from hyperstyle.evaluation.report.adaptation import tune_to
 from hyperstyle.evaluation.report.filters import comic
@@ -66,12 +66,12 @@ class Balanced(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def images(sensitive: HyperStyleInverter) -> TestImages:
+def images(sensitive: HyperStyleInverter) -> EvaluationImages:
     return held_out_images(sensitive, 3)
 
 
 @pytest.fixture(scope="module")
-def report(sensitive: HyperStyleInverter, images: TestImages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole report, with an ablation of one step less."""
     out = tmp_path_factory.mktemp("reports") / "tiny"
     other = {"few-layers": _with_steps(sensitive, 1)}
@@ -85,9 +85,9 @@ def one_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(out_of_domain, "FILTERS", {"comic": comic})
 
 
-def _given(crops: Sequence[Tensor], names: Sequence[str]) -> TestImages:
+def _given(crops: Sequence[Tensor], names: Sequence[str]) -> EvaluationImages:
     """Crops under names."""
-    return TestImages("given", tuple(names), lambda i: crops[i], tuple(map(digest, crops)))
+    return EvaluationImages("given", tuple(names), lambda i: crops[i], tuple(map(digest, crops)))
 
 
 def _csv(path: Path) -> list[dict[str, str]]:
@@ -146,7 +146,7 @@ def test_every_figure_is_in_json_and_csv_too(report: Path) -> None:
 
 
 def test_figures_are_those_of_inverting_by_hand(
-    report: Path, sensitive: HyperStyleInverter, images: TestImages
+    report: Path, sensitive: HyperStyleInverter, images: EvaluationImages
 ) -> None:
     found = json.loads((report / "report.json").read_text(encoding="utf-8"))
     for row in found["tables"]["table2"]:
@@ -163,7 +163,7 @@ def test_a_variant_of_one_step_is_the_model_stopped_after_one(report: Path) -> N
 
 
 def test_effects_are_those_of_the_comparison_at_equal_effect(
-    sensitive: HyperStyleInverter, images: TestImages, report: Path
+    sensitive: HyperStyleInverter, images: EvaluationImages, report: Path
 ) -> None:
     found = json.loads((report / "report.json").read_text(encoding="utf-8"))["effects"]["networks"]
     edits = ("age", "smile")
@@ -184,7 +184,7 @@ def test_effects_are_those_of_the_comparison_at_equal_effect(
 
 
 def test_the_same_call_again_measures_nothing_again(
-    report: Path, sensitive: HyperStyleInverter, images: TestImages, monkeypatch: pytest.MonkeyPatch
+    report: Path, sensitive: HyperStyleInverter, images: EvaluationImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (report / "rows.jsonl").read_bytes()
     tables = json.loads((report / "report.json").read_text(encoding="utf-8"))["tables"]
@@ -201,7 +201,7 @@ def test_the_same_call_again_measures_nothing_again(
 
 @pytest.mark.usefixtures("one_filter")
 def test_an_interrupted_run_goes_on_with_the_image_it_was_at(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0)
     real, done = engine.invert_one, 0
@@ -231,7 +231,7 @@ def test_an_interrupted_run_goes_on_with_the_image_it_was_at(
 
 @pytest.mark.usefixtures("one_filter")
 def test_a_run_interrupted_out_of_the_domain_goes_on_there(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0, edited=0)
     photos = _given([images.load(0).flip(2), images.load(1).flip(1)], ["a.png", "b.png"])
@@ -257,7 +257,7 @@ def test_a_run_interrupted_out_of_the_domain_goes_on_there(
 
 @pytest.mark.usefixtures("one_filter")
 def test_other_images_of_the_same_names_are_measured_anew(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0)
     first, second = (_given([images.load(i), images.load(i).flip(2)], ["a", "b"]) for i in range(2))
@@ -275,7 +275,7 @@ def test_other_images_of_the_same_names_are_measured_anew(
 
 @pytest.mark.usefixtures("one_filter")
 def test_an_image_that_comes_before_the_others_does_not_take_their_reconstructions(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0)
     make_report(sensitive, _given([images.load(0)], ["b"]), tmp_path, options)
@@ -288,7 +288,7 @@ def test_an_image_that_comes_before_the_others_does_not_take_their_reconstructio
 
 @pytest.mark.usefixtures("one_filter")
 def test_an_ablation_of_other_steps_is_measured_anew(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0, shown=1)
     figures = []
@@ -300,7 +300,7 @@ def test_an_ablation_of_other_steps_is_measured_anew(
 
 @pytest.mark.usefixtures("one_filter")
 def test_what_is_left_out_and_what_is_taken_as_a_crop_is_told_of_photos_too(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     photos = replace(_given([images.load(0)], ["a"]), failures=(("b", "broken"),), uncut=(("a", "no face"),))
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0, shown=1)
@@ -323,7 +323,7 @@ def test_the_table_of_switches_says_which_rows_are_models_of_their_own(report: P
 
 
 def test_rows_of_another_model_are_not_mixed_in(
-    report: Path, sensitive: HyperStyleInverter, tiny_inverter: HyperStyleInverter, images: TestImages
+    report: Path, sensitive: HyperStyleInverter, tiny_inverter: HyperStyleInverter, images: EvaluationImages
 ) -> None:
     with pytest.raises(ConfigError, match="was begun with"):
         make_report(tiny_inverter, images, report, replace(OPTIONS, lpips=False, edits=None))
@@ -331,7 +331,7 @@ def test_rows_of_another_model_are_not_mixed_in(
 
 @pytest.mark.usefixtures("one_filter")
 def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     model = sensitive.model
     alone = HyperStyleInverter(model.generator, model.encoder, domain=model.domain)
@@ -384,7 +384,7 @@ def test_edits_that_the_judge_does_not_read_are_named(sensitive: HyperStyleInver
 
 
 def test_without_matplotlib_the_report_is_complete_but_for_its_plots_and_says_so_once(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -397,7 +397,7 @@ def test_without_matplotlib_the_report_is_complete_but_for_its_plots_and_says_so
 
 
 def test_a_model_without_networks_is_told_how_it_can_be_measured(
-    sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path
+    sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     bare = HyperStyleInverter(sensitive.model.generator, domain=sensitive.model.domain)
     with pytest.raises(ConfigError, match=r"no network that inverts: .*--methods optimize-w\+:300 --optimized 4"):
@@ -416,7 +416,7 @@ def test_a_model_without_networks_is_told_how_it_can_be_measured(
     ],
 )
 def test_names_of_ablations_that_make_no_folder_of_their_own_are_refused_before_anything_is_written(
-    name: str, match: str, sensitive: HyperStyleInverter, images: TestImages, tmp_path: Path
+    name: str, match: str, sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=match):
         make_report(sensitive, images, tmp_path / "out", OPTIONS, ablations={name: _with_steps(sensitive, 1)})
@@ -439,7 +439,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_written(
     error: type[Exception],
     match: str,
     sensitive: HyperStyleInverter,
-    images: TestImages,
+    images: EvaluationImages,
     tmp_path: Path,
 ) -> None:
     with pytest.raises(error, match=match):
