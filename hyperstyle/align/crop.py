@@ -1,4 +1,4 @@
-"""The FFHQ crop: the square around a face that face generators were trained on, as pure mathematics.
+"""The FFHQ crop: the square around a face that face generators were trained on, computed from its landmarks.
 
 Points are `(x, y)` in pixel indices of the upright source image, as landmark detectors give them: a whole
 number is the center of a pixel, and pixel `i` reaches from `i - 0.5` to `i + 0.5`.
@@ -33,9 +33,10 @@ class Crop:
         image: the crop, RGB, `size` x `size`.
         quad: [4, 2] float64, the square that the landmarks ask for: its corners (top left, bottom left,
             bottom right, top right) in pixel indices of the source image. They may lie outside of it.
-        footprint: [4, 2] float64, the corners that the pixels of `image` were really taken from, in the same
-            order and coordinates: what `paste_back` needs. It equals `quad` unless the image was shrunk
-            first: the reference then moves the square by up to half a pixel of the shrunk image.
+        footprint: [4, 2] float64, corners of the area that `image` was actually sampled from, in the order and
+            coordinates of `quad`; `paste_back` needs them. They equal `quad` unless the image was shrunk before
+            sampling, as it is for large faces: the published procedure then shifts the square by up to half a pixel
+            of the shrunk image.
         landmarks: [68, 2] or [5, 2] float64, the points used, in pixel indices of the source image.
         source_size: (width, height) of the upright source image.
     """
@@ -69,7 +70,7 @@ def crop(
     *,
     padding: bool = True,
 ) -> Crop:
-    """Cut the FFHQ square of a face out of an image, byte for byte as the reference scripts do.
+    """Cut the FFHQ square of a face out of an image; the result has the same bytes as that of the published scripts.
 
     HyperStyle uses sizes 1024/1024, pSp, e4e and ReStyle 256/256, HyperInverter (and FFHQ itself) 1024/4096.
 
@@ -99,7 +100,7 @@ def crop(
 def crop_rgb(
     image: Image.Image, landmarks: npt.ArrayLike, size: int, transform_size: int, *, padding: bool = True
 ) -> Crop:
-    """`crop` of an upright RGB image, which is neither checked nor copied; sizes are not checked either."""
+    """`crop` of an upright RGB image. The landmarks are checked; image and sizes are not, and it is not copied."""
     source_size = image.size
     points = _checked(landmarks)
     quad, side = _square(points)  # [4, 2], pixels
@@ -173,7 +174,10 @@ def _checked(landmarks: npt.ArrayLike) -> Points:
 
 
 def five_points(points: Points) -> Points:
-    """Of [68, 2] or [5, 2] points the five: left eye, right eye, nose, left and right corner of the mouth, [5, 2]."""
+    """The points [5, 2] left eye, right eye, nose, left and right corner of the mouth, from [68, 2] or [5, 2] points.
+
+    An eye is the mean of the points around it; five points are returned as they are.
+    """
     if len(points) == 5:
         return points
     # iBUG 300-W: 36..41 and 42..47 surround the eyes, 30 is the tip of the nose, 48 and 54 the corners of the mouth.
@@ -182,9 +186,10 @@ def five_points(points: Points) -> Points:
 
 
 def _square(points: Points) -> tuple[Points, float]:
-    """The corners [4, 2] of the FFHQ square and its side, in the order of operations of the reference.
+    """The corners [4, 2] of the FFHQ square, and its side in pixels.
 
-    The order matters: borders are rounded to whole pixels further on.
+    The operations are in the same order as in the published scripts. Their rounding errors must be the same, because
+    `crop_rgb` rounds borders to whole pixels.
     """
     left_eye, right_eye, _, left_mouth, right_mouth = five_points(points)
     eyes = (left_eye + right_eye) * 0.5
@@ -209,7 +214,7 @@ def _square(points: Points) -> tuple[Points, float]:
 
 
 def _check_position(points: Points, side: float, size: tuple[int, int]) -> None:
-    """Refuse points that cannot belong to an image of this (width, height)."""
+    """Raise LandmarkError if all points lie outside an image of this (width, height), or their square is far larger."""
     inside = ((points >= -0.5) & (points <= np.array(size) - 0.5)).all(axis=1)
     if not inside.any():
         (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
@@ -226,7 +231,7 @@ def _check_position(points: Points, side: float, size: tuple[int, int]) -> None:
 
 
 def _bounds(quad: Points) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Whole (x, y) bounds of the corners, rounded outwards."""
+    """The lowest and the highest (x, y) of the corners [4, 2], rounded outwards to integers."""
     return np.floor(quad.min(axis=0)).astype(np.int64), np.ceil(quad.max(axis=0)).astype(np.int64)
 
 
@@ -235,9 +240,9 @@ def _padded(
 ) -> Image.Image:
     """The image extended by its reflection, which is blurred towards the edges and fades to the median color.
 
-    `before` is (left, top), `after` (right, bottom), `blur` a standard deviation, all in pixels. The image
-    is held in float32 and each step computed in float64, as the reference does under NumPy 2, whatever NumPy
-    is installed.
+    `before` is (left, top), `after` (right, bottom), `blur` a standard deviation, all in pixels. Pixels are stored
+    in float32 and each step is computed in float64, as in the published scripts under NumPy 2; here that does not
+    depend on the version of NumPy.
     """
     # NumPy's axes are rows, columns, channels; those of `before` and `after` are x, y.
     pad = [(before[1], after[1]), (before[0], after[0]), (0, 0)]
@@ -264,10 +269,11 @@ def _padded(
 
 
 def _gaussian(plane: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """`scipy.ndimage.gaussian_filter(plane, sigma)` of [H, W], which the reference uses, through the Fourier transform.
+    """The same as `scipy.ndimage.gaussian_filter(plane, sigma)` of [H, W], computed with the Fourier transform.
 
-    The values are the same (a test compares them), since the rounding to float32 after each axis hides the errors of
-    the transform, about 1e-13. Its cost does not grow with the kernel: at 4000 pixels it is an eighth.
+    The published scripts use SciPy's filter. The values are equal (a test compares them): the errors of the transform,
+    about 1e-13, vanish when the result is rounded to float32 after each axis. The time does not grow with sigma; at
+    4000 pixels it is an eighth of that of SciPy's filter.
     """
     from scipy.signal import fftconvolve
 
@@ -283,7 +289,7 @@ def _gaussian(plane: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.fl
 
 
 def quad_text(quad: npt.ArrayLike) -> str:
-    """Corners as a message shows them."""
+    """Corners [4, 2] as text for messages: "(x, y), (x, y), ..." with one decimal."""
     return ", ".join(f"({x:.1f}, {y:.1f})" for x, y in np.asarray(quad))
 
 

@@ -28,19 +28,19 @@ Align = bool | Literal["auto"]
 Face = Literal["largest", "center", "all"] | int
 
 IN_PLACE = 0.1
-"""The largest `misplacement` at which a square image counts as the crop of its face. A face 14 % too large, or tilted
-by 8 degrees, reaches it; the landmarks that the bundled aligner finds on aligned crops have 0.02 in the mean, and 95 %
-of them less than 0.04.
+"""The largest `misplacement` at which a square image counts as an aligned crop of its face. A face that is 14 % too
+large, or tilted by 8 degrees, has this value. For comparison: the landmarks that the bundled aligner finds on aligned
+crops have 0.02 on average, and 95 % of them have less than 0.04.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """One face of an image.
+    """What to do with one face of an image.
 
     Attributes:
-        landmarks: [68,2] or [5,2] points to cut it out by; None where the image is taken as it is.
-        note: the decision, in words.
+        landmarks: [68,2] or [5,2] points that the crop is cut out by; None if the whole image is used as it is.
+        note: what was decided and why, in words.
     """
 
     landmarks: npt.ArrayLike | None
@@ -56,22 +56,27 @@ def decide(
     face: Face = "largest",
     landmarks: npt.ArrayLike | None = None,
 ) -> list[Choice]:
-    """The faces to take of a photo: one, or with `face="all"` as many as there are.
+    """Decides which faces of a photo are cut out, or that the photo is used as it is.
 
-    Without landmarks, the aligner finds faces. With "auto" a square image is taken as a crop if its face lies in place
-    (`IN_PLACE`), if no face is found, or if dlib or its predictor file is missing, so that none can be found.
+    Landmarks that are passed are always used, without a search for faces. Otherwise the aligner finds the faces. With
+    align="auto", a square photo is used as it is, as an aligned crop, in these cases: one face is chosen and it is in
+    place (`IN_PLACE`); no face is found; there is no aligner; or dlib or its predictor file is missing.
 
     Args:
         photo: upright, RGB.
-        name: of the photo, in messages.
-        aligner: finds landmarks; None finds no face.
-        align: True cuts out in any case.
-        face: the largest, the one nearest to the center, all, or a number in the aligner's list.
-        landmarks: [68,2] or [5,2] points; they are used as they are.
+        name: what to call the photo in messages.
+        aligner: finds the landmarks of all faces; None if there is none.
+        align: "auto", or True to never use the photo as it is.
+        face: the largest face, the one nearest to the center, all, or the index of a face in the aligner's list,
+            from 0.
+        landmarks: [68,2] or [5,2] points of the face, as in `crop`; `face` is ignored then.
+
+    Returns:
+        One choice, or with face="all" one for each face.
 
     Raises:
-        NoFaceError: no face was found, and the image is not taken as it is.
-        AlignmentError: there is no aligner, or no face of this number. Errors of the aligner.
+        NoFaceError: no face was found, and the photo is not used as it is.
+        AlignmentError: there is no aligner, or no face with this index. Errors of the aligner.
         ConfigError: an unknown `face`.
     """
     if isinstance(face, bool) or not (isinstance(face, Integral) or face in ("largest", "center", "all")):
@@ -122,11 +127,12 @@ def decide(
 
 
 def choose_face(faces: Sequence[Points], face: Literal["largest", "center"] | int, size: tuple[int, int]) -> int | None:
-    """The number of one face in the list of a detector; None where there is none, or none of this number.
+    """The index, from 0, of one of the faces that a detector found; None if there are none, or none with this index.
 
     Args:
-        faces: [68,2] or [5,2] points of each.
-        face: the largest, the one nearest to the center, or a number.
+        faces: [68,2] or [5,2] landmarks of each face.
+        face: the one whose landmarks have the largest bounding box, the one whose mean landmark is nearest to the
+            center of the photo, or an index.
         size: (width, height) of the photo.
     """
     numbers = range(len(faces))
@@ -139,9 +145,10 @@ def choose_face(faces: Sequence[Points], face: Literal["largest", "center"] | in
 
 
 def misplacement(landmarks: npt.ArrayLike, side: int) -> float:
-    """Mean distance between the corners of a face's square and those of a square image, as a fraction of its side.
+    """How far a square image is from an aligned crop of its face; 0 if it is exactly that crop.
 
-    Raises LandmarkError where `ffhq_quad` does.
+    It is the mean distance between the corners of the face's FFHQ square and those of the image, as a fraction of
+    `side`, the side of the image in pixels. Raises LandmarkError for the same landmarks as `ffhq_quad`.
     """
     frame = np.array([(0, 0), (0, side), (side, side), (side, 0)]) - 0.5
     return float(np.linalg.norm(ffhq_quad(landmarks) - frame, axis=1).mean() / side)

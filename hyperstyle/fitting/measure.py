@@ -1,4 +1,4 @@
-"""What an edit does to its trait and to the others, measured through the generator."""
+"""Measures what an edit does to its own trait and to all others, on images that the generator renders."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from hyperstyle.networks.perception.attributes import AttributeNetwork
 
 __all__ = ["Evaluator", "Measured", "leading_trait", "measure_edits"]
 
-_STALLED = 0.25  # of the step around 0: a trait that moves less than that no longer follows
-_RECOGNIZED = 0.5  # identity similarity below which it is another person
+_STALLED = 0.25  # fraction of the slope around 0: where a trait changes more slowly, the usable range ends
+_RECOGNIZED = 0.5  # cosine similarity of identity features below which it is another person
 _REPORTED_LEAK = 0.05
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The networks that measure edits. No edit may have been fitted to what they read.
+    """The networks that measure edits.
+
+    The edits must not have been fitted to scores of the same networks: those would flatter them.
 
     Attributes:
-        scorer: images -> trait -> values.
-        person: images [B,3,h,w] -> features [B,E] that are alike for images of the same person; None where
-            identity is not measured.
+        scorer: images [B,3,h,w] -> scores, see `Scorer`.
+        person: images [B,3,h,w] -> identity features [B,E], compared by cosine similarity; None if identity is not
+            measured.
     """
 
     scorer: Scorer
@@ -40,24 +42,31 @@ class Evaluator:
 
     @classmethod
     def of(cls, network: AttributeNetwork) -> Evaluator:
-        """An attribute network as the evaluator."""
+        """The evaluator that reads all traits of an attribute network, and its identity embedding."""
         return cls(network_scorer(network), network.embedding)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Means over the images. Changes are in standard deviations of the trait over random codes.
+    """What `measure_edits` found for one edit: means over the images.
+
+    Changes of a trait are signed, relative to strength 0, and in standard deviations of that trait over the images of
+    all codes.
 
     Attributes:
-        trait: the edit's own.
-        strengths: rising, with 0.
-        change: of the own trait at each strength.
-        identity: cosine similarity to the image at strength 0, at each strength; empty where it is not measured.
-        low, high: the usable range, from 0 outward: the own trait still moves by a quarter of its step around 0
-            and the identity stays above 0.5. Both 0 where that fails next to 0 already.
-        per_unit: how far the own trait moves for one unit of strength, over this range.
-        leak: how far every other trait moves, on the mean, for one unit of the own trait, over this range.
-        images: how many the means are over.
+        trait: the trait that the edit is meant to change, its own.
+        strengths: the S measured strengths, in rising order; 0 is one of them.
+        change: [S] mean change of the own trait at each strength.
+        identity: [S] mean cosine similarity of identity features to the image at strength 0, in [-1,1]; empty if
+            identity is not measured.
+        low, high: ends of the usable range of strengths, `low` <= 0 <= `high`. Each side extends from 0 as long as the
+            own trait changes with more than a quarter of its slope around 0, and identity is at least 0.5. An end is 0
+            if already the strength next to 0 fails.
+        per_unit: slope of the own trait: its mean change per unit of strength, from a least-squares line through 0
+            over the usable range. Without a usable range, over the strengths next to 0.
+        leak: other trait -> ratio of its slope, defined likewise, to that of the own trait; with sign. Changes in
+            opposite directions on different images cancel.
+        images: number of images that were edited.
     """
 
     trait: str
@@ -71,11 +80,11 @@ class Measured:
     images: int = 0
 
     def faults(self, *, reach: float = 1.0, leak: float = 1 / 3) -> list[str]:
-        """Why the edit is not clean, a sentence each; [] for a clean one.
+        """Reasons, a phrase each, why the edit is not clean; [] if it is.
 
         Args:
-            reach: how far its trait must move to both sides within the range.
-            leak: how far any other trait may move, for one unit of its own.
+            reach: how far the own trait must move in both directions within the usable range, in standard deviations.
+            leak: the largest magnitude allowed in `Measured.leak`.
         """
         up = 1.0 if self.per_unit >= 0 else -1.0
         low, high = (up * self.change[self.strengths.index(end)] for end in (self.low, self.high))
@@ -88,7 +97,7 @@ class Measured:
         return faults
 
     def report(self) -> dict[str, Any]:
-        """Plain values for `EditInfo.report`; leaks below 0.05 are left out."""
+        """The results as plain values, for `EditInfo.report`, without leaks of a magnitude below 0.05."""
         return {
             "pictures": self.images,
             "strengths": list(self.strengths),
@@ -102,7 +111,12 @@ class Measured:
 
 
 class _Readings(NamedTuple):
-    """What an evaluator read of N images: trait -> [N], and the features of the people [N,E], where it has them."""
+    """What an evaluator read of N images.
+
+    Attributes:
+        scores: trait -> [N].
+        people: identity features [N,E]; None if the evaluator has no network for them.
+    """
 
     scores: Mapping[str, Tensor]
     people: Tensor | None
@@ -118,21 +132,25 @@ def measure_edits(
     images: int = 16,
     on_progress: Progress | None = None,
 ) -> dict[str, Measured]:
-    """Edits random images and has the evaluator read them before and after.
+    """Applies edits to the images of latent codes and compares what the evaluator reads before and after.
 
     Args:
-        model: its generator synthesizes the images.
-        edits: by name. Where an edit names no trait, its trait is the one that it moves the most.
-        codes: W codes [N,D] that no edit was fitted to. The deviation of each trait is that over all of them; the
-            first `images` are edited.
+        model: its generator renders the images.
+        edits: name -> edit. If an edit does not name its trait, that is the trait that it changes the most.
+        codes: W codes [N,D], none of which any edit was fitted to. The standard deviation of each trait is computed
+            from the images of all of them; the first `images` are edited.
         evaluator: reads the images.
-        strengths: at which every edit is measured, on both sides of 0, in addition to 0 itself; None is four steps from
-            0 to either end of the edit's own range.
-        images: how many are edited.
-        on_progress: called with the progress.
+        strengths: strengths at which every edit is measured, some below and some above 0; 0 is added. None takes four
+            equal steps from 0 to each end of the edit's own range, `EditInfo.low` and `high`.
+        images: number of codes that are edited.
+        on_progress: see `Progress`.
+
+    Returns:
+        Name of the edit -> its results.
 
     Raises:
-        EditError: too few codes, strengths or a range on one side of 0 only, or a trait not read by the evaluator.
+        EditError: too few codes, strengths or a range on one side of 0 only, or a trait that the evaluator does not
+            read or for which it gives all images the same score.
     """
     if not 1 <= images <= len(codes) or len(codes) < 2:
         raise EditError(
@@ -164,15 +182,25 @@ def _measure_edit(
     steps: Sequence[float],
     evaluator: Evaluator,
 ) -> Measured:
-    """Measures one edit of the codes [B,L,D], of which `before` was read, at each strength of `steps`."""
+    """Measures one edit at each strength of `steps`.
+
+    Args:
+        model: its generator renders the images.
+        edit: the edit.
+        w: [B,L,D] the codes that are edited.
+        before: what was read of unedited images, of which the first B are those of `w`.
+        deviations: trait -> its standard deviation. Traits that are absent are not measured.
+        steps: strengths, with 0.
+        evaluator: reads the images.
+    """
     changes, identity = [], []
     for strength in steps:
         if strength == 0:
             changes.append(torch.zeros(len(deviations), len(w)))
             identity.append(1.0)
             continue
-        edited, offsets = apply_edit(model, edit, w, {}, torch.full((len(w),), strength).to(w))
-        after = _read_all(model, edited, offsets, evaluator)
+        edited, style_offsets = apply_edit(model, edit, w, {}, torch.full((len(w),), strength).to(w))
+        after = _read_all(model, edited, style_offsets, evaluator)
         moved = [(after.scores[k] - before.scores[k][: len(w)]) / deviation for k, deviation in deviations.items()]
         changes.append(torch.stack(moved))  # [K,B]
         if before.people is not None and after.people is not None:
@@ -187,7 +215,13 @@ def _measure_edit(
 
 
 def _steps(name: str, low: float, high: float, strengths: Sequence[float] | None) -> list[float]:
-    """The strengths, rising, with 0. Raises EditError unless they lie on both sides of it."""
+    """The strengths to measure, sorted, with 0. Raises EditError unless some are below and some above 0.
+
+    Args:
+        name: name of the edit, for the message.
+        low, high: range of the edit; the default is four equal steps from 0 to each end of it.
+        strengths: strengths to use instead, or None.
+    """
     values = [end * i / 4 for end in (low, high) for i in range(1, 5)] if strengths is None else map(float, strengths)
     steps = sorted({*values, 0.0})
     if not steps[0] < 0 < steps[-1]:
@@ -198,22 +232,28 @@ def _steps(name: str, low: float, high: float, strengths: Sequence[float] | None
 
 
 def leading_trait(traits: Sequence[str], steps: Tensor, change: Tensor) -> str:
-    """The trait that moves the most with the strength: of its mean change [S,K], the steepest one."""
+    """The trait whose mean change has the steepest least-squares line through 0, rising or falling.
+
+    Args:
+        traits: K names.
+        steps: [S] strengths.
+        change: [S,K] mean change of each trait, in its standard deviations; NaN if it could not be read.
+    """
     return traits[int((steps[:, None] * change).sum(0).abs().nan_to_num(-1.0).argmax())]  # -1: could not be read
 
 
 def _read_all(
     model: Model,
     w: Tensor,
-    offsets: Mapping[str, Tensor],
+    style_offsets: Mapping[str, Tensor],
     evaluator: Evaluator,
     *,
     on_progress: Progress | None = None,
 ) -> _Readings:
-    """Has the evaluator read the images of codes [N,L,D] with weight offsets."""
+    """Renders the images of codes [N,L,D] with style offsets, layer name -> [N,S], and returns what is read of them."""
     values: dict[str, list[Tensor]] = {}
     people = []
-    for image in render_batches(model, w, offsets, on_progress=on_progress, what="reading"):
+    for image in render_batches(model, w, style_offsets, on_progress=on_progress, what="reading"):
         for name, value in read(evaluator.scorer, image).items():
             values.setdefault(name, []).append(value)
         if evaluator.person is not None:
@@ -226,7 +266,16 @@ def _read_all(
 def _summarize(
     trait: str | None, traits: list[str], steps: Sequence[float], change: Tensor, identity: tuple[float, ...]
 ) -> Measured:
-    """Args: change [S,K,B], of every trait of every image; one that could not be read (NaN) does not count."""
+    """The results of one edit.
+
+    Args:
+        trait: the edit's own trait; None takes the `leading_trait`.
+        traits: K names.
+        steps: S strengths, with 0.
+        change: [S,K,B] change of each trait of each image; NaN, for a trait that could not be read, is left out of
+            the means.
+        identity: S mean similarities, or ().
+    """
     strengths = torch.tensor(steps)
     mean = change.nanmean(2)  # [S,K]
     name = leading_trait(traits, strengths, mean) if trait is None else trait
@@ -253,7 +302,7 @@ def _summarize(
 
 
 def _usable_range(steps: Sequence[float], trait_change: Sequence[float], identity: Sequence[float]) -> tuple[int, int]:
-    """The indexes of the first and the last usable strength, from 0 outward."""
+    """The indices in `steps` of the lowest and the highest usable strength; see `Measured.low`."""
     zero = list(steps).index(0.0)
     slope = (trait_change[zero + 1] - trait_change[zero - 1]) / (steps[zero + 1] - steps[zero - 1])
 

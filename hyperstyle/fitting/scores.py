@@ -77,7 +77,15 @@ def read(scorer: Scorer, images: Tensor) -> dict[str, Tensor]:
 def render_batches(
     model: Model, codes: Tensor, offsets: Mapping[str, Tensor], *, on_progress: Progress | None = None, what: str = ""
 ) -> Iterator[Tensor]:
-    """The images of codes [N,D] or [N,L,D] with weight offsets, in batches [b,3,h,w] of the domain's input size."""
+    """Renders the images of latent codes, in batches [b,3,h,w] in [-1,1] of the domain's input size.
+
+    Args:
+        model: generator and domain are used.
+        codes: [N,D] or [N,L,D].
+        offsets: style offsets, layer name -> [N,S], see `InversionState`; {} for none.
+        on_progress: called after each batch, see `Progress`.
+        what: what is being done, for `on_progress`.
+    """
     w = model.generator.broadcast(codes.to(model.generator.latent_avg))
     state = InversionState(w, style_offsets=offsets)
     for first in range(0, len(w), DEFAULT_BATCH_SIZE):

@@ -1,4 +1,4 @@
-"""All that decides the images of a generator: codes, offset codes, style offsets, overrides, and how these combine."""
+"""What determines the images of a generator: latent codes, offset codes, style offsets and overrides together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ __all__ = ["InversionState"]
 
 @dataclass(frozen=True, eq=False)
 class InversionState:
-    """All that decides the images of a batch.
+    """What determines, with the generator, the images of a batch.
 
     Attributes:
         w: [B,L,D] latent codes.
-        codes: offset codes, or None.
-        style_offsets: layer name -> [B,I], added after the affine layers.
-        overrides: residuals, tuned parameters, noise maps.
+        codes: the relative weight offsets, as codes of a hypernetwork or dense; None for no offsets.
+        style_offsets: layer name -> [B,S], added to the output of the layer's affine map. S is the width of its style:
+            I for StyleGAN2, 2 * O for StyleGAN1. Layers that are absent get no offset.
+        overrides: residuals, tuned parameters and noise maps.
     """
 
     w: Tensor
@@ -35,19 +36,22 @@ class InversionState:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors."""
+        """All tensors of the state, those of codes and overrides included."""
         codes = [t for part in (self.codes, self.overrides.residuals) if part is not None for t in part.tensors]
         tuned = [value for parameters in self.overrides.tuned for value in parameters.values()]
         return (self.w, *codes, *self.style_offsets.values(), *tuned, *self.overrides.noise)
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> InversionState:
-        """The same with `function` applied to every tensor (moving, changing the type)."""
+        """A copy with `function` applied to every tensor, to move it or to change its type.
+
+        Tuned parameters have no batch axis, so `function` must not index images: see `take`.
+        """
         codes = None if self.codes is None else self.codes.apply(function)
         styles = {name: function(offset) for name, offset in self.style_offsets.items()}
         return InversionState(function(self.w), codes, styles, self.overrides.apply(function))
 
     def take(self, index: Sequence[int]) -> InversionState:
-        """These images, in this order; an index may come more than once."""
+        """The state of the images with these indices, in this order; an index may occur more than once."""
 
         def select(t: Tensor) -> Tensor:
             return t[torch.tensor(list(index), device=t.device)]
@@ -57,7 +61,7 @@ class InversionState:
         return InversionState(select(self.w), codes, styles, self.overrides.take(index))
 
     def view(self, images: slice) -> InversionState:
-        """Neighboring images, without copying a tensor."""
+        """The state of a slice of the images, whose tensors are views: nothing is copied."""
         residuals = self.overrides.residuals
         return InversionState(
             self.w[images],
@@ -72,10 +76,13 @@ class InversionState:
 
     @staticmethod
     def cat(parts: Sequence[InversionState], generator: StyleGenerator) -> InversionState:
-        """The states of all parts, for this generator, along the batch; absent offsets and overrides count as none.
+        """Joins all parts along the batch axis.
+
+        What only some parts have gets neutral values in the others: zero offsets and residuals, and the parameters and
+        noise maps of `generator`, to which all states must belong.
 
         Raises:
-            InversionError: offset codes for different layers.
+            InversionError: two parts have codes, of offsets or residuals, for different layers.
         """
         overrides = [part.overrides for part in parts]
         styled = {name: offset for part in parts for name, offset in part.style_offsets.items()}
@@ -92,10 +99,15 @@ class InversionState:
 
     @staticmethod
     def between(a: InversionState, b: InversionState, n: int, generator: StyleGenerator) -> InversionState:
-        """`n` images from single `a` to single `b`, both ends included; all parts of the state move together.
+        """Interpolates linearly from `a` to `b`, the states of one image each.
+
+        What only one of them has is interpolated to or from zero offsets, or the values of `generator`.
+
+        Returns:
+            The state of `n` images, the first as in `a` and the last as in `b`.
 
         Raises:
-            InversionError: offset codes for different layers.
+            InversionError: both have codes, of offsets or residuals, for different layers.
         """
         ticks = torch.linspace(0, 1, n).tolist()
         codes = None
@@ -114,7 +126,14 @@ class InversionState:
     def mixed(
         a: InversionState, b: InversionState, layers: Sequence[LayerSpec], generator: StyleGenerator
     ) -> InversionState:
-        """`a` with these layers as `b` has them: their rows of w, offsets, style offsets and overrides."""
+        """`a`, with the rows of w, offsets, style offsets and overrides of `layers` taken from `b`.
+
+        Both are states of B images. What `b` does not change in these layers is as in `generator`.
+
+        Raises:
+            InversionError: both have codes, of offsets or residuals, and the step weights differ (see
+                `OffsetCodes.update`).
+        """
         w, names = a.w.clone(), [spec.name for spec in layers]
         for spec in layers:
             w[:, spec.row] = b.w[:, spec.row]
@@ -126,12 +145,17 @@ class InversionState:
     def transferred(
         self, source: StyleGenerator, target: StyleGenerator, layers: Sequence[str] | None, w: Tensor | None
     ) -> InversionState:
-        """For `target`, fine-tuned from `source`; its own codes and styles stay.
+        """The state for `target`, a generator that was fine-tuned from `source`.
+
+        Latent codes, offset codes, style offsets, residuals and noise maps stay as they are. A tuned parameter becomes
+        `target + (tuned - source)`.
 
         Args:
-            source, target: generators of one configuration.
-            layers: whose offsets and overrides are kept; None keeps all.
-            w: other latent codes [B,L,D] or [B,D], or None.
+            source: the generator that this state belongs to.
+            target: a generator of the same configuration.
+            layers: layers whose offset codes and overrides are kept; in all others they are dropped. None keeps all.
+                Style offsets are kept in any case.
+            w: latent codes [B,L,D] or [B,D] to use instead of those of this state; None for these.
 
         Raises:
             InversionError: codes `w` of another shape. ConfigError: an unknown layer.
@@ -148,9 +172,9 @@ class InversionState:
 
     @property
     def _offsets(self) -> OffsetCodes:
-        """The offset codes; where there are none, codes of no offsets."""
+        """The offset codes; if `codes` is None, codes that stand for no offsets."""
         return OffsetCodes.none(self.w) if self.codes is None else self.codes
 
     def _style(self, name: str, generator: StyleGenerator) -> Tensor:
-        """[B,I] the offset of the style of this layer; zeros where it has none."""
+        """[B,S] the style offset of this layer; zeros if it has none."""
         return self.style_offsets.get(name, self.w.new_zeros(len(self.w), generator.layer(name).style_width))

@@ -1,4 +1,4 @@
-"""Files and folders written so that a reader sees the old one or the whole new one; hashes; memory of the process."""
+"""Atomic writing of files and folders: readers see the old or the complete new content. Also hashes and peak memory."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ __all__ = [
     "write_text",
 ]
 
-_COMPLETE = ".replacing"  # a folder with all that is new, in the folder that gets it
-_REMOVED = ".removed.json"  # in there: the names of what is old and goes
+_COMPLETE = ".replacing"  # name of a folder with the complete new content, inside the folder that is being replaced
+_REMOVED = ".removed.json"  # name of a file in it, which lists the old files and folders that have to be removed
 
 
 # ---- files ----
@@ -48,18 +48,20 @@ _REMOVED = ".removed.json"  # in there: the names of what is old and goes
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] = HyperStyleError) -> Iterator[Path]:
-    """Give the body an empty temporary file to fill, and move it to `path` once the body has ended well.
+    """Give the body an empty temporary file to fill, and rename it to `path` if the body ends without an exception.
 
-    For writers that need a path, or write more than fits into memory; for others see `write_bytes`. The temporary file
-    is in the folder of `path` (a rename is atomic only within one file system) and has its suffix, so that writers can
-    choose a format by the suffix. It is flushed to the disk before it gets its name (fsync), so that a power cut too
-    leaves the old file or the new one. Whatever ends the body early, Ctrl-C included, the temporary file is removed and
-    an existing file at `path` stays as it was. The first of these writes in a folder removes what killed processes left
-    there (`sweep`). A symbolic link is followed: the file it points at is replaced. The body should only write.
+    This is for writers that need a path, or that write more than fits into memory; for others see `write_bytes`. The
+    temporary file is in the folder of `path` (a rename is atomic only within one file system) and has the suffix of
+    `path`, because many writers choose the format by the suffix. It is flushed to the disk (fsync) before the rename,
+    so that even a power cut leaves either the old file or the new one. If the body raises anything, such as
+    KeyboardInterrupt, the temporary file is removed and an existing file at `path` stays as it was. If `path` is a
+    symbolic link, the file that it points to is replaced. The first such write of a process in a folder also removes
+    temporary files that killed processes left there (`sweep`).
 
     Args:
         path: the file to write; its folder must exist.
-        error: class of the exception that replaces an `OSError` (no such folder, read-only, disk full, ...).
+        error: class of the exception that replaces an `OSError` (no such folder, read-only, disk full, ...). This holds
+            for any OSError raised by the body, so the body should do nothing but write this file.
 
     Raises:
         HyperStyleError: (or the class given) the file cannot be written; the message names path and reason.
@@ -92,25 +94,29 @@ def atomic_write(path: str | os.PathLike[str], *, error: type[HyperStyleError] =
 def write_bytes(
     path: str | os.PathLike[str], content: bytes | memoryview, *, error: type[HyperStyleError] = HyperStyleError
 ) -> None:
-    """Write a file by `atomic_write`. Encode into memory first: many encoders do not report a full disk, this does."""
+    """Write a file with `atomic_write`.
+
+    Prefer encoding into memory and passing the result here to letting an encoder write the file: many encoders do not
+    report that the disk is full, and this function does.
+    """
     with atomic_write(path, error=error) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, error: type[HyperStyleError] = HyperStyleError) -> None:
-    """Write a UTF-8 text file by `atomic_write`, with the line ends that stand in `text`."""
+    """Write a UTF-8 text file with `atomic_write`. Line endings are written as they are in `text`."""
     write_bytes(path, text.encode("utf-8"), error=error)
 
 
 def append_line(path: str | os.PathLike[str], line: str, *, error: type[HyperStyleError] = HyperStyleError) -> None:
-    """Add a line to a UTF-8 text file that grows, such as a log; the file is made where it is not there.
+    """Append a line to a UTF-8 text file, such as a log. The file is created if it does not exist.
 
-    The line is one write to the system. Where it does not fit on the disk, none of it stays. Only a crash of the system
-    during the write can leave a part of the line, without an end: readers of such files skip that.
+    The line is written in one system call, and if it does not fit on the disk, no part of it stays. Only a crash of the
+    system during the write can leave a part of the line, without a newline; readers of such files must skip it.
 
     Args:
         path: the file; its folder must exist.
-        line: without its end.
+        line: the text of the line, without a newline.
         error: class of the exception that replaces an `OSError`.
 
     Raises:
@@ -155,18 +161,19 @@ def move_file(source: Path, target: Path) -> None:
 def replace_folder(
     path: str | os.PathLike[str], *, keep_others: bool = False, error: type[HyperStyleError] = CheckpointError
 ) -> Iterator[Path]:
-    """Give the body an empty temporary folder to fill, whose files appear at `path` once the body has ended well.
+    """Give the body an empty temporary folder to fill, and move its files to `path` if the body ends without exception.
 
-    A new folder gets its name by one rename. An existing folder stays, and the files are moved into it: it may be the
-    current one, a mount point or a symbolic link, in a place where nothing else may be written. The complete new
-    content is a folder inside it, which is renamed to a fixed name before the first old file is touched. A process that
-    is killed before that rename leaves the old content; after one that is killed later, `finish_replacing`, which this
-    function and every reader call first, completes the new content. Whatever else ends the body early, what was at
-    `path` stays.
+    If `path` does not exist, the temporary folder is renamed to it. An existing folder is not replaced by a rename,
+    because it may be the current directory or a mount point, and its parent may be read-only: the new files are moved
+    into it. For that, the temporary folder lies inside it. Once complete, that one is renamed to a fixed name, and only
+    then is the first old file touched. A process that is killed before that rename leaves the old content. After one
+    that is killed later, `finish_replacing` completes the new content; this function and all readers of such folders
+    call it first. If the body raises anything, what was at `path` stays as it was.
 
     Args:
-        path: the folder; the folders above it are made where they are missing. Links in it are not followed.
-        keep_others: files that no new one replaces stay; else they go.
+        path: the folder, or a symbolic link to it. Missing parent folders are created. Symbolic links inside the folder
+            are not followed: new files and folders of the same name replace the links.
+        keep_others: keep old files that no new file replaces, instead of removing them.
         error: class of the exception that replaces an `OSError`.
 
     Raises:
@@ -193,17 +200,17 @@ def replace_folder(
 
 
 def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleError] = CheckpointError) -> None:
-    """Finish a `replace_folder` that was interrupted after its files were complete: the folder gets the new content.
+    """Finish a `replace_folder` that was killed while it moved its complete new content into place.
 
-    Readers of such folders call it first; where there is nothing to complete, it changes nothing. Nothing outside of
-    the folder is touched, whatever the names in it say.
+    All readers of such folders call this first. If there is nothing to finish, it changes nothing. It never changes
+    anything outside the folder, even if the list of files to remove contains paths that lead out of it.
 
     Args:
         path: the folder, which need not exist.
         error: class of the exception that replaces an `OSError`.
 
     Raises:
-        HyperStyleError: (or the class given) it cannot be completed, as on a disk that is read-only.
+        HyperStyleError: (or the class given) it cannot be finished, for example on a read-only disk.
     """
     complete = Path(os.path.realpath(path), _COMPLETE)
     try:
@@ -219,7 +226,13 @@ def finish_replacing(path: str | os.PathLike[str], *, error: type[HyperStyleErro
 
 
 def make_folder(path: str | Path) -> Path:
-    """The folder, made where it is not there, and swept. Raises CheckpointError where it cannot be made."""
+    """Creates a folder, and its parents, if it does not exist, and returns its path.
+
+    Temporary files that killed processes left in it are removed (`sweep`).
+
+    Raises:
+        CheckpointError: the folder cannot be created.
+    """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -234,17 +247,23 @@ def make_folder(path: str | Path) -> Path:
 
 @lru_cache(maxsize=256)
 def _sweep_once(folder: Path) -> None:
-    """Once in a process: to look through a folder before each of its thousand files would take long."""
+    """Calls `sweep(folder)`, but only once in a process.
+
+    To list a folder before each of a thousand files that are written to it would take long.
+    """
     sweep(folder)
 
 
 def _is_flushed_later(path: Path) -> bool:
-    """Whether it lies in a temporary folder, which is flushed as a whole: a thousand flushes of its files take long."""
+    """Whether a file lies in a temporary folder of `replace_folder`, which is flushed to the disk as a whole later.
+
+    To flush each of a thousand files by itself would take long.
+    """
     return any(is_temporary(folder) for folder in path.parents)
 
 
 def _put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
-    """Gives the files of a folder that is on the disk their places at `target`."""
+    """Moves the content of `temporary`, a complete folder that was flushed to the disk, to `target`."""
     if not target.exists():
         try:
             temporary.rename(target)
@@ -272,7 +291,10 @@ def _put_in_place(temporary: Path, target: Path, *, keep_others: bool) -> None:
 
 
 def _check_places(temporary: Path, target: Path, *, keep_others: bool) -> None:
-    """Raises OSError where files of one folder could not be moved into the other, or would replace another kind."""
+    """Raises OSError if files of `temporary` cannot be moved to their places in `target`.
+
+    That is: no permission, another file system, or, with `keep_others`, a file where a folder has to be or vice versa.
+    """
     device = target.stat().st_dev
     for folder, _, names in os.walk(temporary):
         place = target / Path(folder).relative_to(temporary)
@@ -289,7 +311,10 @@ def _check_places(temporary: Path, target: Path, *, keep_others: bool) -> None:
 
 
 def _move_into_place(complete: Path) -> None:
-    """Moves the files of the folder to where they belong, the folder above; it may be stopped and begun again."""
+    """Removes the old files listed in `complete`, and moves its own files into its parent folder, the one replaced.
+
+    If it is interrupted, calling it again finishes the work.
+    """
     target = complete.parent
     with suppress(FileNotFoundError):
         for name in json.loads((complete / _REMOVED).read_text(encoding="utf-8")):
@@ -320,13 +345,16 @@ def _move_into_place(complete: Path) -> None:
 
 
 def _lies_in(folder: Path, path: Path) -> bool:
-    """Whether the path leads to something in the folder, at any depth, through folders alone."""
+    """Whether the path lies in the folder, at any depth, without leading through symbolic links or ".."."""
     in_parents = folder in path.parents and path.name != ".."
     return in_parents and Path(os.path.realpath(path.parent)) == path.parent
 
 
 def _unmatched(old: Path, new: Path) -> Iterator[str]:
-    """Names of what is in one folder and not in the other; of what is in both folders, with the folder before it."""
+    """Paths, relative to `old`, of the files and folders in `old` that `new` does not have.
+
+    A folder that `new` lacks is one entry; in folders that both have, the entries are "folder/name".
+    """
     for path in old.iterdir():
         if path.name == _COMPLETE or is_temporary(path):
             continue
@@ -338,7 +366,7 @@ def _unmatched(old: Path, new: Path) -> Iterator[str]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file, a link or a folder, where it is there."""
+    """Removes a file, a symbolic link (not what it points to), or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -346,7 +374,7 @@ def _remove(path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """The SHA-256 of a file, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     block = memoryview(bytearray(1 << 18))
     with path.open("rb", buffering=0) as file:
@@ -356,7 +384,7 @@ def sha256(path: Path) -> str:
 
 
 def peak_memory() -> int | None:
-    """The most bytes that this process had in memory so far, mapped files included; None where it is not known."""
+    """Peak resident memory of this process so far, in bytes, mapped files included; None if it is not known."""
     status = Path("/proc/self/status")
     if status.is_file():  # Linux, where getrusage may count the process that started this one
         for line in status.read_text(encoding="ascii", errors="replace").splitlines():

@@ -57,24 +57,26 @@ MAX_SEED = 2**32 - 1
 @renamed_field("rate", "lr")
 @dataclass(frozen=True)
 class Projection:
-    """Numbers of the projector. The defaults are the published ones for W.
+    """Settings of the projector. The defaults are the published ones for the space W.
 
-    Others in print: `Projection(steps=450, lr=0.01, samples=600)` for the pivots of PTI (Roich et al., 2021), and
-    `Projection(steps=2000, lr=0.01, space="w+")`. The weight of the noise term belongs to a loss that sums squared
-    features over the image, in the thousands at first.
+    Other published settings are `PIVOT`, for the pivots of PTI (Roich et al., 2021), and `W_PLUS`. The default of
+    `noise_weight` is meant for a loss that sums squared features over the image and so starts in the thousands.
 
     Attributes:
-        steps: how many; 0 gives the codes of the start.
-        lr: the highest learning rate (Adam).
-        space: one row for all layers ("w"), or a row of its own for each ("w+").
-        optimize_noise: fit noise maps together with the codes; otherwise those of the generator are used.
-        initial_noise: standard deviation of the noise that is added to the codes at the first step, in those of W.
-        noise_ramp: the fraction of the steps after which no noise is added any more.
-        rampdown, rampup: the fractions of the steps, at the end and at the start, in which the rate falls and rises.
-        noise_weight: of the term that keeps the noise maps free of patterns.
-        samples: of W, for its mean and standard deviation.
-        seed: of the noise maps and of the noise that is added to the codes.
-        threshold: an image stays as it is as soon as its loss is no larger; None takes all steps, as published.
+        steps: number of steps; with 0 the result is the codes that the search starts from.
+        lr: the highest learning rate (Adam); see `lr_at`.
+        space: "w" for one row of codes that all layers share, "w+" for a separate row for each.
+        optimize_noise: fit noise maps together with the codes; else the generator's own maps are used.
+        initial_noise: standard deviation of the noise added to the codes at the first step, as a fraction of the
+            standard deviation of W; see `noise_at`.
+        noise_ramp: fraction of the steps over which that noise falls to 0; none is added afterwards.
+        rampdown, rampup: the learning rate rises over the first `rampup` and falls over the last `rampdown` of the
+            steps; both are fractions.
+        noise_weight: weight of `noise_regularizer`, which keeps the noise maps free of patterns.
+        samples: number of samples of W from which its mean and standard deviation are estimated.
+        seed: of the first noise maps and of the noise added to the codes.
+        threshold: an image is not changed any more once its loss, without the noise term, is this or less, and the
+            search stops once that holds for all images. None takes all steps, as published.
     """
 
     steps: int = 1000
@@ -106,11 +108,15 @@ class Projection:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected a fraction of the steps, in (0, 1].")
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of step 0 <= `step` < `steps`: 0 at the first, as published."""
+        """The learning rate at `step`, 0 <= `step` < `steps`. It is 0 at step 0, as published."""
         return ramped(step, self.steps, self.lr, rampup=self.rampup, rampdown=self.rampdown)
 
     def noise_at(self, step: int) -> float:
-        """The standard deviation of the noise that is added to the codes at this step, in those of W."""
+        """Standard deviation of the noise added to the codes at `step`, as a fraction of the standard deviation of W.
+
+        It falls quadratically from `initial_noise` to 0, see `noise_ramp`. The standard deviation of W is that of
+        `code_statistics`.
+        """
         return self.initial_noise * max(0.0, 1.0 - step / self.steps / self.noise_ramp) ** 2
 
 
@@ -119,9 +125,10 @@ class Projected:
     """The result of `project`.
 
     Attributes:
-        w: [B,L,D] codes.
-        noise: maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None where they were not optimized.
-        losses: [B,steps] of each image before each step that was taken, without the noise term.
+        w: [B,L,D] latent codes; all rows of an image are equal in the space "w".
+        noise: fitted noise maps [B,1,r,r] for `Generator.synthesize(noise=...)`; None if they were not optimized.
+        losses: [B,S] the loss of each image, without the noise term, before the update of each of the S steps.
+            S is `Projection.steps`, or less after an early stop.
     """
 
     w: Tensor
@@ -131,7 +138,10 @@ class Projected:
 
 @torch.no_grad()
 def code_statistics(generator: StyleGenerator, samples: int) -> tuple[Tensor, float]:
-    """Mean [D] of W and its standard deviation over all D at once (a length), from the published sample of z."""
+    """Mean [D] of W and its standard deviation as one number for all D dimensions: the root of E|w - mean|^2.
+
+    Both are estimated from `samples` values of z, the same ones that the published projector draws (seed 123).
+    """
     # The official projector takes these very samples of z: seed 123, NumPy's legacy generator.
     z = np.random.RandomState(123).randn(samples, generator.config.latent_width)  # [samples,D]
     w = generator.mapping(torch.from_numpy(z).to(generator.latent_avg)).double()
@@ -141,9 +151,10 @@ def code_statistics(generator: StyleGenerator, samples: int) -> tuple[Tensor, fl
 
 
 def noise_regularizer(maps: Sequence[Tensor]) -> Tensor:
-    """R(n), the noise term of StyleGAN2's appendix D: maps [B,1,r,r] -> [B].
+    """R(n), the noise term of StyleGAN2's appendix D: noise maps [B,1,r,r] -> [B], the sum over all maps.
 
-    It is the squared autocorrelation at a distance of one pixel, at every size down to 8 px.
+    It sums the squares of the autocorrelations at a distance of one pixel, along rows and along columns, of each map
+    and of its smaller versions, halved by averaging until they are 8 px or less.
     """
     total = maps[0].new_zeros(maps[0].shape[0])
     for noise in maps:
@@ -169,23 +180,26 @@ def project(
     render: Callable[[Tensor, Sequence[Tensor]], Tensor] | None = None,
     callback: StepCallback | None = None,
 ) -> Projected:
-    """Finds the codes, and noise maps, whose image is nearest to the target: w = argmin L(G(w, n), x) + c R(n).
+    """Finds the latent codes and noise maps whose image is nearest to the target: argmin L(G(w, n), x) + c R(n).
 
-    Adam moves codes and maps together; a falling amount of noise is added to the codes, which makes the search wide at
-    first, and after every step each map is brought back to mean 0 and mean square 1. The images of a batch are
-    optimized side by side, each as it would be alone: the random numbers, which `settings.seed` decides, are the same
-    for all. The generator stays as it is.
+    L is `loss`, c `settings.noise_weight` and R the `noise_regularizer`. Adam changes codes and maps together. Noise
+    that decreases over the steps is added to the codes, so that the search is wide at first, and after every step each
+    map is normalized to mean 0 and mean square 1. All images of a batch get the same random numbers, which depend on
+    `settings.seed`, so that each is optimized as it would be alone. The generator is not changed.
 
     Args:
         target: [B,3,h,w] in [-1,1].
-        generator: on the device where all happens.
+        generator: its device is used for all computations.
         loss: (image, target) -> [B].
         settings: None means `Projection()`.
-        to_input: the generator's image [B,3,size,size] -> [B,3,h,w].
-        start: [B,L,D] or [B,D] codes to begin with in place of the mean code.
-        maps: noise maps [1 or B,1,r,r] to begin with in place of random ones.
-        render: (codes [B,L,D], noise maps or none) -> the generator's image, where it depends on more than these.
-        callback: called at every step, before the codes are changed.
+        to_input: function from the rendered image [B,3,size,size] to [B,3,h,w], the form of the target.
+        start: [B,L,D] or [B,D] codes to start from instead of the mean code.
+        maps: noise maps [1 or B,1,r,r] to start from instead of random ones; used only with
+            `settings.optimize_noise`.
+        render: (codes [B,L,D], noise maps) -> image [B,3,size,size], differentiable, for images that depend on more
+            than these two. Without noise to optimize it gets an empty list and chooses the maps. None renders with
+            `generator`.
+        callback: called at every step, after the loss is computed and before the codes are changed.
 
     Raises:
         ImageError: target and reconstruction differ in shape, or the target is not finite.
@@ -238,7 +252,7 @@ def project(
 
 
 def _first_codes(codes: Tensor, generator: StyleGenerator, settings: Projection, batch: int) -> Tensor:
-    """Codes [B,L,D] or [B,D] -> a leaf to optimize: [B,1,D] in W, [B,L,D] in W+."""
+    """Checks codes [B,L,D] or [B,D] and returns a copy that requires gradients: [B,1,D] in W, [B,L,D] in W+."""
     w = generator.broadcast(codes.detach().to(generator.latent_avg))
     expected = (batch, generator.config.rows, generator.config.latent_width)
     if tuple(w.shape) != expected:
@@ -256,24 +270,27 @@ def _first_codes(codes: Tensor, generator: StyleGenerator, settings: Projection,
 # ---- as a refinement ----
 
 W_PLUS = Projection(steps=2000, lr=0.01, space="w+")
-"""Published numbers for W+."""
+"""Published settings for W+."""
 
 PIVOT = Projection(steps=450, lr=0.01, samples=600)
-"""Published numbers for the pivots of PTI (Roich et al., 2021)."""
+"""Published settings for the pivots of PTI (Roich et al., 2021)."""
 
 
 @dataclass(frozen=True)
 class Projector(BaseRefinement):
-    """Moves the codes, from where the inversion has them, until the image is near to the crop.
+    """`project` as a refinement: optimizes the latent codes of an inversion, starting from its own.
 
-    Offsets and overrides stay and are rendered. Images of a batch are optimized side by side.
+    The offsets and overrides of the inversion are part of the rendering and are not changed, except for noise maps. All
+    images of a batch are optimized together, each as it would be alone.
 
     Attributes:
-        settings: the numbers; `Projection()` are the published ones for W.
-        loss: (image, target) -> [B]; None is the model's perceptual network, or LPIPS where it has none.
-        l2: weight of the mean squared error that is added; None is 0, as published, and 1 with the model's network.
-        keep_noise: the inversion keeps the fitted noise maps, where the generator's strength of noise is not zero in
-            all layers. Published code drops them.
+        settings: of the search; `Projection()` has the published values for W.
+        loss: (image, target) -> [B]; None is the distance of the model's perceptual network, or LPIPS if the model has
+            none.
+        l2: weight of the mean squared error, which is added to the loss. None is 1 if the loss is that of the model's
+            own perceptual network, else 0, as published.
+        keep_noise: store the fitted noise maps in the inversion; the published code drops them. They are also dropped
+            if the generator adds no noise (its strength is zero in all layers).
     """
 
     settings: Projection = field(default_factory=Projection)
@@ -283,15 +300,15 @@ class Projector(BaseRefinement):
 
     @property
     def name(self) -> str:
-        """The name of the method: "optimize-w" or "optimize-w+"."""
+        """Name of the method, which depends on `settings.space`: "optimize-w" or "optimize-w+"."""
         return f"optimize-{self.settings.space}"
 
     def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
-        """Takes `steps` steps, by default those of the settings.
+        """Runs `project` with `steps` in place of `settings.steps`, unless it is None.
 
         Raises:
             ConfigError: a negative number of steps, or codes whose rows differ in the space "w".
-            MethodError, MissingDependencyError: no perceptual loss can be had, or an image is too much for the memory.
+            MethodError, MissingDependencyError: no perceptual loss is available, or memory runs out for one image.
             ImageError: crops that are not finite.
         """
         model = inversion.model
@@ -329,7 +346,7 @@ class Projector(BaseRefinement):
 
 
 def mean_code(samples: int) -> StartingPoint:
-    """The mean of W, over so many samples, as the codes to begin with."""
+    """The starting point of methods that begin with the mean of W, estimated from this number of samples."""
 
     def start(model: Model) -> Callable[[Tensor], Tensor]:
         return lambda crops: code_statistics(model.generator, samples)[0].expand(len(crops), -1)
@@ -338,7 +355,7 @@ def mean_code(samples: int) -> StartingPoint:
 
 
 def seeded(settings: Projection, seed: int | None) -> Projection:
-    """The settings with this seed, where there is one."""
+    """The settings with this seed; unchanged if `seed` is None."""
     return settings if seed is None else replace(settings, seed=seed)
 
 

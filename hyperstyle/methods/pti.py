@@ -54,19 +54,20 @@ Renderer = Callable[[StyleGenerator, Tensor, Literal["const", "none"]], Tensor]
 @renamed_field("rate", "lr")
 @dataclass(frozen=True)
 class PivotalTuning:
-    """Numbers of pivotal tuning; the defaults are the published ones.
+    """Settings of pivotal tuning; the defaults are the published ones.
 
     Attributes:
-        steps: at most so many.
+        steps: maximum number of steps.
         lr: learning rate (Adam).
-        threshold: stop as soon as the perceptual part is no larger. None is `LPIPS_THRESHOLD` in `tune`; in
-            `PivotalTuner` with LPIPS alone, and with any other loss it takes all steps.
-        locality: ask that codes around the pivot keep their images (the paper's regularization).
-        locality_interval: steps from one such demand to the next.
-        locality_weight: of both its parts.
-        locality_radius: distance from the pivot at which codes are compared, a length over all L x D values.
-        locality_truncation: how far from the mean code the directions are sampled, 1 for all of W.
-        seed: of these samples.
+        threshold: stop once the perceptual part of the loss is this or less. For `tune`, None means `LPIPS_THRESHOLD`,
+            whatever its loss. For `PivotalTuner`, None means `LPIPS_THRESHOLD` if the loss is LPIPS by default, and no
+            early stop if it is the model's perceptual network or was passed.
+        locality: add the paper's locality regularization, which keeps the images of codes near the pivot as they were.
+        locality_interval: that term is added only at every step that is a multiple of this number.
+        locality_weight: weight of that term, the sum of L2 and perceptual distance.
+        locality_radius: distance of those codes from the pivot, the norm over all L x D values.
+        locality_truncation: truncation ψ of the random codes that give their directions; 1 for no truncation.
+        seed: of these random codes.
     """
 
     steps: int = 350
@@ -102,20 +103,23 @@ def tune(
     render: Renderer | None = None,
     callback: StepCallback | None = None,
 ) -> StyleGenerator:
-    """Tunes a copy of the generator until it renders the target at the pivot: θ' = argmin L2 + perceptual of G(w; θ).
+    """Tunes a copy of the generator until it renders the target at the pivot: argmin over θ of L2 + perceptual.
 
-    Every weight of synthesis moves, biases, affine layers, constant input and strength of noise included; mapping,
-    noise maps and the mean code stay. The given generator stays as it is.
+    Both terms compare G(w; θ) with the target. θ is every parameter of the synthesis network: convolutions, biases,
+    affine layers, constant input and noise strengths. The mapping network, the noise maps and the mean code stay as
+    they are. The generator that is passed is not changed.
 
     Args:
         target: [1,3,h,w] in [-1,1].
-        w: [1,L,D] or [1,D], the pivot: a code that can be edited, as of `project` in W.
-        generator: on the device where all happens.
-        perceptual: (image, target) -> [1]; LPIPS, as published, or another one with a threshold of its own.
+        w: [1,L,D] or [1,D], the pivot: preferably a code that can be edited well, as `project` finds in the space "w".
+        generator: its device is used for all computations.
+        perceptual: (image, target) -> [1]; LPIPS as published. For another one, set `settings.threshold` too.
         settings: None means `PivotalTuning()`.
-        to_input: the generator's image [1,3,size,size] -> [1,3,h,w].
-        render: how a generator renders codes, where its image depends on more than its parameters.
-        callback: called at every step, before the weights are changed, and where tuning stops early.
+        to_input: function from the rendered image [1,3,size,size] to [1,3,h,w], the form of the target.
+        render: renders a code with the generator it gets, differentiably, for images that depend on more than the
+            generator and the code. None calls the generator.
+        callback: called at every step, after the loss is computed and before the weights are changed; also at the step
+            at which tuning stops early.
 
     Returns:
         The tuned copy, frozen and in the mode (training or evaluation) of the original.
@@ -171,7 +175,10 @@ def _render(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"
 
 @torch.no_grad()
 def neighbor(w: Tensor, z: Tensor, generator: StyleGenerator, settings: PivotalTuning) -> Tensor:
-    """The code [1,L,D] in the direction of a sampled one at the radius of the pivot `w`: z is [1,D]."""
+    """A code [1,L,D] at the distance `settings.locality_radius` from the pivot `w` [1,L,D].
+
+    It lies in the direction from the pivot to the code of z [1,D], truncated with `settings.locality_truncation`.
+    """
     generator.check_has_w()
     sampled = generator.latent_avg.lerp(generator.mapping(z), settings.locality_truncation)
     direction = generator.broadcast(sampled) - w  # [1,L,D]; its length is over all L x D values
@@ -181,25 +188,27 @@ def neighbor(w: Tensor, z: Tensor, generator: StyleGenerator, settings: PivotalT
 
 @dataclass(frozen=True)
 class PivotalTuner(BaseRefinement):
-    """`tune` as a refinement: the inversion's codes are the pivots, and each image gets parameters of its own.
+    """`tune` as a refinement: the latent codes of the inversion are the pivots.
 
-    Offset codes, residuals and noise maps stay; the weights beneath them move: W_tuned * (1 + Δ). One image after the
-    other: each has a generator and an optimizer to itself.
+    Each image gets its own tuned parameters, `GeneratorOverrides.tuned`; tuning starts from those that it already has.
+    Images are tuned one after another. Latent codes, offset codes, residuals and noise maps are not changed: they apply
+    to the tuned weights, as in W_tuned * (1 + Δ).
 
     Attributes:
-        settings: the numbers; the published ones by default.
-        loss: (image, target) -> [1]; None is the model's perceptual network, or LPIPS where it has none.
+        settings: of the tuning; the published ones by default.
+        loss: the perceptual part of the loss, (image, target) -> [1]; None is the distance of the model's perceptual
+            network, or LPIPS if the model has none.
     """
 
     settings: PivotalTuning = field(default_factory=PivotalTuning)
     loss: ImageLoss | None = None
 
     def refine(self, crop: Tensor, inversion: Inversion, steps: int | None, callback: StepCallback | None) -> Inversion:
-        """Takes at most `steps` steps for each image.
+        """Takes at most `steps` steps for each image, or `settings.steps` if it is None.
 
         Raises:
             ConfigError: a negative number of steps, another number of crops, or a loss that cannot be used.
-            MethodError, MissingDependencyError: no perceptual loss can be had, or an image is too much for the memory.
+            MethodError, MissingDependencyError: no perceptual loss is available, or memory runs out for one image.
             ImageError: crops that are not finite.
         """
         model = inversion.model

@@ -50,17 +50,19 @@ _TEXT = "styleclip"
 
 
 def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32, keep_others: bool = True) -> None:
-    """Writes the model. A reader sees the old model or the complete new one, even if the process is killed.
+    """Writes a model to a folder. Readers see the old model or the complete new one, even if the process is killed.
 
     Args:
-        model: may have been read from this very folder.
-        folder: created where it does not exist.
-        dtype: of the weights on disk.
-        keep_others: whether other files of the folder stay or are deleted.
+        model: the model, which may have been read from the same folder.
+        folder: created if it does not exist.
+        dtype: type of the networks' weights on disk.
+        keep_others: keep files of the folder that do not belong to this model, instead of deleting them.
 
     Raises:
-        HyperStyleError: a file cannot be written. MissingFileError: one of the aligner's cannot be read.
-        CheckpointError: an edit, or text edits, of a class that has no form on disk.
+        HyperStyleError: a file cannot be written, or the folder has the suffix of an image or a video.
+        MissingFileError: a file of the aligner cannot be read.
+        CheckpointError: an edit or `Model.text` is of a class that cannot be stored, or the name of an edit cannot be
+            that of a folder.
     """
     check_suffix(
         folder, advice="A model is a folder: give it another name. Images are saved by inversion.image.save(...)."
@@ -77,7 +79,7 @@ def write_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float3
 
 
 def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torch.dtype) -> None:
-    """Writes all files of a model into a folder that is empty."""
+    """Writes all files of a model, with `text` as its text edits, into an empty folder."""
     hashes: dict[str, str] = {}
     for name, module in model.networks.items():
         save_component(module, module.config, folder / name, dtype=dtype)
@@ -110,7 +112,15 @@ def _write_files(model: Model, text: StyleClip | None, folder: Path, dtype: torc
 
 @dataclass(frozen=True)
 class _Manifest:
-    """What `hyperstyle.json` says; see `write_model`. `edits` is None in files that do not list them."""
+    """The content of `hyperstyle.json`.
+
+    Attributes:
+        domain, steps: see `Model`.
+        sha256: what the model consists of: name of a component, of "styleclip" or of a file of the aligner, such as
+            "generator", -> SHA-256 of its weights or of that file.
+        edits: names of the edits, each a folder in `edits/`; None in older files, which do not list them.
+        info: `Model.info`, without the hashes.
+    """
 
     domain: Domain
     steps: int
@@ -120,7 +130,12 @@ class _Manifest:
 
 
 def _read_manifest(file: Path) -> _Manifest:
-    """Raises MissingFileError without the file, and ConfigError where its entries cannot be those of a model."""
+    """Reads and checks `hyperstyle.json`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ConfigError: another format, or entries that are missing, unknown or malformed.
+    """
     top = read_json(file)
     if top.get("format") != 1:
         raise ConfigError(f"{file}: format {top.get('format')!r}; this version reads format 1.")
@@ -142,7 +157,12 @@ def _read_manifest(file: Path) -> _Manifest:
 
 @outside_inference_mode
 def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Model:
-    """Reads what `write_model` wrote.
+    """Reads a model that `write_model` wrote, and compares the hashes of its files.
+
+    Args:
+        folder: with `hyperstyle.json`. Its writing is finished first if a process was killed (`finish_replacing`).
+        device: of the networks.
+        dtype: of the networks, except attribute networks, which are always in float32.
 
     Raises:
         MissingFileError: `hyperstyle.json` or a file of a component is missing.
@@ -188,7 +208,7 @@ def load_model(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> Model:
-    """The model of this name, which becomes its `origin`.
+    """Loads a model by its name (bundled model, folder or Hugging Face repository) and sets `Model.origin`.
 
     Arguments and errors are those of `HyperStyleInverter.from_pretrained`.
     """
@@ -207,7 +227,7 @@ def _read_network(name: str, folder: Path, device: torch.device, dtype: torch.dt
 
 
 def _for_generator(edit: Edit, generator: str) -> Edit:
-    """The same stored edit, for the generator of this fingerprint."""
+    """A copy of a stored edit whose `EditInfo.model` is `generator`, the fingerprint of a generator."""
     if not isinstance(edit, StoredEdit):
         raise TypeError("only edits with a form on disk are written")
     return edit.from_parts(replace(edit.info, model=generator), *edit.parts())
@@ -215,9 +235,9 @@ def _for_generator(edit: Edit, generator: str) -> Edit:
 
 @contextmanager
 def _hashed(files: Iterable[Path]) -> Iterator[dict[Path, Future[str]]]:
-    """The sha256 of files, computed by two threads while the body runs, the largest file first.
+    """Gives the body futures of the SHA-256 of files, which two threads compute meanwhile, the largest file first.
 
-    This takes most of the time of loading; mapping the files and looking for NaN cost next to nothing in comparison.
+    Hashing takes most of the time of loading; to map the files into memory and to search for NaN is fast in comparison.
     """
     order = sorted(files, key=lambda file: file.stat().st_size if file.is_file() else 0, reverse=True)
     pool = ThreadPoolExecutor(2, thread_name_prefix="sha256")
@@ -228,6 +248,7 @@ def _hashed(files: Iterable[Path]) -> Iterator[dict[Path, Future[str]]]:
 
 
 def _check_hash(path: Path, digest: Future[str], expected: object) -> None:
+    """Waits for the SHA-256 of a file. Raises WeightsError if it is not `expected`, MissingFileError if unreadable."""
     try:
         actual = digest.result()
     except OSError as error:
@@ -267,7 +288,7 @@ def check_parts(model: Model) -> None:
 
 
 def _misfits(model: Model) -> Iterator[str]:
-    """What does not fit together, a phrase each."""
+    """Descriptions, a phrase each, of what does not fit together."""
     generator, domain = model.generator.config, model.domain
     if model.steps < 0:
         yield f"steps={model.steps}, which is below 0"

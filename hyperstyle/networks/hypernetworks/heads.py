@@ -17,10 +17,11 @@ __all__ = ["CompactHead", "Head", "PlainHead", "SeparableHead", "SharedExpander"
 
 
 class SharedExpander(nn.Module):
-    """The one large affine map from a code to a square 3x3 offset that several heads share (paper, Section 3.3).
+    """The affine map from a code to a 3x3 offset, shared by the heads of all square layers (paper, Section 3.3).
 
-    With code width C: A = code @ w2 + b2, viewed as [C,C] with a row for each output channel; Δ = A @ w1 + b1, each row
-    giving its (in, tap, tap) values.
+    C is both the width of the code and the number of input and of output channels of these layers. `rows` computes
+    A = code @ w2 + b2, viewed as [C,C] with a row for each output channel. `delta` computes Δ = A @ w1 + b1, in which
+    the row [C*9] of an output channel holds its weights in the order (input channel, tap, tap).
     """
 
     def __init__(self, width: int) -> None:
@@ -32,11 +33,17 @@ class SharedExpander(nn.Module):
         self.b2 = nn.Parameter(normal(width * width, scale=1 / 40))
 
     def forward(self, code: Tensor, count: Tensor) -> Tensor:
-        """Summed code [B,C] of `count` [B] steps -> [B,C,C,3,3]; both biases count once per step."""
+        """Sum [B,C] of the codes of `count` [B] steps -> sum [B,C,C,3,3] of their offsets Δ.
+
+        The biases b1 and b2 are therefore multiplied by `count`.
+        """
         return self.delta(self.rows(code, count), count)
 
     def rows(self, code: Tensor, count: Tensor) -> Tensor:
-        """[B,C] -> [B,C,C], a row for each output channel; reads nearly all of the map's weights."""
+        """Sum [B,C] of the codes of `count` [B] steps -> A [B,C,C], with a row for each output channel.
+
+        Its weights w2 [C,C*C] are nearly all of the weights of this module, so reading them takes most of the time.
+        """
         bias = (count[:, None] * self.b2).view(-1, self.width, self.width)  # [B,C*C] -> [B,O,C]
         if not _is_faster_in_parts(code):
             return (code @ self.w2).view_as(bias) + bias
@@ -45,22 +52,22 @@ class SharedExpander(nn.Module):
         return torch.bmm(code.expand(self.width, -1, -1), matrices).transpose(0, 1) + bias
 
     def delta(self, rows: Tensor, count: Tensor) -> Tensor:
-        """[B,C,C] -> Δ [B,C,C,3,3]."""
+        """A [B,C,C], as `rows` returns it for `count` [B] steps -> Δ [B,C,C,3,3]."""
         bias = (count[:, None] * self.b1)[:, None]  # [B,1,I*9]
         delta = torch.baddbmm(bias, rows, self.w1.expand(len(rows), -1, -1))  # [B,O,C] @ [C,I*9] -> [B,O,I*9]
         return delta.view(-1, self.width, self.width, 3, 3)
 
 
 def _is_faster_in_parts(code: Tensor) -> bool:
-    """Whether codes [B,C] are multiplied faster with many matrices, one for each output channel, than with a large one.
+    """Whether to multiply codes [B,C] by a large matrix in parts, one for each output channel, in a batched product.
 
-    On a CPU a single product with so few rows uses one thread and a part of the memory's bandwidth.
+    On a CPU, a single product of so few rows runs on one thread and uses only a part of the memory bandwidth.
     """
     return code.device.type == "cpu" and code.dtype == torch.float32
 
 
 class _Conv3x3(nn.Conv2d):
-    """A 3x3 convolution that leaves its stride out for features of a single pixel, where it has no effect.
+    """A 3x3 convolution that uses stride 1 for features of a single pixel, where the stride has no effect.
 
     With a stride, PyTorch (2.15) returns uninitialized memory as the gradient of the weights for a single pixel in
     bfloat16 on a CPU.
@@ -73,7 +80,10 @@ class _Conv3x3(nn.Conv2d):
 
 
 def _strided(channels: list[int], strides: list[int]) -> nn.Sequential:
-    """3x3 convolutions, each followed by leaky ReLU 0.01; they have the even indexes."""
+    """3x3 convolutions with these strides, from channels[i] to channels[i + 1], each followed by leaky ReLU 0.01.
+
+    In the result, convolution i has index 2 i: checkpoints name their weights by it.
+    """
     layers: list[nn.Module] = []
     for before, after, stride in zip(channels[:-1], channels[1:], strides, strict=True):
         layers += [_Conv3x3(before, after, 3, stride, 1), nn.LeakyReLU(0.01)]
@@ -81,6 +91,10 @@ def _strided(channels: list[int], strides: list[int]) -> nn.Sequential:
 
 
 def _check_single(name: str, size: tuple[int, int], halvings: int) -> None:
+    """Raises ConfigError unless features of (height, width) `size` shrink to one pixel when halved `halvings` times.
+
+    Odd sizes are rounded up. `name` is that of the layer, for the message.
+    """
     height, width = size
     for _ in range(halvings):
         height, width = -(-height // 2), -(-width // 2)
@@ -92,11 +106,15 @@ def _check_single(name: str, size: tuple[int, int], halvings: int) -> None:
 
 
 class Head(nn.Module, ABC):
-    """One tuned layer: `code` reads the features, `expand` makes the offset.
+    """The part of a hypernetwork that predicts the offset of one layer of the generator.
+
+    `code` computes the layer's offset code from the features, and `expand` the offset from the code. Subclasses take
+    the layer, the number F of features, their (height, width), and the width C of the code.
 
     Attributes:
-        spec: the layer.
-        affine: whether `expand` is affine in the code, so that the codes of several steps may be summed.
+        spec: the layer whose weights the offset changes.
+        affine: whether the offset is affine in the code. If so, the codes of several steps may be summed before
+            `expand`; else each step is expanded by itself.
     """
 
     affine = True
@@ -107,14 +125,30 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def code(self, features: Tensor) -> Tensor:
-        """[B,F,h,w] -> [B,C]."""
+        """Features [B,F,h,w] -> offset code [B,C]."""
 
     @abstractmethod
     def expand(self, code: Tensor, count: Tensor, shared: SharedExpander | None) -> Tensor:
-        """Sum [B,C] of the codes of `count` [B] steps -> Δ, broadcastable to [B,O,I,k,k]."""
+        """Computes the offset, for several steps the sum of their offsets (Eq. 6).
+
+        Args:
+            code: [B,C], the sum of the codes of these steps; of one step if the head is not affine.
+            count: [B] number of steps, by which an affine head multiplies its bias; others ignore it.
+            shared: the expander for `SharedHead`, which requires it; others ignore it.
+
+        Returns:
+            Δ, broadcastable to [B,O,I,k,k].
+        """
 
     def _affine(self, weight: Tensor, bias: Tensor, code: Tensor, count: Tensor) -> Tensor:
-        """A (sum of codes) + T b [B,N] for the map of `weight` [N,C,...] and `bias` [N], in place of T sums (Eq. 6)."""
+        """The sum over T steps of an affine map of their codes: weight @ (sum of codes) + T bias, [B,N] (Eq. 6).
+
+        Args:
+            weight: [N,C] or [N,C,1,1].
+            bias: [N].
+            code: [B,C], the sum of the codes.
+            count: [B], T for each image.
+        """
         weight = weight.flatten(1)  # [N,C] with N = O * I or O * I * k * k
         if _is_faster_in_parts(code):
             matrices = weight.view(self.spec.channels_out, -1, code.shape[1])  # [O,N/O,C]
@@ -126,7 +160,10 @@ class Head(nn.Module, ABC):
 
 
 class SharedHead(Head):
-    """A refinement head whose code goes through the shared expander."""
+    """The paper's shared refinement block: convolutions down to one pixel, then a linear layer, give the code.
+
+    The `SharedExpander` computes the offset [B,C,C,3,3] from it.
+    """
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
         super().__init__(spec)
@@ -147,7 +184,11 @@ class SharedHead(Head):
 
 
 class PlainHead(Head):
-    """Convolutions, average, one 1x1 convolution: a value per (out, in) pair, the same for all taps (Eq. 5)."""
+    """The paper's refinement block: convolutions and a spatial average give the code, a 1x1 convolution the offset.
+
+    The offset is [B,O,I,1,1], the same for all taps of a filter (Eq. 5), or [B,O,I,k,k] with `per_tap`. A head for a
+    toRGB layer has one more convolution, down to one pixel, in place of the average.
+    """
 
     def __init__(
         self, spec: LayerSpec, features: int, size: tuple[int, int], width: int, *, per_tap: bool = False
@@ -178,7 +219,11 @@ class PlainHead(Head):
 
 
 class SeparableHead(Head):
-    """The head of the published ablation: Δ is a product of two small kernels, so it is not affine in the code."""
+    """The separable head of the paper's ablation study. Its Δ [B,O,I,k,k] is not affine in the code.
+
+    Two linear maps of the code give, for each tap, a vector over input channels and one over output channels. Their
+    outer product goes through a linear layer over the input channels and one over the output channels.
+    """
 
     affine = False
 
@@ -222,9 +267,11 @@ class _SeparableOutput(nn.Module):
 
 
 class CompactHead(Head):
-    """For small generators: one strided convolution, positions kept, a short normalized code, one affine map.
+    """A head for small generators, whose offset is [B,O,I,1,1], the same for all taps of a filter.
 
-    The map starts at zero, so an untrained hypernetwork changes nothing.
+    A strided convolution, a linear layer over all of its channels and positions (no average), layer normalization and
+    leaky ReLU give the code; a linear layer gives the offset. That last layer starts at zero, so an untrained
+    hypernetwork changes nothing.
     """
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:

@@ -25,9 +25,10 @@ Modulation = Literal["weights", "activations"]
 
 
 def normal(*shape: int, scale: float = 1.0) -> Tensor:
-    """New weights from a normal distribution with standard deviation `scale`; on the meta device only their shape.
+    """A new tensor of normally distributed values with mean 0 and standard deviation `scale`, to initialize weights.
 
-    On that device, sampling and scaling would import PyTorch's compiler, which takes seconds, for no values at all.
+    If the default device is "meta", where tensors have no values, the tensor is made but not filled: random numbers
+    and products on that device would import PyTorch's compiler, which takes seconds.
     """
     weights = torch.empty(shape)
     return weights if weights.is_meta else weights.normal_().mul_(scale)
@@ -65,7 +66,7 @@ def upfirdn(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """[B,C,H,W] -> [B,C,2H,2W], through zero insertion and the low-pass filter (sum 4)."""
+    """[B,C,H,W] -> [B,C,2H,2W]: inserts zeros and filters with `kernel`, a [4,4] low-pass filter that sums to 4."""
     return upfirdn(x, kernel, up=2, pad=(2, 1))
 
 
@@ -75,7 +76,7 @@ def bias_activation(x: Tensor, bias: Tensor, *, in_place: bool = False) -> Tenso
     Args:
         x: [B,C,...].
         bias: [C].
-        in_place: `x` may be overwritten; only where no gradient is recorded.
+        in_place: overwrites `x`; allowed only if no gradient is recorded.
     """
     bias = bias.view((1, -1) + (1,) * (x.ndim - 2))
     if in_place:
@@ -84,13 +85,16 @@ def bias_activation(x: Tensor, bias: Tensor, *, in_place: bool = False) -> Tenso
 
 
 class EqualLinear(nn.Module):
-    """Linear layer whose stored weights have unit variance; the scale is applied at run time (equalized learning rate).
+    """Linear layer with equalized learning rate (Karras et al., 2018): weights and bias are scaled at run time.
+
+    The stored weights start with standard deviation 1 / `lr_multiplier`. The layer multiplies them by `lr_multiplier`
+    / sqrt(`features_in`), and the stored bias by `lr_multiplier`.
 
     Args:
-        features_in, features_out: widths.
-        bias_init: initial bias.
-        lr_multiplier: learning-rate multiplier; weights are stored divided by it.
-        activate: follow with leaky ReLU 0.2 and gain sqrt(2).
+        features_in, features_out: numbers of inputs and outputs.
+        bias_init: initial value of the stored bias.
+        lr_multiplier: factor of the effective learning rate, such as 0.01 in StyleGAN2's mapping network.
+        activate: apply leaky ReLU with slope 0.2, then the gain sqrt(2), to the output.
     """
 
     def __init__(
@@ -124,13 +128,15 @@ def effective_weight(
     """W * (1 + Δ) + R: a raw weight with a relative offset (HyperStyle, Eq. 5) and a residual (HyperInverter).
 
     Args:
-        weight: W, of any shape; returned itself where it is not changed.
-        offset: Δ, broadcastable with the weight, or None.
-        residual: R, the same.
-        out: memory for the result, only without gradients. The product is W + W * Δ then, one pass over the memory.
+        weight: W, of any shape.
+        offset: Δ, of a shape that broadcasts with that of W, or None.
+        residual: R, likewise.
+        out: preallocated tensor for the result; allowed only if no gradient is recorded. The product is computed as
+            W + W * Δ in a single pass over memory, so it may differ from the result without `out` by rounding.
 
     Returns:
-        Of the shape to which the three broadcast.
+        A tensor of the shape to which W, Δ and R broadcast. If Δ and R are both None, it is `weight` itself, not a
+        copy, and `out` is not used.
     """
     if offset is not None:
         weight = weight * (1.0 + offset) if out is None else torch.addcmul(weight, weight, offset, out=out)
@@ -159,16 +165,19 @@ def modulated_conv(
         weight: [O,I,k,k], k odd.
         style: [B,I].
         offset: broadcastable to [B,O,I,k,k], or None for no offset.
-        residual: the same, added to the weight; None for none.
+        residual: broadcastable to [B,O,I,k,k], added to the weight; or None for no residual.
         demodulate: scale filters to unit norm (off in toRGB layers).
-        up: double the size: transposed convolution, then `kernel`.
-        kernel: [4,4] low-pass filter, needed where `up`.
-        modulation: "weights" scales the weights of each image, as written above (the reference form); "activations"
-            scales the input and the output instead, which is the same function up to rounding and shares one
-            convolution between the images of a batch where no offset differs.
+        up: double height and width: transposed convolution, then `kernel`. k must be 3.
+        kernel: [4,4] low-pass filter that sums to 4 (`fir_kernel()`); required if `up`.
+        modulation: "weights" scales the weights for each image, as in the formula above (the reference form).
+            "activations" scales the input and the output channels instead, which gives the same result up to
+            rounding. If the batch axis of offset and residual has length 1, it takes one convolution for all images.
 
     Returns:
-        [B,O,H,W], or [B,O,2H,2W] where `up`.
+        [B,O,H,W], or [B,O,2H,2W] if `up`.
+
+    Raises:
+        TypeError: `up` without `kernel`.
     """
     _, size_in, k, _ = weight.shape
     scale = 1.0 / math.sqrt(size_in * k * k)  # of the equalized learning rate
@@ -199,9 +208,22 @@ def _modulated_by_activations(
     demodulate: bool,
     up: bool,
 ) -> Tensor:
-    """The convolution with the style on its input and the demodulation on its output; both weights are scaled.
+    """The convolution of `modulated_conv`, without its low-pass filter, in the form modulation="activations".
 
-    sum_i (s_i W_oi) * x_i = sum_i W_oi * (s_i x_i), and a factor of an output filter is one of its output channel.
+    Scaling the weights of input channel i is the same as scaling the channel itself, with * for convolution:
+    sum_i (s_i W_oi) * x_i = sum_i W_oi * (s_i x_i). Likewise, scaling output filter o scales output channel o.
+
+    Args:
+        x: [B,I,H,W].
+        weight: [O,I,k,k], already multiplied by the c of `modulated_conv`.
+        style: [B,I].
+        offset: broadcastable to [B,O,I,k,k], or None.
+        residual: likewise, already multiplied by c.
+        demodulate: divide each output channel by the norm of its modulated filter.
+        up: use the transposed convolution.
+
+    Returns:
+        [B,O,H,W], or [B,O,2H + 1,2W + 1] if `up` (and k = 3).
     """
     x = x * style[:, :, None, None]
     per_sample = effective_weight(weight[None], offset, residual)  # [1 or B,O,I,k,k]
@@ -225,7 +247,10 @@ def _modulated_by_activations(
 
 
 def _convolve_grouped(x: Tensor, weights: Tensor, up: bool) -> Tensor:
-    """[B,I,H,W] with a weight for each image, [B,O,I,k,k] -> [B,O,H',W']: one convolution of B groups of channels."""
+    """Convolves each image with weights of its own: x [B,I,H,W], weights [B,O,I,k,k] -> [B,O,H',W'].
+
+    It is one grouped convolution, in which the channels of each image are a group. H' and W' are those of `_convolve`.
+    """
     batch, size_out = weights.shape[:2]
     # [B,I,H,W] -> [1,B*I,H,W] and [B,O,I,k,k] -> [B*O,I,k,k]: images become groups.
     x = _convolve(x.reshape(1, -1, *x.shape[2:]), weights.flatten(0, 1), batch, up)
@@ -233,7 +258,10 @@ def _convolve_grouped(x: Tensor, weights: Tensor, up: bool) -> Tensor:
 
 
 def _convolve(x: Tensor, weight: Tensor, groups: int, up: bool) -> Tensor:
-    """Grouped convolution with padding k // 2, or the transposed one with stride 2 that gives 2H + 1."""
+    """Grouped convolution with padding k // 2 (H' = H), or if `up` a transposed one with stride 2 (H' = 2H - 2 + k).
+
+    x is [N,groups*I,H,W], weight [groups*O,I,k,k].
+    """
     if not up:
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
     # conv_transpose2d wants input channels first: [G*O,I,k,k] -> [G,O,I,k,k] -> [G,I,O,k,k] -> [G*I,O,k,k].
