@@ -21,13 +21,13 @@ from hyperstyle.errors import (
     NoFaceError,
 )
 
-__all__ = ["IN_PLACE", "Align", "Choice", "Face", "choose_face", "decide", "misplacement"]
+__all__ = ["MAX_MISPLACEMENT", "Align", "Choice", "Face", "choose_face", "decide", "misplacement"]
 
 Points = npt.NDArray[np.float64]
 Align = bool | Literal["auto"]
 Face = Literal["largest", "center", "all"] | int
 
-IN_PLACE = 0.1
+MAX_MISPLACEMENT = 0.1
 """The largest `misplacement` at which a square image counts as an aligned crop of its face. A face that is 14 % too
 large, or tilted by 8 degrees, has this value. For comparison: the landmarks that the bundled aligner finds on aligned
 crops have 0.02 on average, and 95 % of them have less than 0.04.
@@ -60,7 +60,7 @@ def decide(
 
     Landmarks that are passed are always used, without a search for faces. Otherwise the aligner finds the faces. With
     align="auto", a square photo is used as it is, as an aligned crop, in these cases: one face is chosen and it is in
-    place (`IN_PLACE`); no face is found; there is no aligner; or dlib or its predictor file is missing.
+    place (`MAX_MISPLACEMENT`); no face is found; there is no aligner; or dlib or its predictor file is missing.
 
     Args:
         photo: upright, RGB.
@@ -117,7 +117,7 @@ def decide(
         )
     if may_be_crop and len(numbers) == 1:
         distance = misplacement(faces[numbers[0]], photo.width)
-        if distance <= IN_PLACE:
+        if distance <= MAX_MISPLACEMENT:
             return [_as_it_is(f"its face is in place, within {distance:.1%} of the side")]
     choices = []
     for number in numbers:

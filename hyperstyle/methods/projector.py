@@ -44,9 +44,9 @@ __all__ = [
     "Projection",
     "Projector",
     "code_statistics",
-    "mean_code",
     "noise_regularizer",
     "project",
+    "start_at_mean",
 ]
 
 MAX_SEED = 2**32 - 1
@@ -220,7 +220,7 @@ def project(
         image: Tensor = generator(codes, noise=noise or "const", modulation="activations")
         return image
 
-    render = render or plain
+    synthesize = render or plain
     noises: list[Tensor] = []
     if settings.optimize_noise and (settings.steps or maps):  # 0 steps keep the generator's maps
         first = [randn(*stored.shape) for stored in generator.noises.buffers()]
@@ -230,10 +230,7 @@ def project(
         # The same noise for all images, so that each is optimized as it would be alone.
         near = w + randn(1, *w.shape[1:]) * (spread * settings.noise_at(step))  # [B,1,D] in W, [B,L,D] in W+
         codes = near.expand(-1, rows, -1)  # [B,L,D]
-        if render is None:
-            image = generator(codes, noise=noises or "const", modulation="activations")
-        else:
-            image = render(codes, noises)
+        image = synthesize(codes, noises)
         losses = image_losses(loss, to_input(image), target, step)  # HyperStyle, Eq. 1
         penalty = settings.noise_weight * noise_regularizer(noises) if noises else None
         return Loss(losses, image, penalty, shown={"w": w.detach().expand(-1, rows, -1).clone()})
@@ -345,7 +342,7 @@ class Projector(BaseRefinement):
 # ---- as methods ----
 
 
-def mean_code(samples: int) -> StartingPoint:
+def start_at_mean(samples: int) -> StartingPoint:
     """The starting point of methods that begin with the mean of W, estimated from this number of samples."""
 
     def start(model: Model) -> Callable[[Tensor], Tensor]:
@@ -361,14 +358,14 @@ def seeded(settings: Projection, seed: int | None) -> Projection:
 
 OPTIMIZE_W = Method(
     "optimize-w",
-    start=mean_code(Projection().samples),
+    start=start_at_mean(Projection().samples),
     refinement=lambda options: Projector(seeded(Projection(), options.seed)),
     optimizes=True,
     unfit=why_not_stylegan2,
 )
 OPTIMIZE_W_PLUS = Method(
     "optimize-w+",
-    start=mean_code(W_PLUS.samples),
+    start=start_at_mean(W_PLUS.samples),
     refinement=lambda options: Projector(seeded(W_PLUS, options.seed)),
     optimizes=True,
     unfit=why_not_stylegan2,

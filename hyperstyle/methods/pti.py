@@ -36,7 +36,7 @@ from hyperstyle.methods.base import (
     why_not_stylegan2,
 )
 from hyperstyle.methods.losses import perceptual_loss
-from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, mean_code, seeded
+from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, seeded, start_at_mean
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.base import StyleGenerator
@@ -257,7 +257,7 @@ def _tuner(options: Options) -> PivotalTuner:
 
 PTI = Method(
     "pti",
-    start=mean_code(PIVOT.samples),
+    start=start_at_mean(PIVOT.samples),
     refinement=_tuner,
     # The pivots: published code drops the noise maps that were fitted with them.
     preceded_by=(("optimize-w", lambda options: Projector(seeded(PIVOT, options.seed), keep_noise=False)),),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hyperstyle.align import LandmarkDetector, ffhq_quad
-from hyperstyle.align.decision import IN_PLACE, Choice, decide, misplacement
+from hyperstyle.align.decision import MAX_MISPLACEMENT, Choice, decide, misplacement
 from hyperstyle.errors import (
     AlignmentError,
     CheckpointError,
@@ -73,7 +73,7 @@ def test_a_square_image_whose_face_is_in_place_is_taken_as_it_is(landmarks: npt.
 
 @pytest.mark.parametrize("landmarks", [face(99.5, 99.5, 200 * 0.84), face(99.5, 99.5 + 0.11 * 200, 200)])
 def test_a_square_image_whose_face_is_elsewhere_is_cut_out(landmarks: npt.NDArray[np.float64]) -> None:
-    assert misplacement(landmarks, 200) > IN_PLACE
+    assert misplacement(landmarks, 200) > MAX_MISPLACEMENT
     choice = one(SQUARE, finding(landmarks))
     assert choice.landmarks is landmarks
     assert choice.note == "cut out around a detected face (largest of 1)"

@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from hyperstyle.runtime.threads import ignored_warnings, once
+from hyperstyle.runtime.threads import ignored_warnings, once_property
 
 EIGHT_THREADS = """
 import warnings
@@ -59,7 +59,7 @@ class Slow:
         self.began, self.go = threading.Event(), threading.Event()
         self.times = 0
 
-    @once
+    @once_property
     def value(self) -> object:
         """What was made."""
         self.times += 1
@@ -95,7 +95,7 @@ def test_a_value_that_could_not_be_made_is_tried_again() -> None:
     class Failing:
         times = 0
 
-        @once
+        @once_property
         def value(self) -> int:
             self.times += 1
             if self.times == 1:
