@@ -1,4 +1,4 @@
-"""The FFHQ crop: its geometry, equality with the reference scripts, and landmarks that make no sense."""
+"""The FFHQ crop: its geometry, equality with the reference scripts, and invalid landmarks."""
 
 from __future__ import annotations
 
@@ -181,9 +181,9 @@ def test_every_source_and_kind_of_landmarks_is_taken() -> None:
 
 
 def test_a_crop_is_a_value_that_cannot_be_changed() -> None:
-    given = FACE.copy()
-    result = crop(waves(300, 280), given, 64, 64)
-    given[:] = 0
+    landmarks = FACE.copy()
+    result = crop(waves(300, 280), landmarks, 64, 64)
+    landmarks[:] = 0
     assert np.array_equal(result.landmarks, FACE)
     with pytest.raises(FrozenInstanceError):
         result.source_size = (1, 1)  # type: ignore[misc]
@@ -227,7 +227,7 @@ def test_a_square_far_larger_than_the_image_is_refused() -> None:
         crop(waves(300, 280), (FACE - FACE[0]) * 20 + 10)
 
 
-def test_a_square_beside_the_image_is_refused() -> None:
+def test_a_square_outside_the_image_is_refused() -> None:
     chin_only = as_68(FACE + np.array([1000, 0]))
     chin_only[0] = (5, 5)
     with pytest.raises(LandmarkError, match="lies outside the image"):

@@ -46,7 +46,7 @@ def failing(error: Exception) -> LandmarkDetector:
     return detector
 
 
-def one(photo: Image.Image, aligner: LandmarkDetector | None, **options: Any) -> Choice:
+def decide_single(photo: Image.Image, aligner: LandmarkDetector | None, **options: Any) -> Choice:
     (choice,) = decide(photo, "me.jpg", aligner=aligner, **options)
     return choice
 
@@ -58,33 +58,33 @@ def test_the_points_of_these_tests_span_the_squares_they_are_meant_to() -> None:
 
 def test_landmarks_that_are_given_decide_and_nothing_is_looked_for() -> None:
     for photo in (SQUARE, PHOTO):
-        choice = one(photo, failing(RuntimeError("must not run")), landmarks=IN_FRAME)
+        choice = decide_single(photo, failing(RuntimeError("must not run")), landmarks=IN_FRAME)
         assert choice.landmarks is IN_FRAME
         assert choice.note == "cut out by the landmarks given"
 
 
 @pytest.mark.parametrize("landmarks", [face(99.5, 99.5, 200 * 0.87), face(99.5 + 0.09 * 200, 99.5, 200)])
 def test_a_square_image_whose_face_is_in_place_is_taken_as_it_is(landmarks: npt.NDArray[np.float64]) -> None:
-    choice = one(SQUARE, finding(landmarks))
+    choice = decide_single(SQUARE, finding(landmarks))
     assert choice.landmarks is None
     assert f"its face is in place, within {misplacement(landmarks, 200):.1%} of the side" in choice.note
-    assert one(SQUARE, finding(landmarks), align=True).landmarks is landmarks
+    assert decide_single(SQUARE, finding(landmarks), align=True).landmarks is landmarks
 
 
 @pytest.mark.parametrize("landmarks", [face(99.5, 99.5, 200 * 0.84), face(99.5, 99.5 + 0.11 * 200, 200)])
 def test_a_square_image_whose_face_is_elsewhere_is_cut_out(landmarks: npt.NDArray[np.float64]) -> None:
     assert misplacement(landmarks, 200) > MAX_MISPLACEMENT
-    choice = one(SQUARE, finding(landmarks))
+    choice = decide_single(SQUARE, finding(landmarks))
     assert choice.landmarks is landmarks
     assert choice.note == "cut out around a detected face (largest of 1)"
 
 
 def test_a_photo_that_is_not_square_is_always_cut_out() -> None:
-    assert one(PHOTO, finding(IN_FRAME)).landmarks is IN_FRAME
+    assert decide_single(PHOTO, finding(IN_FRAME)).landmarks is IN_FRAME
 
 
 def test_a_square_image_without_a_face_counts_as_a_crop() -> None:
-    choice = one(SQUARE, finding())
+    choice = decide_single(SQUARE, finding())
     assert choice.landmarks is None
     assert choice.note == "square and taken as an aligned crop: no face was found in it"
 
@@ -92,7 +92,7 @@ def test_a_square_image_without_a_face_counts_as_a_crop() -> None:
 @pytest.mark.parametrize(("photo", "align"), [(PHOTO, "auto"), (PHOTO, True), (SQUARE, True)])
 def test_where_a_face_must_be_found_none_is_an_error_that_says_what_to_try(photo: Image.Image, align: Any) -> None:
     with pytest.raises(NoFaceError) as caught:
-        one(photo, finding(), align=align)
+        decide_single(photo, finding(), align=align)
     text = str(caught.value)
     for part in (f"'me.jpg' ({photo.width}x{photo.height} px)", "sideways=True", "closer crop", "landmarks="):
         assert part in text
@@ -101,29 +101,29 @@ def test_where_a_face_must_be_found_none_is_an_error_that_says_what_to_try(photo
 @pytest.mark.parametrize("error", [MissingDependencyError, MissingFileError])
 def test_without_dlib_or_its_file_a_square_image_counts_as_a_crop(error: type[Exception]) -> None:
     aligner = failing(error("No predictor here. Get it there."))
-    choice = one(SQUARE, aligner)
+    choice = decide_single(SQUARE, aligner)
     assert choice.landmarks is None
     assert "no face could be detected (No predictor here)" in choice.note
     for photo, align in ((PHOTO, "auto"), (SQUARE, True)):
         with pytest.raises(error, match="Get it there"):
-            one(photo, aligner, align=align)
+            decide_single(photo, aligner, align=align)
 
 
 def test_a_file_that_cannot_be_used_is_an_error_for_square_images_too() -> None:
     with pytest.raises(CheckpointError, match="wrong hash"):
-        one(SQUARE, failing(CheckpointError("wrong hash")))
+        decide_single(SQUARE, failing(CheckpointError("wrong hash")))
 
 
 def test_without_an_aligner_only_square_images_are_taken() -> None:
-    assert "there is no aligner" in one(SQUARE, None).note
+    assert "there is no aligner" in decide_single(SQUARE, None).note
     for photo, align in ((PHOTO, "auto"), (SQUARE, True)):
         with pytest.raises(AlignmentError, match=r"landmarks=.*align=False"):
-            one(photo, None, align=align)
+            decide_single(photo, None, align=align)
 
 
 @pytest.mark.parametrize(("which", "place"), [("largest", 1), ("center", 2), (0, 0), (2, 2), (np.int64(2), 2)])
 def test_one_of_several_faces_is_chosen(which: Any, place: int) -> None:
-    choice = one(PHOTO, finding(*FACES), face=which)
+    choice = decide_single(PHOTO, finding(*FACES), face=which)
     assert choice.landmarks is FACES[place]
     assert choice.note.endswith("of 3)")
 
@@ -134,23 +134,23 @@ def test_all_faces_come_in_the_order_in_which_they_were_found() -> None:
     assert [choice.note for choice in choices] == [
         f"cut out around a detected face (number {i} of 3)" for i in range(3)
     ]
-    assert one(SQUARE, finding(IN_FRAME), face="all").landmarks is None  # the only face, in place
+    assert decide_single(SQUARE, finding(IN_FRAME), face="all").landmarks is None  # the only face, in place
 
 
 @pytest.mark.parametrize(
-    ("faces", "which", "found"), [(3, 3, "3 faces, numbered from 0"), (1, -1, "one face, number 0")]
+    ("faces", "which", "faces_found"), [(3, 3, "3 faces, numbered from 0"), (1, -1, "one face, number 0")]
 )
-def test_a_face_that_is_not_there_is_refused(faces: int, which: int, found: str) -> None:
-    with pytest.raises(AlignmentError, match=f"face={which}, but 'me.jpg' has {found}"):
-        one(PHOTO, finding(*FACES[:faces]), face=which)
+def test_a_face_that_is_not_there_is_refused(faces: int, which: int, faces_found: str) -> None:
+    with pytest.raises(AlignmentError, match=f"face={which}, but 'me.jpg' has {faces_found}"):
+        decide_single(PHOTO, finding(*FACES[:faces]), face=which)
 
 
 @pytest.mark.parametrize("which", ["smallest", None, True, 1.0, np.True_])
 def test_another_word_for_a_face_is_refused_before_anything_is_looked_for(which: Any) -> None:
     with pytest.raises(ConfigError, match=r"face=.*'largest', 'center', 'all' or the number"):
-        one(PHOTO, failing(RuntimeError("must not run")), face=which)
+        decide_single(PHOTO, failing(RuntimeError("must not run")), face=which)
 
 
 def test_what_an_aligner_returns_is_checked() -> None:
     with pytest.raises(LandmarkError, match=r"shape \[4, 2\]"):
-        one(SQUARE, finding(np.zeros((4, 2))))
+        decide_single(SQUARE, finding(np.zeros((4, 2))))

@@ -1,4 +1,4 @@
-"""dlib's detector and predictor behind our interface, on drawn faces for which small ones are trained here."""
+"""dlib's detector and predictor behind the library's interface, on synthetic faces; small ones are trained here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIVE = [36, 39, 42, 45, 33]  # dlib's other order: corners of the eyes, base of 
 
 
 def around(x: float, y: float, width: float, height: float, count: int) -> Points:
-    """Points on an ellipse, from its left end on, clockwise as one sees it."""
+    """Points on an ellipse, clockwise in the image, starting at its left end."""
     angle = np.pi + 2 * np.pi * np.arange(count) / count
     return np.stack([x + width * np.cos(angle), y + height * np.sin(angle)], axis=1)
 
@@ -54,7 +54,7 @@ def placed(box: Box) -> Points:
 
 
 def photo(size: tuple[int, int], *boxes: Box, seed: int = 0) -> Image.Image:
-    """Faces before a cloudy background."""
+    """Faces on a cloudy background."""
     noise = np.random.default_rng(seed).integers(40, 215, (10, 10, 3))
     image = Image.fromarray(noise.astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
@@ -62,8 +62,8 @@ def photo(size: tuple[int, int], *boxes: Box, seed: int = 0) -> Image.Image:
         left, top, side = box
         points = placed(box)
 
-        def line(first: int, last: int, colour: str, points: Points = points, width: int = side // 24 or 1) -> None:
-            draw.line([tuple(p) for p in points[first:last]], fill=colour, width=width)
+        def line(first: int, last: int, color: str, points: Points = points, width: int = side // 24 or 1) -> None:
+            draw.line([tuple(p) for p in points[first:last]], fill=color, width=width)
 
         draw.ellipse((left + 0.08 * side, top, left + 0.92 * side, top + 0.95 * side), fill="#e8b898")
         for first in (36, 42):
@@ -95,8 +95,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     detection = dlib.simple_object_detector_training_options()
     detection.detection_window_size, detection.num_threads, detection.C = 64 * 64, 1, 5
     detection.epsilon = 0.05
-    found = dlib.train_simple_object_detector(images, [[rectangle(box)] for box in boxes], detection)
-    found.save(str(folder / "detector.svm"))
+    detector = dlib.train_simple_object_detector(images, [[rectangle(box)] for box in boxes], detection)
+    detector.save(str(folder / "detector.svm"))
 
     shape = dlib.shape_predictor_training_options()
     shape.num_threads, shape.random_seed, shape.tree_depth, shape.cascade_depth = 1, "1", 2, 6
@@ -124,9 +124,9 @@ def make(trained: Path) -> Make:
     return make
 
 
-def error(found: Points, box: Box) -> float:
+def error(points: Points, box: Box) -> float:
     """Mean distance from the truth, relative to the side of the face."""
-    return float(np.hypot(*(found - placed(box)).T).mean()) / box[2]
+    return float(np.hypot(*(points - placed(box)).T).mean()) / box[2]
 
 
 def test_the_landmarks_of_a_face_are_found_in_the_photos_own_pixels(make: Make) -> None:
@@ -143,8 +143,8 @@ def test_the_landmarks_of_a_face_are_found_in_the_photos_own_pixels(make: Make) 
 
 def test_every_face_is_found_and_none_where_there_is_none(make: Make) -> None:
     left, right = (20, 60, 82), (170, 30, 96)
-    found = sorted(make()(photo((300, 200), left, right)), key=lambda points: points[30, 0])
-    assert [error(points, box) < 0.1 for points, box in zip(found, (left, right), strict=True)] == [True, True]
+    landmarks = sorted(make()(photo((300, 200), left, right)), key=lambda points: points[30, 0])
+    assert [error(points, box) < 0.1 for points, box in zip(landmarks, (left, right), strict=True)] == [True, True]
     assert make()(EMPTY) == []
     assert make()(Image.new("RGB", (16, 16))) == []
 
@@ -154,8 +154,8 @@ def test_on_photos_of_moderate_size_the_result_is_that_of_plain_dlib(make: Make,
     pixels = np.array(image)
     predict = dlib.shape_predictor(str(trained / "predictor.dat"))
     boxes = dlib.fhog_object_detector(str(trained / "detector.svm"))(pixels, 1)
-    wanted = [[(part.x, part.y) for part in predict(pixels, box).parts()] for box in boxes]
-    assert [points.tolist() for points in make()(image)] == [[list(p) for p in points] for points in wanted]
+    expected = [[(part.x, part.y) for part in predict(pixels, box).parts()] for box in boxes]
+    assert [points.tolist() for points in make()(image)] == [[list(p) for p in points] for points in expected]
 
 
 def test_large_photos_are_searched_on_a_reduced_copy_and_the_points_are_those_of_the_photo(make: Make) -> None:
@@ -178,12 +178,12 @@ def test_small_faces_are_found_on_an_enlarged_copy(make: Make) -> None:
 def test_a_face_that_lies_is_found_on_request_at_its_place_in_the_photo_as_given(make: Make, turn: str) -> None:
     box = (110, 40, 84)
     image = photo((260, 180), box)
-    [wanted] = make()(image)
+    [expected] = make()(image)
     lying = image.transpose(Image.Transpose[turn])
     assert make()(lying) == []
     [points] = make(sideways=True)(lying)
     # The crop stands upright, and is the same one.
-    assert np.abs(np.asarray(crop(lying, points, 64).image) - np.asarray(crop(image, wanted, 64).image)).max() == 0
+    assert np.abs(np.asarray(crop(lying, points, 64).image) - np.asarray(crop(image, expected, 64).image)).max() == 0
 
 
 def test_searching_sideways_changes_nothing_for_an_upright_face_and_invents_none(make: Make) -> None:
@@ -192,7 +192,7 @@ def test_searching_sideways_changes_nothing_for_an_upright_face_and_invents_none
     assert make(sideways=True)(EMPTY) == []
 
 
-def test_grey_photos_are_taken_as_their_colours(make: Make) -> None:
+def test_gray_photos_give_the_landmarks_of_their_colors(make: Make) -> None:
     image = photo((260, 180), (110, 40, 84)).convert("L")
     assert [p.tolist() for p in make()(image)] == [p.tolist() for p in make()(image.convert("RGB"))]
     with pytest.raises(ImageError):
@@ -248,13 +248,13 @@ def test_a_predictor_of_five_points_is_refused(trained: Path) -> None:
 
 @pytest.mark.parametrize("name", ["detector.svm", "text.dat", "packed.dat", "cut.dat"])
 def test_a_file_that_holds_no_predictor_is_refused(trained: Path, tmp_path: Path, name: str) -> None:
-    whole = (trained / "predictor.dat").read_bytes()
-    for other, content in {
+    predictor = (trained / "predictor.dat").read_bytes()
+    for content_name, content in {
         "text.dat": b"a text",
         "packed.dat": b"BZh91AY&SY",
-        "cut.dat": whole[: len(whole) // 2],
+        "cut.dat": predictor[: len(predictor) // 2],
     }.items():
-        (tmp_path / other).write_bytes(content)
+        (tmp_path / content_name).write_bytes(content)
     path = (trained if name == "detector.svm" else tmp_path) / name
     with pytest.raises(CheckpointError, match=rf"{name} cannot be read as a landmark predictor.*bunzip2"):
         DlibDetector(path)(photo((64, 64)))

@@ -1,4 +1,4 @@
-"""The predictor file that is given, by argument or variable; tests/hub has the cache, the package and the Hub."""
+"""The predictor file from the argument or the variable; tests/hub has the cache, the package and the Hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONTENT = bytes(range(256)) * 4
 
 @pytest.fixture(autouse=True)
 def published(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The published file is a small one, nobody has been shown its licence, and nothing is set."""
+    """A small file in place of the published one, its license not shown yet, and no variable set."""
     small = dataclasses.replace(PREDICTOR, size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setattr(landmark_file, "PREDICTOR", small)
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -44,7 +44,7 @@ def test_a_path_may_start_from_the_home_folder(tmp_path: Path, monkeypatch: pyte
     assert find_predictor("~/mine.dat") == tmp_path / "mine.dat"
 
 
-def test_the_licence_of_the_published_file_is_shown_once_under_whatever_name(
+def test_the_license_of_the_published_file_is_shown_once_under_whatever_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "hyperstyle.align"):

@@ -1,4 +1,4 @@
-"""Faces and five points by MTCNN, with weights whose outcome can be computed by hand and with the published ones."""
+"""Faces and five points by MTCNN, with weights whose output can be computed by hand and with the published ones."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def weights(blind: Mtcnn, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def grey(side: int) -> Image.Image:
+def gray_image(side: int) -> Image.Image:
     return Image.new("RGB", (side, side), (90, 90, 90))
 
 
@@ -67,35 +67,35 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 def test_points_and_offsets_are_parts_of_the_box(blind: Mtcnn) -> None:
-    boxes, points = find_faces(grey(21), blind)
+    boxes, points = find_faces(gray_image(21), blind)
     chance = 1 / (1 + np.exp(-6))
     np.testing.assert_allclose(boxes, [[5, 5, 20, 20, chance]], atol=1e-6)
     np.testing.assert_allclose(points, [5 + 16 * PARTS], atol=1e-5)
     blind.onet.conv6_2.bias.copy_(torch.tensor([0.25, -0.5, 0.0, 0.125]))
-    boxes, moved = find_faces(grey(21), blind)
+    boxes, moved = find_faces(gray_image(21), blind)
     np.testing.assert_allclose(boxes, [[9, -3, 20, 22, chance]], atol=1e-6)
     np.testing.assert_array_equal(moved, points)
 
 
 def test_offsets_of_the_first_networks_move_the_box_and_make_it_square(blind: Mtcnn) -> None:
     blind.pnet.conv4_2.bias.copy_(torch.tensor([-2.0, -2.0, -8.0, -6.0]) / 21)  # 3..17 and 3..19: 2..18 and 3..19
-    boxes, _ = find_faces(grey(21), blind)
+    boxes, _ = find_faces(gray_image(21), blind)
     np.testing.assert_allclose(boxes[:, :4], [[2, 3, 18, 19]], atol=1e-5)
     blind.rnet.conv5_2.bias.copy_(torch.tensor([0.0, 0.0, -3.0, -3.0]) / 17)
-    boxes, _ = find_faces(grey(21), blind)
+    boxes, _ = find_faces(gray_image(21), blind)
     np.testing.assert_allclose(boxes[:, :4], [[2, 3, 15, 16]], atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", ["rnet.conv5_1", "onet.conv6_1"])
 def test_a_network_that_sees_no_face_ends_the_search(blind: Mtcnn, layer: str) -> None:
     blind.get_submodule(layer).bias.copy_(torch.tensor([6.0, 0.0]))  # type: ignore[union-attr, operator]
-    boxes, points = find_faces(grey(21), blind)
+    boxes, points = find_faces(gray_image(21), blind)
     assert (boxes.shape, points.shape) == ((0, 5), (0, 5, 2))
 
 
 def test_boxes_outside_the_photo_are_left_out(blind: Mtcnn) -> None:
     blind.pnet.conv4_2.bias.fill_(3.0)
-    assert len(find_faces(grey(21), blind)[0]) == 0
+    assert len(find_faces(gray_image(21), blind)[0]) == 0
 
 
 def test_of_faces_that_lie_on_one_another_one_is_left(blind: Mtcnn) -> None:
@@ -117,37 +117,37 @@ def test_of_faces_that_lie_on_one_another_one_is_left(blind: Mtcnn) -> None:
 def test_the_detector_gives_five_points_for_each_face(weights: Path) -> None:
     detector = MtcnnDetector(weights)
     assert isinstance(detector, LandmarkDetector)
-    (points,) = detector(grey(21))
+    (points,) = detector(gray_image(21))
     assert (points.shape, points.dtype) == ((5, 2), np.float64)
     np.testing.assert_allclose(points, 5 + 16 * PARTS, atol=1e-5)
 
 
 def test_a_large_photo_is_searched_on_a_copy_and_its_points_are_those_of_the_photo(weights: Path) -> None:
-    (points,) = MtcnnDetector(weights, longest=21)(grey(42))
+    (points,) = MtcnnDetector(weights, longest=21)(gray_image(42))
     np.testing.assert_allclose(points, (5 + 16 * PARTS + 0.5) * 2 - 0.5, atol=1e-5)
 
 
 def test_only_faces_of_enough_confidence_count(weights: Path) -> None:
     chance = 1 / (1 + np.exp(-6))
-    assert len(MtcnnDetector(weights, confidence=chance - 1e-3)(grey(21))) == 1
-    assert MtcnnDetector(weights, confidence=chance + 1e-3)(grey(21)) == []
+    assert len(MtcnnDetector(weights, confidence=chance - 1e-3)(gray_image(21))) == 1
+    assert MtcnnDetector(weights, confidence=chance + 1e-3)(gray_image(21)) == []
 
 
 def test_a_photo_smaller_than_every_face_has_none(weights: Path) -> None:
-    assert MtcnnDetector(weights)(grey(16)) == []
+    assert MtcnnDetector(weights)(gray_image(16)) == []
 
 
 def test_the_weights_are_looked_for_at_the_first_call(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(MissingFileError, match="nowhere is no folder"):
-        MtcnnDetector(tmp_path / "nowhere")(grey(21))
+        MtcnnDetector(tmp_path / "nowhere")(gray_image(21))
     monkeypatch.delenv(VARIABLE, raising=False)
     detector = MtcnnDetector()
     with pytest.raises(MissingFileError, match=r"HYPERSTYLE_MTCNN is not set.*pnet\.npy"):
-        detector(grey(21))
+        detector(gray_image(21))
     monkeypatch.setenv(VARIABLE, str(weights))
-    assert len(detector(grey(21))) == 1
+    assert len(detector(gray_image(21))) == 1
 
 
 @pytest.mark.parametrize("options", [{"confidence": 1.5}, {"confidence": -0.1}, {"longest": 0}])
@@ -186,8 +186,8 @@ def test_a_turned_photo_gives_the_same_crop_of_a_face() -> None:
     points = TEMPLATE * 0.8 + [12, 7]
     turned = np.stack([points[:, 1], 149 - points[:, 0]], axis=1)
     expected = identity_crop(photo, points)
-    found = identity_crop(photo.transpose(Image.Transpose.ROTATE_90), turned)
-    assert (found - expected).abs().max() < 1.5 / 127.5
+    cropped = identity_crop(photo.transpose(Image.Transpose.ROTATE_90), turned)
+    assert (cropped - expected).abs().max() < 1.5 / 127.5
 
 
 def test_points_of_another_face_are_brought_as_near_as_can_be() -> None:
@@ -243,7 +243,7 @@ def recorded(reference_dir: Path) -> dict[str, tuple[Image.Image, Any, Any]]:
     """Name -> photo, boxes and points found in it with the published weights."""
     folder = reference_dir / "editing"
     networks = load_mtcnn(folder / "weights" / "mtcnn")
-    found = {}
+    detections = {}
     for name in json.loads((folder / "golden" / "mtcnn.json").read_text()):
         if name.endswith(".jpg"):
             path = folder / "photos" / name
@@ -252,8 +252,8 @@ def recorded(reference_dir: Path) -> dict[str, tuple[Image.Image, Any, Any]]:
         else:
             continue
         photo = Image.open(path).convert("RGB")
-        found[name.removesuffix(".jpg")] = (photo, *find_faces(photo, networks))
-    return found
+        detections[name.removesuffix(".jpg")] = (photo, *find_faces(photo, networks))
+    return detections
 
 
 @pytest.mark.reference
@@ -292,9 +292,9 @@ def test_the_ffhq_crop_of_the_five_points_is_that_of_the_recorded_68(
         photo, _, points = recorded[name]
         golden = ffhq_quad(cases[name]["landmarks68"])
         assert np.abs(ffhq_quad(points[0]) - golden).max() < 1.5, name
-        found = np.asarray(crop(photo, points[0], 256, 256).image, dtype=int)
+        cropped = np.asarray(crop(photo, points[0], 256, 256).image, dtype=int)
         expected = np.asarray(Image.open(folder / "align" / f"{name}.restyle_256_t256.png"), dtype=int)
-        assert np.abs(found - expected).mean() < 2, name
+        assert np.abs(cropped - expected).mean() < 2, name
     assert cases.keys() & recorded.keys()
 
 
@@ -303,7 +303,7 @@ def test_the_detector_takes_the_sure_faces_only(reference_dir: Path, recorded: d
     detector = MtcnnDetector(reference_dir / "editing" / "weights" / "mtcnn")
     photo, boxes, points = recorded["portrait_small"]
     assert len(boxes) > 1
-    (found,) = detector(photo)
-    np.testing.assert_allclose(found, points[0], atol=1e-6)
+    (detected,) = detector(photo)
+    np.testing.assert_allclose(detected, points[0], atol=1e-6)
     (reduced,) = MtcnnDetector(detector.weights, longest=400)(photo)
-    assert np.abs(reduced - found).max() < 0.03 * np.hypot(*(found[1] - found[0])) * 2
+    assert np.abs(reduced - detected).max() < 0.03 * np.hypot(*(detected[1] - detected[0])) * 2

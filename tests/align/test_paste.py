@@ -1,4 +1,4 @@
-"""Pasting back: what must not change does not, what was cut comes back to where it was."""
+"""Pasting back: pixels outside the crop stay as they are, and the crop returns to where it was cut out."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_the_corners_of_the_crop_come_to_the_corners_of_the_quad() -> None:
     marked[0, :32, :32] = marked[1, 32:, :32] = marked[2, 32:, 32:] = 1  # top left red, bottom left green, ...
     quad = square_at(100, 100, 120, 0.5)
     out = np.asarray(paste_back(photo, marked, quad, mode="replace", match_colors=False))
-    for corner, colour in zip(quad, ([255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]), strict=True):
+    for corner, color in zip(quad, ([255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0]), strict=True):
         x, y = np.rint(quad.mean(axis=0) + 0.5 * (corner - quad.mean(axis=0))).astype(int)
-        assert out[y, x].tolist() == colour
+        assert out[y, x].tolist() == color
 
 
 def test_a_crop_of_the_photos_scale_is_copied_exactly() -> None:
@@ -177,7 +177,7 @@ def test_the_difference_is_added_and_fades_at_the_border() -> None:
 
 
 def disc(x: float, y: float, size: int = 128) -> torch.Tensor:
-    """[3, size, size] in [-1, 1]: a dark disc of a tenth of the side on gray, its edge soft as a generator draws it."""
+    """[3, size, size] in [-1, 1]: a dark disc of a tenth of the side on gray, its edge soft."""
     places = (torch.arange(size) + 0.5) / size
     distance = torch.hypot(places - x, places[:, None] - y)
     return (0.3 - 0.9 * torch.sigmoid((0.1 - distance) * 150)).expand(3, -1, -1)
@@ -214,7 +214,7 @@ def test_away_from_what_moved_the_photo_stays_as_sharp_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("change", [0.2, -0.35])
-def test_a_change_of_colour_alone_takes_nothing_from_the_photo(change: float) -> None:
+def test_a_change_of_color_alone_takes_nothing_from_the_photo(change: float) -> None:
     photo, reference = waves(300, 300, 9), disc(0.4, 0.5)
     edited = reference + change * torch.tensor([1.0, 0.5, -0.5]).view(3, 1, 1)
     out, pure = (
@@ -224,7 +224,7 @@ def test_a_change_of_colour_alone_takes_nothing_from_the_photo(change: float) ->
     assert out.tobytes() != photo.tobytes()
 
 
-def test_what_takes_over_has_the_colours_of_the_photo() -> None:
+def test_what_takes_over_has_the_colors_of_the_photo() -> None:
     after = np.asarray(photo_of_disc(0.65, 0.5)).astype(int)
     darker = Image.fromarray((np.asarray(photo_of_disc(0.4, 0.5)).astype(int) - [40, 20, 0]).astype(np.uint8))
     out = paste_back(darker, disc(0.65, 0.5), IN_THE_MIDDLE, reference=disc(0.4, 0.5))
@@ -241,10 +241,10 @@ def test_values_out_of_range_count_as_what_one_sees() -> None:
 
 def test_long_photos_are_worked_on_in_strips_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     photo, edited = waves(300, 240, 25), torch.rand(3, 64, 64)
-    whole = paste_back(photo, edited, QUADS["enlarged"], mode="replace")
+    pasted = paste_back(photo, edited, QUADS["enlarged"], mode="replace")
     monkeypatch.setattr("hyperstyle.align.paste._PIXELS_AT_ONCE", 1000)
     strips = paste_back(photo, edited, QUADS["enlarged"], mode="replace")
-    assert difference(whole, strips).max() <= 1
+    assert difference(pasted, strips).max() <= 1
 
 
 def test_tensors_batches_of_one_and_images_are_taken() -> None:
@@ -274,7 +274,7 @@ def test_alpha_and_profile_of_the_photo_are_kept(mode: str) -> None:
 
 
 @pytest.mark.parametrize("space", [b"RGB ", b"GRAY", b"CMYK"])
-def test_a_profile_of_another_colour_space_is_not_put_on_an_rgb_image(space: bytes) -> None:
+def test_a_profile_of_another_color_space_is_not_put_on_an_rgb_image(space: bytes) -> None:
     photo = waves(300, 240, 25)
     photo.info["icc_profile"] = bytes(16) + space + bytes(8)
     out = paste_back(photo, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")
@@ -292,10 +292,10 @@ def test_exif_data_go_from_the_photo_into_the_result_turned_upright(tmp_path: Pa
         out = paste_back(opened, torch.ones(3, 16, 16), QUADS["enlarged"], mode="replace")
     save_image(out, tmp_path / f"out{suffix}")
     with Image.open(tmp_path / f"out{suffix}") as saved:
-        found = saved.getexif()
+        saved_exif = saved.getexif()
         assert saved.size == photo.size
-        assert (found[MAKE], found[ORIENTATION]) == ("a camera", 1)
-        assert found.get_ifd(GPS)[1] == "N"
+        assert (saved_exif[MAKE], saved_exif[ORIENTATION]) == ("a camera", 1)
+        assert saved_exif.get_ifd(GPS)[1] == "N"
 
 
 def test_exif_data_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def steps_across(quad: Points, out: Image.Image, photo: Image.Image) -> float:
 
 
 @pytest.mark.parametrize("name", ["enlarged", "same size", "reduced", "partly outside"])
-def test_a_crop_of_other_colours_meets_the_photo_at_the_seam_and_keeps_its_own_in_the_middle(name: str) -> None:
+def test_a_crop_of_other_colors_meets_the_photo_at_the_seam_and_keeps_its_own_in_the_middle(name: str) -> None:
     photo = Image.new("RGB", (300, 240), (120, 130, 140))
     darker = torch.tensor([100, 130, 150]).view(3, 1, 1).expand(3, 64, 64) / 127.5 - 1
     quad = QUADS[name]
@@ -355,19 +355,19 @@ def test_a_crop_of_other_colours_meets_the_photo_at_the_seam_and_keeps_its_own_i
     assert np.abs(middle - [100, 130, 150]).max() <= 1
 
 
-def test_colours_are_matched_for_each_side_of_the_seam() -> None:
+def test_colors_are_matched_for_each_side_of_the_seam() -> None:
     y, x = np.mgrid[:240, :300]
     photo = Image.fromarray(np.stack([x * 0.5 + 40, y * 0.6 + 30, 0 * x + 90], axis=-1).astype(np.uint8))
-    grey = torch.zeros(3, 64, 64)
+    gray = torch.zeros(3, 64, 64)
     quad = square_at(150, 120, 180, 0.15)
-    plain, matched = (paste_back(photo, grey, quad, mode="replace", match_colors=on) for on in (False, True))
+    plain, matched = (paste_back(photo, gray, quad, mode="replace", match_colors=on) for on in (False, True))
     place = places_in(quad, photo.size)
     depth = np.minimum(place, 1 - place).min(axis=-1)
     band = (depth > 0) & (depth < 0.08)
     assert difference(matched, photo)[band].mean() < 0.3 * difference(plain, photo)[band].mean()
 
 
-def test_fine_structure_does_not_change_the_colours() -> None:
+def test_fine_structure_does_not_change_the_colors() -> None:
     photo = waves(300, 240, 9)
     level = torch.zeros(3, 64, 64)  # about the mean of the waves
     plain, matched = (

@@ -1,4 +1,4 @@
-"""From an image to what the encoder sees, and what looks wrong about it."""
+"""From an image to the input of the encoder, and warnings about doubtful images."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_face_of_few_pixels_is_doubtful(photo: Image.Image) -> None:
 
 
 def as_68(points: Any) -> Any:
-    """Points of dlib's kind with these eyes and corners of the mouth."""
+    """68 points in dlib's order with these eyes and corners of the mouth."""
     full = np.tile(np.mean(points, axis=0), (68, 1))
     full[36:42], full[42:48], full[48], full[54] = points[0], points[1], points[3], points[4]
     return full
@@ -145,7 +145,7 @@ def test_five_points_in_reversed_order_are_doubtful(photo: Image.Image) -> None:
 
 
 @pytest.mark.parametrize("align", ["auto", False])
-def test_an_image_of_one_colour_or_of_few_pixels_is_doubtful(align: Any) -> None:
+def test_an_image_of_one_color_or_of_few_pixels_is_doubtful(align: Any) -> None:
     def doubt(levels: Any) -> str:
         image = Image.fromarray(np.asarray(levels, dtype=np.uint8))
         return prepare_one(image, domain=Domain("faces", 64, (64, 64), aligner="face"), align=align).doubt

@@ -1,4 +1,4 @@
-"""The parallelogram of a crop as a frame: points there and back, and its bounding box in the photo."""
+"""The parallelogram of a crop as a frame: points to the crop and back, and its bounding box in the photo."""
 
 from __future__ import annotations
 

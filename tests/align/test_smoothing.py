@@ -51,11 +51,11 @@ class TestSmooth:
         forwards, backwards = arrays(smooth(track)), arrays(smooth(track[::-1]))
         np.testing.assert_allclose(forwards, backwards[::-1], atol=1e-9)
 
-    def test_a_missed_frame_is_filled_on_the_line_between_its_neighbours(self) -> None:
+    def test_a_missed_frame_is_filled_on_the_line_between_its_neighbors(self) -> None:
         track: list[Points | None] = [moved(3 * t, -t) for t in range(12)]
-        whole = arrays(smooth(track))
+        smoothed = arrays(smooth(track))
         track[5] = None
-        np.testing.assert_allclose(arrays(smooth(track)), whole, atol=1e-8)
+        np.testing.assert_allclose(arrays(smooth(track)), smoothed, atol=1e-8)
 
     def test_at_the_ends_the_nearest_points_are_held(self) -> None:
         filled = smooth([None, moved(4, 0), moved(4, 0), moved(9, 0), None, None], width=0)
@@ -115,31 +115,31 @@ class TestAlike:
         levels = np.random.default_rng(seed).integers(0, 200, (10, 20, 3))
         return Image.fromarray((levels * brightness).astype(np.uint8)).resize((200, 100))
 
-    def kept(self, *between: Image.Image) -> list[bool]:
+    def frames_kept(self, *between: Image.Image) -> list[bool]:
         frames = [self.texture(0), *between, self.texture(0)]
-        kept = drop_dissimilar(smooth(self.TRACK), self.TRACK, frames)
-        return [points is not None for points in kept]
+        filtered = drop_dissimilar(smooth(self.TRACK), self.TRACK, frames)
+        return [points is not None for points in filtered]
 
     def test_frames_that_show_the_same_stay_filled_also_darker_ones(self) -> None:
-        assert self.kept(self.texture(0), self.texture(0, 0.5), self.texture(0, 1.2)) == [True] * 5
+        assert self.frames_kept(self.texture(0), self.texture(0, 0.5), self.texture(0, 1.2)) == [True] * 5
 
     def test_black_plain_and_other_images_are_left_out(self) -> None:
         plain = Image.new("RGB", (200, 100), (200, 180, 160))
-        assert self.kept(FRAME, plain, self.texture(1)) == [True, False, False, False, True]
+        assert self.frames_kept(FRAME, plain, self.texture(1)) == [True, False, False, False, True]
         nearly_black = self.texture(0, 0.01)
         assert nearly_black.getextrema() == ((0, 1),) * 3
-        assert self.kept(*[nearly_black] * 3) == [True, False, False, False, True]
+        assert self.frames_kept(*[nearly_black] * 3) == [True, False, False, False, True]
 
-    def test_one_neighbour_that_looks_alike_is_enough(self) -> None:
+    def test_one_neighbor_that_looks_alike_is_enough(self) -> None:
         frames = [self.texture(0), self.texture(0), FRAME, self.texture(1), self.texture(1)]
-        kept = drop_dissimilar(smooth(self.TRACK), self.TRACK, frames)
-        assert [points is not None for points in kept] == [True, True, False, True, True]
+        filtered = drop_dissimilar(smooth(self.TRACK), self.TRACK, frames)
+        assert [points is not None for points in filtered] == [True, True, False, True, True]
 
     def test_held_frames_at_the_ends_are_compared_with_the_one_side_there_is(self) -> None:
         track = [None, None, moved(50, 0), None, None]
         frames = [FRAME, *[self.texture(0)] * 3, self.texture(1)]
-        kept = drop_dissimilar(smooth(track), track, frames)
-        assert [points is not None for points in kept] == [False, True, True, True, False]
+        filtered = drop_dissimilar(smooth(track), track, frames)
+        assert [points is not None for points in filtered] == [False, True, True, True, False]
 
     def test_without_gaps_no_frame_is_read(self) -> None:
         track = track_of(3)
@@ -154,12 +154,12 @@ class TestJitter:
     def test_a_face_that_moves_evenly_does_not_shake(self) -> None:
         assert quad_jitter([moved(3 * t, -2 * t) for t in range(8)]) == pytest.approx(0, abs=1e-9)
 
-    def test_one_jump_counts_in_full_at_its_frame_and_half_beside_it(self) -> None:
+    def test_one_jump_counts_in_full_at_its_frame_and_half_at_its_neighbors(self) -> None:
         track = [moved(0, 0)] * 9
         track[4] = moved(3, 4)
         assert quad_jitter(track) == pytest.approx(5 * np.sqrt(1.5 / 7))
 
-    def test_frames_beside_a_gap_are_left_out(self) -> None:
+    def test_frames_next_to_a_gap_are_left_out(self) -> None:
         still = [moved(0, 0)] * 3
         assert quad_jitter([*still, None, moved(50, 0), None, *still]) == pytest.approx(0, abs=1e-9)
 
@@ -170,22 +170,22 @@ class TestJitter:
 
 class TestFollowing:
     @staticmethod
-    def follow(found: list[list[Points]], **options: object) -> list[float | None]:
+    def follow(faces_per_frame: list[list[Points]], **options: object) -> list[float | None]:
         """The x of the left eye in the face that was followed."""
-        faces = iter(found)
-        track = follow_face(lambda photo: next(faces), [FRAME] * len(found), **options)  # type: ignore[arg-type]
+        faces = iter(faces_per_frame)
+        track = follow_face(lambda photo: next(faces), [FRAME] * len(faces_per_frame), **options)  # type: ignore[arg-type]
         return [None if points is None else float(points[0, 0]) for points in track]
 
     def test_the_face_is_the_same_however_they_are_listed(self) -> None:
-        found = [[moved(0, 0), moved(60, 0)], [moved(62, 0), moved(2, 0)], [moved(4, 0), moved(64, 0)]]
-        assert self.follow(found, face=0) == [30, 32, 34]
-        assert self.follow(found, face=1) == self.follow(found, face=np.int64(1)) == [90, 92, 94]
+        faces_per_frame = [[moved(0, 0), moved(60, 0)], [moved(62, 0), moved(2, 0)], [moved(4, 0), moved(64, 0)]]
+        assert self.follow(faces_per_frame, face=0) == [30, 32, 34]
+        assert self.follow(faces_per_frame, face=1) == self.follow(faces_per_frame, face=np.int64(1)) == [90, 92, 94]
 
     def test_it_starts_with_the_largest_or_the_one_in_the_middle(self) -> None:
         large = (FACE - FACE.mean(axis=0)) * 1.5 + (150, 50)
-        found = [[moved(50, 0), large]] * 2
-        assert self.follow(found) == [135, 135]
-        assert self.follow(found, face="center") == [80, 80]
+        faces_per_frame = [[moved(50, 0), large]] * 2
+        assert self.follow(faces_per_frame) == [135, 135]
+        assert self.follow(faces_per_frame, face="center") == [80, 80]
 
     def test_another_face_far_away_is_not_mistaken_for_it(self) -> None:
         assert self.follow([[moved(0, 0)], [moved(90, 0)], [moved(3, 0)]]) == [30, None, 33]

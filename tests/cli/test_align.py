@@ -1,4 +1,4 @@
-"""`hyperstyle align` on photos with landmarks and with a detector that stands in."""
+"""`hyperstyle align` on photos with landmarks and with a stub detector."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TWO = [FACE, FACE * 0.6 + [110.0, 20.0]]
 def photo(in_tmp_path: Path) -> Image.Image:
     """photo.png, 200 x 150, in the current folder."""
     y, x = np.mgrid[:150, :200]
-    picture = Image.fromarray(np.stack([x, y, (x + y) // 2], axis=-1).astype(np.uint8))
-    picture.save("photo.png")
-    return picture
+    image = Image.fromarray(np.stack([x, y, (x + y) // 2], axis=-1).astype(np.uint8))
+    image.save("photo.png")
+    return image
 
 
 class Found:
-    """Finds the faces it was made with."""
+    """Finds the faces passed to the constructor."""
 
     def __init__(self, faces: list[npt.NDArray[np.float64]]) -> None:
         self.aligner = lambda photo: faces
@@ -61,7 +61,7 @@ def test_the_sheet_shows_the_square_and_the_points_on_the_photo(photo: Image.Ima
 
 
 @pytest.mark.parametrize(("face", "expected"), [("largest", [0]), ("center", [1]), ("1", [1]), ("all", [0, 1])])
-def test_the_faces_wanted_are_cut_out(
+def test_the_requested_faces_are_cut_out(
     photo: Image.Image, monkeypatch: pytest.MonkeyPatch, face: str, expected: list[int]
 ) -> None:
     finds(monkeypatch, TWO)

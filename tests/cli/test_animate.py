@@ -60,8 +60,8 @@ def test_two_inputs_give_the_way_between_them(
 def test_paste_back_animates_the_photo(tiny_model_dir: Path, inverted: Path) -> None:
     Image.radial_gradient("L").resize((64, 80)).convert("RGB").save("photo.png")
     np.save("photo.npy", np.array([[20.0, 24.0], [36.0, 24.0], [28.0, 32.0], [22.0, 40.0], [34.0, 40.0]]))
-    given = ("photo.png", "--landmarks", "photo.npy", "--edit", "age=-2:2:3", "--paste-back")
-    assert animate(tiny_model_dir, *given, "--out", "photo.webp") == 0
+    options = ("photo.png", "--landmarks", "photo.npy", "--edit", "age=-2:2:3", "--paste-back")
+    assert animate(tiny_model_dir, *options, "--out", "photo.webp") == 0
     with Image.open("photo.webp") as animation:
         assert animation.size == (64, 80)
         assert animation.n_frames == 4  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What stands behind an option is read exactly, or refused with the form that was expected."""
+"""The value of an option is read exactly, or refused with the form that was expected."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused_by_name(tmp_path: Path)
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(ModelArguments, InversionArguments):
-    """A command that inverts, with a value of its own."""
+    """A command that inverts, with an additional value."""
 
     other: str | None = positional(nargs="?")
     strengths: list[int] = flag("--strength", action="append", default=[], type=int)
@@ -118,7 +118,7 @@ def test_the_help_of_a_command_has_its_own_flags_first_and_describes_it(capsys: 
     with pytest.raises(SystemExit):
         read_arguments("--help")
     text = capsys.readouterr().out
-    assert "A command that inverts, with a value of its own." in text
+    assert "A command that inverts, with an additional value." in text
     places = [text.rindex(words) for words in ("--strength", "--table", "--model", "--device", "--steps", "--face")]
     assert places == sorted(places)
     assert text.index("\nclips:") < text.rindex("--clip")

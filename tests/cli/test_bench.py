@@ -36,17 +36,17 @@ FOUND = Loading(
 def test_the_table_has_a_line_for_each_figure_that_was_taken(
     monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def measure(*args: Any, **kwargs: Any) -> Loading:
-        asked.append((args, kwargs))
+        calls.append((args, kwargs))
         return FOUND
 
     monkeypatch.setattr(loading, "measure_loading", measure)
     command = ["bench", "loading", str(tiny_model_dir), "--official", "a.pt", "--encoder", "b.pt", "--steps", "2"]
     assert main([*command, "--repeat", "7", "--picture", "me.jpg"]) == 0
     files = [Path("a.pt"), Path("b.pt")]
-    assert asked == [
+    assert calls == [
         ((tiny_model_dir,), {"official": files, "image": Path("me.jpg"), "steps": 2, "repeats": 7}),
     ]
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -64,11 +64,11 @@ def test_the_table_has_a_line_for_each_figure_that_was_taken(
 
 def test_the_json_holds_what_was_really_measured(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "loading", str(tiny_model_dir), "--repeat", "1", "--steps", "1", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert set(found) == set(Loading.__dataclass_fields__)
-    assert found["seconds"]["median"] > 0
-    assert found["official_seconds"] is None
-    assert found["machine"]["dtype"] == "float32"
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) == set(Loading.__dataclass_fields__)
+    assert report["seconds"]["median"] > 0
+    assert report["official_seconds"] is None
+    assert report["machine"]["dtype"] == "float32"
 
 
 def test_what_cannot_be_measured_is_one_line(tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,24 +108,24 @@ MEASURED = Speed(
 )
 
 
-def found_by(monkeypatch: pytest.MonkeyPatch, found: Speed) -> list[Any]:
-    asked: list[Any] = []
+def recorded_calls(monkeypatch: pytest.MonkeyPatch, measured: Speed) -> list[Any]:
+    calls: list[Any] = []
 
     def measure(case: Case, **kwargs: Any) -> Speed:
-        asked.append((case, {name: value for name, value in kwargs.items() if name != "on_progress"}))
-        return found
+        calls.append((case, {name: value for name, value in kwargs.items() if name != "on_progress"}))
+        return measured
 
     monkeypatch.setattr(speed, "measure_speed", measure)
-    return asked
+    return calls
 
 
 def test_without_more_words_it_compares_the_library_with_the_plain_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = found_by(monkeypatch, MEASURED)
+    calls = recorded_calls(monkeypatch, MEASURED)
     file = tmp_path / "speed.json"
     assert main(["bench", "--quiet", "--json", str(file)]) == 0
-    assert asked == [(Case(1024, None, "cpu"), {})]
+    assert calls == [(Case(1024, None, "cpu"), {})]
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown == [
         "256 px, T=2, batch 3, random weights",
@@ -155,18 +155,18 @@ def test_without_more_words_it_compares_the_library_with_the_plain_path(
 def test_every_option_reaches_the_measuring(
     monkeypatch: pytest.MonkeyPatch, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = found_by(monkeypatch, MEASURED)
+    calls = recorded_calls(monkeypatch, MEASURED)
     options = ["--steps", "3", "--batch", "2", "--repeat", "4", "--threads", "1", "--rows", "float32", "memory"]
     assert main(["bench", "--quiet", "--model", str(tiny_model_dir), "--device", "cpu", *options]) == 0
-    given = {"steps": 3, "batch": 2, "repeats": 4, "threads": 1, "rows": ["float32", "memory"]}
-    assert asked == [(Case(1024, str(tiny_model_dir), "cpu"), given)]
+    expected_options = {"steps": 3, "batch": 2, "repeats": 4, "threads": 1, "rows": ["float32", "memory"]}
+    assert calls == [(Case(1024, str(tiny_model_dir), "cpu"), expected_options)]
 
 
 @pytest.mark.parametrize("difference", [2e-3, math.nan])
 def test_paths_that_do_not_agree_are_an_error_after_the_table(
     difference: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found_by(monkeypatch, replace(MEASURED, agreement={"image": 1e-5, "strip": difference}))
+    recorded_calls(monkeypatch, replace(MEASURED, agreement={"image": 1e-5, "strip": difference}))
     assert main(["bench", "--quiet"]) == 1
     shown = capsys.readouterr()
     assert shown.out.startswith("256 px")
@@ -212,16 +212,16 @@ def test_scaling_prints_and_writes_what_it_found(
         Cost("steps", 5, "fast", seconds, seconds, 1 << 30, 1 << 29),
         Cost("steps", 5, "plain", seconds, seconds, None, 1 << 29),
     )
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     def measure(*args: Any, **kwargs: Any) -> Scaling:
-        asked.append((args, {name: value for name, value in kwargs.items() if name != "on_progress"}))
+        calls.append((args, {name: value for name, value in kwargs.items() if name != "on_progress"}))
         return Scaling("random weights", 3, costs, {"threads": 1})
 
     monkeypatch.setattr(scaling, "measure_scaling", measure)
     command = ["bench", "scaling", "--quiet", "--size", "256", "--over", "steps", "size", "--plain", "--no-memory"]
     assert main([*command, "--repeat", "2", "--json", "costs.json", "--plot", "costs.png"]) == 0
-    assert asked == [((Case(256), ["steps", "size"]), {"plain": True, "memory": False, "repeats": 2})]
+    assert calls == [((Case(256), ["steps", "size"]), {"plain": True, "memory": False, "repeats": 2})]
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown == [
         "random weights; seconds, medians of 3, smallest and largest; peak memory",

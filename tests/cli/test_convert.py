@@ -79,9 +79,9 @@ def test_the_model_can_be_shown_and_names_its_source(
     out = str(tmp_path / "m")
     origin = "https://example.org/toonify"
     main(["convert", str(checkpoint), "--domain", "faces", "--out", out, "--origin", origin, "--steps", "3"])
-    found = HyperStyleInverter.from_pretrained(out, device="cpu")
-    assert torch.equal(found.model.generator.conv1.conv.weight, generator.conv1.conv.weight)
-    assert found.model.steps == 3
+    inverter = HyperStyleInverter.from_pretrained(out, device="cpu")
+    assert torch.equal(inverter.model.generator.conv1.conv.weight, generator.conv1.conv.weight)
+    assert inverter.model.steps == 3
     capsys.readouterr()
     assert main(["info", "--model", out, "--device", "cpu"]) == 0
     shown = capsys.readouterr().out

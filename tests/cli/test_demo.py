@@ -1,4 +1,4 @@
-"""`hyperstyle demo` with the bundled model: what a stranger sees first."""
+"""`hyperstyle demo` with the bundled model: what a new user sees first."""
 
 from __future__ import annotations
 

@@ -127,10 +127,10 @@ def test_layers_limit_the_edit(tiny_model_dir: Path, inverted: Path) -> None:
 def test_a_text_is_an_edit_of_a_model_that_knows_texts(
     tiny_model_dir: Path, inverted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    calls = []
 
     def text(target: str, *, neutral: str, beta: float) -> DirectionEdit:
-        asked.append((target, neutral, beta))
+        calls.append((target, neutral, beta))
         return DirectionEdit(torch.ones(16), EditInfo(target, 0.0, 9.0))
 
     inverter = HyperStyleInverter.from_pretrained(str(tiny_model_dir), device="cpu")
@@ -138,7 +138,7 @@ def test_a_text_is_an_edit_of_a_model_that_knows_texts(
     monkeypatch.setattr(HyperStyleInverter, "model", property(lambda _: model))
     words = ["--text", "an old face=3", "--neutral", "someone", "--beta", "0.2"]
     assert edit(tiny_model_dir, "me.safetensors", *words) == 0
-    assert asked == [("an old face", "someone", 0.2)]
+    assert calls == [("an old face", "someone", 0.2)]
     expected = Inversion.load("me.safetensors", inverter).edit(DirectionEdit(torch.ones(16), EditInfo("x")), 3)
     with Image.open("me_edited.png") as shown:
         assert shown.tobytes() == expected.image.tobytes()
@@ -211,7 +211,7 @@ def test_what_cannot_be_done_is_one_line_that_says_why(
 class TestSeveral:
     @pytest.fixture
     def people(self, tiny_model_dir: Path, inverted: Path) -> list[Path]:
-        """The folder `people` of two different images, and what each of them becomes when it is edited alone."""
+        """The folder `people` of two different images, and the result of editing each of them alone."""
         Path("people").mkdir()
         expected = []
         for name, turned in (("001", 0), ("002", 90)):
@@ -240,8 +240,8 @@ class TestSeveral:
         assert shown.out.splitlines() == [
             f"{Path('people', name)}.png -> {out / name}_edited.png" for name in ("001", "002")
         ]
-        said = [line for line in shown.err.splitlines() if "warning" not in line]
-        assert said == [
+        messages = [line for line in shown.err.splitlines() if "warning" not in line]
+        assert messages == [
             "hyperstyle: the files of 'people' are taken as separate images now; with --clip as the frames of one "
             "clip, as before"
         ]
@@ -255,18 +255,18 @@ class TestSeveral:
         for name, alone in zip(("001", "002"), people, strict=True):
             assert Path(f"people_edited/{name}.png").read_bytes() != alone.read_bytes()
 
-    def test_images_inversions_and_globs_go_together_each_under_a_name_of_its_own(
+    def test_images_inversions_and_globs_go_together_each_under_a_different_name(
         self, tiny_model_dir: Path, people: list[Path], capsys: Captured
     ) -> None:
         capsys.readouterr()
         arguments = ["--edit", "age=2", "--align", "no", "--quiet"]
         assert edit(tiny_model_dir, "me.png", "me.safetensors", "people/*2.png", *arguments) == 0
         assert capsys.readouterr().out == ""
-        here = Path.cwd().name
-        names = ["002_edited.png", f"{here}_me_edited.png", "me_edited.png"]
+        folder_name = Path.cwd().name
+        names = ["002_edited.png", f"{folder_name}_me_edited.png", "me_edited.png"]
         assert sorted(file.name for file in Path("edited").iterdir()) == sorted(names)
         assert Path("edited/002_edited.png").read_bytes() == people[1].read_bytes()
-        assert Path("edited", f"{here}_me_edited.png").read_bytes() == Path("edited/me_edited.png").read_bytes()
+        assert Path("edited", f"{folder_name}_me_edited.png").read_bytes() == Path("edited/me_edited.png").read_bytes()
 
     def test_one_that_fails_does_not_stop_the_others(
         self, tiny_model_dir: Path, people: list[Path], capsys: Captured

@@ -1,4 +1,4 @@
-"""`hyperstyle edits`: what a model can do, and one edit more."""
+"""`hyperstyle edits`: the edits of a model, and adding one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def listed(model: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """Name -> the lines below it."""
     capsys.readouterr()
     assert command("--model", model, "--device", "cpu") == 0
-    found: dict[str, str] = {}
+    entries: dict[str, str] = {}
     for line in capsys.readouterr().out.splitlines():
         if not line.startswith(" "):
             name = line
-        found[name] = found.get(name, "") + line + "\n"
-    return found
+        entries[name] = entries.get(name, "") + line + "\n"
+    return entries
 
 
 @pytest.fixture
@@ -48,21 +48,27 @@ def direction(tmp_path: Path) -> Path:
 
 def test_the_list_tells_space_range_unit_source_and_maker(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inverter = HyperStyleInverter.from_pretrained(model, device="cpu")
-    mine = inverter.model.generator_fingerprint
-    for name, fingerprint in (("mine", mine), ("theirs", "0123456789abcdef")):
+    fingerprint_here = inverter.model.generator_fingerprint
+    for name, fingerprint in (("mine", fingerprint_here), ("theirs", "0123456789abcdef")):
         info = EditInfo(name, -1.5, 2.0, "steps", "a test", fingerprint, relative=False)
         save_edit(DirectionEdit(torch.randn(16), info), model / "edits" / name)
     top = json.loads((model / "hyperstyle.json").read_text(encoding="utf-8"))
     top["edits"] += ["mine", "theirs"]
     (model / "hyperstyle.json").write_text(json.dumps(top), encoding="utf-8")
 
-    found = listed(model, capsys)
-    assert list(found) == ["age", "mine", "smile", "theirs"]
-    for text in ("space     w\n", "-1.5 to 2 steps\n", "absolute", "source    a test\n", f"this generator ({mine})"):
-        assert text in found["mine"]
-    assert "another generator (0123456789abcdef)" in found["theirs"]
-    assert "relative: 0 is no edit" in found["age"]
-    assert "made for  not known" in found["age"]
+    entries = listed(model, capsys)
+    assert list(entries) == ["age", "mine", "smile", "theirs"]
+    for text in (
+        "space     w\n",
+        "-1.5 to 2 steps\n",
+        "absolute",
+        "source    a test\n",
+        f"this generator ({fingerprint_here})",
+    ):
+        assert text in entries["mine"]
+    assert "another generator (0123456789abcdef)" in entries["theirs"]
+    assert "relative: 0 is no edit" in entries["age"]
+    assert "made for  not known" in entries["age"]
 
 
 def test_a_published_direction_becomes_an_edit_of_the_model(

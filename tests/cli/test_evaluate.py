@@ -30,7 +30,7 @@ EDIT_POINT = {"strength", "trait", "trait_std", "change", "identity", "identity_
 
 
 @pytest.fixture(scope="module")
-def judged_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluator_model_dir(tiny_inverter: HyperStyleInverter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model with an evaluator, a perceptual network, and edits that name their traits."""
     torch.manual_seed(1)
     trunk = TrunkConfig((8, 8), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
@@ -66,31 +66,31 @@ def few_steps_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_reconstruction_prints_tables_and_writes_the_same_figures(
-    judged_model_dir: Path, few_steps: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluator_model_dir: Path, few_steps: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["--json", "rows.json", "--sheet", "sheet.png", "--plot", "plot.png"]
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--optimized", "2"]
+    arguments = ["--model", str(evaluator_model_dir), "--device", "cpu", "--count", "3", "--optimized", "2"]
     assert main(["evaluate", "reconstruction", *arguments, "--curve", "3", *files, "--quiet"]) == 0
     printed, error = capsys.readouterr()
     assert error == ""
-    found = json.loads(Path("rows.json").read_text(encoding="utf-8"))
-    assert set(found) == {"machine", "pictures", "rows", "curve", "optimised"}
-    assert set(found["machine"]) == {"cpu", "device", "threads", "torch", "dtype", "model"}
-    assert found["machine"]["model"] == HyperStyleInverter.from_pretrained(judged_model_dir).model.fingerprint
-    assert found["pictures"] == {"domain": "avatars", "count": 3, "seed": 900_001, "size": [32, 32]}
-    best = found["optimised"]
+    report = json.loads(Path("rows.json").read_text(encoding="utf-8"))
+    assert set(report) == {"machine", "pictures", "rows", "curve", "optimised"}
+    assert set(report["machine"]) == {"cpu", "device", "threads", "torch", "dtype", "model"}
+    assert report["machine"]["model"] == HyperStyleInverter.from_pretrained(evaluator_model_dir).model.fingerprint
+    assert report["pictures"] == {"domain": "avatars", "count": 3, "seed": 900_001, "size": [32, 32]}
+    best = report["optimised"]
     assert set(best) == {"settings", "rows", "encoder_over_optimisation", "tuning", "equivalence"}
     assert best["settings"]["projection"] == 2
-    assert all(set(row) == ROW for row in found["rows"] + best["rows"])
-    assert all(set(point) == POINT for point in found["curve"] + best["tuning"])
-    assert [point["step"] for point in found["curve"]] == [0, 1, 2, 3]
-    assert [one["figure"] for one in best["equivalence"]] == ["l2", "perceptual", "identity"]
+    assert all(set(row) == ROW for row in report["rows"] + best["rows"])
+    assert all(set(point) == POINT for point in report["curve"] + best["tuning"])
+    assert [point["step"] for point in report["curve"]] == [0, 1, 2, 3]
+    assert [comparison["figure"] for comparison in best["equivalence"]] == ["l2", "perceptual", "identity"]
 
     first = [line.split()[0] for line in printed.splitlines() if line]
     methods = ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
     # All images, the heading of the curve, the first two images.
     assert [word for word in first if word in methods] == [*methods[:2], "hyperstyle", *methods]
-    for row in found["rows"] + best["rows"]:
+    for row in report["rows"] + best["rows"]:
         assert any(
             line.startswith(row["method"]) and f"{row['l2']:.4f}" in line and line.endswith(str(row["images"]))
             for line in printed.splitlines()
@@ -101,7 +101,7 @@ def test_reconstruction_prints_tables_and_writes_the_same_figures(
             assert image.format == "PNG"
 
 
-def test_without_optimisation_any_model_of_avatars_will_do(
+def test_without_optimization_any_model_of_avatars_will_do(
     tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--model", str(tiny_model_dir), "--count", "2", "--device", "cpu", "--curve", "0", "--quiet"]
@@ -110,23 +110,23 @@ def test_without_optimisation_any_model_of_avatars_will_do(
 
 
 def test_methods_are_a_line_each_with_the_figures_of_the_file(
-    judged_model_dir: Path, few_steps_of_all: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluator_model_dir: Path, few_steps_of_all: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["--json", "rows.json", "--sheet", "sheet.png", "--plot", "plot.png"]
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "2", "--quiet", *files]
+    arguments = ["--model", str(evaluator_model_dir), "--device", "cpu", "--count", "2", "--quiet", *files]
     methods = ["offsets:1", "all", "hyperstyle+offsets:2", "w-encoder"]
     assert main(["evaluate", "reconstruction", *arguments, "--methods", *methods]) == 0
     printed = capsys.readouterr().out.splitlines()
-    found = json.loads(Path("rows.json").read_text(encoding="utf-8"))
-    assert set(found) == {"machine", "pictures", "methods", "equal_effect"}
-    assert [one["row"]["method"] for one in found["methods"]] == ["offsets:1", "w-encoder", "hyperstyle+offsets:2"]
-    assert found["methods"][2]["trial"] == {"method": "hyperstyle+offsets", "steps": 2}
-    for one, line in zip(found["methods"], printed[1:], strict=False):
-        assert set(one) == {"trial", "row", "bytes", "editability"}
-        assert set(one["row"]) == ROW
-        row = one["row"]
+    report = json.loads(Path("rows.json").read_text(encoding="utf-8"))
+    assert set(report) == {"machine", "pictures", "methods", "equal_effect"}
+    assert [entry["row"]["method"] for entry in report["methods"]] == ["offsets:1", "w-encoder", "hyperstyle+offsets:2"]
+    assert report["methods"][2]["trial"] == {"method": "hyperstyle+offsets", "steps": 2}
+    for entry, line in zip(report["methods"], printed[1:], strict=False):
+        assert set(entry) == {"trial", "row", "bytes", "editability"}
+        assert set(entry["row"]) == ROW
+        row = entry["row"]
         assert line.split()[:3] == [row["method"], f"{row['l2']:.4f}", f"{row['perceptual']:.4f}"]
-        assert line.endswith(f"{one['bytes'] / 1000:.1f}")
+        assert line.endswith(f"{entry['bytes'] / 1000:.1f}")
     assert "equal measured effect of edits (age, smile)" in printed[-1]
     for name in ("sheet.png", "plot.png"):
         with Image.open(name) as image:
@@ -146,20 +146,20 @@ def test_seconds_are_over_those_of_pti_where_it_is_among_the_methods() -> None:
 
 
 def test_editing_prints_tables_and_writes_the_same_figures(
-    judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluator_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["--json", "edits.json", "--sheet", "sheet.png", "--plot", "plot.png"]
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "2", "--points", "3", "--quiet"]
+    arguments = ["--model", str(evaluator_model_dir), "--device", "cpu", "--count", "2", "--points", "3", "--quiet"]
     assert main(["evaluate", "editing", *arguments, "--edits", "smile", *files]) == 0
     printed = capsys.readouterr().out
-    found = json.loads(Path("edits.json").read_text(encoding="utf-8"))
-    assert set(found) == {"machine", "pictures", "population_std", "edits", "equal_effect"}
-    assert found["equal_effect"] is None
-    assert [(curve["edit"], curve["trait"], curve["offsets"]) for curve in found["edits"]] == [
+    report = json.loads(Path("edits.json").read_text(encoding="utf-8"))
+    assert set(report) == {"machine", "pictures", "population_std", "edits", "equal_effect"}
+    assert report["equal_effect"] is None
+    assert [(curve["edit"], curve["trait"], curve["offsets"]) for curve in report["edits"]] == [
         ("smile", "smile", True),
         ("smile", "smile", False),
     ]
-    for curve in found["edits"]:
+    for curve in report["edits"]:
         assert set(curve) == {"edit", "trait", "offsets", "points", "monotone", "spearman", "leak"}
         assert all(set(point) == EDIT_POINT for point in curve["points"])
         for point in curve["points"]:
@@ -170,30 +170,30 @@ def test_editing_prints_tables_and_writes_the_same_figures(
 
 
 def test_editing_at_equal_effect_prints_a_column_for_each_method_and_writes_its_plot(
-    judged_model_dir: Path, few_steps: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluator_model_dir: Path, few_steps: None, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["--json", "edits.json", "--equal-effect", "equal.png"]
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--points", "3", "--quiet"]
+    arguments = ["--model", str(evaluator_model_dir), "--device", "cpu", "--count", "3", "--points", "3", "--quiet"]
     assert main(["evaluate", "editing", *arguments, "--edits", "smile", "--optimized", "2", *files]) == 0
     printed = capsys.readouterr().out
-    found = json.loads(Path("edits.json").read_text(encoding="utf-8"))["equal_effect"]
-    assert set(found) == {"curves", "images", "steps"}
-    assert (found["images"], found["steps"]) == (2, {"projection": 2, "tuning": 11})
+    report = json.loads(Path("edits.json").read_text(encoding="utf-8"))["equal_effect"]
+    assert set(report) == {"curves", "images", "steps"}
+    assert (report["images"], report["steps"]) == (2, {"projection": 2, "tuning": 11})
     methods = ["hyperstyle", "w-encoder", "pti", "optimize-w+"]
-    assert [curve["method"] for curve in found["curves"]] == methods
+    assert [curve["method"] for curve in report["curves"]] == methods
     assert ["change", "of", "smile", *methods, "images"] in [line.split() for line in printed.splitlines()]
     assert "at equal effect, 2 images" in printed
-    for curve in found["curves"]:
+    for curve in report["curves"]:
         for point in curve["points"]:
             assert f"{point['identity']:.4f}" in printed
     with Image.open("equal.png") as image:
         assert image.format == "PNG"
 
 
-def test_editing_at_equal_effect_without_optimisation_takes_all_images(
-    judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_editing_at_equal_effect_without_optimization_takes_all_images(
+    evaluator_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "3", "--points", "2", "--quiet"]
+    arguments = ["--model", str(evaluator_model_dir), "--device", "cpu", "--count", "3", "--points", "2", "--quiet"]
     assert main(["evaluate", "editing", *arguments, "--edits", "smile", "--equal-effect", "equal.png"]) == 0
     printed = capsys.readouterr().out
     assert "at equal effect, 3 images" in printed
@@ -288,13 +288,13 @@ def test_the_plot_at_equal_effect_is_refused_before_any_work_where_it_cannot_be_
 
 
 def test_when_the_plot_fails_no_file_is_written(
-    judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    evaluator_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(result: object) -> bytes:
         raise HyperStyleError("no plot today")
 
     monkeypatch.setattr("hyperstyle.evaluation.plots.editing_plot", fail)
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--count", "1", "--points", "2", "--quiet"]
+    arguments = ["--model", str(evaluator_model_dir), "--device", "cpu", "--count", "1", "--points", "2", "--quiet"]
     files = ["--json", "edits.json", "--sheet", "sheet.png", "--plot", "plot.png"]
     assert main(["evaluate", "editing", *arguments, *files]) == 2
     assert "no plot today" in capsys.readouterr().err
@@ -314,23 +314,23 @@ def data(in_tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("what", ["reconstruction", "editing"])
 def test_figures_are_of_the_folder_that_is_named(
-    what: str, data: Path, judged_model_dir: Path, capsys: pytest.CaptureFixture[str]
+    what: str, data: Path, evaluator_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ["--optimized", "0", *(["--curve", "0"] if what == "reconstruction" else ["--points", "2", "--edits", "age"])]
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--data", "crops", *few, "--quiet"]
+    arguments = ["--model", str(evaluator_model_dir), "--device", "cpu", "--data", "crops", *few, "--quiet"]
     assert main(["evaluate", what, *arguments, "--json", "all.json"]) == 1
     assert "broken.jpg" in capsys.readouterr().err
     assert main(["evaluate", what, *arguments, "--count", "1", "--json", "one.json"]) in (0, 1)
-    found = [json.loads(Path(name).read_text(encoding="utf-8"))["pictures"] for name in ("all.json", "one.json")]
-    assert found[0] == {"domain": "avatars", "count": 2, "source": "crops", "size": [32, 32]}
-    assert found[1]["count"] == 1
+    images = [json.loads(Path(name).read_text(encoding="utf-8"))["pictures"] for name in ("all.json", "one.json")]
+    assert images[0] == {"domain": "avatars", "count": 2, "source": "crops", "size": [32, 32]}
+    assert images[1]["count"] == 1
 
 
 def test_methods_are_compared_on_the_folder_that_is_named(
-    data: Path, judged_model_dir: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, evaluator_model_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (data / "broken.jpg").unlink()
-    arguments = ["--model", str(judged_model_dir), "--device", "cpu", "--data", "crops", "--methods", "w-encoder"]
+    arguments = ["--model", str(evaluator_model_dir), "--device", "cpu", "--data", "crops", "--methods", "w-encoder"]
     assert main(["evaluate", "reconstruction", *arguments, "--quiet", "--json", "rows.json"]) == 0
     assert json.loads(Path("rows.json").read_text(encoding="utf-8"))["pictures"]["count"] == 2
 
@@ -339,11 +339,11 @@ def test_methods_are_compared_on_the_folder_that_is_named(
     "words", [["reconstruction", "--optimized", "0"], ["editing"], ["report", "MODEL", "--out", "report"]]
 )
 def test_more_images_than_come_with_the_library_are_refused_with_the_command_that_makes_them(
-    words: list[str], judged_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], evaluator_model_dir: Path, in_tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    named = [] if "report" in words else ["--model", str(judged_model_dir)]
-    given = [str(judged_model_dir) if word == "MODEL" else word for word in words]
-    assert main(["evaluate", *given, *named, "--device", "cpu", "--count", "256", "--quiet"]) == 2
+    named = [] if "report" in words else ["--model", str(evaluator_model_dir)]
+    arguments = [str(evaluator_model_dir) if word == "MODEL" else word for word in words]
+    assert main(["evaluate", *arguments, *named, "--device", "cpu", "--count", "256", "--quiet"]) == 2
     error = capsys.readouterr().err
     assert "256 held-out crops: expected 1 to 64" in error
     assert "python -m examples.avatars.crops --out FOLDER" in error

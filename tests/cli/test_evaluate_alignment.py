@@ -59,11 +59,11 @@ def test_photos_are_compared_with_mtcnn(
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["a.png", "64x64", "1", "1", "5.0"] in [line[:5] for line in lines]
     assert ["b.png", "70x64", "0", "1", "-", "-", "-"] in lines
-    found = json.loads(Path("rows.json").read_text(encoding="utf-8"))
-    assert set(found) == {"machine", "pictures", "aligner", "differences"}
-    assert (found["pictures"], found["aligner"]) == ({"count": 2}, "model")
-    differences = found["differences"]
-    assert [(one["photo"], one["faces"]) for one in differences] == [("a.png", [1, 1]), ("b.png", [0, 1])]
+    report = json.loads(Path("rows.json").read_text(encoding="utf-8"))
+    assert set(report) == {"machine", "pictures", "aligner", "differences"}
+    assert (report["pictures"], report["aligner"]) == ({"count": 2}, "model")
+    differences = report["differences"]
+    assert [(entry["photo"], entry["faces"]) for entry in differences] == [("a.png", [1, 1]), ("b.png", [0, 1])]
 
 
 def test_a_model_without_an_aligner_says_so(

@@ -36,8 +36,8 @@ def run(model: Path, command: str, *arguments: str) -> int:
 def test_an_inversion_becomes_a_generator(inverted: Inversion, tiny_model_dir: Path, capsys: Captured) -> None:
     assert run(tiny_model_dir, "export", "me.safetensors", "--out", "me.pt") == 0
     assert capsys.readouterr().out == "me.pt\n"
-    made = read_generator("me.pt")
-    torch.testing.assert_close(made(inverted.w), inverted.tensor, atol=5e-5, rtol=0)
+    generator = read_generator("me.pt")
+    torch.testing.assert_close(generator(inverted.w), inverted.tensor, atol=5e-5, rtol=0)
 
 
 def test_a_model_gives_its_generator(tiny_model_dir: Path, in_tmp_path: Path) -> None:

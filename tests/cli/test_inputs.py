@@ -1,4 +1,4 @@
-"""Files, folders and globs become a list of images with output names of their own."""
+"""Files, folders and globs become a list of images with unique output names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_folder_stands_for_the_images_directly_in_it(in_tmp_path: Path) -> Non
     assert find_images(["faces"]) == ([Path("faces/a.png"), Path("faces/b.JPG")], [])
 
 
-def test_a_folder_is_judged_by_what_its_files_hold_and_what_is_left_out_is_returned(in_tmp_path: Path) -> None:
+def test_files_of_a_folder_are_recognized_by_their_content_and_what_is_left_out_is_returned(in_tmp_path: Path) -> None:
     folder = in_tmp_path / "faces"
     folder.mkdir()
     image = Image.new("RGB", (32, 32))
@@ -37,8 +37,8 @@ def test_a_folder_is_judged_by_what_its_files_hold_and_what_is_left_out_is_retur
     (folder / "drawing.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
     (folder / "IMG_1.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0")
     for text in ("faces", "faces/*"):
-        found, failures = find_images([text, text])
-        assert [file.name for file in found] == ["a.jfif", "b.gif", "c.bmp", "d", "e.dat"]
+        images, failures = find_images([text, text])
+        assert [file.name for file in images] == ["a.jfif", "b.gif", "c.bmp", "d", "e.dat"]
         assert [(Path(failure.source).name, failure.reason.partition(",")[0]) for failure in failures] == [
             ("IMG_1.CR2", "is the raw file of a camera"),
             ("drawing.eps", "is an EPS file"),
@@ -114,8 +114,8 @@ def test_a_link_to_an_image_that_is_gone_is_said(in_tmp_path: Path) -> None:
     touch(in_tmp_path, "faces/me.png")
     Path("faces/gone.jpg").symlink_to("nowhere.jpg")
     Path("faces/gone.txt").symlink_to("nowhere.txt")
-    found, failures = find_images(["faces"])
-    assert found == [Path("faces/me.png")]
+    images, failures = find_images(["faces"])
+    assert images == [Path("faces/me.png")]
     assert [(failure.source, failure.reason) for failure in failures] == [
         ("faces/gone.jpg", "is a link to a file that is not there.")
     ]

@@ -79,8 +79,8 @@ def test_a_bad_image_does_not_stop_the_others_and_is_listed_at_the_end(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
     (in_tmp_path / "a_text.jpg").write_text("not an image", encoding="utf-8")
-    whole = save_noise(in_tmp_path / "whole.png").read_bytes()
-    (in_tmp_path / "b_cut.png").write_bytes(whole[: len(whole) // 2])
+    content = save_noise(in_tmp_path / "whole.png").read_bytes()
+    (in_tmp_path / "b_cut.png").write_bytes(content[: len(content) // 2])
     save_noise(in_tmp_path / "c_tiny.png", (1, 1))
     code = invert(tiny_model_dir, "a_text.jpg", "b_cut.png", "c_tiny.png", "gone.png", "whole.png", "--out", "out")
     assert code == 1

@@ -31,11 +31,11 @@ def test_a_photo_is_cut_out_by_the_points_of_its_file(photos: Path, tiny_model_d
     assert main(["invert", "3.png", "--landmarks", "points/3.npy", "--out", "one", *model]) == 0
     assert main(["invert", "3.png", "5.png", "--landmarks", "points", "--out", "both", *model]) == 0
     inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")
-    one, again = (Inversion.load(photos / folder / "3.safetensors", inverter) for folder in ("one", "both"))
-    placement = one.sources[0].placement
+    alone, batched = (Inversion.load(photos / folder / "3.safetensors", inverter) for folder in ("one", "both"))
+    placement = alone.sources[0].placement
     assert placement is not None
     assert placement.source_size == (160, 200)
-    assert (one.w == again.w).all()
+    assert (alone.w == batched.w).all()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_landmark_file_of_another_kind_fails_that_image_in_one_line(
     assert message in error[1]
 
 
-def test_a_face_is_not_chosen_beside_landmarks(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_face_cannot_be_chosen_together_with_landmarks(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invert", "3.png", "--landmarks", "points", "--face", "1", "--sideways"]) == 2
     assert "--face, --sideways with --landmarks" in capsys.readouterr().err
     assert not (photos / "inversions").exists()

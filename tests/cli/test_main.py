@@ -1,4 +1,4 @@
-"""Help, version, exit codes: what the command line does whatever the command."""
+"""Help, version, exit codes: what the command line does for every command."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 
 def all_parsers(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> dict[str, argparse.ArgumentParser]:
     """Words typed after `hyperstyle` -> parser, at every level."""
-    found = {" ".join(words): parser}
+    parsers = {" ".join(words): parser}
     for name, command in commands_of(parser).items():
-        found |= all_parsers(command, (*words, name))
-    return found
+        parsers |= all_parsers(command, (*words, name))
+    return parsers
 
 
 PARSERS = all_parsers(cli.build_parser())
@@ -124,7 +124,7 @@ def test_a_warning_is_one_line_without_the_place_in_the_code(
     assert capsys.readouterr().err == "hyperstyle: warning: looks wrong\n"
 
 
-def test_a_mistake_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_library_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     run_raises(monkeypatch, ValueError("ours"))
     with pytest.raises(ValueError, match="ours"):
         cli.main(["info"])
@@ -142,7 +142,7 @@ ENDINGS = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def receives(monkeypatch: pytest.MonkeyPatch, *names: str, during: Callable[[], object] = lambda: None) -> list[str]:
-    """Makes `hyperstyle info` get the first signal while it writes a file, the others while it clears up."""
+    """Sends `hyperstyle info` the first signal while it writes a file, the others while it cleans up."""
     done: list[str] = []
 
     def run(args: argparse.Namespace) -> int:

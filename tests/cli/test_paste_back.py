@@ -24,10 +24,10 @@ MAKE, ORIENTATION = 0x010F, 0x0112
 @pytest.fixture
 def photo(portrait: Portrait, in_tmp_path: Path) -> Image.Image:
     """photo.jpg, 160 x 200, stored sideways, and points.npy with its landmarks, in the current folder."""
-    picture, points = portrait(3, (160, 200))
+    image, points = portrait(3, (160, 200))
     exif = Image.Exif()
     exif[MAKE], exif[ORIENTATION] = "a camera", 6
-    picture.transpose(Image.Transpose.ROTATE_90).save("photo.jpg", exif=exif, quality=95)
+    image.transpose(Image.Transpose.ROTATE_90).save("photo.jpg", exif=exif, quality=95)
     np.save("points.npy", points)
     return load_photo("photo.jpg")
 
@@ -50,9 +50,9 @@ def test_the_edited_face_comes_back_into_the_photo(photo: Image.Image, tiny_mode
 def test_an_inversion_is_pasted_back_into_the_photo_given(photo: Image.Image, tiny_model_dir: Path) -> None:
     common = ["--model", str(tiny_model_dir), "--device", "cpu", "--landmarks", "points.npy", "--quiet"]
     assert main(["invert", "photo.jpg", "--out", ".", *common]) == 0
-    wanted = ["--edit", "age=2", "--paste-back"]
-    assert edit(tiny_model_dir, "photo.jpg", *wanted, "--out", "a.png") == 0
-    assert edit(tiny_model_dir, "photo.safetensors", *wanted, "--photo", "photo.jpg", "--out", "b.png") == 0
+    options = ["--edit", "age=2", "--paste-back"]
+    assert edit(tiny_model_dir, "photo.jpg", *options, "--out", "a.png") == 0
+    assert edit(tiny_model_dir, "photo.safetensors", *options, "--photo", "photo.jpg", "--out", "b.png") == 0
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
 
 
@@ -101,7 +101,7 @@ def test_all_faces_of_a_photo_are_edited_and_put_back(
     pair.paste(photo, (160, 0))
     pair.save("pair.png")
     inverter = HyperStyleInverter.from_pretrained(
-        tiny_model_dir, device="cpu", aligner=lambda picture: [points, np.add(points, [160.0, 0.0])]
+        tiny_model_dir, device="cpu", aligner=lambda image: [points, np.add(points, [160.0, 0.0])]
     )
     for command in ("edit", "invert"):
         monkeypatch.setattr(f"hyperstyle.cli.{command}.load_inverter", lambda args: inverter)

@@ -41,13 +41,13 @@ def test_a_folder_of_images_becomes_a_page(
     arguments = (str(tiny_model_dir), "--data", str(photos), "--out", str(out), *QUICK)
     assert run(*arguments, "--ablation", f"same={tiny_model_dir}", "--photos", str(photos)) == 0
     assert capsys.readouterr().out == f"{out / 'report.html'}\n"
-    found = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    assert found["pictures"]["count"] == 2
-    assert "same" in [row["method"] for row in found["tables"]["table3"]]
-    assert {"0.png", "1.png"} <= {row["kind"] for row in found["tables"]["out_of_domain"]}
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["pictures"]["count"] == 2
+    assert "same" in [row["method"] for row in report["tables"]["table3"]]
+    assert {"0.png", "1.png"} <= {row["kind"] for row in report["tables"]["out_of_domain"]}
 
 
-def test_a_broken_image_is_left_out_named_and_told_by_the_exit_code(
+def test_a_broken_image_is_left_out_named_and_reported_by_the_exit_code(
     photos: Path, tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "broken.jpg").write_bytes(b"no image")
@@ -69,9 +69,9 @@ def test_photos_that_are_left_out_or_in_which_no_face_is_found_are_named(
     announced = capsys.readouterr().err
     assert "left out: broken.jpg: " in announced
     assert "taken as a crop: 1.png: square and taken as an aligned crop: no face" in announced
-    found = json.loads((out / "report.json").read_text(encoding="utf-8"))["photos"]
-    assert [name for name, _ in found["failures"]] == ["broken.jpg"]
-    assert [name for name, _ in found["taken_as_crops"]] == ["1.png"]
+    photo_report = json.loads((out / "report.json").read_text(encoding="utf-8"))["photos"]
+    assert [name for name, _ in photo_report["failures"]] == ["broken.jpg"]
+    assert [name for name, _ in photo_report["taken_as_crops"]] == ["1.png"]
     assert "1 file(s) of photos left out. broken.jpg: " in (out / "report.html").read_text(encoding="utf-8")
 
 

@@ -27,10 +27,10 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 OUT = Path("inversions")
 
 
-def picture(path: Path, number: int = 0) -> Path:
+def save_gray_image(path: Path, number: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    grey = Image.linear_gradient("L").resize((16, 16)).point(lambda v: (v + 5 * number) % 256)
-    grey.convert("RGB").save(path)
+    gray = Image.linear_gradient("L").resize((16, 16)).point(lambda v: (v + 5 * number) % 256)
+    gray.convert("RGB").save(path)
     return path
 
 
@@ -38,12 +38,12 @@ def faces(count: int) -> list[str]:
     """The folder `faces` of different images; gives their names without suffix."""
     names = [f"{number:03}" for number in range(count)]
     for number, name in enumerate(names):
-        picture(Path("faces", f"{name}.bmp"), number)
+        save_gray_image(Path("faces", f"{name}.bmp"), number)
     return names
 
 
 def quickly(model: Path, *arguments: str) -> list[str]:
-    """The command line, with the W encoder alone unless the arguments say otherwise."""
+    """The command line, with the W encoder alone unless the arguments name another method."""
     return ["invert", "--model", str(model), "--device", "cpu", "--align", "no", "--steps", "0", *arguments]
 
 
@@ -52,7 +52,7 @@ def invert(model: Path, *arguments: str) -> int:
 
 
 def start(model: Path) -> subprocess.Popen[str]:
-    """`hyperstyle invert faces` as a process of its own, which writes a line for each image when it is done."""
+    """`hyperstyle invert faces` as a separate process, which writes a line for each image when it is done."""
     env = os.environ | {"PYTHONPATH": str(Path(hyperstyle.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "hyperstyle", *quickly(model, "faces")],
@@ -127,19 +127,19 @@ def test_what_another_run_has_in_hand_is_left_to_it_and_said(
 ) -> None:
     names = faces(6)
     with start(tiny_model_dir) as other:
-        theirs = read_lines(other, 1)
+        other_lines = read_lines(other, 1)
         other.send_signal(signal.SIGSTOP)
         before = records()
         assert invert(tiny_model_dir, "faces") == 0
         shown = capsys.readouterr()
-        mine = inverted(shown.out.splitlines())
-        left = len(names) - len(mine) - len(before)
+        inverted_here = inverted(shown.out.splitlines())
+        left = len(names) - len(inverted_here) - len(before)
         assert 1 <= left <= 3, "the one being inverted, and those read ahead"
         assert f"hyperstyle: {left} of 6 are being inverted by another run: start this one again" in shown.err
         other.send_signal(signal.SIGCONT)
-        theirs += read_lines(other, len(names))
+        other_lines += read_lines(other, len(names))
     assert other.returncode == 0
-    assert sorted(mine + inverted(theirs)) == names, "each by one of them"
+    assert sorted(inverted_here + inverted(other_lines)) == names, "each by one of them"
     assert temporary() == []
 
 
@@ -166,8 +166,8 @@ def test_where_all_is_done_no_model_is_loaded(
     before = records()
     monkeypatch.setattr("hyperstyle.cli.invert.load_inverter", None)
     assert invert(tiny_model_dir, "faces") == 0
-    said = "hyperstyle: 3 of 3 were in 'inversions' already (--overwrite does them again)\n"
-    assert capsys.readouterr() == ("", said)
+    message = "hyperstyle: 3 of 3 were in 'inversions' already (--overwrite does them again)\n"
+    assert capsys.readouterr() == ("", message)
     assert invert(tiny_model_dir, "faces", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
     assert records() == before
@@ -228,9 +228,9 @@ def test_a_record_made_with_other_settings_is_neither_done_nor_replaced(
 def test_a_record_of_another_image_is_neither_done_nor_replaced(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
-    picture(Path("a/me.bmp"))
-    picture(Path("b/me.bmp"), 7)  # as many bytes
-    picture(Path("b/you.bmp"))
+    save_gray_image(Path("a/me.bmp"))
+    save_gray_image(Path("b/me.bmp"), 7)  # as many bytes
+    save_gray_image(Path("b/you.bmp"))
     assert invert(tiny_model_dir, "a", "--quiet") == 0
     before = records()
     assert invert(tiny_model_dir, "b") == 1
@@ -291,8 +291,8 @@ def test_records_of_before_count_by_their_name_and_damaged_ones_not_at_all(
     OUT.mkdir()
     tiny_inverter.invert("faces/003.bmp", align=False, steps=0).save(OUT / "000.safetensors")
     assert read_origin(OUT / "000.safetensors") is None
-    whole = (OUT / "000.safetensors").read_bytes()
-    (OUT / "001.safetensors").write_bytes(whole[:-1])
+    content = (OUT / "000.safetensors").read_bytes()
+    (OUT / "001.safetensors").write_bytes(content[:-1])
     (OUT / "002.safetensors").touch()
     assert invert(tiny_model_dir, "faces") == 0
     assert inverted(capsys.readouterr().out.splitlines()) == names[1:]

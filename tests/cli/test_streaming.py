@@ -36,8 +36,8 @@ def folder_of(folder: Path, count: int, bad: Sequence[int] = ()) -> Path:
         if number in bad:
             path.write_bytes(BAD)
         else:
-            grey = Image.linear_gradient("L").resize((16, 16)).point(lambda v, n=number: (v + 9 * n) % 256)
-            grey.convert("RGB").save(path)
+            gray = Image.linear_gradient("L").resize((16, 16)).point(lambda v, n=number: (v + 9 * n) % 256)
+            gray.convert("RGB").save(path)
     return folder
 
 
@@ -57,24 +57,24 @@ class TestReadingAhead:
                 raise HyperStyleError(f"number {item}")
             return 10 * item
 
-        given = []
+        results = []
         for item, future in read_ahead(range(7), read, 2):
-            given.append((item, future.exception() is None and future.result()))
+            results.append((item, future.exception() is None and future.result()))
             if item % 3 == 1:
                 with pytest.raises(HyperStyleError, match=f"number {item}"):
                     future.result()
-        assert given == [(0, 0), (1, False), (2, 20), (3, 30), (4, False), (5, 50), (6, 60)]
+        assert results == [(0, 0), (1, False), (2, 20), (3, 30), (4, False), (5, 50), (6, 60)]
 
     @pytest.mark.parametrize("ahead", [1, 4])
     def test_no_more_is_taken_than_the_number_ahead(self, ahead: int) -> None:
-        taken: list[int] = []
-        items = (taken.append(item) or item for item in itertools.count())  # type: ignore[func-returns-value]
+        consumed: list[int] = []
+        items = (consumed.append(item) or item for item in itertools.count())  # type: ignore[func-returns-value]
         with closing(read_ahead(items, str, ahead)) as reading:
             for done, (_, future) in enumerate(itertools.islice(reading, 20)):
                 assert future.result() == str(done)
-                assert len(taken) == done + 1 + ahead
+                assert len(consumed) == done + 1 + ahead
 
-    def test_the_next_item_is_read_while_one_is_worked_on(self) -> None:
+    def test_the_next_item_is_read_while_one_is_processed(self) -> None:
         begun = [threading.Event() for _ in range(3)]
         with closing(read_ahead(range(3), lambda item: begun[item].set(), 1)) as reading:
             next(reading)
@@ -106,8 +106,8 @@ class TestReadingAhead:
         alive: WeakSet[Result] = WeakSet()
 
         def read(_: int) -> Result:
-            alive.add(made := Result())
-            return made
+            alive.add(result := Result())
+            return result
 
         for _, future in read_ahead(range(200), read, 3):
             future.result()
@@ -115,7 +115,7 @@ class TestReadingAhead:
 
 
 class Stub:
-    """In place of an inversion: nothing is computed, and nothing of it lies in memory but this."""
+    """A stub for an inversion: nothing is computed, and it holds nothing else in memory."""
 
     method, crop, quality = "hyperstyle", None, {"l2": (0.0,)}
 
@@ -146,9 +146,10 @@ def test_memory_is_flat_over_thousands_of_images_and_only_failures_are_kept(
 
     def fake(_: HyperStyleInverter, faces: list[Prepared], **__: Any) -> Stub:
         nonlocal done, most
-        made = Stub(len(faces))
+        inversion = Stub(len(faces))
         alive.update(
-            {id(one): one for face in faces for one in (face, face.source.photo, face.crop)} | {id(made): made}
+            {id(item): item for face in faces for item in (face, face.source.photo, face.crop)}
+            | {id(inversion): inversion}
         )
         most = max(most, len(alive))
         done += len(faces)
@@ -156,7 +157,7 @@ def test_memory_is_flat_over_thousands_of_images_and_only_failures_are_kept(
             if done >= place and place not in blocks:
                 gc.collect()
                 blocks[place] = sys.getallocatedblocks()
-        return made
+        return inversion
 
     monkeypatch.setattr(HyperStyleInverter, "invert", fake)
     monkeypatch.setattr("hyperstyle.cli.invert._write", lambda *_: None)
@@ -171,16 +172,16 @@ def test_memory_is_flat_over_thousands_of_images_and_only_failures_are_kept(
 
 @pytest.fixture
 def inversions(monkeypatch: pytest.MonkeyPatch) -> WeakSet[Inversion]:
-    """The inversions that are alive, of those that `invert` made."""
+    """The inversions returned by `invert` that are still in memory."""
     alive: WeakSet[Inversion] = WeakSet()
     real = HyperStyleInverter.invert
 
     def invert(self: HyperStyleInverter, *arguments: Any, **options: Any) -> Inversion:
         before = len(alive)
-        made = real(self, *arguments, **options)
-        alive.add(made)
+        inversion = real(self, *arguments, **options)
+        alive.add(inversion)
         assert before <= 1, "the results of one batch at most are still there when the next one is done"
-        return made
+        return inversion
 
     monkeypatch.setattr(HyperStyleInverter, "invert", invert)
     return alive
@@ -213,10 +214,10 @@ def test_images_that_go_together_come_out_as_they_do_alone(tiny_model_dir: Path,
         assert invert(tiny_model_dir, faces, "--batch", batch, "--out", batch, "--quiet") == 1
     assert {file.name for file in Path("1").iterdir()} == {file.name for file in Path("3").iterdir()}
     for file in Path("1").glob("*.safetensors"):
-        one, other = (Inversion.load(folder / file.name, inverter) for folder in (Path("1"), Path("3")))
-        assert len(one) == len(other) == 1
-        assert one.sources[0].name == other.sources[0].name == str(faces / f"{file.stem}.bmp")
-        assert (one.tensor - other.tensor).abs().max() < 1e-4
+        single, batched = (Inversion.load(folder / file.name, inverter) for folder in (Path("1"), Path("3")))
+        assert len(single) == len(batched) == 1
+        assert single.sources[0].name == batched.sources[0].name == str(faces / f"{file.stem}.bmp")
+        assert (single.tensor - batched.tensor).abs().max() < 1e-4
         with Image.open(file.with_suffix(".png")) as a, Image.open(Path("3", file.stem + ".png")) as b:
             assert max(high for _, high in _extrema_of_difference(a, b)) <= 1
 
@@ -230,17 +231,17 @@ def _extrema_of_difference(a: Image.Image, b: Image.Image) -> Iterator[tuple[int
 def test_an_image_that_fails_in_a_batch_fails_alone(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, asked = HyperStyleInverter.invert, []
+    real, batches = HyperStyleInverter.invert, []
 
     def invert_or_fail(self: HyperStyleInverter, faces: list[Prepared], **options: Any) -> Inversion:
-        asked.append([Path(face.source.name).stem for face in faces])
-        if "00002" in asked[-1]:
+        batches.append([Path(face.source.name).stem for face in faces])
+        if "00002" in batches[-1]:
             raise InversionError("too dark")
         return real(self, faces, **options)
 
     monkeypatch.setattr(HyperStyleInverter, "invert", invert_or_fail)
     assert invert(tiny_model_dir, folder_of(Path("faces"), 5), "--batch", "3") == 1
-    assert asked == [["00000", "00001", "00002"], ["00000"], ["00001"], ["00002"], ["00003", "00004"]]
+    assert batches == [["00000", "00001", "00002"], ["00000"], ["00001"], ["00002"], ["00003", "00004"]]
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == 4
     assert "1 of 5 failed" in shown.err
@@ -256,8 +257,8 @@ def test_all_the_faces_of_an_image_stay_together_in_a_batch(
     monkeypatch.setattr("hyperstyle.align.prepare.prepare", two_of_the_second)
     assert invert(tiny_model_dir, folder_of(Path("faces"), 3), "--batch", "3", "--quiet") == 0
     inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu")
-    found = [Inversion.load(file, inverter) for file in sorted(Path("inversions").glob("*.safetensors"))]
-    assert [[Path(source.name).stem for source in one.sources] for one in found] == [
+    inversions = [Inversion.load(file, inverter) for file in sorted(Path("inversions").glob("*.safetensors"))]
+    assert [[Path(source.name).stem for source in inversion.sources] for inversion in inversions] == [
         ["00000"],
         ["00001", "00001"],
         ["00002"],
@@ -267,11 +268,11 @@ def test_all_the_faces_of_an_image_stay_together_in_a_batch(
 def test_an_interrupt_keeps_what_is_done_and_leaves_no_thread_and_nothing_half_written(
     tiny_model_dir: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, asked = HyperStyleInverter.invert, []
+    real, names = HyperStyleInverter.invert, []
 
     def interrupted(self: HyperStyleInverter, faces: list[Prepared], **options: Any) -> Inversion:
-        asked.append(faces[0].source.name)
-        if len(asked) == 3:
+        names.append(faces[0].source.name)
+        if len(names) == 3:
             raise KeyboardInterrupt
         return real(self, faces, **options)
 
@@ -285,7 +286,7 @@ def test_an_interrupt_keeps_what_is_done_and_leaves_no_thread_and_nothing_half_w
     assert capsys.readouterr().err == "hyperstyle: interrupted\n"
 
 
-def test_an_error_of_our_own_in_the_thread_is_not_taken_for_a_bad_image(
+def test_an_error_of_the_library_in_the_thread_is_not_taken_for_a_bad_image(
     tiny_model_dir: Path, in_tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> list[Prepared]:
@@ -318,4 +319,4 @@ def test_warnings_are_not_lost_while_an_image_is_read_in_a_thread() -> None:
         warnings.warn("looks wrong", QualityWarning, stacklevel=1)
         go_on.set()
         thread.join()
-    assert [str(one.message) for one in caught] == ["looks wrong"]
+    assert [str(warning.message) for warning in caught] == ["looks wrong"]

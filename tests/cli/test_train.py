@@ -18,7 +18,7 @@ ENCODER = ("train", "encoder", "--generator", "g.pt", "--data", "photos", "--out
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[TrainOptions]:
-    """The options of every training that was asked for; in place of it, nothing happens."""
+    """The options of every training that was started; no training runs."""
     seen: list[TrainOptions] = []
     engine = ModuleType("hyperstyle.training.engine")
 
@@ -125,5 +125,5 @@ def test_the_help_shows_defaults_and_what_is_required(task: str, capsys: Capture
 
 def test_only_what_was_typed_is_in_the_namespace() -> None:
     args: argparse.Namespace = build_parser().parse_args([*ENCODER])
-    given = {name for name in vars(args) if "." in name}
-    assert given == {"encoder.generator", "data.train", "run.out"}
+    options = {name for name in vars(args) if "." in name}
+    assert options == {"encoder.generator", "data.train", "run.out"}

@@ -51,9 +51,9 @@ def test_a_folder_of_frames_becomes_a_folder_of_the_same_names(
     assert shown.out == "turn_edited\n"
     assert "4 frames, 1 without a face" in shown.err
     for name in NAMES:
-        with Image.open(f"turn_edited/{name}.png") as made, Image.open(material / "turn" / f"{name}.png") as frame:
-            assert made.size == frame.size
-            assert made.tobytes() != frame.tobytes()
+        with Image.open(f"turn_edited/{name}.png") as edited, Image.open(material / "turn" / f"{name}.png") as frame:
+            assert edited.size == frame.size
+            assert edited.tobytes() != frame.tobytes()
 
 
 def test_a_frame_that_cannot_be_read_by_its_format_is_listed_and_counts(
@@ -85,7 +85,7 @@ def test_frames_that_are_crops_are_taken_as_they_are(tiny_model_dir: Path, mater
     assert len(list(Path("a").iterdir())) == 4
 
 
-def test_a_clip_becomes_an_mp4_of_its_own_rate(
+def test_a_clip_becomes_an_mp4_of_the_same_rate(
     tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured
 ) -> None:
     pytest.importorskip("av")
@@ -93,9 +93,9 @@ def test_a_clip_becomes_an_mp4_of_its_own_rate(
     assert edit(tiny_model_dir, material / "turn.mp4", "--edit", "age=3", "--paste-back", "--quiet") == 0
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("turn_edited.mp4\n", "")
-    made = open_frames("turn_edited.mp4")
-    assert made.rate == 12  # type: ignore[union-attr]
-    assert [frame.size for frame in made] == [(96, 80)] * 4
+    clip = open_frames("turn_edited.mp4")
+    assert clip.rate == 12  # type: ignore[union-attr]
+    assert [frame.size for frame in clip] == [(96, 80)] * 4
 
 
 def test_a_clip_keeps_its_times_and_audio_unless_a_rate_is_asked_for(
@@ -118,10 +118,10 @@ def test_a_clip_keeps_its_times_and_audio_unless_a_rate_is_asked_for(
     command = ["edit", "a.mp4", "--model", str(tiny_model_dir), "--device", "cpu", "--align", "no", "--quiet"]
     assert main([*command, "--edit", "age=3"]) == 0
     assert capsys.readouterr().err == ""
-    kept = open_frames("a_edited.mp4")
-    assert isinstance(kept, Clip)
-    assert kept.audio == 1
-    assert kept.times()[:-1] == [Fraction(tick, 1000) for tick in ticks]
+    clip = open_frames("a_edited.mp4")
+    assert isinstance(clip, Clip)
+    assert clip.audio == 1
+    assert clip.times()[:-1] == [Fraction(tick, 1000) for tick in ticks]
     assert main([*command, "--edit", "age=3", "--rate", "10", "--out", "b.mp4"]) == 0
     assert "audio is left out" in capsys.readouterr().err
     spaced = open_frames("b.mp4")
@@ -172,12 +172,12 @@ def test_a_clip_that_cannot_be_written_is_refused_before_the_work(
 class TestFolders:
     @pytest.fixture
     def turn(self, material: Path, tmp_path: Path) -> Path:
-        """A copy of the folder, to be spoilt."""
+        """A copy of the folder, for tests that damage it."""
         shutil.copytree(material / "points", tmp_path / "points")
         return shutil.copytree(material / "turn", tmp_path / "turn")
 
     def refused(self, model: Path, turn: Path, capsys: Captured) -> str:
-        """What is said, where nothing is written."""
+        """The error message of a command that must write nothing."""
         out = turn.parent / "out"
         assert edit(model, turn, "--edit", "age=1", "--paste-back", "--out", str(out), "--quiet") == 2
         assert sorted(path.name for path in turn.parent.iterdir()) == ["points", "turn"]
@@ -190,8 +190,8 @@ class TestFolders:
     def test_landmarks_of_other_frames(self, tiny_model_dir: Path, turn: Path, capsys: Captured) -> None:
         for file in turn.iterdir():
             file.rename(file.with_name(f"frame{file.name}"))
-        said = self.refused(tiny_model_dir, turn, capsys)
-        assert "for none of 4 frames: expected files named like the frames, such as frame000000.npy" in said
+        message = self.refused(tiny_model_dir, turn, capsys)
+        assert "for none of 4 frames: expected files named like the frames, such as frame000000.npy" in message
 
     def test_an_unreadable_frame_in_the_middle(self, tiny_model_dir: Path, turn: Path, capsys: Captured) -> None:
         (turn / "000002.png").write_bytes((turn / "000002.png").read_bytes()[:80])
@@ -219,8 +219,8 @@ def test_landmarks_are_refused_for_models_whose_images_are_not_cut_out(
     tiny_model_dir: Path, material: Path, in_tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch,
     tiny_inverter: HyperStyleInverter,
 ) -> None:  # fmt: skip
-    whole = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
-    inverter = SimpleNamespace(model=whole, edits=tiny_inverter.edits)
+    unaligned = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
+    inverter = SimpleNamespace(model=unaligned, edits=tiny_inverter.edits)
     monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: inverter)
     assert edit(tiny_model_dir, material / "turn", "--edit", "age=1") == 2
     assert "--landmarks and --align yes are for faces" in capsys.readouterr().err
@@ -233,7 +233,7 @@ def test_paste_back_is_refused_for_models_whose_images_are_not_cut_out(
     monkeypatch: pytest.MonkeyPatch,
     tiny_inverter: HyperStyleInverter,
 ) -> None:
-    whole = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
-    monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: SimpleNamespace(model=whole))
+    unaligned = replace(tiny_inverter.model, domain=replace(tiny_inverter.model.domain, aligner="none"))
+    monkeypatch.setattr("hyperstyle.cli.edit.load_inverter", lambda args: SimpleNamespace(model=unaligned))
     assert main(["edit", str(material / "turn"), "--clip", "--edit", "age=1", "--paste-back", "--model", "cars"]) == 2
     assert "--paste-back is for faces, and the model 'cars' takes whole images" in capsys.readouterr().err

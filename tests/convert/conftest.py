@@ -1,4 +1,4 @@
-"""Small networks, and files of them in the layouts that others publish."""
+"""Small networks, and their files in published layouts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _shaken(module: nn.Module) -> nn.Module:
 
 
 class OfficialFiles:
-    """Writes files in the layouts of the official code, and keeps the networks they were made of."""
+    """Writes files in the layouts of the official code, and keeps the networks they contain."""
 
     def __init__(self, folder: Path, size: int = 32, latent_width: int = 16) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class OfficialFiles:
         return network
 
     def hyperstyle_content(self, network: Hypernetwork, layers: str = TUNED, **opts: Any) -> dict[str, Any]:
-        """As the official trainer saves it; the shared tensors once more in every block that uses them."""
+        """As the official trainer saves it; the shared tensors are repeated in every block that uses them."""
         state = {f"hypernet.{name}": tensor for name, tensor in network.state_dict().items()}
         for index, head in network.refinement_blocks.items():
             for name in ("w1", "b1", "w2", "b2") if hasattr(head, "linear") else ():
@@ -151,9 +151,9 @@ def assert_same() -> Callable[[nn.Module, nn.Module], None]:
 
     def check(loaded: nn.Module, expected: nn.Module) -> None:
         assert loaded.config == expected.config
-        ours, theirs = loaded.state_dict(), expected.state_dict()
-        assert set(ours) == set(theirs)
-        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+        loaded_state, expected_state = loaded.state_dict(), expected.state_dict()
+        assert set(loaded_state) == set(expected_state)
+        assert [name for name in loaded_state if not torch.equal(loaded_state[name], expected_state[name])] == []
         assert not loaded.training
         assert not any(parameter.requires_grad for parameter in loaded.parameters())
 

@@ -1,4 +1,4 @@
-"""Weights are found under whatever training and saving put around them."""
+"""Weights are found inside every structure that training and saving put around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inversions of the published script, read back."""
+"""Inversions written by the published script, imported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hyperstyle.networks.stylegan2.generator import Generator
 
 @pytest.fixture(scope="module")
 def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
-    """Two images with files of their own."""
+    """Two images, each with its own files."""
     crops = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
     inversion = tiny_inverter.invert(list(crops), align=False)
     return replace(inversion, sources=(Provenance("photos/me.v2.jpg"), Provenance("friend.png")))
@@ -118,7 +118,7 @@ def test_imported_offsets_go_into_another_generator(
     same(converted.transfer(other, layers=["b8.conv1"]).tensor, batch.transfer(other, layers=["b8.conv1"]).tensor)
 
 
-def test_more_passes_add_to_imported_offsets(batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter) -> None:
+def test_more_steps_add_to_imported_offsets(batch: Inversion, folder: Path, tiny_inverter: HyperStyleInverter) -> None:
     assert batch.refinement is not None
     assert batch.crop is not None
     converted = replace(load_official(folder, tiny_inverter), refinement=batch.refinement, crop=batch.crop)
@@ -143,7 +143,7 @@ def test_a_model_without_a_hypernetwork_makes_the_same_images(
 
 
 def rewrite(path: Path, change: Any) -> None:
-    """The object array of a file, changed, as numpy writes it."""
+    """The object array of a file after a change, in the format of numpy."""
     array = np.load(path, allow_pickle=True)
     np.save(path, change(array.item() if array.shape == () else array))
 

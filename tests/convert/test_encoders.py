@@ -1,4 +1,4 @@
-"""W encoder, pSp, e4e and ReStyle files: the encoders they hold, and what is wrong with those they do not."""
+"""W encoder, pSp, e4e and ReStyle files: their encoders, and the errors for files without one."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_mean_code_of_another_generator_is_refused(official: OfficialFiles) ->
 
 @pytest.mark.parametrize(("kind", "method"), [("GradualStyleEncoder", "psp"), ("Encoder4Editing", "e4e")])
 @pytest.mark.parametrize("size", [SIZE, (192, 256)])
-def test_psp_and_e4e_are_told_by_the_options_and_come_through(
+def test_psp_and_e4e_are_recognized_by_the_options_and_converted(
     official: OfficialFiles, assert_same: Callable[..., None], kind: str, method: str, size: tuple[int, int]
 ) -> None:
     path, encoder = official.pyramid(kind, input_size=size)
@@ -86,7 +86,7 @@ def test_psp_and_e4e_are_told_by_the_options_and_come_through(
     assert torch.equal(converted.network(crop), encoder(crop))
 
 
-def test_a_resnet_trunk_is_told_by_the_tensors(official: OfficialFiles, assert_same: Callable[..., None]) -> None:
+def test_a_resnet_trunk_is_recognized_by_the_tensors(official: OfficialFiles, assert_same: Callable[..., None]) -> None:
     path, encoder = official.pyramid("GradualStyleEncoder", backbone="resnet")
     converted = convert_encoder(sniff(path), official.config, SIZE, encoder.latent_avg)
     assert_same(converted.network, encoder)

@@ -138,7 +138,7 @@ def test_some_noise_maps_without_the_others_are_a_damaged_file(official: Officia
         generator_from_state(state, mean)
 
 
-def _grey(state: dict[str, Any]) -> None:
+def _gray(state: dict[str, Any]) -> None:
     _channels(state, 1)
 
 
@@ -172,7 +172,7 @@ def _wide_mapping(state: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_grey, r"is a generator of gray images, with 1 channel\(s\): expected 3"),
+        (_gray, r"is a generator of gray images, with 1 channel\(s\): expected 3"),
         (_rgba, r"is a generator of RGBA images, with 4 channel\(s\): expected 3"),
         (_wavelets, r"is a SWAGAN generator, with 12 channel\(s\): expected 3"),
         (_class_table, "is a class-conditional generator with 10 class labels: only unconditional ones"),

@@ -40,7 +40,7 @@ def build(
 
 
 def tensors(network: HyperInverter, **more: Tensor) -> dict[str, Tensor]:
-    """As the official trainer saves them, with what else is in such files."""
+    """As the official trainer saves them, with the other entries of such files."""
     state = {
         name if name.startswith("w_bar_encoder.") else f"hypernet.{name}": t for name, t in network.state_dict().items()
     }
@@ -152,9 +152,9 @@ def test_alone_it_is_refused_before_anything_is_written(
     official: OfficialFiles, file: tuple[Path, HyperInverter], tmp_path: Path
 ) -> None:
     encoder, _ = official.w_encoder()
-    for given in ({}, {"encoder": encoder}, {"generator": official.bare()}):
+    for options in ({}, {"encoder": encoder}, {"generator": official.bare()}):
         with pytest.raises(CheckpointError, match=r"Not given: .*Run: hyperstyle convert hi\.pt --encoder"):
-            convert(file[0], tmp_path / "m", **given)  # type: ignore[arg-type]
+            convert(file[0], tmp_path / "m", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "m").exists()
 
 

@@ -55,20 +55,20 @@ def published(generator: StyleGan1) -> State:
         state |= {f"synthesis.output{i}.conv.weight": torch.zeros(3, width, 1, 1)}
     state |= {"synthesis.output2.bias": ours["to_rgb.bias"], "synthesis.output2.conv.weight": ours["to_rgb.weight"]}
     for spec in generator.layers:
-        theirs, layer = f"synthesis.layer{spec.index}", f"convs.{spec.index}"
+        published_name, layer = f"synthesis.layer{spec.index}", f"convs.{spec.index}"
         state |= {
-            f"{theirs}.epilogue.bias": ours[f"{layer}.bias"],
-            f"{theirs}.epilogue.apply_noise.weight": ours[f"{layer}.noise_strength"],
-            f"{theirs}.epilogue.apply_noise.noise": ours[f"noises.noise_{spec.index}"],
-            f"{theirs}.epilogue.style_mod.dense.fc.weight": ours[f"{layer}.modulation.weight"],
-            f"{theirs}.epilogue.style_mod.dense.wscale.bias": ours[f"{layer}.modulation.bias"],
+            f"{published_name}.epilogue.bias": ours[f"{layer}.bias"],
+            f"{published_name}.epilogue.apply_noise.weight": ours[f"{layer}.noise_strength"],
+            f"{published_name}.epilogue.apply_noise.noise": ours[f"noises.noise_{spec.index}"],
+            f"{published_name}.epilogue.style_mod.dense.fc.weight": ours[f"{layer}.modulation.weight"],
+            f"{published_name}.epilogue.style_mod.dense.wscale.bias": ours[f"{layer}.modulation.bias"],
         }
         if spec.up:
-            state[f"{theirs}.blur.kernel"] = blur_filter().repeat(spec.channels_out, 1, 1, 1)
+            state[f"{published_name}.blur.kernel"] = blur_filter().repeat(spec.channels_out, 1, 1, 1)
         if spec.name == "b16.conv0":
-            state[f"{theirs}.weight"] = ours[f"{layer}.weight"].flip(2, 3).permute(2, 3, 1, 0).contiguous()
+            state[f"{published_name}.weight"] = ours[f"{layer}.weight"].flip(2, 3).permute(2, 3, 1, 0).contiguous()
         elif spec.kernel:
-            state[f"{theirs}.conv.weight"] = ours[f"{layer}.weight"]
+            state[f"{published_name}.conv.weight"] = ours[f"{layer}.weight"]
     return state
 
 
@@ -94,8 +94,8 @@ def published_encoder(encoder: IdInvertEncoder) -> State:
             _, number, rest = name.split(".", 2)
             block = f"block{int(number) + 1}."
         part, _, last = rest.rpartition(".")
-        theirs = names[rest] if rest in names else f"{norms[part]}.{last}"
-        state[f"block0.{theirs}" if rest.startswith("stem.conv") else block + theirs] = tensor
+        published_name = names[rest] if rest in names else f"{norms[part]}.{last}"
+        state[f"block0.{published_name}" if rest.startswith("stem.conv") else block + published_name] = tensor
     return state
 
 

@@ -1,4 +1,4 @@
-"""`convert`: files in, a model folder out, whole or not at all."""
+"""`convert`: from files to a model folder, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def test_inverting_with_the_converted_model_is_inverting_with_its_parts(
     domain = load(tmp_path / "m").model.domain
     parts = HyperStyleInverter(official.generator, encoder, network, domain=domain, steps=3)
     crop = torch.rand(3, 256, 256) * 2 - 1
-    ours, theirs = (inverter.invert(crop, align=False) for inverter in (load(tmp_path / "m"), parts))
-    assert torch.equal(ours.w, theirs.w)
-    assert torch.equal(ours.tensor, theirs.tensor)
+    from_file, from_parts = (inverter.invert(crop, align=False) for inverter in (load(tmp_path / "m"), parts))
+    assert torch.equal(from_file.w, from_parts.w)
+    assert torch.equal(from_file.tensor, from_parts.tensor)
 
 
 def test_an_encoder_alone_keeps_its_own_mean_code(
@@ -128,7 +128,7 @@ def test_a_psp_or_e4e_file_becomes_a_model_with_its_own_generator(
     torch.testing.assert_close(model.generator.latent_avg, encoder.latent_avg.mean(0))
 
 
-def test_psp_and_e4e_beside_a_hyperstyle_file_keep_their_own_mean_codes(
+def test_psp_and_e4e_together_with_a_hyperstyle_file_keep_their_own_mean_codes(
     official: OfficialFiles, tmp_path: Path, assert_same: Callable[..., None]
 ) -> None:
     (psp_path, psp), (e4e_path, e4e) = official.pyramid("GradualStyleEncoder", "psp.pt"), official.pyramid(name="e.pt")
@@ -246,7 +246,7 @@ def test_a_fine_tuned_generator_takes_the_place_of_the_one_in_the_file(
     assert list(done.source_sha256) == ["hyperstyle.pt", "tuned.pt"]
 
 
-def test_files_of_the_same_name_are_told_apart_by_their_folders(official: OfficialFiles, tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_distinguished_by_their_folders(official: OfficialFiles, tmp_path: Path) -> None:
     paths = []
     for folder, path in (("hyper", official.hyperstyle()[0]), ("encoder", official.w_encoder()[0])):
         (tmp_path / folder).mkdir()
@@ -534,17 +534,17 @@ def test_a_model_with_edits_and_an_aligner_is_replaced(official: OfficialFiles, 
     assert sorted(entry.name for entry in folder.iterdir()) == ["generator", "hyperstyle.json"]
 
 
-@pytest.mark.parametrize("given", ["source", "encoder", "generator"])
+@pytest.mark.parametrize("part", ["source", "encoder", "generator"])
 def test_a_file_that_is_read_may_not_lie_in_the_folder_to_write(
-    official: OfficialFiles, tmp_path: Path, given: str
+    official: OfficialFiles, tmp_path: Path, part: str
 ) -> None:
     folder = tmp_path / "m"
     files: dict[str, Path] = {"source": official.hyperstyle()[0]}
     convert(files["source"], folder)
     inside = folder / "generator" / "model.safetensors"  # a name that a model has
-    shutil.copy({**files, "encoder": official.w_encoder()[0], "generator": official.bare()}[given], inside)
+    shutil.copy({**files, "encoder": official.w_encoder()[0], "generator": official.bare()}[part], inside)
     (tmp_path / "link").symlink_to(folder)
-    files[given] = inside
+    files[part] = inside
     with pytest.raises(ConfigError, match=r"model\.safetensors lies in .*link, the folder to write, and would be lost"):
         convert(files.pop("source"), tmp_path / "link", overwrite=True, **files)
     assert inside.exists()

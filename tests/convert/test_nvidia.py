@@ -1,4 +1,4 @@
-"""NVIDIA's generators: read from their pickles, turned into ours and back, or refused with the reason."""
+"""NVIDIA's generators: read from their pickles, converted and back, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Write = Callable[..., Path]
 
 
 def build(size: int = 32, channels: tuple[int, ...] = (12, 8, 20, 6), layers: int = 3, rate: float = 0.01) -> Generator:
-    """A generator no tensor of which equals another or does nothing."""
+    """A generator in which all tensors differ and each changes the image."""
     config = GeneratorConfig(size, channels, latent_width=16, mapping_layers=layers, mapping_rate=rate)
     generator = Generator(config).eval()
     for name, parameter in generator.named_parameters():
@@ -83,7 +83,7 @@ def module_tree(state: State, rate: float, activation: str) -> _Persistent:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a pickle as NVIDIA's code does; the modules it names exist only meanwhile."""
+    """Writes a pickle as NVIDIA's code does; the modules it names exist only during the call."""
 
     def write(state: State, *, rate: float = 0.01, activation: str = "lrelu", key: str = "G_ema") -> Path:
         with pytest.MonkeyPatch.context() as patch:
@@ -113,9 +113,9 @@ def write(tmp_path: Path) -> Write:
 
 def assert_equal(converted: Generator, expected: Generator) -> None:
     assert converted.config == expected.config
-    ours, theirs = converted.state_dict(), expected.state_dict()
-    assert list(ours) == list(theirs)
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    converted_state, expected_state = converted.state_dict(), expected.state_dict()
+    assert list(converted_state) == list(expected_state)
+    assert [name for name in converted_state if not torch.equal(converted_state[name], expected_state[name])] == []
 
 
 # ---- what is converted ----

@@ -1,4 +1,4 @@
-"""HyperStyle files: the hypernetworks they hold, and what is wrong with those they do not."""
+"""HyperStyle files: their hypernetworks, and the errors for files without one."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_heads_and_tuned_layers_are_those_of_the_options_or_of_the_tensors(
     assert converted.consumed + converted.aliases == sum(name.startswith("hypernet.") for name in content["state_dict"])
     assert converted.aliases == 4 * sum(hasattr(head, "linear") for head in network.refinement_blocks.values()) > 0
     crop, image = torch.rand(2, 1, 3, *SIZE)
-    ours, theirs = (n.offsets(n(crop, image)) for n in (converted.network, network))
-    assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    converted_offsets, expected_offsets = (n.offsets(n(crop, image)) for n in (converted.network, network))
+    assert list(converted_offsets) == list(expected_offsets)
+    assert all(torch.equal(converted_offsets[name], expected_offsets[name]) for name in expected_offsets)
 
 
 def test_the_input_may_be_of_another_shape(official: OfficialFiles, assert_same: Callable[..., None]) -> None:
@@ -60,7 +60,7 @@ def test_shared_tensors_that_were_stored_apart_are_still_the_same(official: Offi
 
 
 @pytest.mark.parametrize("change", [lambda t: t + 1e-6, lambda t: t[:1], lambda t: t.double()])
-def test_a_block_with_a_shared_tensor_of_its_own_is_refused(
+def test_a_block_with_a_different_copy_of_a_shared_tensor_is_refused(
     official: OfficialFiles, change: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
     content = official.hyperstyle_content(official.hypernetwork())

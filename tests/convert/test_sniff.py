@@ -1,4 +1,4 @@
-"""Files of every family are told apart by their tensors, and what is not converted is refused by name."""
+"""The family of a file is recognized by its tensors, and unsupported files are refused by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONE = torch.zeros(1)
 STEM = torch.zeros(4, 3, 3, 3)
 
 
-def test_every_family_is_recognised_with_its_tensors_mean_code_and_options(official: OfficialFiles) -> None:
+def test_every_family_is_recognized_with_its_tensors_mean_code_and_options(official: OfficialFiles) -> None:
     files = {
         "hyperstyle": official.hyperstyle()[0],
         "w-encoder": official.w_encoder()[0],
@@ -41,11 +41,11 @@ def test_every_family_is_recognised_with_its_tensors_mean_code_and_options(offic
 
 
 @pytest.mark.parametrize("kind", ["ResNetProgressiveBackboneEncoder", "BackboneEncoder", "ResNetBackboneEncoder"])
-def test_restyle_encoders_of_every_published_kind_are_recognised(official: OfficialFiles, kind: str) -> None:
+def test_restyle_encoders_of_every_published_kind_are_recognized(official: OfficialFiles, kind: str) -> None:
     assert sniff(official.restyle(kind)[0]).kind == "restyle"
 
 
-def test_a_generator_may_stand_bare_or_beside_what_training_left(official: OfficialFiles) -> None:
+def test_a_generator_is_read_alone_or_together_with_the_state_of_training(official: OfficialFiles) -> None:
     state, mean = official.decoder()
     bare = sniff(official.save("bare.pt", state))
     assert (bare.kind, bare.latent_avg) == ("generator", None)

@@ -1,4 +1,4 @@
-"""Boundaries: the direction is found, the accuracies are honest, the recorded ones are met."""
+"""Boundaries: the direction is found, the accuracies are correct, the recorded boundaries are reproduced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ sklearn = pytest.importorskip("sklearn", reason="boundaries need scikit-learn")
 
 @pytest.fixture(scope="module")
 def sample() -> tuple[Tensor, Tensor]:
-    """2000 codes [N,8] that are far from round, and a score that follows their second entry with some noise."""
+    """2000 codes [N,8] that are far from isotropic, and a score that follows their second entry with some noise."""
     torch.manual_seed(0)
     codes = torch.randn(2000, 8) * torch.linspace(3.0, 0.5, 8) + 2
     return codes, codes[:, 1] + 0.1 * torch.randn(2000)
@@ -39,32 +39,32 @@ def test_the_normal_points_to_higher_scores_and_has_length_one(sample: tuple[Ten
 
 
 def test_scores_without_meaning_are_not_held_out_well(sample: tuple[Tensor, Tensor]) -> None:
-    found = fit_boundary(sample[0], torch.randn(2000, generator=torch.Generator().manual_seed(1)), chosen=0.1)
-    assert found.held_out_accuracy is not None
-    assert abs(found.held_out_accuracy - 0.5) < 0.15
+    boundary = fit_boundary(sample[0], torch.randn(2000, generator=torch.Generator().manual_seed(1)), chosen=0.1)
+    assert boundary.held_out_accuracy is not None
+    assert abs(boundary.held_out_accuracy - 0.5) < 0.15
 
 
 def test_opposite_scores_give_the_opposite_normal(sample: tuple[Tensor, Tensor]) -> None:
     codes, scores = sample
-    there, back = (
+    forward, backward = (
         fit_boundary(codes, scores, chosen=100, split=1.0),
         fit_boundary(codes, -scores, chosen=100, split=1.0),
     )
-    torch.testing.assert_close(there.normal, -back.normal, atol=2e-3, rtol=0)  # as near as libsvm solves it
+    torch.testing.assert_close(forward.normal, -backward.normal, atol=2e-3, rtol=0)  # as near as libsvm solves it
 
 
 def test_without_a_rest_there_is_nothing_to_check_with(sample: tuple[Tensor, Tensor]) -> None:
-    found = fit_boundary(*sample, chosen=0.5, split=1.0)
-    assert (found.held_out_accuracy, found.remaining_accuracy) == (None, None)
+    boundary = fit_boundary(*sample, chosen=0.5, split=1.0)
+    assert (boundary.held_out_accuracy, boundary.remaining_accuracy) == (None, None)
 
 
 def test_codes_without_a_score_are_left_out(sample: tuple[Tensor, Tensor]) -> None:
     codes, scores = sample
     gaps = scores.clone()
     gaps[::2] = float("nan")
-    there = fit_boundary(codes, gaps, chosen=100)
+    with_gaps = fit_boundary(codes, gaps, chosen=100)
     alone = fit_boundary(codes[1::2], scores[1::2], chosen=100)
-    assert torch.equal(there.normal, alone.normal)
+    assert torch.equal(with_gaps.normal, alone.normal)
 
 
 def test_the_codes_are_left_as_they_are(sample: tuple[Tensor, Tensor]) -> None:
@@ -129,10 +129,10 @@ def test_the_recorded_boundaries_are_met_with_the_same_shuffling(
     base = json.loads((folder / "golden" / "set.json").read_text(encoding="utf-8"))["seed_base"]
     codes = draw.normal(base + 92, 2000, 40) @ draw.normal(base + 93, 40, 40) / np.sqrt(40)
     scores = codes @ draw.unit_rows(base + 94, 1, 40)[0] + 0.3 * draw.normal(base + 95, 2000)
-    found = fit_boundary(torch.from_numpy(codes), torch.from_numpy(scores), chosen=chosen, split=split)
+    boundary = fit_boundary(torch.from_numpy(codes), torch.from_numpy(scores), chosen=chosen, split=split)
     with np.load(folder / "golden" / "fitting.npz") as stored:
         recorded = torch.from_numpy(stored[name][0]).double()
-    assert 1 - (found.normal @ recorded).item() < 1e-7
+    assert 1 - (boundary.normal @ recorded).item() < 1e-7
 
 
 def _script(path: Path) -> ModuleType:

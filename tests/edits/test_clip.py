@@ -81,7 +81,7 @@ def test_gradients_flow_through_both_preparations() -> None:
         assert (images.grad != 0).all()
 
 
-def test_the_bicubic_preparation_takes_off_the_colours_of_training() -> None:
+def test_the_bicubic_preparation_removes_the_color_statistics_of_training() -> None:
     mean, std = torch.tensor(clip._MEAN)[:, None, None], torch.tensor(clip._STD)[:, None, None]
     images = (mean + std * torch.tensor([-1.0, 0.0, 1.0])[:, None, None]).expand(1, 3, 224, 224) * 2 - 1
     expected = torch.tensor([-1.0, 0.0, 1.0])[:, None, None].expand(1, 3, 224, 224)
@@ -144,8 +144,8 @@ def test_weights_are_read_from_the_files_of_open_clip(
     torch.save({"state_dict": {f"module.{k}": v for k, v in tiny.items()}, "epoch": 3}, tmp_path / "trained.pt")
     torch.save({f"_orig_mod.{k}": v for k, v in tiny.items()}, tmp_path / "compiled.pt")
     for name in ("plain.pt", "trained.pt", "compiled.pt"):
-        found = OpenClip(tmp_path / name, model="tiny-for-tests").encode_text(["a face"])
-        assert torch.equal(found, expected)
+        encoded = OpenClip(tmp_path / name, model="tiny-for-tests").encode_text(["a face"])
+        assert torch.equal(encoded, expected)
     monkeypatch.setenv(clip.VARIABLE, str(tiny_file))
     assert torch.equal(OpenClip(model="tiny-for-tests").encode_text(["a face"]), expected)
 

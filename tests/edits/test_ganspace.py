@@ -45,8 +45,8 @@ def test_row_0_alone_sets_what_every_moved_row_gets(components: Components) -> N
     edit, w = components.edit(2, name="color", rows=(1, 3)), torch.randn(2, 4, 8)
     before = w.clone()
     moved = edit(w, torch.tensor([3.0, -3.0])) - w
-    here = coordinate(components, w[:, 0], 2)
-    expected = ((torch.tensor([3.0, -3.0]) - here) * 0.5)[:, None] * components.comp[2]
+    coordinates = coordinate(components, w[:, 0], 2)
+    expected = ((torch.tensor([3.0, -3.0]) - coordinates) * 0.5)[:, None] * components.comp[2]
     for row in (1, 2):
         torch.testing.assert_close(moved[:, row], expected, atol=1e-6, rtol=1e-5)
     assert not moved[:, [0, 3]].any()
@@ -138,9 +138,9 @@ def test_both_ways_to_name_components_are_read(components: Components) -> None:
     short = {"std": components.std, "comp": components.comp[:, None], "mean": components.mean[None]}
     long = {"lat_" + {"std": "stdev"}.get(name, name): value.numpy() for name, value in short.items()}
     for values in (short, long):
-        found = Components.of(values)
+        loaded = Components.of(values)
         for name in ("mean", "comp", "std"):
-            assert torch.equal(getattr(found, name), getattr(components, name))
+            assert torch.equal(getattr(loaded, name), getattr(components, name))
     with pytest.raises(EditError, match=r"cars\.pt has no 'std'"):
         Components.of({name: value for name, value in short.items() if name != "std"}, "cars.pt")
     with pytest.raises(EditError, match=r"cars\.pt.*expected \[D\], \[K, D\]"):

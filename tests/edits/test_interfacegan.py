@@ -1,4 +1,4 @@
-"""InterFaceGAN directions: every published shape, made independent of others, as a distance from the boundary."""
+"""InterFaceGAN directions: every published shape, conditional directions, distances from the boundary."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ def test_halved_adds_half() -> None:
 
 def test_a_conditional_direction_leaves_the_conditions_alone() -> None:
     direction, first, second = torch.randn(3, 4, 8, dtype=torch.float64)
-    found = conditional(direction, first, first + 0.1 * second, first)  # they may repeat and lean on each other
-    assert found.shape == direction.shape
-    assert abs(found.norm() - 1) < 1e-12
-    assert max(abs((found * first).sum()), abs((found * second).sum())) < 1e-12
-    assert (found * direction).sum() > 0
+    conditioned = conditional(direction, first, first + 0.1 * second, first)  # they may repeat and lean on each other
+    assert conditioned.shape == direction.shape
+    assert abs(conditioned.norm() - 1) < 1e-12
+    assert max(abs((conditioned * first).sum()), abs((conditioned * second).sum())) < 1e-12
+    assert (conditioned * direction).sum() > 0
 
 
 def test_conditions_that_leave_nothing_or_do_not_fit_are_refused() -> None:

@@ -62,8 +62,8 @@ def test_a_mapper_is_read_with_the_prefixes_of_training(tmp_path: Path, prefix: 
     content = torch.load(path, weights_only=True)
     torch.save({**content, "state_dict": {prefix + k: v for k, v in content["state_dict"].items()}}, path)
     w = torch.randn(1, 18, 6)
-    for found in (load_mapper(path), load_edit(path, width=6)):
-        assert torch.equal(found(w, 0.1), plain(w, 0.1))
+    for loaded in (load_mapper(path), load_edit(path, width=6)):
+        assert torch.equal(loaded(w, 0.1), plain(w, 0.1))
 
 
 def test_levels_that_are_absent_leave_their_rows_as_they_are(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_levels_that_are_absent_leave_their_rows_as_they_are(tmp_path: Path) -> 
     assert moved.nonzero().flatten().tolist() == [4, 5, 6, 7]
 
 
-def test_the_rows_of_a_level_are_normalised_together(tmp_path: Path) -> None:
+def test_the_rows_of_a_level_are_normalized_together(tmp_path: Path) -> None:
     # Twice the code in one row changes the other rows of its level, and no row of another level.
     edit = levels(tmp_path / "a.pt", *LEVELS)
     w = torch.randn(1, 18, 6)
@@ -125,8 +125,8 @@ def test_a_mapper_comes_back_from_its_parts(tmp_path: Path, part: str) -> None:
     assert isinstance(edit, StoredEdit)
     again = MapperEdit.from_parts(edit.info, *edit.parts())
     codes: Any = {"b8.conv1": torch.randn(1, 6)} if part == "mapper_3" else torch.randn(1, 18, 6)
-    for one, other in zip(again(codes, 0.1), edit(codes, 0.1), strict=True):
-        assert one == other if isinstance(one, str) else torch.equal(one, other)
+    for actual, expected in zip(again(codes, 0.1), edit(codes, 0.1), strict=True):
+        assert actual == expected if isinstance(actual, str) else torch.equal(actual, expected)
 
 
 def test_options_of_the_trainer_may_be_a_namespace_and_give_the_text(tmp_path: Path) -> None:
@@ -149,25 +149,25 @@ def test_codes_that_a_mapper_cannot_move_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_mapper_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    whole = tensors_of("fine_mapping", 6)
+    fine_mapping = tensors_of("fine_mapping", 6)
     torch.save({"mean": torch.zeros(1, 512)}, path)
     with pytest.raises(WeightsError, match=r"holds \['mean'\].*StyleCLIP mapper"):
         load_mapper(path)
     for tensors, message in (
         ({}, r"\(none\)"),
-        ({**whole, **tensors_of("other_mapping", 6)}, "other_mapping"),
-        ({**whole, **tensors_of("mapper_0", 6)}, "mapper_0"),
-        ({n: t for n, t in whole.items() if n != "fine_mapping.mapping.4.bias"}, "missing"),
-        ({n: t for n, t in whole.items() if n != "fine_mapping.mapping.1.bias"}, "'fine_mapping' has no"),
-        ({**whole, "fine_mapping.mapping.2.weight": torch.zeros(6, 5)}, "wrong shape"),
-        ({**whole, "fine_mapping.mapping.2.weight": torch.full((6, 6), torch.nan)}, "NaN"),
-        ({**whole, "fine_mapping.mapping.2.weight": 1.0}, "is a float"),
+        ({**fine_mapping, **tensors_of("other_mapping", 6)}, "other_mapping"),
+        ({**fine_mapping, **tensors_of("mapper_0", 6)}, "mapper_0"),
+        ({n: t for n, t in fine_mapping.items() if n != "fine_mapping.mapping.4.bias"}, "missing"),
+        ({n: t for n, t in fine_mapping.items() if n != "fine_mapping.mapping.1.bias"}, "'fine_mapping' has no"),
+        ({**fine_mapping, "fine_mapping.mapping.2.weight": torch.zeros(6, 5)}, "wrong shape"),
+        ({**fine_mapping, "fine_mapping.mapping.2.weight": torch.full((6, 6), torch.nan)}, "NaN"),
+        ({**fine_mapping, "fine_mapping.mapping.2.weight": 1.0}, "is a float"),
     ):
         with pytest.raises(WeightsError, match=message):
             load_mapper(checkpoint(path, tensors))
     for flag in ({"no_fine_mapper": True}, {"no_medium_mapper": False}):
         with pytest.raises(WeightsError, match=next(iter(flag))):
-            load_mapper(checkpoint(path, whole, **flag))
+            load_mapper(checkpoint(path, fine_mapping, **flag))
 
 
 def test_a_file_with_code_in_it_is_not_executed(tmp_path: Path) -> None:

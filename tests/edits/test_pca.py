@@ -20,7 +20,7 @@ def codes(count: int = 500) -> torch.Tensor:
     return torch.randn(count, 6, generator=random) * torch.tensor([3.0, 2.0, 1.5, 1.0, 0.5, 0.2]) @ turn + 5
 
 
-def test_the_axes_diagonalise_the_covariance_largest_first() -> None:
+def test_the_axes_diagonalize_the_covariance_largest_first() -> None:
     x = codes()
     mean, axes, shares = principal_axes([x], 6)
     torch.testing.assert_close(mean, x.mean(0), atol=1e-5, rtol=0)
@@ -34,10 +34,10 @@ def test_the_axes_diagonalise_the_covariance_largest_first() -> None:
 
 def test_neither_the_batches_nor_their_order_matter() -> None:
     x = codes()
-    whole = principal_axes([x], 4)
+    axes = principal_axes([x], 4)
     parts = principal_axes(reversed(x.split(77)), 4)
-    for one, other in zip(whole, parts, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+    for actual, expected in zip(axes, parts, strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
 
 
 def test_the_largest_entry_of_an_axis_is_positive() -> None:

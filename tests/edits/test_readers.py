@@ -1,4 +1,4 @@
-"""`load_edit`: what each published file becomes, and what is said of all others."""
+"""`load_edit`: the edit that each published file gives, and the errors for all other files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROW = torch.nn.functional.normalize(torch.arange(1.0, 9.0), dim=0)
 
 
 class WritesAFile:
-    """Unpickling it without care would write a file."""
+    """Unsafe unpickling would write a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = str(target)
@@ -56,7 +56,7 @@ def test_a_direction_is_added_to_every_row(tmp_path: Path, suffix: str, rows: in
     assert path.name in edit.info.source
 
 
-def test_a_boundary_of_w_plus_has_rows_of_its_own(tmp_path: Path) -> None:
+def test_a_boundary_of_w_plus_has_a_direction_for_each_row(tmp_path: Path) -> None:
     direction = torch.nn.functional.normalize(torch.randn(1, 32))
     np.save(tmp_path / "Smiling_boundary.npy", direction.numpy())
     edit, w = load_edit(tmp_path / "Smiling_boundary.npy", width=8), torch.randn(2, 4, 8)
@@ -137,9 +137,9 @@ def test_components_are_read_from_every_form(tmp_path: Path, suffix: str) -> Non
         path.write_bytes(pickle.dumps(long))
     edit, w = load_edit(path, component=16, rows=(3, 6), width=8), torch.randn(2, 8, 8)
     axis, std = values["comp"][16, 0], values["std"][16]
-    here = ((w[:, 0] - values["mean"]) * axis).sum(1) / std
+    coordinates = ((w[:, 0] - values["mean"]) * axis).sum(1) / std
     expected = w.clone()
-    expected[:, 3:6] += ((2.5 - here) * std)[:, None, None] * axis
+    expected[:, 3:6] += ((2.5 - coordinates) * std)[:, None, None] * axis
     torch.testing.assert_close(edit(w, 2.5), expected)
     assert not edit.info.relative
 
@@ -327,8 +327,8 @@ def _recorded(folder: Path, name: str) -> dict[str, torch.Tensor]:
         return {key: torch.from_numpy(stored[key]) for key in stored.files}
 
 
-def _assert_close(found: torch.Tensor, expected: torch.Tensor, atol: float) -> None:
-    torch.testing.assert_close(found, expected, atol=atol, rtol=0)
+def _assert_close(actual: torch.Tensor, expected: torch.Tensor, atol: float) -> None:
+    torch.testing.assert_close(actual, expected, atol=atol, rtol=0)
 
 
 @pytest.mark.reference
@@ -339,8 +339,8 @@ def test_published_directions_give_the_recorded_codes(editing_dir: Path, name: s
     w_plus = torch.from_numpy(0.6 * draw.normal(base, 2, 18, 512)).float()
     w = torch.from_numpy(0.6 * draw.normal(base + 1, 2, 512)).float()
     edit = load_edit(editing_dir / "directions" / "interfacegan" / f"{name}.pt")
-    found = torch.stack([edit(w_plus, strength) for strength in (-5, -2, 4)], 1)
-    _assert_close(found, golden[f"ifg_{name}_wplus_range"], 1e-6)
+    edited = torch.stack([edit(w_plus, strength) for strength in (-5, -2, 4)], 1)
+    _assert_close(edited, golden[f"ifg_{name}_wplus_range"], 1e-6)
     _assert_close(edit(w_plus, 3), golden[f"ifg_{name}_wplus_f3"], 1e-6)
     on_w = torch.stack([edit(w, strength) for strength in range(-3, 4)], 1)  # `pose` too: its rows are all the same
     if name != "pose":
@@ -390,7 +390,7 @@ def test_ganspace_edits_equal_the_recording(editing_dir: Path, domain: str) -> N
 
 
 @pytest.mark.reference
-def test_the_catalogue_says_what_the_published_lists_say(editing_dir: Path) -> None:
+def test_the_catalog_says_what_the_published_lists_say(editing_dir: Path) -> None:
     lists = json.loads((editing_dir / "edits_catalog.json").read_text(encoding="utf-8"))["ganspace"]
     for domain, listed in (
         ("cars", "cars (hyperstyle, e4e, StyleFeatureEditor)"),
@@ -404,8 +404,8 @@ def test_the_catalogue_says_what_the_published_lists_say(editing_dir: Path) -> N
     for values in lists["ganspace teaser notebook (absolute coordinate)"]:
         if values["domain"] == "ffhq":
             entry = GANSPACE["faces"][values["name"]]
-            found = entry.component, entry.first, entry.end
-            assert found == (values["component"], values["start"], values["end"])
+            component = entry.component, entry.first, entry.end
+            assert component == (values["component"], values["start"], values["end"])
 
 
 @pytest.mark.reference
@@ -427,13 +427,13 @@ def test_conditional_boundaries_and_distances_equal_the_recording(editing_dir: P
         name: load_edit(editing_dir / "directions" / "interfacegan" / f"stylegan1_ffhq_{name}_w_boundary.npy")
         for name in names
     }
-    age, *others = (edit.direction for edit in edits.values() if isinstance(edit, DirectionEdit))
+    age, *conditions = (edit.direction for edit in edits.values() if isinstance(edit, DirectionEdit))
     for n in (1, 2, 3):
-        _assert_close(conditional(age, *others[:n]), golden[f"project_{n}"][0], 1e-8)
+        _assert_close(conditional(age, *conditions[:n]), golden[f"project_{n}"][0], 1e-8)
     w = torch.from_numpy(0.6 * draw.normal(base + 90, 1, 512)).float().double()
     w_plus = torch.from_numpy(0.6 * draw.normal(base + 91, 1, 18, 512)).float().double()
     distances = torch.linspace(-3, 3, 5, dtype=torch.float64)
-    _assert_close(to_boundary(w.expand(5, 512), others[3], distances), golden["lerp_w"], 1e-8)
+    _assert_close(to_boundary(w.expand(5, 512), conditions[3], distances), golden["lerp_w"], 1e-8)
     _assert_close(edits["smile"](w_plus.expand(5, 18, 512), distances), golden["lerp_wp"], 1e-8)
 
 

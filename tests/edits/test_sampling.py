@@ -1,4 +1,4 @@
-"""Random codes: the same for every number of them, and drawn towards the mean by truncation."""
+"""Random codes: the first codes do not depend on how many are sampled, and truncation moves them towards the mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Directions out of the weights alone."""
+"""Directions from the weights alone."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_directions_are_unit_orthogonal_and_of_fixed_sign() -> None:
 def test_the_first_direction_moves_the_channels_most() -> None:
     weight = torch.nn.functional.normalize(torch.randn(40, 6), dim=1)
     first = closed_form([weight])[1][0].float()
-    others = torch.nn.functional.normalize(torch.randn(1000, 6), dim=1)
-    assert (weight @ first).norm() >= (others @ weight.T).norm(dim=1).max()
+    random_directions = torch.nn.functional.normalize(torch.randn(1000, 6), dim=1)
+    assert (weight @ first).norm() >= (random_directions @ weight.T).norm(dim=1).max()
 
 
 def test_a_factor_in_front_of_a_layer_changes_nothing() -> None:
     a, b = torch.randn(20, 6), torch.randn(5, 6)
-    for one, other in zip(closed_form([a, b]), closed_form([4 * a, b / 2]), strict=True):
-        torch.testing.assert_close(one, other)
+    for actual, expected in zip(closed_form([a, b]), closed_form([4 * a, b / 2]), strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize(

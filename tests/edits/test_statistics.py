@@ -1,4 +1,4 @@
-"""Measuring what StyleCLIP's edits by text are made of."""
+"""Measuring the channel effects and statistics for StyleCLIP's edits by text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS = StyleClipSampling(samples=1500, images=3, seed=4)
 
 
 class Eye:
-    """A stand-in for CLIP: a fixed linear view of images; it counts what it saw."""
+    """A stand-in for CLIP: a fixed linear view of images; it counts the images."""
 
     def __init__(self, seed: int = 0) -> None:
         self.view = torch.randn(3 * 64, 6, generator=torch.Generator().manual_seed(seed))
@@ -57,20 +57,20 @@ def codes(generator: Generator, settings: StyleClipSampling, count: int) -> Tens
 
 
 def test_statistics_are_those_of_the_styles_of_truncated_codes(generator: Generator) -> None:
-    found = style_statistics(generator, SETTINGS)
+    statistics = style_statistics(generator, SETTINGS)
     styles = generator.styles(codes(generator, SETTINGS, 1500))
-    assert list(found.mean) == list(found.std) == [spec.name for spec in generator.layers]
+    assert list(statistics.mean) == list(statistics.std) == [spec.name for spec in generator.layers]
     for name, style in styles.items():
-        torch.testing.assert_close(found.mean[name], style.mean(0), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(found.std[name], style.std(0, correction=0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(statistics.mean[name], style.mean(0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(statistics.std[name], style.std(0, correction=0), atol=1e-5, rtol=1e-5)
 
 
 def test_only_the_first_rows_are_truncated(generator: Generator) -> None:
     settings = StyleClipSampling(samples=10, images=5, truncation=0.25, truncated_rows=2)
     plain = codes(generator, StyleClipSampling(samples=10, images=5, truncated_rows=0), 10)
-    found, mean = codes(generator, settings, 10), generator.latent_avg
-    torch.testing.assert_close(found[:, :2], mean + 0.25 * (plain[:, :2] - mean))
-    assert torch.equal(found[:, 2:], plain[:, 2:])
+    truncated, mean = codes(generator, settings, 10), generator.latent_avg
+    torch.testing.assert_close(truncated[:, :2], mean + 0.25 * (plain[:, :2] - mean))
+    assert torch.equal(truncated[:, 2:], plain[:, 2:])
 
 
 def test_fewer_codes_are_the_first_of_more(generator: Generator) -> None:
@@ -80,8 +80,8 @@ def test_fewer_codes_are_the_first_of_more(generator: Generator) -> None:
 
 
 def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Generator) -> None:
-    eye, found = Eye(), style_statistics(generator, SETTINGS)
-    effects = channel_effects(generator, eye, found, SETTINGS)
+    eye, statistics = Eye(), style_statistics(generator, SETTINGS)
+    effects = channel_effects(generator, eye, statistics, SETTINGS)
     assert {name: tuple(effect.shape) for name, effect in effects.items()} == {
         spec.name: (spec.channels_in, 6) for spec in generator.layers if not spec.torgb
     }
@@ -89,7 +89,7 @@ def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Genera
         styles = generator.styles(codes(generator, SETTINGS, 3))
         sides = []
         for sign in (-1, 1):
-            styles[name][:, channel] = found.mean[name][channel] + sign * 5 * found.std[name][channel]
+            styles[name][:, channel] = statistics.mean[name][channel] + sign * 5 * statistics.std[name][channel]
             sides.append(eye.encode_image(generator.synthesize(styles).clamp(-1, 1)))
         minus, plus = (F.normalize(side) for side in sides)
         expected = F.normalize(F.normalize(plus - minus).mean(0), dim=0)
@@ -103,33 +103,33 @@ def test_convolutions_beyond_the_reach_are_left_out(generator: Generator) -> Non
 
 
 def test_an_interrupted_run_goes_on_where_it_was(generator: Generator, tmp_path: Path) -> None:
-    path, found = tmp_path / "progress.safetensors", style_statistics(generator, SETTINGS)
-    whole = channel_effects(generator, Eye(), found, SETTINGS)
+    path, statistics = tmp_path / "progress.safetensors", style_statistics(generator, SETTINGS)
+    effects = channel_effects(generator, Eye(), statistics, SETTINGS)
 
     def stop(_: str, done: int, __: int) -> None:
         if done == 11:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        channel_effects(generator, Eye(), found, SETTINGS, progress_file=path, on_progress=stop)
+        channel_effects(generator, Eye(), statistics, SETTINGS, progress_file=path, on_progress=stop)
     eye, reported = Eye(), []
     again = channel_effects(
-        generator, eye, found, SETTINGS, progress_file=path, on_progress=lambda *step: reported.append(step)
+        generator, eye, statistics, SETTINGS, progress_file=path, on_progress=lambda *step: reported.append(step)
     )
-    channels = sum(len(effect) for effect in whole.values())
+    channels = sum(len(effect) for effect in effects.values())
     assert reported[0] == ("effects of channels", 12, channels)
     assert reported[-1] == ("effects of channels", channels, channels)
     assert eye.seen == 3 + 6 * (channels - 11)
-    assert all(torch.equal(again[name], effect) for name, effect in whole.items())
+    assert all(torch.equal(again[name], effect) for name, effect in effects.items())
     eye = Eye()
-    channel_effects(generator, eye, found, SETTINGS, progress_file=path)
+    channel_effects(generator, eye, statistics, SETTINGS, progress_file=path)
     assert eye.seen == 3
     assert [file.name for file in tmp_path.iterdir()] == ["progress.safetensors"]
 
 
 def test_progress_of_something_else_is_refused(generator: Generator, tmp_path: Path) -> None:
-    path, found = tmp_path / "progress.safetensors", style_statistics(generator, SETTINGS)
-    channel_effects(generator, Eye(), found, SETTINGS, progress_file=path)
+    path, statistics = tmp_path / "progress.safetensors", style_statistics(generator, SETTINGS)
+    channel_effects(generator, Eye(), statistics, SETTINGS, progress_file=path)
     other = Generator(generator.config)
     cases: list[tuple[Generator, Eye, StyleClipSampling]] = [
         (generator, Eye(1), SETTINGS),
@@ -138,7 +138,7 @@ def test_progress_of_something_else_is_refused(generator: Generator, tmp_path: P
     ]
     for network, eye, settings in cases:
         with pytest.raises(CheckpointError, match="another generator, encoder or other settings"):
-            channel_effects(network, eye, found, settings, progress_file=path)
+            channel_effects(network, eye, statistics, settings, progress_file=path)
 
 
 def test_the_encoder_sees_the_content_only(generator: Generator) -> None:
@@ -150,8 +150,8 @@ def test_the_encoder_sees_the_content_only(generator: Generator) -> None:
             return super().encode_image(images)
 
     settings = StyleClipSampling(samples=10, images=1, reach=4)
-    found = style_statistics(generator, settings)
-    channel_effects(generator, Tall(), found, settings, content=lambda image: image[:, :, 2:14])
+    statistics = style_statistics(generator, settings)
+    channel_effects(generator, Tall(), statistics, settings, content=lambda image: image[:, :, 2:14])
     assert heights == {12}
 
 
@@ -160,7 +160,7 @@ def test_a_channel_without_effect_gets_zeros() -> None:
     assert torch.equal(effects_of_features(features), torch.zeros(1, 5))
 
 
-def test_what_was_measured_makes_edits_of_texts(generator: Generator) -> None:
+def test_the_measurements_make_edits_from_texts(generator: Generator) -> None:
     eye = Eye()
     assert isinstance(eye, TextImageEncoder)
     styleclip = fit_styleclip(generator, eye, SETTINGS, templates=["a photo of {}"], model="0123")
@@ -182,7 +182,7 @@ def test_settings_that_cannot_be_are_refused(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.reference
-def test_effects_and_the_rate_of_optimisation_equal_the_recording(reference_dir: Path) -> None:
+def test_effects_and_the_rate_of_optimization_equal_the_recording(reference_dir: Path) -> None:
     folder = reference_dir / "editing"
     spec = importlib.util.spec_from_file_location("detrand", folder / "detrand.py")
     assert spec is not None

@@ -1,4 +1,4 @@
-"""Global directions from words."""
+"""Global directions from text."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ def test_an_edit_says_what_it_is(clip: StyleClip) -> None:
 
 
 def test_the_way_back_is_the_opposite_edit(clip: StyleClip) -> None:
-    there, back = clip("a beard", neutral="a face", beta=0.1), clip("a face", neutral="a beard", beta=0.1)
-    for name, change in there.changes.items():
-        torch.testing.assert_close(back.changes[name], -change)
+    forward, backward = clip("a beard", neutral="a face", beta=0.1), clip("a face", neutral="a beard", beta=0.1)
+    for name, change in forward.changes.items():
+        torch.testing.assert_close(backward.changes[name], -change)
 
 
 def test_where_nothing_reacts_the_edit_changes_nothing_and_says_so(clip: StyleClip) -> None:
@@ -181,10 +181,10 @@ def test_a_folder_carries_everything_but_the_encoder(clip: StyleClip, tmp_path: 
     again = StyleClip.load(tmp_path / "styleclip", encoder=Words())
     assert again.templates == ("a photo of {}", "art of {}")
     assert again.model == clip.model
-    one, other = clip("a beard", beta=0.1), again("a beard", beta=0.1)
-    assert one.info == other.info
-    assert one.changes.keys() == other.changes.keys()
-    assert all(torch.equal(change, other.changes[name]) for name, change in one.changes.items())
+    edit, loaded_edit = clip("a beard", beta=0.1), again("a beard", beta=0.1)
+    assert edit.info == loaded_edit.info
+    assert edit.changes.keys() == loaded_edit.changes.keys()
+    assert all(torch.equal(change, loaded_edit.changes[name]) for name, change in edit.changes.items())
 
 
 @pytest.mark.parametrize(
@@ -324,14 +324,14 @@ def draw(reference_dir: Path) -> ModuleType:
 
 
 class RecordedWords:
-    """The text encoder of the recordings: a feature drawn from the text's checksum."""
+    """The text encoder of the recordings: a random feature seeded by the text's checksum."""
 
     def __init__(self, draw: ModuleType) -> None:
         self.draw = draw
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        drawn = [self.draw.normal(zlib.crc32(text.strip().encode()), 512) for text in texts]
-        return torch.from_numpy(np.stack(drawn)).float()
+        features = [self.draw.normal(zlib.crc32(text.strip().encode()), 512) for text in texts]
+        return torch.from_numpy(np.stack(features)).float()
 
     def encode_image(self, images: Tensor) -> Tensor:
         raise NotImplementedError
@@ -378,7 +378,7 @@ def test_directions_and_counts_of_channels_are_those_recorded(
 
 
 @pytest.mark.reference
-def test_the_usual_sentences_are_those_published(reference_dir: Path) -> None:
+def test_the_default_sentences_are_those_published(reference_dir: Path) -> None:
     pytest.importorskip("open_clip")
     published = reference_dir / "editing" / "directions" / "styleclip" / "templates.txt"
     assert default_templates() == [line.strip() for line in published.read_text().splitlines()]

@@ -206,18 +206,18 @@ def test_what_was_not_published_is_refused(name: str, domain: str, size: int, me
         published_channels(name, layer_table(GeneratorConfig.official(size)), domain=domain)
 
 
-def test_vectors_of_all_layers_and_of_convolutions_are_told_by_their_widths() -> None:
+def test_vectors_of_all_layers_and_of_convolutions_are_recognized_by_their_widths() -> None:
     every = [torch.full((spec.channels_in,), float(spec.index)) for spec in LAYERS]
     assert list(style_vectors(every, LAYERS, "f")) == [spec.name for spec in LAYERS]
-    found = style_vectors([v for v, spec in zip(every, LAYERS, strict=True) if not spec.torgb], LAYERS, "f")
-    assert [(name, float(v[0])) for name, v in found.items()] == [
+    vectors = style_vectors([v for v, spec in zip(every, LAYERS, strict=True) if not spec.torgb], LAYERS, "f")
+    assert [(name, float(v[0])) for name, v in vectors.items()] == [
         (spec.name, float(spec.index)) for spec in LAYERS if not spec.torgb
     ]
     with pytest.raises(EditError, match="f holds 7 vectors"):
         style_vectors(every[:-1], LAYERS, "f")
 
 
-def test_an_inversion_carries_the_edit_beside_its_codes_and_back_is_where_it_was(
+def test_an_inversion_stores_the_edit_separately_from_its_codes_and_undoing_it_restores_the_image(
     tiny_inverter: HyperStyleInverter,
 ) -> None:
     inversion = tiny_inverter.invert(torch.rand(1, 3, 32, 32) * 2 - 1, align=False)
@@ -253,12 +253,12 @@ def test_a_channel_changes_the_recorded_image_as_recorded(reference_dir: Path) -
     for k, name, shape, is_parameter in json.loads((golden / "key_order.json").read_text())["generator64"]:
         if not is_parameter:
             continue
-        drawn = draw.normal(base + 300 + k, *shape)
+        values = draw.normal(base + 300 + k, *shape)
         if len(shape) >= 2:
-            drawn = drawn / np.sqrt(np.prod(shape) / shape[0])
+            values = values / np.sqrt(np.prod(shape) / shape[0])
         else:
-            drawn = np.clip(1 + 0.1 * drawn, 0.5, 1.5) if name.endswith("weight") else 0.1 * drawn
-        state[name] = torch.from_numpy(drawn).float() + ("modulation.bias" in name)
+            values = np.clip(1 + 0.1 * values, 0.5, 1.5) if name.endswith("weight") else 0.1 * values
+        state[name] = torch.from_numpy(values).float() + ("modulation.bias" in name)
     for i in range(9):
         noise = f"noises.noise_{i}"
         state[noise] = torch.from_numpy(draw.normal(base + 900 + i, *state[noise].shape)).float()
@@ -283,7 +283,7 @@ def test_numbers_rows_and_widths_of_layers_are_those_recorded(size: int, referen
 
 
 @pytest.mark.reference
-def test_the_published_channels_are_those_of_the_catalogue(reference_dir: Path) -> None:
-    catalogue = json.loads((reference_dir / "editing/edits_catalog.json").read_text())["stylespace_single_channels"]
+def test_the_published_channels_are_those_of_the_catalog(reference_dir: Path) -> None:
+    catalog = json.loads((reference_dir / "editing/edits_catalog.json").read_text())["stylespace_single_channels"]
     for domain, published in CHANNELS.items():
-        assert {n: [list(pair) for pair in pairs] for n, pairs in published.channels.items()} == catalogue[domain]
+        assert {n: [list(pair) for pair in pairs] for n, pairs in published.channels.items()} == catalog[domain]

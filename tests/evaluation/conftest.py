@@ -21,8 +21,8 @@ def attribute_network(traits: tuple[str, ...]) -> AttributeNetwork:
 
 
 @pytest.fixture(scope="session")
-def judged(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
-    """The tiny model with random networks for what it lacks. Tests leave it as it is."""
+def full_inverter(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
+    """The tiny model with a random evaluator and a random perceptual network. Tests must not change it."""
     torch.manual_seed(1)
     model = tiny_inverter.model
     edits = {}
@@ -42,9 +42,9 @@ def judged(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
 
 
 @pytest.fixture(scope="session")
-def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
-    """The judged model with directions so long that the random evaluator sees them, made for its own generator."""
-    model = judged.model
+def sensitive(full_inverter: HyperStyleInverter) -> HyperStyleInverter:
+    """The full inverter with edits so long that the random evaluator measures them, fitted to its generator."""
+    model = full_inverter.model
     edits = {}
     for name, edit in model.edits.items():
         assert isinstance(edit, DirectionEdit)
@@ -61,6 +61,6 @@ def sensitive(judged: HyperStyleInverter) -> HyperStyleInverter:
 
 
 @pytest.fixture(scope="module")
-def seen() -> list[tuple[str, int, int]]:
-    """What the progress was."""
+def progress() -> list[tuple[str, int, int]]:
+    """The reported progress: (method, done, total)."""
     return []

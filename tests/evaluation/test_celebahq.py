@@ -1,4 +1,4 @@
-"""The columns of the benchmark on made images: each figure by hand, resumed runs, and what is not measured."""
+"""The columns of the benchmark on synthetic images: each figure by hand, resumed runs, and missing figures."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_mse_is_that_of_reconstructions_in_256_levels(
         assert seconds > 0
     assert "3 images of test" in result.table.about
     assert "2,824 images" in result.table.about
-    assert {one.what for one in result.missing} == {"LPIPS", "ID", "FID"}
+    assert {figure.what for figure in result.missing} == {"LPIPS", "ID", "FID"}
     assert [row["method"] for row in result.published.rows] == ["hyperstyle"]
     assert result.published.rows[0]["lpips"] == 0.0985
 
@@ -71,14 +71,14 @@ def test_identity_and_fid_compare_files_of_the_generator_s_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared: list[tuple[Tensor, Tensor]] = []
-    seen: list[Tensor] = []
+    fid_images: list[Tensor] = []
 
     def same_person(a: Tensor, b: Tensor) -> Tensor:
         compared.append((a, b))
         return torch.tensor([torch.nan if len(compared) == 2 else 0.5])
 
     def features(image: Tensor) -> Tensor:
-        seen.append(image)
+        fid_images.append(image)
         return image.flatten(1).double()
 
     monkeypatch.setattr(celebahq, "face_identity", lambda network, mtcnn, device: same_person)
@@ -91,8 +91,8 @@ def test_identity_and_fid_compare_files_of_the_generator_s_size(
     rebuilt, target = compared[0]
     assert rebuilt.shape == target.shape == (1, 3, 32, 32)
     torch.testing.assert_close(target, F.interpolate(original, (32, 32), mode="bilinear", antialias=True))
-    assert torch.equal(seen[0], original)  # FID sees the file as it is
-    torch.testing.assert_close(seen[3], rebuilt)  # and the reconstruction as it was saved
+    assert torch.equal(fid_images[0], original)  # FID sees the file as it is
+    torch.testing.assert_close(fid_images[3], rebuilt)  # and the reconstruction as it was saved
 
 
 def test_a_second_call_measures_nothing_again(

@@ -1,4 +1,4 @@
-"""FID and KID by torch-fidelity, from features that never come over a network."""
+"""FID and KID by torch-fidelity, from features computed without a download."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_equal_sets_are_at_no_distance_and_shifted_ones_at_the_square_of_the_shi
     assert abs(same.kid) < 0.2 < moved.kid
 
 
-def test_the_judge_sees_images_where_no_file_is_named(judged: HyperStyleInverter) -> None:
-    see, name = features_of(judged.model, None)
-    pictures = torch.rand(3, 3, 32, 32) * 2 - 1
-    assert (name, see(pictures).shape, see(pictures).dtype) == ("the evaluator", (3, 8), torch.float64)
+def test_the_evaluator_gives_the_features_where_no_file_is_named(full_inverter: HyperStyleInverter) -> None:
+    see, name = features_of(full_inverter.model, None)
+    images = torch.rand(3, 3, 32, 32) * 2 - 1
+    assert (name, see(images).shape, see(images).dtype) == ("the evaluator", (3, 8), torch.float64)
 
 
-def test_without_judge_and_file_there_is_nothing_to_see_with(tiny_inverter: HyperStyleInverter) -> None:
+def test_without_evaluator_and_file_there_are_no_features(tiny_inverter: HyperStyleInverter) -> None:
     with pytest.raises(MethodError, match="--fid FILE"):
         features_of(tiny_inverter.model, None)
 
@@ -61,7 +61,7 @@ def test_one_image_is_too_few() -> None:
         distance(torch.zeros(1, 4), torch.zeros(1, 4))
 
 
-def test_a_missing_package_is_named(judged: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(full_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(MissingDependencyError, match=r"hyperstyle-inversion\[fid\]"):
-        features_of(judged.model, None)
+        features_of(full_inverter.model, None)

@@ -25,34 +25,34 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def editing(judged: HyperStyleInverter, crops: Tensor) -> Editing:
-    return evaluate_editing(judged, crops, points=3)
+def editing(full_inverter: HyperStyleInverter, crops: Tensor) -> Editing:
+    return evaluate_editing(full_inverter, crops, points=3)
 
 
 @pytest.fixture(scope="module")
-def inversion(judged: HyperStyleInverter, crops: Tensor) -> Inversion:
-    return judged.invert(list(crops), align=False)
+def inversion(full_inverter: HyperStyleInverter, crops: Tensor) -> Inversion:
+    return full_inverter.invert(list(crops), align=False)
 
 
 def curve_of(editing: Editing, edit: str, offsets: bool) -> EditCurve:
-    (found,) = (curve for curve in editing.curves if (curve.edit, curve.offsets) == (edit, offsets))
-    return found
+    (matching,) = (curve for curve in editing.curves if (curve.edit, curve.offsets) == (edit, offsets))
+    return matching
 
 
 @pytest.mark.parametrize("offsets", [True, False])
 def test_every_figure_is_that_of_the_edited_inversions(offsets: bool, editing: Editing, inversion: Inversion) -> None:
-    judge, kind = inversion.model.evaluator, inversion if offsets else inversion.initial
-    assert judge is not None
+    evaluator, variant = inversion.model.evaluator, inversion if offsets else inversion.initial
+    assert evaluator is not None
     assert inversion.crop is not None
     std = {trait: population_std([trait])[trait] for trait in ("age", "smile")}
     curve = curve_of(editing, "smile", offsets)
     assert [point.strength for point in curve.points] == [-3, 0, 3]
     with torch.no_grad():
-        pictures = [kind.edit("smile", s).tensor for s in (-3, 0, 3)]
-        read = torch.stack([judge(p) for p in pictures])
-        people = [judge.embedding(p) for p in pictures]
-        original = judge.embedding(inversion.crop)
-    smile, age = read[..., judge.config.traits.index("smile")], read[..., judge.config.traits.index("age")]
+        images = [variant.edit("smile", s).tensor for s in (-3, 0, 3)]
+        read = torch.stack([evaluator(p) for p in images])
+        people = [evaluator.embedding(p) for p in images]
+        original = evaluator.embedding(inversion.crop)
+    smile, age = read[..., evaluator.config.traits.index("smile")], read[..., evaluator.config.traits.index("age")]
     for i, point in enumerate(curve.points):
         assert point.trait == pytest.approx(float(smile[i].mean()), abs=1e-4)
         assert point.trait_std == pytest.approx(float(smile[i].std(correction=0)), abs=1e-4)
@@ -72,19 +72,19 @@ def test_there_are_two_curves_for_each_edit_of_the_model(editing: Editing) -> No
         assert curve.points[1].identity == pytest.approx(1)
 
 
-def test_chosen_edits_only_and_the_leak_into_the_others_all_the_same(judged: HyperStyleInverter) -> None:
-    seen: list[tuple[str, int, int]] = []
+def test_chosen_edits_only_and_the_leak_into_the_others_all_the_same(full_inverter: HyperStyleInverter) -> None:
+    progress: list[tuple[str, int, int]] = []
     result = evaluate_editing(
-        judged, held_out_avatars(1, 32), ["age", "age"], points=2, on_progress=lambda *now: seen.append(now)
+        full_inverter, held_out_avatars(1, 32), ["age", "age"], points=2, on_progress=lambda *now: progress.append(now)
     )
     assert [curve.edit for curve in result.curves] == ["age", "age"]
     assert [point.strength for point in result.curves[0].points] == [-3, 0, 3]
     assert list(result.curves[0].leak) == ["smile"]
-    assert seen == [("editing", 1, 1)]
+    assert progress == [("editing", 1, 1)]
 
 
-def test_an_edit_that_moves_nothing_leaks_nothing(judged: HyperStyleInverter) -> None:
-    model = judged.model
+def test_an_edit_that_moves_nothing_leaks_nothing(full_inverter: HyperStyleInverter) -> None:
+    model = full_inverter.model
     still = {
         "smile": DirectionEdit(torch.zeros(16), EditInfo("smile", trait="smile")),
         "age": model.edits["age"],
@@ -139,8 +139,8 @@ def test_the_spread_of_traits_is_that_of_the_population() -> None:
     assert spread["glasses"] == pytest.approx((0.28 * 0.72) ** 0.5, rel=0.02)
 
 
-def test_edits_that_nobody_can_read_are_listed(judged: HyperStyleInverter, crops: Tensor) -> None:
-    model = judged.model
+def test_edits_that_nobody_can_read_are_listed(full_inverter: HyperStyleInverter, crops: Tensor) -> None:
+    model = full_inverter.model
     smile = model.edits["smile"]
     assert isinstance(smile, DirectionEdit)
     edits = dict(model.edits)
@@ -161,10 +161,10 @@ def test_edits_that_nobody_can_read_are_listed(judged: HyperStyleInverter, crops
     with pytest.raises(EditError, match="no edit to measure"):
         evaluate_editing(inverter, crops, [])
     with pytest.raises(ConfigError, match="points=1"):
-        evaluate_editing(judged, crops, points=1)
+        evaluate_editing(full_inverter, crops, points=1)
 
 
-def test_a_model_without_a_judge_is_refused(tiny_inverter: HyperStyleInverter, crops: Tensor) -> None:
+def test_a_model_without_an_evaluator_is_refused(tiny_inverter: HyperStyleInverter, crops: Tensor) -> None:
     with pytest.raises(MethodError, match="no evaluator"):
         evaluate_editing(tiny_inverter, crops)
 

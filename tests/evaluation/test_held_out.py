@@ -1,4 +1,4 @@
-"""What comes with the library to measure on."""
+"""The held-out images that come with the library."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_more_or_larger_crops_than_there_are_say_where_they_come_from() -> None:
             held_out_avatars(count, size)
 
 
-def test_deviations_are_known_for_all_that_the_bundled_judge_reads() -> None:
-    judge = HyperStyleInverter.from_pretrained("avatars", device="cpu").model.evaluator
-    assert judge is not None
+def test_deviations_are_known_for_all_that_the_bundled_evaluator_reads() -> None:
+    evaluator = HyperStyleInverter.from_pretrained("avatars", device="cpu").model.evaluator
+    assert evaluator is not None
     known = attribute_deviations()
-    assert set(judge.config.traits) <= set(known)
+    assert set(evaluator.config.traits) <= set(known)
     assert (
         known
         == json.loads((Path(hyperstyle.__file__).parent / "avatars" / "attributes.json").read_text(encoding="utf-8"))[

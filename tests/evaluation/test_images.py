@@ -20,12 +20,12 @@ FACE = np.array([(0.385, 0.475), (0.615, 0.475), (0.5, 0.6), (0.42, 0.71), (0.58
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
     """Images of several sizes and modes, one in a folder below, one broken, and a file that is none."""
-    picture = to_pil(held_out_avatars(1, 64)[0])
+    image = to_pil(held_out_avatars(1, 64)[0])
     (tmp_path / "below").mkdir()
-    picture.save(tmp_path / "below" / "d.jpg")
-    picture.convert("L").resize((40, 90)).save(tmp_path / "a.png")
-    picture.convert("RGBA").save(tmp_path / "b.webp")
-    picture.convert("P").resize((200, 130)).save(tmp_path / "c.PNG")
+    image.save(tmp_path / "below" / "d.jpg")
+    image.convert("L").resize((40, 90)).save(tmp_path / "a.png")
+    image.convert("RGBA").save(tmp_path / "b.webp")
+    image.convert("P").resize((200, 130)).save(tmp_path / "c.PNG")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno image")
     (tmp_path / "notes.txt").write_text("no image either", encoding="utf-8")
     return tmp_path
@@ -34,20 +34,20 @@ def mixed(tmp_path: Path) -> Path:
 def test_every_size_and_mode_becomes_a_crop_and_a_broken_file_is_listed(
     mixed: Path, tiny_inverter: HyperStyleInverter
 ) -> None:
-    pictures = folder_images(mixed, tiny_inverter)
-    assert pictures.names == ("a.png", "b.webp", "below/d.jpg", "c.PNG")
-    for i in range(len(pictures)):
-        crop = pictures.load(i)
+    images = folder_images(mixed, tiny_inverter)
+    assert images.names == ("a.png", "b.webp", "below/d.jpg", "c.PNG")
+    for i in range(len(images)):
+        crop = images.load(i)
         assert (crop.shape, crop.dtype) == ((3, 32, 32), torch.float32)
         torch.testing.assert_close(crop, crop.add(1).mul(127.5).round().div(127.5).sub(1))  # 256 levels
-    assert [name for name, _ in pictures.failures] == ["broken.png"]
-    picture = Image.effect_noise((64, 64), 40)
-    picture.save(mixed / "below" / "e", "GIF")
-    picture.save(mixed / "below" / ".f.png")
+    assert [name for name, _ in images.failures] == ["broken.png"]
+    noise = Image.effect_noise((64, 64), 40)
+    noise.save(mixed / "below" / "e", "GIF")
+    noise.save(mixed / "below" / ".f.png")
     (mixed / "drawing.svg").write_bytes(b"<svg/>")
-    pictures = folder_images(mixed, tiny_inverter)
-    assert pictures.names == ("a.png", "b.webp", "below/d.jpg", "below/e", "c.PNG")
-    assert [name for name, _ in pictures.failures] == ["drawing.svg", "broken.png"]
+    images = folder_images(mixed, tiny_inverter)
+    assert images.names == ("a.png", "b.webp", "below/d.jpg", "below/e", "c.PNG")
+    assert [name for name, _ in images.failures] == ["drawing.svg", "broken.png"]
 
 
 def test_only_as_many_as_asked_for_are_taken(mixed: Path, tiny_inverter: HyperStyleInverter) -> None:
@@ -69,13 +69,13 @@ def test_an_image_that_cannot_be_decoded_to_its_end_is_left_out(
 ) -> None:
     Image.effect_noise((64, 64), 40).save(tmp_path / "good.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:900])
-    pictures = folder_images(tmp_path, tiny_inverter)
-    assert (pictures.names, [name for name, _ in pictures.failures]) == (("good.png",), ["cut.png"])
+    images = folder_images(tmp_path, tiny_inverter)
+    assert (images.names, [name for name, _ in images.failures]) == (("good.png",), ["cut.png"])
 
 
 def test_the_crops_of_the_library_are_for_models_of_avatars_only(tiny_inverter: HyperStyleInverter) -> None:
-    pictures = held_out_images(tiny_inverter, 2)
-    assert (len(pictures), pictures.load(1).shape) == (2, (3, 32, 32))
+    images = held_out_images(tiny_inverter, 2)
+    assert (len(images), images.load(1).shape) == (2, (3, 32, 32))
     assert len(held_out_images(tiny_inverter)) == 64
     for count in (0, 65):
         with pytest.raises(ConfigError, match=f"{count} held-out crops: expected 1 to 64"):
@@ -89,11 +89,11 @@ def test_the_crops_of_the_library_are_for_models_of_avatars_only(tiny_inverter: 
 def test_digests_change_with_the_crop_and_with_its_size_only(
     mixed: Path, tiny_inverter: HyperStyleInverter, tmp_path: Path
 ) -> None:
-    pictures = folder_images(mixed, tiny_inverter)
-    assert pictures.digests == tuple(digest(pictures.load(i)) for i in range(len(pictures)))
-    assert len(set(pictures.digests)) == len(pictures)
-    assert pictures.digests == folder_images(mixed, tiny_inverter).digests
-    crop = pictures.load(0)
+    images = folder_images(mixed, tiny_inverter)
+    assert images.digests == tuple(digest(images.load(i)) for i in range(len(images)))
+    assert len(set(images.digests)) == len(images)
+    assert images.digests == folder_images(mixed, tiny_inverter).digests
+    crop = images.load(0)
     assert digest(crop) != digest(crop.reshape(3, 16, 64))
     other = crop.clone()
     other[0, 0, 0] += 2 / 255
@@ -113,11 +113,11 @@ def test_images_in_which_no_face_is_found_are_listed_where_one_was_looked_for(
     inverter = HyperStyleInverter(
         model.generator, model.encoder, model.hypernetwork, domain=model.domain, aligner=finder
     )
-    found = folder_images(tmp_path, inverter, align="auto")
-    assert found.names == ("face.png", "none.png")
-    ((name, reason),) = found.uncut
+    images = folder_images(tmp_path, inverter, align="auto")
+    assert images.names == ("face.png", "none.png")
+    ((name, reason),) = images.uncut
     assert (name, "no face was found" in reason) == ("none.png", True)
     assert folder_images(tmp_path, inverter).uncut == ()
     cut = folder_images(tmp_path, inverter, align=True)
     assert (cut.names, [name for name, _ in cut.failures], cut.uncut) == (("face.png",), ["none.png"], ())
-    assert cut.digests != found.digests[:1]
+    assert cut.digests != images.digests[:1]

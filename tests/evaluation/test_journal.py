@@ -14,8 +14,8 @@ from hyperstyle.evaluation.journal import Journal
 ABOUT = {"report": 1, "model": "a", "size": (32, 32)}
 
 
-def row(picture: str, value: float = 1.0) -> dict[str, Any]:
-    return {"method": "hyperstyle", "picture": picture, "figures": {"l2": value}}
+def row(image_name: str, value: float = 1.0) -> dict[str, Any]:
+    return {"method": "hyperstyle", "picture": image_name, "figures": {"l2": value}}
 
 
 def test_rows_are_found_again(tmp_path: Path) -> None:
@@ -38,11 +38,11 @@ def test_of_two_rows_of_an_image_the_later_one_counts(tmp_path: Path) -> None:
 def test_a_line_that_a_killed_run_left_half_written_is_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     Journal(path, ABOUT).add(row("a"))
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"method": "hyperstyle", "pict')
+    content = path.read_bytes()
+    path.write_bytes(content + b'{"method": "hyperstyle", "pict')
     journal = Journal(path, ABOUT)
     assert journal.get("hyperstyle", "a") == row("a")
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == content
     journal.add(row("b"))
     assert Journal(path, ABOUT).get("hyperstyle", "b") == row("b")
 

@@ -1,4 +1,4 @@
-"""Seconds and memory of loading, measured in processes of their own."""
+"""Seconds and memory of loading, measured in separate processes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from hyperstyle.io.files import peak_memory
 def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32), "red").save(tmp_path / "me.png")
     torch.save({"a": torch.zeros(3)}, tmp_path / "official.pt")
-    found = measure_loading(
+    loading = measure_loading(
         tiny_model_dir, official=[tmp_path / "official.pt"], image=tmp_path / "me.png", steps=1, repeats=1
     )
     tensors = [load_tensors(file)[0] for file in tiny_model_dir.glob("*/model.safetensors")]
     values = sum(tensor.nbytes for part in tensors for tensor in part.values())
-    assert values < found.weights < values + 100_000  # and the headers
-    assert (found.model, found.steps, found.repeats) == (str(tiny_model_dir), 1, 1)
-    assert found.machine["torch"] == torch.__version__
-    seconds = (found.seconds, found.official_seconds, found.official_mapped_seconds)
+    assert values < loading.weights < values + 100_000  # and the headers
+    assert (loading.model, loading.steps, loading.repeats) == (str(tiny_model_dir), 1, 1)
+    assert loading.machine["torch"] == torch.__version__
+    seconds = (loading.seconds, loading.official_seconds, loading.official_mapped_seconds)
     assert all(s is not None and 0 < s.low <= s.median <= s.high for s in seconds)
-    if found.imported is not None:
-        assert found.loaded is not None
-        assert found.inverted is not None
-        assert 50_000_000 < found.imported.low <= found.loaded.low <= found.inverted.low
-        assert found.share == found.weights / found.inverted.median
+    if loading.imported is not None:
+        assert loading.loaded is not None
+        assert loading.inverted is not None
+        assert 50_000_000 < loading.imported.low <= loading.loaded.low <= loading.inverted.low
+        assert loading.share == loading.weights / loading.inverted.median
 
 
 def test_what_goes_wrong_in_the_other_process_is_raised_here(tiny_model_dir: Path, tmp_path: Path) -> None:

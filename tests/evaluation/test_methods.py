@@ -1,4 +1,4 @@
-"""Methods side by side: each inverted through `invert`, on the same images, with its seconds, bytes and edits."""
+"""Comparison of methods: each inverts through `invert`, on the same images, with its seconds, bytes and edits."""
 
 from __future__ import annotations
 
@@ -27,74 +27,74 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def found(sensitive: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Methods:
-    return evaluate_methods(sensitive, crops, TRIALS, points=3, on_progress=lambda *now: seen.append(now))
+def methods(sensitive: HyperStyleInverter, crops: Tensor, progress: list[tuple[str, int, int]]) -> Methods:
+    return evaluate_methods(sensitive, crops, TRIALS, points=3, on_progress=lambda *now: progress.append(now))
 
 
 def test_every_row_is_what_invert_gives_and_what_its_file_weighs(
-    found: Methods, sensitive: HyperStyleInverter, crops: Tensor, tmp_path: Path
+    methods: Methods, sensitive: HyperStyleInverter, crops: Tensor, tmp_path: Path
 ) -> None:
-    assert [one.row.method for one in found.rows] == [str(trial) for trial in TRIALS]
-    for one in found.rows:
-        inversions = [sensitive.invert(c, method=one.trial.method, steps=one.trial.steps, align=False) for c in crops]
+    assert [row.row.method for row in methods.rows] == [str(trial) for trial in TRIALS]
+    for row in methods.rows:
+        inversions = [sensitive.invert(c, method=row.trial.method, steps=row.trial.steps, align=False) for c in crops]
         sizes = []
         for i, inversion in enumerate(inversions):
             inversion.save(tmp_path / f"{i}.safetensors")
             sizes.append((tmp_path / f"{i}.safetensors").stat().st_size)
         for name in ("l2", "perceptual", "identity"):
             mean = sum(inversion.metrics()[name][0] for inversion in inversions) / 3
-            assert getattr(one.row, name) == pytest.approx(mean, abs=1e-5), (one.row.method, name)
-        assert one.bytes == pytest.approx(sum(sizes) / 3)
-        assert (one.row.images, one.row.timed) == (3, 3)
-        torch.testing.assert_close(found.shown[one.row.method], torch.cat([i.tensor for i in inversions]))
+            assert getattr(row.row, name) == pytest.approx(mean, abs=1e-5), (row.row.method, name)
+        assert row.bytes == pytest.approx(sum(sizes) / 3)
+        assert (row.row.images, row.row.timed) == (3, 3)
+        torch.testing.assert_close(methods.shown[row.row.method], torch.cat([i.tensor for i in inversions]))
 
 
-def test_editability_is_the_mean_over_the_edits_at_changes_that_all_methods_reach(found: Methods) -> None:
-    assert [(c.edit, c.method) for c in found.curves] == [(e, str(t)) for e in ("age", "smile") for t in TRIALS]
+def test_editability_is_the_mean_over_the_edits_at_changes_that_all_methods_reach(methods: Methods) -> None:
+    assert [(c.edit, c.method) for c in methods.curves] == [(e, str(t)) for e in ("age", "smile") for t in TRIALS]
     for edit in ("age", "smile"):
-        points = [[(p.change, p.pictures) for p in c.points] for c in found.curves if c.edit == edit]
+        points = [[(p.change, p.pictures) for p in c.points] for c in methods.curves if c.edit == edit]
         assert all(same == points[0] for same in points)
-    for one in found.rows:
-        means = [curve.mean for curve in found.curves if curve.method == one.row.method]
-        kept = [mean for mean in means if mean is not None]
-        assert kept  # the edits do something
-        assert one.editability == pytest.approx(sum(kept) / len(kept))
+    for row in methods.rows:
+        means = [curve.mean for curve in methods.curves if curve.method == row.row.method]
+        finite_means = [mean for mean in means if mean is not None]
+        assert finite_means  # the edits do something
+        assert row.editability == pytest.approx(sum(finite_means) / len(finite_means))
 
 
-def test_progress_counts_the_images_of_each_method(found: Methods, seen: list[tuple[str, int, int]]) -> None:
-    assert seen == [(str(trial), done, 3) for trial in TRIALS for done in (1, 2, 3)]
+def test_progress_counts_the_images_of_each_method(methods: Methods, progress: list[tuple[str, int, int]]) -> None:
+    assert progress == [(str(trial), done, 3) for trial in TRIALS for done in (1, 2, 3)]
 
 
-def test_the_judge_is_measured_with_and_never_differentiated(
-    judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
+def test_the_evaluator_is_measured_with_and_never_differentiated(
+    full_inverter: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert judged.model.evaluator is not None
-    features = judged.model.evaluator.features
+    assert full_inverter.model.evaluator is not None
+    features = full_inverter.model.evaluator.features
 
     def only_without_gradients(x: Tensor) -> list[Tensor]:
         assert not torch.is_grad_enabled()
         return features(x)
 
-    monkeypatch.setattr(judged.model.evaluator, "features", only_without_gradients)
+    monkeypatch.setattr(full_inverter.model.evaluator, "features", only_without_gradients)
     trials = [Trial(name, 1) for name in ("optimize-w+", "hyperstyle+pti", "offsets", "offset-codes")]
-    assert len(evaluate_methods(judged, crops[:1], trials, points=2).rows) == 4
+    assert len(evaluate_methods(full_inverter, crops[:1], trials, points=2).rows) == 4
 
 
-def test_without_a_judge_all_but_editability_is_measured(tiny_inverter: HyperStyleInverter, crops: Tensor) -> None:
-    found = evaluate_methods(tiny_inverter, crops[:1], [Trial("w-encoder"), Trial("hyperstyle")])
-    assert [one.editability for one in found.rows] == [None, None]
-    assert [one.row.images for one in found.rows] == [1, 1]
-    assert found.curves == ()
+def test_without_an_evaluator_all_but_editability_is_measured(tiny_inverter: HyperStyleInverter, crops: Tensor) -> None:
+    methods = evaluate_methods(tiny_inverter, crops[:1], [Trial("w-encoder"), Trial("hyperstyle")])
+    assert [row.editability for row in methods.rows] == [None, None]
+    assert [row.row.images for row in methods.rows] == [1, 1]
+    assert methods.curves == ()
 
 
-def test_all_methods_are_those_of_the_model_and_hybrids_at_several_steps(judged: HyperStyleInverter) -> None:
-    names = [str(trial) for trial in all_trials(judged.model)]
+def test_all_methods_are_those_of_the_model_and_hybrids_at_several_steps(full_inverter: HyperStyleInverter) -> None:
+    names = [str(trial) for trial in all_trials(full_inverter.model)]
     assert names[:5] == ["hyperstyle", "w-encoder", "optimize-w:300", "optimize-w+:300", "pti"]
     for hybrid in ("hyperstyle+offsets", "hyperstyle+offset-codes", "hyperstyle+pti", "w-encoder+offsets"):
         assert [name for name in names if name.startswith(f"{hybrid}:")] == [
             f"{hybrid}:{steps}" for steps in (10, 25, 50, 100)
         ]
-    plain = all_trials(judged.model.with_parts(hypernetwork=None))
+    plain = all_trials(full_inverter.model.with_parts(hypernetwork=None))
     assert not [trial for trial in plain if "hyperstyle" in trial.method]
 
 
@@ -107,27 +107,27 @@ def test_a_trial_reads_as_it_is_written() -> None:
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is(
-    judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
+    full_inverter: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HyperStyleInverter, "invert", lambda *_, **__: pytest.fail("it has begun"))
     with pytest.raises(MethodError, match="Did you mean 'hyperstyle'"):
-        evaluate_methods(judged, crops, [Trial("w-encoder"), Trial("hyperstile")])
+        evaluate_methods(full_inverter, crops, [Trial("w-encoder"), Trial("hyperstile")])
     with pytest.raises(MethodError, match="has no refinement steps"):
-        evaluate_methods(judged, crops, [Trial("w-encoder", 3)])
+        evaluate_methods(full_inverter, crops, [Trial("w-encoder", 3)])
     with pytest.raises(MethodError, match="needs an e4e encoder"):
-        evaluate_methods(judged, crops, [Trial("e4e")])
+        evaluate_methods(full_inverter, crops, [Trial("e4e")])
     with pytest.raises(ConfigError, match="each once"):
-        evaluate_methods(judged, crops, [Trial("hyperstyle"), Trial("hyperstyle")])
+        evaluate_methods(full_inverter, crops, [Trial("hyperstyle"), Trial("hyperstyle")])
     with pytest.raises(ConfigError, match="points=1"):
-        evaluate_methods(judged, crops, [Trial("hyperstyle")], points=1)
+        evaluate_methods(full_inverter, crops, [Trial("hyperstyle")], points=1)
 
 
-def test_the_plot_has_a_panel_for_the_error_and_one_for_editability(found: Methods) -> None:
-    whole = [replace(one, trial=Trial("pti")) if i == 1 else one for i, one in enumerate(found.rows)]
-    unjudged: list[MethodRow] = [replace(one, editability=None) for one in whole]
+def test_the_plot_has_a_panel_for_the_error_and_one_for_editability(methods: Methods) -> None:
+    with_editability = [replace(row, trial=Trial("pti")) if i == 1 else row for i, row in enumerate(methods.rows)]
+    without_editability: list[MethodRow] = [replace(row, editability=None) for row in with_editability]
     sizes = []
-    for rows in (whole, unjudged):
-        with Image.open(io.BytesIO(methods_plot(replace(found, rows=tuple(rows))))) as image:
+    for rows in (with_editability, without_editability):
+        with Image.open(io.BytesIO(methods_plot(replace(methods, rows=tuple(rows))))) as image:
             assert image.format == "PNG"
             sizes.append(image.size)
     assert sizes[0] == (2 * sizes[1][0], sizes[1][1])

@@ -1,4 +1,4 @@
-"""Rows that optimize: against the perceptual network only, on the same images as the rows beside them."""
+"""Rows that optimize: against the perceptual network only, on the same images as the other rows."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def crops() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def optimized(judged: HyperStyleInverter, crops: Tensor, seen: list[tuple[str, int, int]]) -> Optimized:
-    found = evaluate_reconstruction(
-        judged, crops, curve=0, optimized=SETTINGS, on_progress=lambda *now: seen.append(now)
+def optimized(full_inverter: HyperStyleInverter, crops: Tensor, progress: list[tuple[str, int, int]]) -> Optimized:
+    result = evaluate_reconstruction(
+        full_inverter, crops, curve=0, optimized=SETTINGS, on_progress=lambda *now: progress.append(now)
     ).optimized
-    assert found is not None
-    return found
+    assert result is not None
+    return result
 
 
 def mean_l2(image: Tensor, crops: Tensor) -> float:
@@ -35,11 +35,11 @@ def mean_l2(image: Tensor, crops: Tensor) -> float:
 
 
 def test_all_rows_are_over_the_same_first_images(
-    judged: HyperStyleInverter, crops: Tensor, optimized: Optimized
+    full_inverter: HyperStyleInverter, crops: Tensor, optimized: Optimized
 ) -> None:
     assert [row.method for row in optimized.rows] == ["w-encoder", "hyperstyle", "optimize-w", "pti", "offsets"]
     assert {row.images for row in optimized.rows} == {3}
-    inversion = judged.invert(list(crops[:3]), align=False)
+    inversion = full_inverter.invert(list(crops[:3]), align=False)
     for row, same in zip(optimized.rows[:2], (inversion.initial, inversion), strict=True):
         assert row.l2 == pytest.approx(sum(same.metrics()["l2"]) / 3, rel=1e-4)
     assert [row.timed for row in optimized.rows] == [3, 3, 3, 3, 3]
@@ -47,9 +47,9 @@ def test_all_rows_are_over_the_same_first_images(
 
 
 def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
-    judged: HyperStyleInverter, crops: Tensor, optimized: Optimized
+    full_inverter: HyperStyleInverter, crops: Tensor, optimized: Optimized
 ) -> None:
-    model, crops = judged.model, crops[:3]
+    model, crops = full_inverter.model, crops[:3]
     assert model.perceptual is not None
     assert model.hypernetwork is not None
     network = model.perceptual
@@ -73,18 +73,18 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
         for crop, code in zip(crops, w, strict=True)
     ]
     with torch.no_grad():
-        images = torch.cat([one(code[None]) for one, code in zip(tuned, w, strict=True)])
+        images = torch.cat([generator(code[None]) for generator, code in zip(tuned, w, strict=True)])
     assert rows["pti"].l2 == pytest.approx(mean_l2(images, crops), rel=1e-5)
     torch.testing.assert_close(optimized.shown["PTI"], images, atol=2e-5, rtol=0)
 
-    start = judged.invert(list(crops), method="w-encoder", align=False).w
+    start = full_inverter.invert(list(crops), method="w-encoder", align=False).w
     layers = model.hypernetwork.config.layers
-    drawn = []
+    rendered = []
     for part in parts:
         offsets = optimize_offsets(crops[part], start[part], model.generator, layers, loss, steps=4)
         with torch.no_grad():
-            drawn.append(model.generator(start[part], offsets))
-    assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat(drawn), crops), rel=1e-4)
+            rendered.append(model.generator(start[part], offsets))
+    assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat(rendered), crops), rel=1e-4)
 
 
 def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimized: Optimized) -> None:
@@ -100,27 +100,27 @@ def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimized: 
 
 
 def test_the_equivalence_is_with_the_hyperstyle_row_of_the_same_images(optimized: Optimized) -> None:
-    targets = {one.figure: one.target for one in optimized.equivalence}
+    targets = {equivalence.figure: equivalence.target for equivalence in optimized.equivalence}
     row = optimized.rows[1]
     assert targets == {"l2": row.l2, "perceptual": row.perceptual, "identity": row.identity}
 
 
-def test_the_judge_is_measured_with_and_never_differentiated(
-    judged: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
+def test_the_evaluator_is_measured_with_and_never_differentiated(
+    full_inverter: HyperStyleInverter, crops: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert judged.model.evaluator is not None
-    features = judged.model.evaluator.features
+    assert full_inverter.model.evaluator is not None
+    features = full_inverter.model.evaluator.features
 
     def only_without_gradients(x: Tensor) -> list[Tensor]:
         assert not torch.is_grad_enabled()
         return features(x)
 
-    monkeypatch.setattr(judged.model.evaluator, "features", only_without_gradients)
+    monkeypatch.setattr(full_inverter.model.evaluator, "features", only_without_gradients)
     settings = Optimization(1, projection=2, tuning=2, offsets=2)
-    assert evaluate_reconstruction(judged, crops[:1], curve=0, optimized=settings).optimized is not None
+    assert evaluate_reconstruction(full_inverter, crops[:1], curve=0, optimized=settings).optimized is not None
 
 
-def test_progress_counts_images_times_steps(optimized: Optimized, seen: list[tuple[str, int, int]]) -> None:
-    assert [now for now in seen if now[0] == "optimize-w"] == [("optimize-w", done, 9) for done in range(1, 10)]
-    assert [now for now in seen if now[0] == "pti"][-1] == ("pti", 36, 36)
-    assert [now for now in seen if now[0] == "offsets"][-1] == ("offsets", 12, 12)
+def test_progress_counts_images_times_steps(optimized: Optimized, progress: list[tuple[str, int, int]]) -> None:
+    assert [now for now in progress if now[0] == "optimize-w"] == [("optimize-w", done, 9) for done in range(1, 10)]
+    assert [now for now in progress if now[0] == "pti"][-1] == ("pti", 36, 36)
+    assert [now for now in progress if now[0] == "offsets"][-1] == ("offsets", 12, 12)

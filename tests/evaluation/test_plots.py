@@ -1,4 +1,4 @@
-"""Plots: PNGs of the curves, and a clear word where matplotlib is missing."""
+"""Plots: PNGs of the curves, and a clear message where matplotlib is missing."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def size_of(png: bytes) -> tuple[int, int]:
 def test_a_panel_for_each_figure_and_a_row_for_each_curve() -> None:
     optimized = Optimized((ROW,), 1.0, CURVE, (), {})
     both = size_of(reconstruction_plot(Reconstruction((ROW,), CURVE, optimized, {})))
-    passes = size_of(reconstruction_plot(Reconstruction((ROW,), CURVE, None, {})))
+    curve_only = size_of(reconstruction_plot(Reconstruction((ROW,), CURVE, None, {})))
     unjudged = Row("hyperstyle", 0.1, None, None, 0.9, 0.1, (0.1, 0.1), 1, 4)
-    one = size_of(reconstruction_plot(Reconstruction((unjudged,), CURVE, None, {})))
-    assert both == (passes[0], 2 * passes[1])
-    assert passes == (3 * one[0], one[1])
+    single_panel = size_of(reconstruction_plot(Reconstruction((unjudged,), CURVE, None, {})))
+    assert both == (curve_only[0], 2 * curve_only[1])
+    assert curve_only == (3 * single_panel[0], single_panel[1])
 
 
 def test_without_matplotlib_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

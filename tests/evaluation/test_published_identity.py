@@ -28,7 +28,7 @@ TRUNK = TrunkConfig((8, 16), (2, 1), stem_kernel=3, stem_stride=1, first_stride=
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Path:
-    """A folder of weights that see a face where red is brighter than gray, its parts where they lie in most."""
+    """A folder of weights that detect a face where red is brighter than gray, with landmarks at their usual places."""
     networks = Mtcnn().eval().requires_grad_(False)
     for parameter in networks.parameters():
         parameter.zero_()
@@ -50,7 +50,7 @@ def detector(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaceNetwork:
-    """A small network of the published kind; `tmp_path/curricular.pth` is read as it."""
+    """A small network of the published kind, loaded in place of `tmp_path/curricular.pth`."""
     small = FaceNetwork(
         FaceNetworkConfig(TRUNK, squeeze=False, affine=False, prepare="nearest", input_size=16, embedding_width=6)
     )
@@ -67,8 +67,8 @@ def faces(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     return HyperStyleInverter(model.generator, model.encoder, model.hypernetwork, domain=domain, steps=1)
 
 
-def pictures() -> list[Tensor]:
-    """Two with much red, and a black one."""
+def face_images() -> list[Tensor]:
+    """Two images with much red, and a black one."""
     torch.manual_seed(3)
     bright = torch.rand(2, 3, 32, 32)
     return [*bright, torch.full((3, 32, 32), -1.0)]
@@ -78,10 +78,10 @@ def test_faces_are_cut_out_by_the_detector_and_compared_by_the_network(
     detector: Path, network: FaceNetwork, faces: HyperStyleInverter, tmp_path: Path
 ) -> None:
     chosen = choose_measures(faces.model, lpips=False, identity=tmp_path / "curricular.pth", mtcnn=detector)
-    a, b, black = (picture[None] for picture in pictures())
-    found = chosen(faces.model, a, b)["identity"]
+    a, b, black = (image[None] for image in face_images())
+    identity = chosen(faces.model, a, b)["identity"]
     expected = metrics.published_identity(a, b, network, MtcnnDetector(detector, confidence=0.35))
-    assert found == pytest.approx(float(expected))
+    assert identity == pytest.approx(float(expected))
     assert chosen(faces.model, a, a)["identity"] == pytest.approx(1)
     assert float(expected) < 0.999
     assert chosen(faces.model, a, black)["identity"] is None
@@ -96,8 +96,8 @@ def test_a_report_says_how_many_images_show_no_face(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(out_of_domain, "FILTERS", {})
-    crops = pictures()
-    given = EvaluationImages("given", ("a", "b", "black"), lambda i: crops[i], tuple(map(digest, crops)))
+    crops = face_images()
+    images = EvaluationImages("given", ("a", "b", "black"), lambda i: crops[i], tuple(map(digest, crops)))
     options = ReportOptions(
         methods=(Trial("w-encoder"),),
         lpips=False,
@@ -106,18 +106,18 @@ def test_a_report_says_how_many_images_show_no_face(
         adapt=0,
         shown=3,
     )
-    make_report(faces, given, tmp_path / "out", options)
+    make_report(faces, images, tmp_path / "out", options)
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     (row,) = report["tables"]["table2"]
     rows = [json.loads(line) for line in (tmp_path / "out" / "rows.jsonl").read_text(encoding="utf-8").splitlines()[1:]]
-    numbers = [each["figures"]["identity"] for each in rows if each["method"] == "w-encoder"]
+    numbers = [entry["figures"]["identity"] for entry in rows if entry["method"] == "w-encoder"]
     assert numbers[2] is None
-    seen = [number for number in numbers if number is not None]
-    assert len(seen) == 2
-    assert (row["identity"], row["identity_left_out"]) == (pytest.approx(sum(seen) / 2), 1)
+    finite = [number for number in numbers if number is not None]
+    assert len(finite) == 2
+    assert (row["identity"], row["identity_left_out"]) == (pytest.approx(sum(finite) / 2), 1)
     (unfiltered,) = report["tables"]["out_of_domain"]
     assert unfiltered["identity_left_out"] >= 1
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert text.count("<th>left out</th>") >= 2
     assert "images without one are left out" in text
-    assert not [one for one in report["not_measured"] if one["what"] == "identity"]
+    assert not [entry for entry in report["not_measured"] if entry["what"] == "identity"]

@@ -17,11 +17,11 @@ def inverter(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
     return tiny_inverter
 
 
-def test_rows_hold_the_means_over_the_images(judged: HyperStyleInverter) -> None:
+def test_rows_hold_the_means_over_the_images(full_inverter: HyperStyleInverter) -> None:
     crops = held_out_avatars(9, 32)  # more than a sheet shows
-    result = evaluate_reconstruction(judged, crops)
+    result = evaluate_reconstruction(full_inverter, crops)
     assert [row.method for row in result.rows] == ["w-encoder", "hyperstyle"]
-    inversion = judged.invert(list(crops), align=False)
+    inversion = full_inverter.invert(list(crops), align=False)
     for row, same in zip(result.rows, (inversion.initial, inversion), strict=True):
         for figure, values in same.metrics().items():
             assert getattr(row, figure) == pytest.approx(sum(values) / 9, rel=1e-4), (row.method, figure)
@@ -30,29 +30,29 @@ def test_rows_hold_the_means_over_the_images(judged: HyperStyleInverter) -> None
     assert result.optimized is None
 
 
-def test_the_curve_is_that_of_inversions_with_so_many_steps(judged: HyperStyleInverter) -> None:
+def test_the_curve_is_that_of_inversions_with_so_many_steps(full_inverter: HyperStyleInverter) -> None:
     crops = held_out_avatars(3, 32)
-    result = evaluate_reconstruction(judged, crops, curve=4)
+    result = evaluate_reconstruction(full_inverter, crops, curve=4)
     assert [point.step for point in result.curve] == [0, 1, 2, 3, 4]
     for point in result.curve:
-        inversion = judged.invert(list(crops), align=False, steps=point.step)
+        inversion = full_inverter.invert(list(crops), align=False, steps=point.step)
         assert point.l2 == pytest.approx(sum(inversion.metrics()["l2"]) / 3, rel=1e-4)
         assert point.identity == pytest.approx(sum(inversion.metrics()["identity"]) / 3, rel=1e-4)
     assert result.curve[2].l2 == result.rows[1].l2  # the model's own number of steps is 2
 
 
-def test_without_a_judge_and_a_curve_there_is_less(inverter: HyperStyleInverter) -> None:
-    seen: list[tuple[str, int, int]] = []
+def test_without_an_evaluator_and_a_curve_there_is_less(inverter: HyperStyleInverter) -> None:
+    progress: list[tuple[str, int, int]] = []
     result = evaluate_reconstruction(
-        inverter, held_out_avatars(9, 32), curve=0, on_progress=lambda *now: seen.append(now)
+        inverter, held_out_avatars(9, 32), curve=0, on_progress=lambda *now: progress.append(now)
     )
     assert result.curve == ()
     assert [(row.perceptual, row.identity) for row in result.rows] == [(None, None)] * 2
-    assert [now for now in seen if now[0] == "hyperstyle"] == [("hyperstyle", done, 9) for done in range(1, 10)]
+    assert [now for now in progress if now[0] == "hyperstyle"] == [("hyperstyle", done, 9) for done in range(1, 10)]
 
 
-def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(judged: HyperStyleInverter) -> None:
-    model = judged.model
+def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(full_inverter: HyperStyleInverter) -> None:
+    model = full_inverter.model
     alone = HyperStyleInverter(
         model.generator, model.encoder, domain=model.domain, parts={"perceptual": model.perceptual}
     )
@@ -66,12 +66,12 @@ def test_a_model_without_a_hypernetwork_has_the_encoders_row_alone(judged: Hyper
     assert result.optimized.equivalence == ()
 
 
-def test_a_sheet_shows_every_column_at_128_px_or_more(judged: HyperStyleInverter) -> None:
+def test_a_sheet_shows_every_column_at_128_px_or_more(full_inverter: HyperStyleInverter) -> None:
     settings = Optimization(2, projection=1, tuning=1, offsets=1)
-    result = evaluate_reconstruction(judged, held_out_avatars(9, 32), curve=3, optimized=settings)
+    result = evaluate_reconstruction(full_inverter, held_out_avatars(9, 32), curve=3, optimized=settings)
     titles = ["input", "W encoder", "T = 1", "T = 3", "W optimization", "PTI", "offsets (bound)"]
     assert list(result.shown) == titles
-    assert [len(pictures) for pictures in result.shown.values()] == [8, 8, 8, 8, 2, 2, 2]
+    assert [len(images) for images in result.shown.values()] == [8, 8, 8, 8, 2, 2, 2]
     page = reconstruction_grid(result.shown)
     assert page.width >= 7 * 128
     assert page.height >= 8 * 128
@@ -100,8 +100,8 @@ def test_numbers_that_cannot_be_used_are_refused(inverter: HyperStyleInverter) -
         Optimization(0)
 
 
-def test_the_judge_does_not_stand_in_for_a_missing_perceptual_network(judged: HyperStyleInverter) -> None:
-    model = judged.model.with_parts(perceptual=None)
+def test_the_evaluator_does_not_replace_a_missing_perceptual_network(full_inverter: HyperStyleInverter) -> None:
+    model = full_inverter.model.with_parts(perceptual=None)
     without = HyperStyleInverter(
         model.generator, model.encoder, model.hypernetwork, domain=model.domain, parts={"judge": model.evaluator}
     )

@@ -40,32 +40,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trunk = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
     generator = Generator(GeneratorConfig(32, channels=(16, 16, 16, 8), latent_width=16, mapping_layers=2))
     config = HypernetworkConfig(generator.config, tuned_layers(generator.config), (32, 32), trunk, code_width=16)
-    judge = AttributeNetworkConfig(("age",), TrunkConfig((8, 8), (1, 1), 3, 1, 2, norm="group"), 32, 8)
+    evaluator_config = AttributeNetworkConfig(("age",), TrunkConfig((8, 8), (1, 1), 3, 1, 2, norm="group"), 32, 8)
     inverter = HyperStyleInverter(
         generator,
         WEncoder(WEncoderConfig(generator.config.rows, 16, (32, 32), trunk)),
         Hypernetwork(config),
         domain=Domain("small", 32, (32, 32), similarity="traits"),
-        parts={"judge": AttributeNetwork(judge)},
+        parts={"judge": AttributeNetwork(evaluator_config)},
     )
-    made = tmp_path_factory.mktemp("models") / "published"
-    inverter.save_pretrained(made)
-    return made
+    path = tmp_path_factory.mktemp("models") / "published"
+    inverter.save_pretrained(path)
+    return path
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Implementation | None, Work]]:
-    """No processes of their own and no ceilings that take a second each; notes what memory was asked for."""
-    asked: list[tuple[Implementation | None, Work]] = []
+    """No separate processes and no ceilings, which take a second each; records the calls that measure memory."""
+    calls: list[tuple[Implementation | None, Work]] = []
 
     def peak(case: Case, way: Implementation | None, work: Work, threads: int) -> int:
-        asked.append((way, work))
+        calls.append((way, work))
         return {None: 100, "fast": 130, "plain": 200, "networks": 0}[way]
 
     monkeypatch.setattr(speed, "peak_in_subprocess", peak)
     monkeypatch.setattr(ceilings, "arithmetic_ceiling", lambda dtype, device: 1e15)
     monkeypatch.setattr(ceilings, "memory_ceiling", lambda device: 1e15)
-    return asked
+    return calls
 
 
 def test_every_row_is_measured_in_turn_and_has_its_ratio(
@@ -76,35 +76,35 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
     make = prepared
 
     def noted(way: Implementation, inverter: HyperStyleInverter, work: Work) -> object:
-        made = make(way, inverter, work)
+        implementation_run = make(way, inverter, work)
 
         def run() -> Tensor:
             runs.append((way, work, inverter.model.dtype))
-            return made()
+            return implementation_run()
 
         return run
 
     monkeypatch.setattr(speed, "prepared", noted)
     steps: list[tuple[str, int, int]] = []
     threads = torch.get_num_threads()
-    found = speed.measure_speed(
+    result = speed.measure_speed(
         Case(model=str(folder)), steps=2, batch=2, repeats=2, threads=1, on_progress=lambda *step: steps.append(step)
     )
     assert torch.get_num_threads() == threads
-    assert [pair.name for pair in found.pairs] == ["float32", "batch8", "edit_strip", "bfloat16"]
-    for pair in found.pairs:
+    assert [pair.name for pair in result.pairs] == ["float32", "batch8", "edit_strip", "bfloat16"]
+    for pair in result.pairs:
         assert pair.ratio.low <= pair.ratio.median <= pair.ratio.high
         assert pair.fast.median > 0 < pair.plain_cpu.median
         assert pair.gflops > 0 < pair.arithmetic_share
         assert pair.memory_share > 0
-    assert [pair.pictures for pair in found.pairs] == [2, 8, 11, 2]
+    assert [pair.pictures for pair in result.pairs] == [2, 8, 11, 2]
     first = Work(2, 2)
     full, wide = [run for run in runs if run[1] == first], torch.float32
     assert full[:4] == [("fast", first, wide), ("plain", first, wide)] * 2
     assert [("fast", first, torch.bfloat16), ("plain", first, wide)] * 2 == full[-4:]
-    assert 0 <= found.agreement["image"] <= 2e-5
-    assert 0 <= found.agreement["strip"] <= 2e-5
-    error = found.errors["bfloat16"]["image"]
+    assert 0 <= result.agreement["image"] <= 2e-5
+    assert 0 <= result.agreement["strip"] <= 2e-5
+    error = result.errors["bfloat16"]["image"]
     assert error.largest is not None
     assert error.mean is not None
     assert error.psnr is not None
@@ -112,19 +112,19 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
     assert 0 < error.mean < error.largest
     assert 20 < error.psnr < 90
     assert 0.9 < error.identity <= 1.0001
-    assert found.errors["bfloat16"]["edit"] != error
+    assert result.errors["bfloat16"]["edit"] != error
     assert quick == [(None, first), ("fast", first), ("plain", first)]
-    assert found.memory == Memory(100, 130, 200)
-    assert found.missing == {}
+    assert result.memory == Memory(100, 130, 200)
+    assert result.missing == {}
     assert ("batch8", 2, 2) in steps  # eight images each: fewer pairs
     assert ("float32", 4, 4) in steps
 
-    report = json.loads(json.dumps(found.report(), allow_nan=False))
-    assert report["ratio_float32"] == found.pairs[0].ratio.median
+    report = json.loads(json.dumps(result.report(), allow_nan=False))
+    assert report["ratio_float32"] == result.pairs[0].ratio.median
     assert report["ratio_batch8_float16"] is None
     assert report["memory_above_weights_ratio"] == 0.3
     assert (report["built"], report["peak_fast"], report["peak_plain"]) == (100, 130, 200)
-    assert report["agreement"] == found.agreement["image"]
+    assert report["agreement"] == result.agreement["image"]
     assert (report["size"], report["steps"], report["batch"], report["machine"]["threads"]) == (32, 2, 2, 1)
     assert report["machine"].keys() >= {"torch", "python"}
 
@@ -136,10 +136,10 @@ def test_what_a_machine_lacks_is_left_out_and_said(
     monkeypatch.setattr(speed, "peak_in_subprocess", lambda *_: None)
     monkeypatch.setattr(speed, "_RATES", (1, 2))
     rows = ["bfloat16", "float16", "batch8_bfloat16", "memory", "rates"]
-    found = speed.measure_speed(Case(model=str(folder)), steps=1, rows=rows, repeats=1)
-    assert found.pairs == ()
-    assert found.memory is None
-    assert found.missing == {
+    result = speed.measure_speed(Case(model=str(folder)), steps=1, rows=rows, repeats=1)
+    assert result.pairs == ()
+    assert result.memory is None
+    assert result.missing == {
         "memory": "this system does not tell what a process takes",
         "bfloat16": "none here",
         "batch8_bfloat16": "none here",
@@ -147,25 +147,25 @@ def test_what_a_machine_lacks_is_left_out_and_said(
         "rates_bfloat16": "none here",
         "rates_float16": "float16 is measured on GPUs",
     }
-    assert [(rate.dtype, rate.batch) for rate in found.rates] == [("float32", 1), ("float32", 2)]
-    assert found.rates[1].pictures_per_second == 2 / found.rates[1].seconds.median
-    assert set(found.report()) >= {f"ratio_{name}" for name in PAIRS}
-    assert found.report()["ratio_bfloat16"] is None
+    assert [(rate.dtype, rate.batch) for rate in result.rates] == [("float32", 1), ("float32", 2)]
+    assert result.rates[1].pictures_per_second == 2 / result.rates[1].seconds.median
+    assert set(result.report()) >= {f"ratio_{name}" for name in PAIRS}
+    assert result.report()["ratio_bfloat16"] is None
 
 
 def test_a_batch_that_the_plain_path_has_no_memory_for_goes_one_by_one(
     folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "_free", lambda: 1000)
-    found = speed.measure_speed(Case(model=str(folder)), steps=1, rows=["batch8"], repeats=1)
-    assert not found.pairs[0].together
+    result = speed.measure_speed(Case(model=str(folder)), steps=1, rows=["batch8"], repeats=1)
+    assert not result.pairs[0].together
     inverter = Case(model=str(folder)).build()
     at_once, one_by_one = (prepared("plain", inverter, Work(1, 3, together=both))() for both in (True, False))
     torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize(
-    ("case", "given", "message"),
+    ("case", "options", "message"),
     [
         (Case(100), {}, "a model of 100 px: expected 256, 512 or 1024"),
         (Case(256, device="warp"), {}, "device 'warp' is not known"),
@@ -175,11 +175,11 @@ def test_a_batch_that_the_plain_path_has_no_memory_for_goes_one_by_one(
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_a_model_is_built(
-    case: Case, given: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+    case: Case, options: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Case, "build", lambda *_: pytest.fail("built"))
     with pytest.raises(ConfigError, match=message):
-        speed.measure_speed(case, **given)  # type: ignore[arg-type]
+        speed.measure_speed(case, **options)  # type: ignore[arg-type]
 
 
 def test_a_model_that_is_not_there_or_lacks_a_part_is_named(folder: Path, tiny_inverter: HyperStyleInverter) -> None:
@@ -190,7 +190,7 @@ def test_a_model_that_is_not_there_or_lacks_a_part_is_named(folder: Path, tiny_i
         parts_of(bare)
 
 
-def test_random_weights_change_the_image_at_every_pass_and_by_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_weights_change_the_image_at_every_step_and_by_the_crop(monkeypatch: pytest.MonkeyPatch) -> None:
     config = GeneratorConfig(32, channels=(32, 32, 32, 16), latent_width=32, mapping_layers=2)
     trunk = TrunkConfig((16, 32), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
 
@@ -223,7 +223,7 @@ def test_the_networks_alone_give_the_images_of_the_library(folder: Path) -> None
     )
 
 
-def test_the_peak_of_a_process_of_its_own_is_that_of_one_that_builds_the_model(folder: Path) -> None:
+def test_the_peak_of_a_separate_process_is_that_of_one_that_builds_the_model(folder: Path) -> None:
     peak = peak_in_subprocess(Case(model=str(folder)), None, Work(), 1)
     assert peak is None or 50_000_000 < peak < 2_000_000_000
 
@@ -231,9 +231,9 @@ def test_the_peak_of_a_process_of_its_own_is_that_of_one_that_builds_the_model(f
 def test_operations_are_those_of_the_convolutions_and_products_times_two(folder: Path) -> None:
     inverter = Case(model=str(folder)).build()
     parts, domain = parts_of(inverter), inverter.model.domain
-    one, two, three = (ceilings.operations(parts, domain, Work(steps)) for steps in (1, 2, 3))
-    assert three - two == two - one > 0
-    assert ceilings.operations(parts, domain, Work(2, 4)) == 4 * two
+    one_step, two_steps, three_steps = (ceilings.operations(parts, domain, Work(steps)) for steps in (1, 2, 3))
+    assert three_steps - two_steps == two_steps - one_step > 0
+    assert ceilings.operations(parts, domain, Work(2, 4)) == 4 * two_steps
     strip = ceilings.operations(parts, domain, Work(edits=1))
     convolutions = sum(
         2 * s.channels_in * s.channels_out * s.kernel**2 * (s.resolution // (2 if s.up else 1)) ** 2
@@ -268,15 +268,15 @@ def test_a_ratio_of_memory_needs_a_plain_path_that_takes_some() -> None:
 
 
 def test_a_difference_that_is_no_number_is_null_in_the_report() -> None:
-    found = Speed("w", 32, 1, 1, 1, (), {"image": math.nan}, {}, None, (), {}, {}, {})
-    assert found.report()["agreement"] is None
+    result = Speed("w", 32, 1, 1, 1, (), {"image": math.nan}, {}, None, (), {}, {}, {})
+    assert result.report()["agreement"] is None
 
 
 def test_of_a_model_that_the_plain_path_does_not_know_the_errors_are_measured() -> None:
-    found = speed.measure_speed(Case(model="avatars"), rows=["float32", "bfloat16"], steps=1, repeats=1, threads=1)
-    assert found.pairs == ()
-    assert "expected 'average' and 'irse', the published form" in found.missing["float32"]
-    if "bfloat16" in found.errors:
-        identity = found.errors["bfloat16"]["image"].identity
+    result = speed.measure_speed(Case(model="avatars"), rows=["float32", "bfloat16"], steps=1, repeats=1, threads=1)
+    assert result.pairs == ()
+    assert "expected 'average' and 'irse', the published form" in result.missing["float32"]
+    if "bfloat16" in result.errors:
+        identity = result.errors["bfloat16"]["image"].identity
         assert identity is not None
         assert identity > 0.99

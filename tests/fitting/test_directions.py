@@ -1,4 +1,4 @@
-"""Fitting: known directions come back, conditional ones leave the others alone, reports go along."""
+"""Fitting: known directions are recovered, conditional ones leave the other traits alone, reports are stored."""
 
 from __future__ import annotations
 
@@ -39,11 +39,16 @@ def test_one_unit_is_one_deviation_of_the_codes_across_the_boundary(
 def test_a_conditional_edit_leaves_the_other_trait_alone_and_moves_its_own_as_far(
     tiny_inverter: HyperStyleInverter, table: Scores
 ) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     fit = fit_interfacegan(
-        tiny_inverter.model, table, ["a"], conditional=True, chosen=0.1, on_progress=lambda *args: told.append(args[1])
+        tiny_inverter.model,
+        table,
+        ["a"],
+        conditional=True,
+        chosen=0.1,
+        on_progress=lambda *args: reported.append(args[1]),
     )
-    assert told == [1, 2]  # the boundaries of all traits are needed
+    assert reported == [1, 2]  # the boundaries of all traits are needed
     edit = fit["a"]
     other = torch.tensor([0.5, 0.75**0.5, *[0.0] * 14])
     assert abs((edit.direction @ other).item()) < 0.1
@@ -72,13 +77,13 @@ def test_unknown_traits_and_codes_of_another_width_are_refused(
 
 
 def test_components_are_those_of_the_sampled_codes(tiny_inverter: HyperStyleInverter) -> None:
-    told: list[tuple[object, ...]] = []
-    found = fit_components(tiny_inverter.model, 3, samples=5000, on_progress=lambda *args: told.append(args))
+    reported: list[tuple[object, ...]] = []
+    components = fit_components(tiny_inverter.model, 3, samples=5000, on_progress=lambda *args: reported.append(args))
     codes = torch.cat(list(sample_w(tiny_inverter.model.generator, 5000)))
-    torch.testing.assert_close(found.mean, codes.mean(0), atol=1e-5, rtol=0)
-    assert found.comp.shape == (3, 16)
-    torch.testing.assert_close(found.std, ((codes - codes.mean(0)) @ found.comp.T).std(0), atol=0, rtol=0.1)
-    assert told == [("sampling", 4096, 5000), ("sampling", 5000, 5000)]
+    torch.testing.assert_close(components.mean, codes.mean(0), atol=1e-5, rtol=0)
+    assert components.comp.shape == (3, 16)
+    torch.testing.assert_close(components.std, ((codes - codes.mean(0)) @ components.comp.T).std(0), atol=0, rtol=0.1)
+    assert reported == [("sampling", 4096, 5000), ("sampling", 5000, 5000)]
 
 
 def test_a_report_brings_its_range_unless_nothing_held() -> None:

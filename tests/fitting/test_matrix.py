@@ -1,4 +1,4 @@
-"""The image of the entanglement."""
+"""The plot of the entanglement."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hyperstyle.fitting import Measured
 from hyperstyle.fitting.matrix import entanglement_plot
 
 
-def measured(trait: str, *others: str) -> Measured:
+def measured(trait: str, *leaking_traits: str) -> Measured:
     steps = (-1.0, 0.0, 1.0)
-    return Measured(trait, steps, steps, (), -1.0, 1.0, 1.0, dict.fromkeys(others, -0.5))
+    return Measured(trait, steps, steps, (), -1.0, 1.0, 1.0, dict.fromkeys(leaking_traits, -0.5))
 
 
 def size_of(png: bytes) -> tuple[int, int]:
@@ -25,13 +25,13 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 
 def test_more_edits_make_it_higher_and_more_traits_wider() -> None:
-    one = size_of(entanglement_plot({"age": measured("age", "smile")}))
+    single = size_of(entanglement_plot({"age": measured("age", "smile")}))
     higher = size_of(entanglement_plot({"age": measured("age", "smile"), "grin": measured("smile", "age")}))
     wider = size_of(entanglement_plot({"age": measured("age", "smile", "pose", "beard")}))
-    assert higher[0] == one[0]
-    assert higher[1] > one[1]
-    assert wider[0] > one[0]
-    assert wider[1] == one[1]
+    assert higher[0] == single[0]
+    assert higher[1] > single[1]
+    assert wider[0] > single[0]
+    assert wider[1] == single[1]
 
 
 def test_nothing_measured_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Scores: every image is read once, odd scorers are refused, tables come back as they were written."""
+"""Scores: every image is scored once, invalid scorers are refused, tables are read as they were written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole report of a tiny model: what is written, what it says, and that an interrupted run goes on."""
+"""The whole report of a tiny model: its files, its contents, and that an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def report(sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path_fac
 
 @pytest.fixture
 def one_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer images out of the domain: quicker."""
+    """Fewer images out of the domain, to save time."""
     monkeypatch.setattr(out_of_domain, "FILTERS", {"comic": comic})
 
 
-def _given(crops: Sequence[Tensor], names: Sequence[str]) -> EvaluationImages:
-    """Crops under names."""
+def _evaluation_images(crops: Sequence[Tensor], names: Sequence[str]) -> EvaluationImages:
+    """Crops with names, as images to evaluate."""
     return EvaluationImages("given", tuple(names), lambda i: crops[i], tuple(map(digest, crops)))
 
 
@@ -95,7 +95,7 @@ def _csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _found(out: Path) -> Any:
+def _results(out: Path) -> Any:
     return json.loads((out / "report.json").read_text(encoding="utf-8"))
 
 
@@ -118,41 +118,41 @@ def test_the_page_is_one_whole_file_that_refers_to_nothing_outside_itself(report
 
 
 def test_every_figure_is_in_json_and_csv_too(report: Path) -> None:
-    found = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    assert tuple(found["tables"]) == TABLES
+    results = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    assert tuple(results["tables"]) == TABLES
     for name in TABLES:
         rows = _csv(report / f"{name}.csv")
-        kept = [{key: value for key, value in row.items() if value} for row in rows]
-        assert kept == [{k: str(v) for k, v in row.items() if v is not None} for row in found["tables"][name]]
-    points = [(o["edit"], o["method"], *p) for group in found["effects"].values() for o in group for p in o["points"]]
-    drawn = [(r["edit"], r["method"], float(r["change"]), float(r["identity"])) for r in _csv(report / "figure6.csv")]
-    assert (drawn, len(drawn) > 4) == (points, True)
-    means = [(o["edit"], o["method"], o["mean"], *o["reach"]) for group in found["effects"].values() for o in group]
+        values = [{key: value for key, value in row.items() if value} for row in rows]
+        assert values == [{k: str(v) for k, v in row.items() if v is not None} for row in results["tables"][name]]
+    points = [(o["edit"], o["method"], *p) for group in results["effects"].values() for o in group for p in o["points"]]
+    plotted = [(r["edit"], r["method"], float(r["change"]), float(r["identity"])) for r in _csv(report / "figure6.csv")]
+    assert (plotted, len(plotted) > 4) == (points, True)
+    means = [(o["edit"], o["method"], o["mean"], *o["reach"]) for group in results["effects"].values() for o in group]
     assert means == [
         (r["edit"], r["method"], float(r["identity"]) if r["identity"] else None, float(r["low"]), float(r["high"]))
         for r in _csv(report / "figure6_means.csv")
     ]
     assert [
-        (o["better"], o["figure"], *map(str, [*o["here"], *o["paper"], o["holds"]])) for o in found["orderings"]
+        (o["better"], o["figure"], *map(str, [*o["here"], *o["paper"], o["holds"]])) for o in results["orderings"]
     ] == [
         (r["better"], r["figure"], r["here_better"], r["here_worse"], r["paper_better"], r["paper_worse"], r["holds"])
         for r in _csv(report / "orderings.csv")
     ]
-    methods = [row["method"] for row in found["tables"]["table2"]]
+    methods = [row["method"] for row in results["tables"]["table2"]]
     assert methods == ["hyperstyle", "w-encoder"]
-    assert [row["method"] for row in found["tables"]["table2_optimised"]] == [*methods, "optimize-w+:2"]
-    assert [row["method"] for row in found["tables"]["table3"]] == ["hyperstyle", "hyperstyle:1", "few-layers"]
-    assert [row["passes"] for row in found["tables"]["table3"]] == [2, 1, 1]
+    assert [row["method"] for row in results["tables"]["table2_optimised"]] == [*methods, "optimize-w+:2"]
+    assert [row["method"] for row in results["tables"]["table3"]] == ["hyperstyle", "hyperstyle:1", "few-layers"]
+    assert [row["passes"] for row in results["tables"]["table3"]] == [2, 1, 1]
 
 
 def test_figures_are_those_of_inverting_by_hand(
     report: Path, sensitive: HyperStyleInverter, images: EvaluationImages
 ) -> None:
-    found = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    for row in found["tables"]["table2"]:
+    results = json.loads((report / "report.json").read_text(encoding="utf-8"))
+    for row in results["tables"]["table2"]:
         inversions = [sensitive.invert(images.load(i), method=row["method"], align=False) for i in range(len(images))]
         for key in ("l2", "perceptual", "identity"):
-            mean = sum(one.metrics()[key][0] for one in inversions) / len(inversions)
+            mean = sum(inversion.metrics()[key][0] for inversion in inversions) / len(inversions)
             assert row[key] == pytest.approx(mean, abs=1e-5)
         assert (row["images"], row["seconds"] > 0) == (3, True)
 
@@ -165,7 +165,7 @@ def test_a_variant_of_one_step_is_the_model_stopped_after_one(report: Path) -> N
 def test_effects_are_those_of_the_comparison_at_equal_effect(
     sensitive: HyperStyleInverter, images: EvaluationImages, report: Path
 ) -> None:
-    found = json.loads((report / "report.json").read_text(encoding="utf-8"))["effects"]["networks"]
+    curves = json.loads((report / "report.json").read_text(encoding="utf-8"))["effects"]["networks"]
     edits = ("age", "smile")
     rows = {
         method: [
@@ -175,11 +175,14 @@ def test_effects_are_those_of_the_comparison_at_equal_effect(
         for method in ("hyperstyle", "w-encoder")
     }
     expected = effect_curves(sensitive.model, rows, edits, points=3)
-    assert [(one["edit"], one["method"]) for one in found] == [(c.edit, c.method) for c in expected]
+    assert [(entry["edit"], entry["method"]) for entry in curves] == [(c.edit, c.method) for c in expected]
     assert any(len(curve.points) > 1 for curve in expected)
-    for one, curve in zip(found, expected, strict=True):
+    for entry, curve in zip(curves, expected, strict=True):
         torch.testing.assert_close(
-            torch.tensor(one["points"]), torch.tensor([(p.change, p.identity) for p in curve.points]), atol=1e-4, rtol=0
+            torch.tensor(entry["points"]),
+            torch.tensor([(p.change, p.identity) for p in curve.points]),
+            atol=1e-4,
+            rtol=0,
         )
 
 
@@ -234,12 +237,12 @@ def test_a_run_interrupted_out_of_the_domain_goes_on_there(
     sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0, edited=0)
-    photos = _given([images.load(0).flip(2), images.load(1).flip(1)], ["a.png", "b.png"])
-    real, seen = out_of_domain.invert_one, list[Tensor]()
+    photos = _evaluation_images([images.load(0).flip(2), images.load(1).flip(1)], ["a.png", "b.png"])
+    real, inverted = out_of_domain.invert_one, list[Tensor]()
 
     def counted(inverter: HyperStyleInverter, crop: Tensor, trial: Trial) -> Inversion:
-        seen.append(crop)
-        if len(seen) == 6:  # two images of two kinds, and the first photo
+        inverted.append(crop)
+        if len(inverted) == 6:  # two images of two kinds, and the first photo
             raise KeyboardInterrupt
         return real(inverter, crop, trial)
 
@@ -249,10 +252,10 @@ def test_a_run_interrupted_out_of_the_domain_goes_on_there(
     last = json.loads((tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert (last["kind"], last["picture"], set(last["figures"])) == ("a.png", "a.png", {"before", "after"})
     make_report(sensitive, images, tmp_path, options, photos=photos)
-    assert len(seen) == 7
-    assert torch.equal(seen[-1], photos.load(1))
+    assert len(inverted) == 7
+    assert torch.equal(inverted[-1], photos.load(1))
     make_report(sensitive, images, tmp_path / "whole", options, photos=photos)
-    assert _found(tmp_path)["tables"]["out_of_domain"] == _found(tmp_path / "whole")["tables"]["out_of_domain"]
+    assert _results(tmp_path)["tables"]["out_of_domain"] == _results(tmp_path / "whole")["tables"]["out_of_domain"]
 
 
 @pytest.mark.usefixtures("one_filter")
@@ -260,15 +263,15 @@ def test_other_images_of_the_same_names_are_measured_anew(
     sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), edits=("age",), adapt=0)
-    first, second = (_given([images.load(i), images.load(i).flip(2)], ["a", "b"]) for i in range(2))
+    first, second = (_evaluation_images([images.load(i), images.load(i).flip(2)], ["a", "b"]) for i in range(2))
     reports = []
-    for given in (first, second, first):
-        make_report(sensitive, given, tmp_path, options)
-        reports.append(_found(tmp_path))
+    for image_set in (first, second, first):
+        make_report(sensitive, image_set, tmp_path, options)
+        reports.append(_results(tmp_path))
     for figures in (
-        [[one["tables"]["table2"][0][key] for key in ("l2", "perceptual", "identity")] for one in reports],
-        [[row["l2_after"] for row in one["tables"]["out_of_domain"]] for one in reports],
-        [[effect["mean"] for effect in one["effects"]["networks"]] for one in reports],
+        [[report["tables"]["table2"][0][key] for key in ("l2", "perceptual", "identity")] for report in reports],
+        [[row["l2_after"] for row in report["tables"]["out_of_domain"]] for report in reports],
+        [[effect["mean"] for effect in report["effects"]["networks"]] for report in reports],
     ):
         assert figures[0] == figures[2] != figures[1]
 
@@ -278,10 +281,10 @@ def test_an_image_that_comes_before_the_others_does_not_take_their_reconstructio
     sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0)
-    make_report(sensitive, _given([images.load(0)], ["b"]), tmp_path, options)
+    make_report(sensitive, _evaluation_images([images.load(0)], ["b"]), tmp_path, options)
     (known,) = (tmp_path / "reconstructions" / "w-encoder").iterdir()
     content = known.read_bytes()
-    make_report(sensitive, _given([images.load(1), images.load(0)], ["a", "b"]), tmp_path, options)
+    make_report(sensitive, _evaluation_images([images.load(1), images.load(0)], ["a", "b"]), tmp_path, options)
     assert known.read_bytes() == content
     assert len(list(known.parent.iterdir())) == 2
 
@@ -294,18 +297,20 @@ def test_an_ablation_of_other_steps_is_measured_anew(
     figures = []
     for steps in (1, 2):
         make_report(sensitive, images, tmp_path, options, ablations={"other": _with_steps(sensitive, steps)})
-        figures.append(_found(tmp_path)["tables"]["table3"][-1]["l2"])
+        figures.append(_results(tmp_path)["tables"]["table3"][-1]["l2"])
     assert figures[0] != pytest.approx(figures[1], rel=1e-6)
 
 
 @pytest.mark.usefixtures("one_filter")
-def test_what_is_left_out_and_what_is_taken_as_a_crop_is_told_of_photos_too(
+def test_what_is_left_out_and_what_is_taken_as_a_crop_is_reported_for_photos_too(
     sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
-    photos = replace(_given([images.load(0)], ["a"]), failures=(("b", "broken"),), uncut=(("a", "no face"),))
+    photos = replace(
+        _evaluation_images([images.load(0)], ["a"]), failures=(("b", "broken"),), uncut=(("a", "no face"),)
+    )
     options = replace(OPTIONS, methods=(Trial("w-encoder"),), adapt=0, edited=0, shown=1)
     make_report(sensitive, images, tmp_path, options, photos=photos)
-    assert _found(tmp_path)["photos"] == {
+    assert _results(tmp_path)["photos"] == {
         "source": "given",
         "count": 1,
         "failures": [["b", "broken"]],
@@ -316,7 +321,7 @@ def test_what_is_left_out_and_what_is_taken_as_a_crop_is_told_of_photos_too(
     assert "1 file(s) of given taken as crops. a: no face" in text
 
 
-def test_the_table_of_switches_says_which_rows_are_models_of_their_own(report: Path) -> None:
+def test_the_table_of_switches_says_which_rows_are_separate_models(report: Path) -> None:
     text = (report / "report.html").read_text(encoding="utf-8")
     assert "hyperstyle:1 is this model stopped after one step" in text
     assert "Models of their own, named with --ablation: few-layers." in text
@@ -336,10 +341,10 @@ def test_a_model_of_an_encoder_alone_gets_a_report_of_what_it_has(
     model = sensitive.model
     alone = HyperStyleInverter(model.generator, model.encoder, domain=model.domain)
     make_report(alone, images, tmp_path, ReportOptions(lpips=False, shown=1))
-    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert set(found["tables"]) == {"table1_parts", "table1_forms", "table2", "out_of_domain"}
-    assert found["effects"] == {}
-    lacking = {one["what"]: f"{one['because']}; {one['change']}" for one in found["not_measured"]}
+    results = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert set(results["tables"]) == {"table1_parts", "table1_forms", "table2", "out_of_domain"}
+    assert results["effects"] == {}
+    lacking = {entry["what"]: f"{entry['because']}; {entry['change']}" for entry in results["not_measured"]}
     assert lacking == {
         "LPIPS": "--lpips no was given; --lpips yes",
         "identity": "the model has no evaluator, and no network of identity was named; --identity FILE",
@@ -371,13 +376,13 @@ def test_a_model_with_all_parts_lacks_what_was_not_asked_for(
 ) -> None:
     options = replace(OPTIONS, **changes)
     optimized = options.optimized or 0
-    found = not_measured(
+    missing = not_measured(
         sensitive, options, images=3, optimized=optimized, edits=("age", "smile"), ablations=False, photos=False
     )
-    assert [one.what.startswith(line) for one, line in zip(found, lines, strict=True)] == [True] * len(lines)
+    assert [entry.what.startswith(line) for entry, line in zip(missing, lines, strict=True)] == [True] * len(lines)
 
 
-def test_edits_that_the_judge_does_not_read_are_named(sensitive: HyperStyleInverter) -> None:
+def test_edits_that_the_evaluator_does_not_read_are_named(sensitive: HyperStyleInverter) -> None:
     options = replace(OPTIONS, lpips=True, fid=True)
     (line,) = not_measured(sensitive, options, images=1, optimized=2, edits=("age",), ablations=True, photos=True)[1:2]
     assert (line.what, line.because) == ("identity over edits (Figure 6)", "the evaluator reads no trait of smile")
@@ -396,7 +401,7 @@ def test_without_matplotlib_the_report_is_complete_but_for_its_plots_and_says_so
     assert _csv(tmp_path / "figure6.csv")
 
 
-def test_a_model_without_networks_is_told_how_it_can_be_measured(
+def test_a_model_without_networks_gets_a_message_how_it_can_be_measured(
     sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     bare = HyperStyleInverter(sensitive.model.generator, domain=sensitive.model.domain)
@@ -415,7 +420,7 @@ def test_a_model_without_networks_is_told_how_it_can_be_measured(
         ("W-Encoder", "in the folder of 'w-encoder'"),
     ],
 )
-def test_names_of_ablations_that_make_no_folder_of_their_own_are_refused_before_anything_is_written(
+def test_names_of_ablations_that_make_no_separate_folder_are_refused_before_anything_is_written(
     name: str, match: str, sensitive: HyperStyleInverter, images: EvaluationImages, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=match):
@@ -455,8 +460,8 @@ def test_tuning_moves_the_generator_towards_the_look_and_leaves_the_model_alone(
     tuned = tune_to(model, comic, steps=8)
     w = model.generator.mapping(torch.randn(8, 16))
     with torch.no_grad():
-        wanted = comic(model.generator(w))
-        far, near = ((g(w) - wanted).square().mean() for g in (model.generator, tuned))
+        target = comic(model.generator(w))
+        far, near = ((g(w) - target).square().mean() for g in (model.generator, tuned))
     assert near < 0.9 * far
     for name, value in model.generator.state_dict().items():
         assert torch.equal(value, before[name])

@@ -1,4 +1,4 @@
-"""Measures, tables, orderings, plots, galleries and the page, each on its own."""
+"""Measures, tables, orderings, plots, galleries and the page, each tested separately."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from hyperstyle.evaluation.tables import Column, Table, Value, to_csv, to_json, 
 
 
 class TestMeasures:
-    def test_a_model_with_a_judge_is_measured_by_it(self, judged: HyperStyleInverter) -> None:
-        model = judged.model
+    def test_a_model_with_an_evaluator_is_measured_by_it(self, full_inverter: HyperStyleInverter) -> None:
+        model = full_inverter.model
         assert model.evaluator is not None
         a, b = held_out_avatars(2, 32).split(1)
-        found = choose_measures(model)(model, a, b)
-        assert list(found) == ["l2", "perceptual", "ms_ssim", "ms_ssim_reference", "identity"]
-        assert found["l2"] == pytest.approx(float(metrics.l2(a, b)))
+        figures = choose_measures(model)(model, a, b)
+        assert list(figures) == ["l2", "perceptual", "ms_ssim", "ms_ssim_reference", "identity"]
+        assert figures["l2"] == pytest.approx(float(metrics.l2(a, b)))
         with torch.no_grad():
-            assert found["perceptual"] == pytest.approx(float(metrics.perceptual(a, b, model.evaluator)))
-        assert found["ms_ssim"] == pytest.approx(float(metrics.ms_ssim(a, b)))
+            assert figures["perceptual"] == pytest.approx(float(metrics.perceptual(a, b, model.evaluator)))
+        assert figures["ms_ssim"] == pytest.approx(float(metrics.ms_ssim(a, b)))
 
-    def test_lpips_is_measured_where_there_is_no_judge(
-        self, tiny_inverter: HyperStyleInverter, judged: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
+    def test_lpips_is_measured_where_there_is_no_evaluator(
+        self, tiny_inverter: HyperStyleInverter, full_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def stand_in(device: torch.device) -> object:
             return metrics.l1
 
         monkeypatch.setattr(measures_module, "lpips_distance", stand_in)
         assert [m.key for m in choose_measures(tiny_inverter.model).chosen][:2] == ["l2", "lpips"]
-        assert "lpips" in [m.key for m in choose_measures(judged.model, lpips=True).chosen]
+        assert "lpips" in [m.key for m in choose_measures(full_inverter.model, lpips=True).chosen]
         assert "lpips" not in [m.key for m in choose_measures(tiny_inverter.model, lpips=False).chosen]
 
     def test_lpips_without_its_network_is_an_error_before_the_first_image(
@@ -60,17 +60,17 @@ class TestMeasures:
         with pytest.raises(MethodError, match=r"AlexNet.*--lpips no"):
             choose_measures(tiny_inverter.model)
 
-    def test_a_figure_that_is_no_number_is_left_open(self, judged: HyperStyleInverter) -> None:
-        chosen = choose_measures(judged.model)
-        picture = held_out_avatars(1, 32)
-        assert chosen(judged.model, -picture, picture)["ms_ssim_reference"] is None  # a negative similarity: NaN
+    def test_a_figure_that_is_no_number_is_left_open(self, full_inverter: HyperStyleInverter) -> None:
+        chosen = choose_measures(full_inverter.model)
+        image = held_out_avatars(1, 32)
+        assert chosen(full_inverter.model, -image, image)["ms_ssim_reference"] is None  # a negative similarity: NaN
 
     def test_the_network_of_faces_and_its_detector_go_together(self, tiny_inverter: HyperStyleInverter) -> None:
         faces = replace(tiny_inverter.model.domain, similarity="arcface")
         model = replace(tiny_inverter.model, domain=faces)
-        for given in ({"identity": Path("a.pth")}, {"mtcnn": Path("mtcnn")}):
+        for files in ({"identity": Path("a.pth")}, {"mtcnn": Path("mtcnn")}):
             with pytest.raises(ConfigError, match="go together"):
-                choose_measures(model, lpips=False, **given)
+                choose_measures(model, lpips=False, **files)
 
 
 class TestTables:
@@ -84,9 +84,11 @@ class TestTables:
         assert hypernetwork is not None
         assert counted["hypernetwork"] == hypernetwork.parameter_count()
 
-    def test_a_row_has_means_the_median_of_the_seconds_and_the_largest_memory(self, judged: HyperStyleInverter) -> None:
-        chosen = choose_measures(judged.model)
-        figures: dict[str, float | None] = {one.key: 0.5 for one in chosen.chosen}
+    def test_a_row_has_means_the_median_of_the_seconds_and_the_largest_memory(
+        self, full_inverter: HyperStyleInverter
+    ) -> None:
+        chosen = choose_measures(full_inverter.model)
+        figures: dict[str, float | None] = {measure.key: 0.5 for measure in chosen.chosen}
         rows = [
             {"figures": {**figures, "l2": l2}, "seconds": s, "memory": m}
             for l2, s, m in ((0.1, 1.0, 2**20), (0.3, 9.0, 3 * 2**20), (None, 2.0, None))
@@ -98,12 +100,12 @@ class TestTables:
         columns = methods_table("t", "T", "", [row], chosen).columns
         assert [column.key for column in columns][:4] == ["method", "l2", "l2_left_out", "perceptual"]
 
-    def test_the_table_of_switches_says_what_its_rows_are(self, judged: HyperStyleInverter) -> None:
-        chosen = choose_measures(judged.model)
+    def test_the_table_of_switches_says_what_its_rows_are(self, full_inverter: HyperStyleInverter) -> None:
+        chosen = choose_measures(full_inverter.model)
 
         def table(methods: list[str], named: list[str]) -> Table:
             rows: list[dict[str, Value]] = [{"method": method} for method in methods]
-            jobs = [Job.of(Trial.of(method), judged, 1) for method in methods]
+            jobs = [Job.of(Trial.of(method), full_inverter, 1) for method in methods]
             return ablation_table(rows, jobs, chosen, named)
 
         once, models = "hyperstyle:1 is this model stopped after one step", "named with --ablation: shared, plain."
@@ -111,7 +113,10 @@ class TestTables:
         assert "--ablation" not in table(["hyperstyle", "hyperstyle:1"], []).about
         assert models in table(["hyperstyle", "shared", "plain"], ["shared", "plain"]).about
         assert once not in table(["hyperstyle", "shared", "plain"], ["shared", "plain"]).about
-        assert [row["passes"] for row in table(["hyperstyle", "hyperstyle:1"], []).rows] == [judged.model.steps, 1]
+        assert [row["passes"] for row in table(["hyperstyle", "hyperstyle:1"], []).rows] == [
+            full_inverter.model.steps,
+            1,
+        ]
 
     TABLE = Table(
         "t",
@@ -134,8 +139,8 @@ class TestTables:
             (Column("method", "method"), Column("l2", "L2", ".2f")),
             [{"method": "a,b", "l2": 1 / 3}, {"method": "c", "images": 2}],
         )
-        found = list(csv.reader(io.StringIO(to_csv(table))))
-        assert found == [["method", "l2", "images"], ["a,b", str(1 / 3), ""], ["c", "", "2"]]
+        rows = list(csv.reader(io.StringIO(to_csv(table))))
+        assert rows == [["method", "l2", "images"], ["a,b", str(1 / 3), ""], ["c", "", "2"]]
 
 
 class TestOrderings:
@@ -146,20 +151,20 @@ class TestOrderings:
         {"method": "offsets", "l2": 0.001, "perceptual": 0.01, "identity": 1.0, "ms_ssim": 1.0, "seconds": 50.0},
     ]
 
-    def test_pairs_stand_in_the_paper_s_order_and_are_judged(self) -> None:
-        found = {(o.better, o.worse, o.figure): o.holds for o in orderings(self.ROWS)}
-        assert found["hyperstyle", "w-encoder", "L2"]
-        assert not found["hyperstyle", "w-encoder", "identity"]
-        assert found["pti", "hyperstyle", "MS-SSIM"]
-        assert found["w-encoder", "hyperstyle", "seconds"]
-        assert found["hyperstyle", "w-encoder", "perceptual for LPIPS"]
-        assert ("pti", "hyperstyle", "perceptual for LPIPS") not in found  # a tie in the paper
-        assert not [pair for pair in found if "offsets" in pair[:2]]  # not in the paper
+    def test_pairs_are_in_the_order_of_the_paper_and_are_compared(self) -> None:
+        holds = {(o.better, o.worse, o.figure): o.holds for o in orderings(self.ROWS)}
+        assert holds["hyperstyle", "w-encoder", "L2"]
+        assert not holds["hyperstyle", "w-encoder", "identity"]
+        assert holds["pti", "hyperstyle", "MS-SSIM"]
+        assert holds["w-encoder", "hyperstyle", "seconds"]
+        assert holds["hyperstyle", "w-encoder", "perceptual for LPIPS"]
+        assert ("pti", "hyperstyle", "perceptual for LPIPS") not in holds  # a tie in the paper
+        assert not [pair for pair in holds if "offsets" in pair[:2]]  # not in the paper
 
     def test_what_does_not_hold_is_named(self) -> None:
-        (found,) = agreements(orderings([{**row, "images": 4} for row in self.ROWS]))
-        assert (found.images, found.held, found.total) == (4, 13, 14)
-        assert [(o.better, o.worse, o.figure) for o in found.failed] == [("hyperstyle", "w-encoder", "identity")]
+        (agreement,) = agreements(orderings([{**row, "images": 4} for row in self.ROWS]))
+        assert (agreement.images, agreement.held, agreement.total) == (4, 13, 14)
+        assert [(o.better, o.worse, o.figure) for o in agreement.failed] == [("hyperstyle", "w-encoder", "identity")]
         assert agreements([]) == []
 
     def test_figures_of_a_pair_stand_in_the_order_of_its_names(self) -> None:
@@ -173,12 +178,12 @@ class TestOrderings:
     def test_two_methods_are_compared_on_the_most_images_that_both_have(self) -> None:
         many = [{**row, "images": 40} for row in self.ROWS[:2]]
         few: list[dict[str, Value]] = [{**row, "l2": 0.5, "images": 2} for row in self.ROWS]
-        found = orderings(many, few)
-        assert {o.images for o in found if {o.better, o.worse} == {"hyperstyle", "w-encoder"}} == {40}
-        assert {o.images for o in found if "pti" in (o.better, o.worse)} == {2}
-        assert next(o.here for o in found if o.figure == "L2") == (0.004, 0.01)
+        compared = orderings(many, few)
+        assert {o.images for o in compared if {o.better, o.worse} == {"hyperstyle", "w-encoder"}} == {40}
+        assert {o.images for o in compared if "pti" in (o.better, o.worse)} == {2}
+        assert next(o.here for o in compared if o.figure == "L2") == (0.004, 0.01)
 
-    def test_edits_are_judged_against_encoders_only(self) -> None:
+    def test_edits_are_compared_with_encoders_only(self) -> None:
         table = kept_identity_table([curve("hyperstyle", 0.9), curve("w-encoder", 0.8), curve("pti", 0.95)])
         assert [(row["method"], row["other"], row["won"]) for row in table.rows] == [
             ("w-encoder", 0.8, "1 of 1"),
@@ -217,9 +222,9 @@ class TestPlots:
 
 class TestGalleries:
     def test_images_are_inside_the_page_and_small(self) -> None:
-        made = gallery(["in", "out"], [[torch.rand(3, 600, 300) * 2 - 1, torch.zeros(3, 32, 32)]], ["row"])
-        assert all(uri.startswith("data:image/jpeg;base64,") for row in made.rows for uri in row)
-        assert sum(len(uri) for row in made.rows for uri in row) < 80_000
+        image_grid = gallery(["in", "out"], [[torch.rand(3, 600, 300) * 2 - 1, torch.zeros(3, 32, 32)]], ["row"])
+        assert all(uri.startswith("data:image/jpeg;base64,") for row in image_grid.rows for uri in row)
+        assert sum(len(uri) for row in image_grid.rows for uri in row) < 80_000
 
     def test_tensors_outside_the_range_become_images(self) -> None:
         image: Tensor = torch.full((3, 8, 8), 5.0)
@@ -232,4 +237,4 @@ def test_the_best_value_of_a_column_is_marked_where_there_are_two() -> None:
     table = Table("t", "", "", (Column("method", "method"), column), rows)
     assert [table.is_best(row, column) for row in rows] == [False, True, False]
     assert not replace(table, rows=rows[:1]).is_best(rows[0], column)
-    assert [table.is_words(one) for one in table.columns] == [True, False]
+    assert [table.is_words(heading) for heading in table.columns] == [True, False]
