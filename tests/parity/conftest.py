@@ -114,13 +114,13 @@ HYPERSTYLE_REFERENCE=FOLDER HYPERSTYLE_PARITY_TABLE=docs/parity.md pytest tests/
 ```
 
 where FOLDER has the recordings, with PyTorch {torch} on {machine}, threads: {threads}. It takes 5 to 10
-minutes on two cores; big files are deleted as it goes. Without `-m`, the quick part runs (faces, cars and NVIDIA's
+minutes on two cores; large files are deleted after use. Without `-m`, the quick part runs (faces, cars and NVIDIA's
 generator), which is also a part of continuous integration. `tests/test_golden.py` pins small networks of every kind on
 machines that lack the recordings.
 
 Images are synthesized as on a CPU by default (`networks/cpu`). ReStyle feeds what it synthesized to its encoder again,
-and with random weights each pass makes the rounding before it five times as large: it is compared in the form of the
-official code too, the rows without "fused"."""
+and with random weights each step amplifies earlier rounding errors by a factor of five: it is also compared in the
+structure of the official code, the rows without "fused"."""
 
 
 @pytest.fixture(scope="session")
