@@ -92,10 +92,10 @@ def lonely(folder: Path) -> Inversion:
     """An inversion that alone keeps its model, which no other test has. (The value of a fixture would live on.)"""
     inverter = HyperStyleInverter.from_pretrained(folder, device="cpu")
     generator = inverter.model.generator.with_parameters({"conv1.conv.modulation.bias": torch.ones(16) * 2})
-    network = HyperStyleInverter(
+    changed_inverter = HyperStyleInverter(
         generator, inverter.model.encoder, inverter.model.hypernetwork, domain=inverter.model.domain, steps=2
     )
-    return network.invert(Image.radial_gradient("L"), align=False)
+    return changed_inverter.invert(Image.radial_gradient("L"), align=False)
 
 
 def round_trip(inversion: Inversion) -> Inversion:

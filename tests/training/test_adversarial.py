@@ -163,13 +163,14 @@ def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_images_past_
         discriminators.append(task.adversaries["discriminator"].discriminator)
         samples.append(task.sample(real)["after"])
     with torch.no_grad():
-        untrained, trained = samples
+        without_loss, with_loss = samples
         apart = [
-            discriminator_loss(discriminator(real), discriminator(untrained)).item()
+            discriminator_loss(discriminator(real), discriminator(without_loss)).item()
             for discriminator in (before, discriminators[0])
         ]
         assert apart[1] < apart[0] - 0.01
         for discriminator in discriminators:
             assert (
-                generator_loss(discriminator(trained)).item() < generator_loss(discriminator(untrained)).item() - 0.02
+                generator_loss(discriminator(with_loss)).item()
+                < generator_loss(discriminator(without_loss)).item() - 0.02
             )

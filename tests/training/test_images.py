@@ -62,7 +62,7 @@ class TestSources:
         (tmp_path / "elsewhere" / "back").symlink_to(folder, target_is_directory=True)
         assert open_images(folder, SIZE).names == tuple(sorted((*names, "deep/er/out/x.png")))
 
-    def test_a_list_names_files_in_its_folder(self, folder: Path) -> None:
+    def test_a_list_names_files_relative_to_it(self, folder: Path) -> None:
         lines = "# chosen\n4.png\n\ndeep/er/1.png\n4.png\n"
         (folder / "list.txt").write_text(lines, encoding="utf-8")
         dataset = open_images(folder / "list.txt", SIZE)

@@ -80,16 +80,9 @@ def test_a_detector_that_is_off_by_a_pixel_has_an_error_of_one_pixel(truth: list
 
 
 def test_a_detection_off_the_face_is_false_and_no_face_is_none(truth: list[Points]) -> None:
-    displaced = evaluate_alignment(Known(truth, move=200), count=3, size=64, crop_size=32, seed=7)[0]
-    assert (displaced.detected, displaced.false) == (0.0, 3)
-    assert (
-        displaced.pixels
-        is displaced.relative
-        is displaced.corners
-        is displaced.relative_95
-        is displaced.corners_95
-        is None
-    )
+    moved = evaluate_alignment(Known(truth, move=200), count=3, size=64, crop_size=32, seed=7)[0]
+    assert (moved.detected, moved.false) == (0.0, 3)
+    assert moved.pixels is moved.relative is moved.corners is moved.relative_95 is moved.corners_95 is None
     both = Known(truth)
     doubled = evaluate_alignment(
         lambda p: [t + np.array([200 * i, 0]) for t in both(p) for i in (1, 0)], count=3, size=64, crop_size=32, seed=7
