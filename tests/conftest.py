@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hyperstyle.networks.stylegan2.generator import Generator
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test fetches the landmark predictor
-# One thread for each of the workers (pyproject.toml), and for the processes that tests start, unless told otherwise.
+# One thread for each of the workers (pyproject.toml), and for the processes that tests start, unless set otherwise.
 torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 
@@ -120,9 +120,9 @@ class CheckpointMaker:
     def tensors(self, name: str, prefix: str, seed: int = 0) -> dict[str, torch.Tensor]:
         """The tensors below a prefix of a file of the HyperStyle family, and `latent_avg`, without writing the file."""
         manifest = self.manifest("hyperstyle", name)
-        wanted = [row for row in manifest["tensors"] if row["key"].startswith(prefix) or row["key"] == "latent_avg"]
-        drawn = self.script("hyperstyle").tensors({**manifest, "tensors": wanted}, seed)
-        return {key.removeprefix(prefix): torch.from_numpy(np.asarray(array)) for key, array in drawn}
+        rows = [row for row in manifest["tensors"] if row["key"].startswith(prefix) or row["key"] == "latent_avg"]
+        arrays = self.script("hyperstyle").tensors({**manifest, "tensors": rows}, seed)
+        return {key.removeprefix(prefix): torch.from_numpy(np.asarray(array)) for key, array in arrays}
 
     def write(self, name: str, path: Path, seed: int = 0, **opts: Any) -> Path:
         """Writes a file of the HyperStyle family, with some of its `opts` replaced; the largest have 1.4 GB."""
@@ -136,10 +136,10 @@ class CheckpointMaker:
         """The 64 px generator of the recorded optimizations, from its NVIDIA tensors."""
         from hyperstyle.convert.nvidia import generator_from_nvidia
 
-        drawn = self.script("hyperinverter").build(
+        weights = self.script("hyperinverter").build(
             self.manifest("baselines", "stylegan2_ada_small64"), 0, only={"G_ema"}
         )
-        return generator_from_nvidia(drawn["G_ema"])
+        return generator_from_nvidia(weights["G_ema"])
 
 
 @pytest.fixture(scope="session")

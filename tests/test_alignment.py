@@ -95,9 +95,9 @@ def test_an_aligner_finds_the_largest_face_unless_another_is_asked_for(
 ) -> None:
     small = (FACE - 40) / 2 + 30
     inverter = with_aligner(tiny_inverter, finding(small, FACE, small))
-    found = inverter.invert(photo)
-    assert torch.equal(found.tensor, tiny_inverter.invert(photo, landmarks=FACE).tensor)
-    assert found.sources[0].note == "cut out around a detected face (largest of 3)"
+    inversion = inverter.invert(photo)
+    assert torch.equal(inversion.tensor, tiny_inverter.invert(photo, landmarks=FACE).tensor)
+    assert inversion.sources[0].note == "cut out around a detected face (largest of 3)"
     assert torch.equal(inverter.invert(photo, face=0).tensor, tiny_inverter.invert(photo, landmarks=small).tensor)
     with pytest.raises(AlignmentError, match="3 faces, numbered from 0"):
         inverter.invert(photo, face=3)
@@ -107,9 +107,9 @@ def test_a_photo_without_a_face_is_reported_or_left_out(tiny_inverter: HyperStyl
     inverter = with_aligner(tiny_inverter, finding())
     with pytest.raises(NoFaceError, match="80x90"):
         inverter.invert(photo)
-    kept = inverter.invert([photo, noise(1, (40, 40))], on_error="skip")
-    assert len(kept) == 1
-    assert [(place, "no face found" in text) for place, text in kept.failures] == [(0, True)]
+    inversion = inverter.invert([photo, noise(1, (40, 40))], on_error="skip")
+    assert len(inversion) == 1
+    assert [(place, "no face found" in text) for place, text in inversion.failures] == [(0, True)]
 
 
 def test_what_was_decided_stays_in_the_file(tiny_inverter: HyperStyleInverter, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ def inversion(inverter: HyperStyleInverter) -> Inversion:
 
 
 def trait(inverter: HyperStyleInverter, name: str, images: Tensor) -> Tensor:
-    judge = inverter.model.evaluator
-    assert judge is not None
+    evaluator = inverter.model.evaluator
+    assert evaluator is not None
     with torch.no_grad():
-        return judge(images)[:, judge.config.traits.index(name)]
+        return evaluator(images)[:, evaluator.config.traits.index(name)]
 
 
 def test_five_passes_lower_the_error_of_held_out_portraits(inversion: Inversion) -> None:

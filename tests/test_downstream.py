@@ -1,4 +1,4 @@
-"""Another package that depends on this one: installed beside it, type-checked against it, and run."""
+"""Another package that depends on this one: installed in the same environment, type-checked against it, and run."""
 
 from __future__ import annotations
 

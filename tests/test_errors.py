@@ -12,7 +12,7 @@ from hyperstyle.errors import HyperStyleError, did_you_mean
 WARNINGS = {"QualityWarning", "EditWarning", "MemoryWarning", "ConversionWarning", "TrainingWarning"}
 
 
-def drawn_parents() -> dict[str, str]:
+def diagram_parents() -> dict[str, str]:
     """class name -> parent, as the indentation of the module docstring shows it."""
     parents: dict[str, str] = {}
     path: list[tuple[int, str]] = []  # the branch that the current line hangs on
@@ -41,7 +41,7 @@ def errors_alone() -> dict[str, type[BaseException]]:
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
-    written = drawn_parents()
+    written = diagram_parents()
     for name in WARNINGS:
         assert written.pop(name) == "Exception"  # that it has no parent among the errors
     assert written == {name: value.__bases__[0].__name__ for name, value in errors_alone().items()}

@@ -49,7 +49,7 @@ def draw(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def filled(module: nn.Module, name: str) -> Any:
-    """The module with its parameters and statistics drawn at about the scale that training leaves them at."""
+    """The module with its parameters and statistics sampled at about the scale that training leaves them at."""
     with torch.no_grad():
         for key, tensor in module.state_dict().items():
             if key.endswith("kernel") or not tensor.is_floating_point():

@@ -584,7 +584,7 @@ def test_moving_a_model_moves_every_part_and_leaves_older_inversions_as_they_are
     assert HyperStyleInverter(model.generator, domain=model.domain).to("cpu").model.generator is model.generator
 
 
-def test_what_was_drawn_last_in_inverting_is_the_image(
+def test_what_was_rendered_last_in_inverting_is_the_image(
     tiny_inverter: HyperStyleInverter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []

@@ -129,7 +129,7 @@ def cycles(graph: Graph) -> list[list[str]]:
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
-    found: list[list[str]] = []
+    components: list[list[str]] = []
 
     def visit(module: str) -> None:
         index[module] = low[module] = len(index)
@@ -144,12 +144,12 @@ def cycles(graph: Graph) -> list[list[str]]:
             component = stack[stack.index(module) :]
             del stack[stack.index(module) :]
             if len(component) > 1 or module in graph[module]:
-                found.append(sorted(component))
+                components.append(sorted(component))
 
     for module in graph:
         if module not in index:
             visit(module)
-    return found
+    return components
 
 
 def dotted(node: ast.expr) -> str:
@@ -176,17 +176,17 @@ def unpickling(module: str, tree: ast.Module) -> Iterator[int]:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found = any(alias.name.split(".")[0] in PICKLERS for alias in node.names)
+            matches = any(alias.name.split(".")[0] in PICKLERS for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             package, names = str(node.module).split(".")[0], {alias.name for alias in node.names}
-            found = package in PICKLERS or (package == "torch" and "load" in names)
+            matches = package in PICKLERS or (package == "torch" and "load" in names)
         elif isinstance(node, ast.Attribute):
-            found = dotted(node) in {"torch.load", "torch.hub.load", "torch.jit.load"}
+            matches = dotted(node) in {"torch.load", "torch.hub.load", "torch.jit.load"}
         elif isinstance(node, ast.Call):
-            found = any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords)
+            matches = any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords)
         else:
             continue
-        if found:
+        if matches:
             yield node.lineno
 
 
@@ -200,17 +200,17 @@ def signal_handlers(module: str, tree: ast.Module) -> Iterator[int]:
 
 
 def opened_images(module: str, tree: ast.Module) -> Iterator[int]:
-    """Pillow starts other programs for some formats, unless it is told which ones it may take a file for."""
+    """Pillow starts other programs for some formats, unless it is given the list of formats to accept."""
     if module == "hyperstyle.images.formats":
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             names = {alias.name for alias in node.names}
-            found = ("open" in names and node.module == "PIL.Image") or "imread" in names
-            found = found or node.module in ("torchvision.datasets", "torchvision.io")
+            matches = ("open" in names and node.module == "PIL.Image") or "imread" in names
+            matches = matches or node.module in ("torchvision.datasets", "torchvision.io")
         else:
-            found = isinstance(node, ast.Attribute) and dotted(node) in {"Image.open", "PIL.Image.open", "plt.imread"}
-        if found:
+            matches = isinstance(node, ast.Attribute) and dotted(node) in {"Image.open", "PIL.Image.open", "plt.imread"}
+        if matches:
             yield node.lineno
 
 
@@ -218,14 +218,14 @@ def imports_of_examples(module: str, tree: ast.Module) -> Iterator[int]:
     """The package and its tests stand without the lab, which is not installed."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found = any(alias.name.split(".")[0] == "examples" for alias in node.names)
+            matches = any(alias.name.split(".")[0] == "examples" for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found = str(node.module).split(".")[0] == "examples"
+            matches = str(node.module).split(".")[0] == "examples"
         else:
-            found = isinstance(node, ast.Call) and any(
+            matches = isinstance(node, ast.Call) and any(
                 isinstance(value, ast.Constant) and re.match(r"examples\.", str(value.value)) for value in node.args
             )
-        if found:
+        if matches:
             yield node.lineno
 
 
@@ -278,13 +278,13 @@ def test_no_file_does_what_only_its_own_place_may_do(
 
 def test_no_test_of_the_package_imports_the_examples() -> None:
     tests = Path(__file__).resolve().parent
-    found = {
+    imports = {
         f"{file.relative_to(tests)}:{line}"
         for file in tests.rglob("*.py")
         if "examples" not in file.relative_to(tests).parts
         for line in imports_of_examples(file.stem, ast.parse(file.read_text(encoding="utf-8")))
     }
-    assert found == set()
+    assert imports == set()
 
 
 def test_no_file_is_longer_than_the_house_allows() -> None:
@@ -338,7 +338,7 @@ class TestTheRulesThemselves:
         graph = house({"errors.py": "def f():\n    from hyperstyle.io.hub import x\n", "io/hub.py": ""})
         assert forbidden_imports(graph) == ["hyperstyle.errors:2 imports hyperstyle.io.hub"]
 
-    def test_neighbours_in_a_row_are_kept_apart_except_where_listed(
+    def test_neighbors_in_a_row_are_kept_apart_except_where_listed(
         self, house: Callable[[dict[str, str]], Graph]
     ) -> None:
         graph = house(

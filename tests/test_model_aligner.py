@@ -1,4 +1,4 @@
-"""A model folder with an aligner of its own: a face detector and a landmark predictor beside the networks."""
+"""A model folder with its own aligner: a face detector and a landmark predictor in addition to the networks."""
 
 from __future__ import annotations
 

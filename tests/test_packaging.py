@@ -31,8 +31,8 @@ def test_the_wheel_has_the_data_of_the_bundled_model_and_not_what_made_them(chec
     assert {path.name for path in (folder / "avatars").iterdir() if path.name != "__pycache__"} == DATA
     assert list((folder / "avatars").rglob("*.py")) == []
     assert not {"recipes", "renderer", "studies"} & {path.name for path in folder.rglob("*") if path.is_dir()}
-    beside = [path for name in ("photos", "held_out") for path in (folder / "avatars" / name).iterdir()]
-    assert sum(path.stat().st_size for path in (folder / "avatars" / "attributes.json", *beside)) <= 2_500_000
+    photos = [path for name in ("photos", "held_out") for path in (folder / "avatars" / name).iterdir()]
+    assert sum(path.stat().st_size for path in (folder / "avatars" / "attributes.json", *photos)) <= 2_500_000
 
 
 @pytest.fixture(scope="module")

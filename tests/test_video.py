@@ -52,14 +52,14 @@ def inverter(tiny_inverter: HyperStyleInverter, clip: list[tuple[Image.Image, Po
     def detector(photo: Image.Image) -> list[Points]:
         return [known[photo.tobytes()]] if photo.tobytes() != missed else []
 
-    made = HyperStyleInverter.__new__(HyperStyleInverter)
-    made.__dict__.update(tiny_inverter.__dict__)
-    made.aligner = detector
-    return made
+    adapted = HyperStyleInverter.__new__(HyperStyleInverter)
+    adapted.__dict__.update(tiny_inverter.__dict__)
+    adapted.aligner = detector
+    return adapted
 
 
-def levels(pictures: Iterator[Image.Image] | list[Image.Image]) -> npt.NDArray[np.int64]:
-    return np.stack([np.asarray(picture, dtype=np.int64) for picture in pictures])
+def levels(images: Iterator[Image.Image] | list[Image.Image]) -> npt.NDArray[np.int64]:
+    return np.stack([np.asarray(image, dtype=np.int64) for image in images])
 
 
 def outside(points: Points) -> npt.NDArray[np.bool_]:
@@ -75,12 +75,12 @@ def outside(points: Points) -> npt.NDArray[np.bool_]:
 def test_smoothing_takes_the_shaking_away_and_fills_the_missed_frame(
     inverter: HyperStyleInverter, frames: list[Image.Image], truth: list[Points]
 ) -> None:
-    found = track_face(inverter, frames)
-    smoothed = smooth(found)
-    assert [number for number, points in enumerate(found) if points is None] == [5]
+    track = track_face(inverter, frames)
+    smoothed = smooth(track)
+    assert [number for number, points in enumerate(track) if points is None] == [5]
     assert all(points is not None for points in smoothed)
     moving = quad_jitter(truth)
-    assert quad_jitter(smoothed) - moving < 0.5 * (quad_jitter(found) - moving)
+    assert quad_jitter(smoothed) - moving < 0.5 * (quad_jitter(track) - moving)
 
 
 def test_every_frame_is_edited_inside_the_crop_and_untouched_outside(
@@ -114,7 +114,7 @@ def test_frames_without_landmarks_stay_as_they_are(
 def test_frames_without_the_face_in_a_gap_stay_as_they_are(
     inverter: HyperStyleInverter, frames: list[Image.Image]
 ) -> None:
-    """Black, and another image, beside frame 5, which shows the face and is only missed."""
+    """Black, and another image, in addition to frame 5, which shows the face and is only missed."""
     other = Image.fromarray(np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)).resize(SIZE)
     cut = {2: Image.new("RGB", SIZE), 8: other, COUNT - 1: Image.new("RGB", SIZE)}
     shown = [cut.get(number, frame) for number, frame in enumerate(frames)]
@@ -154,9 +154,9 @@ def test_offsets_of_the_clip_are_the_mean_of_those_of_its_frames(
         expected = generator.synthesize(generator.styles(w), mean)
     shared = edit_frames(tiny_inverter, few, {"age": 2.0}, landmarks=points, paste_back=False)
     single = edit_frames(tiny_inverter, few, {"age": 2.0}, landmarks=points, paste_back=False, offsets="frame")
-    wanted, own = levels(to_images(expected)), levels(single)
-    assert np.abs(levels(shared) - wanted).max() <= 1
-    assert np.abs(own - wanted).max() > 1  # the frames' own offsets do differ
+    expected_levels, single_levels = levels(to_images(expected)), levels(single)
+    assert np.abs(levels(shared) - expected_levels).max() <= 1
+    assert np.abs(single_levels - expected_levels).max() > 1  # the frames' own offsets do differ
 
 
 def test_crops_are_as_many_and_as_large_as_the_model_makes_them(

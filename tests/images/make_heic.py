@@ -23,7 +23,7 @@ if __name__ == "__main__":
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a phone"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    whole = pillow_heif.from_pillow(Image.fromarray(PIXELS))
-    whole.save(HERE / "turned.heic", quality=90, exif=exif.tobytes(), icc_profile=profile)
+    heif = pillow_heif.from_pillow(Image.fromarray(PIXELS))
+    heif.save(HERE / "turned.heic", quality=90, exif=exif.tobytes(), icc_profile=profile)
     deep = pillow_heif.from_bytes("RGB;16", (64, 48), (PIXELS.astype(np.uint16) * 257).tobytes())
     deep.save(HERE / "ten_bit.heic", quality=90, save_nclx_profile=True)

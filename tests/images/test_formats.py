@@ -51,9 +51,9 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], boo
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # Pillow remembers where it found it
 
     def was_started() -> bool:
-        found = mark.exists()
+        started = mark.exists()
         mark.unlink(missing_ok=True)
-        return found
+        return started
 
     return was_started
 
@@ -243,13 +243,13 @@ def test_a_pillow_without_avif_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_a_file_among_others_is_judged_by_name_and_content(name: str, content: bytes, verdict: bool | str) -> None:
-    found = sort_file(name, lambda: content[:HEAD])
+    result = sort_file(name, lambda: content[:HEAD])
     if isinstance(verdict, str):
-        assert isinstance(found, str)
-        assert found.startswith(verdict)
-        assert found.endswith(".")
+        assert isinstance(result, str)
+        assert result.startswith(verdict)
+        assert result.endswith(".")
     else:
-        assert found is verdict
+        assert result is verdict
 
 
 def test_heic_is_an_image_by_all_its_brands() -> None:
@@ -308,10 +308,10 @@ def test_an_image_that_was_read_and_closed_is_taken_without_a_word(kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["GIF", "TIFF"])
-@pytest.mark.parametrize("kept", [0.6, 0.8, 0.9])
-def test_what_is_damaged_behind_the_first_frame_does_not_change_it(kind: str, kept: float) -> None:
-    whole = animation(kind, 3)
-    image = load_image(whole[: int(len(whole) * kept)])
+@pytest.mark.parametrize("fraction", [0.6, 0.8, 0.9])
+def test_what_is_damaged_behind_the_first_frame_does_not_change_it(kind: str, fraction: float) -> None:
+    data = animation(kind, 3)
+    image = load_image(data[: int(len(data) * fraction)])
     assert image.getpixel((5, 5)) == (0, 0, 0)
 
 

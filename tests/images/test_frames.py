@@ -124,11 +124,11 @@ class TestClips:
             read = np.stack([np.asarray(frame, dtype=float) for frame in clip])
             assert np.abs(read - np.stack([np.asarray(frame) for frame in ramps()])).mean() < 3
 
-    @pytest.mark.parametrize("colour", [(200, 30, 40), (30, 160, 60), (40, 60, 200)])
-    def test_colours_stay_as_they_are(self, tmp_path: Path, colour: tuple[int, int, int]) -> None:
-        write_clip([Image.new("RGB", (64, 64), colour)] * 2, tmp_path / "a.mp4", 25)
+    @pytest.mark.parametrize("color", [(200, 30, 40), (30, 160, 60), (40, 60, 200)])
+    def test_colors_stay_as_they_are(self, tmp_path: Path, color: tuple[int, int, int]) -> None:
+        write_clip([Image.new("RGB", (64, 64), color)] * 2, tmp_path / "a.mp4", 25)
         for frame in open_frames(tmp_path / "a.mp4"):
-            np.testing.assert_allclose(frame.getpixel((32, 32)), colour, atol=4)
+            np.testing.assert_allclose(frame.getpixel((32, 32)), color, atol=4)
 
     def test_an_odd_side_gets_one_more_pixel(self, tmp_path: Path) -> None:
         write_clip(ramps(size=(63, 47)), tmp_path / "a.mp4", 25)

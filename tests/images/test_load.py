@@ -121,7 +121,7 @@ def test_broken_exif_counts_as_none(tmp_path: Path, rgb_image: Image.Image, pixe
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "YCbCr", "CMYK", "HSV", "LAB", "P"])
-def test_other_colour_modes_become_rgb(mode: str, rgb_image: Image.Image) -> None:
+def test_other_color_modes_become_rgb(mode: str, rgb_image: Image.Image) -> None:
     converted = rgb_image.convert(mode)
     expected = np.asarray(converted.convert("RGB"))
     assert np.array_equal(np.asarray(load_image(converted)), expected)
@@ -159,12 +159,12 @@ def test_an_alpha_channel_of_an_array_is_laid_over_white() -> None:
     assert np.asarray(load_image(array)).min() == np.asarray(load_image(array)).max() == 204
 
 
-def test_a_grey_array_becomes_rgb() -> None:
-    grey = np.arange(400, dtype=np.uint16).clip(0, 255).astype(np.uint8).reshape(20, 20)
-    assert np.array_equal(np.asarray(load_image(grey)), np.repeat(grey[..., None], 3, axis=2))
+def test_a_gray_array_becomes_rgb() -> None:
+    gray = np.arange(400, dtype=np.uint16).clip(0, 255).astype(np.uint8).reshape(20, 20)
+    assert np.array_equal(np.asarray(load_image(gray)), np.repeat(gray[..., None], 3, axis=2))
 
 
-def test_16_bit_greys_are_scaled_not_clipped(tmp_path: Path) -> None:
+def test_16_bit_grays_are_scaled_not_clipped(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 32 * 32).round().astype(np.uint16).reshape(32, 32)
     Image.fromarray(values).save(tmp_path / "deep.png")
     Image.fromarray(values).save(tmp_path / "deep.tif")
@@ -174,14 +174,14 @@ def test_16_bit_greys_are_scaled_not_clipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "top"), [("int32", 255), ("int32", 65535), ("float32", 1), ("float32", 255)])
-def test_32_bit_greys_are_scaled_by_their_range(kind: str, top: int) -> None:
+def test_32_bit_grays_are_scaled_by_their_range(kind: str, top: int) -> None:
     ramp = np.linspace(0, 1, 32 * 32).reshape(32, 32)
     values = (ramp * top).astype(kind)
     loaded = np.asarray(load_image(Image.fromarray(values))).astype(float)[..., 0]
     assert np.abs(loaded - ramp * 255).max() <= 1
 
 
-def test_greys_of_an_unclear_range_are_refused() -> None:
+def test_grays_of_an_unclear_range_are_refused() -> None:
     for values in (np.full((20, 20), -1.0), np.full((20, 20), 1e6), np.full((20, 20), np.nan)):
         with pytest.raises(ImageError, match=r"expected 0\.\.255"):
             load_image(Image.fromarray(values.astype(np.float32)))
@@ -194,13 +194,13 @@ def test_greys_of_an_unclear_range_are_refused() -> None:
 def test_a_photo_keeps_its_transparency_and_is_the_plain_image_once_flattened(
     tmp_path: Path, mode: str, rgb_image: Image.Image
 ) -> None:
-    given = rgb_image.convert(mode)
+    image = rgb_image.convert(mode)
     if mode in ("RGBA", "LA"):
-        given.putalpha(Image.linear_gradient("L").resize(rgb_image.size))
+        image.putalpha(Image.linear_gradient("L").resize(rgb_image.size))
     path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
     if mode == "P":
-        given.info["transparency"] = 3
-    given.save(path)
+        image.info["transparency"] = 3
+    image.save(path)
     photo = load_photo(path)
     assert photo.mode == ("RGBA" if mode in ("RGBA", "LA", "P") else "RGB")
     assert flatten(photo).tobytes() == load_image(path).tobytes()
@@ -241,12 +241,12 @@ def test_text_named_jpg_is_not_an_image(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-@pytest.mark.parametrize("kept", [0.5, 0.8])
-def test_an_image_cut_off_is_damaged(tmp_path: Path, rgb_image: Image.Image, suffix: str, kept: float) -> None:
+@pytest.mark.parametrize("fraction", [0.5, 0.8])
+def test_an_image_cut_off_is_damaged(tmp_path: Path, rgb_image: Image.Image, suffix: str, fraction: float) -> None:
     path = tmp_path / f"cut{suffix}"
     rgb_image.save(path)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * kept)])
+    path.write_bytes(data[: int(len(data) * fraction)])
     with pytest.raises(ImageError, match=r"cut\.(png|jpg|webp|tif)'"):
         load_image(path)
 
@@ -519,11 +519,11 @@ def test_the_icc_profile_is_kept(tmp_path: Path, rgb_image: Image.Image, suffix:
 
 
 def test_exif_data_that_jpeg_has_no_place_for_are_left_out(tmp_path: Path, rgb_image: Image.Image) -> None:
-    for length, kept in ((65533, True), (65534, False)):
+    for length, fits in ((65533, True), (65534, False)):
         rgb_image.info["exif"] = b"Exif\0\0".ljust(length, b" ")
         save_image(rgb_image, tmp_path / "a.jpg")
         with Image.open(tmp_path / "a.jpg") as saved:
-            assert ("exif" in saved.info) == kept
+            assert ("exif" in saved.info) == fits
 
 
 def test_a_side_that_webp_cannot_hold_is_refused_with_its_reason(tmp_path: Path) -> None:
@@ -568,14 +568,14 @@ def test_an_image_that_the_format_cannot_hold_leaves_the_old_file(tmp_path: Path
 
 
 def test_an_image_grid_places_its_images_with_even_gutters() -> None:
-    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]]
-    page = image_grid([[Image.new("RGB", (32, 32), c) for c in row] for row in colours], cell=96)
+    colors = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 9, 9)]]
+    page = image_grid([[Image.new("RGB", (32, 32), c) for c in row] for row in colors], cell=96)
     array = np.asarray(page)
     assert page.size == (2 * 96 + 3 * 4, 2 * 96 + 3 * 4)
-    for i, row in enumerate(colours):
-        for j, colour in enumerate(row):
+    for i, row in enumerate(colors):
+        for j, color in enumerate(row):
             top, left = 4 + 100 * i, 4 + 100 * j
-            assert (array[top : top + 96, left : left + 96] == colour).all()
+            assert (array[top : top + 96, left : left + 96] == color).all()
     gutters = np.r_[0:4, 100:104, 200:204]
     assert (array[gutters] == (250, 250, 248)).all()
     assert (array[:, gutters] == (250, 250, 248)).all()
@@ -592,14 +592,14 @@ def test_small_images_are_enlarged_by_default() -> None:
 
 
 @pytest.mark.parametrize(("background", "darker"), [((250, 250, 248), True), ((20, 20, 24), False)])
-def test_captions_stand_out_above_and_beside(background: tuple[int, int, int], darker: bool) -> None:
+def test_captions_stand_out_above_and_at_the_side(background: tuple[int, int, int], darker: bool) -> None:
     tile = Image.new("RGB", (32, 32), background)
     plain = image_grid([[tile, tile]], cell=128, background=background)
     page = image_grid([[tile, tile]], cell=128, background=background, labels=["in", "out"], row_labels=["a long name"])
     assert page.width > plain.width
     assert page.height > plain.height
-    grey = np.asarray(page.convert("L")).astype(int) - round(sum(background) / 3)
-    ink = grey < -120 if darker else grey > 120
+    gray = np.asarray(page.convert("L")).astype(int) - round(sum(background) / 3)
+    ink = gray < -120 if darker else gray > 120
     head, side = page.height - plain.height, page.width - plain.width
     gutter = 128 // 24
     top, left = head + gutter, side + gutter  # where the images begin

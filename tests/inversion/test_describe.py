@@ -50,18 +50,18 @@ def test_edits_are_listed_with_their_ranges_and_stay_the_mapping_of_the_model(
     assert edits == tiny_inverter.model.edits == dict(edits)
     assert list(edits) == ["age", "smile"]
     assert repr(describe.Edits({})) == "<no edits>"
-    own = dict(tiny_inverter.model.edits)
-    view = describe.Edits(own)
-    view["older"] = own["age"]  # type: ignore[index]
-    assert own["older"] is own["age"]
+    available = dict(tiny_inverter.model.edits)
+    view = describe.Edits(available)
+    view["older"] = available["age"]  # type: ignore[index]
+    assert available["older"] is available["age"]
 
 
 def test_a_notebook_shows_the_image(tiny_inverter: HyperStyleInverter) -> None:
-    one = batch(tiny_inverter, 1)
-    assert opened(one._repr_png_()).tobytes() == one.image.tobytes()
+    inversion = batch(tiny_inverter, 1)
+    assert opened(inversion._repr_png_()).tobytes() == inversion.image.tobytes()
 
 
-def test_a_notebook_shows_a_labelled_grid_of_a_batch(tiny_inverter: HyperStyleInverter, tmp_path: Path) -> None:
+def test_a_notebook_shows_a_labeled_grid_of_a_batch(tiny_inverter: HyperStyleInverter, tmp_path: Path) -> None:
     two = batch(tiny_inverter, 2)
     page = opened(two._repr_png_())
     assert page.width > 2 * 128

@@ -35,8 +35,8 @@ class RaiseChannel:
 @pytest.fixture
 def two(tiny_inverter: HyperStyleInverter) -> Inversion:
     size = tiny_inverter.model.domain.input_size
-    pictures = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3)) * 2 - 1
-    return tiny_inverter.invert(list(pictures), align=False)
+    crops = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    return tiny_inverter.invert(list(crops), align=False)
 
 
 def test_an_edit_of_styles_moves_styles_and_no_codes(two: Inversion) -> None:
@@ -68,8 +68,8 @@ def test_an_edit_of_styles_survives_the_disk_with_what_was_before_it(
 
 
 def test_an_edit_can_be_limited_to_layers(two: Inversion) -> None:
-    whole, some = two.edit("age", 2), two.edit("age", 2, layers=["b8.conv1", "b8.torgb"])
-    assert torch.equal(some.w[:, 2:4], whole.w[:, 2:4])
+    full, some = two.edit("age", 2), two.edit("age", 2, layers=["b8.conv1", "b8.torgb"])
+    assert torch.equal(some.w[:, 2:4], full.w[:, 2:4])
     assert torch.equal(some.w[:, [0, 1, *range(4, some.w.shape[1])]], two.w[:, [0, 1, *range(4, some.w.shape[1])]])
     with pytest.raises(ConfigError, match="no layer 'b8\\.conv7'"):
         two.edit("age", 2, layers=["b8.conv7"])
@@ -78,9 +78,9 @@ def test_an_edit_can_be_limited_to_layers(two: Inversion) -> None:
 def test_an_edit_limited_to_layers_that_it_does_not_move_changes_nothing_and_says_so(two: Inversion) -> None:
     first_row = DirectionEdit(torch.ones(two.w.shape[-1]), EditInfo("first"), (0, 1))
     for edit in (RaiseChannel(), first_row):
-        with pytest.warns(EditWarning, match=r"moves other layers than b8\.conv1") as told:
+        with pytest.warns(EditWarning, match=r"moves other layers than b8\.conv1") as caught:
             still = two.edit(edit, 2, layers=["b8.conv1"])
-        assert told[0].filename == __file__
+        assert caught[0].filename == __file__
         assert torch.equal(still.tensor, two.tensor)
     two.edit(first_row, 0, layers=["b8.conv1"])  # strength 0 is no edit anywhere: no warning
 
@@ -141,17 +141,17 @@ def test_an_edit_of_another_generator_is_refused_or_warned_of(two: Inversion) ->
     with pytest.warns(EditWarning, match="0123456789abcdef"):
         moved = two.edit(foreign, 1, other_model=True)
     assert torch.equal(moved.w, two.w + 1)
-    own = dataclasses.replace(foreign, info=EditInfo("age", model=two.model.generator_fingerprint))
-    assert torch.equal(two.edit(own, 1).w, moved.w)
+    matching = dataclasses.replace(foreign, info=EditInfo("age", model=two.model.generator_fingerprint))
+    assert torch.equal(two.edit(matching, 1).w, moved.w)
 
 
 def test_an_edit_of_the_parent_works_after_transfer(two: Inversion) -> None:
     torch.manual_seed(1)
     other = Generator(two.model.generator.config).eval()
-    own = DirectionEdit(torch.ones(two.w.shape[-1]), EditInfo("up", model=two.model.generator_fingerprint))
-    there = two.transfer(other).edit(own, 1)
+    edit = DirectionEdit(torch.ones(two.w.shape[-1]), EditInfo("up", model=two.model.generator_fingerprint))
+    there = two.transfer(other).edit(edit, 1)
     assert torch.equal(there.w, two.w + 1)
-    childs = dataclasses.replace(own, info=EditInfo("up", model=there.model.generator_fingerprint))
+    childs = dataclasses.replace(edit, info=EditInfo("up", model=there.model.generator_fingerprint))
     with pytest.raises(EditError, match="made for the generator"):
         two.edit(childs, 1)
 

@@ -58,19 +58,19 @@ def same(a: Tensor, b: Tensor) -> None:
 
 def test_the_offsets_are_in_the_weights_of_a_baked_generator(batch: Inversion) -> None:
     before = {name: tensor.clone() for name, tensor in batch.model.generator.state_dict().items()}
-    for one in (batch[0], batch[1].mix(batch[0], [0])):
-        made = baked_generator(one)
-        assert not torch.allclose(one.tensor, one.initial.tensor, atol=1e-2)
-        same(one.model.domain.content(made(one.w)), one.tensor)
-        assert not made.training
+    for inversion in (batch[0], batch[1].mix(batch[0], [0])):
+        baked = baked_generator(inversion)
+        assert not torch.allclose(inversion.tensor, inversion.initial.tensor, atol=1e-2)
+        same(inversion.model.domain.content(baked(inversion.w)), inversion.tensor)
+        assert not baked.training
     for name, tensor in batch.model.generator.state_dict().items():
         assert torch.equal(tensor, before[name]), name
 
 
 def test_a_baked_generator_can_be_trained_on(batch: Inversion) -> None:
-    made = baked_generator(batch[0]).requires_grad_()
-    made(batch[0].w).sum().backward()
-    assert made.weight("b4.conv1").requires_grad
+    baked = baked_generator(batch[0]).requires_grad_()
+    baked(batch[0].w).sum().backward()
+    assert baked.weight("b4.conv1").requires_grad
 
 
 def test_an_exported_generator_makes_the_same_image_when_it_is_read_again(batch: Inversion, tmp_path: Path) -> None:
@@ -78,17 +78,17 @@ def test_an_exported_generator_makes_the_same_image_when_it_is_read_again(batch:
     content = load_state(tmp_path / "g.pt")
     assert list(content) == ["latent_avg", "g_ema", "w"]
     assert torch.equal(content["w"], batch[1].w[0])
-    found = read_generator(tmp_path / "g.pt")
-    assert found.config == batch.model.generator.config
-    same(batch.model.domain.content(found(content["w"][None])), batch[1].tensor)
+    loaded = read_generator(tmp_path / "g.pt")
+    assert loaded.config == batch.model.generator.config
+    same(batch.model.domain.content(loaded(content["w"][None])), batch[1].tensor)
 
 
 def test_a_generator_alone_comes_back_bit_for_bit(batch: Inversion, tmp_path: Path) -> None:
     generator = batch.model.generator
     save_generator(generator, tmp_path / "g.pt")
-    found = read_generator(tmp_path / "g.pt").state_dict()
+    loaded = read_generator(tmp_path / "g.pt").state_dict()
     for name, tensor in generator.state_dict().items():
-        assert torch.equal(found[name], tensor), name
+        assert torch.equal(loaded[name], tensor), name
     again = tmp_path / "again.pt"
     save_generator(generator, again)
     assert again.read_bytes() == (tmp_path / "g.pt").read_bytes()
@@ -97,10 +97,10 @@ def test_a_generator_alone_comes_back_bit_for_bit(batch: Inversion, tmp_path: Pa
 def test_another_rate_of_the_mapping_network_is_written_into_its_weights(tmp_path: Path) -> None:
     generator = Generator(GeneratorConfig(16, (8, 8, 8), latent_width=8, mapping_layers=2, mapping_rate=1.0))
     save_generator(generator, tmp_path / "g.pt")
-    found = read_generator(tmp_path / "g.pt")
-    assert found.config.mapping_rate == 0.01
+    loaded = read_generator(tmp_path / "g.pt")
+    assert loaded.config.mapping_rate == 0.01
     z = torch.randn(3, 8)
-    torch.testing.assert_close(found.mapping(z), generator.mapping(z), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(loaded.mapping(z), generator.mapping(z), atol=1e-5, rtol=1e-5)
 
 
 def test_only_the_tensors_of_the_generator_are_written_and_as_float32(tmp_path: Path) -> None:
@@ -132,11 +132,11 @@ def test_the_official_layout_is_that_of_the_published_script(batch: Inversion, t
     ]
     latents = np.load(tmp_path / "out" / "latents.npy", allow_pickle=True).item()
     assert list(latents) == ["me.v2.jpg", "friend.png"]
-    for one, codes in zip(batch, latents.values(), strict=True):
+    for inversion, codes in zip(batch, latents.values(), strict=True):
         assert (codes.dtype, codes.shape) == (np.float32, (8, 16))
-        np.testing.assert_array_equal(codes, one.w[0].numpy())
+        np.testing.assert_array_equal(codes, inversion.w[0].numpy())
     layers = batch.model.generator.layers
-    for one, stem in zip(batch, ("me", "friend"), strict=True):
+    for inversion, stem in zip(batch, ("me", "friend"), strict=True):
         row = np.load(tmp_path / "out" / "weight_deltas" / f"{stem}.npy", allow_pickle=True)
         assert (row.shape, row.dtype) == ((len(layers),), object)
         for spec, delta in zip(layers, row, strict=True):
@@ -145,7 +145,7 @@ def test_the_official_layout_is_that_of_the_published_script(batch: Inversion, t
                 continue
             shape = (spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
             assert (delta.dtype, delta.shape, delta.flags.c_contiguous) == (np.float32, shape, True)
-            expected = one.offsets[spec.name].expand(1, *shape)[0]
+            expected = inversion.offsets[spec.name].expand(1, *shape)[0]
             np.testing.assert_array_equal(delta, expected.numpy())
 
 
@@ -199,10 +199,10 @@ def test_dense_offsets_and_codes_make_the_image_again(batch: Inversion, tmp_path
     from safetensors.torch import load_file
 
     batch.export(tmp_path / "o.safetensors", "offsets")
-    found = load_file(tmp_path / "o.safetensors")
-    w = found.pop("w")
-    assert set(found) == set(TUNED)
-    same(batch.model.domain.content(batch.model.generator(w, found)), batch.tensor)
+    loaded = load_file(tmp_path / "o.safetensors")
+    w = loaded.pop("w")
+    assert set(loaded) == set(TUNED)
+    same(batch.model.domain.content(batch.model.generator(w, loaded)), batch.tensor)
 
 
 # ---- what cannot be ----

@@ -60,10 +60,10 @@ def test_indexing_and_iterating_give_single_images(batch: Inversion) -> None:
     assert torch.equal(batch[np.int64(1)].w, batch.w[1:2])  # type: ignore[index]
     assert torch.equal(batch[::2].w, batch.w[::2])
     assert len(list(batch)) == 3
-    for i, one in enumerate(batch):
-        same(one.tensor, batch.tensor[i : i + 1])
-        assert one.sources == (batch.sources[i],)
-        assert one.stored_metrics == {name: (values[i],) for name, values in batch.stored_metrics.items()}
+    for i, single in enumerate(batch):
+        same(single.tensor, batch.tensor[i : i + 1])
+        assert single.sources == (batch.sources[i],)
+        assert single.stored_metrics == {name: (values[i],) for name, values in batch.stored_metrics.items()}
 
 
 @pytest.mark.parametrize("index", [3, -4])
@@ -111,9 +111,9 @@ def test_initial_keeps_edits(batch: Inversion) -> None:
 
 def test_an_inversion_says_what_it_is(batch: Inversion) -> None:
     assert repr(batch) == "<Inversion of 3 images of 32x32 px, hyperstyle, avatars, float32 on cpu>"
-    one = batch[0].edit("age", 1)
-    assert repr(one) == "<Inversion of 1 image of 32x32 px, hyperstyle, avatars, edited, float32 on cpu>"
-    assert str(one.edit("smile", [1, 2]).initial).startswith("<Inversion of 2 images of 32x32 px, w-encoder, ")
+    edited = batch[0].edit("age", 1)
+    assert repr(edited) == "<Inversion of 1 image of 32x32 px, hyperstyle, avatars, edited, float32 on cpu>"
+    assert str(edited.edit("smile", [1, 2]).initial).startswith("<Inversion of 2 images of 32x32 px, w-encoder, ")
 
 
 # ---- editing ----
@@ -249,8 +249,8 @@ def test_images_with_and_without_offsets_are_one_batch(
     joined = Inversion.cat(parts)
     expected = torch.cat([part.tensor for part in parts])
     same(joined.tensor, expected)
-    for i, one in enumerate(joined):
-        same(one.tensor, expected[i : i + 1])
+    for i, single in enumerate(joined):
+        same(single.tensor, expected[i : i + 1])
     joined.save(tmp_path / "joined.safetensors")
     assert torch.equal(Inversion.load(tmp_path / "joined.safetensors", tiny_inverter).tensor, joined.tensor)
     same(joined[0].mix(batch[1], ["b16.conv1"]).tensor, batch[0].initial.mix(batch[1], ["b16.conv1"]).tensor)
@@ -329,9 +329,9 @@ def test_inversions_of_another_type_or_device_are_not_combined(batch: Inversion,
 
 def test_a_batch_has_what_all_of_its_parts_have(batch: Inversion, tiny_inverter: HyperStyleInverter) -> None:
     assert batch.crop is not None
-    kept = tiny_inverter.invert(list(batch.crop), align=False, intermediates=True)
-    assert len(Inversion.cat([kept[0], kept[1:]]).intermediates) == 3
-    joined = Inversion.cat([kept, batch[0], batch[0].interpolate(batch[1], 2)])
+    with_intermediates = tiny_inverter.invert(list(batch.crop), align=False, intermediates=True)
+    assert len(Inversion.cat([with_intermediates[0], with_intermediates[1:]]).intermediates) == 3
+    joined = Inversion.cat([with_intermediates, batch[0], batch[0].interpolate(batch[1], 2)])
     assert (joined.intermediates, joined.sources, joined.crop) == ((), (), None)
     same(joined[5].tensor, batch[1].tensor)
 

@@ -15,11 +15,11 @@ from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 @pytest.fixture
 def generator() -> Generator:
     torch.manual_seed(0)
-    made = Generator(GeneratorConfig(16, (8, 8, 6), latent_width=12, mapping_layers=2)).eval()
-    for name, parameter in made.named_parameters():
+    network = Generator(GeneratorConfig(16, (8, 8, 6), latent_width=12, mapping_layers=2)).eval()
+    for name, parameter in network.named_parameters():
         if name.endswith("noise.weight"):
             torch.nn.init.constant_(parameter, 0.3)
-    return made.requires_grad_(False)
+    return network.requires_grad_(False)
 
 
 def same(a: Tensor, b: Tensor) -> None:
@@ -35,8 +35,8 @@ def dense(generator: Generator, seed: int, names: tuple[str, ...] = ("b4.conv1",
 def tuned(generator: Generator, seed: int) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(seed)
     names = generator.parameters_of("b8.conv0")
-    own = dict(generator.named_parameters())
-    return {n: own[n] + 0.2 * torch.randn(own[n].shape, generator=random) for n in names}
+    parameters = dict(generator.named_parameters())
+    return {n: parameters[n] + 0.2 * torch.randn(parameters[n].shape, generator=random) for n in names}
 
 
 @pytest.mark.parametrize("modulation", ["weights", "activations"])
@@ -54,8 +54,8 @@ def test_a_residual_is_added_to_the_raw_weight(generator: Generator, modulation:
     same(generator(w, residuals=residuals, modulation=modulation), changed(w))
     offsets = {"b4.conv1": torch.full((1, 8, 8, 1, 1), 0.5)}
     both = generator(w, offsets, residuals=residuals, modulation=modulation)
-    one = residuals["b4.conv1"] + 0.5 * generator.weight("b4.conv1")
-    same(both, generator(w, residuals={**residuals, "b4.conv1": one}))
+    residual = residuals["b4.conv1"] + 0.5 * generator.weight("b4.conv1")
+    same(both, generator(w, residuals={**residuals, "b4.conv1": residual}))
 
 
 def test_a_residual_for_no_layer_or_of_another_shape_is_refused(generator: Generator) -> None:
@@ -67,11 +67,11 @@ def test_a_residual_for_no_layer_or_of_another_shape_is_refused(generator: Gener
 
 def test_a_generator_with_other_parameters_shares_the_rest(generator: Generator) -> None:
     values = tuned(generator, 1)
-    own = generator.with_parameters(values)
-    left, right = dict(generator.named_parameters()), dict(own.named_parameters())
+    changed = generator.with_parameters(values)
+    left, right = dict(generator.named_parameters()), dict(changed.named_parameters())
     for name in left:
         assert (right[name].data_ptr() == left[name].data_ptr()) == (name not in values)
-    assert not torch.equal(own(torch.ones(1, 12)), generator(torch.ones(1, 12)))
+    assert not torch.equal(changed(torch.ones(1, 12)), generator(torch.ones(1, 12)))
     with pytest.raises(ConfigError, match=r"expected \(8,\)"):
         generator.with_parameters({"conv1.activate.bias": torch.zeros(3)})
     with pytest.raises(ConfigError, match="no parameter 'conv1'"):
@@ -101,8 +101,8 @@ def test_images_are_taken_and_joined_again(generator: Generator) -> None:
     assert not joined.residuals.dense["b4.conv1"][2:].any()
     assert joined.tuned == (*both.tuned, {}, {})
     assert joined.tuned[2] is joined.tuned[3], "they share the model's own generator"
-    own = list(generator.noises.buffers())
-    assert all(torch.equal(m, torch.cat([n, o, o])) for m, n, o in zip(joined.noise, noise, own, strict=True))
+    buffers = list(generator.noises.buffers())
+    assert all(torch.equal(m, torch.cat([n, o, o])) for m, n, o in zip(joined.noise, noise, buffers, strict=True))
     assert not GeneratorOverrides().fill_missing([GeneratorOverrides()], torch.zeros(2, 6, 12), generator)
     with pytest.raises(InversionError, match="different things"):
         GeneratorOverrides.cat([both, GeneratorOverrides()])
@@ -111,12 +111,12 @@ def test_images_are_taken_and_joined_again(generator: Generator) -> None:
 def test_the_way_between_two_ends_at_both_and_fills_what_one_lacks(generator: Generator) -> None:
     noise = tuple(torch.randn_like(m) for m in generator.noises.buffers())
     a, b = GeneratorOverrides(dense(generator, 1), (tuned(generator, 1),), noise), GeneratorOverrides()
-    own = dict(generator.named_parameters())
+    parameters = dict(generator.named_parameters())
     start, middle, end = (GeneratorOverrides.lerp(a, b, t, generator) for t in (0.0, 0.5, 1.0))
     name = generator.parameters_of("b8.conv0")[0]
     assert torch.equal(start.tuned[0][name], a.tuned[0][name])
-    same(middle.tuned[0][name], (a.tuned[0][name] + own[name]) / 2)
-    assert torch.equal(end.tuned[0][name], own[name])
+    same(middle.tuned[0][name], (a.tuned[0][name] + parameters[name]) / 2)
+    assert torch.equal(end.tuned[0][name], parameters[name])
     assert torch.equal(end.noise[1], next(iter(list(generator.noises.buffers())[1:])))
     assert start.residuals is not None
     assert middle.residuals is not None
@@ -132,28 +132,28 @@ def test_layers_are_mixed_with_all_that_belongs_to_them(generator: Generator) ->
     mixed = GeneratorOverrides.mixed(left, right, ["b4.conv1"], generator)
     assert mixed.residuals is not None
     assert mixed.residuals.layers == ("b4.conv1",)
-    own = dict(generator.named_parameters())
-    assert all(torch.equal(value, own[name]) for name, value in mixed.tuned[0].items())
+    parameters = dict(generator.named_parameters())
+    assert all(torch.equal(value, parameters[name]) for name, value in mixed.tuned[0].items())
     assert torch.equal(mixed.noise[0], noise[0])
     assert torch.equal(mixed.noise[2], list(generator.noises.buffers())[2])
-    kept = right.restricted(["b8.conv0"], generator)
-    assert kept.residuals is not None
-    assert not kept.residuals.layers
-    assert kept.tuned[0].keys() == right.tuned[0].keys()
-    assert torch.equal(kept.noise[1], noise[1])
-    assert torch.equal(kept.noise[0], next(iter(generator.noises.buffers())))
+    restricted = right.restricted(["b8.conv0"], generator)
+    assert restricted.residuals is not None
+    assert not restricted.residuals.layers
+    assert restricted.tuned[0].keys() == right.tuned[0].keys()
+    assert torch.equal(restricted.noise[1], noise[1])
+    assert torch.equal(restricted.noise[0], next(iter(generator.noises.buffers())))
 
 
 def test_batches_are_mixed_where_one_side_has_the_generators_own_noise(generator: Generator) -> None:
     noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
-    own = list(generator.noises.buffers())
+    buffers = list(generator.noises.buffers())
     for left, right in (
         (GeneratorOverrides(noise=noise), GeneratorOverrides()),
         (GeneratorOverrides(), GeneratorOverrides(noise=noise)),
     ):
         mixed = GeneratorOverrides.mixed(left, right, ["b4.conv1"], generator).noise
-        assert [len(m) for m in mixed] == [2] * len(own)
-        first, second = (own, noise) if left.noise else (noise, own)
+        assert [len(m) for m in mixed] == [2] * len(buffers)
+        first, second = (buffers, noise) if left.noise else (noise, buffers)
         assert torch.equal(mixed[0], first[0].expand_as(mixed[0]))
         assert torch.equal(mixed[1], second[1].expand_as(mixed[1]))
 

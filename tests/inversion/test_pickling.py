@@ -92,10 +92,10 @@ def lonely(folder: Path) -> Inversion:
     """An inversion that alone keeps its model, which no other test has. (The value of a fixture would live on.)"""
     inverter = HyperStyleInverter.from_pretrained(folder, device="cpu")
     generator = inverter.model.generator.with_parameters({"conv1.conv.modulation.bias": torch.ones(16) * 2})
-    own = HyperStyleInverter(
+    changed_inverter = HyperStyleInverter(
         generator, inverter.model.encoder, inverter.model.hypernetwork, domain=inverter.model.domain, steps=2
     )
-    return own.invert(Image.radial_gradient("L"), align=False)
+    return changed_inverter.invert(Image.radial_gradient("L"), align=False)
 
 
 def round_trip(inversion: Inversion) -> Inversion:
@@ -224,8 +224,8 @@ def test_without_its_model_an_inversion_says_what_to_do_and_is_attached(
 
 
 def test_what_was_transferred_travels_with_both_its_models(batch: Inversion) -> None:
-    own = batch.model.generator
-    other = own.with_parameters({n: p.detach() * 1.05 for n, p in own.named_parameters()})
+    generator = batch.model.generator
+    other = generator.with_parameters({n: p.detach() * 1.05 for n, p in generator.named_parameters()})
     moved = batch.transfer(other)
     again = round_trip(moved)
     assert again.model is moved.model
@@ -253,7 +253,7 @@ def test_a_pool_of_processes_that_are_spawned_sends_inversions_both_ways(
     script.write_text(POOL, encoding="utf-8")
     result = run_python("-W", "ignore", str(script), str(tiny_model_dir))
     assert result.returncode == 0, result.stderr[-2000:]
-    found = json.loads(result.stdout)
-    assert f"from_pretrained({str(tiny_model_dir)!r})" in found.pop("error")
-    assert found.pop("repr") == "<Inversion of 2 images, hyperstyle, avatars, edited, its model is not loaded here>"
-    assert found == dict.fromkeys(["same w", "same figures", "attached", "found", "back"], True)
+    report = json.loads(result.stdout)
+    assert f"from_pretrained({str(tiny_model_dir)!r})" in report.pop("error")
+    assert report.pop("repr") == "<Inversion of 2 images, hyperstyle, avatars, edited, its model is not loaded here>"
+    assert report == dict.fromkeys(["same w", "same figures", "attached", "found", "back"], True)

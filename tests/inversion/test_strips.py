@@ -51,21 +51,21 @@ def same(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> bool:
 
 
 def test_a_strip_has_a_row_for_each_image_and_a_column_for_each_strength(inversion: Inversion) -> None:
-    found = cells(strips.strip(inversion, "age", [-1.0, 0.0, 1.0]), 3, 2)
-    for place, one in enumerate(inversion):
+    images = cells(strips.strip(inversion, "age", [-1.0, 0.0, 1.0]), 3, 2)
+    for place, single in enumerate(inversion):
         for k, strength in enumerate((-1.0, 0.0, 1.0)):
-            alone = cells(image_grid([[one.edit("age", strength).image]]), 1, 1)
-            assert same(found[place, k], alone[0, 0])
-    assert not same(found[0, 0], found[0, 2])
-    assert not same(found[0, 0], found[1, 0])
+            alone = cells(image_grid([[single.edit("age", strength).image]]), 1, 1)
+            assert same(images[place, k], alone[0, 0])
+    assert not same(images[0, 0], images[0, 2])
+    assert not same(images[0, 0], images[1, 0])
 
 
 def test_a_grid_moves_one_edit_across_and_the_other_down(inversion: Inversion) -> None:
-    found = cells(strips.grid(inversion[0], ("age", [-1.0, 0.0, 1.0]), ("smile", [0.0, 1.0])), 3, 2)
+    images = cells(strips.grid(inversion[0], ("age", [-1.0, 0.0, 1.0]), ("smile", [0.0, 1.0])), 3, 2)
     for row, smile in enumerate((0.0, 1.0)):
         strip = strips.strip(inversion[0].edit("smile", smile), "age", [-1.0, 0.0, 1.0])
-        assert same(found[row], cells(strip, 3, 1)[0])
-    assert not same(found[0], found[1])
+        assert same(images[row], cells(strip, 3, 1)[0])
+    assert not same(images[0], images[1])
 
 
 def test_a_grid_shows_one_image(inversion: Inversion) -> None:
@@ -75,12 +75,12 @@ def test_a_grid_shows_one_image(inversion: Inversion) -> None:
 
 def test_photos_are_those_of_pasting_back(in_photo: Inversion) -> None:
     strengths = [-1.0, 0.0, 1.0]
-    made = list(strips.photos(in_photo, in_photo.edit("age", strengths)))
-    for strength, photo in zip(strengths, made, strict=True):
+    photos = list(strips.photos(in_photo, in_photo.edit("age", strengths)))
+    for strength, photo in zip(strengths, photos, strict=True):
         one_by_one = np.asarray(in_photo.edit("age", strength).paste_back(), dtype=int)
         assert np.abs(np.asarray(photo, dtype=int) - one_by_one).max() <= 1
-    assert made[1].tobytes() == in_photo.sources[0].photo.tobytes()  # type: ignore[union-attr]
-    assert made[0].tobytes() != made[2].tobytes()
+    assert photos[1].tobytes() == in_photo.sources[0].photo.tobytes()  # type: ignore[union-attr]
+    assert photos[0].tobytes() != photos[2].tobytes()
 
 
 def test_photos_after_an_edit_start_from_the_unedited_face(in_photo: Inversion) -> None:
@@ -141,7 +141,7 @@ def test_what_does_not_move_does_not_flicker(tmp_path: Path) -> None:
 
 
 def test_large_frames_are_reduced_and_small_ones_kept(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (300, 200), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (300, 200), color) for color in ("red", "blue")]
     for longest, size in ((150, (150, 100)), (512, (300, 200)), (None, (300, 200))):
         strips.animate(frames, tmp_path / "x.webp", longest=longest)
         with Image.open(tmp_path / "x.webp") as animation:
@@ -162,9 +162,9 @@ def test_large_frames_are_reduced_and_small_ones_kept(tmp_path: Path) -> None:
 def test_what_cannot_be_an_animation_is_refused_and_leaves_nothing(
     tmp_path: Path, frames: int, name: str, options: dict[str, Any], error: type[HyperStyleError], message: str
 ) -> None:
-    pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")][:frames]
+    images = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")][:frames]
     with pytest.raises(error, match=message):
-        strips.animate(pictures, tmp_path / name, **options)
+        strips.animate(images, tmp_path / name, **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -175,21 +175,21 @@ def test_frames_of_different_sizes_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_way_between_images_with_edited_styles_begins_and_ends_at_them(inversion: Inversion) -> None:
-    one = replace(inversion[0], style_offsets={"b16.conv1": torch.ones(1, 16)})
+    first = replace(inversion[0], style_offsets={"b16.conv1": torch.ones(1, 16)})
     other = replace(inversion[1].edit("age", 1.0), style_offsets={"b16.conv1": -torch.ones(1, 16), "b8.conv0": ones()})
-    way = one.interpolate(other, 3)
-    torch.testing.assert_close(way.tensor[:1], one.tensor, rtol=0, atol=2e-5)
+    way = first.interpolate(other, 3)
+    torch.testing.assert_close(way.tensor[:1], first.tensor, rtol=0, atol=2e-5)
     torch.testing.assert_close(way.tensor[2:], other.tensor, rtol=0, atol=2e-5)
     assert way.style_offsets["b16.conv1"][1].abs().max() == 0
     assert way.style_offsets["b8.conv0"][1].mean() == 0.5
 
 
 def test_mixing_takes_the_edited_styles_of_the_layers_with_them(inversion: Inversion) -> None:
-    one = replace(inversion[0], style_offsets={"b16.conv1": ones()})
+    first = replace(inversion[0], style_offsets={"b16.conv1": ones()})
     other = replace(inversion[1], style_offsets={"b8.conv0": ones(), "b32.conv1": 2 * torch.ones(1, 8)})
-    layers = [spec.name for spec in one.model.generator.layers]
-    torch.testing.assert_close(one.mix(other, layers).tensor, other.tensor, rtol=0, atol=2e-5)
-    assert set(one.mix(other, ["b8.conv0"]).style_offsets) == {"b16.conv1", "b8.conv0"}
+    layers = [spec.name for spec in first.model.generator.layers]
+    torch.testing.assert_close(first.mix(other, layers).tensor, other.tensor, rtol=0, atol=2e-5)
+    assert set(first.mix(other, ["b8.conv0"]).style_offsets) == {"b16.conv1", "b8.conv0"}
 
 
 def ones() -> torch.Tensor:

@@ -30,7 +30,7 @@ def batch(tiny_inverter: HyperStyleInverter) -> Inversion:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def offset_counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts for how many images the offset of each layer is made."""
     counter: Counter[str] = Counter()
     make = FastOffsets.__getitem__
@@ -44,26 +44,26 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def singly(inversion: Inversion) -> Tensor:
-    return torch.cat([one.tensor for one in inversion])
+    return torch.cat([single.tensor for single in inversion])
 
 
-def test_a_strip_is_the_same_images_and_makes_each_offset_once(batch: Inversion, made: Counter[str]) -> None:
+def test_a_strip_is_the_same_images_and_makes_each_offset_once(batch: Inversion, offset_counts: Counter[str]) -> None:
     strip = batch[0].edit("age", STRENGTHS).tensor
-    assert set(made.values()) == {1}
-    assert len(made) == 3
+    assert set(offset_counts.values()) == {1}
+    assert len(offset_counts) == 3
     expected = torch.cat([batch[0].edit("age", s).tensor for s in STRENGTHS])
     torch.testing.assert_close(strip, expected, rtol=0, atol=2e-5)
 
 
-def test_strips_of_several_images_make_each_offset_once_for_each(batch: Inversion, made: Counter[str]) -> None:
+def test_strips_of_several_images_make_each_offset_once_for_each(batch: Inversion, offset_counts: Counter[str]) -> None:
     strips = batch.edit("age", STRENGTHS)
     assert strips.tensor.shape[0] == 33
-    assert set(made.values()) == {3}
+    assert set(offset_counts.values()) == {3}
     torch.testing.assert_close(strips.tensor, singly(strips), rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 1, 2, 0, 0, 0], [1, 1, 2], [0, 1, 2] * 4, [2] * 3 + [0, 1] * 5])
-def test_alike_and_different_neighbours_mix(batch: Inversion, order: list[int]) -> None:
+def test_alike_and_different_neighbors_mix(batch: Inversion, order: list[int]) -> None:
     mixed = batch._take(order).edit("smile", 0.5)
     torch.testing.assert_close(mixed.tensor, singly(mixed), rtol=0, atol=2e-5)
 
@@ -81,8 +81,8 @@ def test_codes_without_offsets_are_all_alike(batch: Inversion) -> None:
 
 def test_dense_offsets_are_shared_like_codes(batch: Inversion) -> None:
     dense = {name: 0.1 * torch.randn(1, 16, 16, 3, 3) for name in ("b8.conv1", "b16.conv1")}
-    one = replace(batch[0], offset_codes=OffsetCodes.of_dense(dense))
-    strip = one.edit("age", [-1.0, 0.0, 1.0])
+    inversion = replace(batch[0], offset_codes=OffsetCodes.of_dense(dense))
+    strip = inversion.edit("age", [-1.0, 0.0, 1.0])
     torch.testing.assert_close(strip.tensor, singly(strip), rtol=0, atol=2e-5)
 
 

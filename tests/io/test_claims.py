@@ -102,7 +102,7 @@ def test_many_at_once_do_each_piece_once_and_never_two_the_same(tmp_path: Path, 
         with Claims() as claims:
             for index, marker in enumerate(markers * 8 if fails else markers):
                 if index % 10 == 0:
-                    sweep(tmp_path)  # as a run that starts beside the others does
+                    sweep(tmp_path)  # as a run that starts while the others run does
                 if claims.claim(marker) != "claimed":
                     continue
                 with guard:

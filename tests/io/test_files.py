@@ -31,7 +31,7 @@ def test_the_file_has_what_the_body_wrote(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_the_temporary_file_is_a_neighbour_with_the_same_suffix(tmp_path: Path) -> None:
+def test_the_temporary_file_is_a_neighbor_with_the_same_suffix(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "a.safetensors") as temporary:
         assert temporary.parent.samefile(tmp_path)
         assert temporary.suffix == ".safetensors"
@@ -145,9 +145,9 @@ def test_others_stay_in_the_folder_where_they_are_wanted(tmp_path: Path, keep: b
     assert (tmp_path / "m" / ".git").exists() == keep
 
 
-@pytest.mark.parametrize("kept", ["a/one", "a"])
-def test_what_is_kept_is_not_replaced_by_something_of_another_kind(tmp_path: Path, kept: str) -> None:
-    fill(tmp_path / "m", **{f"{kept}/mine" if kept == "a/one" else kept: "mine"}, b="old")
+@pytest.mark.parametrize("name", ["a/one", "a"])
+def test_what_is_kept_is_not_replaced_by_something_of_another_kind(tmp_path: Path, name: str) -> None:
+    fill(tmp_path / "m", **{f"{name}/mine" if name == "a/one" else name: "mine"}, b="old")
     before = content(tmp_path / "m")
     with (
         pytest.raises(CheckpointError, match=r"is a (folder|file), and a (file|folder) has to be there"),

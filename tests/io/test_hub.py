@@ -46,7 +46,7 @@ def test_offline_only_the_cache_is_looked_at(tmp_path: Path) -> None:
         hub.resolve("org/name", cache_dir=tmp_path, local_files_only=True)
 
 
-def test_the_environment_variable_that_means_offline_is_honoured(tmp_path: Path, run_python: object) -> None:
+def test_the_environment_variable_that_means_offline_is_honored(tmp_path: Path, run_python: object) -> None:
     code = (
         "import os; os.environ['HF_HUB_OFFLINE'] = '1'\n"
         "import socket\n"

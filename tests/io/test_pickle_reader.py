@@ -311,7 +311,7 @@ def test_a_number_for_an_object_that_would_take_gigabytes_is_refused(tmp_path: P
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_pt_file_is_recognised(tmp_path: Path, zipped: bool) -> None:
+def test_a_pt_file_is_recognized(tmp_path: Path, zipped: bool) -> None:
     torch.save({"g_ema": torch.zeros(1)}, tmp_path / "g.pt", _use_new_zipfile_serialization=zipped)
     with pytest.raises(CheckpointError, match=r"g\.pt is a PyTorch file"):
         load_pickle(tmp_path / "g.pt")

@@ -144,9 +144,9 @@ def test_what_can_be_a_tensor_becomes_one() -> None:
     tensor = torch.ones(2)
     assert as_tensor(tensor) is tensor
     for value in ([1.0, 2.0], (1, 2), np.array([1.0, 2.0], ">f4"), np.array([1, 2], np.uint16), [np.float32(1), 2]):
-        found = as_tensor(value)
-        assert found is not None
-        assert found.tolist() == [1, 2]
+        converted = as_tensor(value)
+        assert converted is not None
+        assert converted.tolist() == [1, 2]
     assert as_tensor([1.0]).dtype == torch.float32  # type: ignore[union-attr]
     array = np.zeros(2, np.float32)
     as_tensor(array).fill_(1)  # type: ignore[union-attr]
@@ -216,9 +216,9 @@ def test_a_lone_tensor_is_content_and_no_state(tmp_path: Path) -> None:
 def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
     array = np.asfortranarray(np.random.rand(2, 3))
     np.save(tmp_path / "a.npy", array)
-    found = load_numbers(tmp_path / "a.npy")
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, array)
+    loaded = load_numbers(tmp_path / "a.npy")
+    assert loaded.dtype == np.float64
+    np.testing.assert_array_equal(loaded, array)
     np.savez_compressed(tmp_path / "a.npz", a=array, b=array[0], c=np.array([{}], dtype=object))
     some = load_npz(tmp_path / "a.npz", ("b", "a", "x"))
     assert list(some) == ["b", "a"]

@@ -47,10 +47,10 @@ def able(tiny_inverter: HyperStyleInverter) -> HyperStyleInverter:
         for name, value in model.generator.named_parameters()
         if name.endswith("noise.weight")
     }
-    made = HyperStyleInverter.__new__(HyperStyleInverter)
-    made._model = replace(model, generator=model.generator.with_parameters(noisy)).with_parts(**parts)
-    made.aligner = tiny_inverter.aligner
-    return made
+    inverter = HyperStyleInverter.__new__(HyperStyleInverter)
+    inverter._model = replace(model, generator=model.generator.with_parameters(noisy)).with_parts(**parts)
+    inverter.aligner = tiny_inverter.aligner
+    return inverter
 
 
 @pytest.fixture(scope="session")

@@ -98,9 +98,9 @@ def test_any_loss_can_be_passed_in(tuner: Callable[..., Refinement], begun: Inve
         return l1(image, target)
 
     blind = replace(begun, model=begun.model.with_parts(perceptual=None))
-    found = tuner(loss=loss)(crop_of(begun), blind, steps=3)
+    refined = tuner(loss=loss)(crop_of(begun), blind, steps=3)
     assert sum(sizes) == 9
-    assert found.stored_metrics["l2"] != begun.stored_metrics["l2"]
+    assert refined.stored_metrics["l2"] != begun.stored_metrics["l2"]
 
 
 def test_the_loss_is_the_perceptual_network_and_never_the_evaluator(begun: Inversion) -> None:
@@ -131,9 +131,9 @@ class Lpips(torch.nn.Module):
 def test_lpips_is_one_number_for_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Lpips))
     a = torch.zeros(3, 3, 8, 8, requires_grad=True)
-    found = lpips_loss(torch.device("cpu"))(a, torch.ones(3, 3, 8, 8))
-    assert found.tolist() == [2.0, 2.0, 2.0]
-    found.sum().backward()
+    distances = lpips_loss(torch.device("cpu"))(a, torch.ones(3, 3, 8, 8))
+    assert distances.tolist() == [2.0, 2.0, 2.0]
+    distances.sum().backward()
     assert a.grad is not None
 
 
@@ -204,14 +204,14 @@ def starved(most: int, error: type[RuntimeError] = torch.cuda.OutOfMemoryError) 
 @pytest.mark.parametrize("name", ["optimize-w", "offsets", "offset-codes"])
 def test_a_batch_that_does_not_fit_is_split_with_a_note(name: str, begun: Inversion, error: type[RuntimeError]) -> None:
     with pytest.warns(MemoryWarning, match=rf"of method '{name}' did not fit") as noted:
-        found = TUNERS[name](loss=starved(1, error))(crop_of(begun), begun, steps=3)
+        refined = TUNERS[name](loss=starved(1, error))(crop_of(begun), begun, steps=3)
     splits = [str(note.message).partition("start again as ")[2].partition(".")[0] for note in noted]
     assert splits == ["1 and 2", "1 and 1"]
     # Not with the whole batch, which is rounded otherwise: Adam makes steps of that.
     for i in range(3):
         alone = TUNERS[name](loss=l1)(crop_of(begun)[i : i + 1], begun[i], steps=3)
-        torch.testing.assert_close(found[i].tensor, alone.tensor, atol=2e-5, rtol=0)
-        assert found.stored_metrics["l2"][i] == pytest.approx(alone.stored_metrics["l2"][0], abs=1e-5)
+        torch.testing.assert_close(refined[i].tensor, alone.tensor, atol=2e-5, rtol=0)
+        assert refined.stored_metrics["l2"][i] == pytest.approx(alone.stored_metrics["l2"][0], abs=1e-5)
 
 
 def test_one_image_that_does_not_fit_is_an_error_of_ours(tuner: Callable[..., Refinement], begun: Inversion) -> None:

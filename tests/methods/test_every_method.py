@@ -67,10 +67,10 @@ def test_it_is_named_and_measured(two: Inversion) -> None:
 def test_a_batch_is_its_images(two: Inversion, able: HyperStyleInverter, crops: list[Tensor]) -> None:
     way = registry.resolve_method(able.model, two.method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
-    for i, one in enumerate(two):
-        same(one.tensor, two.tensor[i : i + 1])
+    for i, single in enumerate(two):
+        same(single.tensor, two.tensor[i : i + 1])
         alone = able.invert(crops[i], method=two.method, steps=steps, align=False)
-        torch.testing.assert_close(alone.tensor, one.tensor, atol=1e-3, rtol=0)
+        torch.testing.assert_close(alone.tensor, single.tensor, atol=1e-3, rtol=0)
 
 
 def test_it_is_saved_and_loaded_bit_for_bit(two: Inversion, able: HyperStyleInverter, tmp_path: Path) -> None:
@@ -98,19 +98,19 @@ def test_it_is_the_same_where_no_gradients_are_recorded_and_usable_outside(
     way = registry.resolve_method(able.model, two.method)
     steps = {name: 1 if name == "hyperinverter" else 2 for name, _, _ in way.parts}
     with mode():
-        made = able.invert([crop.clone() for crop in crops], method=two.method, steps=steps, align=False)
+        inverted = able.invert([crop.clone() for crop in crops], method=two.method, steps=steps, align=False)
         further = None if two.refinement is None or "hyperinverter" in two.method else two.refine(1)
-        tensor = made.tensor
-        edited = made.edit("age", 1)
-        joined = Inversion.cat([made[1], edited[0]])
+        tensor = inverted.tensor
+        edited = inverted.edit("age", 1)
+        joined = Inversion.cat([inverted[1], edited[0]])
     assert torch.equal(tensor, two.tensor)
     assert torch.equal(edited.tensor, two.edit("age", 1).tensor)
-    for one in (made, edited, joined):
-        kept = [one.tensor, *one.state.tensors, *([] if one.crop is None else [one.crop])]
-        assert not any(t.is_inference() or t.requires_grad for t in kept)
+    for inversion in (inverted, edited, joined):
+        tensors = [inversion.tensor, *inversion.state.tensors, *([] if inversion.crop is None else [inversion.crop])]
+        assert not any(t.is_inference() or t.requires_grad for t in tensors)
     if further is not None:
         assert torch.equal(further.tensor, two.refine(1).tensor)
-        assert torch.equal(made.refine(1).tensor, further.tensor)
+        assert torch.equal(inverted.refine(1).tensor, further.tensor)
         assert joined.refine(1).tensor.isfinite().all()
     edited.save(tmp_path / "it.safetensors")
     weights = [p for network in able.model.networks.values() for p in (*network.parameters(), *network.buffers())]
@@ -135,11 +135,11 @@ def test_interpolation_and_mixing_lead_from_one_to_the_other(two: Inversion) -> 
 
 
 def test_it_goes_into_another_generator_and_back(two: Inversion) -> None:
-    own = two.model.generator
-    other = own.with_parameters({n: p.detach() * 1.05 for n, p in own.named_parameters()})
+    generator = two.model.generator
+    other = generator.with_parameters({n: p.detach() * 1.05 for n, p in generator.named_parameters()})
     moved = two.transfer(other)
     assert (moved.tensor - two.tensor).abs().max() > 1e-3
-    same(moved.transfer(own).tensor, two.tensor)
+    same(moved.transfer(generator).tensor, two.tensor)
     assert moved.edit("age", 1).tensor.isfinite().all()
 
 

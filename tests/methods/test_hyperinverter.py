@@ -29,10 +29,10 @@ TRUNK = TrunkConfig((8, 8, 16), (1, 1, 1), stem_kernel=3, stem_stride=1, first_s
 
 def network(generator: GeneratorConfig, layers: tuple[str, ...] = ("b4.torgb", "b8.conv0", "b32.conv1")) -> Any:
     config = HyperInverterConfig(generator, layers, (32, 32), trunk=TRUNK, hidden=6, channels=8)
-    made = HyperInverter(config).eval().requires_grad_(False)
-    for parameter in made.weight_regressors.parameters():
+    hyperinverter = HyperInverter(config).eval().requires_grad_(False)
+    for parameter in hyperinverter.weight_regressors.parameters():
         parameter.mul_(3)  # so that residuals show
-    return made
+    return hyperinverter
 
 
 @pytest.fixture
@@ -55,17 +55,17 @@ def start(model: Model, crops: Tensor) -> Inversion:
 def test_residuals_are_predicted_from_the_crop_and_the_plain_reconstruction(
     model: Model, crops: Tensor, start: Inversion
 ) -> None:
-    made = HyperInverterRefinement()(crops, start)
-    assert made.method == "hyperinverter"
+    refined = HyperInverterRefinement()(crops, start)
+    assert refined.method == "hyperinverter"
     assert model.hyperinverter is not None
     plain = model.generator(start.w)
     expected = model.generator(start.w, residuals=model.hyperinverter.offsets(model.hyperinverter(crops, plain)))
-    assert torch.equal(made.w, start.w)
-    torch.testing.assert_close(made.tensor, expected, atol=2e-5, rtol=0)
-    assert torch.equal(replace(made).tensor, made.tensor)
+    assert torch.equal(refined.w, start.w)
+    torch.testing.assert_close(refined.tensor, expected, atol=2e-5, rtol=0)
+    assert torch.equal(replace(refined).tensor, refined.tensor)
     assert not torch.allclose(expected, plain, atol=1e-2)
-    assert made.stored_metrics == made.metrics()
-    torch.testing.assert_close(made.initial.tensor, plain, atol=2e-5, rtol=0)
+    assert refined.stored_metrics == refined.metrics()
+    torch.testing.assert_close(refined.initial.tensor, plain, atol=2e-5, rtol=0)
 
 
 def test_what_other_methods_changed_before_stays(model: Model, crops: Tensor, start: Inversion) -> None:
@@ -74,13 +74,13 @@ def test_what_other_methods_changed_before_stays(model: Model, crops: Tensor, st
     changed = replace(
         HyperStyleRefinement()(crops, start), overrides=GeneratorOverrides(tuned=(value, value), noise=noise)
     )
-    made = HyperInverterRefinement()(crops, changed)
-    assert made.offset_codes is changed.offset_codes
-    assert (made.overrides.tuned, made.overrides.noise) == (changed.overrides.tuned, changed.overrides.noise)
+    refined = HyperInverterRefinement()(crops, changed)
+    assert refined.offset_codes is changed.offset_codes
+    assert (refined.overrides.tuned, refined.overrides.noise) == (changed.overrides.tuned, changed.overrides.noise)
     assert model.hyperinverter is not None
     codes = model.hyperinverter(crops, changed.tensor)
-    assert made.overrides.residuals is not None
-    for name, code in made.overrides.residuals.sums.items():
+    assert refined.overrides.residuals is not None
+    for name, code in refined.overrides.residuals.sums.items():
         torch.testing.assert_close(code, codes.sums[name], atol=2e-5, rtol=0)
 
 
@@ -93,13 +93,13 @@ def test_it_looks_at_the_content_at_its_own_size(model: Model) -> None:
 
 
 def test_edits_keep_the_residuals(crops: Tensor, start: Inversion) -> None:
-    made = HyperInverterRefinement()(crops, start)
-    edited = made.edit("age", 2.0)
-    assert edited.overrides.residuals is made.overrides.residuals
-    network = made.model.hyperinverter
+    refined = HyperInverterRefinement()(crops, start)
+    edited = refined.edit("age", 2.0)
+    assert edited.overrides.residuals is refined.overrides.residuals
+    network = refined.model.hyperinverter
     assert network is not None
-    assert made.overrides.residuals is not None
-    expected = made.model.generator(edited.w, residuals=network.offsets(made.overrides.residuals))
+    assert refined.overrides.residuals is not None
+    expected = refined.model.generator(edited.w, residuals=network.offsets(refined.overrides.residuals))
     torch.testing.assert_close(edited.tensor, expected, atol=2e-5, rtol=0)
 
 
@@ -116,21 +116,21 @@ def test_interpolating_two_inversions_interpolates_codes_and_weights(crops: Tens
 
 def test_the_step_is_seen_and_kept_and_can_be_left_out(crops: Tensor, start: Inversion) -> None:
     seen: list[Step] = []
-    made = HyperInverterRefinement(keep_intermediates=True)(crops, start, callback=seen.append)
+    refined = HyperInverterRefinement(keep_intermediates=True)(crops, start, callback=seen.append)
     assert [(step.step, step.steps) for step in seen] == [(0, 1), (1, 1)]
     assert seen[0].codes is None
-    assert seen[1].codes is made.overrides.residuals
-    assert torch.equal(made.intermediates[0], start.tensor)
-    assert made.intermediates[1] is made.tensor
+    assert seen[1].codes is refined.overrides.residuals
+    assert torch.equal(refined.intermediates[0], start.tensor)
+    assert refined.intermediates[1] is refined.tensor
     none = HyperInverterRefinement()(crops, start, steps=0)
     assert not none.overrides
     assert torch.equal(none.w, start.w)
 
 
 def test_what_it_cannot_refine_is_refused(model: Model, crops: Tensor, start: Inversion) -> None:
-    made = HyperInverterRefinement()(crops, start)
+    refined = HyperInverterRefinement()(crops, start)
     with pytest.raises(MethodError, match=r"predicts once.*Start from Inversion\.initial"):
-        made.refine()
+        refined.refine()
     with pytest.raises(ConfigError, match="steps=2: HyperInverter predicts in one step"):
         HyperInverterRefinement()(crops, start, steps=2)
     with pytest.raises(MethodError, match="no HyperInverter"):
@@ -144,11 +144,11 @@ def test_a_model_folder_carries_it(model: Model, crops: Tensor, start: Inversion
     assert model.hyperinverter is not None
     assert loaded.hyperinverter.config == model.hyperinverter.config
     expected = HyperInverterRefinement()(crops, start)
-    found = HyperInverterRefinement()(crops, replace(start, model=loaded))
-    assert torch.equal(found.tensor, expected.tensor)
+    refined = HyperInverterRefinement()(crops, replace(start, model=loaded))
+    assert torch.equal(refined.tensor, expected.tensor)
     expected.save(tmp_path / "me.safetensors")
-    kept = Inversion.load(tmp_path / "me.safetensors", found)
-    assert torch.equal(kept.tensor, expected.tensor)
+    reloaded = Inversion.load(tmp_path / "me.safetensors", refined)
+    assert torch.equal(reloaded.tensor, expected.tensor)
     assert (tmp_path / "me.safetensors").stat().st_size < 10_000
 
 

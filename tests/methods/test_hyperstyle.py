@@ -64,11 +64,11 @@ def test_offsets_are_the_sum_of_what_each_step_predicts(parts: Parts) -> None:
         predicted = hypernetwork.offsets(hypernetwork(crop, to_input(image)))
         total = {name: value + total.get(name, 0) for name, value in predicted.items()}
         image = generator(w, total)
-    _, codes, found = run(parts, 3)
+    _, codes, final_image = run(parts, 3)
     assert codes is not None
     for name, value in hypernetwork.offsets(codes).items():
         torch.testing.assert_close(value, total[name], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found, image, atol=5e-5, rtol=0)
+    torch.testing.assert_close(final_image, image, atol=5e-5, rtol=0)
 
 
 def test_two_and_three_steps_are_five_steps_exactly(parts: Parts) -> None:

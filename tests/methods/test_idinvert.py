@@ -58,12 +58,12 @@ def crops() -> Tensor:
 def run(model: Model) -> Run:
     """`domain_guided` with the networks of the model."""
 
-    def optimise(crops: Tensor, settings: DomainGuided | None = None, **options: object) -> Tensor:
+    def optimize(crops: Tensor, settings: DomainGuided | None = None, **options: object) -> Tensor:
         start = model.idinvert(crops)
         networks = (model.generator, model.idinvert, model.vgg16)
         return domain_guided(crops, start, *networks, settings, to_input=lambda image: image, **options)
 
-    return optimise
+    return optimize
 
 
 @pytest.fixture
@@ -82,9 +82,9 @@ def inverter(model: Model, tmp_path: Path) -> HyperStyleInverter:
 
 
 def inverted(inverter: HyperStyleInverter, crops: Tensor | Image.Image, **options: object) -> Inversion:
-    pictures = list(crops) if isinstance(crops, Tensor) else crops
+    images = list(crops) if isinstance(crops, Tensor) else crops
     options = {"method": QUICK, "start": inverter.model.idinvert, "align": False, **options}
-    return inverter.invert(pictures, **options)
+    return inverter.invert(images, **options)
 
 
 # ---- the optimization ----
@@ -93,11 +93,11 @@ def inverted(inverter: HyperStyleInverter, crops: Tensor | Image.Image, **option
 def test_it_follows_adam_on_the_published_loss(model: Model, exact: Tensor, run: Run) -> None:
     w = model.idinvert(exact).requires_grad_()
     optimizer = torch.optim.Adam([w], lr=0.01)
-    wanted = model.vgg16(exact)
+    target_features = model.vgg16(exact)
     for _ in range(3):
         image = model.generator(w)
         pixel = (exact - image).square().mean((1, 2, 3))
-        feature = (wanted - model.vgg16(image)).square().mean((1, 2, 3))
+        feature = (target_features - model.vgg16(image)).square().mean((1, 2, 3))
         code = (w - model.idinvert(image)).square().mean((1, 2))
         optimizer.zero_grad()
         (pixel + 5e-5 * feature + 2 * code).sum().backward()
@@ -109,9 +109,9 @@ def test_it_is_the_same_where_no_gradients_are_recorded(inverter: HyperStyleInve
     expected = inverted(inverter, crops)
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
-            made = inverted(inverter, crops)
-        assert torch.equal(made.tensor, expected.tensor)
-        assert torch.equal(made.refine(1).tensor, expected.refine(1).tensor)
+            inversion = inverted(inverter, crops)
+        assert torch.equal(inversion.tensor, expected.tensor)
+        assert torch.equal(inversion.refine(1).tensor, expected.refine(1).tensor)
 
 
 def test_the_callback_sees_the_three_parts_of_a_loss_that_falls(crops: Tensor, run: Run) -> None:
@@ -126,7 +126,7 @@ def test_the_callback_sees_the_three_parts_of_a_loss_that_falls(crops: Tensor, r
     assert not torch.equal(seen[0].w, seen[1].w)
 
 
-def test_images_of_a_batch_are_optimised_as_each_would_be_alone(exact: Tensor, run: Run) -> None:
+def test_images_of_a_batch_are_optimized_as_each_would_be_alone(exact: Tensor, run: Run) -> None:
     together = run(exact, DomainGuided(steps=3))
     alone = torch.cat([run(crop[None], DomainGuided(steps=3)) for crop in exact])
     torch.testing.assert_close(together, alone, atol=1e-7, rtol=0)
@@ -237,8 +237,8 @@ def test_what_it_lacks_or_cannot_refine_is_said(inverter: HyperStyleInverter, cr
         bare = replace(inversion, model=inverter.model.with_parts(**{part: None}))
         with pytest.raises(MethodError, match=rf"{words}.*--encoder ENCODER\.pth --vgg VGG16\.pth"):
             QUICK(crops, bare)
-    own = DomainGuidedRefinement(DomainGuided(steps=1), features=torch.nn.Identity())
-    assert own(crops, replace(inversion, model=inverter.model.with_parts(vgg16=None))).w.shape == (2, 6, 12)
+    refinement = DomainGuidedRefinement(DomainGuided(steps=1), features=torch.nn.Identity())
+    assert refinement(crops, replace(inversion, model=inverter.model.with_parts(vgg16=None))).w.shape == (2, 6, 12)
     with pytest.raises(MethodError, match=r"start from Inversion\.initial"):
         QUICK(crops, replace(inversion, style_offsets={"b8.conv0": torch.ones(2, 12)}))
     with pytest.raises(ImageError, match="not finite"):

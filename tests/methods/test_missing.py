@@ -13,17 +13,17 @@ NETWORKS = ("encoder", "hypernetwork", "psp", "e4e", "restyle", "hyperinverter",
 
 
 def without(inverter: HyperStyleInverter, *parts: str) -> HyperStyleInverter:
-    made = HyperStyleInverter.__new__(HyperStyleInverter)
-    made._model = inverter.model.with_parts(**dict.fromkeys(parts))
-    made.aligner = None
-    return made
+    reduced = HyperStyleInverter.__new__(HyperStyleInverter)
+    reduced._model = inverter.model.with_parts(**dict.fromkeys(parts))
+    reduced.aligner = None
+    return reduced
 
 
-@pytest.mark.parametrize("kept", [(), *((name,) for name in NETWORKS[:-2]), ("encoder", "hypernetwork")])
+@pytest.mark.parametrize("present", [(), *((name,) for name in NETWORKS[:-2]), ("encoder", "hypernetwork")])
 def test_what_is_missing_and_what_is_listed_are_all_methods_and_inverting_names_the_same_reason(
-    able: HyperStyleInverter, kept: tuple[str, ...]
+    able: HyperStyleInverter, present: tuple[str, ...]
 ) -> None:
-    inverter = without(able, *(name for name in NETWORKS if name not in kept))
+    inverter = without(able, *(name for name in NETWORKS if name not in present))
     lost = missing_methods(inverter.model)
     assert lost.keys().isdisjoint(inverter.methods)
     assert {*lost, *inverter.methods} >= set(METHODS)

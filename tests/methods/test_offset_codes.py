@@ -46,13 +46,13 @@ def test_the_image_comes_nearer_and_the_codes_keep_their_form(name: str, request
     begun: Inversion = request.getfixturevalue(name)
     seen: list[Step] = []
     assert begun.crop is not None
-    found = TUNER(begun.crop, begun, callback=seen.append)
+    tuned = TUNER(begun.crop, begun, callback=seen.append)
     assert (seen[-1].losses < seen[0].losses).all()
-    codes = codes_of(found)
+    codes = codes_of(tuned)
     assert codes.dense == {}
     assert {n: c.shape for n, c in codes.sums.items()} == {n: torch.Size([2, 16]) for n in codes.sums}
     assert not any(c.requires_grad for c in codes.sums.values())
-    assert torch.equal(found.w, begun.w)
+    assert torch.equal(tuned.w, begun.w)
 
 
 def test_it_begins_with_the_prediction_or_with_no_offsets_at_all(predicted: Inversion, plain: Inversion) -> None:
@@ -65,16 +65,16 @@ def test_it_begins_with_the_prediction_or_with_no_offsets_at_all(predicted: Inve
 
 def test_dense_offsets_that_are_there_stay(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     both = able.invert(crops, method="w-encoder+offsets", steps=3, align=False)
-    found = run(both)
-    dense = codes_of(found).dense
+    tuned = run(both)
+    dense = codes_of(tuned).dense
     assert all(torch.equal(value, dense[name]) for name, value in codes_of(both).dense.items())
     torch.testing.assert_close(run(both, steps=0).tensor, both.tensor, atol=1e-5, rtol=0)
 
 
 def test_steps_are_measured_in_the_size_of_the_code(predicted: Inversion) -> None:
-    found = run(predicted, replace(TUNER, lr=1.25), steps=1)  # the first step is a fifth of that
+    tuned = run(predicted, replace(TUNER, lr=1.25), steps=1)  # the first step is a fifth of that
     for name, code in codes_of(predicted).sums.items():
-        moved = (codes_of(found).sums[name] - code).abs()
+        moved = (codes_of(tuned).sums[name] - code).abs()
         size = code.square().mean(1, keepdim=True).sqrt()
         torch.testing.assert_close(moved, 0.25 * size.expand_as(moved), rtol=1e-2, atol=1e-5)
 
@@ -86,9 +86,9 @@ def test_an_image_stops_when_it_is_near_enough(predicted: Inversion) -> None:
     losses = torch.stack([s.losses for s in seen])
     threshold = losses[4].max().item()
     stopped: list[Step] = []
-    found = replace(TUNER, threshold=threshold)(predicted.crop, predicted, callback=stopped.append)
+    tuned = replace(TUNER, threshold=threshold)(predicted.crop, predicted, callback=stopped.append)
     assert len(stopped) < 12
-    assert found.stored_metrics["l2"] != predicted.stored_metrics["l2"]
+    assert tuned.stored_metrics["l2"] != predicted.stored_metrics["l2"]
     at_once = replace(TUNER, threshold=100.0)(predicted.crop, predicted)
     assert torch.equal(at_once.tensor, predicted.tensor)
 
@@ -102,17 +102,17 @@ def test_heads_that_are_not_affine_need_a_prediction_to_begin_with(
     separable = Hypernetwork(
         HypernetworkConfig(config.generator, config.layers, (32, 32), config.trunk, "separable", 16)
     )
-    made = replace(able.invert(crops, method="w-encoder", align=False))
-    made = replace(made, model=model.with_parts(hypernetwork=separable.eval().requires_grad_(False)))
+    inversion = replace(able.invert(crops, method="w-encoder", align=False))
+    inversion = replace(inversion, model=model.with_parts(hypernetwork=separable.eval().requires_grad_(False)))
     with pytest.raises(MethodError, match=r"'hyperstyle\+offset-codes'"):
-        run(made)
-    assert made.crop is not None
+        run(inversion)
+    assert inversion.crop is not None
     with torch.no_grad():
-        codes = separable(made.crop, model.domain.as_network_input(model.generator(made.w)))
-    begun = replace(made, offset_codes=codes + codes)
-    found = run(begun)
-    assert {n: c.shape for n, c in codes_of(found).terms.items()} == {n: (2, 2, 16) for n in codes.terms}
-    assert sum(found.metrics()["l2"]) < sum(begun.metrics()["l2"])
+        codes = separable(inversion.crop, model.domain.as_network_input(model.generator(inversion.w)))
+    begun = replace(inversion, offset_codes=codes + codes)
+    tuned = run(begun)
+    assert {n: c.shape for n, c in codes_of(tuned).terms.items()} == {n: (2, 2, 16) for n in codes.terms}
+    assert sum(tuned.metrics()["l2"]) < sum(begun.metrics()["l2"])
 
 
 def test_a_model_without_hypernetwork_and_a_rate_of_zero_are_refused(predicted: Inversion) -> None:

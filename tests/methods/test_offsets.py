@@ -43,14 +43,14 @@ def parts() -> Parts:
 def test_the_loss_falls_to_a_fraction_where_offsets_can_draw_the_target(parts: Parts) -> None:
     target, w, generator = parts
     seen: list[Step] = []
-    found = optimize_offsets(*parts, LAYERS, distance, steps=60, callback=seen.append)
-    assert list(found) == list(LAYERS)
-    assert {name: value.shape for name, value in found.items()} == {n: v.shape for n, v in zeros(generator).items()}
+    offsets = optimize_offsets(*parts, LAYERS, distance, steps=60, callback=seen.append)
+    assert list(offsets) == list(LAYERS)
+    assert {name: value.shape for name, value in offsets.items()} == {n: v.shape for n, v in zeros(generator).items()}
     assert torch.equal(seen[0].losses, distance(seen[0].image, target))
     torch.testing.assert_close(seen[0].image, generator(w))
     assert [(s.step, s.steps) for s in seen] == [(i, 60) for i in range(60)]
-    assert (distance(generator(w, found), target) < 0.1 * seen[0].losses).all()
-    assert not any(value.requires_grad for value in found.values())
+    assert (distance(generator(w, offsets), target) < 0.1 * seen[0].losses).all()
+    assert not any(value.requires_grad for value in offsets.values())
 
 
 def test_a_batch_equals_its_images_one_by_one(parts: Parts) -> None:
@@ -80,20 +80,20 @@ def test_the_generator_and_the_random_state_stay_as_they_were(parts: Parts) -> N
 def test_it_continues_from_a_start_and_leaves_the_start_alone(parts: Parts) -> None:
     target, w, generator = parts
     first = optimize_offsets(*parts, LAYERS, distance, steps=10)
-    kept = {name: value.clone() for name, value in first.items()}
+    copies = {name: value.clone() for name, value in first.items()}
     seen: list[Step] = []
     optimize_offsets(*parts, LAYERS, distance, steps=10, start=first, callback=seen.append)
     torch.testing.assert_close(seen[0].losses, distance(generator(w, first), target))
     assert (seen[-1].losses < seen[0].losses).all()
-    assert all(torch.equal(first[name], value) for name, value in kept.items())
+    assert all(torch.equal(first[name], value) for name, value in copies.items())
 
 
 def test_layers_without_a_start_begin_at_zero(parts: Parts) -> None:
     generator = parts[2]
     start = {LAYERS[1]: torch.ones_like(zeros(generator)[LAYERS[1]])}
-    found = optimize_offsets(*parts, LAYERS, distance, steps=0, start=start)
+    offsets = optimize_offsets(*parts, LAYERS, distance, steps=0, start=start)
     expected = zeros(generator) | start
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert all(torch.equal(offsets[name], value) for name, value in expected.items())
 
 
 def test_official_indexes_name_layers_too(parts: Parts) -> None:
@@ -121,8 +121,8 @@ def test_the_target_may_be_smaller_than_the_generators_image(parts: Parts) -> No
     def halved(image: Tensor) -> Tensor:
         return torch.nn.functional.avg_pool2d(image, 2)
 
-    found = optimize_offsets(halved(target), w, generator, LAYERS, distance, steps=20, to_input=halved)
-    after, before = halved(generator(w, found)), halved(generator(w))
+    offsets = optimize_offsets(halved(target), w, generator, LAYERS, distance, steps=20, to_input=halved)
+    after, before = halved(generator(w, offsets)), halved(generator(w))
     assert (distance(after, halved(target)) < 0.5 * distance(before, halved(target))).all()
 
 
@@ -182,35 +182,35 @@ def test_dense_offsets_are_added_to_those_of_the_prediction(predicted: Inversion
     assert predicted.crop is not None
     assert predicted.offset_codes is not None
     seen: list[Step] = []
-    found = OffsetTuner(steps=10)(predicted.crop, predicted, callback=seen.append)
+    tuned = OffsetTuner(steps=10)(predicted.crop, predicted, callback=seen.append)
     assert (seen[-1].losses < seen[0].losses).all()
     torch.testing.assert_close(seen[0].image, predicted.tensor, atol=2e-5, rtol=0)
-    codes = found.offset_codes
+    codes = tuned.offset_codes
     assert codes is not None
     assert codes.sums.keys() == predicted.offset_codes.sums.keys()
     assert all(torch.equal(code, predicted.offset_codes.sums[name]) for name, code in codes.sums.items())
     assert set(codes.dense) == {"b8.conv1", "b16.conv1", "b32.conv0"}, "the layers of the hypernetwork"
-    assert found.method == "hyperstyle+offsets"
-    more = found.refine(5)
+    assert tuned.method == "hyperstyle+offsets"
+    more = tuned.refine(5)
     assert more.method == "hyperstyle+offsets"
-    assert sum(more.stored_metrics["l2"]) < sum(found.stored_metrics["l2"])
+    assert sum(more.stored_metrics["l2"]) < sum(tuned.stored_metrics["l2"])
 
 
 def test_from_the_encoders_code_it_is_optimize_offsets(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     model = able.model
-    found = able.invert(crops, method=OffsetTuner(steps=4, lr=0.1, layers=(0, "b8.conv0"), loss=distance), align=False)
-    assert found.crop is not None
+    tuned = able.invert(crops, method=OffsetTuner(steps=4, lr=0.1, layers=(0, "b8.conv0"), loss=distance), align=False)
+    assert tuned.crop is not None
     options: dict[str, Any] = {"steps": 4, "lr": 0.1, "to_input": model.domain.as_network_input}
     loss = add_l2(distance)
-    expected = optimize_offsets(found.crop, found.w, model.generator, (0, "b8.conv0"), loss, **options)
-    assert list(found.offsets) == ["b4.conv1", "b8.conv0"]
+    expected = optimize_offsets(tuned.crop, tuned.w, model.generator, (0, "b8.conv0"), loss, **options)
+    assert list(tuned.offsets) == ["b4.conv1", "b8.conv0"]
     for name, value in expected.items():
-        torch.testing.assert_close(found.offsets[name], value, atol=1e-5, rtol=0)
+        torch.testing.assert_close(tuned.offsets[name], value, atol=1e-5, rtol=0)
 
 
 def test_without_a_hypernetwork_all_layers_but_torgb_may_change(able: HyperStyleInverter, crops: list[Tensor]) -> None:
     begun = able.invert(crops, method="w-encoder", align=False)
     bare = replace(begun, model=begun.model.with_parts(hypernetwork=None))
     assert bare.crop is not None
-    found = OffsetTuner(steps=1)(bare.crop, bare)
-    assert list(found.offsets) == [s.name for s in bare.model.generator.layers if not s.torgb]
+    tuned = OffsetTuner(steps=1)(bare.crop, bare)
+    assert list(tuned.offsets) == [s.name for s in bare.model.generator.layers if not s.torgb]

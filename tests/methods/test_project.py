@@ -42,7 +42,7 @@ def distance(image: Tensor, target: Tensor) -> Tensor:
     return (image - target).square().sum((1, 2, 3))
 
 
-def pictures(generator: Generator, count: int = 2) -> Tensor:
+def target_images(generator: Generator, count: int = 2) -> Tensor:
     image: Tensor = generator(generator.mapping(torch.randn(count, 16, dtype=torch.float64)))
     return image
 
@@ -52,18 +52,18 @@ def parts() -> tuple[Generator, Tensor]:
     """A generator and two of its images. Tests leave it as it is."""
     torch.manual_seed(0)
     generator = build()
-    return generator, pictures(generator)
+    return generator, target_images(generator)
 
 
 @pytest.mark.parametrize("settings", [QUICK, PLUS])
 def test_the_loss_of_every_image_falls(parts: tuple[Generator, Tensor], settings: Projection) -> None:
     generator, target = parts
-    found = project(target, generator, distance, settings)
-    assert found.losses.shape == (2, 20)
-    assert (found.losses[:, -1] < 0.7 * found.losses[:, 0]).all()
-    assert found.noise is not None
-    image = generator(found.w, noise=found.noise)
-    assert (distance(image, target) < 0.7 * found.losses[:, 0]).all()
+    projected = project(target, generator, distance, settings)
+    assert projected.losses.shape == (2, 20)
+    assert (projected.losses[:, -1] < 0.7 * projected.losses[:, 0]).all()
+    assert projected.noise is not None
+    image = generator(projected.w, noise=projected.noise)
+    assert (distance(image, target) < 0.7 * projected.losses[:, 0]).all()
 
 
 @pytest.mark.parametrize("settings", [QUICK, PLUS])
@@ -77,8 +77,8 @@ def test_a_batch_equals_its_images_one_by_one(parts: tuple[Generator, Tensor], s
         assert alone.noise is not None
         torch.testing.assert_close(both.w[i : i + 1], alone.w, atol=1e-7, rtol=0)
         torch.testing.assert_close(both.losses[i : i + 1], alone.losses, atol=1e-6, rtol=1e-6)
-        for together, own in zip(both.noise, alone.noise, strict=True):
-            torch.testing.assert_close(together[i : i + 1], own, atol=1e-7, rtol=0)
+        for together, single in zip(both.noise, alone.noise, strict=True):
+            torch.testing.assert_close(together[i : i + 1], single, atol=1e-7, rtol=0)
 
 
 def test_a_code_in_w_is_one_row_and_a_code_in_w_plus_is_not(parts: tuple[Generator, Tensor]) -> None:
@@ -93,20 +93,20 @@ def test_a_code_in_w_is_one_row_and_a_code_in_w_plus_is_not(parts: tuple[Generat
 
 def test_found_noise_has_mean_0_and_mean_square_1(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
-    found = project(target, generator, distance, QUICK)
-    assert found.noise is not None
-    assert [tuple(m.shape) for m in found.noise] == [(2, 1, r, r) for r in (4, 8, 8, 16, 16, 32, 32)]
-    for noise in found.noise:
+    projected = project(target, generator, distance, QUICK)
+    assert projected.noise is not None
+    assert [tuple(m.shape) for m in projected.noise] == [(2, 1, r, r) for r in (4, 8, 8, 16, 16, 32, 32)]
+    for noise in projected.noise:
         torch.testing.assert_close(noise.mean((1, 2, 3)), torch.zeros(2).double(), atol=1e-12, rtol=0)
         torch.testing.assert_close(noise.square().mean((1, 2, 3)), torch.ones(2).double())
 
 
-def test_without_optimised_noise_the_maps_of_the_generator_are_used(parts: tuple[Generator, Tensor]) -> None:
+def test_without_optimized_noise_the_maps_of_the_generator_are_used(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
     seen: list[Step] = []
     settings = Projection(steps=3, initial_noise=0.0, optimize_noise=False, samples=50)
-    found = project(target, generator, distance, settings, callback=seen.append)
-    assert found.noise is None
+    projected = project(target, generator, distance, settings, callback=seen.append)
+    assert projected.noise is None
     torch.testing.assert_close(seen[2].image, generator(seen[2].w))
 
 
@@ -124,7 +124,7 @@ def test_the_first_image_is_that_of_the_mean_code_and_noise_of_a_twentieth_of_th
 
 def test_the_generator_its_flags_and_the_random_state_stay_as_they_were() -> None:
     generator = build()
-    target = pictures(generator)
+    target = target_images(generator)
     generator.to_rgb1.requires_grad_(True)
     flags = [p.requires_grad for p in generator.parameters()]
     state = {name: value.clone() for name, value in generator.state_dict().items()}
@@ -148,28 +148,28 @@ def test_the_generator_its_flags_and_the_random_state_stay_as_they_were() -> Non
 def test_the_seed_decides_what_chance_does(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
 
-    def found(seed: int) -> Projected:
+    def projected(seed: int) -> Projected:
         return project(target, generator, distance, Projection(steps=3, samples=50, seed=seed))
 
-    assert torch.equal(found(1).w, found(1).w)
-    assert not torch.allclose(found(1).w, found(2).w, atol=1e-4)
+    assert torch.equal(projected(1).w, projected(1).w)
+    assert not torch.allclose(projected(1).w, projected(2).w, atol=1e-4)
 
 
 def test_it_works_where_gradients_are_switched_off(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
     with torch.no_grad():
-        found = project(target, generator, distance, QUICK)
-    assert found.losses[0, -1] < found.losses[0, 0]
-    assert not found.w.requires_grad
-    assert not found.losses.requires_grad
+        projected = project(target, generator, distance, QUICK)
+    assert projected.losses[0, -1] < projected.losses[0, 0]
+    assert not projected.w.requires_grad
+    assert not projected.losses.requires_grad
 
 
 def test_the_callback_sees_every_step_and_the_codes_before_it(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
     seen: list[Step] = []
-    found = project(target, generator, distance, QUICK, callback=seen.append)
+    projected = project(target, generator, distance, QUICK, callback=seen.append)
     assert [(s.step, s.steps) for s in seen] == [(i, 20) for i in range(20)]
-    assert torch.equal(torch.stack([s.losses for s in seen], 1), found.losses)
+    assert torch.equal(torch.stack([s.losses for s in seen], 1), projected.losses)
     assert torch.equal(distance(seen[7].image, target), seen[7].losses)
     assert torch.equal(seen[0].w, seen[1].w)  # the rate of the first step is 0
     assert not torch.equal(seen[1].w, seen[2].w)
@@ -181,8 +181,8 @@ def test_the_target_may_be_smaller_than_the_generators_image(parts: tuple[Genera
     def halved(image: Tensor) -> Tensor:
         return torch.nn.functional.avg_pool2d(image, 2)
 
-    found = project(halved(target), generator, distance, QUICK, to_input=halved)
-    assert (found.losses[:, -1] < 0.7 * found.losses[:, 0]).all()
+    projected = project(halved(target), generator, distance, QUICK, to_input=halved)
+    assert (projected.losses[:, -1] < 0.7 * projected.losses[:, 0]).all()
 
 
 # ---- where it begins ----
@@ -197,11 +197,11 @@ def test_it_begins_with_the_mean_code_or_the_given_one(parts: tuple[Generator, T
     rows = start[:, None].expand(-1, 8, -1)
     assert torch.equal(project(target, generator, distance, none, start=start).w, rows)
     assert torch.equal(project(target, generator, distance, none, start=rows).w, rows)
-    own = torch.randn(2, 8, 16, dtype=torch.float64)
-    before = own.clone()
-    moved = project(target, generator, distance, PLUS, start=own)
-    assert torch.equal(own, before)
-    assert not torch.equal(moved.w, own)
+    codes = torch.randn(2, 8, 16, dtype=torch.float64)
+    before = codes.clone()
+    moved = project(target, generator, distance, PLUS, start=codes)
+    assert torch.equal(codes, before)
+    assert not torch.equal(moved.w, codes)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 16), (2, 7, 16), (2, 15), (16,)])
@@ -262,9 +262,9 @@ def test_a_large_weight_of_the_noise_term_keeps_patterns_out_of_the_maps(parts: 
     generator, target = parts
     terms = []
     for weight in (0.0, 1e5):
-        found = project(target, generator, distance, Projection(steps=20, noise_weight=weight, samples=50))
-        assert found.noise is not None
-        terms.append(noise_regularizer(found.noise))
+        projected = project(target, generator, distance, Projection(steps=20, noise_weight=weight, samples=50))
+        assert projected.noise is not None
+        terms.append(noise_regularizer(projected.noise))
     assert (terms[1] < 0.5 * terms[0]).all()
 
 
@@ -343,8 +343,8 @@ def test_an_image_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on
     for i in range(2):
         small = (losses[i] <= threshold).nonzero()
         if len(small):
-            kept = seen[int(small[0])].w[i]
-            assert torch.equal(stopped.w[i], kept)
+            code = seen[int(small[0])].w[i]
+            assert torch.equal(stopped.w[i], code)
     assert seen[0].loss == pytest.approx(losses[:, 0].mean().item())
     enough = project(target, generator, distance, replace(settings, threshold=math.inf))
     assert enough.losses.shape == (2, 1)
@@ -352,8 +352,8 @@ def test_an_image_stops_as_soon_as_its_loss_is_small_enough_and_the_others_go_on
 
 def test_it_goes_on_from_noise_maps_and_renders_as_it_is_asked_to(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
-    found = project(target, generator, distance, QUICK)
-    assert found.noise is not None
+    projected = project(target, generator, distance, QUICK)
+    assert projected.noise is not None
     calm = replace(QUICK, steps=1, initial_noise=0.0)
     offsets = {"b16.conv0": torch.full((2, 8, 8, 1, 1), 0.5, dtype=torch.float64)}
     seen: list[Step] = []
@@ -362,33 +362,33 @@ def test_it_goes_on_from_noise_maps_and_renders_as_it_is_asked_to(parts: tuple[G
         generator,
         distance,
         calm,
-        start=found.w,
-        maps=found.noise,
+        start=projected.w,
+        maps=projected.noise,
         render=lambda codes, noise: generator(codes, offsets, noise=noise),
         callback=seen.append,
     )
-    torch.testing.assert_close(seen[0].image, generator(found.w, offsets, noise=found.noise))
+    torch.testing.assert_close(seen[0].image, generator(projected.w, offsets, noise=projected.noise))
 
 
 def test_no_steps_change_no_noise_maps(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
     none = replace(QUICK, steps=0)
     assert project(target, generator, distance, none).noise is None
-    maps = [torch.randn(2, *own.shape[1:]).double() for own in generator.noises.buffers()]
-    kept = project(target, generator, distance, none, maps=maps).noise
-    assert kept is not None
-    assert all(torch.equal(a, b) for a, b in zip(kept, maps, strict=True))
+    maps = [torch.randn(2, *noise_map.shape[1:]).double() for noise_map in generator.noises.buffers()]
+    result = project(target, generator, distance, none, maps=maps).noise
+    assert result is not None
+    assert all(torch.equal(a, b) for a, b in zip(result, maps, strict=True))
 
 
 def test_maps_to_begin_with_may_be_without_noise_and_of_one_image(parts: tuple[Generator, Tensor]) -> None:
     generator, target = parts
-    silent = [torch.zeros_like(own) for own in generator.noises.buffers()]
-    found = project(target, generator, distance, QUICK, maps=silent)
-    assert found.noise is not None
-    assert [len(noise) for noise in found.noise] == [2] * 7
-    assert all(noise.isfinite().all() for noise in found.noise)
-    assert (found.losses[:, -1] < found.losses[:, 0]).all()
-    assert not any(own.any() for own in silent)
+    silent = [torch.zeros_like(noise_map) for noise_map in generator.noises.buffers()]
+    projected = project(target, generator, distance, QUICK, maps=silent)
+    assert projected.noise is not None
+    assert [len(noise) for noise in projected.noise] == [2] * 7
+    assert all(noise.isfinite().all() for noise in projected.noise)
+    assert (projected.losses[:, -1] < projected.losses[:, 0]).all()
+    assert not any(noise_map.any() for noise_map in silent)
 
 
 # ---- the published one ----
@@ -430,19 +430,19 @@ def test_the_first_steps_equal_the_recording_of_the_published_projectors(
             if step.step == 8:
                 raise _Enough
 
-        found: Projected | None = None
+        projected: Projected | None = None
         try:
-            found = project(target, generator, features, settings, start=start, callback=watch)
+            projected = project(target, generator, features, settings, start=start, callback=watch)
         except _Enough:
             assert settings.steps > 8
-        codes = torch.cat([s.w for s in seen[1:]] + ([found.w] if found else []))
+        codes = torch.cat([s.w for s in seen[1:]] + ([projected.w] if projected else []))
         expected = torch.from_numpy(golden[f"{name}_w_steps"][:8])
         error = (codes - expected).abs().amax((1, 2)) / expected.abs().max()
         assert error[:close].max() <= 1e-6, name
         assert error.max() <= 5e-5, name
         logged = [float(line.split("dist ")[1].split()[0]) for line in golden[f"{name}_log"][:8].tolist()]
         assert [float(s.losses) for s in seen[:8]] == pytest.approx(logged, rel=1e-4), name
-        if found is not None and found.noise is not None:
-            maps = torch.cat([m.flatten() for m in found.noise])
+        if projected is not None and projected.noise is not None:
+            maps = torch.cat([m.flatten() for m in projected.noise])
             recorded = torch.from_numpy(golden[f"{name}_noise_final"]).double()
             torch.testing.assert_close(maps, recorded, atol=5e-4, rtol=0)

@@ -37,25 +37,25 @@ def test_it_finds_what_project_finds(begun: Inversion) -> None:
     assert crop is not None
     loss = add_l2(perceptual_loss(model))
     expected = project(crop, model.generator, loss, QUICK, to_input=model.domain.as_network_input, start=begun.w)
-    seen, found = run(begun, Projector(QUICK))
-    assert torch.equal(found.w, expected.w)
+    seen, inversion = run(begun, Projector(QUICK))
+    assert torch.equal(inversion.w, expected.w)
     assert expected.noise is not None
-    assert all(torch.equal(a, b) for a, b in zip(found.overrides.noise, expected.noise, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(inversion.overrides.noise, expected.noise, strict=True))
     assert [s.step for s in seen] == list(range(15))
-    assert found.method == "w-encoder+optimize-w"
+    assert inversion.method == "w-encoder+optimize-w"
 
 
 @pytest.mark.parametrize("settings", [QUICK, PLUS])
 def test_the_image_comes_nearer_to_the_crop(begun: Inversion, settings: Projection) -> None:
-    seen, found = run(begun, Projector(settings, loss=metrics.l2))
-    assert found.crop is not None
-    after = metrics.l2(begun.model.domain.resize_to_input(found.tensor), found.crop)
+    seen, inversion = run(begun, Projector(settings, loss=metrics.l2))
+    assert inversion.crop is not None
+    after = metrics.l2(begun.model.domain.resize_to_input(inversion.tensor), inversion.crop)
     assert (after < seen[0].losses).all()
-    rows_differ = not torch.equal(found.w[:, 0], found.w[:, 1])
+    rows_differ = not torch.equal(inversion.w[:, 0], inversion.w[:, 1])
     assert rows_differ == (settings.space == "w+")
 
 
-def test_the_published_loss_stands_alone_and_the_models_own_beside_l2(begun: Inversion) -> None:
+def test_the_published_loss_is_used_alone_and_the_models_own_with_l2(begun: Inversion) -> None:
     first = {
         weight: run(begun, Projector(QUICK, loss=metrics.l1, l2=weight), steps=1)[0][0].losses
         for weight in (None, 0.0, 1.0)

@@ -140,7 +140,7 @@ def test_the_locality_term_is_added_at_its_interval_and_is_0_while_nothing_has_m
     assert [extra[i] for i in (1, 2, 4, 5, 7)] == pytest.approx([0] * 5, abs=1e-6)
 
 
-def test_the_locality_term_holds_the_images_of_neighbours(parts: Parts) -> None:
+def test_the_locality_term_holds_the_images_of_neighbors(parts: Parts) -> None:
     _, w, generator = parts
     changes = []
     for settings in (QUICK, replace(LOCAL, locality_weight=20.0)):
@@ -150,7 +150,7 @@ def test_the_locality_term_holds_the_images_of_neighbours(parts: Parts) -> None:
     assert changes[1] < 0.7 * changes[0]
 
 
-def test_neighbours_lie_at_the_radius_towards_truncated_samples(parts: Parts) -> None:
+def test_neighbors_lie_at_the_radius_towards_truncated_samples(parts: Parts) -> None:
     _, w, generator = parts
     generator.latent_avg.normal_()
     z = torch.randn(1, 16)
@@ -212,14 +212,14 @@ def test_three_steps_equal_the_recording_of_the_published_tuning(checkpoint_make
     ours = {row["nvidia"]: row["rosinality"] for row in table}
     # In float64: only the recording is rounded then, on every processor alike. Adam amplifies rounding.
     generator = checkpoint_maker.small_generator().double()
-    drawn = checkpoint_maker.script("hyperinverter").build(
+    tensors = checkpoint_maker.script("hyperinverter").build(
         checkpoint_maker.manifest("baselines", "lpips_alex_random"), 0
     )
-    network = _stand_in_for_lpips(drawn).double()
+    network = _stand_in_for_lpips(tensors).double()
 
     def lpips(image: Tensor, target: Tensor) -> Tensor:
-        found: Tensor = network(image, target).flatten()
-        return found
+        distances: Tensor = network(image, target).flatten()
+        return distances
 
     target = torch.from_numpy(golden["target_uint8"])[None].double() / 127.5 - 1
     w = torch.from_numpy(golden["pti_pivot"]).double()
@@ -245,17 +245,17 @@ def test_three_steps_equal_the_recording_of_the_published_tuning(checkpoint_make
         assert np.abs(first - golden[f"{kind}param_first16"][row][: len(first)]).max() <= 1e-5 * max(1.0, norm), name
 
 
-def _stand_in_for_lpips(drawn: dict[str, Tensor]) -> torch.nn.Module:
-    """LPIPS with an AlexNet of drawn weights, as in the recording."""
+def _stand_in_for_lpips(tensors: dict[str, Tensor]) -> torch.nn.Module:
+    """LPIPS with an AlexNet of random weights, as in the recording."""
     import lpips
 
     network: torch.nn.Module = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
     state = network.state_dict()
     for key in state:
         if key.startswith("net."):
-            state[key] = drawn["features." + key.split(".", 2)[2]]
+            state[key] = tensors["features." + key.split(".", 2)[2]]
         elif key.startswith("lin"):
-            state[key] = drawn[key.replace("lins.", "lin")]
+            state[key] = tensors[key.replace("lins.", "lin")]
     network.load_state_dict(state)
     return network.requires_grad_(False)
 
@@ -275,36 +275,38 @@ def crop_of(inversion: Inversion) -> Tensor:
 
 def test_every_image_gets_parameters_of_its_own_beneath_its_offsets(predicted: Inversion) -> None:
     seen: list[Step] = []
-    found = PivotalTuner(QUICK)(crop_of(predicted), predicted, callback=seen.append)
+    inversion = PivotalTuner(QUICK)(crop_of(predicted), predicted, callback=seen.append)
     torch.testing.assert_close(seen[0].image, predicted.tensor[:1], atol=2e-5, rtol=0)
     assert [s.step for s in seen] == [*range(12), *range(12)], "one image after the other"
     assert seen[11].loss < seen[0].loss
     assert seen[23].loss < seen[12].loss
-    assert found.offset_codes is not None
+    assert inversion.offset_codes is not None
     assert predicted.offset_codes is not None
-    assert all(torch.equal(c, predicted.offset_codes.sums[n]) for n, c in found.offset_codes.sums.items())
-    assert len(found.overrides.tuned) == 2
-    first, second = found.overrides.tuned
+    assert all(torch.equal(c, predicted.offset_codes.sums[n]) for n, c in inversion.offset_codes.sums.items())
+    assert len(inversion.overrides.tuned) == 2
+    first, second = inversion.overrides.tuned
     assert not torch.equal(first["conv1.conv.weight"], second["conv1.conv.weight"])
     assert not any(name.startswith("style.") for name in first), "only what moved"
     assert not any(value.requires_grad for value in first.values())
     generator = predicted.model.generator.with_parameters(first)
-    tuned_with_offsets = generator(predicted.w[:1], found[0].offsets)  # W_tuned * (1 + Δ)
-    torch.testing.assert_close(tuned_with_offsets, found.tensor[:1], atol=2e-5, rtol=0)
+    tuned_with_offsets = generator(predicted.w[:1], inversion[0].offsets)  # W_tuned * (1 + Δ)
+    torch.testing.assert_close(tuned_with_offsets, inversion.tensor[:1], atol=2e-5, rtol=0)
 
 
 def test_alone_it_is_tune_at_the_pivot(able: HyperStyleInverter, crops: list[Tensor]) -> None:
-    found = able.invert(crops[0], method="pti", steps={"optimize-w": 5, "pti": 4}, align=False)
+    inversion = able.invert(crops[0], method="pti", steps={"optimize-w": 5, "pti": 4}, align=False)
     model = able.model
-    assert found.overrides.noise == ()
-    assert torch.equal(found.w[:, :1].expand_as(found.w), found.w)
+    assert inversion.overrides.noise == ()
+    assert torch.equal(inversion.w[:, :1].expand_as(inversion.w), inversion.w)
     settings = PivotalTuning(steps=4, threshold=-1.0)
     loss = perceptual_loss(model)
-    tuned = tune(crop_of(found), found.w, model.generator, loss, settings, to_input=model.domain.as_network_input)
-    torch.testing.assert_close(tuned(found.w), found.tensor, atol=2e-5, rtol=0)
-    own = dict(tuned.named_parameters())
-    for name, value in found.overrides.tuned[0].items():
-        torch.testing.assert_close(value, own[name], atol=2e-5, rtol=0)
+    tuned = tune(
+        crop_of(inversion), inversion.w, model.generator, loss, settings, to_input=model.domain.as_network_input
+    )
+    torch.testing.assert_close(tuned(inversion.w), inversion.tensor, atol=2e-5, rtol=0)
+    parameters = dict(tuned.named_parameters())
+    for name, value in inversion.overrides.tuned[0].items():
+        torch.testing.assert_close(value, parameters[name], atol=2e-5, rtol=0)
 
 
 def test_more_steps_go_on_with_the_tuned_parameters(predicted: Inversion) -> None:
@@ -334,11 +336,11 @@ def test_the_published_early_stop_is_for_lpips_alone(predicted: Inversion, monke
 
 
 def test_what_is_near_enough_at_once_keeps_the_models_parameters(predicted: Inversion) -> None:
-    found = PivotalTuner(PivotalTuning(threshold=100.0))(crop_of(predicted), predicted)
-    assert found.overrides.tuned == ({}, {})
-    torch.testing.assert_close(found.tensor, predicted.tensor, atol=2e-5, rtol=0)
+    inversion = PivotalTuner(PivotalTuning(threshold=100.0))(crop_of(predicted), predicted)
+    assert inversion.overrides.tuned == ({}, {})
+    torch.testing.assert_close(inversion.tensor, predicted.tensor, atol=2e-5, rtol=0)
     moved = PivotalTuner(QUICK)(crop_of(predicted), predicted)
-    assert len(Inversion.cat([found, moved])) == 4
+    assert len(Inversion.cat([inversion, moved])) == 4
 
 
 def test_crops_and_images_of_different_numbers_are_refused(predicted: Inversion) -> None:

@@ -29,10 +29,10 @@ from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 
 def lacking(able: HyperStyleInverter, **parts: Any) -> HyperStyleInverter:
     """The same model with some parts changed."""
-    made = HyperStyleInverter.__new__(HyperStyleInverter)
-    made._model = able.model.with_parts(**parts)
-    made.aligner = able.aligner
-    return made
+    reduced = HyperStyleInverter.__new__(HyperStyleInverter)
+    reduced._model = able.model.with_parts(**parts)
+    reduced.aligner = able.aligner
+    return reduced
 
 
 def parts_of(able: HyperStyleInverter, method: registry.MethodLike | None, start: str | None = None) -> list[str]:
@@ -67,11 +67,11 @@ def test_a_name_stands_for_a_start_and_refinements(
     assert [name for name, _, _ in way.parts] == parts
 
 
-def test_optimising_methods_have_the_published_numbers(able: HyperStyleInverter) -> None:
-    found = {name: registry.resolve_method(able.model, name).parts for name in ("optimize-w", "optimize-w+", "pti")}
-    assert found["optimize-w"][0][1] == Projector(Projection())
-    assert found["optimize-w+"][0][1] == Projector(W_PLUS)
-    assert [part[1] for part in found["pti"]] == [Projector(PIVOT, keep_noise=False), PivotalTuner()]
+def test_optimizing_methods_have_the_published_numbers(able: HyperStyleInverter) -> None:
+    chains = {name: registry.resolve_method(able.model, name).parts for name in ("optimize-w", "optimize-w+", "pti")}
+    assert chains["optimize-w"][0][1] == Projector(Projection())
+    assert chains["optimize-w+"][0][1] == Projector(W_PLUS)
+    assert [part[1] for part in chains["pti"]] == [Projector(PIVOT, keep_noise=False), PivotalTuner()]
     assert (PIVOT.steps, PIVOT.lr, PIVOT.samples, PIVOT.space) == (450, 0.01, 600, "w")
     assert (PivotalTuning().steps, PivotalTuning().lr) == (350, 3e-4)
 
@@ -268,7 +268,7 @@ def test_a_start_of_ones_own_may_work_on_the_crops_in_place(able: HyperStyleInve
 
 
 @pytest.mark.parametrize("method", ["w-encoder", "e4e+hyperstyle", ["psp", "offsets"]])
-def test_a_start_of_ones_own_beside_the_name_of_another_is_refused(able: HyperStyleInverter, method: Any) -> None:
+def test_a_start_of_ones_own_with_the_name_of_another_is_refused(able: HyperStyleInverter, method: Any) -> None:
     with pytest.raises(
         MethodError, match=r"start=.* and '(?:w-encoder|e4e|psp)', which is a start too: give one of them"
     ):
@@ -287,12 +287,12 @@ def test_an_inversion_keeps_its_codes_whatever_becomes_of_those_of_the_start(
 
 
 def test_codes_of_a_start_may_be_of_one_row_and_of_another_type(able: HyperStyleInverter, crops: list[Tensor]) -> None:
-    found = [
+    codes = [
         able.invert(crops, start=lambda crops, kind=kind: torch.ones(len(crops), 16, dtype=kind), align=False).tensor
         for kind in (torch.float32, torch.float64, torch.int64)
     ]
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
+    assert torch.equal(codes[0], codes[1])
+    assert torch.equal(codes[0], codes[2])
 
 
 @pytest.mark.parametrize("method", [5, OffsetTuner, [None], b"pti"])
@@ -347,9 +347,9 @@ def test_a_method_is_one_value_in_the_list_of_methods(
 ) -> None:
     monkeypatch.setitem(registry.METHODS, TINY.name, TINY)
     assert "mean-w" in able.methods
-    found = able.invert(crops, method="mean-w+hyperstyle", steps=1, align=False)
-    assert found.method == "mean-w+hyperstyle"
-    assert torch.equal(found.w, able.model.generator.latent_avg.expand_as(found.w) * 0.5)
+    inversion = able.invert(crops, method="mean-w+hyperstyle", steps=1, align=False)
+    assert inversion.method == "mean-w+hyperstyle"
+    assert torch.equal(inversion.w, able.model.generator.latent_avg.expand_as(inversion.w) * 0.5)
     bare = lacking(able, psp=None)
     assert bare.describe()["missing_methods"]["mean-w"] == "the model has no pSp encoder"
     with pytest.raises(MethodError, match=r"'mean-w' needs a pSp encoder.*--encoder PSP\.pt"):
@@ -390,8 +390,8 @@ def test_an_object_is_a_method_alone_and_in_a_chain(able: HyperStyleInverter, cr
     between = able.invert(crops, method=["e4e", Darker(0.5), "pti"], steps=1, align=False)
     assert between.method == "darker+pti"
     assert between.overrides.tuned
-    own = able.invert(crops, method=["e4e", PivotalTuner(PivotalTuning(lr=1e-3))], steps=1, align=False)
-    assert own.method == "e4e+pti"
+    inversion = able.invert(crops, method=["e4e", PivotalTuner(PivotalTuning(lr=1e-3))], steps=1, align=False)
+    assert inversion.method == "e4e+pti"
 
 
 # ---- the start that was used ----
@@ -431,8 +431,8 @@ def test_without_its_offsets_an_inversion_is_called_what_made_its_codes(
 
 
 def test_a_start_of_ones_own_has_no_name(able: HyperStyleInverter, crops: list[Tensor]) -> None:
-    found = able.invert(crops, start=lambda crops: torch.zeros(len(crops), 16), steps=1, align=False)
-    assert (found.method, found.initial.method) == ("hyperstyle", "start")
+    inversion = able.invert(crops, start=lambda crops: torch.zeros(len(crops), 16), steps=1, align=False)
+    assert (inversion.method, inversion.initial.method) == ("hyperstyle", "start")
 
 
 # ---- the generator of IDInvert ----
@@ -448,13 +448,13 @@ def test_idinvert_is_what_its_own_model_does(crops: list[Tensor]) -> None:
     inverter._model = Model(generator, Domain("objects", 16, (32, 32)), {"idinvert": encoder, "vgg16": vgg})
     inverter.aligner = None
     assert inverter.methods == ("idinvert",)
-    found = inverter.invert(crops, steps=2, align=False)
-    assert found.method == "idinvert"
-    assert found.refinement == DomainGuidedRefinement()
-    assert found.initial.method == "idinvert"
+    inversion = inverter.invert(crops, steps=2, align=False)
+    assert inversion.method == "idinvert"
+    assert inversion.refinement == DomainGuidedRefinement()
+    assert inversion.initial.method == "idinvert"
     tuned = inverter.invert(crops, method=["idinvert", PivotalTuner(loss=l1)], steps={"idinvert": 2}, align=False)
     assert tuned.method == "idinvert+pti"
-    assert sum(tuned.stored_metrics["l2"]) < sum(found.stored_metrics["l2"])
+    assert sum(tuned.stored_metrics["l2"]) < sum(inversion.stored_metrics["l2"])
 
 
 def l1(image: Tensor, target: Tensor) -> Tensor:

@@ -28,9 +28,9 @@ TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=
 def encoder(model: Model, **options: Any) -> RestyleEncoder:
     """One that fits the model, with a mean code whose rows differ."""
     rows, size = model.generator.config.rows, model.domain.input_size
-    made = RestyleEncoder(RestyleEncoderConfig(**{"rows": rows, "latent_width": 16, "input_size": size, **options}))
-    made.latent_avg.normal_()
-    return made.eval().requires_grad_(False)
+    network = RestyleEncoder(RestyleEncoderConfig(**{"rows": rows, "latent_width": 16, "input_size": size, **options}))
+    network.latent_avg.normal_()
+    return network.eval().requires_grad_(False)
 
 
 def carrying(inverter: HyperStyleInverter, **changes: Any) -> HyperStyleInverter:
@@ -185,12 +185,12 @@ def test_a_model_folder_carries_it(inverter: HyperStyleInverter, crops: list[Ten
     assert loaded.model.restyle is not None
     assert inverter.model.restyle is not None
     assert loaded.model.restyle.config == inverter.model.restyle.config
-    found, expected = (x.invert(crops, method="restyle-e4e", align=False, steps=2) for x in (loaded, inverter))
-    assert torch.equal(found.w, expected.w)
-    found.save(tmp_path / "me.safetensors")
-    kept = Inversion.load(tmp_path / "me.safetensors", loaded)
-    assert torch.equal(kept.w, found.w)
-    assert kept.method == "restyle-e4e"
+    inversion, expected = (x.invert(crops, method="restyle-e4e", align=False, steps=2) for x in (loaded, inverter))
+    assert torch.equal(inversion.w, expected.w)
+    inversion.save(tmp_path / "me.safetensors")
+    reloaded = Inversion.load(tmp_path / "me.safetensors", loaded)
+    assert torch.equal(reloaded.w, inversion.w)
+    assert reloaded.method == "restyle-e4e"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def distances(images: Tensor, text: str = TEXT) -> Tensor:
     return 1 - F.normalize(Stand().encode_image(images)) @ F.normalize(Stand().encode_text([text]).to(images))[0]
 
 
-def colours(image: Tensor) -> Tensor:
+def mean_color(image: Tensor) -> Tensor:
     """A similarity network of three values."""
     return F.normalize(image.mean((2, 3)))
 
@@ -56,8 +56,8 @@ def colours(image: Tensor) -> Tensor:
 @pytest.fixture(scope="module")
 def two(tiny_inverter: HyperStyleInverter) -> Inversion:
     size = tiny_inverter.model.domain.input_size
-    pictures = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3)) * 2 - 1
-    return tiny_inverter.invert(list(pictures), align=False)
+    crops = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    return tiny_inverter.invert(list(crops), align=False)
 
 
 @pytest.fixture(scope="module")
@@ -71,47 +71,47 @@ def exact(two: Inversion) -> Inversion:
 
 def run(two: Inversion, **options: Any) -> tuple[list[Step], Inversion]:
     seen: list[Step] = []
-    made = optimize_text(two, TEXT, Stand(), callback=seen.append, **{"steps": 15, "l2": 1e-4, **options})
-    return seen, made
+    edited = optimize_text(two, TEXT, Stand(), callback=seen.append, **{"steps": 15, "l2": 1e-4, **options})
+    return seen, edited
 
 
 @pytest.mark.parametrize("space", ["w", "styles"])
 def test_every_image_comes_nearer_to_the_text_and_offsets_stay(two: Inversion, space: str) -> None:
-    seen, made = run(two, space=space)
+    seen, edited = run(two, space=space)
     assert [step.step for step in seen] == list(range(15))
     torch.testing.assert_close(seen[0].distances, distances(two.tensor), atol=1e-5, rtol=0)
     assert seen[-1].loss < seen[0].loss == pytest.approx(float(distances(two.tensor).mean()), abs=1e-5)
-    assert (distances(made.tensor) < distances(two.tensor) - 0.1).all()
-    assert made.offset_codes is two.offset_codes
-    assert made.unedited is two
-    assert not made.stored_metrics
+    assert (distances(edited.tensor) < distances(two.tensor) - 0.1).all()
+    assert edited.offset_codes is two.offset_codes
+    assert edited.unedited is two
+    assert not edited.stored_metrics
     if space == "w":
-        assert not made.style_offsets
-        assert (made.w != two.w).any(-1).all()
-        assert (made.w - made.w[:, :1]).abs().amax((0, 2))[1:].min() > 1e-3  # rows move by themselves
+        assert not edited.style_offsets
+        assert (edited.w != two.w).any(-1).all()
+        assert (edited.w - edited.w[:, :1]).abs().amax((0, 2))[1:].min() > 1e-3  # rows move by themselves
     else:
-        assert torch.equal(made.w, two.w)
-        assert list(made.style_offsets) == [s.name for s in two.model.generator.layers if not s.torgb]
+        assert torch.equal(edited.w, two.w)
+        assert list(edited.style_offsets) == [s.name for s in two.model.generator.layers if not s.torgb]
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("space", ["w", "styles"])
 def test_it_is_the_same_where_no_gradients_are_recorded(two: Inversion, space: str, mode: type[torch.no_grad]) -> None:
-    options = {"steps": 2, "space": space, "identity": 0.3, "similarity": colours}
+    options = {"steps": 2, "space": space, "identity": 0.3, "similarity": mean_color}
     with mode():
-        _, made = run(two.edit("age", 1), **options)
+        _, edited = run(two.edit("age", 1), **options)
     _, expected = run(two.edit("age", 1), **options)
-    assert torch.equal(made.tensor, expected.tensor)
-    _, further = run(made, **options)  # outside
+    assert torch.equal(edited.tensor, expected.tensor)
+    _, further = run(edited, **options)  # outside
     assert further.tensor.isfinite().all()
 
 
 def test_the_rule_is_adam_on_the_loss_of_the_paper(exact: Inversion) -> None:
     steps, l2, identity = 30, 0.05, 0.3
-    options = {"l2": l2, "identity": identity, "similarity": colours}
-    made = optimize_text(exact, TEXT, Stand(), steps=steps, lr=0.2, **options)  # type: ignore[arg-type]
+    options = {"l2": l2, "identity": identity, "similarity": mean_color}
+    edited = optimize_text(exact, TEXT, Stand(), steps=steps, lr=0.2, **options)  # type: ignore[arg-type]
     generator, offsets = exact.model.generator, exact.offsets
-    first = colours(generator(exact.w, offsets))
+    first = mean_color(generator(exact.w, offsets))
     w = exact.w.clone().requires_grad_()
     adam = torch.optim.Adam([w])
     for step in range(steps):
@@ -120,12 +120,12 @@ def test_the_rule_is_adam_on_the_loss_of_the_paper(exact: Inversion) -> None:
         adam.param_groups[0]["lr"] = 0.2 * fall * min(1.0, t / 0.05)
         image = generator(w, offsets)
         loss = distances(image).sum() + l2 * (w - exact.w).square().sum()
-        loss = loss + identity * (1 - (colours(image) * first).sum(1)).sum()
+        loss = loss + identity * (1 - (mean_color(image) * first).sum(1)).sum()
         adam.zero_grad()
         torch.autograd.backward(loss, inputs=[w])
         adam.step()
     assert (w - exact.w).abs().max() > 0.05
-    torch.testing.assert_close(made.w, w.detach(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(edited.w, w.detach(), atol=1e-6, rtol=0)
 
 
 @pytest.mark.reference
@@ -150,11 +150,11 @@ def test_a_larger_weight_keeps_codes_nearer_to_the_start(two: Inversion) -> None
 
 
 def test_an_identity_term_keeps_what_its_network_sees(two: Inversion) -> None:
-    def alike(made: Inversion) -> Tensor:
-        return (colours(made.tensor) * colours(two.tensor)).sum(1)
+    def alike(inversion: Inversion) -> Tensor:
+        return (mean_color(inversion.tensor) * mean_color(two.tensor)).sum(1)
 
     _, free = run(two)
-    _, held = run(two, identity=5.0, similarity=colours)
+    _, held = run(two, identity=5.0, similarity=mean_color)
     assert (alike(held) > alike(free)).all()
 
 
@@ -173,12 +173,12 @@ def test_the_identity_of_the_perceptual_network_is_used_and_the_evaluator_is_not
 @pytest.mark.parametrize("space", ["w", "styles"])
 def test_it_starts_from_what_was_edited_and_further_edits_add_up(two: Inversion, space: str) -> None:
     start = run(two, space="styles", steps=4)[1].edit("age", 1)
-    seen, made = run(start, space=space, steps=4)
+    seen, edited = run(start, space=space, steps=4)
     torch.testing.assert_close(seen[0].image, start.tensor, atol=2e-5, rtol=0)
-    assert made.unedited is two
-    after = made.edit("smile", 2)
-    torch.testing.assert_close(after.w - made.w, start.edit("smile", 2).w - start.w, atol=1e-5, rtol=0)
-    assert all(torch.equal(after.style_offsets[name], change) for name, change in made.style_offsets.items())
+    assert edited.unedited is two
+    after = edited.edit("smile", 2)
+    torch.testing.assert_close(after.w - edited.w, start.edit("smile", 2).w - start.w, atol=1e-5, rtol=0)
+    assert all(torch.equal(after.style_offsets[name], change) for name, change in edited.style_offsets.items())
 
 
 def test_residuals_tuned_parameters_and_noise_of_a_method_stay(two: Inversion) -> None:
@@ -191,21 +191,21 @@ def test_residuals_tuned_parameters_and_noise_of_a_method_stay(two: Inversion) -
     noise = tuple(torch.randn(2, *m.shape[1:]) for m in generator.noises.buffers())
     changes = GeneratorOverrides(OffsetCodes.of_dense({"b8.conv1": residual}), tuned, noise)
     changed = dataclasses.replace(two, overrides=changes)
-    seen, made = run(changed)
+    seen, edited = run(changed)
     torch.testing.assert_close(seen[0].image, changed.tensor, atol=1e-4, rtol=0)
     assert not torch.allclose(seen[0].image, two.tensor, atol=1e-2)
-    assert made.overrides is changes
-    assert (distances(made.tensor) < distances(changed.tensor) - 0.05).all()
+    assert edited.overrides is changes
+    assert (distances(edited.tensor) < distances(changed.tensor) - 0.05).all()
 
 
 @pytest.mark.parametrize("space", ["w", "styles"])
 def test_the_result_survives_the_disk(
     two: Inversion, tiny_inverter: HyperStyleInverter, tmp_path: Path, space: str
 ) -> None:
-    _, made = run(two, space=space, steps=4)
-    made.save(tmp_path / "bearded.safetensors")
+    _, edited = run(two, space=space, steps=4)
+    edited.save(tmp_path / "bearded.safetensors")
     loaded = Inversion.load(tmp_path / "bearded.safetensors", tiny_inverter)
-    assert torch.equal(loaded.tensor, made.tensor)
+    assert torch.equal(loaded.tensor, edited.tensor)
     assert loaded.unedited is not None
     assert torch.equal(loaded.unedited.tensor, two.tensor)
 
@@ -235,30 +235,30 @@ def test_an_image_that_is_near_enough_stays_while_the_other_goes_on(exact: Inver
     near, far = sorted(range(2), key=lambda i: float(seen[6].distances[i]))
     threshold = float(seen[6].distances[near]) + 1e-4
     assert seen[6].distances[far] > threshold
-    watched, made = run(exact, threshold=threshold)
+    watched, edited = run(exact, threshold=threshold)
     alone_seen, alone = run(exact[near], threshold=threshold)
     assert len(alone_seen) == 7
     assert torch.equal(watched[7].distances[near], watched[6].distances[near])
-    torch.testing.assert_close(made[near].w, alone.w, atol=1e-6, rtol=0)
-    assert not torch.allclose(made[near].w, plain[near].w, atol=1e-3)
+    torch.testing.assert_close(edited[near].w, alone.w, atol=1e-6, rtol=0)
+    assert not torch.allclose(edited[near].w, plain[near].w, atol=1e-3)
     stopped, same = run(exact, threshold=2.0)
     assert len(stopped) == 1
     assert torch.equal(same.w, exact.w)
 
 
 def test_no_steps_change_nothing(two: Inversion) -> None:
-    seen, made = run(two, steps=0)
+    seen, edited = run(two, steps=0)
     assert not seen
-    assert torch.equal(made.tensor, two.tensor)
+    assert torch.equal(edited.tensor, two.tensor)
 
 
 def test_small_steps_add_up_in_half_precision(tiny_model_dir: Path) -> None:
     inverter = HyperStyleInverter.from_pretrained(tiny_model_dir, device="cpu", dtype=torch.bfloat16)
     start = inverter.invert(torch.zeros(3, 32, 32), align=False)
-    _, made = run(start, lr=0.02, steps=20)
-    assert made.w.dtype == torch.bfloat16
-    assert (made.w - start.w).abs().float().max() > 0.1
-    assert distances(made.tensor) < distances(start.tensor)
+    _, edited = run(start, lr=0.02, steps=20)
+    assert edited.w.dtype == torch.bfloat16
+    assert (edited.w - start.w).abs().float().max() > 0.1
+    assert distances(edited.tensor) < distances(start.tensor)
 
 
 class _Deaf(Stand):
@@ -310,11 +310,11 @@ def test_numbers_and_words_that_cannot_be_used_are_refused(two: Inversion, optio
         optimize_text(two, encoder=Stand(), **{"text": TEXT, **options})
 
 
-def test_styles_of_a_stylegan_are_optimised_too(two: Inversion) -> None:
+def test_styles_of_a_stylegan_are_optimized_too(two: Inversion) -> None:
     config = StyleGan1Config(32, channels=(8, 8, 8, 8), latent_width=16, mapping_layers=1)
     generator = StyleGan1(config).eval().requires_grad_(False)
     model = dataclasses.replace(two.model, generator=generator, parts={})
     start = Inversion(model, generator.mapping(torch.randn(1, 16)))
-    seen, made = run(start, space="styles", lr=0.01)
-    assert made.style_offsets["b4.const"].shape == (1, 16)
-    assert float(distances(made.tensor)) < float(seen[0].distances)
+    seen, edited = run(start, space="styles", lr=0.01)
+    assert edited.style_offsets["b4.const"].shape == (1, 16)
+    assert float(distances(edited.tensor)) < float(seen[0].distances)

@@ -57,7 +57,7 @@ def test_the_encoder_has_the_tensors_of_the_published_file_and_its_mean_code(ref
 def test_the_hypernetwork_has_the_tensors_of_the_published_file(
     reference_dir: Path, name: str, config: HypernetworkConfig
 ) -> None:
-    theirs = published(reference_dir, name, "hypernet.")
-    once = {key: shape for key, shape in theirs.items() if ".hypernet." not in key}  # the others are aliases
-    assert len(once) < len(theirs)
+    tensors = published(reference_dir, name, "hypernet.")
+    once = {key: shape for key, shape in tensors.items() if ".hypernet." not in key}  # the others are aliases
+    assert len(once) < len(tensors)
     assert built(lambda: Hypernetwork(config)) == once

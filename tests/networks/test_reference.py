@@ -49,21 +49,21 @@ def unsettled(module: nn.Module, dtype: torch.dtype) -> Any:
 
 
 def generator(dtype: torch.dtype = torch.float32) -> Generator:
-    made: Generator = unsettled(Generator(GENERATOR), dtype)
-    return made
+    network: Generator = unsettled(Generator(GENERATOR), dtype)
+    return network
 
 
 def encoder(dtype: torch.dtype = torch.float32, **options: Any) -> WEncoder:
     config = WEncoderConfig(GENERATOR.rows, 16, (32, 32), IRSE, **options)
-    made: WEncoder = unsettled(WEncoder(config), dtype)
-    return made
+    network: WEncoder = unsettled(WEncoder(config), dtype)
+    return network
 
 
 def hypernetwork(dtype: torch.dtype = torch.float32, **options: Any) -> Hypernetwork:
     layers = tuned_layers(GENERATOR, [0, 2, 3, 7, 8, 9, 10])  # 8 and 9 are not 16 x 16, 7 and 10 are toRGB
     config = HypernetworkConfig(GENERATOR, layers, (32, 32), **{"trunk": TRUNK, "code_width": 16, **options})
-    made: Hypernetwork = unsettled(Hypernetwork(config), dtype)
-    return made
+    network: Hypernetwork = unsettled(Hypernetwork(config), dtype)
+    return network
 
 
 def codes(batch: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -209,8 +209,8 @@ def test_plain_modulation_is_one_grouped_convolution_per_layer(monkeypatch: pyte
 
         def call(*args: Any, **options: Any) -> Tensor:
             seen.append((name, options.get("groups", 1)))
-            made: Tensor = real(*args, **options)
-            return made
+            output: Tensor = real(*args, **options)
+            return output
 
         monkeypatch.setattr(F, name, call)
 

@@ -19,10 +19,10 @@ from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 @pytest.fixture
 def generator() -> StyleGan1:
     """Of 16 px, none of whose tensors is as it was initialized."""
-    made = StyleGan1(StyleGan1Config(16, channels=(8, 6, 4), latent_width=12, mapping_layers=2))
-    for parameter in made.parameters():
+    network = StyleGan1(StyleGan1Config(16, channels=(8, 6, 4), latent_width=12, mapping_layers=2))
+    for parameter in network.parameters():
         parameter.data += torch.randn_like(parameter) * 0.3
-    return made.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def test_every_row_feeds_one_layer(generator: StyleGan1, w: Tensor) -> None:
 
 def test_a_layer_leaves_channels_with_the_mean_and_deviation_of_its_style(generator: StyleGan1) -> None:
     x, style = torch.randn(2, 8, 4, 4), torch.randn(2, 16)
-    made = generator.convs[1](x, style, None, generator.blur)
-    torch.testing.assert_close(made.mean((2, 3)), style[:, 8:], atol=1e-5, rtol=0)
-    torch.testing.assert_close(made.std((2, 3), correction=0), (1 + style[:, :8]).abs(), atol=1e-5, rtol=0)
+    output = generator.convs[1](x, style, None, generator.blur)
+    torch.testing.assert_close(output.mean((2, 3)), style[:, 8:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.std((2, 3), correction=0), (1 + style[:, :8]).abs(), atol=1e-5, rtol=0)
 
 
 def test_upsampling_layers_repeat_values_convolve_and_blur(generator: StyleGan1) -> None:

@@ -126,10 +126,10 @@ structure of the official code, the rows without "fused"."""
 @pytest.fixture(scope="session")
 def parity() -> Iterator[Parity]:
     """Compares with recordings; writes the table of errors where HYPERSTYLE_PARITY_TABLE names a file."""
-    made = Parity()
-    yield made
-    if (place := os.environ.get("HYPERSTYLE_PARITY_TABLE")) and made.rows:
-        Path(place).write_text(made.table(), encoding="utf-8")
+    comparison = Parity()
+    yield comparison
+    if (place := os.environ.get("HYPERSTYLE_PARITY_TABLE")) and comparison.rows:
+        Path(place).write_text(comparison.table(), encoding="utf-8")
 
 
 Converted = Callable[..., AbstractContextManager[hyperstyle.HyperStyleInverter]]

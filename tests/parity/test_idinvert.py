@@ -79,6 +79,6 @@ def test_three_steps_equal_the_recording(checkpoint_maker: CheckpointMaker, pari
 
 
 def _check_image(parity: Parity, name: str, stage: str, image: Tensor, golden: dict[str, np.ndarray]) -> None:
-    pooled, centre = F.adaptive_avg_pool2d(image, 128)[0], image[0, :, 96:160, 96:160]
+    pooled, center = F.adaptive_avg_pool2d(image, 128)[0], image[0, :, 96:160, 96:160]
     parity.check_scaled(name, f"{stage}_image", pooled, golden[f"{stage}_image"], ENLARGED)
-    parity.check_scaled(name, f"{stage}_crop", centre, golden[f"{stage}_crop"], ENLARGED)
+    parity.check_scaled(name, f"{stage}_crop", center, golden[f"{stage}_crop"], ENLARGED)

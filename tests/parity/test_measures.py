@@ -166,7 +166,7 @@ def _fill(recording: Recording, tensor: Tensor, name: str, place: int) -> None:
 
 
 @pytest.mark.parametrize("trunk", ["alex", "squeeze", pytest.param("vgg", marks=pytest.mark.slow)])
-def test_lpips_as_optimisation_is_given_it_has_the_recorded_distances(recording: Recording, trunk: str) -> None:
+def test_lpips_as_optimization_is_given_it_has_the_recorded_distances(recording: Recording, trunk: str) -> None:
     import lpips
 
     network: Any = lpips.LPIPS(pretrained=False, net=trunk, pnet_rand=True, verbose=False).eval()

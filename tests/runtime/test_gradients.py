@@ -43,10 +43,10 @@ def test_gradients_flow_through_tensors_that_were_made_in_any_mode(mode: type[to
         return w.grad
 
     with mode():
-        made = torch.full((2,), 3.0), {"a": torch.full((2,), 5.0)}
-        grad = slope(*made, several=[made[0]])
+        inputs = torch.full((2,), 3.0), {"a": torch.full((2,), 5.0)}
+        grad = slope(*inputs, several=[inputs[0]])
     assert grad.tolist() == [45.0, 45.0]
-    assert slope(*made, several=[made[0]]).tolist() == [45.0, 45.0]
+    assert slope(*inputs, several=[inputs[0]]).tolist() == [45.0, 45.0]
 
 
 def test_what_is_usable_is_passed_on_as_it_is() -> None:
@@ -70,8 +70,10 @@ def test_a_model_that_is_loaded_or_moved_in_inference_mode_can_be_optimized_agai
     for inverter in (loaded, composed):
         weights = [t for network in inverter.model.networks.values() for t in network.state_dict().values()]
         assert not any(weight.is_inference() for weight in weights)
-        made = inverter.invert(crop, method=["w-encoder", OffsetTuner(1, layers=LAYERS, loss=tuner.loss)], align=False)
-        assert torch.equal(made.tensor, expected.tensor)
+        inversion = inverter.invert(
+            crop, method=["w-encoder", OffsetTuner(1, layers=LAYERS, loss=tuner.loss)], align=False
+        )
+        assert torch.equal(inversion.tensor, expected.tensor)
 
 
 LAYERS = ("b8.conv1", "b16.conv1", "b32.conv0")

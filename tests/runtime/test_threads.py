@@ -74,7 +74,7 @@ def test_a_value_that_threads_ask_for_at_once_is_made_once() -> None:
         asked = [pool.submit(lambda: thing.value) for _ in range(8)]
         assert thing.began.wait(60)
         thing.go.set()
-        values = {id(one.result()) for one in asked}
+        values = {id(future.result()) for future in asked}
     assert (len(values), thing.times) == (1, 1)
     assert thing.value is asked[0].result()
     assert Slow.value.__doc__ == "What was made."
@@ -112,10 +112,10 @@ def test_a_value_that_could_not_be_made_is_tried_again() -> None:
 
 
 def warn_as(module: str) -> list[str]:
-    """The warnings that come through of one that this module gives."""
+    """The warnings that come through when this module gives one."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.warn_explicit("careful", UserWarning, "file.py", 1, module=module)
-    return [str(one.message) for one in caught]
+    return [str(warning.message) for warning in caught]
 
 
 def test_only_the_warnings_of_the_module_are_ignored_and_only_within() -> None:
@@ -144,13 +144,13 @@ def test_threads_that_leave_in_the_order_in_which_they_came_leave_no_filter_behi
 def test_filters_that_a_user_sets_meanwhile_stay_and_go_as_they_say(users_first: bool) -> None:
     before = list(warnings.filters)
     users, ours = warnings.catch_warnings(), ignored_warnings("PIL")
-    for one in (users, ours) if users_first else (ours, users):
-        one.__enter__()
+    for context in (users, ours) if users_first else (ours, users):
+        context.__enter__()
     warnings.filterwarnings("ignore", message="of the user")
     users_filter = ("ignore", re.compile("of the user", re.IGNORECASE))
-    for one in (users, ours) if users_first else (ours, users):
-        assert (users_filter in [entry[:2] for entry in warnings.filters]) or one is ours
-        one.__exit__(None, None, None)
+    for context in (users, ours) if users_first else (ours, users):
+        assert (users_filter in [entry[:2] for entry in warnings.filters]) or context is ours
+        context.__exit__(None, None, None)
     assert list(warnings.filters) == before
 
 

@@ -29,9 +29,9 @@ CheckGradient = Callable[[nn.Module, Callable[[], Tensor]], None]
 def generator() -> Generator:
     """A generator with random weights, whose images differ from one another."""
     torch.manual_seed(5)
-    made = Generator(GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=2)).requires_grad_(False)
-    made.latent_avg.copy_(made.mean_w(200))
-    return made.eval()
+    network = Generator(GeneratorConfig(32, (16, 16, 16, 8), latent_width=16, mapping_layers=2)).requires_grad_(False)
+    network.latent_avg.copy_(network.mean_w(200))
+    return network.eval()
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +49,8 @@ def photos(generator: Generator, tmp_path_factory: pytest.TempPathFactory) -> Pa
     torch.manual_seed(6)
     images = generator(generator.mapping(torch.randn(24, 16)))
     for i, image in enumerate(images.clamp(-1, 1)):
-        picture = to_pil(image * 0.8 + 0.1)
-        save_image(picture.resize((40, 48)) if i % 2 else picture, folder / f"{i:02d}.png")
+        photo = to_pil(image * 0.8 + 0.1)
+        save_image(photo.resize((40, 48)) if i % 2 else photo, folder / f"{i:02d}.png")
     (folder / "broken.png").write_bytes(b"not an image")
     return folder
 
@@ -60,7 +60,7 @@ def job(start: Path, photos: Path) -> Job:
     """(task, out folder, more flags) -> options of a job of a few steps; a hyphen in a flag's name stands for a dot."""
 
     def options(task: str, out: Path, **flags: Any) -> TrainOptions:
-        own = "generator" if task == "encoder" else "encoder"
+        start_option = "generator" if task == "encoder" else "encoder"
         small = {
             "data.train": str(photos),
             "data.test_share": 0.2,
@@ -74,7 +74,7 @@ def job(start: Path, photos: Path) -> Job:
             "run.out": str(out),
             "run.quiet": True,
             "run.tensorboard": False,
-            f"{task}.{own}": str(start),
+            f"{task}.{start_option}": str(start),
         }
         return resolve(task, (), small | {name.replace("__", "."): value for name, value in flags.items()})  # type: ignore[arg-type]
 
@@ -119,7 +119,7 @@ def check_gradient() -> CheckGradient:
         rounding = 8 * sys.float_info.epsilon * abs(here) / reach  # of a quotient; two units of it were seen
         for _ in range(3):
             direction = [torch.randn_like(p) * p.std(correction=0).clamp(min=0.01) for p in network.parameters()]
-            found = sum(
+            gradient = sum(
                 (p.grad * d).sum().item()
                 for p, d in zip(network.parameters(), direction, strict=True)
                 if p.grad is not None
@@ -130,9 +130,9 @@ def check_gradient() -> CheckGradient:
                     for parameter, start, change in zip(network.parameters(), before, direction, strict=True):
                         parameter.copy_(start + step * change)
                 slopes.append((loss().item() - here) / step)
-            nearest = min(slopes, key=lambda slope: abs(slope - found))  # a kink lies on one side
-            assert found == pytest.approx(nearest, rel=1e-4, abs=rounding)
-            assert abs(found) > 1e-6
+            nearest = min(slopes, key=lambda slope: abs(slope - gradient))  # a kink lies on one side
+            assert gradient == pytest.approx(nearest, rel=1e-4, abs=rounding)
+            assert abs(gradient) > 1e-6
         with torch.no_grad():
             for parameter, start in zip(network.parameters(), before, strict=True):
                 parameter.copy_(start)

@@ -36,13 +36,13 @@ def test_the_penalty_is_the_squared_slope_of_the_logits_and_has_a_gradient_of_it
         def forward(self, x: Tensor) -> Tensor:
             return self.slope * x[:, 0, 0, :1]
 
-    network, pictures = Slope(), torch.randn(5, 3, 2, 2)
-    penalty = r1_penalty(network, pictures, gamma=4.0, every=2)
+    network, images = Slope(), torch.randn(5, 3, 2, 2)
+    penalty = r1_penalty(network, images, gamma=4.0, every=2)
     assert penalty.item() == pytest.approx(4 / 2 * 2 * 9)
     penalty.backward()  # type: ignore[no-untyped-call]
     assert network.slope.grad is not None
     assert network.slope.grad.item() == pytest.approx(4 / 2 * 2 * 6)
-    assert pictures.grad is None
+    assert images.grad is None
 
 
 @pytest.mark.parametrize("kind", ["encoder", "hyperstyle", "hyperinverter"])
@@ -59,7 +59,7 @@ def test_gradients_of_a_network_and_its_discriminator_are_those_of_the_adversari
     flags |= {} if kind == "encoder" else {f"{kind}__encoder": str(encoder_run)}
     flags |= {"hyperstyle__passes": 1} if kind == "hyperstyle" else {}
     task = doubled(make_task(job(kind, tmp_path, **flags)))
-    crop, generator, network, judge = (
+    crop, generator, network, discriminator = (
         crops(),
         task.base.generator,
         task.network,
@@ -75,37 +75,37 @@ def test_gradients_of_a_network_and_its_discriminator_are_those_of_the_adversari
         return generator(w, changes) if kind == "hyperstyle" else generator(w, residuals=changes)
 
     def of_network() -> Tensor:
-        return (image() - crop).square().mean() + 0.5 * (1 + (-judge(image())).exp()).log().mean()
+        return (image() - crop).square().mean() + 0.5 * (1 + (-discriminator(image())).exp()).log().mean()
 
-    def of_judge() -> Tensor:
-        return ((1 + (-judge(crop)).exp()).log() + (1 + judge(image()).exp()).log()).mean() / 2
+    def of_discriminator() -> Tensor:
+        return ((1 + (-discriminator(crop)).exp()).log() + (1 + discriminator(image()).exp()).log()).mean() / 2
 
     assert figures["loss"] == pytest.approx(of_network().item(), rel=1e-6)
-    assert figures["told_apart"] == pytest.approx(of_judge().item(), rel=1e-6)
+    assert figures["told_apart"] == pytest.approx(of_discriminator().item(), rel=1e-6)
     check_gradient(network, of_network)
-    check_gradient(judge, of_judge)
+    check_gradient(discriminator, of_discriminator)
 
 
 def test_gradients_of_the_penalty_are_those_of_the_slope_by_pixels(
     job: Job, tmp_path: Path, doubled: Doubled, crops: Crops, check_gradient: CheckGradient
 ) -> None:
     task = doubled(make_task(job("encoder", tmp_path, loss__adversarial=0.5, loss__r1=4.0, loss__r1_every=3)))
-    judge, real = task.adversaries["discriminator"].discriminator, crops()
+    discriminator, real = task.adversaries["discriminator"].discriminator, crops()
     figures = task.adversaries["discriminator"].regularize(real, lambda loss: loss)
 
     def loss() -> Tensor:
         pixels = real.clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(judge(pixels).sum(), pixels, create_graph=True)
+        (gradient,) = torch.autograd.grad(discriminator(pixels).sum(), pixels, create_graph=True)
         away, near = torch.randn_like(real), 1e-7  # the gradient itself, by finite differences
         with torch.no_grad():
-            after, before = judge(real + near * away), judge(real - near * away)
+            after, before = discriminator(real + near * away), discriminator(real - near * away)
             rounding = 8 * torch.finfo(after.dtype).eps * after.abs().sum().item() / near
         difference = (after - before).sum().item() / (2 * near)
         assert (gradient * away).sum().item() == pytest.approx(difference, rel=1e-4, abs=rounding)
         return 4.0 / 2 * 3 * gradient.square().sum((1, 2, 3)).mean()
 
     assert figures["r1"] == pytest.approx(loss().item(), rel=1e-6)
-    check_gradient(judge, loss)
+    check_gradient(discriminator, loss)
 
 
 def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_their_losses(
@@ -118,32 +118,32 @@ def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_the
 ) -> None:
     flags = {"encoder__kind": "e4e", "loss__latent_discriminator": 0.5, "loss__delta": 0.0, "loss__r1": 4.0}
     task = doubled(make_task(job("encoder", tmp_path, **flags)))
-    crop, network, judge = crops(), task.network, task.adversaries["latent_discriminator"].discriminator
-    real, made = torch.randn(2, 2, 16, dtype=torch.float64).unbind()
-    monkeypatch.setattr(task, "_pooled", lambda w, step: (real, made))
+    crop, network, discriminator = crops(), task.network, task.adversaries["latent_discriminator"].discriminator
+    real, fake = torch.randn(2, 2, 16, dtype=torch.float64).unbind()
+    monkeypatch.setattr(task, "_pooled", lambda w, step: (real, fake))
     monkeypatch.setattr(task, "_sample_w", lambda count: real)
     figures = task.train_step(crop, 0, lambda loss: loss)
 
     def of_network() -> Tensor:
         w = network(crop)
-        return (task.base.generator(w) - crop).square().mean() + 0.5 * (1 + (-judge(w)).exp()).log().mean()
+        return (task.base.generator(w) - crop).square().mean() + 0.5 * (1 + (-discriminator(w)).exp()).log().mean()
 
-    def of_judge() -> Tensor:
-        return (1 + (-judge(real)).exp()).log().mean() + (1 + judge(made).exp()).log().mean()
+    def of_discriminator() -> Tensor:
+        return (1 + (-discriminator(real)).exp()).log().mean() + (1 + discriminator(fake).exp()).log().mean()
 
     def of_penalty() -> Tensor:
         codes = real.clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(judge(codes).sum(), codes, create_graph=True)
+        (gradient,) = torch.autograd.grad(discriminator(codes).sum(), codes, create_graph=True)
         return 4.0 / 2 * 16 * gradient.square().sum(1).mean()
 
     assert figures["loss"] == pytest.approx(of_network().item(), rel=1e-6)
-    assert figures["latent_told_apart"] == pytest.approx(of_judge().item(), rel=1e-6)
+    assert figures["latent_told_apart"] == pytest.approx(of_discriminator().item(), rel=1e-6)
     check_gradient(network, of_network)
-    check_gradient(judge, of_judge)
-    judge.zero_grad()
+    check_gradient(discriminator, of_discriminator)
+    discriminator.zero_grad()
     [_, penalty] = task.phases(0)
     assert penalty.add(crop, 0, lambda loss: loss, None)["latent_r1"] == pytest.approx(of_penalty().item(), rel=1e-6)
-    check_gradient(judge, of_penalty)
+    check_gradient(discriminator, of_penalty)
 
 
 @pytest.mark.slow
@@ -153,18 +153,24 @@ def test_an_adversarial_run_teaches_the_discriminator_and_moves_the_images_past_
     real, _ = open_images(photos, (32, 32)).load(range(20))
     flags: dict[str, Any] = {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 1, "optim__steps": 40}
     flags |= {"optim__optimizer": "adam", "loss__r1": 1.0, "loss__r1_every": 4, "data__test_share": 0.0}
-    judges, pictures = [], []
+    discriminators, samples = [], []
     for weight in (1e-12, 1.0):  # with the first the discriminator learns too, and the network does not hear of it
         options = job("hyperstyle", tmp_path / str(weight), loss__adversarial=weight, **flags)
         task: Any = make_task(options)
         before = copy.deepcopy(task.adversaries["discriminator"].discriminator)
         train(task, options)
         task.network.eval()
-        judges.append(task.adversaries["discriminator"].discriminator)
-        pictures.append(task.sample(real)["after"])
+        discriminators.append(task.adversaries["discriminator"].discriminator)
+        samples.append(task.sample(real)["after"])
     with torch.no_grad():
-        unheard, heard = pictures
-        apart = [discriminator_loss(judge(real), judge(unheard)).item() for judge in (before, judges[0])]
+        without_loss, with_loss = samples
+        apart = [
+            discriminator_loss(discriminator(real), discriminator(without_loss)).item()
+            for discriminator in (before, discriminators[0])
+        ]
         assert apart[1] < apart[0] - 0.01
-        for judge in judges:
-            assert generator_loss(judge(heard)).item() < generator_loss(judge(unheard)).item() - 0.02
+        for discriminator in discriminators:
+            assert (
+                generator_loss(discriminator(with_loss)).item()
+                < generator_loss(discriminator(without_loss)).item() - 0.02
+            )

@@ -54,7 +54,7 @@ torch.save(state_after(BATCH[rank()::2], accumulate=1), f"{sys.argv[1]}-{rank()}
 BATCH = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
 
 
-class Normalised:
+class Normalized:
     """A task with batch normalization, which meets every batch twice, as a network with passes does."""
 
     main = "network"
@@ -76,7 +76,7 @@ class Normalised:
 
 def state_after(crops: Tensor, *, accumulate: int) -> dict[str, Tensor]:
     """Weights and running statistics after three steps with this process's part of the batch."""
-    task = Normalised()
+    task = Normalized()
     updates = Optimization(task, OptimOptions(batch=8, accumulate=accumulate))  # type: ignore[arg-type]
     for i in range(3):
         updates.step(i, crops)

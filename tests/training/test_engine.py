@@ -54,8 +54,8 @@ task = make_task(options)
 if sys.argv[4] == "float64":
     read = TrainingImages._image
 
-    def wide(pictures, index):
-        image = read(pictures, index)
+    def wide(dataset, index):
+        image = read(dataset, index)
         return None if image is None else image.double()
 
     TrainingImages._image = wide
@@ -149,8 +149,8 @@ def test_a_run_leaves_options_log_checkpoints_images_and_a_model(job: Job, tmp_p
         *(f"model/{part}/{file}" for part in ("generator", "encoder") for file in ("config.json", "model.safetensors")),
     }
     assert options.encoder is not None
-    found = replace(options, encoder=replace(options.encoder, domain="plates"), loss=replace(options.loss, moco=0.0))
-    assert resolve("encoder", [folder / "config.json"]) == found
+    expected = replace(options, encoder=replace(options.encoder, domain="plates"), loss=replace(options.loss, moco=0.0))
+    assert resolve("encoder", [folder / "config.json"]) == expected
     log = rows(folder)
     assert [row["step"] for row in log] == [1, 2, 3, 4, 5, 6, 7]
     assert [row["step"] for row in log if "test_l2" in row] == [3, 6, 7]
@@ -177,11 +177,11 @@ def one_thread() -> Iterator[None]:
 def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_the_same_model(
     job: Job, tmp_path: Path, place: str
 ) -> None:
-    whole = job("encoder", tmp_path / "whole", optim__steps=10, run__save_every=3, run__evaluate_every=5, **STATEFUL)
-    broken = replace(whole, run=replace(whole.run, out=str(tmp_path / "broken")))
+    complete = job("encoder", tmp_path / "whole", optim__steps=10, run__save_every=3, run__evaluate_every=5, **STATEFUL)
+    broken = replace(complete, run=replace(complete.run, out=str(tmp_path / "broken")))
     # Which step is chance; of checkpoints and models it is the second, the first is whole.
     process = start_process(broken, kill=f"{place} {random.Random().randrange(4, 10) if place == 'train_step' else 2}")
-    trained(whole)
+    trained(complete)
     process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL
     left = rows(Path(broken.run.out))
@@ -191,24 +191,24 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_the_same_model(
     def curve(folder: str) -> list[dict[str, float]]:
         return [{k: v for k, v in row.items() if k != "steps_per_second"} for row in rows(Path(folder))]
 
-    assert curve(broken.run.out) == curve(whole.run.out)
+    assert curve(broken.run.out) == curve(complete.run.out)
     for part in ("generator", "e4e"):
         name = f"model/{part}/model.safetensors"
-        assert (Path(broken.run.out) / name).read_bytes() == (Path(whole.run.out) / name).read_bytes()
+        assert (Path(broken.run.out) / name).read_bytes() == (Path(complete.run.out) / name).read_bytes()
     assert not [name for name in files(Path(broken.run.out)) if name.startswith((".tmp", ".old"))]
 
 
 def test_two_processes_learn_what_one_learns_in_two_parts(
     job: Job, tmp_path: Path, encoder_run: Path, photos: Path
 ) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    image_dir = tmp_path / "images"
+    image_dir.mkdir()
     for i in range(10):
-        (pictures / f"{i}.png").write_bytes((photos / f"{i:02d}.png").read_bytes())
+        (image_dir / f"{i}.png").write_bytes((photos / f"{i:02d}.png").read_bytes())
         if i < 6:  # which process meets which one is chance
-            (pictures / f"broken{i}.png").write_bytes(b"not an image")
+            (image_dir / f"broken{i}.png").write_bytes(b"not an image")
     flags: dict[str, Any] = {"loss__adversarial": 0.1, "loss__r1_every": 2, "optim__optimizer": "adam"}
-    flags["data__train"] = str(pictures)
+    flags["data__train"] = str(image_dir)
     flags |= {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 2}
     alone = job("hyperstyle", tmp_path / "alone", optim__accumulate=2, **flags)
     together = job("hyperstyle", tmp_path / "together", **flags)
@@ -223,10 +223,10 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
     processes.append(start_process(alone, dtype="float64"))
     errors = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], "\n".join(errors)
-    for mine, theirs in zip(rows(Path(alone.run.out)), rows(Path(together.run.out)), strict=True):
-        assert mine.keys() == theirs.keys()
-        for name in mine.keys() - {"steps_per_second"}:  # averaged in float32, logged with seven digits
-            assert mine[name] == pytest.approx(theirs[name], rel=2e-6, abs=2e-7), (name, mine["step"])
+    for alone_row, together_row in zip(rows(Path(alone.run.out)), rows(Path(together.run.out)), strict=True):
+        assert alone_row.keys() == together_row.keys()
+        for name in alone_row.keys() - {"steps_per_second"}:  # averaged in float32, logged with seven digits
+            assert alone_row[name] == pytest.approx(together_row[name], rel=2e-6, abs=2e-7), (name, alone_row["step"])
     for folder in (alone.run.out, together.run.out):  # every image has been asked for, the held-out ones too
         unreadable = json.loads((Path(folder) / "unreadable.json").read_text())
         assert list(unreadable) == [f"broken{i}.png" for i in range(6)]

@@ -19,7 +19,7 @@ from hyperstyle.training.options import DataOptions
 SIZE = (32, 32)
 
 
-def drawn(path: Path, level: int = 128, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
+def write_image(path: Path, level: int = 128, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((size[1], size[0], 3), level, np.uint8)
     pixels[:, : size[0] // 2] //= 2  # the left half is darker
@@ -31,16 +31,16 @@ def drawn(path: Path, level: int = 128, size: tuple[int, int] = (40, 30), mode: 
 def folder(tmp_path: Path) -> Path:
     """Seven images, each of a level of its own, in a folder with folders."""
     for k in range(7):
-        drawn(tmp_path / "photos" / ("deep/er" if k % 2 else "") / f"{k}.png", 20 + 30 * k)
+        write_image(tmp_path / "photos" / ("deep/er" if k % 2 else "") / f"{k}.png", 20 + 30 * k)
     return tmp_path / "photos"
 
 
-def levels(pictures: TrainingImages) -> dict[str, int]:
+def levels(dataset: TrainingImages) -> dict[str, int]:
     """Name (the last part) -> level of the right half."""
-    images, failed = pictures.load(range(len(pictures)))
+    images, failed = dataset.load(range(len(dataset)))
     assert failed == []
     shown = ((images[:, 0, 0, -1] + 1) * 127.5).round().int().tolist()
-    return {name.rpartition("/")[2]: level for name, level in zip(pictures.names, shown, strict=True)}
+    return {name.rpartition("/")[2]: level for name, level in zip(dataset.names, shown, strict=True)}
 
 
 EXPECTED = {f"{k}.png": 20 + 30 * k for k in range(7)}
@@ -50,32 +50,32 @@ class TestSources:
     def test_a_folder_is_searched_to_its_depth_in_the_order_of_names(self, folder: Path) -> None:
         (folder / "notes.md").write_text("no image")
         (folder / "._0.png").write_text("what macOS leaves behind")
-        pictures = open_images(folder, SIZE)
-        assert pictures.names == ("0.png", "2.png", "4.png", "6.png", "deep/er/1.png", "deep/er/3.png", "deep/er/5.png")
-        assert levels(pictures) == EXPECTED
+        dataset = open_images(folder, SIZE)
+        assert dataset.names == ("0.png", "2.png", "4.png", "6.png", "deep/er/1.png", "deep/er/3.png", "deep/er/5.png")
+        assert levels(dataset) == EXPECTED
 
     def test_a_folder_is_visited_once_whatever_links_lead_to_it(self, folder: Path, tmp_path: Path) -> None:
-        drawn(tmp_path / "elsewhere" / "x.png")
+        write_image(tmp_path / "elsewhere" / "x.png")
         names = open_images(folder, SIZE).names
         for place, target in (("here", folder), ("deep/up", folder), ("deep/er/out", tmp_path / "elsewhere")):
             (folder / place).symlink_to(target, target_is_directory=True)
         (tmp_path / "elsewhere" / "back").symlink_to(folder, target_is_directory=True)
         assert open_images(folder, SIZE).names == tuple(sorted((*names, "deep/er/out/x.png")))
 
-    def test_a_list_names_files_beside_it(self, folder: Path) -> None:
+    def test_a_list_names_files_relative_to_it(self, folder: Path) -> None:
         lines = "# chosen\n4.png\n\ndeep/er/1.png\n4.png\n"
         (folder / "list.txt").write_text(lines, encoding="utf-8")
-        pictures = open_images(folder / "list.txt", SIZE)
-        assert pictures.names == ("4.png", "deep/er/1.png")
-        assert levels(pictures) == {"4.png": 140, "1.png": 50}
+        dataset = open_images(folder / "list.txt", SIZE)
+        assert dataset.names == ("4.png", "deep/er/1.png")
+        assert levels(dataset) == {"4.png": 140, "1.png": 50}
 
     def test_a_zip_gives_the_names_of_the_folder(self, folder: Path, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(folder.rglob("*.png"), reverse=True):
                 archive.write(file, file.relative_to(folder).as_posix())
-        pictures = open_images(tmp_path / "all.zip", SIZE, workers=3)
-        assert pictures.names == open_images(folder, SIZE).names
-        assert levels(pictures) == EXPECTED
+        dataset = open_images(tmp_path / "all.zip", SIZE, workers=3)
+        assert dataset.names == open_images(folder, SIZE).names
+        assert levels(dataset) == EXPECTED
 
     @pytest.mark.parametrize("source", ["shards", "shards/part-{00..01}.tar"])
     def test_tar_shards_are_read_by_folder_or_range(self, source: str, folder: Path, tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ class TestSources:
                 for file in files[k::2]:
                     archive.add(file, file.name)
                 archive.add(__file__, "0.json")  # what else WebDataset keeps of a sample
-        pictures = open_images(tmp_path / source, SIZE)
-        assert pictures.names[0] == "part-00.tar/0.png"
-        assert levels(pictures) == EXPECTED
+        dataset = open_images(tmp_path / source, SIZE)
+        assert dataset.names[0] == "part-00.tar/0.png"
+        assert levels(dataset) == EXPECTED
 
     def test_a_single_tar_is_a_source(self, folder: Path, tmp_path: Path) -> None:
         with tarfile.open(tmp_path / "one.tar", "w") as archive:
@@ -112,11 +112,11 @@ class TestSources:
                 tar.add(file, file.relative_to(more).as_posix())
         expected = {*open_images(folder, SIZE).names, "5.jfif", "6"}
         for source in (more, tmp_path / "all.zip", tmp_path / "all.tar"):
-            pictures = open_images(source, SIZE)
-            assert set(pictures.names) == expected
-            assert [name for name, why in pictures.failures.items() if why.startswith("is an SVG file")] == ["9.svg"]
-            assert all(part.failures == pictures.failures for part in pictures.split(0.5))
-            assert pictures.load(range(len(pictures)))[1] == []
+            dataset = open_images(source, SIZE)
+            assert set(dataset.names) == expected
+            assert [name for name, why in dataset.failures.items() if why.startswith("is an SVG file")] == ["9.svg"]
+            assert all(part.failures == dataset.failures for part in dataset.split(0.5))
+            assert dataset.load(range(len(dataset)))[1] == []
 
     def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=r"There is no image in '.*\(looked at names.*Give a source"):
@@ -149,8 +149,8 @@ class TestPicturesOfAllKinds:
         for k, (mode, size) in enumerate(
             [("RGB", (64, 64)), ("L", (17, 40)), ("RGBA", (32, 32)), ("P", (50, 33)), ("1", (33, 50)), ("LA", (16, 16))]
         ):
-            drawn(tmp_path / f"{k}.png", 255, size, mode)
-        drawn(tmp_path / "7.jpg", 255, (300, 20), "CMYK")
+            write_image(tmp_path / f"{k}.png", 255, size, mode)
+        write_image(tmp_path / "7.jpg", 255, (300, 20), "CMYK")
         images, failed = open_images(tmp_path, (24, 32)).load(range(7))
         assert failed == []
         assert images.shape == (7, 3, 24, 32)
@@ -158,30 +158,30 @@ class TestPicturesOfAllKinds:
         assert images[..., -1].min() > 0.95
 
     def test_one_that_cannot_be_decoded_is_left_out_and_listed(self, folder: Path) -> None:
-        whole = (folder / "2.png").read_bytes()
-        (folder / "2.png").write_bytes(whole[: len(whole) // 2])
+        data = (folder / "2.png").read_bytes()
+        (folder / "2.png").write_bytes(data[: len(data) // 2])
         (folder / "4.png").write_text("no image")
-        pictures = open_images(folder, SIZE, workers=2)
-        images, failed = pictures.load([0, 1, 2, 3])
+        dataset = open_images(folder, SIZE, workers=2)
+        images, failed = dataset.load([0, 1, 2, 3])
         assert len(images) == 2
         assert failed == [1, 2]
-        assert set(pictures.failures) == {"2.png", "4.png"}
-        assert "is not an image" in pictures.failures["4.png"]
+        assert set(dataset.failures) == {"2.png", "4.png"}
+        assert "is not an image" in dataset.failures["4.png"]
 
     def test_damaged_members_of_archives_are_listed_too(self, folder: Path, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
             archive.writestr("bad.png", b"no image")
             archive.write(folder / "0.png", "good.png")
-        pictures = open_images(tmp_path / "all.zip", SIZE)
-        assert pictures.load([0, 1])[1] == [0]
-        assert "all.zip/bad.png" in pictures.failures["bad.png"]
+        dataset = open_images(tmp_path / "all.zip", SIZE)
+        assert dataset.load([0, 1])[1] == [0]
+        assert "all.zip/bad.png" in dataset.failures["bad.png"]
 
     def test_only_bad_ones_give_an_empty_tensor_and_no_batch(self, tmp_path: Path) -> None:
         (tmp_path / "a.png").write_text("no image")
-        pictures = open_images(tmp_path, SIZE)
-        assert pictures.load([0])[0].shape == (0, 3, 32, 32)
+        dataset = open_images(tmp_path, SIZE)
+        assert dataset.load([0])[0].shape == (0, 3, 32, 32)
         with pytest.raises(ImageError, match=r"1 of 1 images cannot be read, the first of them 'a.png'"):
-            pictures.batch(0, 2, 0)
+            dataset.batch(0, 2, 0)
 
     def test_squares_are_cut_to_their_content_and_others_taken_whole(self, tmp_path: Path) -> None:
         padded = np.zeros((64, 64, 3), np.uint8)
@@ -192,12 +192,12 @@ class TestPicturesOfAllKinds:
         assert images.min() == 1
 
     def test_faces_are_cut_out_where_an_aligner_is_given(self, tmp_path: Path) -> None:
-        drawn(tmp_path / "a.png", 200, (40, 30))
-        drawn(tmp_path / "b.png", 200, (32, 32))
-        pictures = open_images(tmp_path, SIZE, aligner=lambda image: [])
-        images, failed = pictures.load([0, 1])
+        write_image(tmp_path / "a.png", 200, (40, 30))
+        write_image(tmp_path / "b.png", 200, (32, 32))
+        dataset = open_images(tmp_path, SIZE, aligner=lambda image: [])
+        images, failed = dataset.load([0, 1])
         assert (len(images), failed) == (1, [0])
-        assert "no face found in 'a.png'" in pictures.failures["a.png"]
+        assert "no face found in 'a.png'" in dataset.failures["a.png"]
 
 
 class TestSplitting:
@@ -207,9 +207,9 @@ class TestSplitting:
         return open_images(tmp_path / "list.txt", SIZE)
 
     def test_every_image_is_in_one_part_and_the_share_is_kept(self, tmp_path: Path) -> None:
-        pictures = self.names(1000, tmp_path)
-        train, test = pictures.split(0.1)
-        assert set(train.names) | set(test.names) == set(pictures.names)
+        dataset = self.names(1000, tmp_path)
+        train, test = dataset.split(0.1)
+        assert set(train.names) | set(test.names) == set(dataset.names)
         assert len(train) + len(test) == 1000
         assert 70 < len(test) < 130
 
@@ -238,41 +238,41 @@ class TestSplitting:
 class TestBatches:
     def test_a_batch_depends_on_seed_and_step_alone(self, folder: Path) -> None:
         straight = open_images(folder, SIZE, workers=3)
-        wanted = [straight.batch(step, 4, 5, 0.5) for step in range(6)]
+        expected = [straight.batch(step, 4, 5, 0.5) for step in range(6)]
         resumed = open_images(folder, SIZE)
         for step in (5, 2, 3):
             again = resumed.batch(step, 4, 5, 0.5)
-            assert again.images.equal(wanted[step].images)
-            assert again[1:] == wanted[step][1:]
-        assert [resumed.batch(step, 4, 6, 0.5).indices for step in range(6)] != [one.indices for one in wanted]
+            assert again.images.equal(expected[step].images)
+            assert again[1:] == expected[step][1:]
+        assert [resumed.batch(step, 4, 6, 0.5).indices for step in range(6)] != [batch.indices for batch in expected]
 
     def test_every_image_comes_once_before_any_comes_again(self, folder: Path) -> None:
-        pictures = open_images(folder, SIZE)
-        seen = [index for step in range(7) for index in pictures.batch(step, 3, 0).indices]
+        dataset = open_images(folder, SIZE)
+        seen = [index for step in range(7) for index in dataset.batch(step, 3, 0).indices]
         for epoch in range(3):
             assert sorted(seen[7 * epoch : 7 * epoch + 7]) == list(range(7))
         assert seen[:7] != seen[7:14]
 
     def test_the_parts_of_a_batch_are_the_batch(self, folder: Path) -> None:
-        pictures = open_images(folder, SIZE)
-        whole = pictures.batch(3, 6, 1, 0.5)
-        parts = [pictures.batch(3, 6, 1, 0.5, part=(k, 3)) for k in range(3)]
+        dataset = open_images(folder, SIZE)
+        batch = dataset.batch(3, 6, 1, 0.5)
+        parts = [dataset.batch(3, 6, 1, 0.5, part=(k, 3)) for k in range(3)]
         for k, part in enumerate(parts):
-            assert part.images.equal(whole.images[k::3])
-            assert (part.indices, part.flipped) == (whole.indices[k::3], whole.flipped[k::3])
+            assert part.images.equal(batch.images[k::3])
+            assert (part.indices, part.flipped) == (batch.indices[k::3], batch.flipped[k::3])
 
     def test_a_batch_that_cannot_be_divided_is_refused(self, folder: Path) -> None:
         with pytest.raises(ConfigError, match="a batch of 4 in 3 parts: expected a multiple of 3"):
             open_images(folder, SIZE).batch(0, 4, 0, part=(0, 3))
 
     def test_flipped_images_are_mirrored_and_said_to_be(self, folder: Path) -> None:
-        pictures = open_images(folder, SIZE)
-        plain, mirrored = pictures.batch(0, 4, 0, 0.0), pictures.batch(0, 4, 0, 1.0)
+        dataset = open_images(folder, SIZE)
+        plain, mirrored = dataset.batch(0, 4, 0, 0.0), dataset.batch(0, 4, 0, 1.0)
         assert (plain.flipped, mirrored.flipped) == ((False,) * 4, (True,) * 4)
         assert mirrored.indices == plain.indices
         assert mirrored.images.equal(plain.images.flip(-1))
         assert not mirrored.images.equal(plain.images)
-        some = [flag for step in range(10) for flag in pictures.batch(step, 4, 0, 0.5).flipped]
+        some = [flag for step in range(10) for flag in dataset.batch(step, 4, 0, 0.5).flipped]
         assert 8 < sum(some) < 32
 
     def test_a_bad_image_is_replaced_the_same_way_every_time(self, folder: Path) -> None:
@@ -280,8 +280,8 @@ class TestBatches:
         first, second = open_images(folder, SIZE), open_images(folder, SIZE, workers=2)
         second.load(range(7))  # knows what is bad before
         for step in range(5):
-            one, other = first.batch(step, 4, 0), second.batch(step, 4, 0)
-            assert one.indices == other.indices
-            assert 2 not in one.indices
-            assert one.images.equal(other.images)
+            batch, other = first.batch(step, 4, 0), second.batch(step, 4, 0)
+            assert batch.indices == other.indices
+            assert 2 not in batch.indices
+            assert batch.images.equal(other.images)
         assert set(first.failures) == {"4.png"}

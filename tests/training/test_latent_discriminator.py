@@ -61,13 +61,13 @@ def test_the_penalty_is_that_of_the_slope() -> None:
 def test_a_pool_fills_first_and_then_gives_one_of_two_codes_from_before() -> None:
     pool = LatentPool(1, size=50)
     for start in range(0, 50, 10):
-        given = torch.arange(start, start + 10.0)[:, None]
-        assert torch.equal(pool(given), given)
-    given = torch.arange(100.0, 1100)[:, None]
-    got = pool(given)
-    earlier = (got != given).flatten()
+        codes = torch.arange(start, start + 10.0)[:, None]
+        assert torch.equal(pool(codes), codes)
+    codes = torch.arange(100.0, 1100)[:, None]
+    got = pool(codes)
+    earlier = (got != codes).flatten()
     assert 0.4 < earlier.float().mean() < 0.6
-    assert (got[earlier] < given[earlier]).all()
+    assert (got[earlier] < codes[earlier]).all()
     everything = torch.cat([got, pool.codes]).flatten().sort().values
     assert torch.equal(everything, torch.cat([torch.arange(50.0), torch.arange(100.0, 1100)]))  # nothing gets lost
 
@@ -85,11 +85,11 @@ def test_a_pool_goes_on_from_a_checkpoint_as_it_would_have() -> None:
     pool, again = LatentPool(2, size=8), LatentPool(2, size=8)
     pool(torch.randn(6, 2))
     again.load_state_dict(pool.state_dict())
-    given = torch.randn(40, 2)
+    codes = torch.randn(40, 2)
     torch.manual_seed(7)
-    expected = pool(given)
+    expected = pool(codes)
     torch.manual_seed(7)
-    assert torch.equal(again(given), expected)
+    assert torch.equal(again(codes), expected)
     assert torch.equal(again.codes, pool.codes)
 
 

@@ -55,7 +55,7 @@ def traits() -> AttributeNetwork:
     return AttributeNetwork(AttributeNetworkConfig(("yaw",), TRUNK, input_size=16, embedding_width=8))
 
 
-def pictures(height: int = 32, width: int = 32) -> tuple[Tensor, Tensor]:
+def image_pair(height: int = 32, width: int = 32) -> tuple[Tensor, Tensor]:
     return torch.rand(3, 3, height, width) * 2 - 1, torch.rand(3, 3, height, width) * 2 - 1
 
 
@@ -64,7 +64,7 @@ def test_the_total_is_the_weighted_sum_of_the_means_and_has_their_gradient() -> 
     network = traits().eval()
     options = LossOptions(l2=2.0, lpips=0.8, identity=0.5, perceptual=0.25)
     objective = Objective(options, AVATARS, perceptual=network)
-    image, target = pictures()
+    image, target = image_pair()
     image.requires_grad_(True)
     total, parts = objective(image, target)
     expected = {
@@ -76,8 +76,8 @@ def test_the_total_is_the_weighted_sum_of_the_means_and_has_their_gradient() -> 
     assert parts == pytest.approx({name: value.mean().item() for name, value in expected.items()}, rel=1e-5)
     assert all(parts.values())
     sum_of_all = sum(objective.weights[name] * value.mean() for name, value in expected.items())
-    (mine,), (wanted,) = torch.autograd.grad(total, image), torch.autograd.grad(sum_of_all, image)
-    torch.testing.assert_close(mine, wanted)
+    (gradient,), (expected_gradient,) = torch.autograd.grad(total, image), torch.autograd.grad(sum_of_all, image)
+    torch.testing.assert_close(gradient, expected_gradient)
     assert objective.weights == {"l2": 2.0, "lpips": 0.8, "identity": 0.5, "perceptual": 0.25}
 
 
@@ -86,13 +86,13 @@ def test_no_network_of_it_is_trained() -> None:
     objective = Objective(LossOptions(perceptual=1.0), AVATARS, perceptual=traits().train())
     assert not any(parameter.requires_grad for parameter in objective.terms.parameters())
     assert not any(part.training for part in objective.terms.modules())
-    image, target = pictures()
+    image, target = image_pair()
     assert objective(image, target)[1]["lpips"] > 0
     assert objective(target, target)[1] == pytest.approx(dict.fromkeys(objective.weights, 0), abs=1e-6)
 
 
 def test_terms_without_weight_need_nothing() -> None:
-    image, target = pictures(24, 40)
+    image, target = image_pair(24, 40)
     total, parts = Objective(LossOptions(lpips=0, identity=0), Domain("x", 40, (24, 40)))(image, target)
     assert parts == {"l2": total.item()}
 
@@ -103,11 +103,11 @@ def test_files_of_arcface_and_moco_are_read(tmp_path: Path, monkeypatch: pytest.
     read = []
     monkeypatch.setattr(module, "load_arcface", lambda path: read.append(path) or face)
     monkeypatch.setattr(module, "load_moco", lambda path: read.append(path) or moco)
-    image, target = pictures(256, 256)
+    image, target = image_pair(256, 256)
     options = LossOptions(lpips=0, identity_weights="face.pth")
     _, parts = Objective(options, DOMAINS["faces"])(image, target)
     assert parts["identity"] == pytest.approx((1 - metrics.cosine(face(image), face(target))).mean().item())
-    image, target = pictures(192, 256)
+    image, target = image_pair(192, 256)
     options = LossOptions(lpips=0, identity=0, moco=0.5, moco_weights="moco.pth")
     total, parts = Objective(options, DOMAINS["cars"])(image, target)
     assert parts["moco"] == pytest.approx((1 - metrics.cosine(moco(image), moco(target))).mean().item())
@@ -164,7 +164,7 @@ def test_what_compares_people_or_things_is_left_out_with_a_warning_where_its_fil
 
 
 @pytest.mark.parametrize(
-    ("given", "domain", "weights"),
+    ("options", "domain", "weights"),
     [
         ({"identity_weights": "a"}, "faces", (0.1, 0)),
         ({"moco_weights": "a"}, "cars", (0, 0.5)),
@@ -175,10 +175,10 @@ def test_what_compares_people_or_things_is_left_out_with_a_warning_where_its_fil
     ],
 )
 def test_weights_that_are_not_given_are_the_published_ones_of_the_domain(
-    given: dict[str, Any], domain: str, weights: tuple[float, float]
+    options: dict[str, Any], domain: str, weights: tuple[float, float]
 ) -> None:
-    found = resolve_weights(LossOptions(**given), DOMAINS[domain], None)
-    assert (found.identity, found.moco) == weights
+    resolved = resolve_weights(LossOptions(**options), DOMAINS[domain], None)
+    assert (resolved.identity, resolved.moco) == weights
 
 
 def test_the_file_of_the_network_for_other_images_is_refused() -> None:

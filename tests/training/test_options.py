@@ -65,10 +65,10 @@ class TestDefaults:
 
     def test_every_option_has_a_line_that_explains_it(self) -> None:
         without = [
-            f"{table}.{one.name}"
+            f"{table}.{field.name}"
             for table, kind in TABLES.items()
-            for one in dataclasses.fields(kind)
-            if not one.metadata.get("doc")
+            for field in dataclasses.fields(kind)
+            if not field.metadata.get("doc")
         ]
         assert without == []
 
@@ -114,9 +114,9 @@ class TestValues:
     )
     def test_text_numbers_and_lists_become_what_the_option_is(self, name: str, value: Any, expected: Any) -> None:
         table, _, option = name.partition(".")
-        found = getattr(getattr(resolve("hyperstyle", [], NEEDED["hyperstyle"] | {name: value}), table), option)
-        assert found == expected
-        assert type(found) is type(expected)
+        resolved = getattr(getattr(resolve("hyperstyle", [], NEEDED["hyperstyle"] | {name: value}), table), option)
+        assert resolved == expected
+        assert type(resolved) is type(expected)
 
     @pytest.mark.parametrize(
         ("name", "value", "message"),

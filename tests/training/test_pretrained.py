@@ -96,14 +96,14 @@ def test_the_trunk_of_every_network_computes_what_the_file_does(tmp_path: Path, 
     else:
         original = IRSETrunk(3, IRSE)
         original.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("output_layer.")})
-    mine = type(original)(3, RESNET if backbone == "resnet" else IRSE)
-    for part, place in mine.named_children():
+    rebuilt = type(original)(3, RESNET if backbone == "resnet" else IRSE)
+    for part, place in rebuilt.named_children():
         state = getattr(trunk, part).state_dict()
         if part in ("conv1", "input_layer"):
             first = "weight" if part == "conv1" else "0.weight"
             state[first] = state[first][:, :3]
         place.load_state_dict(state)
-    torch.testing.assert_close(mine.eval()(x), original.eval()(x))
+    torch.testing.assert_close(rebuilt.eval()(x), original.eval()(x))
 
     # What is no part of the trunk, and what of it sees the reconstruction, is as it was.
     filled = {("w_bar_encoder." if trunk is not network else "") + key for key in loaded.filled}
@@ -116,11 +116,11 @@ def test_the_trunk_of_every_network_computes_what_the_file_does(tmp_path: Path, 
 
 def test_files_without_counters_and_safetensors_are_read_too(tmp_path: Path) -> None:
     tensors = {k: v for k, v in published("resnet").items() if not k.endswith("num_batches_tracked")}
-    (_, one), (_, other) = networks()["hypernetwork"], networks()["hypernetwork"]
+    (_, first), (_, other) = networks()["hypernetwork"], networks()["hypernetwork"]
     path = tmp_path / "model.safetensors"
     save_file(tensors, path)
-    assert set(load_trunk(one, path).filled) == set(load_trunk(other, written(tmp_path, tensors)).filled)
-    assert torch.equal(one.get_submodule("body.5.conv2").weight, tensors["layer3.2.conv2.weight"])
+    assert set(load_trunk(first, path).filled) == set(load_trunk(other, written(tmp_path, tensors)).filled)
+    assert torch.equal(first.get_submodule("body.5.conv2").weight, tensors["layer3.2.conv2.weight"])
     named = {f"module._orig_mod.{name}": tensor for name, tensor in tensors.items()}  # of training on several GPUs
     (_, third) = networks()["hypernetwork"]
     load_trunk(third, written(tmp_path, named))

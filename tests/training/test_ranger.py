@@ -39,16 +39,16 @@ def test_every_sixth_step_goes_half_of_the_way_back() -> None:
 
 
 def test_a_run_that_is_saved_and_loaded_goes_on_bit_for_bit() -> None:
-    whole, parted = nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(3, 4))
-    optimizer, first = Ranger([whole], 0.1), Ranger([parted], 0.1)
+    uninterrupted, interrupted = nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(3, 4))
+    optimizer, first = Ranger([uninterrupted], 0.1), Ranger([interrupted], 0.1)
     for seed in (1, 2):
-        stepped(optimizer, whole, 4, seed)
-    stepped(first, parted, 4, 1)
-    again = nn.Parameter(parted.detach().clone())
+        stepped(optimizer, uninterrupted, 4, seed)
+    stepped(first, interrupted, 4, 1)
+    again = nn.Parameter(interrupted.detach().clone())
     second = Ranger([again], 0.1)
     second.load_state_dict(first.state_dict())
     stepped(second, again, 4, 2)
-    assert torch.equal(whole, again)
+    assert torch.equal(uninterrupted, again)
 
 
 def test_parameters_without_a_gradient_stay_and_a_closure_gives_its_loss() -> None:

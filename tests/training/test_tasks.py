@@ -77,14 +77,14 @@ def test_gradients_of_a_restyle_encoder_are_those_of_all_passes(
             seen.append((w, generator(w)))
 
     def losses() -> list[Tensor]:
-        found = []
+        values = []
         for before, image in seen:
             w = before + network(crop, image)
             away = (w - generator.latent_avg).flatten(1).norm(dim=1).mean()
-            found.append((generator(w) - crop).square().mean() + 0.1 * away)
+            values.append((generator(w) - crop).square().mean() + 0.1 * away)
             if kind == "restyle-e4e":
-                found[-1] = found[-1] + 0.1 * (w[:, 1:] - w[:, :1]).norm(dim=2).sum(1).mean()
-        return found
+                values[-1] = values[-1] + 0.1 * (w[:, 1:] - w[:, :1]).norm(dim=2).sum(1).mean()
+        return values
 
     assert figures["loss"] == pytest.approx(losses()[-1].item(), rel=1e-6)
     check_gradient(network, lambda: torch.stack(losses()).sum())
@@ -102,13 +102,13 @@ def test_a_restyle_encoder_learns_to_invert_in_passes(
     inverter = HyperStyleInverter.from_pretrained(train(task, options), device="cpu")
     losses = [row["loss"] for row in rows(tmp_path / "run")]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
-    found = [inverter.invert(photos / "00.png", method=kind, steps=steps, align=False) for steps in (0, 1, 2)]
-    assert found[1].stored_metrics["l2"] < found[0].stored_metrics["l2"]
+    inversions = [inverter.invert(photos / "00.png", method=kind, steps=steps, align=False) for steps in (0, 1, 2)]
+    assert inversions[1].stored_metrics["l2"] < inversions[0].stored_metrics["l2"]
     crop = to_tensor(Image.open(photos / "00.png"))[None]
-    pictures = task.sample(crop)
-    assert list(pictures) == ["crop", "first", "reconstruction"]
-    torch.testing.assert_close(pictures["first"], found[1].tensor, atol=1e-4, rtol=0)
-    torch.testing.assert_close(pictures["reconstruction"], found[2].tensor, atol=1e-4, rtol=0)
+    samples = task.sample(crop)
+    assert list(samples) == ["crop", "first", "reconstruction"]
+    torch.testing.assert_close(samples["first"], inversions[1].tensor, atol=1e-4, rtol=0)
+    torch.testing.assert_close(samples["reconstruction"], inversions[2].tensor, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("heads", ["shared", "plain", "separable", "compact"])
@@ -208,12 +208,12 @@ def test_a_discriminator_learns_to_tell_images_apart(job: Job, tmp_path: Path, c
     task = make_task(job("encoder", tmp_path, loss__adversarial=1.0))
     assert isinstance(task, EncoderTask)
     adversary = task.adversaries["discriminator"]
-    real, made = crops(4).float(), crops(4).float() * 0.5
+    real, fake = crops(4).float(), crops(4).float() * 0.5
     adversary.optimizer.param_groups[0]["lr"] = 0.01  # the loop sets it otherwise
     apart = []
     for _ in range(15):
         adversary.optimizer.zero_grad()
-        apart.append(adversary.learn(real, made, lambda loss: loss)["told_apart"])
+        apart.append(adversary.learn(real, fake, lambda loss: loss)["told_apart"])
         adversary.optimizer.step()
     assert apart[-1] < 0.9 * apart[0]
 
@@ -287,11 +287,11 @@ def codes(encoder_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFact
 def test_codes_made_before_take_the_place_of_the_encoders(
     job: Job, tmp_path: Path, encoder_run: Path, photos: Path, codes: Path
 ) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    image_dir = tmp_path / "images"
+    image_dir.mkdir()
     for photo in photos.glob("[0-9]*.png"):
-        (pictures / photo.name).write_bytes(photo.read_bytes())
-    flags = {"hyperstyle__encoder": str(encoder_run), "data__train": str(pictures), "data__flip": 0.0}
+        (image_dir / photo.name).write_bytes(photo.read_bytes())
+    flags = {"hyperstyle__encoder": str(encoder_run), "data__train": str(image_dir), "data__flip": 0.0}
     curves = []
     for name, inversions in (("anew", None), ("before", str(codes))):
         options = job("hyperstyle", tmp_path / name, data__inversions=inversions, optim__steps=2, **flags)

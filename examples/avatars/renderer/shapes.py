@@ -83,7 +83,7 @@ def spots(x: Tensor, y: Tensor, seed: Tensor, smallest: float, largest: float, d
 
 
 def palette(colors: Tensor, t: Tensor) -> Tensor:
-    """Colours [B,3] at t [B] along a row of colors [N,3], linear between neighbors."""
+    """Colors [B,3] at t [B] along a row of colors [N,3], linear between neighbors."""
     last = len(colors) - 1
     position = t.clamp(0, 1) * last
     index = position.floor().clamp(0, last - 1).long()
@@ -92,7 +92,7 @@ def palette(colors: Tensor, t: Tensor) -> Tensor:
 
 
 def hsv(hue: Tensor, saturation: Tensor | float, value: Tensor | float) -> Tensor:
-    """Colours [B,3] from hue [B], saturation and value, each in [0, 1]."""
+    """Colors [B,3] from hue [B], saturation and value, each in [0, 1]."""
     k = torch.stack([(offset + hue * 6) % 6 for offset in (5, 3, 1)], 1)
     wheel = torch.minimum(k, 4 - k).clamp(0, 1)
     s = torch.as_tensor(saturation, device=hue.device).expand_as(hue)[:, None]

@@ -79,10 +79,10 @@ def test_a_detector_that_is_off_by_a_pixel_has_an_error_of_one_pixel(truth: list
     assert seen == [("photos 64 px", i, 3) for i in (1, 2, 3)] + [("crops 32 px", i, 3) for i in (1, 2, 3)]
 
 
-def test_what_lies_beside_the_face_is_a_false_detection_and_no_face_is_none(truth: list[Points]) -> None:
-    beside = evaluate_alignment(Known(truth, move=200), count=3, size=64, crop_size=32, seed=7)[0]
-    assert (beside.detected, beside.false) == (0.0, 3)
-    assert beside.pixels is beside.relative is beside.corners is beside.relative_95 is beside.corners_95 is None
+def test_a_detection_off_the_face_is_false_and_no_face_is_none(truth: list[Points]) -> None:
+    moved = evaluate_alignment(Known(truth, move=200), count=3, size=64, crop_size=32, seed=7)[0]
+    assert (moved.detected, moved.false) == (0.0, 3)
+    assert moved.pixels is moved.relative is moved.corners is moved.relative_95 is moved.corners_95 is None
     both = Known(truth)
     doubled = evaluate_alignment(
         lambda p: [t + np.array([200 * i, 0]) for t in both(p) for i in (1, 0)], count=3, size=64, crop_size=32, seed=7
@@ -113,11 +113,11 @@ def test_it_prints_the_table_and_writes_the_same_figures(
     assert main(["--count", "2", "--size", "64", "--json", "rows.json", "--quiet"]) == 0
     printed, error = capsys.readouterr()
     assert error == ""
-    found = json.loads(Path("rows.json").read_text(encoding="utf-8"))
-    assert set(found) == {"machine", "pictures", "aligner", "rows"}
-    assert found["pictures"] == {"count": 2, "seed": HELD_OUT_SEED}
-    assert found["aligner"] == "model"
-    photos, crops = found["rows"]
+    report = json.loads(Path("rows.json").read_text(encoding="utf-8"))
+    assert set(report) == {"machine", "pictures", "aligner", "rows"}
+    assert report["pictures"] == {"count": 2, "seed": HELD_OUT_SEED}
+    assert report["aligner"] == "model"
+    photos, crops = report["rows"]
     assert set(photos) == set(crops) == ROW
     assert (photos["detected"], photos["false"], round(photos["pixels"], 6)) == (0.5, 0, 2.0)
     assert (crops["detected"], crops["pixels"]) == (0.0, None)

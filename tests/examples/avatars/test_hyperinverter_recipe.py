@@ -59,14 +59,14 @@ def test_residuals_bring_held_out_images_closer(run: Path) -> None:
     assert rows[-1]["w_l2"] > 0
 
 
-def test_the_package_has_it_beside_the_parts_that_were_there(run: Path, model: Model) -> None:
-    made = read_model(run / "model", device=CPU, dtype=torch.float32)
-    assert made.hyperinverter is not None
+def test_the_package_has_it_in_addition_to_the_parts_that_were_there(run: Path, model: Model) -> None:
+    loaded = read_model(run / "model", device=CPU, dtype=torch.float32)
+    assert loaded.hyperinverter is not None
     large = tuple(s.name for s in model.generator.layers if s.resolution >= Recipe.tiny().hyper_first and not s.torgb)
-    assert made.hyperinverter.config.layers == large
-    assert made.encoder is not None
+    assert loaded.hyperinverter.config.layers == large
+    assert loaded.encoder is not None
     assert model.encoder is not None
-    for name, tensor in made.encoder.state_dict().items():
+    for name, tensor in loaded.encoder.state_dict().items():
         assert torch.equal(tensor, model.encoder.state_dict()[name].half().float())
 
 

@@ -14,22 +14,22 @@ SIZE = (96, 80)
 
 
 def test_smoothing_shakes_less_and_lies_nearer_to_the_truth() -> None:
-    found = evaluate_jitter(24, noise=1.0, size=SIZE)
-    assert found.frames == 24
-    assert found.jitter_smoothed < 0.5 * found.jitter_found
-    assert found.error_smoothed < 0.8 * found.error_found
+    result = evaluate_jitter(24, noise=1.0, size=SIZE)
+    assert result.frames == 24
+    assert result.jitter_smoothed < 0.5 * result.jitter_found
+    assert result.error_smoothed < 0.8 * result.error_found
 
 
 def test_true_landmarks_are_followed_without_error() -> None:
-    found = evaluate_jitter(8, size=SIZE)
-    assert found.error_found == 0
+    result = evaluate_jitter(8, size=SIZE)
+    assert result.error_found == 0
 
 
 @pytest.mark.parametrize("count", [8, pytest.param(96, marks=pytest.mark.slow)])
 def test_the_head_turns_at_one_speed_however_many_the_frames(count: int) -> None:
-    usual, found = evaluate_jitter(48, size=SIZE), evaluate_jitter(count, size=SIZE)
-    assert found.jitter_true == pytest.approx(usual.jitter_true, rel=0.2)
-    assert found.jitter_smoothed == pytest.approx(found.jitter_true, rel=0.1)
+    reference, result = evaluate_jitter(48, size=SIZE), evaluate_jitter(count, size=SIZE)
+    assert result.jitter_true == pytest.approx(reference.jitter_true, rel=0.2)
+    assert result.jitter_smoothed == pytest.approx(result.jitter_true, rel=0.1)
 
 
 @pytest.mark.parametrize("count", [2, 0, -1])
@@ -47,8 +47,8 @@ def test_jitter_is_printed_and_written(in_tmp_path: Path, capsys: pytest.Capture
     assert main(["--count", "8", "--noise", "1", "--quiet", "--json", "jitter.json"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows[1:4]] == ["found", "smoothed", "true"]
-    found = json.loads(Path("jitter.json").read_text(encoding="utf-8"))
-    assert found["jitter_smoothed"] < found["jitter_found"]
+    report = json.loads(Path("jitter.json").read_text(encoding="utf-8"))
+    assert report["jitter_smoothed"] < report["jitter_found"]
 
 
 def test_what_cannot_be_measured_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,10 +68,10 @@ def test_each_filter_of_the_detector_learns_from_the_faces_tilted_so(monkeypatch
     across = np.array([p.landmarks[42:48].mean(axis=0) - p.landmarks[36:42].mean(axis=0) for p in photos])
     clockwise = int((across[:, 1] > 0).sum())
     assert 0 < clockwise < 12
-    monkeypatch.setattr(dlib, "train_simple_object_detector", lambda pictures, faces, _: (len(pictures), len(faces)))
+    monkeypatch.setattr(dlib, "train_simple_object_detector", lambda images, faces, _: (len(images), len(faces)))
     monkeypatch.setattr(dlib, "simple_object_detector", tuple)
-    found = train_detector(replace(Recipe(), tilts=((-90, 90), (-90, 0), (0, 90))), photos)
-    assert found == ((12, 12), (12 - clockwise,) * 2, (clockwise,) * 2)
+    counts = train_detector(replace(Recipe(), tilts=((-90, 90), (-90, 0), (0, 90))), photos)
+    assert counts == ((12, 12), (12 - clockwise,) * 2, (clockwise,) * 2)
 
 
 def test_faces_that_the_detector_misses_are_learned_from_all_the_same(
@@ -82,10 +82,10 @@ def test_faces_that_the_detector_misses_are_learned_from_all_the_same(
     with caplog.at_level(logging.INFO, "hyperstyle.training"):
         predictor = train_predictor(recipe, photos, lambda _: [])
     assert "missed 4 of the 4 faces" in caplog.text
-    grey = np.asarray(Image.new("RGB", (64, 64)))
+    gray = np.asarray(Image.new("RGB", (64, 64)))
     import dlib
 
-    assert predictor(grey, dlib.rectangle(0, 0, 63, 63)).num_parts == 68
+    assert predictor(gray, dlib.rectangle(0, 0, 63, 63)).num_parts == 68
 
 
 def test_photos_whose_faces_are_smaller_than_the_window_are_refused(tmp_path: Path) -> None:

@@ -37,12 +37,12 @@ def test_rendering_all_again_gives_the_very_pixels() -> None:
 
 
 def test_the_deviations_are_those_of_the_population() -> None:
-    made = population_std()
-    assert list(made) == list(attribute_deviations())
+    deviations = population_std()
+    assert list(deviations) == list(attribute_deviations())
     for name, value in attribute_deviations().items():
-        assert made[name] == pytest.approx(value, rel=1e-6)
-    assert made["age"] == pytest.approx(12**-0.5, rel=0.02)  # evenly between 0 and 1
-    assert made["glasses"] == pytest.approx((0.28 * 0.72) ** 0.5, rel=0.02)
+        assert deviations[name] == pytest.approx(value, rel=1e-6)
+    assert deviations["age"] == pytest.approx(12**-0.5, rel=0.02)  # evenly between 0 and 1
+    assert deviations["glasses"] == pytest.approx((0.28 * 0.72) ** 0.5, rel=0.02)
 
 
 def test_the_landmarks_that_the_tests_have_are_those_of_the_renderer(checkout: Path) -> None:
@@ -63,8 +63,8 @@ def test_crops_are_written_into_a_folder_as_many_as_wanted(tmp_path: Path, capsy
     assert "Ask for at least 1" in capsys.readouterr().err
 
 
-def assert_alike(made: object, shipped: object) -> None:
+def assert_alike(generated: object, shipped: object) -> None:
     """The same but for roundings: at most one level, in one of a thousand values."""
-    change = np.abs(np.asarray(made, dtype=int) - np.asarray(shipped, dtype=int))
+    change = np.abs(np.asarray(generated, dtype=int) - np.asarray(shipped, dtype=int))
     assert change.max() <= 1
     assert (change > 0).mean() < 1e-3

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::hyperstyle.errors.QualityWarnin
 QUAD = [[19.5, 29.5], [19.5, 69.5], [59.5, 69.5], [59.5, 29.5]]  # pixels 20..59 and 30..69
 
 
-def test_an_unchanged_photo_has_no_contrast_and_a_square_of_another_colour_has_its_own() -> None:
+def test_an_unchanged_photo_has_no_contrast_and_a_square_of_another_color_has_its_own() -> None:
     photo = Image.new("RGB", (100, 90), (50, 60, 70))
     pasted = photo.copy()
     assert seam_contrast(photo, pasted, QUAD) == (0, 0)
@@ -26,7 +26,7 @@ def test_an_unchanged_photo_has_no_contrast_and_a_square_of_another_colour_has_i
     assert seam_contrast(photo, pasted, QUAD) == pytest.approx((3, 3))
 
 
-def test_fine_structure_counts_at_the_border_and_not_in_the_colours() -> None:
+def test_fine_structure_counts_at_the_border_and_not_in_the_colors() -> None:
     photo = Image.new("RGB", (100, 90), (50, 50, 50))
     y, x = np.mgrid[:40, :40]
     pasted = photo.copy()
@@ -37,23 +37,23 @@ def test_fine_structure_counts_at_the_border_and_not_in_the_colours() -> None:
 
 
 def test_only_pixels_in_the_quad_change_and_blending_takes_the_contrast_away(tiny_inverter: HyperStyleInverter) -> None:
-    told: list[tuple[str, int, int]] = []
-    found = evaluate_pasting(tiny_inverter, count=2, size=96, on_progress=lambda *told_: told.append(told_))
-    assert (found.changed, found.outside) == (0, 0)
-    assert found.inside > 1, "random weights do not draw the face"
-    hard, matched, feathered, both = (found.seams[i] for i in range(4))
+    progress: list[tuple[str, int, int]] = []
+    report = evaluate_pasting(tiny_inverter, count=2, size=96, on_progress=lambda *event: progress.append(event))
+    assert (report.changed, report.outside) == (0, 0)
+    assert report.inside > 1, "random weights do not draw the face"
+    hard, matched, feathered, both = (report.seams[i] for i in range(4))
     assert feathered.step < 0.1 * hard.step
     assert matched.band < hard.band
     assert both.band < feathered.band
-    assert told[-1][1:] == (2, 2)
-    assert "mode difference: 0" in pasting_text(found)
-    assert [ghost.way for ghost in found.ghosts] == [
+    assert progress[-1][1:] == (2, 2)
+    assert "mode difference: 0" in pasting_text(report)
+    assert [ghost.way for ghost in report.ghosts] == [
         "the photo as it was",
         "replace",
         "difference, ghosts left",
         "difference",
     ]
-    as_it_was, replaced = found.ghosts[:2]
+    as_it_was, replaced = report.ghosts[:2]
     assert as_it_was.changed > 12, "only pixels that the drawing changes by as much count"
     assert 0 < as_it_was.face < replaced.face, "random weights do not draw the face"
 

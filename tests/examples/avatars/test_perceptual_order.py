@@ -27,12 +27,12 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def networks(model: Model) -> dict[str, AttributeNetwork]:
     """The evaluator and, where there is one, the network for losses."""
-    found = {"judge": model.evaluator, "perceptual": model.perceptual}
-    return {name: network for name, network in found.items() if network is not None}
+    available = {"judge": model.evaluator, "perceptual": model.perceptual}
+    return {name: network for name, network in available.items() if network is not None}
 
 
 @pytest.fixture(scope="module")
-def pictures(model: Model) -> tuple[Tensor, Tensor]:
+def image_pair(model: Model) -> tuple[Tensor, Tensor]:
     """Held-out avatars [16,3,h,h], and the same without their details."""
     side = model.domain.input_size[0]
     with_details, without = (
@@ -75,9 +75,9 @@ def test_a_stronger_distortion_is_a_larger_distance(
     distort: Callable[[Tensor, Tensor, int], Tensor],
     strengths: int,
     networks: dict[str, AttributeNetwork],
-    pictures: tuple[Tensor, Tensor],
+    image_pair: tuple[Tensor, Tensor],
 ) -> None:
-    image, bare = pictures
+    image, bare = image_pair
     for name, network in networks.items():
         with torch.no_grad():
             distances = torch.stack(
@@ -89,7 +89,9 @@ def test_a_stronger_distortion_is_a_larger_distance(
         assert (distances[1:] > distances[:-1]).all(0).double().mean() >= 0.9, (name, distances)
 
 
-def test_equal_images_have_no_distance(networks: dict[str, AttributeNetwork], pictures: tuple[Tensor, Tensor]) -> None:
+def test_equal_images_have_no_distance(
+    networks: dict[str, AttributeNetwork], image_pair: tuple[Tensor, Tensor]
+) -> None:
     for network in networks.values():
         with torch.no_grad():
-            assert metrics.perceptual(pictures[0], pictures[0], network).eq(0).all()
+            assert metrics.perceptual(image_pair[0], image_pair[0], network).eq(0).all()

@@ -46,7 +46,7 @@ def test_every_stage_learns(run: Path) -> None:
     assert log("hypernetwork")[-1]["ratio_2"] < 1.0  # below the W encoder
 
 
-def test_its_learning_curves_are_drawn_from_the_logs(run: Path) -> None:
+def test_its_learning_curves_are_plotted_from_the_logs(run: Path) -> None:
     from examples.avatars.recipe.__main__ import main
 
     pytest.importorskip("matplotlib")

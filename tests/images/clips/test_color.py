@@ -181,8 +181,8 @@ def test_hdr_gives_the_scene_back_as_it_is_in_sdr(tmp_path: Path, transfer: int,
 @pytest.mark.parametrize(("transfer", "curve", "peak"), [(18, hlg, 3.77), (16, pq, 49.0)])
 def test_highlights_of_hdr_go_smoothly_to_white(tmp_path: Path, transfer: int, curve: Any, peak: float) -> None:
     light = np.array([0.6, 0.8, 1, 1.25, 1.6, 2, 2.7, 3.7, peak])
-    grey = np.repeat(light[:, None], 3, axis=1)
-    write_chart(tmp_path / "a.mkv", curve(grey), 9, transfer=transfer, primaries=9, format="yuv420p10le")
+    gray = np.repeat(light[:, None], 3, axis=1)
+    write_chart(tmp_path / "a.mkv", curve(gray), 9, transfer=transfer, primaries=9, format="yuv420p10le")
     levels = read_patches(tmp_path / "a.mkv", len(light))
     np.testing.assert_allclose(levels, levels[:, [0]].repeat(3, axis=1), atol=1)
     brightness = levels.mean(axis=1)

@@ -171,8 +171,8 @@ class TestFields:
             levels = np.asarray(image.convert("L"), float)
             return float(np.abs(levels[1:-1] - (levels[:-2] + levels[2:]) / 2).mean())
 
-        for frame, given in zip(frames, woven, strict=True):
-            assert comb(frame) < comb(given) / 4
+        for frame, interlaced in zip(frames, woven, strict=True):
+            assert comb(frame) < comb(interlaced) / 4
 
 
 class TestTimes:
@@ -280,10 +280,10 @@ def test_threads_read_one_clip_at_the_same_time(tmp_path: Path) -> None:
     write_clip([scene()] * 8, tmp_path / "a.mp4", 25)
     clip = open_frames(tmp_path / "a.mp4")
     alone = [frame.tobytes() for frame in clip]
-    found: list[list[bytes]] = []
-    threads = [threading.Thread(target=lambda: found.append([f.tobytes() for f in clip])) for _ in range(4)]
+    results: list[list[bytes]] = []
+    threads = [threading.Thread(target=lambda: results.append([f.tobytes() for f in clip])) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [alone] * 4
+    assert results == [alone] * 4

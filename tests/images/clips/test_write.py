@@ -127,11 +127,11 @@ def test_audio_is_the_same_at_the_same_time(tmp_path: Path, suffix: str, codec: 
     write_clip(clip, tmp_path / "b.mp4", like=clip)
     assert heard(path) == pytest.approx(0, abs=1e-3)
     assert heard(tmp_path / "b.mp4") == pytest.approx(0, abs=1e-3)  # Matroska counts in ms
-    (_, given), (_, copied) = samples(path), samples(tmp_path / "b.mp4")
-    assert abs(len(given) - len(copied)) < 1152  # what pads the last packet
-    shift = lag(copied, given)
+    (_, original), (_, copied) = samples(path), samples(tmp_path / "b.mp4")
+    assert abs(len(original) - len(copied)) < 1152  # what pads the last packet
+    shift = lag(copied, original)
     middle = slice(4000, 44000)
-    np.testing.assert_allclose(np.roll(copied, -shift)[middle], given[middle], atol=1e-4)  # AC-3 is dithered
+    np.testing.assert_allclose(np.roll(copied, -shift)[middle], original[middle], atol=1e-4)  # AC-3 is dithered
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -157,15 +157,15 @@ def test_every_audio_track_is_copied_with_its_language(tmp_path: Path) -> None:
         assert [stream.language for stream in container.streams.audio] == ["eng", "deu", "fra"]
 
 
-@pytest.mark.parametrize(("codecs", "kept"), [(("pcm_s16le",), []), (("pcm_s16le", "aac"), ["aac"])])
+@pytest.mark.parametrize(("codecs", "expected"), [(("pcm_s16le",), []), (("pcm_s16le", "aac"), ["aac"])])
 def test_audio_that_mp4_does_not_take_is_left_out_and_named(
-    tmp_path: Path, codecs: tuple[str, ...], kept: list[str]
+    tmp_path: Path, codecs: tuple[str, ...], expected: list[str]
 ) -> None:
     clip = record(tmp_path / "a.mkv", codecs=codecs)
     with pytest.warns(QualityWarning, match=r"left out of the result \(pcm_s16le\).*ffmpeg -i RESULT"):
         write_clip(clip, tmp_path / "b.mp4", like=clip)
     with av.open(str(tmp_path / "b.mp4")) as container:
-        assert [stream.codec_context.name for stream in container.streams.audio] == kept
+        assert [stream.codec_context.name for stream in container.streams.audio] == expected
     assert times(tmp_path / "b.mp4") == clip.times()
 
 
@@ -191,9 +191,9 @@ def test_another_number_of_frames_is_refused(tmp_path: Path, count: int) -> None
 
 def test_a_rate_or_a_clip_is_given(tmp_path: Path) -> None:
     clip = record(tmp_path / "a.mp4")
-    for given in ({}, {"rate": 25, "like": clip}):
+    for options in ({}, {"rate": 25, "like": clip}):
         with pytest.raises(ConfigError, match="give one of"):
-            write_clip(clip, tmp_path / "b.mp4", **given)  # type: ignore[arg-type]
+            write_clip(clip, tmp_path / "b.mp4", **options)  # type: ignore[arg-type]
 
 
 def test_at_a_rate_there_is_no_audio(tmp_path: Path) -> None:

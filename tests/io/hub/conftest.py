@@ -132,8 +132,8 @@ class Handler(BaseHTTPRequestHandler):
             case ["api", "models", org, name, "revision", revision]:
                 self.describe(f"{org}/{name}", revision)
             case ["api", "models", org, name, "tree", revision]:
-                if found := self.files(f"{org}/{name}", revision):
-                    rows = [{"type": "file", "path": p, "size": len(c), "oid": sha1(c)} for p, c in found[1].items()]
+                if snapshot := self.files(f"{org}/{name}", revision):
+                    rows = [{"type": "file", "path": p, "size": len(c), "oid": sha1(c)} for p, c in snapshot[1].items()]
                     self.send(200, rows)
             case ["spaces", org, name, "resolve", revision, *path]:
                 self.file(f"spaces/{org}/{name}", revision, "/".join(path))
@@ -152,12 +152,12 @@ class Handler(BaseHTTPRequestHandler):
         return commit, repo.commits[commit]
 
     def describe(self, name: str, revision: str) -> None:
-        if found := self.files(name, revision):
-            self.send(200, {"id": name, "sha": found[0], "siblings": [{"rfilename": p} for p in found[1]]})
+        if snapshot := self.files(name, revision):
+            self.send(200, {"id": name, "sha": snapshot[0], "siblings": [{"rfilename": p} for p in snapshot[1]]})
 
     def file(self, name: str, revision: str, path: str) -> None:
-        if found := self.files(name, revision):
-            commit, files = found
+        if snapshot := self.files(name, revision):
+            commit, files = snapshot
             if path in files:
                 self.send(200, files[path], ETag=f'"{sha1(files[path])}"', X_Repo_Commit=commit)
             else:
@@ -207,14 +207,14 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self.refuse(404, "", f"no such page: {self.path}")
 
-    def create(self, wanted: dict[str, Any]) -> None:
-        name = f"{wanted['organization']}/{wanted['name']}"
-        if wanted["organization"] == "strangers":
+    def create(self, fields: dict[str, Any]) -> None:
+        name = f"{fields['organization']}/{fields['name']}"
+        if fields["organization"] == "strangers":
             self.refuse(403, "", "You don't have the rights to create a model under this namespace")
         elif name in self.hub.repos:
             self.send(409, {"error": "You already created this model repo", "url": f"{self.hub.url}/{name}"})
         else:
-            private = wanted.get("visibility") == "private" or wanted.get("private")
+            private = fields.get("visibility") == "private" or fields.get("private")
             self.hub.add(name, {".gitattributes": b""}, "private" if private else "public")
             self.send(200, {"url": f"{self.hub.url}/{name}"})
 
@@ -257,8 +257,8 @@ class Client:
     def __init__(self, hub: LocalHub, home: Path) -> None:
         self.home = home
         # Nothing of the login, the cache or the settings of whoever runs the tests.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-        self.environment = kept | {
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        self.environment = inherited | {
             "HF_ENDPOINT": hub.url,
             "HF_HOME": str(home),
             "HF_HUB_DISABLE_XET": "1",  # large files by plain requests

@@ -199,14 +199,14 @@ def test_converting_at_once_makes_a_model_that_records_where_it_came_from(
     out = tmp_path / "model"
     known = json.dumps([len(content), hashlib.sha256(content).hexdigest(), "org/generators", "toy.pt"])
     asked = [["mirrored", "--convert", "--out", str(out), "--accept-third-party"]]
-    [done, taken] = client.run(COMMAND, known, json.dumps(asked * 2))
+    [done, refused] = client.run(COMMAND, known, json.dumps(asked * 2))
     assert done.endswith(f"The model is in {out}: hyperstyle info --model {out}\n")
     info = read_json(out / "hyperstyle.json")["info"]
     assert info["source_sha256"] == {"toy.pt": hashlib.sha256(content).hexdigest()}
     assert info["licence"] == "Free as air."
     assert info["origin"] == "toy.pt from org (not its author), Hugging Face model org/generators: toy.pt"
-    assert "holds a model already" in taken
-    assert "in order" not in taken
+    assert "holds a model already" in refused
+    assert "in order" not in refused
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

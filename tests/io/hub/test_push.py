@@ -84,10 +84,10 @@ def test_each_file_is_fetched_once_and_the_card_not_at_all(pushed: Any, local_hu
 
 
 def test_the_aligner_of_a_model_is_fetched_with_it(local_hub: Any, client: Any) -> None:
-    wanted = ["aligner/detector.svm", "aligner/predictor.dat", "generator/model.safetensors", "hyperstyle.json"]
-    local_hub.add("org/aligned", {name: name.encode() for name in (*wanted, "training/notes.dat", "README.md")})
+    expected = ["aligner/detector.svm", "aligner/predictor.dat", "generator/model.safetensors", "hyperstyle.json"]
+    local_hub.add("org/aligned", {name: name.encode() for name in (*expected, "training/notes.dat", "README.md")})
     [folder] = client.resolve([["org/aligned", None]])
-    assert sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*.*")) == wanted
+    assert sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*.*")) == expected
 
 
 def test_what_is_in_the_cache_is_not_fetched_again_by_branch_or_by_commit(

@@ -104,9 +104,9 @@ def test_offline_nothing_is_uploaded_and_the_variable_is_named(client: Any, loca
 
 
 def test_a_hub_that_cannot_be_reached_is_named(client: Any, tmp_path: Path) -> None:
-    with socket.socket() as taken:  # bound and not listening: whoever connects is refused
-        taken.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with socket.socket() as bound:  # bound and not listening: whoever connects is refused
+        bound.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{bound.getsockname()[1]}"
         [reading] = client.resolve([["org/model", None]], HF_ENDPOINT=nobody, HF_HOME=str(tmp_path / "home"))
         [writing] = upload(client, tmp_path, ("org/new", "hf_good"), HF_ENDPOINT=nobody)
     for said in (reading, writing):

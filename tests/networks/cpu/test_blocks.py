@@ -118,7 +118,7 @@ def test_no_map_is_larger_than_a_strip_but_those_that_the_next_resolution_needs(
     assert sum(height for height, stride in last if stride == 2) == 32  # each row is upsampled once
 
 
-def test_half_precision_is_near_and_its_colours_are_not_rounded() -> None:
+def test_half_precision_is_near_and_its_colors_are_not_rounded() -> None:
     generator = Generator(CONFIG).eval().requires_grad_(False)
     w, offsets = codes_and_offsets(generator, 1)
     exact = fused(generator, w, offsets)
@@ -279,7 +279,7 @@ def test_half_precision_shares_no_weights() -> None:
 
 
 @pytest.mark.parametrize("size", [(2, 3), (5, 4), (1, 1)])
-def test_colours_are_doubled_as_by_zeros_and_a_filter(size: tuple[int, int]) -> None:
+def test_colors_are_doubled_as_by_zeros_and_a_filter(size: tuple[int, int]) -> None:
     image, kernel = torch.randn(2, 3, *size, dtype=torch.float64), torch.randn(4, 4, dtype=torch.float64)
     torch.testing.assert_close(blocks.upsample2x(image, kernel), upsample(image, kernel))
 

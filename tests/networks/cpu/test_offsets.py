@@ -40,12 +40,12 @@ def network(heads: str, dtype: torch.dtype = torch.float64) -> Hypernetwork:
 
 
 def codes_of(hypernetwork: Hypernetwork, batch: int) -> OffsetCodes:
-    """Three passes, and a dense offset beside one layer that has a code."""
+    """Codes of three steps, and a dense offset for one of the layers that have codes."""
     dtype = hypernetwork.conv1.weight.dtype
     crop, image = (torch.rand(batch, 3, 64, 64, dtype=dtype) * 2 - 1 for _ in range(2))
-    one = hypernetwork(crop, image)
+    prediction = hypernetwork(crop, image)
     dense = {"b8.conv1": 0.1 * torch.randn(batch, 16, 16, 3, 3, dtype=dtype)}
-    return one * 2.0 + hypernetwork(crop, -image) + OffsetCodes.of_dense(dense)
+    return prediction * 2.0 + hypernetwork(crop, -image) + OffsetCodes.of_dense(dense)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -75,10 +75,10 @@ def test_the_shared_matrix_is_read_once_for_all_layers_and_images(monkeypatch: p
 
     monkeypatch.setattr(SharedExpander, "rows", watched)
     fast = cpu.offsets(hypernetwork, codes)
-    one = dict(fast.select(1))
+    offsets = dict(fast.select(1))
     square = [s for s in hypernetwork.layers if s.channels_in == s.channels_out == 16]
     assert read == [2 * len(square)]
-    assert len(one) == len(hypernetwork.layers)
+    assert len(offsets) == len(hypernetwork.layers)
 
 
 def test_gradients_reach_the_codes() -> None:
@@ -96,9 +96,9 @@ def test_codes_of_one_image_serve_all_and_of_another_number_are_refused() -> Non
     hypernetwork, generator = network("shared", torch.float32), Generator(GENERATOR).eval().requires_grad_(False)
     codes, w = codes_of(hypernetwork, 3), torch.randn(2, GENERATOR.rows, 16)
     with torch.no_grad():
-        one = codes.select(slice(1, 2))
-        expected = generator(w, hypernetwork.offsets(one), modulation="weights")
-        for lazy in (cpu.offsets(hypernetwork, one), LazyOffsets(hypernetwork, one)):
+        single = codes.select(slice(1, 2))
+        expected = generator(w, hypernetwork.offsets(single), modulation="weights")
+        for lazy in (cpu.offsets(hypernetwork, single), LazyOffsets(hypernetwork, single)):
             torch.testing.assert_close(generator(w, lazy), expected, rtol=0, atol=2e-5)
             fused = cpu.synthesize(generator, generator.styles(w), lazy)
             torch.testing.assert_close(fused, expected, rtol=0, atol=2e-5)
@@ -135,14 +135,14 @@ def test_offsets_of_one_image_are_made_in_the_order_in_which_weights_are_fused(d
     with torch.no_grad():
         expected = hypernetwork.offsets(codes)["b16.conv1"]
         every = cpu.offsets(hypernetwork, codes)
-        one = every.select(1)
+        single = every.select(1)
         torch.testing.assert_close(every["b16.conv1"], expected)
-        delta = one["b16.conv1"]
+        delta = single["b16.conv1"]
     torch.testing.assert_close(delta, expected[1:])
     assert delta[0].flatten(1).t().is_contiguous()  # output channels innermost: nothing is left to be copied
-    assert isinstance(one, FastOffsets)
+    assert isinstance(single, FastOffsets)
     assert isinstance(every, FastOffsets)
-    assert one.w1_image is every.w1_image is not None
+    assert single.w1_image is every.w1_image is not None
 
 
 def test_gradients_go_through_offsets_of_one_image() -> None:

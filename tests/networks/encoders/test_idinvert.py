@@ -14,11 +14,11 @@ CONFIG = IdInvertEncoderConfig(rows=6, latent_width=8, input_size=(16, 24), widt
 
 @pytest.fixture
 def encoder() -> IdInvertEncoder:
-    made = IdInvertEncoder(CONFIG)
-    for name, tensor in made.state_dict().items():
+    network = IdInvertEncoder(CONFIG)
+    for name, tensor in network.state_dict().items():
         if "running" in name:
             tensor.uniform_(0.5, 1.5)
-    return made.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 @pytest.fixture

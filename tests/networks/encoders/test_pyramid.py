@@ -131,8 +131,8 @@ def test_a_config_that_cannot_be_built_is_refused(change: dict[str, Any], messag
 )
 def test_it_has_the_tensors_of_the_published_files(checkpoint_maker: CheckpointMaker, name: str, size: int) -> None:
     rows = checkpoint_maker.manifest("baselines", name)["tensors"]
-    theirs = {key.removeprefix("state_dict/"): tuple(shape) for key, shape, *_ in rows}
-    theirs = {k.removeprefix("encoder."): v for k, v in theirs.items() if not k.startswith("decoder.")}
+    published = {key.removeprefix("state_dict/"): tuple(shape) for key, shape, *_ in rows}
+    published = {k.removeprefix("encoder."): v for k, v in published.items() if not k.startswith("decoder.")}
     with torch.device("meta"):
         encoder = PyramidEncoder(PyramidEncoderConfig(GeneratorConfig.official(size).rows))
-    assert {k: tuple(v.shape) for k, v in encoder.state_dict().items()} == theirs
+    assert {k: tuple(v.shape) for k, v in encoder.state_dict().items()} == published

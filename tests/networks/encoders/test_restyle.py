@@ -107,8 +107,8 @@ def test_it_has_the_tensors_of_the_published_files(
 ) -> None:
     rows = checkpoint_maker.manifest(family, name)["tensors"]
     pairs = [(row["key"], row["shape"]) if isinstance(row, dict) else (row[0], row[1]) for row in rows]
-    theirs = {k.removeprefix("state_dict/"): tuple(shape) for k, shape in pairs}
-    theirs = {k.removeprefix("encoder."): v for k, v in theirs.items() if not k.startswith("decoder.")}
+    published = {k.removeprefix("state_dict/"): tuple(shape) for k, shape in pairs}
+    published = {k.removeprefix("encoder."): v for k, v in published.items() if not k.startswith("decoder.")}
     with torch.device("meta"):
         encoder = RestyleEncoder(RestyleEncoderConfig(GeneratorConfig.official(size).rows, **options))
-    assert {k: tuple(v.shape) for k, v in encoder.state_dict().items()} == theirs
+    assert {k: tuple(v.shape) for k, v in encoder.state_dict().items()} == published

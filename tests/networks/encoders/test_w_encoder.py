@@ -70,7 +70,7 @@ def test_the_published_trunks_reduce_256_px_to_16(trunk: TrunkConfig) -> None:
 @pytest.mark.parametrize("kind", [ResNetTrunk, IRSETrunk])
 @pytest.mark.parametrize("norm", ["batch", "group", "none"])
 @pytest.mark.parametrize("size", [(16, 16), (17, 23)])
-def test_the_size_of_the_features_is_the_one_foretold(
+def test_the_size_of_the_features_is_the_predicted_one(
     kind: type[ResNetTrunk] | type[IRSETrunk], norm: str, size: tuple[int, int]
 ) -> None:
     config = TrunkConfig((8, 16, 24), (1, 2, 1), stem_kernel=5, stem_stride=2, first_stride=1, norm=norm)  # type: ignore[arg-type]

@@ -75,9 +75,9 @@ def test_mixing_takes_named_layers_as_the_other_side_has_them_also_where_it_has_
     without = OffsetCodes.mixed(x, None, ["b", "s"])
     assert without is not None
     assert without.layers == ("a",)
-    only_theirs = OffsetCodes.mixed(None, y, ["b", "unknown to both"])
-    assert only_theirs is not None
-    assert only_theirs.layers == ("b",)
+    only_right = OffsetCodes.mixed(None, y, ["b", "unknown to both"])
+    assert only_right is not None
+    assert only_right.layers == ("b",)
     assert OffsetCodes.mixed(None, None, ["b"]) is None
     assert OffsetCodes.mixed(x, None, ["a", "b", "s"]) is None
 
@@ -160,7 +160,7 @@ def test_codes_are_compared_by_identity_as_tensors_cannot_be() -> None:
 
 
 @pytest.mark.parametrize("terms", [True, False])
-def test_codes_and_dense_offsets_stand_beside_each_other(terms: bool) -> None:
+def test_codes_and_dense_offsets_are_held_together(terms: bool) -> None:
     x, y = codes(passes=2, terms=terms), dense("b", "z")
     for both in (x + y, y + x):
         assert set(both.layers) == {*x.layers, "z"}
@@ -187,8 +187,8 @@ def test_layers_are_exchanged_between_codes_and_dense_offsets() -> None:
 
 def test_what_is_made_of_codes_and_what_is_dense_adds_up() -> None:
     y = dense("b", "z")
-    made = {"a": torch.ones(2, 3, 4, 3, 3), "b": torch.ones(2, 3, 4, 3, 3)}
-    total = y.expanded(made)
+    offsets = {"a": torch.ones(2, 3, 4, 3, 3), "b": torch.ones(2, 3, 4, 3, 3)}
+    total = y.expanded(offsets)
     assert list(total) == ["a", "b", "z"]
     assert torch.equal(total["b"], 1 + y.dense["b"].expand(2, 3, 4, 3, 3))
-    assert torch.equal(made["b"], torch.ones(2, 3, 4, 3, 3))
+    assert torch.equal(offsets["b"], torch.ones(2, 3, 4, 3, 3))

@@ -68,7 +68,7 @@ def test_a_code_depends_on_its_row_alone(pair: tuple[Tensor, Tensor]) -> None:
     assert changed == {"b16.conv0"}
 
 
-def test_the_reconstruction_comes_first_and_features_are_normalised(pair: tuple[Tensor, Tensor]) -> None:
+def test_the_reconstruction_comes_first_and_features_are_normalized(pair: tuple[Tensor, Tensor]) -> None:
     network = build().double()
     crop, reconstruction = (image.double() for image in pair)
     regressor = network.weight_regressors["b4_conv1_weight"]
@@ -180,8 +180,8 @@ def test_it_has_the_tensors_of_the_published_files(
     checkpoint_maker: CheckpointMaker, name: str, size: int, backbone: Any
 ) -> None:
     rows = checkpoint_maker.manifest("hyperinverter", f"hyperinverter_{name}")["tensors"]
-    theirs = {key.removeprefix("state_dict/"): tuple(shape) for key, shape, *_ in rows}
-    theirs = {k.removeprefix("hypernet."): v for k, v in theirs.items() if k.startswith(("hypernet.", "w_bar"))}
+    published = {key.removeprefix("state_dict/"): tuple(shape) for key, shape, *_ in rows}
+    published = {k.removeprefix("hypernet."): v for k, v in published.items() if k.startswith(("hypernet.", "w_bar"))}
     with torch.device("meta"):
         network = HyperInverter(HyperInverterConfig.official(size, backbone=backbone))
-    assert {k: tuple(v.shape) for k, v in network.state_dict().items()} == theirs
+    assert {k: tuple(v.shape) for k, v in network.state_dict().items()} == published

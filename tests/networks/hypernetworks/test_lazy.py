@@ -21,14 +21,14 @@ LAYERS = ("b4.conv1", "b8.conv0", "b16.conv1")
 
 @pytest.fixture
 def network() -> Hypernetwork:
-    made = Hypernetwork(HypernetworkConfig(GENERATOR, LAYERS, (32, 32), TRUNK, heads="plain", code_width=16))
-    return made.eval().requires_grad_(False)
+    hypernetwork = Hypernetwork(HypernetworkConfig(GENERATOR, LAYERS, (32, 32), TRUNK, heads="plain", code_width=16))
+    return hypernetwork.eval().requires_grad_(False)
 
 
 @pytest.fixture
 def codes(network: Hypernetwork) -> OffsetCodes:
-    made: OffsetCodes = network(torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32))
-    return made
+    predicted: OffsetCodes = network(torch.randn(2, 3, 32, 32), torch.randn(2, 3, 32, 32))
+    return predicted
 
 
 def test_it_is_the_mapping_that_the_hypernetwork_gives(network: Hypernetwork, codes: OffsetCodes) -> None:
@@ -49,13 +49,13 @@ def test_a_synthesis_makes_each_layer_once_and_gives_the_same_image(
 ) -> None:
     generator, w = Generator(GENERATOR).eval(), torch.randn(2, 6, 16)
     expected = generator(w, network.offsets(codes))
-    made: list[list[str]] = []
+    computed: list[list[str]] = []
     offsets = Hypernetwork.offsets
 
     def watched(self: Hypernetwork, codes: OffsetCodes, layers: Iterable[str]) -> dict[str, Tensor]:
-        made.append(list(layers))
+        computed.append(list(layers))
         return offsets(self, codes, layers)
 
     monkeypatch.setattr(Hypernetwork, "offsets", watched)
     assert torch.equal(generator(w, LazyOffsets(network, codes)), expected)
-    assert made == [[name] for name in LAYERS]
+    assert computed == [[name] for name in LAYERS]

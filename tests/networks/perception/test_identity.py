@@ -81,19 +81,19 @@ def test_the_identity_loss_refuses_images_in_which_it_does_not_know_the_face(siz
         FaceNetwork(CROP)(torch.zeros(1, 3, *size))
 
 
-def test_the_identity_figure_resizes_the_whole_image_by_nearest_neighbours(images: Tensor) -> None:
+def test_the_identity_figure_resizes_the_whole_image_by_nearest_neighbors(images: Tensor) -> None:
     assert torch.equal(FaceNetwork(NEAREST).prepared(images), images[:, :, ::16, ::16])
     assert FaceNetwork(NEAREST).prepared(images[:, :, :40, :100]).shape == (2, 3, 16, 16)
 
 
-def test_moco_resizes_by_nearest_neighbours_whatever_the_aspect(images: Tensor) -> None:
+def test_moco_resizes_by_nearest_neighbors_whatever_the_aspect(images: Tensor) -> None:
     network = settled(small_moco())
     wide = images[:, :, :112, :224]
     assert torch.equal(network(wide), network(wide.repeat_interleave(2, 2)))
     assert not torch.equal(network(wide), network(wide.flip(3)))
 
 
-def test_squeeze_and_the_last_normalisation_are_of_the_config() -> None:
+def test_squeeze_and_the_last_normalization_are_of_the_config() -> None:
     crop, nearest = (set(FaceNetwork(config).state_dict()) for config in (CROP, NEAREST))
     assert crop - nearest == {
         *(f"body.{i}.res_layer.5.fc{j}.weight" for i in range(3) for j in (1, 2)),
@@ -215,7 +215,7 @@ def test_they_have_the_tensors_of_the_published_files(
     checkpoint_maker: CheckpointMaker, name: str, make: Callable[[], nn.Module]
 ) -> None:
     rows = checkpoint_maker.manifest("hyperstyle", name)["tensors"]
-    theirs = {row["key"].removeprefix("module.encoder_q."): tuple(row["shape"]) for row in rows}
+    published = {row["key"].removeprefix("module.encoder_q."): tuple(row["shape"]) for row in rows}
     with torch.device("meta"):
         ours = {k: tuple(v.shape) for k, v in make().state_dict().items()}
-    assert ours == {k: v for k, v in theirs.items() if not k.startswith("fc.")}
+    assert ours == {k: v for k, v in published.items() if not k.startswith("fc.")}

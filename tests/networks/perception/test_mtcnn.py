@@ -101,7 +101,7 @@ def test_files_of_one_another_are_refused(tmp_path: Path) -> None:
         load_mtcnn(write(tmp_path, {"pnet": weights["onet"], "rnet": weights["rnet"], "onet": weights["pnet"]}))
 
 
-def test_a_web_page_in_place_of_a_file_is_recognised(tmp_path: Path) -> None:
+def test_a_web_page_in_place_of_a_file_is_recognized(tmp_path: Path) -> None:
     write(tmp_path, states(Mtcnn()))
     (tmp_path / "pnet.npy").write_bytes(b"<!DOCTYPE html><html></html>")
     with pytest.raises(CheckpointError, match=r"pnet\.npy is a web page and no \.npy file"):

@@ -172,7 +172,7 @@ def test_an_offset_is_a_relative_change_of_the_stored_weight() -> None:
     torch.testing.assert_close(generator(w), image, atol=1e-5, rtol=1e-5)
 
 
-def test_noise_is_stored_drawn_or_absent() -> None:
+def test_noise_is_stored_random_or_absent() -> None:
     generator, w = build(), torch.randn(2, 8, 16)
     const = generator(w)
     assert torch.equal(generator(w, noise="const"), const)
@@ -189,7 +189,7 @@ def test_noise_is_stored_drawn_or_absent() -> None:
     assert not torch.equal(generator(w), const)
 
 
-def test_drawn_noise_differs_between_the_images_of_a_batch() -> None:
+def test_random_noise_differs_between_the_images_of_a_batch() -> None:
     generator, w = build(), torch.randn(1, 8, 16).expand(2, -1, -1)
     image = generator(w, noise="random", random=torch.Generator().manual_seed(0))
     assert not torch.allclose(image[0], image[1], atol=1e-3)

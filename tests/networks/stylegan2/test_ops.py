@@ -69,7 +69,7 @@ def test_bias_activation_is_written_out_by_hand() -> None:
     assert torch.equal(x, out)
 
 
-def test_an_equalised_layer_scales_its_stored_weights_when_it_runs() -> None:
+def test_an_equalized_layer_scales_its_stored_weights_when_it_runs() -> None:
     layer = EqualLinear(4, 3, bias_init=1.0, lr_multiplier=0.01)
     x = torch.randn(2, 4)
     expected = x @ (layer.weight * 0.01 / 2).T + 0.01 * layer.bias
@@ -90,21 +90,21 @@ def arguments(up: bool, *, offset: str = "none", dtype: torch.dtype = torch.floa
     }
 
 
-def one_at_a_time(given: dict[str, Any], *, demodulate: bool) -> Tensor:
+def one_at_a_time(inputs: dict[str, Any], *, demodulate: bool) -> Tensor:
     """The modulated convolution of each image on its own, as the papers write it, without groups."""
     results = []
-    for i in range(len(given["x"])):
-        weight = given["weight"]
-        if given["offset"] is not None:
-            offset = given["offset"] if given["offset"].ndim == 4 else given["offset"][i]
+    for i in range(len(inputs["x"])):
+        weight = inputs["weight"]
+        if inputs["offset"] is not None:
+            offset = inputs["offset"] if inputs["offset"].ndim == 4 else inputs["offset"][i]
             weight = weight * (1 + offset)
-        weight = weight * given["style"][i][None, :, None, None] / math.sqrt(weight[0].numel())
+        weight = weight * inputs["style"][i][None, :, None, None] / math.sqrt(weight[0].numel())
         if demodulate:
             weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
-        x = given["x"][i : i + 1]
-        if given["up"]:
+        x = inputs["x"][i : i + 1]
+        if inputs["up"]:
             x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-            results.append(upfirdn(x, given["kernel"], pad=(1, 1)))
+            results.append(upfirdn(x, inputs["kernel"], pad=(1, 1)))
         else:
             results.append(F.conv2d(x, weight, padding=1))
     return torch.cat(results)
@@ -117,19 +117,19 @@ def one_at_a_time(given: dict[str, Any], *, demodulate: bool) -> Tensor:
 def test_both_ways_to_modulate_equal_each_image_on_its_own(
     modulation: Any, up: bool, offset: str, demodulate: bool
 ) -> None:
-    given = arguments(up, offset=offset)
-    out = modulated_conv(**given, demodulate=demodulate, modulation=modulation)
+    inputs = arguments(up, offset=offset)
+    out = modulated_conv(**inputs, demodulate=demodulate, modulation=modulation)
     assert out.shape == (3, 5, 12, 12) if up else (3, 5, 6, 6)
-    torch.testing.assert_close(out, one_at_a_time(given, demodulate=demodulate), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(out, one_at_a_time(inputs, demodulate=demodulate), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("up", [False, True])
 def test_wide_layers_take_the_grouped_path_and_agree_too(up: bool) -> None:
-    given = arguments(up, offset="none")
-    given["weight"] = torch.randn(72, 4, 3, 3)  # above the width up to which the CPU goes image by image
-    given["offset"] = 0.3 * torch.randn(3, 72, 4, 1, 1)
-    out = modulated_conv(**given, modulation="activations")
-    torch.testing.assert_close(out, modulated_conv(**given), atol=1e-5, rtol=1e-5)
+    inputs = arguments(up, offset="none")
+    inputs["weight"] = torch.randn(72, 4, 3, 3)  # above the width up to which the CPU goes image by image
+    inputs["offset"] = 0.3 * torch.randn(3, 72, 4, 1, 1)
+    out = modulated_conv(**inputs, modulation="activations")
+    torch.testing.assert_close(out, modulated_conv(**inputs), atol=1e-5, rtol=1e-5)
 
 
 def test_demodulated_filters_have_unit_norm() -> None:
@@ -142,12 +142,12 @@ def test_demodulated_filters_have_unit_norm() -> None:
 
 
 def test_demodulation_undoes_an_offset_that_scales_a_whole_filter() -> None:
-    given = arguments(False)
-    plain = modulated_conv(**given)
-    given["offset"] = torch.tensor([0.5, 2.0, 0.1, -0.3, 4.0]).view(1, 5, 1, 1, 1)
-    torch.testing.assert_close(modulated_conv(**given), plain, atol=1e-5, rtol=1e-5)
+    inputs = arguments(False)
+    plain = modulated_conv(**inputs)
+    inputs["offset"] = torch.tensor([0.5, 2.0, 0.1, -0.3, 4.0]).view(1, 5, 1, 1, 1)
+    torch.testing.assert_close(modulated_conv(**inputs), plain, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(
-        modulated_conv(**given, demodulate=False), modulated_conv(**{**given, "offset": None}, demodulate=False)
+        modulated_conv(**inputs, demodulate=False), modulated_conv(**{**inputs, "offset": None}, demodulate=False)
     )
 
 

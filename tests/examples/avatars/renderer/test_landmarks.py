@@ -73,25 +73,25 @@ def test_eye_landmarks_surround_the_dark_pupils() -> None:
         "smile": 0.2,
     }
     factors.update({name: torch.full((3,), value) for name, value in fixed.items()})
-    drawn = render(factors, 128, supersample=1)
+    rendered = render(factors, 128, supersample=1)
     for first in (36, 42):
-        centre = (drawn.landmarks[:, first : first + 6].mean(1) + 0.5).long()
-        for i, (x, y) in enumerate(centre.tolist()):
-            dark = drawn.images[i, :, y - 3 : y + 3, x - 3 : x + 3].mean(0).min()
-            cheek = drawn.images[i, :, y + 18, x].mean()
+        center = (rendered.landmarks[:, first : first + 6].mean(1) + 0.5).long()
+        for i, (x, y) in enumerate(center.tolist()):
+            dark = rendered.images[i, :, y - 3 : y + 3, x - 3 : x + 3].mean(0).min()
+            cheek = rendered.images[i, :, y + 18, x].mean()
             assert dark < -0.6 < cheek
 
 
 def test_mouth_landmarks_surround_the_dark_of_an_open_mouth() -> None:
     factors = _frontal(2, 5)
     factors.update({name: torch.full((2,), value) for name, value in (("mouth_open", 1.0), ("smile", 0.5))})
-    drawn = render(factors, 128, supersample=1)
+    rendered = render(factors, 128, supersample=1)
     for i in range(2):
-        lower = drawn.landmarks[i, 66]
-        upper = drawn.landmarks[i, 62]
+        lower = rendered.landmarks[i, 66]
+        upper = rendered.landmarks[i, 62]
         assert lower[1] - upper[1] > 5
         x, y = (upper * 0.4 + lower * 0.6 + 0.5).long().tolist()
-        assert drawn.images[i, :, y - 2 : y + 3, x].mean(0).min() < -0.3
+        assert rendered.images[i, :, y - 2 : y + 3, x].mean(0).min() < -0.3
 
 
 def test_scene_points_and_pixels_agree_in_a_turned_image() -> None:

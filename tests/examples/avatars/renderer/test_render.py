@@ -26,18 +26,18 @@ def _difference(a: Render, b: Render) -> Tensor:
 
 
 def test_the_results_have_the_promised_shapes_types_and_ranges() -> None:
-    drawn = render(sample_factors(5, seed=1), 32)
-    assert drawn.images.shape == (5, 3, 32, 32)
-    assert drawn.landmarks.shape == (5, 68, 2)
-    assert drawn.images.dtype == drawn.landmarks.dtype == torch.float32
-    assert -1 <= drawn.images.min() < -0.5
-    assert 0.5 < drawn.images.max() <= 1
-    for mask in (drawn.face_mask, drawn.feature_mask):
+    rendered = render(sample_factors(5, seed=1), 32)
+    assert rendered.images.shape == (5, 3, 32, 32)
+    assert rendered.landmarks.shape == (5, 68, 2)
+    assert rendered.images.dtype == rendered.landmarks.dtype == torch.float32
+    assert -1 <= rendered.images.min() < -0.5
+    assert 0.5 < rendered.images.max() <= 1
+    for mask in (rendered.face_mask, rendered.feature_mask):
         assert mask.shape == (5, 1, 32, 32)
         assert 0 <= mask.min() <= mask.max() <= 1
-    assert 0.25 < drawn.face_mask.mean() < 0.55
-    assert 0.04 < drawn.feature_mask.mean() < 0.2
-    assert (drawn.feature_mask <= drawn.face_mask + 0.2).float().mean() > 0.99
+    assert 0.25 < rendered.face_mask.mean() < 0.55
+    assert 0.04 < rendered.feature_mask.mean() < 0.2
+    assert (rendered.feature_mask <= rendered.face_mask + 0.2).float().mean() > 0.99
 
 
 def test_the_same_call_gives_the_same_bytes() -> None:
@@ -108,7 +108,7 @@ def test_explicit_quads_choose_the_framing() -> None:
     assert wide.images.shape == (2, 3, 30, 40)
 
 
-def test_pixels_of_a_grid_are_at_their_centres() -> None:
+def test_pixels_of_a_grid_are_at_their_centers() -> None:
     quads = torch.tensor([[[0.0, 0.0], [0.0, 2.0], [2.0, 2.0], [2.0, 0.0]]])
     x, y, pixel = pixel_grid(quads, 2, 4)
     assert x[0, 0].tolist() == [0.25, 0.75, 1.25, 1.75]
@@ -190,9 +190,9 @@ def test_traits_vary_smoothly_and_visibly(name: str) -> None:
     factors[name] = torch.linspace(0, 1, 9)
     images = render(factors, 40, supersample=1).images
     steps = (images[1:] - images[:-1]).abs().flatten(1).mean(1)
-    whole = (images[-1] - images[0]).abs().mean()
-    assert whole > 0.008
-    assert steps.max() < 0.6 * whole + 0.01
+    total = (images[-1] - images[0]).abs().mean()
+    assert total > 0.008
+    assert steps.max() < 0.6 * total + 0.01
     assert steps.min() > 0
 
 

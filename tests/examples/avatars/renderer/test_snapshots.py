@@ -16,30 +16,30 @@ def photos() -> list[Snapshot]:
 
 def test_faces_are_large_and_small_tilted_and_anywhere_but_wholly_in_the_photo(photos: list[Snapshot]) -> None:
     boxes = np.array([face_box(photo.landmarks) for photo in photos])
-    centres, sides = boxes[:, :2], boxes[:, 2]
-    assert (centres - sides[:, None] / 2 > -0.6).all()  # the first pixel reaches from -0.5 on
-    assert (centres + sides[:, None] / 2 < 63.6).all()
+    centers, sides = boxes[:, :2], boxes[:, 2]
+    assert (centers - sides[:, None] / 2 > -0.6).all()  # the first pixel reaches from -0.5 on
+    assert (centers + sides[:, None] / 2 < 63.6).all()
     low, high = FACE_SHARES
     assert 64 * low - 0.1 < sides.min() < 64 * (low + 0.1)
     assert 64 * (high - 0.15) < sides.max() < 64 * high + 0.1
-    assert (centres.max(axis=0) - centres.min(axis=0) > 20).all()
+    assert (centers.max(axis=0) - centers.min(axis=0) > 20).all()
     across = np.array([p.landmarks[42:48].mean(axis=0) - p.landmarks[36:42].mean(axis=0) for p in photos])
     tilts = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
     assert tilts.min() < -10
     assert tilts.max() > 10
 
 
-def test_the_landmarks_lie_on_the_drawn_face() -> None:
+def test_the_landmarks_lie_on_the_rendered_face() -> None:
     # An eye's white is brighter than the skin around it only where the landmarks are right.
     photo = next(snapshots(1, seed=900_002, size=256))
-    grey = np.asarray(photo.image.convert("L"), dtype=np.float64)
+    gray = np.asarray(photo.image.convert("L"), dtype=np.float64)
     eye = photo.landmarks[36:42]
     inside = eye.mean(axis=0) + 0.75 * (eye - eye.mean(axis=0))
     outside = eye.mean(axis=0) + 0.75 * (eye - eye.mean(axis=0)) + [0, 3 * np.ptp(eye[:, 1])]
 
     def contrast(points: np.ndarray) -> float:
         x, y = np.rint(points).astype(int).T
-        return float(np.ptp(grey[y, x]))
+        return float(np.ptp(gray[y, x]))
 
     assert contrast(inside) > 3 * contrast(outside)
 
