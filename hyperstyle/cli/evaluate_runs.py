@@ -37,9 +37,9 @@ from hyperstyle.evaluation import (
 from hyperstyle.evaluation.alignment import compare_detectors, photos_of
 from hyperstyle.evaluation.editing import measurable_edits
 from hyperstyle.evaluation.engine import Trial
+from hyperstyle.evaluation.grids import editing_grid, reconstruction_grid
 from hyperstyle.evaluation.images import EvaluationImages, folder_images, held_out_images
 from hyperstyle.evaluation.optimized import perceptual_network
-from hyperstyle.evaluation.sheets import editing_sheet, reconstruction_sheet
 from hyperstyle.images import save_image
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import write_bytes, write_text
@@ -83,7 +83,7 @@ def _reconstruction(args: argparse.Namespace) -> int:
         }
     print(reconstruction_text(result))
     drawings = {args.plot: lambda: plots.reconstruction_plot(result)}
-    _write(args, inverter, content, sheet=lambda: reconstruction_sheet(result.shown), plots=drawings)
+    _write(args, inverter, content, sheet=lambda: reconstruction_grid(result.shown), plots=drawings)
     return _report_failures(images)
 
 
@@ -108,7 +108,7 @@ def _methods(args: argparse.Namespace) -> int:
     }
     print(methods_text(result))
     drawings = {args.plot: lambda: plots.methods_plot(result)}
-    _write(args, inverter, content, sheet=lambda: reconstruction_sheet(result.shown), plots=drawings)
+    _write(args, inverter, content, sheet=lambda: reconstruction_grid(result.shown), plots=drawings)
     return _report_failures(images)
 
 
@@ -142,7 +142,7 @@ def _editing(args: argparse.Namespace) -> int:
     if compared is not None:
         print("\n" + equal_effect_text(compared))
         asked[args.equal_effect] = lambda: plots.equal_effect_plot(compared)
-    _write(args, inverter, content, sheet=lambda: editing_sheet(result), plots=asked)
+    _write(args, inverter, content, sheet=lambda: editing_grid(result), plots=asked)
     return _report_failures(images)
 
 

@@ -136,7 +136,7 @@ def apply_edit(
         model: whose codes these are.
         edit: see `Edit`.
         w: [B,L,D].
-        style_offsets: layer name -> [B,I], what earlier edits added to the styles.
+        style_offsets: layer name -> [B,S], what earlier edits added to the styles.
         strengths: [B].
         layers: only these change: in W the rows that feed them; None is all.
         overrides: of the images' generators.

@@ -13,8 +13,8 @@ from hyperstyle import ConfigError, EditError, HyperStyleInverter, Inversion, Me
 from hyperstyle.edits import DirectionEdit, EditInfo
 from hyperstyle.evaluation import EditCurve, Editing, evaluate_editing, held_out_avatars
 from hyperstyle.evaluation.editing import monotone_share, population_std, spearman, strengths_of
+from hyperstyle.evaluation.grids import editing_grid
 from hyperstyle.evaluation.plots import editing_plot
-from hyperstyle.evaluation.sheets import editing_sheet
 
 COUNT = 9  # two batches
 
@@ -170,7 +170,7 @@ def test_a_model_without_an_evaluator_is_refused(tiny_inverter: HyperStyleInvert
 
 
 def test_sheet_and_plot_show_every_edit(editing: Editing) -> None:
-    page = editing_sheet(editing)
+    page = editing_grid(editing)
     assert page.height >= 2 * 4 * 128  # two images, four curves
     assert page.width >= (1 + 3) * 128
     assert editing_plot(editing).startswith(b"\x89PNG")

@@ -9,7 +9,7 @@ import torch
 
 from hyperstyle import ConfigError, HyperStyleInverter, MethodError
 from hyperstyle.evaluation import Optimization, evaluate_reconstruction, held_out_avatars
-from hyperstyle.evaluation.sheets import reconstruction_sheet
+from hyperstyle.evaluation.grids import reconstruction_grid
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_sheet_shows_every_column_at_128_px_or_more(full_inverter: HyperStyleI
     titles = ["input", "W encoder", "T = 1", "T = 3", "W optimization", "PTI", "offsets (bound)"]
     assert list(result.shown) == titles
     assert [len(images) for images in result.shown.values()] == [8, 8, 8, 8, 2, 2, 2]
-    page = reconstruction_sheet(result.shown)
+    page = reconstruction_grid(result.shown)
     assert page.width >= 7 * 128
     assert page.height >= 8 * 128
     # Enlarged without smoothing: every pixel of the input is a square of one color.

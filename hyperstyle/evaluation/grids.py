@@ -1,4 +1,4 @@
-"""Contact sheets of what was measured, enlarged without smoothing."""
+"""Image grids of what was measured, enlarged without smoothing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 from hyperstyle.evaluation.editing import Editing
 from hyperstyle.images import image_grid, to_images
 
-__all__ = ["editing_sheet", "reconstruction_sheet"]
+__all__ = ["editing_grid", "reconstruction_grid"]
 
 _SMALLEST_TILE = 128  # pixels
 
 
-def reconstruction_sheet(images: Mapping[str, Tensor]) -> Image.Image:
+def reconstruction_grid(images: Mapping[str, Tensor]) -> Image.Image:
     """Title -> images [N,3,H,W]: a column for each, a row for each image; later columns may have fewer."""
     columns = [to_images(batch) for batch in images.values()]
     rows = [[column[i] for column in columns if i < len(column)] for i in range(len(columns[0]))]
     return image_grid(_enlarged(rows), labels=list(images))
 
 
-def editing_sheet(editing: Editing) -> Image.Image:
+def editing_grid(editing: Editing) -> Image.Image:
     """For each image and edit, a row with offsets and one without: the crop, then the edits by rising strength."""
     crops = to_images(editing.crops)
     rows, labels = [], []
