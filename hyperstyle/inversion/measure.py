@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,9 +16,21 @@ from hyperstyle.errors import InversionError
 from hyperstyle.inversion.pickling import Portable
 from hyperstyle.model.parts import Model
 
-__all__ = ["reconstruction_metrics", "with_metrics"]
+__all__ = ["reconstruction_metrics", "with_metrics", "without_metrics"]
 
 T = TypeVar("T", bound=Portable)
+
+_is_measuring = ContextVar("_is_measuring", default=True)
+
+
+@contextmanager
+def without_metrics() -> Iterator[None]:
+    """Within it, this thread inverts without measuring: for the seconds from a crop to its reconstruction alone."""
+    token = _is_measuring.set(False)
+    try:
+        yield
+    finally:
+        _is_measuring.reset(token)
 
 
 @torch.no_grad()
@@ -36,7 +51,7 @@ def reconstruction_metrics(model: Model, image: Tensor, crop: Tensor) -> dict[st
 
 
 def with_metrics(inversion: T, image: Tensor | None = None) -> T:
-    """The same inversion with its `metrics` in `stored_metrics`.
+    """The same inversion with its `metrics` in `stored_metrics`; within `without_metrics` these stay empty.
 
     Args:
         inversion: with its crop.
@@ -49,6 +64,7 @@ def with_metrics(inversion: T, image: Tensor | None = None) -> T:
         raise InversionError("the inverted crop is gone: invert the image again.")
     value: Any = inversion  # of a dataclass, which its base class does not say
     image = value.tensor if image is None else image
-    measured: T = replace(value, stored_metrics=reconstruction_metrics(inversion.model, image, inversion.crop))
+    rows = reconstruction_metrics(inversion.model, image, inversion.crop) if _is_measuring.get() else {}
+    measured: T = replace(value, stored_metrics=rows)
     measured.__dict__["tensor"] = image  # where the cached property `tensor` keeps its value
     return measured
