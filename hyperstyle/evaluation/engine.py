@@ -24,7 +24,7 @@ from hyperstyle.evaluation.journal import Journal, Record
 from hyperstyle.evaluation.measures import Measures
 from hyperstyle.images import save_image, to_images
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.measure import with_metrics, without_metrics
+from hyperstyle.inversion.measure import without_metrics
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, peak_memory
 from hyperstyle.methods.registry import MethodLike, Start, Steps, by_networks, resolve_method
@@ -246,7 +246,6 @@ def _measured(study: Study, job: Job, i: int, on_progress: Progress | None, extr
     seconds = now(model.device) - began
     row: Record = {"method": job.label, "picture": study.images.names[i], "crop": study.images.digests[i]}
     row |= {"model": job.model, "seconds": seconds, "memory": _peak(model.device)}
-    inversion = with_metrics(inversion, reconstruction)
     row["figures"] = study.measures(model, reconstruction, target)
     if job.steps_measured:
         row["on_the_way"] = [

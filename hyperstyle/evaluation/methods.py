@@ -20,6 +20,7 @@ from hyperstyle.evaluation.images import given_crops
 from hyperstyle.evaluation.measures import own_measures
 from hyperstyle.evaluation.optimized import Optimization, perceptual_network
 from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model
@@ -128,7 +129,7 @@ def evaluate_methods(
     def keep(job: Job, i: int, inversion: Inversion, on_the_way: Mapping[int, Tensor]) -> Mapping[str, object]:
         if i < _SHOWN:
             shown.setdefault(job.label, []).append(inversion.tensor.cpu())
-        return {"bytes": _bytes(inversion)}
+        return {"bytes": _bytes(with_metrics(inversion))}  # a file holds its metrics
 
     jobs = [Job.of(trial, inverter, len(images), edited=len(images)) for trial in trials]
     measure_all(study, jobs, on_progress, extra=keep)
