@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name not in COLLECTIONS:
         raise ConfigError(f"no published files are known as {args.name!r}. {did_you_mean(args.name, COLLECTIONS)}")
     collection = COLLECTIONS[args.name]
-    if args.convert and not collection.convertible:
+    if args.convert and not collection.domain:
         raise ConfigError(f"{args.name!r} is no model, so --convert makes no sense with it.")
     if args.convert and args.out is None:
         raise ConfigError("--convert needs --out DIR, the model folder to make.")
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         path = fetch(file, out=None if args.convert else args.out, accept_third_party=args.accept_third_party)
         paths[file.name] = path
         print(f"{file.name} is in order: {path}")
-    if not collection.convertible:
+    if not collection.domain:
         return 0
     source, encoder = paths[collection.files[0].name], paths.get(collection.encoder)
     if not args.convert:

@@ -6,7 +6,6 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from hyperstyle.errors import ConfigError
@@ -60,9 +59,7 @@ class Claims:
     def __enter__(self) -> Claims:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for marker in list(self._held):
             self.release(marker)
 

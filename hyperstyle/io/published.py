@@ -10,8 +10,9 @@ from typing import Literal
 
 from hyperstyle.errors import HubError
 from hyperstyle.io.file_kind import file_kind
-from hyperstyle.io.files import make_folder, move_file, sha256, temporary_folder
+from hyperstyle.io.files import make_folder, move_file, sha256
 from hyperstyle.io.hub import explain
+from hyperstyle.io.temporary import temporary
 
 __all__ = ["COLLECTIONS", "Collection", "PublishedFile", "fetch"]
 
@@ -29,8 +30,7 @@ class PublishedFile:
         path: in the repository.
         by_author: whether the owner of the repository is an author of the file.
         page: where the author publishes it.
-        kind: of the repository.
-        revision: branch or commit. A branch is enough: the sha256 decides.
+        kind: of the repository, whose main branch is asked: the sha256 decides.
     """
 
     name: str
@@ -42,7 +42,6 @@ class PublishedFile:
     by_author: bool
     page: str
     kind: Literal["model", "space"] = "model"
-    revision: str = "main"
 
     @property
     def host(self) -> str:
@@ -60,15 +59,13 @@ class Collection:
         about: one sentence.
         files: the first one is what `convert` reads.
         encoder: the file that `convert` takes as the encoder, or "".
-        domain: of the model that they become, or "".
-        convertible: whether they become a model.
+        domain: of the model that they become, or "" where they become none.
     """
 
     about: str
     files: tuple[PublishedFile, ...]
     encoder: str = ""
     domain: str = ""
-    convertible: bool = True
 
     @property
     def licence(self) -> str:
@@ -125,7 +122,6 @@ COLLECTIONS: Mapping[str, Collection] = {
                 kind="space",
             ),
         ),
-        convertible=False,
     ),
     "pixar": Collection(
         "StyleGAN-NADA's generator of faces as in animated films.",
@@ -151,14 +147,12 @@ def fetch(
     file: PublishedFile,
     *,
     out: str | os.PathLike[str] | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
     accept_third_party: bool = False,
 ) -> Path:
     """Downloads a file and checks its size and sha256. A file that is there already is checked again, not fetched.
 
     Args:
         out: a folder for the file; None leaves it in the cache of huggingface_hub.
-        cache_dir: another place for that cache.
         accept_third_party: needed where the host is not an author of the file.
 
     Returns:
@@ -175,11 +169,12 @@ def fetch(
             "`hyperstyle convert`."
         )
     if out is None:
-        place = _download(file, cache_dir=cache_dir)
+        place = _download(file)
         try:
             _check(file, place)
         except HubError:
-            _forget(place)
+            for part in {place.resolve(), place}:  # the content in the cache, and the name that points at it
+                part.unlink(missing_ok=True)
             raise
         return place
     folder = make_folder(Path(out))
@@ -188,8 +183,8 @@ def fetch(
         if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
             return target
         # In the same folder, since a rename does not cross file systems; gone whatever happens.
-        with temporary_folder(folder) as temporary:
-            place = _download(file, folder=temporary)
+        with temporary(folder, is_folder=True) as inside:
+            place = _download(file, inside)
             _check(file, place)
             move_file(place, target)
     except OSError as error:
@@ -200,25 +195,14 @@ def fetch(
     return target
 
 
-def _download(
-    file: PublishedFile, *, folder: Path | None = None, cache_dir: str | os.PathLike[str] | None = None
-) -> Path:
+def _download(file: PublishedFile, folder: Path | None = None) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(
-            hf_hub_download(
-                file.repo,
-                file.path,
-                repo_type=file.kind,
-                revision=file.revision,
-                local_dir=folder,
-                cache_dir=None if cache_dir is None else Path(cache_dir),
-            )
-        )
+        return Path(hf_hub_download(file.repo, file.path, repo_type=file.kind, local_dir=folder))
     except Exception as error:  # the client has no common class for what can go wrong
         raise HubError(
-            f"{file.name} could not be fetched: {explain(error, file.repo, file.revision)} It can also be fetched by "
+            f"{file.name} could not be fetched: {explain(error, file.repo)} It can also be fetched by "
             f"hand from {file.page}."
         ) from error
 
@@ -237,10 +221,3 @@ def _check(file: PublishedFile, path: Path) -> None:
     raise HubError(
         f"{file.name}: {file.repo} on the Hub gave {problem}. It was removed. Fetch the file by hand from {file.page}."
     )
-
-
-def _forget(place: Path) -> None:
-    """Removes a file from the cache: the name, and the content that it points at."""
-    content = place.resolve()
-    place.unlink()
-    content.unlink(missing_ok=True)

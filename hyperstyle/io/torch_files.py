@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -46,30 +45,16 @@ def load_content(path: str | Path, *, mmap: bool = False) -> Any:
             The file must then stay as it is for as long as the tensors live; what is written to them stays in memory.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds anything else (it is then not executed).
+        WeightsError: the file holds anything else, which is not executed.
+        CheckpointError: it cannot be read, is another kind of file, is cut off or damaged.
     """
-    import torch
-
-    from hyperstyle.io.pickle_reader import refused_name
+    from hyperstyle.io.pickle_reader import torch_load
 
     kind = file_kind(path)
     if kind not in ("PyTorch", "old PyTorch"):
         raise refusal(path, kind, "PyTorch file")
-    try:
-        with _plain_objects_allowed():
-            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap and kind == "PyTorch")
-    except pickle.UnpicklingError as error:
-        name = refused_name(error)
-        reason = f"it asks for {name}, which is not needed to read" if name else "it holds objects other than"
-        raise CheckpointError(
-            f"{path} was not loaded, and nothing of it was executed: {reason} tensors and plain values."
-        ) from error
-    except WeightsError as error:  # of a NumPy array
-        raise CheckpointError(f"{path} was not loaded, and nothing of it was executed: {error}") from error
-    except Exception as error:  # of any class: readers raise what they like where data are damaged
-        raise CheckpointError(
-            f"{path} is cut off or damaged: it ends too early or its contents cannot be read. Fetch it again."
-        ) from error
+    with reading(path, "PyTorch file"), _plain_objects_allowed():
+        return torch_load(str(path), "it", "tensors and plain values", mmap=mmap and kind == "PyTorch")
 
 
 def _plain_objects_allowed() -> AbstractContextManager[object]:
