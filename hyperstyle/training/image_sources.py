@@ -15,7 +15,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from hyperstyle.errors import ImageError
-from hyperstyle.images import HEAD, load_image, read_head, sort_file
+from hyperstyle.images import load_image
+from hyperstyle.images.formats import HEAD, read_head, sort_file
 
 __all__ = ["Entries", "Entry", "find_entries"]
 

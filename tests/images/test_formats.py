@@ -17,8 +17,8 @@ from PIL import EpsImagePlugin, Image, TiffImagePlugin
 
 from hyperstyle.align import paste_back
 from hyperstyle.errors import HyperStyleError, ImageError, MissingDependencyError, QualityWarning
-from hyperstyle.images import FORMATS, HEAD, list_images, load_image, load_photo, sort_file
-from hyperstyle.images.formats import image_kind
+from hyperstyle.images import FORMATS, list_images, load_image, load_photo
+from hyperstyle.images.formats import HEAD, image_kind, sort_file
 from hyperstyle.training.images import open_images
 
 HERE = Path(__file__).parent
