@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from hyperstyle.align import LandmarkDetector
 from hyperstyle.align.decision import Align, Face
-from hyperstyle.align.prepare import Prepared
-from hyperstyle.align.prepare_all import Images, Landmarks, prepare_all
+from hyperstyle.align.prepare import Images, Landmarks, Prepared, prepare_all
 from hyperstyle.align.source import Provenance
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit

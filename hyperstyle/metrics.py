@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.align.mtcnn import identity_crop
 from hyperstyle.errors import ImageError
 from hyperstyle.images import to_pil

@@ -16,9 +16,10 @@ from hyperstyle.errors import ConfigError, LandmarkError
 from hyperstyle.images import ImageSource, load_image
 from hyperstyle.images.color_modes import quiet
 
-__all__ = ["Crop", "crop", "crop_rgb", "ffhq_quad", "five_points", "quad_text"]
+__all__ = ["Crop", "Points", "crop", "crop_rgb", "ffhq_quad", "five_points", "quad_text"]
 
 Points = npt.NDArray[np.float64]
+"""[N, 2] points (x, y) in pixels."""
 
 _SMALLEST_SIDE = 2.0  # pixels; below, borders and blur round to nothing
 _LARGEST_RATIO = 8.0  # quad side over image side; landmarks that lie in the image stay below 6

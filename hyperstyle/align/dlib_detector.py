@@ -8,18 +8,15 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from hyperstyle.align.detector import reduce_to
+from hyperstyle.align.crop import Points
 from hyperstyle.align.landmark_file import find_predictor
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
-from hyperstyle.images import load_image
+from hyperstyle.images import load_image, reduce_to
 from hyperstyle.runtime.threads import once_property
 
 __all__ = ["DlibDetector"]
-
-Points = npt.NDArray[np.float64]
 
 _POINTS = 68
 _MOST_DOUBLINGS = 4  # 256 times the pixels

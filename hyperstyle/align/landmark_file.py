@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from hyperstyle.errors import CheckpointError, HubError, MissingFileError
@@ -53,8 +54,8 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
         return _check_file(Path(path), "given as the predictor")
     if configured := os.environ.get(VARIABLE):
         return _check_file(Path(configured), f"named by {VARIABLE}")
-    for place in (_file_in_cache(), _file_in_package()):
-        if place is not None and _is_published(place):
+    for place in _likely_places():
+        if place.is_file() and _is_published(place):
             _show_license()
             return place
     try:
@@ -92,17 +93,16 @@ def _is_published(path: Path) -> bool:
     return path.stat().st_size == PREDICTOR.size and sha256(path) == PREDICTOR.sha256
 
 
-def _file_in_cache() -> Path | None:
+def _likely_places() -> Iterator[Path]:
+    """The file in the cache of huggingface_hub, where it is there, and where the package keeps it."""
     from huggingface_hub import try_to_load_from_cache
 
-    place = try_to_load_from_cache(PREDICTOR.repo, PREDICTOR.path, revision=PREDICTOR.revision)
-    return Path(place) if isinstance(place, str) else None  # else None, or a marker of a missing file
-
-
-def _file_in_package() -> Path | None:
+    place = try_to_load_from_cache(PREDICTOR.repo, PREDICTOR.path)
+    if isinstance(place, str):  # else None, or a marker of a missing file
+        yield Path(place)
     spec = importlib.util.find_spec(_PACKAGE)
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    return next((p for folder in folders if (p := Path(folder) / "models" / PREDICTOR.name).is_file()), None)
+    for folder in [] if spec is None else spec.submodule_search_locations or []:
+        yield Path(folder, "models", PREDICTOR.name)
 
 
 @functools.cache

@@ -17,9 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import ffhq_quad, five_points
-from hyperstyle.align.detector import reduce_to
 from hyperstyle.errors import ConfigError, MissingFileError
-from hyperstyle.images import ImageSource, load_image, to_tensor
+from hyperstyle.images import ImageSource, load_image, reduce_to, to_tensor
 from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
 from hyperstyle.runtime.threads import once_property
 

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import quad_text
-from hyperstyle.align.quad import Frame
-from hyperstyle.align.seam import color_offset, moved_edges, smoothstep
+from hyperstyle.align.seam import Frame, color_offset, moved_edges, smoothstep
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError
-from hyperstyle.images import check_opened, to_levels, to_tensor
+from hyperstyle.images import to_levels, to_tensor
 from hyperstyle.images.color_modes import as_photo
+from hyperstyle.images.formats import check_opened
 from hyperstyle.moved import renamed_argument
 
 __all__ = ["paste_back"]
@@ -92,10 +92,12 @@ def paste_back(
             f"The quad {quad_text(quad)} lies outside the photo of {upright.width} x {upright.height} px. "
             "Give the photo that the crop was cut from, at its full size."
         )
-    if reference_levels is None:
-        layer = _replacement(pixels, edited_levels, frame, feather, match_colors)
-    else:
+    if reference_levels is not None:
         layer = _difference(pixels, edited_levels, reference_levels, frame, remove_ghosts)
+    else:
+        layer = _at_photo_scale(edited_levels, frame)
+        if match_colors:
+            layer = layer + _enlarged(color_offset(pixels, edited_levels, frame, feather), layer)
     _blend(pixels, layer, frame, bounds, feather, mode)
     result = Image.fromarray(pixels)
     if upright.mode == "RGBA":
@@ -127,16 +129,6 @@ def _crops(
     return edited_levels, unedited
 
 
-def _replacement(
-    photo: npt.NDArray[np.uint8], edited: Tensor, frame: Frame, feather: float, match_colors: bool
-) -> Tensor:
-    """Mode "replace": the crop [1, 3, h, w] in levels, resized to the photo's scale, colors matched if asked for."""
-    layer = _at_photo_scale(edited, frame)
-    if match_colors:
-        layer = layer + _enlarged(color_offset(photo, edited, frame, feather), layer)
-    return layer
-
-
 def _difference(
     photo: npt.NDArray[np.uint8], edited: Tensor, reference: Tensor, frame: Frame, remove_ghosts: bool
 ) -> Tensor:
@@ -164,7 +156,7 @@ def _blend(
     feather: float,
     mode: Literal["difference", "replace"],
 ) -> None:
-    """Blends the layer, of `_replacement` or `_difference`, into the photo `pixels` [H, W, 3], in place.
+    """Blends the layer, the crop at the photo's scale or what `_difference` gives, into `pixels` [H, W, 3], in place.
 
     `bounds` are the columns and rows of pixels that the quad may touch; a band of rows is done at a time.
     """

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperstyle.align.crop import ffhq_quad
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.errors import ConfigError
 from hyperstyle.evaluation.figures import Progress
 from hyperstyle.images import Listing, list_images, load_image

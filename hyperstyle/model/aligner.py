@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import LandmarkDetector
 from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.model.parts import ALIGNER, Model
 

@@ -14,8 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from hyperstyle.align.crop import crop as cut_out
-from hyperstyle.align.decision import decide
-from hyperstyle.align.detector import LandmarkDetector
+from hyperstyle.align.decision import LandmarkDetector, decide
 from hyperstyle.errors import AlignmentError, ConfigError, ImageError, MissingDependencyError
 from hyperstyle.images import resize, to_tensor
 from hyperstyle.training.image_sources import Entry, find_entries
