@@ -12,7 +12,7 @@ from hyperstyle.images.color_modes import flatten
 
 __all__ = ["image_grid", "sheet"]
 
-Color = tuple[int, int, int]
+_PAPER, _INK = (250, 250, 248), (45, 45, 48)
 
 
 def image_grid(
@@ -21,7 +21,6 @@ def image_grid(
     labels: Sequence[str] | None = None,
     row_labels: Sequence[str] | None = None,
     cell: int | None = None,
-    background: Color = (250, 250, 248),
 ) -> Image.Image:
     """Images in rows and columns of one image, with even gutters and captions.
 
@@ -31,7 +30,6 @@ def image_grid(
         row_labels: captions left of the rows, one for each row.
         cell: longer side of every image in the grid, in pixels (smaller ones are enlarged smoothly); by
             default that of the largest image, at least 128.
-        background: RGB, 0..255; captions are dark on a light background and light on a dark one.
 
     Raises:
         ConfigError: no images, or a wrong number of captions.
@@ -60,17 +58,15 @@ def image_grid(
     left = gutter + (int(max(side_font.getlength(text) for text in side)) + 1 + gutter if side else 0)
     top = gutter + (round(font.size * 1.3) + gutter // 2 if head else 0)
 
-    ink = (45, 45, 48) if sum(background) > 3 * 127 else (235, 235, 235)
-    page = Image.new(
-        "RGB", (left + sum(widths) + gutter * columns, top + sum(heights) + gutter * len(rows)), background
-    )
+    size = left + sum(widths) + gutter * columns, top + sum(heights) + gutter * len(rows)
+    page = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(page)
     xs = [left + sum(widths[:k]) + gutter * k for k in range(columns)]
     ys = [top + sum(heights[:k]) + gutter * k for k in range(len(rows))]
     for k, text in enumerate(head):
-        draw.text((xs[k] + widths[k] / 2, (gutter + top) / 2), text, fill=ink, font=font, anchor="mm")
+        draw.text((xs[k] + widths[k] / 2, (gutter + top) / 2), text, fill=_INK, font=font, anchor="mm")
     for k, text in enumerate(side):
-        draw.text((left - gutter, ys[k] + heights[k] / 2), text, fill=ink, font=side_font, anchor="rm")
+        draw.text((left - gutter, ys[k] + heights[k] / 2), text, fill=_INK, font=side_font, anchor="rm")
     for row, y, height in zip(fitted, ys, heights, strict=True):
         for k, image in enumerate(row):
             page.paste(image, (xs[k] + (widths[k] - image.width) // 2, y + (height - image.height) // 2))
