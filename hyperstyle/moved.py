@@ -30,6 +30,8 @@ R = TypeVar("R")
 C = TypeVar("C")
 
 MOVED = {
+    "align.detector": "align.decision",
+    "align.landmark_file": "io.published",
     "checkpoint": "io.components",
     "editing": "inversion.editing",
     "exports": "inversion.exports",
@@ -41,6 +43,7 @@ MOVED = {
     "foreign_pickle": "io.pickle_reader",
     "frames": "images.frames",
     "hub": "io.hub",
+    "images.listing": "images.formats",
     "inversion_file": "inversion.file",
     "methods.named": "methods.registry",
     "methods.optimization": "methods.projector",

