@@ -1,6 +1,6 @@
 """Published files whose sha256 is known, and how to get them: who hosts them, under which licence.
 
-The file of the 68-point landmark predictor is one of them. It is never bundled.
+They are listed in `published.toml`, the file of the 68-point landmark predictor among them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from hyperstyle.io.file_kind import file_kind, refusal
 from hyperstyle.io.files import make_folder, move_file, sha256
 from hyperstyle.io.hub import explain
 from hyperstyle.io.temporary import temporary
+from hyperstyle.io.typed_config import config_from_dict, read_tables
 
 __all__ = ["COLLECTIONS", "PREDICTOR", "VARIABLE", "Collection", "PublishedFile", "fetch", "find_predictor"]
 
@@ -88,87 +89,15 @@ class Collection:
         return " ".join(dict.fromkeys(file.licence for file in self.files))
 
 
-_HYPERSTYLE = "https://github.com/yuval-alaluf/hyperstyle"
-_FFHQ = (
-    "The code of the authors is MIT; no licence of its own is known for the file. Weights of StyleGAN2 for FFHQ, which "
-    "it {relation}, are for non-commercial use."
-)
+_TABLES = read_tables(Path(__file__).with_suffix(".toml"))
 
 COLLECTIONS: Mapping[str, Collection] = {
-    "faces": Collection(
-        "HyperStyle for faces at 1024 px: hypernetwork and generator, and the W encoder it starts from.",
-        (
-            PublishedFile(
-                "hyperstyle_ffhq.pt",
-                1_440_969_951,
-                "9d4c627724e9f6b7f87f13a03b71731a4bb537875271cb46662be08a9885c364",
-                _FFHQ.format(relation="contains"),
-                "trysem/DualStyleGANplus",
-                "models/hyperstyle/hyperstyle_ffhq.pt",
-                by_author=False,
-                page=_HYPERSTYLE,
-            ),
-            PublishedFile(
-                "faces_w_encoder.pt",
-                257_850_531,
-                "3cb757ae38268b08db8235b4a3d42c98c74428a817b619338848f277cd23e715",
-                _FFHQ.format(relation="was trained with"),
-                "trysem/DualStyleGANplus",
-                "models/hyperstyle/faces_w_encoder.pt",
-                by_author=False,
-                page=_HYPERSTYLE,
-            ),
-        ),
-        encoder="faces_w_encoder.pt",
-        domain="faces",
-    ),
-    "curricularface": Collection(
-        "CurricularFace's network, with which HyperStyle measures the likeness of faces.",
-        (
-            PublishedFile(
-                "CurricularFace_Backbone.pth",
-                260_837_256,
-                "031ea0f7ba5f46905980cc446f0bbf9539e361246bff95f7077efffe2f110e04",
-                "No licence is known for the file; ask its authors before you use it for more than a trial.",
-                "ethanNeuralImage/inversion_testing",
-                "pretrained_models/hyperstyle/CurricularFace_Backbone.pth",
-                by_author=False,
-                page=_HYPERSTYLE,
-                kind="space",
-            ),
-        ),
-    ),
-    "pixar": Collection(
-        "StyleGAN-NADA's generator of faces as in animated films.",
-        (
-            PublishedFile(
-                "pixar.pt",
-                132_724_587,
-                "e690afbf1518362220e663f3db74b40f40667f13daab7689d86e90035d8d537f",
-                "The author's card says MIT; weights of StyleGAN2 for FFHQ, from which such a generator is fine-tuned, "
-                "are for non-commercial use.",
-                "rinong/stylegan-nada-models",
-                "pixar.pt",
-                by_author=True,
-                page="https://huggingface.co/rinong/stylegan-nada-models",
-            ),
-        ),
-        domain="faces",
-    ),
+    name: config_from_dict(Collection, table, f"published.toml: {name}")
+    for name, table in _TABLES["collections"].items()
 }
 
-
-PREDICTOR = PublishedFile(
-    "shape_predictor_68_face_landmarks.dat",
-    99_693_937,
-    "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
-    "It was trained on the iBUG 300-W photos, whose licence excludes commercial use; its author says that it cannot "
-    "be used in a commercial product.",
-    "public-data/dlib_face_landmark_model",
-    "shape_predictor_68_face_landmarks.dat",
-    by_author=False,
-    page="https://github.com/davisking/dlib-models",
-)
+PREDICTOR = config_from_dict(PublishedFile, _TABLES["predictor"], "published.toml: predictor")
+"""The landmark predictor, which is never bundled."""
 
 _PACKAGE = "face_recognition_models"  # on PyPI; it keeps the file in its folder `models`
 
