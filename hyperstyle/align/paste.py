@@ -77,12 +77,25 @@ def paste_back(
     """
     if mode not in ("difference", "replace"):
         raise ConfigError(f"Unknown mode {mode!r}. Use 'difference' or 'replace'.")
+    if mode == "replace" and reference is not None:
+        raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
+    if mode == "difference" and reference is None:
+        raise ConfigError(
+            "Mode 'difference' adds the change from the unedited reconstruction, and no reference was given. "
+            "Pass that crop as reference=..., or use mode='replace'."
+        )
     if isinstance(feather, bool) or not isinstance(feather, Real) or not 0 <= feather <= 0.5:
         raise ConfigError(f"feather is {feather!r}, a fraction of the quad's side; give a number from 0 to 0.5.")
     if not isinstance(photo, Image.Image):
         raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
     check_opened(photo, "The photo")
-    edited_levels, reference_levels = _crops(edited, reference, mode)
+    levels = _levels(edited, "edited")
+    unedited = None if reference is None else _levels(reference, "reference")
+    if unedited is not None and unedited.shape != levels.shape:
+        raise ImageError(
+            f"The edited crop is {_size(levels)} and the reference {_size(unedited)}. "
+            "Expected two crops of one size: the same generator's output with and without the edit."
+        )
     upright = as_photo(photo)
     pixels = np.array(upright.convert("RGB"))  # [H, W, 3]; RGBA keeps its colors
     frame = Frame.of(quad)
@@ -92,41 +105,18 @@ def paste_back(
             f"The quad {quad_text(quad)} lies outside the photo of {upright.width} x {upright.height} px. "
             "Give the photo that the crop was cut from, at its full size."
         )
-    if reference_levels is not None:
-        layer = _difference(pixels, edited_levels, reference_levels, frame, remove_ghosts)
+    if unedited is not None:
+        layer = _difference(pixels, levels, unedited, frame, remove_ghosts)
     else:
-        layer = _at_photo_scale(edited_levels, frame)
+        layer = _at_photo_scale(levels, frame)
         if match_colors:
-            layer = layer + _enlarged(color_offset(pixels, edited_levels, frame, feather), layer)
+            layer = layer + _enlarged(color_offset(pixels, levels, frame, feather), layer)
     _blend(pixels, layer, frame, bounds, feather, mode)
     result = Image.fromarray(pixels)
     if upright.mode == "RGBA":
         result.putalpha(upright.getchannel("A"))
     result.info.update(upright.info)
     return result
-
-
-def _crops(
-    edited: Tensor | Image.Image, reference: Tensor | Image.Image | None, mode: str
-) -> tuple[Tensor, Tensor | None]:
-    """The edited crop and, in mode "difference", the reference, else None; [1, 3, H, W] in levels 0 to 255."""
-    edited_levels = _levels(edited, "edited")
-    if mode == "replace":
-        if reference is not None:
-            raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
-        return edited_levels, None
-    if reference is None:
-        raise ConfigError(
-            "Mode 'difference' adds the change from the unedited reconstruction, and no reference was given. "
-            "Pass that crop as reference=..., or use mode='replace'."
-        )
-    unedited = _levels(reference, "reference")
-    if unedited.shape != edited_levels.shape:
-        raise ImageError(
-            f"The edited crop is {_size(edited_levels)} and the reference {_size(unedited)}. "
-            "Expected two crops of one size: the same generator's output with and without the edit."
-        )
-    return edited_levels, unedited
 
 
 def _difference(

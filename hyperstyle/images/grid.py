@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -83,20 +83,12 @@ def _fitted(image: Image.Image, cell: int) -> Image.Image:
 
 def _captions(texts: Sequence[str], width: int, size: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
     """One font for all texts, reduced to fit them into `width`, and the texts, shortened where still too wide."""
-
-    def font_of(points: int) -> ImageFont.FreeTypeFont:
-        font = ImageFont.load_default(size=points)
-        if not isinstance(font, ImageFont.FreeTypeFont):
-            raise ConfigError(
-                "This Pillow was built without FreeType, which captions need. Install Pillow's own wheel."
-            )
-        return font
-
-    font = font_of(size)
     smallest = max(round(size * 0.75), 10)
-    while size > smallest and any(font.getlength(text) > width for text in texts):
+    while True:
+        font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(size=size))  # of a size, it always is one
+        if size <= smallest or all(font.getlength(text) <= width for text in texts):
+            break
         size -= 1
-        font = font_of(size)
 
     def cut(text: str) -> str:
         if font.getlength(text) <= width:

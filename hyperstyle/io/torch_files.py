@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -124,7 +124,7 @@ def load_numbers(path: str | Path) -> npt.NDArray[Any]:
     """Reads a `.npy` file of plain numbers as it is. Raises as `load_npz` does."""
     import numpy as np
 
-    with reading(path, ".npy file of numbers"), _numbers_only(), Path(path).open("rb") as file:
+    with reading(path, ".npy file of numbers"), Path(path).open("rb") as file:
         if file.read(6) != b"\x93NUMPY":
             raise refusal(path, file_kind(path), ".npy file")
         file.seek(0)
@@ -144,22 +144,10 @@ def load_npz(path: str | Path, names: Iterable[str]) -> dict[str, npt.NDArray[An
 
     with (
         reading(path, ".npz file of numbers"),
-        _numbers_only(),
         Path(path).open("rb") as file,
         np.load(file, allow_pickle=False) as archive,
     ):
         return {name: archive[name] for name in names if name in archive.files}
-
-
-@contextmanager
-def _numbers_only() -> Iterator[None]:
-    """Tells numpy's refusal to unpickle from its complaints about damaged data."""
-    try:
-        yield
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise WeightsError("it holds Python objects; only numbers are read.") from error
-        raise
 
 
 def load_points(path: str | Path) -> npt.NDArray[np.float64]:
