@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 # Not filelock, which locks no folders and empties the files that it locks. Here what is written is itself locked, so
@@ -35,28 +35,25 @@ def temporary(parent: Path, suffix: str = "", *, is_folder: bool = False) -> Ite
     Raises:
         OSError: it cannot be made.
     """
-    while True:
-        path = parent / f".tmp-{secrets.token_hex(6)}{suffix}"
-        # Not tempfile: what it makes is private to the user, and the rename would keep that.
-        if is_folder:
-            path.mkdir()
-        else:
-            path.touch(exist_ok=False)
-        with suppress(BlockingIOError, FileNotFoundError):  # a sweep came before the lock: another name
-            descriptor = _lock(path)
-            if path.exists():
-                break
-            if descriptor is not None:
-                os.close(descriptor)
-    try:
-        yield path
-    finally:
-        if is_folder:
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        if descriptor is not None:
-            os.close(descriptor)
+    with ExitStack() as locks:
+        while True:
+            path = parent / f".tmp-{secrets.token_hex(6)}{suffix}"
+            # Not tempfile: what it makes is private to the user, and the rename would keep that.
+            if is_folder:
+                path.mkdir()
+            else:
+                path.touch(exist_ok=False)
+            with suppress(BlockingIOError, FileNotFoundError):  # a sweep came before the lock: another name
+                locks.enter_context(locked(path))
+                if path.exists():
+                    break
+        try:
+            yield path
+        finally:
+            if is_folder:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
@@ -78,36 +75,29 @@ def is_temporary(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def _lock(path: Path, *, wait: bool = False) -> int | None:
-    """A descriptor that holds the lock of a file or folder for as long as it is open; None where there are no locks.
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[int | None]:
+    """Holds the lock of a file or folder while the body runs, which gets its descriptor; None where there are no locks.
 
     Raises:
         BlockingIOError: another process, or another descriptor of this one, holds it, and not `wait`.
         OSError: there is no such file, or it cannot be opened.
     """
     if fcntl is None:
-        return None
+        yield None
+        return
     descriptor = os.open(path, os.O_RDONLY)
+    held: int | None = descriptor
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    except OSError:  # some network disks have no locks
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-@contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[int | None]:
-    """Holds the lock of `path` while the body runs, which gets what `_lock` gives. Raises what that raises."""
-    descriptor = _lock(path, wait=wait)
-    try:
-        yield descriptor
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError:  # some network disks have no locks
+            held = None
+        yield held
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def flush_to_disk(path: Path) -> None:
