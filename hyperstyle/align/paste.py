@@ -77,6 +77,11 @@ def paste_back(
     """
     if mode not in ("difference", "replace"):
         raise ConfigError(f"Unknown mode {mode!r}. Use 'difference' or 'replace'.")
+    if isinstance(feather, bool) or not isinstance(feather, Real) or not 0 <= feather <= 0.5:
+        raise ConfigError(f"feather is {feather!r}, a fraction of the quad's side; give a number from 0 to 0.5.")
+    if not isinstance(photo, Image.Image):
+        raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
+    check_opened(photo, "The photo")
     if mode == "replace" and reference is not None:
         raise ConfigError("A reference was given, and mode 'replace' has no use for it. Leave it out.")
     if mode == "difference" and reference is None:
@@ -84,11 +89,6 @@ def paste_back(
             "Mode 'difference' adds the change from the unedited reconstruction, and no reference was given. "
             "Pass that crop as reference=..., or use mode='replace'."
         )
-    if isinstance(feather, bool) or not isinstance(feather, Real) or not 0 <= feather <= 0.5:
-        raise ConfigError(f"feather is {feather!r}, a fraction of the quad's side; give a number from 0 to 0.5.")
-    if not isinstance(photo, Image.Image):
-        raise ImageError(f"The photo is of type {type(photo).__name__}; expected a PIL image, as Image.open gives it.")
-    check_opened(photo, "The photo")
     levels = _levels(edited, "edited")
     unedited = None if reference is None else _levels(reference, "reference")
     if unedited is not None and unedited.shape != levels.shape:
