@@ -49,7 +49,7 @@ MOVED = {
     "modes": "images.color_modes",
     "networks.appearance": "networks.hypernetworks.appearance",
     "networks.backbones": "networks.encoders.backbones",
-    "networks.changes": "inversion.overrides",
+    "networks.changes": "inversion.state",
     "networks.codes": "networks.hypernetworks.codes",
     "networks.discriminator": "networks.stylegan2.discriminator",
     "networks.fast_offsets": "networks.cpu.offsets",

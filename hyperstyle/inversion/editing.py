@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyperstyle.edits import Edit, EditInfo
 from hyperstyle.errors import ConfigError, EditError, EditWarning, did_you_mean, warn
-from hyperstyle.inversion.overrides import GeneratorOverrides
+from hyperstyle.inversion.state import GeneratorOverrides
 from hyperstyle.inversion.synthesis import styles_of
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.config import LayerSpec

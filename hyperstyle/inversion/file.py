@@ -14,8 +14,7 @@ from torch import Tensor
 
 from hyperstyle.align.source import Placement, Provenance
 from hyperstyle.errors import InversionError, WeightsError
-from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -64,7 +63,7 @@ def _tensors(state: InversionState) -> tuple[dict[str, Tensor], list[int]]:
     overrides = state.overrides
     distinct = {id(parameters): parameters for parameters in overrides.tuned}
     numbers = {key: i for i, key in enumerate(distinct)}
-    tensors = {"w": _pack(state.w), **_named(state.codes, "codes"), **_named(overrides.residuals, "residuals")}
+    tensors = {"w": _pack(state.w), **_named(state.offset_codes, "codes"), **_named(overrides.residuals, "residuals")}
     tensors |= {f"style/{name}": offset for name, offset in state.style_offsets.items()}
     tensors |= {f"tuned/{numbers[key]}/{n}": value for key, group in distinct.items() for n, value in group.items()}
     tensors |= {f"noise/{i}": noise for i, noise in enumerate(overrides.noise)}

@@ -22,9 +22,8 @@ from hyperstyle.inversion import describe, editing, exports
 from hyperstyle.inversion import file as inversion_file
 from hyperstyle.inversion.editing import Strength
 from hyperstyle.inversion.measure import reconstruction_metrics, with_metrics
-from hyperstyle.inversion.overrides import GeneratorOverrides
 from hyperstyle.inversion.pickling import Portable, fill, record_of
-from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.inversion.synthesis import dense_offsets, render
 from hyperstyle.model.parts import HasModel, Model
 from hyperstyle.moved import renamed_argument, renamed_field
@@ -118,17 +117,13 @@ class Inversion(Portable):
 
     def _take(self, index: list[int]) -> Inversion:
         """These images, in this order; an index may come more than once."""
-
-        def select(t: Tensor) -> Tensor:
-            return t[torch.tensor(index, device=t.device)]
-
         return replace(
             self._with(self.state.take(index)),
-            crop=None if self.crop is None else select(self.crop),
+            crop=None if self.crop is None else self.crop[index],
             sources=tuple(self.sources[i] for i in index) if self.sources else (),
             stored_metrics={k: tuple(v[i] for i in index) for k, v in self.stored_metrics.items()},
             unedited=None if self.unedited is None else self.unedited._take(index),
-            intermediates=tuple(select(t) for t in self.intermediates),
+            intermediates=tuple(image[index] for image in self.intermediates),
             failures=(),
         )
 

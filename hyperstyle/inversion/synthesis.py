@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hyperstyle.inversion.overrides import GeneratorOverrides
-from hyperstyle.inversion.state import InversionState
+from hyperstyle.inversion.state import GeneratorOverrides, InversionState
 from hyperstyle.model.parts import Model
 from hyperstyle.networks import cpu
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
@@ -94,7 +93,7 @@ def render(
     if differentiable:
         return torch.cat(
             [
-                _render_differentiable(model, group_generator, state.view(images), noise)
+                _render_differentiable(model, group_generator, state.take(images), noise)
                 for images, group_generator in groups
             ]
         )
@@ -102,7 +101,7 @@ def render(
         parts = [
             part
             for images, group_generator in groups
-            for part in _render_shared(model, group_generator, state.view(images), noise)
+            for part in _render_shared(model, group_generator, state.take(images), noise)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -113,7 +112,7 @@ def _render_differentiable(
     """The images of a state, [B,3,size,size], all from this generator and in one batch; gradients are recorded."""
     return generator.synthesize(
         _styles(generator, state),
-        lazy_offsets(state.codes, model.hypernetwork),
+        lazy_offsets(state.offset_codes, model.hypernetwork),
         residuals=lazy_offsets(state.overrides.residuals, model.hyperinverter),
         noise=noise if noise == "none" else state.overrides.noise or noise,
         modulation="activations",
@@ -129,13 +128,13 @@ def _render_shared(
     """
     styles = _styles(generator, state)
     for run, has_equal_weights in _runs(state, model.dtype):
-        baked = bake(model, generator, state.view(slice(run.start, run.start + 1))) if has_equal_weights else generator
+        baked = bake(model, generator, state.take(slice(run.start, run.start + 1))) if has_equal_weights else generator
         # A CPU renders images one by one. Elsewhere what a large batch needs at once would fill the memory.
         size = len(state.w) if has_equal_weights and state.w.device.type == "cpu" else DEFAULT_BATCH_SIZE
         for first in range(run.start, run.stop, size):
             batch = slice(first, min(first + size, run.stop))
-            part = state.view(batch)
-            offsets, residuals = (None, None) if has_equal_weights else (part.codes, part.overrides.residuals)
+            part = state.take(batch)
+            offsets, residuals = (None, None) if has_equal_weights else (part.offset_codes, part.overrides.residuals)
             yield synthesize(
                 baked,
                 {name: style[batch] for name, style in styles.items()},
@@ -159,7 +158,7 @@ def bake(model: Model, generator: StyleGenerator, state: InversionState) -> Styl
 
     All other tensors are shared with `generator`.
     """
-    offsets = lazy_offsets(state.codes, model.hypernetwork)
+    offsets = lazy_offsets(state.offset_codes, model.hypernetwork)
     residuals = lazy_offsets(state.overrides.residuals, model.hyperinverter)
     weights = {}
     for layer in {*offsets, *residuals}:
@@ -202,7 +201,7 @@ def _runs(state: InversionState, dtype: torch.dtype) -> Iterator[tuple[slice, bo
     always False: sharing multiplies the feature maps by the styles, which would round the products.
     """
     count = len(state.w)
-    codes = [part for part in (state.codes, state.overrides.residuals) if part is not None]
+    codes = [part for part in (state.offset_codes, state.overrides.residuals) if part is not None]
     tensors = [tensor for part in codes for tensor in part.tensors] + list(state.overrides.noise)
     if not tensors:  # the weights of the generator: nothing to compute once
         yield slice(0, count), False

@@ -112,7 +112,7 @@ class HyperStyleRefinement(BaseRefinement):
             warn_of_many_steps(HYPERSTYLE.name, round(steps_before) + steps, model.steps, better)
 
         def render_with(codes: OffsetCodes | None) -> Tensor:
-            return render(model, replace(inversion.state, codes=codes), differentiable=True)
+            return render(model, replace(inversion.state, offset_codes=codes), differentiable=True)
 
         images: list[Tensor] | None = [] if self.keep_intermediates else None
         with torch.no_grad():

@@ -176,11 +176,11 @@ def _check(text: str, space: str, steps: int, lr: float, l2: float, identity: fl
 def _with_dense_offsets(inversion: Inversion) -> InversionState:
     """Its state with offsets and residuals as dense tensors, which a loop in which they stay need not compute again."""
     state, model = inversion.state, inversion.model
-    offsets = dense_offsets(state.codes, model.hypernetwork)
+    offsets = dense_offsets(state.offset_codes, model.hypernetwork)
     residuals = dense_offsets(state.overrides.residuals, model.hyperinverter)
     return replace(
         state,
-        codes=OffsetCodes.of_dense(offsets) if offsets else None,
+        offset_codes=OffsetCodes.of_dense(offsets) if offsets else None,
         overrides=replace(state.overrides, residuals=OffsetCodes.of_dense(residuals) if residuals else None),
     )
 

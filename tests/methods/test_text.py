@@ -18,7 +18,7 @@ from torch import Tensor
 from hyperstyle import HyperStyleInverter, Inversion
 from hyperstyle.errors import ConfigError, MethodError
 from hyperstyle.inversion.optimize import Step, ramped
-from hyperstyle.inversion.overrides import GeneratorOverrides
+from hyperstyle.inversion.state import GeneratorOverrides
 from hyperstyle.methods.text import optimize_text
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
