@@ -275,9 +275,14 @@ class Inversion(Portable):
             w: other latent codes [B,L,D].
 
         Raises:
-            InversionError: a generator of another configuration or type, or codes `w` of another shape.
+            InversionError: no generator, one of another configuration or type, or codes `w` of another shape.
         """
         source = self.model.generator
+        if not isinstance(generator, StyleGenerator):
+            raise InversionError(
+                f"transfer() was given a {type(generator).__name__}: expected a generator, such as "
+                "inverter.model.generator of a fine-tuned model."
+            )
         if (generator.config, generator.latent_avg.dtype) != (source.config, self.model.dtype):
             raise InversionError(
                 f"the other generator is {generator.config} in {generator.latent_avg.dtype}, this one {source.config} "
