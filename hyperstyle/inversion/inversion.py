@@ -219,20 +219,13 @@ class Inversion(Portable):
         """
         result = self
         for single_edit, value in editing.list_edits(self.model, edit, strength, text, neutral, beta, named):
-            result = result._edited(single_edit, value, layers, other_model)
+            editing.check_model(self.model, single_edit, other_model=other_model)
+            strengths = editing.numbers(single_edit, value)
+            amounts = torch.tensor(strengths * len(result), dtype=self.w.dtype, device=self.w.device)
+            if len(strengths) > 1:
+                result = result._take([i for i in range(len(result)) for _ in strengths])
+            result = result.edited_to(editing.apply_edit(self.model, single_edit, result.state, amounts, layers))
         return result
-
-    def _edited(
-        self, edit: Edit, strength: Strength, layers: Sequence[str | int] | None, other_model: bool
-    ) -> Inversion:
-        editing.check_model(self.model, edit, other_model=other_model)
-        strengths = editing.numbers(edit, strength)
-        base = self
-        if len(strengths) > 1:
-            base = self._take([i for i in range(len(self)) for _ in strengths])
-        amounts = torch.tensor(strengths * len(self), dtype=self.w.dtype, device=self.w.device)
-        w, styles = editing.apply_edit(self.model, edit, base.w, base.style_offsets, amounts, layers, base.overrides)
-        return base.edited_to(replace(base.state, w=w, style_offsets=styles))
 
     # ---- combining ----
 

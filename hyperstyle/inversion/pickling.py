@@ -65,12 +65,10 @@ class Portable:
 
     def __post_init__(self) -> None:
         """Copies tensors that were made in inference mode: no gradient could ever flow through them."""
-        images = [t for t in (self.crop, *self.intermediates) if t is not None]
-        if any(t.is_inference() for t in (*self.state.tensors, *images)):
-            values = vars(self.state.apply(copy_inference_tensors))
-            values |= {name: copy_inference_tensors(getattr(self, name)) for name in ("crop", "intermediates")}
-            for name, value in values.items():
-                object.__setattr__(self, name, value)
+        tensors = (*self.state.tensors, *self.intermediates, *([] if self.crop is None else [self.crop]))
+        if any(tensor.is_inference() for tensor in tensors):
+            images = {name: copy_inference_tensors(getattr(self, name)) for name in ("crop", "intermediates")}
+            self.__dict__.update(vars(self.state.apply(copy_inference_tensors)), **images)
 
     def _check_single(self, what: str, advice: str = "index the batch first") -> None:
         if len(self) != 1:

@@ -213,13 +213,13 @@ class InversionState:
         ]
         if layers is not None:
             names = [target.layer(name).name for name in layers]
-            kept = _parameters(names, target)
+            parameter_names = _parameters(names, target)
             codes = None if codes is None else codes.only(names)
             residuals = None if residuals is None else residuals.only(names)
-            tuned = [{n: value for n, value in parameters.items() if n in kept} for parameters in tuned]
+            tuned = [{n: value for n, value in parameters.items() if n in parameter_names} for parameters in tuned]
             if noise:
-                own = [stored.expand(len(self.w), -1, -1, -1) for stored in target.noises.buffers()]
-                noise = _choose_noise(names, noise, own, target)
+                stored_maps = [stored.expand(len(self.w), -1, -1, -1) for stored in target.noises.buffers()]
+                noise = _choose_noise(names, noise, stored_maps, target)
         w = self.w if w is None else target.broadcast(w.to(self.w))
         if w.shape != self.w.shape:
             raise InversionError(f"other latent codes of shape {tuple(w.shape)}: expected {tuple(self.w.shape)}.")
@@ -265,8 +265,8 @@ def _tuned_pairs(
     names = sorted({name for state in (a, b) for tuned in state.overrides.tuned for name in tuned})
     if not names:
         return []
-    own = {name: parameters[name].detach() for name in names}
-    return [({**own, **x}, {**own, **y}) for x, y in zip(a.overrides.tuned, b.overrides.tuned, strict=True)]
+    stored = {name: parameters[name].detach() for name in names}
+    return [({**stored, **x}, {**stored, **y}) for x, y in zip(a.overrides.tuned, b.overrides.tuned, strict=True)]
 
 
 def _parameters(layers: Sequence[str], generator: StyleGenerator) -> set[str]:

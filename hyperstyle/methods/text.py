@@ -83,18 +83,18 @@ def optimize_text(
     for network in model.networks.values():
         check_no_inference_weights(network)
     moves = _Moves.from_zero(inversion, space, layers)
-    constant = _with_dense_offsets(inversion)
+    constant = _with_dense_offsets(inversion)  # what the loop does not change
     with torch.no_grad():
-        words = encoder.encode_text([text])
+        words = encoder.encode_text([text])  # [1,E]
         identity_loss = None
         if identity:
-            first = render(model, constant, differentiable=True).to(moves.dtype)
+            first = render(model, constant, differentiable=True).to(moves.dtype)  # x0, [B,3,size,size]
             identity_loss = _identity_loss(model, similarity, first)
 
     def loss_at(step: int) -> Loss:
         image = render(model, moves.applied_to(constant), differentiable=True).to(moves.dtype)
-        content = model.domain.content(image)
-        distances = _text_distance(encoder.encode_image(content), words).to(image)
+        content = model.domain.content(image)  # [B,3,H,W], without padding
+        distances = _text_distance(encoder.encode_image(content), words).to(image)  # [B]
         # Eq. 1: the distance from the text, from the start, and, where it is asked for, from the identity.
         losses = distances + l2 * moves.squared_length()
         if identity_loss is not None:
@@ -139,7 +139,7 @@ class _Moves:
             values = {"w": w.new_zeros(len(w), len(rows), w.shape[2], dtype=dtype)}
         else:
             rows = None
-            values = {spec.name: w.new_zeros(len(w), spec.style_width, dtype=dtype) for spec in specs}
+            values = {spec.name: w.new_zeros(len(w), spec.style_width, dtype=dtype) for spec in specs}  # [B,I]
         return cls({name: value.requires_grad_() for name, value in values.items()}, rows, dtype)
 
     def applied_to(self, state: InversionState) -> InversionState:
@@ -156,7 +156,7 @@ class _Moves:
 
     def squared_length(self) -> Tensor:
         """[B] the sum of squares over all values of an image."""
-        lengths = [value.square().flatten(1).sum(1) for value in self.values.values()]
+        lengths = [value.square().flatten(1).sum(1) for value in self.values.values()]  # [B] of each
         return sum(lengths[1:], lengths[0])
 
 
@@ -211,7 +211,7 @@ def _identity_loss(model: Model, similarity: Similarity | None, start: Tensor) -
             "an identity term, but this model has no perceptual network (its evaluator only measures): pass "
             "similarity=, such as load_arcface(path), or identity=0."
         )
-    first = network(model.domain.as_network_input(start))
+    first = network(model.domain.as_network_input(start))  # R(x0), [B,E], unit vectors
     return lambda image: 1.0 - metrics.cosine(network(model.domain.as_network_input(image)), first)
 
 
