@@ -15,7 +15,7 @@ from hyperstyle.inversion.synthesis import styles_of
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.config import LayerSpec
 
-__all__ = ["Strength", "apply_edit", "check_model", "find_edit", "list_edits", "numbers", "text_edit"]
+__all__ = ["Strength", "apply_edit", "check_model", "find_edit", "find_layers", "list_edits", "numbers", "text_edit"]
 
 Strength = float | Sequence[float] | Tensor
 
@@ -141,7 +141,7 @@ def apply_edit(
         EditError: the edit does not fit the codes, or returns something of another shape or that is not finite.
         ConfigError: no layers, or one that is not there.
     """
-    w, specs = state.w, None if layers is None else _layers(model, layers)
+    w, specs = state.w, None if layers is None else find_layers(model, layers)
     with torch.no_grad():  # the edit gets copies: an edit of the user may change them
         if edit.info.space == "w":
             moved = edit(w.clone(), strengths)
@@ -177,7 +177,7 @@ def apply_edit(
     return replace(state, style_offsets=offsets)
 
 
-def _layers(model: Model, layers: Sequence[str | int]) -> list[LayerSpec]:
+def find_layers(model: Model, layers: Sequence[str | int]) -> list[LayerSpec]:
     """The layers of these names or indexes. Raises ConfigError for none, or one that is not there."""
     if isinstance(layers, str) or not layers:
         raise ConfigError(f'layers={layers!r}: expected a list of one or more, ["b8.conv0"], or None for all.')

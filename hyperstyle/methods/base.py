@@ -237,6 +237,7 @@ def with_image_metrics(inversion: Inversion, image: Tensor) -> Inversion:
         inversion: as predicted by a network, with its crop.
         image: [B,3,size,size], the generator's last output for it.
     """
+    # `Inversion.tensor` renders larger batches in parts, and the loops of methods leave style offsets out.
     is_tensor = len(inversion) <= DEFAULT_BATCH_SIZE and not inversion.style_offsets and not inversion.overrides
     return with_metrics(inversion, inversion.model.domain.content(image).float() if is_tensor else None)
 

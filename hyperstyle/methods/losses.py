@@ -41,7 +41,7 @@ def add_l2(loss: ImageLoss, weight: float = 1.0) -> ImageLoss:
     """weight * L2 + the loss. What is not one number per image is returned as it is: `image_losses` refuses it."""
 
     def total(image: Tensor, target: Tensor) -> Tensor:
-        losses, error = loss(image, target), metrics.l2(image, target)
+        losses, error = loss(image, target), metrics.l2(image, target)  # [B] each
         return weight * error + losses if isinstance(losses, Tensor) and losses.shape == error.shape else losses
 
     return total

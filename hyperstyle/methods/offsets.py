@@ -167,12 +167,13 @@ class OffsetCodeTuner(BaseRefinement):
         loss = add_l2(self.loss or perceptual_loss(model))
 
         def optimize_part(crops: Tensor, part: Inversion) -> Inversion:
-            first, scales = _first(network, crops, part)
+            first, scales = _first(network, crops, part)  # by layer: codes, and [B,1] of them
             moves = {name: torch.zeros_like(code).requires_grad_() for name, code in _codes(first).items()}
 
             def moved() -> Inversion:
                 """With the codes first + scale * move; every move begins at zero."""
                 # Adam's steps are as long as the learning rate whatever the gradient is: the scale makes them relative.
+                # An affine head's code is [B,C]; the others keep one for each of K steps, [B,K,C].
                 sums, terms = (
                     {name: code + scales[name] * moves[name] for name, code in group.items()}
                     for group in (first.sums, first.terms)

@@ -128,7 +128,7 @@ class MethodChain:
                 )
             if (kind := _kind(refined.w)) != _kind(inversion.w):
                 raise MethodError(f"method {name!r} returned codes {kind}: expected {_kind(inversion.w)}.")
-            if not torch.equal(refined.w, inversion.w):
+            if not torch.equal(refined.w, inversion.w):  # it moved the codes: `initial` is named after it
                 start = refined.method.removeprefix("mean+")
             inversion = refined
         method = self.name or inversion.method
@@ -279,7 +279,7 @@ def resolve_method(
 def _split(method: MethodLike) -> list[Method | Refinement]:
     """The parts. A "+" joins where another name follows; "optimize-w+" ends with one of its own."""
     if isinstance(method, str):
-        names = re.split(r"\+(?=[^+])", method)
+        names = re.split(r"\+(?=[^+])", method)  # "optimize-w++pti" -> "optimize-w+", "pti"
         if unknown := [name for name in names if name not in METHODS]:
             raise MethodError(f"no method {unknown[0]!r}. {did_you_mean(unknown[0], METHODS)}")
         return [METHODS[name] for name in names]
@@ -339,7 +339,7 @@ def _checked_start(model: Model, start: Start) -> Start:
                 else f"something of type {type(codes).__name__}"
             )
             raise ConfigError(f"start gave {kind}: expected finite codes of shape {shapes[0]} or {shapes[1]}.")
-        return codes.detach().to(model.device, model.dtype, copy=True)
+        return codes.detach().to(model.device, model.dtype, copy=True)  # [B,L,D] or [B,D]
 
     return begin
 

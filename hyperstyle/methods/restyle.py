@@ -63,7 +63,7 @@ class RestyleRefinement(BaseRefinement):
             )
         steps = _STEPS if steps is None else steps
         check_integer("steps", steps)
-        name, done = encoder.config.method, self.done + steps
+        name, done = encoder.config.method, self.done + steps  # "restyle-e4e" or "restyle-psp"
         if steps:
             better = f"Gradient steps make it better: invert with method='{name}+offsets', steps=50."
             warn_of_many_steps(name, done, _STEPS, better)

@@ -14,6 +14,7 @@ from hyperstyle import metrics
 from hyperstyle.edits.clip import clip_loss
 from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError, warn
+from hyperstyle.inversion.editing import find_layers
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, optimize, ramped
 from hyperstyle.inversion.state import InversionState
@@ -129,9 +130,7 @@ class _Moves:
         w, generator = inversion.w, inversion.model.generator
         specs = [spec for spec in generator.layers if space == "w" or not spec.torgb]
         if layers is not None:
-            specs = [generator.layer(name) for name in layers]
-        if not specs:
-            raise ConfigError("layers=[]: expected at least one, or None for all.")
+            specs = find_layers(inversion.model, layers)
         dtype = torch.promote_types(w.dtype, torch.float32)
         if space == "w":
             # A toRGB layer shares its row with the next convolution: every row once.
