@@ -25,7 +25,6 @@ __all__ = [
     "check_losses",
     "check_lr",
     "check_target",
-    "constant",
     "image_losses",
     "optimize",
     "ramped",
@@ -178,11 +177,6 @@ def _kept(variables: Sequence[Tensor], finished: Tensor) -> Iterator[None]:
 
 
 # ---- learning rates ----
-
-
-def constant(lr: float) -> Callable[[int], float]:
-    """A schedule for `Schedule.lr`: the same learning rate at every step."""
-    return lambda step: lr
 
 
 def ramped(step: int, steps: int, lr: float, *, rampup: float = 0.05, rampdown: float = 0.25) -> float:

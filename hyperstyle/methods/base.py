@@ -77,12 +77,7 @@ class StartingPoint:
 
 def component(name: str) -> Callable[[Model], Start]:
     """A value for `StartingPoint.of`: the first codes come from the encoder in this attribute of the model."""
-
-    def of(model: Model) -> Start:
-        encoder: Start = getattr(model, name)
-        return encoder
-
-    return of
+    return lambda model: getattr(model, name)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from hyperstyle.inversion.optimize import (
     check_integer,
     check_losses,
     check_lr,
-    constant,
     optimize,
 )
 from hyperstyle.methods.base import BaseRefinement, Method, Remedy, StartingPoint, component, refine_by_optimization
@@ -109,7 +108,7 @@ class DomainGuidedRefinement(BaseRefinement):
                 shown = {"w": w.detach().clone(), "pixel": pixel, "feature": feature, "code": code}
                 return Loss(check_losses(losses, len(crops), step), image, shown=shown)
 
-            optimize([w], loss_at, Schedule(settings.steps, constant(settings.lr)), callback)
+            optimize([w], loss_at, Schedule(settings.steps, lambda step: settings.lr), callback)
             return replace(part, w=w.detach())
 
         return refine_by_optimization(IDINVERT.name, self, crop, inversion, optimize_part)

@@ -39,6 +39,8 @@ def lpips_loss(device: torch.device) -> ImageLoss:
 
 def add_l2(loss: ImageLoss, weight: float = 1.0) -> ImageLoss:
     """weight * L2 + the loss. What is not one number per image is returned as it is: `image_losses` refuses it."""
+    if not weight:
+        return loss  # alone: else L2 would hide that no gradient flows through it
 
     def total(image: Tensor, target: Tensor) -> Tensor:
         losses, error = loss(image, target), metrics.l2(image, target)  # [B] each

@@ -18,7 +18,6 @@ from hyperstyle.inversion.optimize import (
     StepCallback,
     check_integer,
     check_lr,
-    constant,
     image_losses,
     optimize,
 )
@@ -135,7 +134,7 @@ class PivotalTuner(BaseRefinement):
             base = model.generator.with_parameters(before[0]) if before else model.generator
             tuned = copy.deepcopy(base).requires_grad_(True)  # θ of Eq. 3
             tuned.style.requires_grad_(False)  # the mapping network: the pivot is a code in W already
-            random = np.random.RandomState(settings.seed)  # of the published code
+            random = np.random.RandomState(settings.seed)  # NumPy's legacy generator, as published
 
             def image_of(generator: StyleGenerator, w: Tensor, noise: Literal["const", "none"] = "const") -> Tensor:
                 state = replace(single.state, w=w)
@@ -163,7 +162,8 @@ class PivotalTuner(BaseRefinement):
                 return Loss(losses, image, distances=distance, shown=shown)
 
             weights = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-            optimize(weights, loss_at, Schedule(settings.steps, constant(settings.lr), threshold=threshold), callback)
+            schedule = Schedule(settings.steps, lambda step: settings.lr, threshold=threshold)
+            optimize(weights, loss_at, schedule, callback)
             # Only what moved is kept: the rest is the model's own.
             values = {
                 name: value.detach()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.inversion.optimize import Loss, Schedule, Step, constant, optimize
+from hyperstyle.inversion.optimize import Loss, Schedule, Step, optimize
 
 TARGET = torch.tensor([[1.0, -1.0], [3.0, 2.0]])
 
@@ -43,11 +43,11 @@ def test_it_is_adam_with_the_schedules_rates_and_betas() -> None:
 def test_an_image_below_the_threshold_stays_and_the_last_one_ends_it() -> None:
     x = torch.tensor([[1.0, -1.1], [0.0, 0.0]], requires_grad=True)
     start = x.detach().clone()
-    seen = run(Schedule(5, constant(0.01), threshold=0.1), x)
+    seen = run(Schedule(5, lambda step: 0.01, threshold=0.1), x)
     assert torch.equal(x[0], start[0])
     assert not torch.equal(x[1], start[1])
     assert len(seen) == 5
-    assert len(run(Schedule(5, constant(0.01), threshold=100.0), x)) == 1
+    assert len(run(Schedule(5, lambda step: 0.01, threshold=100.0), x)) == 1
 
 
 def test_a_penalty_is_minimized_and_not_shown_and_a_constraint_holds_after_every_step() -> None:
@@ -60,7 +60,7 @@ def test_a_penalty_is_minimized_and_not_shown_and_a_constraint_holds_after_every
         return loss_of(x, penalty=1e6 * x[:, 1].square() + 1e6 * x[:, 1])
 
     seen: list[Step] = []
-    optimize([x], loss, Schedule(2, constant(0.5)), seen.append, constrain=clamp)
+    optimize([x], loss, Schedule(2, lambda step: 0.5), seen.append, constrain=clamp)
     assert (x[:, 0] == 0).all()
     assert (x[:, 1] < 0).all()
     assert seen[0].losses.tolist() == TARGET.square().sum(1).tolist()
