@@ -61,6 +61,10 @@ class Options:
     seed: int | None = None
     keep_intermediates: bool = False
 
+    def seeded(self, settings: T) -> T:
+        """The settings of a method, a dataclass, with this seed; unchanged if it is None."""
+        return settings if self.seed is None else replace(settings, seed=self.seed)  # type: ignore[type-var]
+
 
 @dataclass(frozen=True)
 class StartingPoint:

@@ -9,15 +9,7 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import MethodError
 from hyperstyle.inversion.inversion import Inversion
-from hyperstyle.inversion.optimize import (
-    Loss,
-    Schedule,
-    StepCallback,
-    check_integer,
-    check_losses,
-    check_lr,
-    optimize,
-)
+from hyperstyle.inversion.optimize import Loss, Schedule, StepCallback, check_integer, check_losses, check_lr, optimize
 from hyperstyle.methods.base import BaseRefinement, Method, Remedy, StartingPoint, component, refine_by_optimization
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field

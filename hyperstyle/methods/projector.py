@@ -269,16 +269,11 @@ def start_at_mean(samples: int) -> StartingPoint:
     return StartingPoint("mean", start)
 
 
-def seeded(settings: Projection, seed: int | None) -> Projection:
-    """The settings with this seed; unchanged if `seed` is None."""
-    return settings if seed is None else replace(settings, seed=seed)
-
-
 def _method(settings: Projection) -> Method:
     return Method(
         Projector(settings).name,
         start=start_at_mean(settings.samples),
-        refinement=lambda options: Projector(seeded(settings, options.seed)),
+        refinement=lambda options: Projector(options.seeded(settings)),
         optimizes=True,
         unfit=why_not_stylegan2,
     )

@@ -22,16 +22,9 @@ from hyperstyle.inversion.optimize import (
     optimize,
 )
 from hyperstyle.inversion.synthesis import render
-from hyperstyle.methods.base import (
-    BaseRefinement,
-    Method,
-    Options,
-    optimize_in_parts,
-    refine_by_optimization,
-    why_not_stylegan2,
-)
+from hyperstyle.methods.base import BaseRefinement, Method, optimize_in_parts, refine_by_optimization, why_not_stylegan2
 from hyperstyle.methods.losses import perceptual_loss
-from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, seeded, start_at_mean
+from hyperstyle.methods.projector import MAX_SEED, PIVOT, Projector, start_at_mean
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.base import StyleGenerator
@@ -179,16 +172,12 @@ class PivotalTuner(BaseRefinement):
         return refine_by_optimization(PTI.name, self, crop, inversion, tune_each)
 
 
-def _tuner(options: Options) -> PivotalTuner:
-    return PivotalTuner(PivotalTuning() if options.seed is None else PivotalTuning(seed=options.seed))
-
-
 PTI = Method(
     "pti",
     start=start_at_mean(PIVOT.samples),
-    refinement=_tuner,
+    refinement=lambda options: PivotalTuner(options.seeded(PivotalTuning())),
     # The pivots: published code drops the noise maps that were fitted with them.
-    preceded_by=(("optimize-w", lambda options: Projector(seeded(PIVOT, options.seed), keep_noise=False)),),
+    preceded_by=(("optimize-w", lambda options: Projector(options.seeded(PIVOT), keep_noise=False)),),
     optimizes=True,
     unfit=why_not_stylegan2,
 )
