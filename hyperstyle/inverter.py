@@ -29,9 +29,8 @@ from hyperstyle.io import hub
 from hyperstyle.io.components import read_json
 from hyperstyle.io.files import write_text
 from hyperstyle.methods import registry
-from hyperstyle.model.aligner import aligner_of
 from hyperstyle.model.card import model_card
-from hyperstyle.model.folder import check_parts, load_model, write_model
+from hyperstyle.model.folder import aligner_of, check_parts, load_model, write_model
 from hyperstyle.model.parts import Model
 from hyperstyle.moved import PART_ARGUMENTS, gathered_arguments
 from hyperstyle.networks.encoders.w_encoder import WEncoder

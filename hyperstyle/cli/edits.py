@@ -86,6 +86,7 @@ def run_add(args: AddArguments) -> int:
 
     from hyperstyle.edits import load_edit
     from hyperstyle.inversion.editing import apply_edit, check_model
+    from hyperstyle.inversion.state import InversionState
     from hyperstyle.model.folder import read_model
 
     folder = _own_folder(args.model)
@@ -113,7 +114,7 @@ def run_add(args: AddArguments) -> int:
     if not edit.info.model:  # published files do not say it; the user says that it is this one
         edit = edit.from_parts(dataclasses.replace(edit.info, model=model.generator_fingerprint), *edit.parts())
     codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
-    apply_edit(model, edit, codes, {}, torch.tensor([edit.info.high]))  # raises where it does not fit
+    apply_edit(model, edit, InversionState(codes), torch.tensor([edit.info.high]))  # raises where it does not fit
     _write(edit, args.name, [*model.edits, args.name], folder)
     print(_lines(args.name, edit, model))
     return 0

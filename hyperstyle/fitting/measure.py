@@ -15,6 +15,7 @@ from hyperstyle.edits import Edit
 from hyperstyle.errors import EditError
 from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read, render_batches
 from hyperstyle.inversion.editing import apply_edit
+from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
@@ -199,8 +200,8 @@ def _measure_edit(
             changes.append(torch.zeros(len(deviations), len(w)))
             identity.append(1.0)
             continue
-        edited, style_offsets = apply_edit(model, edit, w, {}, torch.full((len(w),), strength).to(w))
-        after = _read_all(model, edited, style_offsets, evaluator)
+        edited = apply_edit(model, edit, InversionState(w), torch.full((len(w),), strength).to(w))
+        after = _read_all(model, edited.w, edited.style_offsets, evaluator)
         moved = [(after.scores[k] - before.scores[k][: len(w)]) / deviation for k, deviation in deviations.items()]
         changes.append(torch.stack(moved))  # [K,B]
         if before.people is not None and after.people is not None:

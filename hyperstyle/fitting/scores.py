@@ -90,7 +90,7 @@ def render_batches(
     state = InversionState(w, style_offsets=offsets)
     for first in range(0, len(w), DEFAULT_BATCH_SIZE):
         batch = slice(first, first + DEFAULT_BATCH_SIZE)
-        yield model.domain.as_network_input(render(model, state.view(batch)).float())
+        yield model.domain.as_network_input(render(model, state.take(batch)).float())
         if on_progress is not None:
             on_progress(what, min(batch.stop, len(w)), len(w))
 

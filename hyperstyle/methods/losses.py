@@ -22,6 +22,7 @@ def perceptual_loss(model: Model) -> ImageLoss:
     network = model.perceptual
     if network is None:
         return lpips_loss(model.device)
+    # In float32, the type of the network, whatever that of the generator.
     return lambda image, target: metrics.perceptual(image.float(), target.float(), network)
 
 
@@ -37,5 +38,12 @@ def lpips_loss(device: torch.device) -> ImageLoss:
 
 
 def add_l2(loss: ImageLoss, weight: float = 1.0) -> ImageLoss:
-    """weight * L2 + the loss."""
-    return lambda image, target: weight * metrics.l2(image.float(), target.float()) + loss(image, target)
+    """weight * L2 + the loss. What is not one number per image is returned as it is: `image_losses` refuses it."""
+    if not weight:
+        return loss  # alone: else L2 would hide that no gradient flows through it
+
+    def total(image: Tensor, target: Tensor) -> Tensor:
+        losses, error = loss(image, target), metrics.l2(image, target)  # [B] each
+        return weight * error + losses if isinstance(losses, Tensor) and losses.shape == error.shape else losses
+
+    return total

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.errors import TrainingWarning, warn
-from hyperstyle.model.aligner import aligner_of
+from hyperstyle.model.folder import aligner_of
 from hyperstyle.model.parts import Model
 from hyperstyle.runtime.gradients import outside_inference_mode, with_gradients
 from hyperstyle.training.builders import code_reader, inversions_of

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from hyperstyle import HyperStyleInverter, metrics
 from hyperstyle.evaluation import Optimization, Optimized, evaluate_reconstruction, held_out_avatars
-from hyperstyle.methods.offsets import optimize_offsets
-from hyperstyle.methods.projector import Projection, project
-from hyperstyle.methods.pti import PivotalTuning, tune
+from hyperstyle.inversion.inversion import Inversion
+from hyperstyle.methods.offsets import OffsetTuner
+from hyperstyle.methods.projector import Projection, Projector, code_statistics
+from hyperstyle.methods.pti import PivotalTuner, PivotalTuning
 
 SETTINGS = Optimization(3, projection=3, tuning=12, offsets=4)
 
@@ -62,29 +63,23 @@ def test_every_row_is_what_its_method_finds_for_error_plus_perceptual_distance(
 
     rows = {row.method: row for row in optimized.rows}
     # Each image on its own, as it is timed: batches are rounded otherwise, and Adam enlarges that.
-    parts = [slice(i, i + 1) for i in range(3)]
-    settings = Projection(steps=3, optimize_noise=False)
-    w = torch.cat([project(crops[part], model.generator, loss, settings).w for part in parts])
-    with torch.no_grad():
-        assert rows["optimize-w"].l2 == pytest.approx(mean_l2(model.generator(w), crops), rel=1e-5)
+    mean = model.generator.broadcast(code_statistics(model.generator, Projection().samples)[0][None])
+    projector = Projector(Projection(steps=3, optimize_noise=False), loss, l2=0.0)
+    pivots = [projector(crop[None], Inversion(model, mean)) for crop in crops]
+    assert rows["optimize-w"].l2 == pytest.approx(mean_l2(torch.cat([p.tensor for p in pivots]), crops), rel=1e-5)
 
-    tuned = [
-        tune(crop[None], code[None], model.generator, distance, PivotalTuning(steps=12, threshold=0.0))
-        for crop, code in zip(crops, w, strict=True)
-    ]
-    with torch.no_grad():
-        images = torch.cat([generator(code[None]) for generator, code in zip(tuned, w, strict=True)])
+    tuner = PivotalTuner(PivotalTuning(steps=12), distance)
+    images = torch.cat([tuner(crop[None], pivot).tensor for crop, pivot in zip(crops, pivots, strict=True)])
     assert rows["pti"].l2 == pytest.approx(mean_l2(images, crops), rel=1e-5)
     torch.testing.assert_close(optimized.shown["PTI"], images, atol=2e-5, rtol=0)
 
-    start = full_inverter.invert(list(crops), method="w-encoder", align=False).w
+    start = full_inverter.invert(list(crops), method="w-encoder", align=False)
     layers = model.hypernetwork.config.layers
-    rendered = []
-    for part in parts:
-        offsets = optimize_offsets(crops[part], start[part], model.generator, layers, loss, steps=4)
-        with torch.no_grad():
-            rendered.append(model.generator(start[part], offsets))
-    assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat(rendered), crops), rel=1e-4)
+    tuned = [
+        OffsetTuner(steps=4, lr=0.02, layers=layers, loss=distance)(crop[None], single)
+        for crop, single in zip(crops, start, strict=True)
+    ]
+    assert rows["offsets"].l2 == pytest.approx(mean_l2(torch.cat([t.tensor for t in tuned]), crops), rel=1e-4)
 
 
 def test_the_curve_of_tuning_begins_at_the_pivot_and_ends_at_the_row(optimized: Optimized) -> None:

@@ -107,12 +107,11 @@ class OffsetCodes:
         sums, terms, dense = ({n: function(t) for n, t in g.items()} for g in (self.sums, self.terms, self.dense))
         return OffsetCodes(sums, terms, function(self.weights), dense)
 
-    def select(self, chosen: slice) -> OffsetCodes:
-        """The codes of a slice of the images; dense offsets that all images share are kept whole."""
-        # Δ of [O,I,k,k] or [1,O,I,k,k] belongs to all images.
-        some = self.apply(lambda t: t[chosen])
-        shared = {name: t for name, t in self.dense.items() if t.ndim < 5 or len(t) == 1}
-        return replace(some, dense={**some.dense, **shared})
+    def select(self, chosen: slice | list[int]) -> OffsetCodes:
+        """The codes of these images; dense offsets that all images share are kept whole."""
+        # Δ of [O,I,k,k] or, for several images, [1,O,I,k,k] belongs to all images.
+        dense = {n: t if t.ndim < 5 or len(t) < len(self) else t[chosen] for n, t in self.dense.items()}
+        return replace(replace(self, dense={}).apply(lambda t: t[chosen]), dense=dense)
 
     def only(self, layers: Sequence[str]) -> OffsetCodes:
         """The codes and dense offsets of `layers` only; all other layers get no offset."""

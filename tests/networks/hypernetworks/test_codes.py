@@ -192,3 +192,14 @@ def test_what_is_made_of_codes_and_what_is_dense_adds_up() -> None:
     assert list(total) == ["a", "b", "z"]
     assert torch.equal(total["b"], 1 + y.dense["b"].expand(2, 3, 4, 3, 3))
     assert torch.equal(offsets["b"], torch.ones(2, 3, 4, 3, 3))
+
+
+def test_offsets_that_all_images_share_stay_whole_where_images_are_selected() -> None:
+    large, small = torch.randn(1, 3, 4, 3, 3), torch.randn(3, 4, 1, 1)
+    shared = OffsetCodes({}, {}, torch.zeros(2, 1), {"a": large, "b": small, "c": torch.randn(2, 3, 4, 1, 1)})
+    for chosen in (slice(1, 2), [1], [1, 0, 0]):
+        selected = shared.select(chosen)
+        assert selected.dense["a"] is large
+        assert selected.dense["b"] is small
+        assert torch.equal(selected.dense["c"], shared.dense["c"][chosen])
+    assert OffsetCodes.of_dense({"a": large}).select([0, 0]).dense["a"].shape == (2, 3, 4, 3, 3)
