@@ -131,21 +131,20 @@ def make_report(
             "missing": missing,
         }
     )
+    settings = asdict(options)
+    settings["optimised"] = settings.pop("optimized")  # as version 0.1 spelled it
     content = {
         "machine": machine(model),
         "pictures": _about_images(images),
         "photos": None if photos is None else _about_images(photos),
-        "options": _plain_options(options),
+        "options": settings,
         "tables": {key: [dict(row) for row in table.rows] for key, table in all_tables.items()},
         "effects": {name: [_plain_curve(curve) for curve in curves] for name, curves in effects.items()},
         "not_measured": [dict(row) for row in missing.rows],
     }
-    files = {"report.json": json.dumps(content, indent=1, allow_nan=False) + "\n"}
-    files |= {
-        f"{key}.csv": to_csv(table)
-        for key, table in {**all_tables, **tables.effect_tables(effects)}.items()
-        if table.rows
-    }
+    csv_tables = {**all_tables, **tables.effect_tables(effects)}
+    files = {"report.json": json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"}
+    files |= {f"{key}.csv": to_csv(table) for key, table in csv_tables.items() if table.rows}
     files["report.html"] = page  # last: a page says that all is there
     for name, text in files.items():
         write_text(out / name, text)
@@ -233,12 +232,6 @@ def _about_images(images: EvaluationImages) -> dict[str, Any]:
         "failures": images.failures,
         "taken_as_crops": images.uncut,
     }
-
-
-def _plain_options(options: ReportOptions) -> dict[str, Any]:
-    """As plain values, under the names that they have on disk since version 0.1."""
-    values = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
-    return {"optimised" if key == "optimized" else key: value for key, value in values.items()}
 
 
 def _plain_curve(curve: EffectCurve) -> dict[str, Any]:

@@ -73,7 +73,9 @@ def paper_table(jobs: Sequence[Job]) -> Table:
     """What the paper's Table 2 has of these methods, on human faces."""
     keys = [column.key for column in _PAPER_COLUMNS]
     names = [job.method for job in jobs if isinstance(job.method, str) and job.method in _PAPER]
-    rows = [{"method": name, **dict(zip(keys, _PAPER[name], strict=True))} for name in dict.fromkeys(names)]
+    rows: list[Mapping[str, Value]] = [
+        {"method": name, **dict(zip(keys, _PAPER[name], strict=True))} for name in dict.fromkeys(names)
+    ]
     return Table((_METHOD, *_PAPER_COLUMNS), rows)
 
 
@@ -99,7 +101,9 @@ def kept_identity_table(curves: Sequence[EffectCurve]) -> Table:
     for curve in curves:
         if curve.mean is not None:
             means.setdefault(curve.method, []).append(curve.mean)
-    rows = [{"method": name, "identity": fmean(values), "edits": len(values)} for name, values in means.items()]
+    rows: list[Mapping[str, Value]] = [
+        {"method": name, "identity": fmean(values), "edits": len(values)} for name, values in means.items()
+    ]
     return Table((_METHOD, Column("identity", "identity kept", ".3f", "high"), Column("edits", "edits")), rows)
 
 

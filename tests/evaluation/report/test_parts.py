@@ -18,7 +18,7 @@ from hyperstyle.evaluation import measures as measures_module
 from hyperstyle.evaluation.engine import Job, Trial
 from hyperstyle.evaluation.equal_effect import EffectCurve, EffectPoint
 from hyperstyle.evaluation.measures import choose_measures
-from hyperstyle.evaluation.plots import effect_plots, over_time_plots
+from hyperstyle.evaluation.plots import COLORS, effect_plots, over_time_plots
 from hyperstyle.evaluation.report.galleries import uris
 from hyperstyle.evaluation.report.tables import kept_identity_table, methods_table, paper_table, parameter_table
 from hyperstyle.evaluation.tables import Column, Table, Value, to_csv, to_json, to_markdown, to_text
@@ -137,7 +137,7 @@ class TestPlots:
         words = [element.text for element in ElementTree.fromstring(plot.replace("xlink:href", "href")).iter("text")]
         assert {"age", "identity", "measured change of age of <b> & c"} <= set(words)
 
-    def test_a_method_over_time_is_a_named_dot_where_it_has_a_figure(self) -> None:
+    def test_a_method_over_time_is_a_dot_of_its_color_where_it_has_a_figure(self) -> None:
         rows: list[dict[str, Value]] = [
             {"method": "a", "seconds": 0.1, "l2": 0.5, "perceptual": 0.2},
             {"method": "b", "seconds": 1.0, "l2": 0.05, "perceptual": None},
@@ -145,8 +145,8 @@ class TestPlots:
         ]
         (plot,) = over_time_plots(rows)
         words = {element.text for element in ElementTree.fromstring(plot.replace("xlink:href", "href")).iter("text")}
-        assert {"L2 over time", "a", "b"} <= words
-        assert "c" not in words
+        assert {"L2 over time", "L2", "seconds per image"} <= words
+        assert [color in plot for color in COLORS[:3]] == [True, True, False]
 
 
 def test_images_are_inside_the_page_and_small() -> None:
