@@ -13,8 +13,7 @@ from torch import Tensor
 from hyperstyle.evaluation.engine import Job, Study, Trial, invert_one
 from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.methods import EDITS
-from hyperstyle.evaluation.report.tables import refinement_table
-from hyperstyle.evaluation.tables import Table
+from hyperstyle.evaluation.tables import Column, Table, Value
 from hyperstyle.images import load_image, to_images
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
@@ -25,6 +24,7 @@ __all__ = ["Gallery", "edit_strips", "interpolation", "out_of_domain", "reconstr
 _LONGEST = 256  # pixels; more is not seen at the size shown
 _QUALITY = 85
 _STEPS = 7  # of an interpolation
+_ON_THE_PAGE = ("l2", "lpips", "perceptual", "identity")  # of images out of the domain; the files have all figures
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,23 @@ def out_of_domain(
         photos: the images.
         edits: names and strengths.
     """
-    model, rows, figures = inverter.model, [], {}
+    model, measures = inverter.model, study.measures
+    images: list[list[str]] = []
+    rows: list[dict[str, Value]] = []
     for i, name in enumerate(photos.names):
-        crop = photos.load(i)
+        crop, row = photos.load(i), dict[str, Value](kind=name)
         refined = invert_one(inverter, crop, Trial(inverter.methods[0]))
-        both = refined.initial, refined
-        target = crop[None].to(model.device)
-        figures[name] = tuple(study.measures(model, inversion.tensor, target) for inversion in both)
-        shown = [*both, *(refined.edit(edit, strength) for edit, strength in edits.items())]
-        rows.append(uris(crop, *(inversion.tensor[0].cpu() for inversion in shown)))
+        for when, inversion in {"before": refined.initial, "after": refined}.items():
+            figures = measures(model, inversion.tensor, crop[None].to(model.device))
+            row |= {f"{key}_{when}": value for key, value in figures.items()}
+        rows.append(row)
+        shown = [refined.initial, refined, *(refined.edit(edit, strength) for edit, strength in edits.items())]
+        images.append(uris(crop, *(inversion.tensor[0].cpu() for inversion in shown)))
+    columns = [Column("kind", "image")] + [
+        Column(f"{measure.key}_{when}", f"{measure.title} {when}", f".{measure.digits}f")
+        for measure in measures.chosen
+        for when in ("before", "after")
+        if measure.key in _ON_THE_PAGE
+    ]
     heads = ["image", "before", "refined", *(f"{name} {strength:+g}" for name, strength in edits.items())]
-    return Gallery(heads, rows, photos.names), refinement_table(figures, study.measures)
+    return Gallery(heads, images, photos.names), Table(columns, rows)

@@ -21,7 +21,6 @@ __all__ = [
     "not_measured",
     "paper_table",
     "parameter_table",
-    "refinement_table",
     "variants_table",
 ]
 
@@ -46,7 +45,6 @@ _PAPER_COLUMNS = (
     Column("l2", "L2", ".3f", "low"),
     _SECONDS,
 )
-_ON_THE_PAGE = ("l2", "lpips", "perceptual", "identity")  # of images out of the domain; the files have all figures
 
 
 def parameter_table(model: Model) -> Table:
@@ -122,22 +120,6 @@ def effect_tables(groups: Mapping[str, Sequence[EffectCurve]]) -> dict[str, Tabl
             low, high = curve.reach
             means.append({**about, "identity": curve.mean, "low": low, "high": high, "pictures": len(curve.changes)})
     return {"figure6": Table((), points), "figure6_means": Table((), means)}
-
-
-def refinement_table(figures: Mapping[str, tuple[Mapping[str, float | None], ...]], measures: Measures) -> Table:
-    """Figures of images out of the domain: name of the image -> those before and after refinement."""
-    rows = []
-    for name, both in figures.items():
-        row: dict[str, Value] = {"kind": name}
-        for when, values in zip(("before", "after"), both, strict=True):
-            row |= {f"{key}_{when}": value for key, value in values.items()}
-        rows.append(row)
-    columns = [Column("kind", "image")]
-    for measure in measures.chosen:
-        if measure.key in _ON_THE_PAGE:
-            key, title, form = measure.key, measure.title, f".{measure.digits}f"
-            columns += [Column(f"{key}_{when}", f"{title} {when}", form) for when in ("before", "after")]
-    return Table(columns, rows)
 
 
 def not_measured(
