@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import MethodError
-from hyperstyle.evaluation.editing import population_std, strengths_of
+from hyperstyle.evaluation.editing import strengths_of
+from hyperstyle.evaluation.held_out import attribute_deviations
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.model.parts import Model
@@ -97,7 +98,7 @@ def read_edits(inversion: Inversion, edits: Sequence[str], *, points: int) -> di
         with torch.no_grad():
             before = model.evaluator(domain.resize_to_input(inversion.tensor))[:, column]
             images = domain.resize_to_input(edited.tensor)  # [S,3,h,w]
-            change = (model.evaluator(images)[:, column] - before).cpu() / population_std([trait])[trait]
+            change = (model.evaluator(images)[:, column] - before).cpu() / attribute_deviations()[trait]
             identity = metrics.identity(images, inversion.crop.repeat(len(images), 1, 1, 1), model.evaluator).cpu()
         readings[name] = {"changes": change.tolist(), "identities": identity.tolist()}
     return readings

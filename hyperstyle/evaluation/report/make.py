@@ -65,8 +65,12 @@ def make_report(
     """
     options, ablations, model = options or ReportOptions(), ablations or {}, inverter.model
     optimized = options.optimized if options.optimized is not None else 4 * (model.perceptual is not None)
-    for name, least in (("points", 2), ("edited", 0), ("shown", 1), ("optimized", 0)):
-        value = optimized if name == "optimized" else getattr(options, name)
+    for name, value, least in (
+        ("points", options.points, 2),
+        ("edited", options.edited, 0),
+        ("shown", options.shown, 1),
+        ("optimized", optimized, 0),
+    ):
         if value < least:
             raise ConfigError(f"{name}={value}: expected {least} or more.")
     measures = choose_measures(model, lpips=options.lpips, identity=options.identity, mtcnn=options.mtcnn)
@@ -107,11 +111,6 @@ def make_report(
         ablations=bool(ablations),
         photos=photos is not None,
     )
-    plots = {}
-    if has_matplotlib():
-        compared = all_tables.get("table2_optimised", all_tables.get("table2"))
-        plots = {name: effect_plots(curves) for name, curves in effects.items()}
-        plots["over_time"] = over_time_plots(compared.rows) if compared is not None else []
     page = render_page(
         {
             "title": options.title or f"How well {model.domain.name} are inverted",
@@ -126,7 +125,7 @@ def make_report(
             "effects": effects,
             "kept_identity": {name: tables.kept_identity_table(curves) for name, curves in effects.items()},
             "galleries": sheets,
-            "plots": plots,
+            "plots": _plots(all_tables, effects),
             "colors": COLORS,
             "missing": missing,
         }
@@ -142,12 +141,11 @@ def make_report(
         "effects": {name: [_plain_curve(curve) for curve in curves] for name, curves in effects.items()},
         "not_measured": [dict(row) for row in missing.rows],
     }
-    csv_tables = {**all_tables, **tables.effect_tables(effects)}
-    files = {"report.json": json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"}
-    files |= {f"{key}.csv": to_csv(table) for key, table in csv_tables.items() if table.rows}
-    files["report.html"] = page  # last: a page says that all is there
-    for name, text in files.items():
-        write_text(out / name, text)
+    write_text(out / "report.json", json.dumps(content, indent=1, allow_nan=False, default=str) + "\n")
+    for key, table in {**all_tables, **tables.effect_tables(effects)}.items():
+        if table.rows:
+            write_text(out / f"{key}.csv", to_csv(table))
+    write_text(out / "report.html", page)  # last: a page says that all is there
     return out / "report.html"
 
 
@@ -208,6 +206,15 @@ def _effects(study: Study, jobs: Sequence[Job], model: Model) -> dict[str, tuple
             rows = {job.label: study.rows(job.label, count) for job in group}
             effects[name] = effect_curves(model, rows, study.edits, points=study.points)
     return effects
+
+
+def _plots(all_tables: Mapping[str, Table], effects: Mapping[str, Sequence[EffectCurve]]) -> dict[str, list[str]]:
+    """Quality over time, and identity over the effect of edits; none without matplotlib."""
+    if not has_matplotlib():
+        return {}
+    compared = all_tables.get("table2_optimised", all_tables.get("table2"))
+    over_time = [] if compared is None else over_time_plots(compared.rows)
+    return {"over_time": over_time} | {name: effect_plots(curves) for name, curves in effects.items()}
 
 
 def _galleries(study: Study, jobs: Sequence[Job], inverter: HyperStyleInverter, shown: int) -> dict[str, Any]:
