@@ -29,7 +29,7 @@ from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.images import EvaluationImages
 from hyperstyle.evaluation.journal import Journal
 from hyperstyle.evaluation.measures import Measure, Measures, face_identity, lpips_distance
-from hyperstyle.evaluation.tables import Column, Table, missing_parts
+from hyperstyle.evaluation.tables import Column, Table, missing_parts, published_table
 from hyperstyle.images import load_image, to_levels, to_tensor
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
@@ -54,14 +54,12 @@ _PUBLISHED: Mapping[str, tuple[float, float, float | None, float | None]] = {
 """MSE, LPIPS, ID and FID in the README of github.com/caopulan/GANInverter."""
 
 
-_METHOD = Column("method", "method")
 _COLUMNS = (
     Column("mse", "MSE", ".4f", "low"),
     Column("lpips", "LPIPS", ".4f", "low"),
     Column("identity", "ID", ".2f", "high"),
     Column("fid", "FID", ".4f", "low"),
 )
-_SECONDS = Column("seconds", "seconds", ".3f", "low")
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,9 @@ def evaluate_celebahq(
             (inception is None, "FID", "its network was not named", "--fid INCEPTION_FILE.pth"),
         )
     )
-    return CelebaHq(Table((_METHOD, *_COLUMNS, _SECONDS), rows), about_images, _published(trials), missing)
+    published = published_table(_COLUMNS, _PUBLISHED, [trial.method for trial in trials if trial.steps is None])
+    table = Table((Column("method", "method"), *_COLUMNS, Column("seconds", "seconds", ".3f", "low")), rows)
+    return CelebaHq(table, about_images, published, missing)
 
 
 def _at_encoder_size(model: Model, image: Tensor) -> Tensor:
@@ -183,10 +183,3 @@ def _at_encoder_size(model: Model, image: Tensor) -> Tensor:
 def _rounded(image: Tensor) -> Tensor:
     """As a file would hold it: [B,3,H,W] in [-1,1], of 256 levels."""
     return to_levels(image).round() / 127.5 - 1
-
-
-def _published(trials: Sequence[Trial]) -> Table:
-    names = [trial.method for trial in trials if trial.steps is None and trial.method in _PUBLISHED]
-    keys = [column.key for column in _COLUMNS]
-    rows = [{"method": name, **dict(zip(keys, _PUBLISHED[name], strict=True))} for name in names]
-    return Table((_METHOD, *_COLUMNS), rows)

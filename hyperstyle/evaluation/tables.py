@@ -8,7 +8,18 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["FORMATS", "Column", "Table", "Value", "missing_parts", "to_csv", "to_json", "to_markdown", "to_text"]
+__all__ = [
+    "FORMATS",
+    "Column",
+    "Table",
+    "Value",
+    "missing_parts",
+    "published_table",
+    "to_csv",
+    "to_json",
+    "to_markdown",
+    "to_text",
+]
 
 Value = str | float | int | None
 
@@ -72,6 +83,22 @@ def missing_parts(checks: Iterable[tuple[bool, str, str, str]]) -> Table:
         if is_missing:
             first.setdefault(texts[0], dict(zip(keys, texts, strict=True)))
     return Table([Column(key, title) for key, title in keys.items()], list(first.values()))
+
+
+def published_table(columns: Sequence[Column], figures: Mapping[str, Sequence[Value]], methods: Iterable[str]) -> Table:
+    """What a publication has of some methods.
+
+    Args:
+        columns: those of the figures; one for the method comes before them.
+        figures: method -> its figures in the order of the columns.
+        methods: names, of which the table has those that were published.
+    """
+    rows = [
+        {"method": name, **{column.key: value for column, value in zip(columns, figures[name], strict=True)}}
+        for name in dict.fromkeys(methods)
+        if name in figures
+    ]
+    return Table((Column("method", "method"), *columns), rows)
 
 
 def to_text(table: Table) -> str:

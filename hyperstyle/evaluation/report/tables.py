@@ -10,7 +10,7 @@ from hyperstyle.evaluation.equal_effect import EffectCurve
 from hyperstyle.evaluation.measures import Measures
 from hyperstyle.evaluation.plots import has_matplotlib
 from hyperstyle.evaluation.report.options import ReportOptions
-from hyperstyle.evaluation.tables import Column, Table, Value, missing_parts
+from hyperstyle.evaluation.tables import Column, Table, Value, missing_parts, published_table
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
@@ -69,12 +69,7 @@ def methods_table(rows: Sequence[Mapping[str, Value]], measures: Measures, *, di
 
 def paper_table(jobs: Sequence[Job]) -> Table:
     """What the paper's Table 2 has of these methods, on human faces."""
-    keys = [column.key for column in _PAPER_COLUMNS]
-    names = [job.method for job in jobs if isinstance(job.method, str) and job.method in _PAPER]
-    rows: list[Mapping[str, Value]] = [
-        {"method": name, **dict(zip(keys, _PAPER[name], strict=True))} for name in dict.fromkeys(names)
-    ]
-    return Table((_METHOD, *_PAPER_COLUMNS), rows)
+    return published_table(_PAPER_COLUMNS, _PAPER, [job.method for job in jobs if isinstance(job.method, str)])
 
 
 def variants_table(study: Study, jobs: Sequence[Job]) -> Table:
