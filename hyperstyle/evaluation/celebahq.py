@@ -114,9 +114,9 @@ def evaluate_celebahq(
     check_trials(model, trials)
     if (identity is None) != (mtcnn is None):
         raise ConfigError("--identity and --mtcnn go together: the network, and the detector it needs.")
-    chosen = [Measure("mse", "MSE", "low", 4, "of values in [-1, 1], at the encoder's size", metrics.l2)]
+    chosen = [Measure("mse", "MSE", about="of values in [-1, 1], at the encoder's size", function=metrics.l2)]
     if lpips:
-        chosen.append(Measure("lpips", "LPIPS", "low", 4, "with VGG", lpips_distance(model.device, "vgg")))
+        chosen.append(Measure("lpips", "LPIPS", about="with VGG", function=lpips_distance(model.device, "vgg")))
     same_person = None if identity is None or mtcnn is None else face_identity(identity, mtcnn, model.device)
     features = None if inception is None else features_of(model, inception)[0]
     make_folder(out)

@@ -114,7 +114,7 @@ def out_of_domain(
         shown = [refined.initial, refined, *(refined.edit(edit, strength) for edit, strength in edits.items())]
         images.append(uris(crop, *(inversion.tensor[0].cpu() for inversion in shown)))
     columns = [Column("kind", "image")] + [
-        Column(f"{measure.key}_{when}", f"{measure.title} {when}", f".{measure.digits}f")
+        Column(f"{measure.key}_{when}", f"{measure.title} {when}", measure.form)
         for measure in measures.chosen
         for when in ("before", "after")
         if measure.key in _ON_THE_PAGE
