@@ -95,7 +95,8 @@ def make_report(
     own_jobs = sorted((job for job in jobs if job.inverter is inverter), key=lambda job: job.is_optimization)
     all_tables = {"table1_parts": tables.parameter_table(model)} | _method_tables(study, own_jobs, features)
     if ablations:
-        variants = [job for job in jobs if job.method == inverter.methods[0] or job.inverter is not inverter]
+        best = [job for job in own_jobs if job.method == inverter.methods[0] and not job.is_optimization]
+        variants = best + [job for job in jobs if job.inverter is not inverter]
         all_tables["table3"] = tables.variants_table(study, variants)
     effects = _effects(study, jobs, model)
     sheets = _galleries(study, own_jobs, inverter, options.shown)
