@@ -119,7 +119,7 @@ def differences_text(differences: Sequence[Difference]) -> str:
 
 
 def _text(columns: Sequence[Column], rows: Sequence[Mapping[str, Value]]) -> str:
-    return to_text(Table("", "", "", tuple(columns), rows))
+    return to_text(Table(columns, rows))
 
 
 def _row(row: Row, digits: int) -> dict[str, Value]:

@@ -38,8 +38,6 @@ class EvaluationImages:
         files: the file of each image, for those of a folder; otherwise empty.
     """
 
-    __test__ = False  # no test, whatever pytest makes of the name
-
     source: str
     names: tuple[str, ...]
     load: Callable[[int], Tensor]

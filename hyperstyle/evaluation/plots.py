@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hyperstyle.errors import MissingDependencyError
@@ -55,19 +54,18 @@ _SCALING_AXES = {
 def has_matplotlib() -> bool:
     """Whether plots can be drawn."""
     try:
-        return find_spec("matplotlib.figure") is not None
-    except (ImportError, ValueError):
+        importlib.import_module("matplotlib.figure")
+    except ImportError:
         return False
+    return True
 
 
 def check_matplotlib() -> None:
     """Raises MissingDependencyError where plots cannot be drawn: better before the measuring than after."""
-    try:
-        importlib.import_module("matplotlib.figure")
-    except ImportError as error:
+    if not has_matplotlib():
         raise MissingDependencyError(
             'plots need matplotlib, which is not installed. Run: pip install "hyperstyle-inversion[plots]".'
-        ) from error
+        )
 
 
 # ---- PNG files of the commands ----
@@ -100,8 +98,7 @@ def reconstruction_plot(result: Reconstruction) -> bytes:
 def methods_plot(result: Methods) -> bytes:
     """A PNG of quality over time: L2, and identity at equal measured effect of edits, over the seconds per image.
 
-    A method at several numbers of steps is a line, its name in the margin at its last point. A dotted line is a
-    tenth of PTI's time.
+    A method at several numbers of steps is a line. A dotted line is a tenth of PTI's time.
     """
     methods: dict[str, list[MethodRow]] = {}
     for method in sorted(result.rows, key=lambda method: method.trial.steps or 0):
@@ -122,7 +119,7 @@ def methods_plot(result: Methods) -> bytes:
             axes.annotate("a tenth of PTI", (tenth, 1.01), xycoords=axes.get_xaxis_transform(), ha="center", fontsize=8)
         _plain_ticks(axes)
         axes.grid(alpha=0.25, which="both")
-        _annotate(axes, {name: points[-1] for name, points in lines[what].items()})
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right center")
     return _png(figure)
 
 
@@ -162,7 +159,7 @@ def scaling_plot(result: Scaling) -> bytes:
 
 
 def over_time_plots(rows: Sequence[Mapping[str, Value]]) -> list[str]:
-    """SVG of figures over seconds, both axes logarithmic, a named dot for each method.
+    """SVG of figures over seconds, both axes logarithmic, a dot for each method in the order of `COLORS`.
 
     Args:
         rows: of a table of methods: "method", "seconds" and figures.
@@ -170,22 +167,15 @@ def over_time_plots(rows: Sequence[Mapping[str, Value]]) -> list[str]:
     plots = []
     for key, title in _OVER_TIME.items():
         dots = {
-            str(row["method"]): (seconds, value)
-            for row in rows
+            i: [(seconds, value)]
+            for i, row in enumerate(rows)
             if isinstance(seconds := row["seconds"], float) and isinstance(value := row.get(key), float)
             if min(seconds, value) > 0
         }
-        if len(dots) < 2:
-            continue
-        figure, ((axes,),) = _panels(1, 1, (5.6, 3.4))
-        _style(axes, f"{title} over time", "seconds per image", title)
-        axes.set(xscale="log", yscale="log")
-        for i, (name, dot) in enumerate(dots.items()):
-            axes.plot(*dot, marker="o", markersize=6, linestyle="", color=COLORS[i % len(COLORS)], label=name)
-        axes.margins(0.12)
-        _plain_ticks(axes)
-        _annotate(axes, dots)
-        plots.append(_svg(figure))
+        if len(dots) > 1:
+            plots.append(
+                _report_plot(f"{title} over time", "seconds per image", title, dots, size=(4.8, 3.2), log=True)
+            )
     return plots
 
 
@@ -193,16 +183,31 @@ def effect_plots(curves: Sequence[EffectCurve]) -> list[str]:
     """SVG of identity over the measured change, one for each edit, a line for each method in the order of `COLORS`."""
     methods = list(dict.fromkeys(curve.method for curve in curves))
     plots = []
-    for edit in dict.fromkeys(curve.edit for curve in curves):
-        figure, ((axes,),) = _panels(1, 1, (3.6, 2.7))
-        for curve in curves:
-            if curve.edit == edit:
-                _style(axes, edit, f"measured change of {curve.trait}", "identity")
-                color = COLORS[methods.index(curve.method) % len(COLORS)]
-                points = _points(curve)
-                axes.plot(*zip(*points, strict=True), marker="o", markersize=2.5, linewidth=1.6, color=color)
-        plots.append(_svg(figure))
+    for edit, trait in dict.fromkeys((curve.edit, curve.trait) for curve in curves):
+        lines = {methods.index(curve.method): _points(curve) for curve in curves if curve.edit == edit}
+        plots.append(_report_plot(edit, f"measured change of {trait}", "identity", lines, size=(3.6, 2.7)))
     return plots
+
+
+def _report_plot(
+    title: str, x: str, y: str, lines: Mapping[int, Line], *, size: tuple[float, float], log: bool = False
+) -> str:
+    """A quiet panel: lines by the index of their color, seen on light and dark paper; text as the style sheet says."""
+    figure, ((axes,),) = _panels(1, 1, size)
+    for i, points in lines.items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=6 if log else 2.5, color=COLORS[i % len(COLORS)])
+    axes.set_title(title, loc="left", fontsize=10, gid="title")
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8.5, which="both", color="#8a9099", length=2)
+    axes.grid(color="#8a9099", alpha=0.25, linewidth=0.7, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#8a9099")
+    if log:
+        axes.set(xscale="log", yscale="log")
+        axes.margins(0.12)
+        _plain_ticks(axes)
+    return _svg(figure)
 
 
 # ---- what they share ----
@@ -239,37 +244,6 @@ def _over_change(lines: Sequence[tuple[str, str, str, Line]], what: str) -> byte
     return _png(figure)
 
 
-def _annotate(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Names of lines: beside their last points in the left half, and in the right margin, without overlaps."""
-    gap = 20 / axes.bbox.height  # of the panel, from one name to the next: a line of 9 points
-    colors = {line.get_label(): line.get_color() for line in axes.lines}
-    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # as they are now
-    at = {name: axes.transAxes.inverted().transform(axes.transData.transform(end)) for name, end in ends.items()}
-    margin = sorted((name for name in ends if at[name][0] >= 0.5), key=lambda name: float(at[name][1]))
-    height, heights = -gap, []
-    for name in margin:
-        height = max(height + gap, float(at[name][1]))
-        heights.append(height)
-    for k, (name, reached) in enumerate(zip(margin, heights, strict=True)):
-        height = min(reached, 1.0 - gap * (len(margin) - 1 - k))  # room for those above it
-        axes.annotate(
-            name,
-            ends[name],
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            va="center",
-            color=colors[name],
-            fontsize=9,
-            gid="name",
-            arrowprops={"arrowstyle": "-", "color": colors[name], "linewidth": 0.6, "alpha": 0.6},
-        )
-    for name in ends:
-        if name not in margin:
-            axes.annotate(
-                name, ends[name], xytext=(6, 4), textcoords="offset points", color=colors[name], fontsize=9, gid="name"
-            )
-
-
 def _plain_ticks(axes: Axes) -> None:
     """0.05, not 5 x 10^-2; between powers of ten only where there is room."""
     from matplotlib.ticker import NullFormatter
@@ -277,17 +251,6 @@ def _plain_ticks(axes: Axes) -> None:
     for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("{x:g}" if high < 20 * low else NullFormatter())
-
-
-def _style(axes: Axes, title: str, x: str, y: str) -> None:
-    """A quiet panel whose lines are seen on light and dark paper; its text takes the colors of the page."""
-    axes.set_title(title, loc="left", fontsize=10, gid="title")
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8.5, which="both", color="#8a9099", length=2)
-    axes.grid(color="#8a9099", alpha=0.25, linewidth=0.7, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#8a9099")
 
 
 def _png(figure: Figure) -> bytes:
@@ -300,20 +263,11 @@ def _svg(figure: Figure) -> str:
     """An `<svg>` element that stands in a page among others: its text is text, and no name of it is taken twice."""
     from matplotlib import rc_context
 
-    buffer = io.StringIO()
-    unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    buffer, unsaid = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "hyperstyle"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].strip()
-    head, _, body = text.partition(">")
+    head, _, body = text[text.index("<svg") :].strip().partition(">")
     head = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", head) + ' class="plot" role="img"'
-    referred = set(re.findall(r"#([\w-]+)", body))
-    return head + ">" + re.sub(r' id="([^"]*)"', lambda match: _kept(match[0], match[1], referred), body)
-
-
-def _kept(attribute: str, name: str, referred: Iterable[str]) -> str:
-    """What stays of an id: itself where the element is referred to, and a class where the style sheet asks for it."""
-    if name in referred:
-        return attribute
-    return f' class="{name}"' if name in ("name", "title") else ""
+    body = re.sub(r' id="[\w.]+_\d+"', "", body)  # of parts that nothing refers to; the others are hashes
+    return head + ">" + body.replace('id="title"', 'class="title"')  # what `gid` names, for the style sheet
