@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import hyperstyle
 from hyperstyle.cli import (
@@ -43,51 +43,19 @@ from hyperstyle.errors import HyperStyleError
 
 __all__ = ["build_parser", "main"]
 
-_COMMANDS = (
-    demo,
-    align,
-    invert,
-    edit,
-    animate,
-    edits,
-    fit,
-    convert,
-    fetch,
-    export,
-    import_,
-    train,
-    evaluate,
-    bench,
-    info,
-)
-
-
-class _Parser(ConfigParser):
-    """Reports errors in one line, which names the help, instead of printing the usage; reads `--config`."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Arguments as usual, over what the files behind `--config` hold."""
-        arguments = sys.argv[1:] if args is None else list(args)
-        try:
-            self.apply_config(arguments)
-        except HyperStyleError as error:
-            self.error(" ".join(str(error).split()).removesuffix("."))
-        return super().parse_known_args(arguments, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"hyperstyle: error: {message}. Help: {self.prog} --help\n")
+_ORDER = (demo, align, invert, edit, animate, edits, fit, convert, fetch, export, import_, train, evaluate, bench, info)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; a parsed namespace carries the command to call as `run`."""
-    parser = _Parser(
+    parser = ConfigParser(
         prog="hyperstyle",
         description="Invert portraits into StyleGAN2 with HyperStyle, and edit them.",
         epilog="Start with: hyperstyle demo",
     )
     parser.add_argument("--version", action="version", version=f"hyperstyle {hyperstyle.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for command in _COMMANDS:
+    for command in _ORDER:
         command.add_parser(subparsers)
     return parser
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter
-from hyperstyle.cli.flags import add_command, flag, positional, switch
+from hyperstyle.cli.flags import command, flag, positional, switch
 from hyperstyle.errors import ConfigError, EditError, MissingFileError
 
 if TYPE_CHECKING:
@@ -59,20 +59,6 @@ class AddArguments:
     other_model: bool = switch("take an edit that was made for another generator")
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = add_command(
-        subparsers, "edits", EditsArguments, run, help="list a model's edits, or add a published or fitted one"
-    )
-    add_command(
-        parser.add_subparsers(title="actions", metavar="ACTION"),
-        "add",
-        AddArguments,
-        run_add,
-        help="put an edit into a model folder",
-    )
-
-
 def run(args: EditsArguments) -> int:
     """Prints the edits of the model."""
     model = load_inverter(args).model
@@ -80,7 +66,7 @@ def run(args: EditsArguments) -> int:
     return 0
 
 
-def run_add(args: AddArguments) -> int:
+def _add(args: AddArguments) -> int:
     """Reads the edit, tries it on the model, and writes it into the folder."""
     import torch
 
@@ -119,6 +105,13 @@ def run_add(args: AddArguments) -> int:
     return 0
 
 
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    edits = command("edits", EditsArguments, run, help="list a model's edits, or add a published or fitted one")
+    actions = edits(subparsers).add_subparsers(title="actions", metavar="ACTION")
+    command("add", AddArguments, _add, help="put an edit into a model folder")(actions)
+
+
 def _own_folder(folder: Path) -> Path:
     """Raises ConfigError or MissingFileError unless the folder holds a model that is the user's own."""
     from hyperstyle.io.files import finish_replacing
@@ -153,23 +146,23 @@ def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
 def _lines(name: str, edit: Edit, model: Model) -> str:
     """Some lines about one edit."""
     info = edit.info
+    made_for = f"another generator ({info.model})"
     if not info.model:
         made_for = "not known"
     elif info.model == model.generator_fingerprint:
         made_for = f"this generator ({info.model})"
-    else:
-        made_for = f"{'its ancestor' if info.model in model.ancestors else 'another generator'} ({info.model})"
-    return "\n".join(
-        (
-            name,
-            f"  space     {'w' if info.space == 'w' else 'styles (StyleSpace)'}",
-            f"  range     {info.low:g} to {info.high:g} {info.unit}",
-            *([f"  moves     {moves}"] if (moves := _rows_or_layers(edit)) else []),
-            f"  strength  {'relative: 0 is no edit' if info.relative else 'absolute: sets a coordinate'}",
-            f"  source    {info.source or '-'}",
-            f"  made for  {made_for}",
-        )
-    )
+    elif info.model in model.ancestors:
+        made_for = f"its ancestor ({info.model})"
+    moves = _rows_or_layers(edit)
+    lines = {
+        "space": "w" if info.space == "w" else "styles (StyleSpace)",
+        "range": f"{info.low:g} to {info.high:g} {info.unit}",
+        **({"moves": moves} if moves else {}),
+        "strength": "relative: 0 is no edit" if info.relative else "absolute: sets a coordinate",
+        "source": info.source or "-",
+        "made for": made_for,
+    }
+    return "\n".join([name, *(f"  {what:<8}  {value}" for what, value in lines.items())])
 
 
 def _rows_or_layers(edit: Edit) -> str:

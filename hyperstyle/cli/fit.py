@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import ModelArguments, check_output_files, load_inverter, parse_layers, writable_folder
-from hyperstyle.cli.flags import add_command, flag, switch
+from hyperstyle.cli.flags import command, flag, switch
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hyperstyle.fitting.scores import Progress
     from hyperstyle.model.parts import Model
 
-__all__ = ["add_parser", "run_ganspace", "run_interfacegan", "run_sefa", "run_styleclip"]
+__all__ = ["add_parser"]
 
 _CODES_PER_IMAGE = 16  # for each image that is edited, to know how much every trait varies
 _SEED_OFFSET = 1_000_003  # of the codes to measure on, which nothing was fitted to
@@ -144,33 +144,7 @@ class StyleclipArguments(FitArguments):
     )
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    parser = subparsers.add_parser(
-        "fit",
-        help="find edits for a generator and measure what they do",
-        description="Finds edits for the generator of a model, measures what they do, and writes a folder for each.",
-    )
-    kinds = parser.add_subparsers(title="how", metavar="HOW", required=True)
-    add_command(
-        kinds,
-        "interfacegan",
-        InterfaceganArguments,
-        run_interfacegan,
-        help="boundaries between codes of high and of low scores",
-    )
-    add_command(kinds, "ganspace", GanspaceArguments, run_ganspace, help="principal components of the codes")
-    add_command(kinds, "sefa", SefaArguments, run_sefa, help="directions out of the weights alone")
-    add_command(
-        kinds,
-        "styleclip",
-        StyleclipArguments,
-        run_styleclip,
-        help="what each channel does to images as CLIP sees them, for edits by text",
-    )
-
-
-def run_interfacegan(args: InterfaceganArguments) -> int:
+def _interfacegan(args: InterfaceganArguments) -> int:
     """Fits a boundary for every trait."""
     from hyperstyle.edits.boundary import check_sklearn
     from hyperstyle.fitting import fit_interfacegan
@@ -194,7 +168,7 @@ def run_interfacegan(args: InterfaceganArguments) -> int:
     return _fit(args, find)
 
 
-def run_ganspace(args: GanspaceArguments) -> int:
+def _ganspace(args: GanspaceArguments) -> int:
     """Writes principal components, and the first of them as edits."""
     from hyperstyle.edits import DirectionEdit
     from hyperstyle.fitting import fit_components
@@ -218,7 +192,7 @@ def run_ganspace(args: GanspaceArguments) -> int:
     return _fit(args, find)
 
 
-def run_sefa(args: SefaArguments) -> int:
+def _sefa(args: SefaArguments) -> int:
     """Writes the directions of closed-form factorization."""
     from hyperstyle.edits.sefa import sefa
 
@@ -229,7 +203,7 @@ def run_sefa(args: SefaArguments) -> int:
     return _fit(args, find)
 
 
-def run_styleclip(args: StyleclipArguments) -> int:
+def _styleclip(args: StyleclipArguments) -> int:
     """Measures the statistics for edits by text."""
     from hyperstyle.edits.clip import OpenClip
     from hyperstyle.edits.statistics import StyleClipSampling, fit_styleclip
@@ -256,6 +230,22 @@ def run_styleclip(args: StyleclipArguments) -> int:
     return 0
 
 
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command to the parser."""
+    parser = subparsers.add_parser(
+        "fit",
+        help="find edits for a generator and measure what they do",
+        description="Finds edits for the generator of a model, measures what they do, and writes a folder for each.",
+    )
+    kinds = parser.add_subparsers(title="how", metavar="HOW", required=True)
+    scores = "boundaries between codes of high and of low scores"
+    channels = "what each channel does to images as CLIP sees them, for edits by text"
+    command("interfacegan", InterfaceganArguments, _interfacegan, help=scores)(kinds)
+    command("ganspace", GanspaceArguments, _ganspace, help="principal components of the codes")(kinds)
+    command("sefa", SefaArguments, _sefa, help="directions out of the weights alone")(kinds)
+    command("styleclip", StyleclipArguments, _styleclip, help=channels)(kinds)
+
+
 def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str, DirectionEdit]]) -> int:
     """Opens the model, has edits found, measures them, writes a folder for each and the plot, and prints a line each.
 
@@ -264,9 +254,11 @@ def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str
             written, or an edit whose name is no name of a folder.
         MissingDependencyError: a plot without matplotlib. What loading a model raises.
     """
+    import torch
+
     from hyperstyle.edits import save_edit
     from hyperstyle.evaluation.plots import check_matplotlib
-    from hyperstyle.fitting import with_report
+    from hyperstyle.fitting import measure_edits, sample_w, with_report
     from hyperstyle.fitting.matrix import entanglement_plot
     from hyperstyle.io.files import write_bytes
 
@@ -284,7 +276,11 @@ def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str
         for name in edits:
             if Path(name).name != name or name in ("", "..") or {"\\", "\0"} & set(name):
                 raise ConfigError(f"an edit of {name!r} cannot be written: its name is no name of a folder.")
-        measured = {} if evaluator is None else _measure(args, model, evaluator, edits, show)
+        measured: Mapping[str, Measured] = {}
+        if evaluator is not None:  # on codes that nothing was fitted to
+            count, seed = _CODES_PER_IMAGE * args.images, args.seed + _SEED_OFFSET
+            codes = torch.cat(list(sample_w(model.generator, count, seed=seed)))
+            measured = measure_edits(model, edits, codes, evaluator, images=args.images, on_progress=show)
         edits = {name: with_report(edit, measured[name]) if measured else edit for name, edit in edits.items()}
         for name, edit in edits.items():
             save_edit(edit, out / name)
@@ -334,18 +330,6 @@ def _scores(args: InterfaceganArguments, model: Model, show: Progress) -> tuple[
     if args.save_table is not None:
         save_scores(scores, args.save_table)
     return scores, source
-
-
-def _measure(
-    args: DirectionArguments, model: Model, evaluator: Evaluator, edits: Mapping[str, DirectionEdit], show: Progress
-) -> Mapping[str, Measured]:
-    """Measures the edits on codes that nothing was fitted to."""
-    import torch
-
-    from hyperstyle.fitting import measure_edits, sample_w
-
-    codes = torch.cat(list(sample_w(model.generator, _CODES_PER_IMAGE * args.images, seed=args.seed + _SEED_OFFSET)))
-    return measure_edits(model, edits, codes, evaluator, images=args.images, on_progress=show)
 
 
 def _lines(edits: Mapping[str, DirectionEdit], measured: Mapping[str, Measured]) -> Iterator[str]:

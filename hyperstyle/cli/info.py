@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter
-from hyperstyle.cli.flags import add_command, switch
+from hyperstyle.cli.flags import command, switch
 
 __all__ = ["add_parser", "run"]
 
@@ -20,17 +19,6 @@ class InfoArguments(ModelArguments):
     """Shows what a model is made of, which methods it can do, and why it cannot do the others."""
 
     json: bool = switch("as JSON, for programs")
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the command to the parser."""
-    add_command(
-        subparsers,
-        "info",
-        InfoArguments,
-        run,
-        help="show a model: domain, sizes, methods, edits and their ranges, source, licence",
-    )
 
 
 def run(args: InfoArguments) -> int:
@@ -43,6 +31,11 @@ def run(args: InfoArguments) -> int:
     missing = description["missing_methods"] or "none"
     print("\n".join(_lines({**description, "missing_methods": missing, "edits": ranges or "none"})))
     return 0
+
+
+add_parser = command(
+    "info", InfoArguments, run, help="show a model: domain, sizes, methods, edits and their ranges, source, licence"
+)
 
 
 def _range(edit: Mapping[str, Any]) -> str:

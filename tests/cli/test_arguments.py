@@ -12,13 +12,12 @@ from hyperstyle.align.dlib_detector import DlibDetector
 from hyperstyle.cli.arguments import (
     InversionArguments,
     ModelArguments,
-    check_face_arguments,
     load_inverter,
     parse_edit,
     parse_layers,
     writable_folder,
 )
-from hyperstyle.cli.flags import add_command, flag, given_flags, positional, switch
+from hyperstyle.cli.flags import command, flag, given_flags, positional, switch
 from hyperstyle.errors import ConfigError
 
 
@@ -98,7 +97,7 @@ def read_arguments(*words: str) -> Arguments:
         return 3
 
     parser = argparse.ArgumentParser(exit_on_error=False)
-    add_command(parser.add_subparsers(), "invert", Arguments, run, help="a line")
+    command("invert", Arguments, run, help="a line")(parser.add_subparsers())
     args = parser.parse_args(["invert", *words])
     assert args.run(args) == 3
     return read[0]
@@ -177,7 +176,7 @@ def test_flags_that_choose_a_face_are_refused_where_none_is_looked_for(
     tmp_path: Path, flags: list[str], message: str | None
 ) -> None:
     if message is None:
-        check_face_arguments(parsed(tmp_path, *flags))
+        parsed(tmp_path, *flags).check_face()
         return
     with pytest.raises(ConfigError, match=message):
-        check_face_arguments(parsed(tmp_path, *flags))
+        parsed(tmp_path, *flags).check_face()
