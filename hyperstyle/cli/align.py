@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import FaceArguments, ModelArguments, load_inverter, writable_folder
-from hyperstyle.cli.flags import command, flag, positional, switch
+from hyperstyle.cli.flags import command, flag, output_folder, positional, switch
 from hyperstyle.cli.inputs import Inputs, check_no_overwrite
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from hyperstyle.align import Crop, LandmarkDetector
+    from hyperstyle.align import Crop
 
 __all__ = ["add_parser", "run"]
 
@@ -31,9 +31,7 @@ class AlignArguments(FaceArguments, ModelArguments):
     """
 
     inputs: list[str] = positional(nargs="+", metavar="PHOTO", help="photo, folder of photos, or glob")
-    out: Path = flag(
-        default=Path("aligned"), metavar="FOLDER", help="where to write; made where it is missing (default: aligned)"
-    )
+    out: Path = output_folder("aligned")
     size: int = flag(default=1024, metavar="PX", help="side of the crops (default: 1024)")
     transform_size: int | None = flag(
         metavar="PX", help="side at which the square is sampled before it is reduced; FFHQ takes 4096 (default: --size)"
@@ -56,7 +54,15 @@ def run(args: AlignArguments) -> int:
     args.check_face(len(photos.files), "photos")
     if photos.files:
         writable_folder(args.out)
-    detector = _detector(args) if photos.files and args.landmarks is None else None
+    detector = None
+    if photos.files and args.landmarks is None:
+        inverter = load_inverter(args)
+        detector = inverter.aligner
+        if detector is None:
+            raise ConfigError(
+                f"the model {args.model!r} finds no faces: its domain is {inverter.model.domain.name!r}. Choose "
+                "another --model, or give --landmarks."
+            )
 
     def align_photo(path: Path, name: str) -> list[Path]:
         photo = load_image(path)
@@ -80,16 +86,6 @@ def run(args: AlignArguments) -> int:
 
 
 add_parser = command("align", AlignArguments, run, help="cut faces out of photos the way the generator was trained on")
-
-
-def _detector(args: AlignArguments) -> LandmarkDetector:
-    inverter = load_inverter(args)
-    if inverter.aligner is None:
-        raise ConfigError(
-            f"the model {args.model!r} finds no faces: its domain is {inverter.model.domain.name!r}. Choose another "
-            "--model, or give --landmarks."
-        )
-    return inverter.aligner
 
 
 def _marked(photo: Image.Image, crops: list[Crop]) -> Image.Image:

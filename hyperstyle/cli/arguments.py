@@ -26,13 +26,11 @@ __all__ = [
     "EditRequest",
     "FaceArguments",
     "InversionArguments",
-    "MethodArguments",
     "ModelArguments",
     "add_model_arguments",
     "check_output_files",
     "load_inverter",
     "parse_edit",
-    "parse_face",
     "parse_layers",
     "writable_folder",
 ]
@@ -86,7 +84,7 @@ def parse_edit(text: str) -> EditRequest:
     return EditRequest(name, tuple(start * (1 - i / (count - 1)) + stop * (i / (count - 1)) for i in range(count)))
 
 
-def parse_face(text: str) -> Face:
+def _face(text: str) -> Face:
     """Reads `largest`, `center`, `all` or a number from 0 on.
 
     Raises:
@@ -143,7 +141,7 @@ class FaceArguments:
     """Which face of a photo is taken."""
 
     face: Face = flag(
-        type=parse_face,
+        type=_face,
         default="largest",
         metavar="WHICH",
         help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found (default: largest)",
@@ -215,19 +213,6 @@ class InversionArguments(FaceArguments):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodArguments:
-    """The method of inversion."""
-
-    method: str | None = flag(
-        metavar="NAME",
-        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
-        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
-        "the best that the model's networks can do)",
-    )
-    seed: int | None = flag(metavar="N", help="random seed of methods that optimize (default: the published one)")
-
-
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds `--model` and `--device` to the parser of a command that declares its flags one by one."""
     add_arguments(parser, ModelArguments)
@@ -270,7 +255,7 @@ def writable_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _try_writing(folder)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(
             f"cannot write into the folder {str(folder)!r}: {error.strerror}. Choose another one with --out."
@@ -309,12 +294,6 @@ def check_output_files(args: Any, **kinds: str) -> None:
         if kind != "PNG":
             check_suffix(path, kind, advice=f"Give it a name that ends in {_ENDINGS[kind]}.", error=ConfigError)
         try:
-            _try_writing(folder)
+            tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             raise ConfigError(f"cannot write into the folder of {str(path)!r}: {error.strerror}.") from error
-
-
-def _try_writing(folder: Path) -> None:
-    """Raises OSError where no file can be made in the folder."""
-    with tempfile.TemporaryFile(dir=folder):
-        pass

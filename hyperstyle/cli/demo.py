@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
-from hyperstyle.cli.flags import command, flag
+from hyperstyle.cli.flags import command, flag, output_folder
 from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ class DemoArguments(ModelArguments):
     single images, and prints what it measured.
     """
 
-    out: Path = flag(
-        default=Path("hyperstyle-demo"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: hyperstyle-demo)",
-    )
+    out: Path = output_folder("hyperstyle-demo")
     people: int = flag(default=_PEOPLE, metavar="N", help=f"portraits, 1 to {_PEOPLE} (default: all)")
 
 

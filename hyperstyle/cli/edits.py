@@ -14,12 +14,13 @@ from hyperstyle.cli.flags import command, flag, positional, switch
 from hyperstyle.errors import ConfigError, EditError, MissingFileError
 
 if TYPE_CHECKING:
-    from hyperstyle.edits import Edit, StoredEdit
+    from hyperstyle.edits import Edit
     from hyperstyle.model.parts import Model
 
 __all__ = ["add_parser", "run"]
 
 _FILE = "hyperstyle.json"
+_READING = ("component", "rows", "relative", "invert", "halved", "low", "high", "unit")  # arguments of `load_edit`
 
 
 def _rows(text: str) -> tuple[int, int]:
@@ -70,8 +71,10 @@ def _add(args: AddArguments) -> int:
     """Reads the edit, tries it on the model, and writes it into the folder."""
     import torch
 
-    from hyperstyle.edits import load_edit
+    from hyperstyle.edits import load_edit, save_edit
     from hyperstyle.inversion.editing import apply_edit, check_model
+    from hyperstyle.io.components import read_json, write_json
+    from hyperstyle.io.files import replace_folder
     from hyperstyle.model.folder import read_model
 
     folder = _own_folder(args.model)
@@ -82,25 +85,20 @@ def _add(args: AddArguments) -> int:
     model = read_model(folder, device=torch.device("cpu"), dtype=torch.float32)
     if args.name in model.edits:
         raise EditError(f"{folder} has an edit named {args.name!r} already. Choose another --name.")
-    edit = load_edit(
-        args.file,
-        name=args.name,
-        component=args.component,
-        rows=args.rows,
-        relative=args.relative,
-        invert=args.invert,
-        halved=args.halved,
-        width=model.generator.config.latent_width,
-        low=args.low,
-        high=args.high,
-        unit=args.unit,
-    )
+    options = {name: getattr(args, name) for name in _READING}
+    edit = load_edit(args.file, name=args.name, width=model.generator.config.latent_width, **options)
     check_model(model, edit, other_model=args.other_model)
     if not edit.info.model:  # published files do not say it; the user says that it is this one
         edit = edit.from_parts(dataclasses.replace(edit.info, model=model.generator_fingerprint), *edit.parts())
     codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
     apply_edit(model, edit, codes, {}, torch.tensor([edit.info.high]))  # raises where it does not fit
-    _write(edit, args.name, [*model.edits, args.name], folder)
+    manifest = read_json(folder / _FILE)
+    leftover = folder / "edits" / args.name  # of an older model in this folder, which no longer lists it
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
+    with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:  # both or neither
+        save_edit(edit, temporary / "edits" / args.name)
+        write_json(temporary / _FILE, {**manifest, "edits": sorted([*model.edits, args.name])})
     print(_lines(args.name, edit, model))
     return 0
 
@@ -126,21 +124,6 @@ def _own_folder(folder: Path) -> Path:
     if not (folder / _FILE).is_file():
         raise MissingFileError(f"--model {str(folder)!r} is no folder of a model: it has no {_FILE}.")
     return folder
-
-
-def _write(edit: StoredEdit, name: str, names: list[str], folder: Path) -> None:
-    """The edit's folder and its name, both or neither."""
-    from hyperstyle.edits import save_edit
-    from hyperstyle.io.components import read_json, write_json
-    from hyperstyle.io.files import replace_folder
-
-    top = read_json(folder / _FILE)
-    leftover = folder / "edits" / name  # of an older model in this folder, which no longer lists it
-    if leftover.is_dir() and not leftover.is_symlink():
-        shutil.rmtree(leftover, ignore_errors=True)
-    with replace_folder(folder, keep_others=True, error=ConfigError) as temporary:
-        save_edit(edit, temporary / "edits" / name)
-        write_json(temporary / _FILE, {**top, "edits": sorted(names)})
 
 
 def _lines(name: str, edit: Edit, model: Model) -> str:

@@ -18,7 +18,7 @@ from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from hyperstyle.edits import DirectionEdit
-    from hyperstyle.fitting import Evaluator, Measured, Scores
+    from hyperstyle.fitting import Evaluator, Measured
     from hyperstyle.fitting.scores import Progress
     from hyperstyle.model.parts import Model
 
@@ -55,9 +55,7 @@ class DirectionArguments(FitArguments):
     """The arguments of the kinds whose edits are measured."""
 
     evaluator: str | None = flag(
-        "--judge",
-        metavar="MODULE:FUNCTION",
-        help="measures; a function like --scorer (default: the model's evaluator)",
+        "--judge", metavar="MODULE:FUNCTION", help="measures; a function like --scorer (default: the model's evaluator)"
     )
     images: int = flag(
         "--pictures", default=16, metavar="N", help="measure every edit on so many; 0: do not (default: 16)"
@@ -145,25 +143,33 @@ class StyleclipArguments(FitArguments):
 
 
 def _interfacegan(args: InterfaceganArguments) -> int:
-    """Fits a boundary for every trait."""
+    """Fits a boundary for every trait, and writes `--save-table`."""
+    import torch
+
+    from hyperstyle import fitting
     from hyperstyle.edits.boundary import check_sklearn
-    from hyperstyle.fitting import fit_interfacegan
 
     check_sklearn()
 
     def find(model: Model, show: Progress) -> Mapping[str, DirectionEdit]:
-        scores, source = _scores(args, model, show)
-        return fit_interfacegan(
-            model,
-            scores,
-            args.traits,
-            conditional=args.conditional,
-            chosen=args.chosen,
-            split=args.split,
-            seed=args.seed,
-            source=source,
-            on_progress=show,
-        )
+        if args.table is not None:
+            scores, source = fitting.load_scores(args.table), f", scores of {args.table.name}"
+        else:
+            if args.scorer is not None:
+                scorer, source = _function(args.scorer, "--scorer"), f", scored by {args.scorer}"
+            elif model.perceptual is not None:
+                scorer, source = fitting.network_scorer(model.perceptual), ", scored by the model's perceptual network"
+            else:
+                raise ConfigError(
+                    "this model has no `perceptual` network to score images with. Give --scorer or --table."
+                )
+            sampled = fitting.sample_w(model.generator, args.samples, seed=args.seed, truncation=args.truncation)
+            codes = torch.cat(list(sampled))
+            scores = fitting.score_codes(model, codes, scorer, needed=args.traits or (), on_progress=show)
+            if args.save_table is not None:
+                fitting.save_scores(scores, args.save_table)
+        options: dict[str, Any] = {name: getattr(args, name) for name in ("conditional", "chosen", "split", "seed")}
+        return fitting.fit_interfacegan(model, scores, args.traits, **options, source=source, on_progress=show)
 
     return _fit(args, find)
 
@@ -305,31 +311,6 @@ def _evaluator(args: DirectionArguments, model: Model) -> Evaluator | None:
         why = "this model has no evaluator: give --judge" if args.images > 0 else "give --pictures a number above 0"
         raise ConfigError(f"--plot draws what was measured, and nothing would be; {why}.")
     return None
-
-
-def _scores(args: InterfaceganArguments, model: Model, show: Progress) -> tuple[Scores, str]:
-    """The scores, and a few words on where they come from; writes `--save-table`.
-
-    Raises:
-        ConfigError: nothing to score with, a function that cannot be imported. EditError: see `score_codes`.
-    """
-    import torch
-
-    from hyperstyle.fitting import load_scores, network_scorer, sample_w, save_scores, score_codes
-
-    if args.table is not None:
-        return load_scores(args.table), f", scores of {args.table.name}"
-    if args.scorer is not None:
-        scorer, source = _function(args.scorer, "--scorer"), f", scored by {args.scorer}"
-    elif model.perceptual is not None:
-        scorer, source = network_scorer(model.perceptual), ", scored by the model's perceptual network"
-    else:
-        raise ConfigError("this model has no `perceptual` network to score images with. Give --scorer or --table.")
-    codes = torch.cat(list(sample_w(model.generator, args.samples, seed=args.seed, truncation=args.truncation)))
-    scores = score_codes(model, codes, scorer, needed=args.traits or (), on_progress=show)
-    if args.save_table is not None:
-        save_scores(scores, args.save_table)
-    return scores, source
 
 
 def _lines(edits: Mapping[str, DirectionEdit], measured: Mapping[str, Measured]) -> Iterator[str]:

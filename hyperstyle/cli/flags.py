@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from hyperstyle.cli.config import add_config_argument
 
-__all__ = ["add_arguments", "command", "default_of", "flag", "given_flags", "positional", "switch"]
+__all__ = ["add_arguments", "command", "default_of", "flag", "given_flags", "output_folder", "positional", "switch"]
 
 
 class Arguments(Protocol):
@@ -47,6 +47,12 @@ def flag(name: str | None = None, *, group: str | None = None, exclusive: bool =
 def switch(help: str, *, group: str | None = None) -> Any:
     """A field behind a flag without a value, which makes it True."""
     return flag(action="store_true", default=False, help=help, group=group)
+
+
+def output_folder(default: str) -> Any:
+    """The field of `--out`, a folder that is made where it is missing."""
+    text = f"where to write; made where it is missing (default: {default})"
+    return flag(default=Path(default), metavar="FOLDER", help=text)
 
 
 def positional(**settings: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_folder
-from hyperstyle.cli.flags import command, flag, positional
+from hyperstyle.cli.flags import command, output_folder, positional
 from hyperstyle.errors import InversionError
 
 __all__ = ["add_parser", "run"]
@@ -24,11 +24,7 @@ class ImportArguments(ModelArguments):
         metavar="FOLDER",
         help="folder with latents.npy and weight_deltas; or a latents.npy alone, for codes without offsets",
     )
-    out: Path = flag(
-        default=Path("inversions"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: inversions)",
-    )
+    out: Path = output_folder("inversions")
 
 
 def run(args: ImportArguments) -> int:

@@ -27,7 +27,10 @@ def run(args: InfoArguments) -> int:
     if args.json:
         print(json.dumps(description, indent=2))
         return 0
-    ranges = {name: _range(edit) for name, edit in description["edits"].items()}
+    ranges = {
+        name: f"{edit['low']:g} to {edit['high']:g} {edit['unit']}" + (f" ({edit['source']})" if edit["source"] else "")
+        for name, edit in description["edits"].items()
+    }
     missing = description["missing_methods"] or "none"
     print("\n".join(_lines({**description, "missing_methods": missing, "edits": ranges or "none"})))
     return 0
@@ -36,11 +39,6 @@ def run(args: InfoArguments) -> int:
 add_parser = command(
     "info", InfoArguments, run, help="show a model: domain, sizes, methods, edits and their ranges, source, licence"
 )
-
-
-def _range(edit: Mapping[str, Any]) -> str:
-    source = f" ({edit['source']})" if edit["source"] else ""
-    return f"{edit['low']:g} to {edit['high']:g} {edit['unit']}{source}"
 
 
 def _lines(values: Mapping[str, Any], indent: str = "") -> Iterator[str]:

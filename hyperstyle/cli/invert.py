@@ -178,8 +178,6 @@ def _write(
     """
     from hyperstyle.images import image_grid, save_image, to_images
 
-    # Not with_suffix: a dot within the name would be taken for one.
-    image_path, grid_path = (job.stem.with_name(job.stem.name + ending) for ending in _ENDINGS[:2])
     titles = ("W encoder", "HyperStyle") if inversion.method == "hyperstyle" else ("codes alone", inversion.method)
     columns = dict(zip(titles, (starts, results), strict=True))
     if inversion.crop is not None:
@@ -189,6 +187,9 @@ def _write(
             job.record.unlink(missing_ok=True)
         except OSError as error:
             raise ConfigError(f"Cannot replace {str(job.record)!r}: {error.strerror}. Choose another --out.") from error
-    save_image(results[0] if len(results) == 1 else image_grid([results]), image_path)
-    save_image(image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)), grid_path)
+    save_image(results[0] if len(results) == 1 else image_grid([results]), job.record.with_suffix(".png"))
+    save_image(
+        image_grid(list(zip(*columns.values(), strict=True)), labels=list(columns)),
+        job.record.with_name(f"{job.record.stem}_sheet.png"),
+    )
     inversion.save(job.record, origin=origin)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hyperstyle.cli.arguments import InversionArguments, MethodArguments, ModelArguments
-from hyperstyle.cli.flags import default_of, flag, positional, switch
+from hyperstyle.cli.arguments import InversionArguments, ModelArguments
+from hyperstyle.cli.flags import default_of, flag, output_folder, positional, switch
 from hyperstyle.cli.inputs import Failure
 from hyperstyle.errors import ImageError, InversionError, WeightsError
 from hyperstyle.io.claims import Claims, Stamp, stamp
@@ -28,7 +28,7 @@ _SETTINGS = ("method", "steps", "seed", "align", "face", "sideways")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InvertArguments(ModelArguments, InversionArguments, MethodArguments):
+class InvertArguments(ModelArguments, InversionArguments):
     """For every image: NAME.png (the reconstruction), NAME_sheet.png (input, codes alone, result) and NAME.safetensors
     (to edit later). With --face all they hold every face of the image. An image that fails does not stop the others.
     Images whose NAME.safetensors is there already are left out, so that the same command goes on after an
@@ -36,11 +36,14 @@ class InvertArguments(ModelArguments, InversionArguments, MethodArguments):
     """
 
     inputs: list[str] = positional(nargs="+", metavar="IMAGE", help="image, folder of images, or glob")
-    out: Path = flag(
-        default=Path("inversions"),
-        metavar="FOLDER",
-        help="where to write; made where it is missing (default: inversions)",
+    out: Path = output_folder("inversions")
+    method: str | None = flag(
+        metavar="NAME",
+        help="how to invert: hyperstyle, hyperinverter, w-encoder, e4e, psp, restyle-e4e, restyle-psp, optimize-w, "
+        'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
+        "the best that the model's networks can do)",
     )
+    seed: int | None = flag(metavar="N", help="random seed of methods that optimize (default: the published one)")
     overwrite: bool = switch("invert again what is there already, in place of what is there")
     batch: int | None = flag(
         metavar="N",
@@ -64,8 +67,8 @@ class Job(NamedTuple):
 
     @property
     def record(self) -> Path:
-        """The inversion file, which is written last."""
-        return self.stem.with_name(self.stem.name + ".safetensors")
+        """The inversion file, which is written last. Made anew each time: what a path caches would add up."""
+        return self.stem.with_name(f"{self.stem.name}.safetensors")
 
 
 class Resumption:
