@@ -1,4 +1,4 @@
-"""The console command `hyperstyle`: one file per subcommand, each with `add_parser` and `run`.
+"""The console command `hyperstyle`: one file per subcommand, each with `add_parser`.
 
 Building the parser imports no torch, so that `--help`, `--version` and a mistyped option answer at once.
 

@@ -26,13 +26,12 @@ class AnimateArguments(EditingArguments):
     other: Path | None = positional(nargs="?", metavar="OTHER", help="where to go to from there")
     edits: list[EditRequest] = edits_flag("NAME=START:STOP:COUNT once, unless there are two inputs")
     out: Path | None = flag(
-        metavar="FILE",
-        help="a .gif or .webp file (default: the input's name with _animated.webp, in the current folder)",
+        help="a .gif or .webp file (default: the input's name with _animated.webp, in the current folder)"
     )
-    frames: int | None = flag(metavar="N", help=f"on the way between two inputs (default: {_FRAMES})")
-    rate: float = flag(default=12.0, metavar="FPS", help="frames per second (default: 12)")
+    frames: int | None = flag(help=f"on the way between two inputs (default: {_FRAMES})")
+    rate: float = flag(default=12.0, metavar="FPS", help="frames per second")
     once: bool = switch("do not run backwards at the end; start again with a jump")
-    size: int = flag(default=512, metavar="PX", help="longer side, larger frames are reduced (default: 512)")
+    size: int = flag(default=512, metavar="PX", help="longer side, larger frames are reduced")
     paste_back: bool = switch("show the whole photo with the edited face in it")
 
 

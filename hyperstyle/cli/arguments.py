@@ -144,11 +144,9 @@ class FaceArguments:
         type=_face,
         default="largest",
         metavar="WHICH",
-        help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found (default: largest)",
+        help="of several faces: largest, center, all, or 0, 1, 2, ... as they are found",
     )
-    landmarks: Path | None = flag(
-        metavar="FILE", help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image"
-    )
+    landmarks: Path | None = flag(help="68 or 5 points of the face as .npy; or a folder with NAME.npy for each image")
     sideways: bool = switch("where no face is found, look for one that lies on its side too; four times as slow")
 
     def check_face(self, images: int = 1, what: str = "images") -> None:
@@ -209,7 +207,7 @@ class InversionArguments(FaceArguments):
     align: str = flag(
         choices=tuple(ALIGN),
         default="auto",
-        help="crop the face first: auto decides by the image, no takes it as it is (default: auto)",
+        help="crop the face first: auto decides by the image, no takes it as it is",
     )
 
 

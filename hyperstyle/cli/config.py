@@ -77,8 +77,11 @@ class ConfigParser(argparse.ArgumentParser):
                     raise ConfigError(f"{file}: no option {key!r}. {did_you_mean(name, self.arguments)}")
                 action, where = self.arguments[name], f"{file}: {key}"
                 takes_several = action.nargs in ("+", "*") or action.dest in self.repeatable
-                convert = _convert_list if takes_several else _convert
-                self.set_defaults(**{action.dest: convert(action, value, where)})
+                items = value if takes_several and isinstance(value, list) else [value]  # one alone need not be a list
+                if not items:
+                    raise ConfigError(f"{where} is empty: expected at least one value.")
+                values = [_convert(action, item, where) for item in items]
+                self.set_defaults(**{action.dest: values if takes_several else values[0]})
                 action.required = False
 
 
@@ -97,14 +100,6 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
         f"files win, and flags over files{note}",
     )
     parser.has_config = True
-
-
-def _convert_list(action: argparse.Action, value: Any, where: str) -> list[Any]:
-    """The values of an argument that takes several; one alone need not be a list."""
-    items = value if isinstance(value, list) else [value]
-    if not items:
-        raise ConfigError(f"{where} is empty: expected at least one value.")
-    return [_convert(action, item, where) for item in items]
 
 
 def _convert(action: argparse.Action, value: Any, where: str) -> Any:

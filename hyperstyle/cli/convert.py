@@ -40,9 +40,7 @@ class ConvertArguments:
         metavar="FILE",
         help="VGG16 with Caffe's preprocessing, for the loss of IDInvert",
     )
-    generator: Path | None = flag(
-        metavar="FILE", help="generator to take in place of the one in the checkpoint, fine-tuned from it"
-    )
+    generator: Path | None = flag(help="generator to take in place of the one in the checkpoint, fine-tuned from it")
     use: Literal["g_ema", "g"] | None = flag(
         choices=("g_ema", "g"),
         help="of a training checkpoint of a generator: the averaged one (default), or g, the one in training",
@@ -50,7 +48,7 @@ class ConvertArguments:
     domain: str | None = flag(
         metavar="NAME", help="faces, cars, wild, churches, ...: needed where the file does not say it"
     )
-    steps: int | None = flag(metavar="N", help="refinement steps of the hypernetwork (default: as in the file, else 5)")
+    steps: int | None = flag(help="refinement steps of the hypernetwork (default: as in the file, else 5)")
     out: Path = flag(required=True, metavar="FOLDER", help="the model folder to write")
     licence: str | None = flag(metavar="TEXT", help="licence of the weights; recorded")
     origin: str | None = flag(metavar="TEXT", help="where the files came from, or who made them; recorded")

@@ -35,7 +35,7 @@ class DemoArguments(ModelArguments):
     """
 
     out: Path = output_folder("hyperstyle-demo")
-    people: int = flag(default=_PEOPLE, metavar="N", help=f"portraits, 1 to {_PEOPLE} (default: all)")
+    people: int = flag(default=_PEOPLE, help=f"portraits, 1 to {_PEOPLE} (default: all)")
 
 
 def run(args: DemoArguments) -> int:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import glob
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperstyle.cli.arguments import EditRequest, load_inverter, writable_folder
-from hyperstyle.cli.flags import command, given_flags, positional, switch
+from hyperstyle.cli.arguments import load_inverter, writable_folder
+from hyperstyle.cli.flags import command, given_flags
 from hyperstyle.cli.inputs import Inputs, is_clip_file, is_inversion
-from hyperstyle.cli.starting import edits_flag
-from hyperstyle.cli.video import VideoArguments, run_video
+from hyperstyle.cli.starting import EditArguments
+from hyperstyle.cli.video import run_video
 from hyperstyle.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -22,22 +21,6 @@ if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
 
 __all__ = ["add_parser", "run"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditArguments(VideoArguments):
-    """Edits inversions that `hyperstyle invert` wrote, or images (inverted first), each on its own, or every frame of
-    a clip: a video file, or with --clip a folder. The result is the face, or with --paste-back the photo with the
-    edited face in it. Of several inputs, one that fails does not stop the others.
-    """
-
-    inputs: list[str] = positional(
-        nargs="+", metavar="INPUT", help="inversion (.safetensors), image, folder of images, or glob; or one clip"
-    )
-    edits: list[EditRequest] = edits_flag(
-        "NAME=START:STOP:COUNT gives a strip, two of them a grid, the first from left to right"
-    )
-    paste_back: bool = switch("put the edited face back into its photo, at the photo's size")
 
 
 def run(args: EditArguments) -> int:

@@ -47,7 +47,7 @@ class AddArguments:
     file: Path = positional(metavar="FILE", help="the file, or the folder of a saved edit")
     model: Path = flag(required=True, metavar="DIR", help="folder of a model of your own")
     name: str = flag(required=True, help="what the edit is called; for GANSpace files a published name, cube")
-    component: int | None = flag(metavar="N", help="of GANSpace components, which one, from 0 on")
+    component: int | None = flag(help="of GANSpace components, which one, from 0 on")
     rows: tuple[int, int] | None = flag(
         type=_rows, metavar="FIRST:END", help="rows of the code that it moves, END not included"
     )

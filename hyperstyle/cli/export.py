@@ -26,7 +26,7 @@ class ExportArguments(ModelArguments):
     form: Literal["generator", "official", "offsets"] = flag(
         choices=("generator", "official", "offsets"),
         default="generator",
-        help="what to write; official is a folder, which may hold other images already (default: generator)",
+        help="what to write; official is a folder, which may hold other images already",
     )
     out: Path = flag(required=True, metavar="PATH", help="file or folder to write")
 

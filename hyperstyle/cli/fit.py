@@ -47,7 +47,7 @@ class FitArguments(ModelArguments):
 
     out: Path = flag(required=True, metavar="DIR", help="folder for what is made")
     quiet: bool = switch("show no progress")
-    seed: int = flag(type=_seed, metavar="N", default=0, help="of the sampling (default: 0)")
+    seed: int = flag(type=_seed, default=0, help="of the sampling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,7 @@ class DirectionArguments(FitArguments):
     evaluator: str | None = flag(
         "--judge", metavar="MODULE:FUNCTION", help="measures; a function like --scorer (default: the model's evaluator)"
     )
-    images: int = flag(
-        "--pictures", default=16, metavar="N", help="measure every edit on so many; 0: do not (default: 16)"
-    )
+    images: int = flag("--pictures", default=16, help="measure every edit on so many; 0: do not")
     plot: Path | None = flag(metavar="FILE.png", help="also draw the entanglement (needs matplotlib)")
 
 
@@ -91,16 +89,13 @@ class InterfaceganArguments(SampledArguments):
     )
     save_table: Path | None = flag(metavar="FILE.npz", help="also write the codes and their scores")
     chosen: float | int = flag(
-        type=_share_or_number,
-        default=0.02,
-        metavar="SHARE",
-        help="share of the codes at either end, or their number (default: 0.02)",
+        type=_share_or_number, default=0.02, metavar="SHARE", help="share of the codes at either end, or their number"
     )
-    split: float = flag(default=0.7, help="share of these that is fitted to; the rest checks (default: 0.7)")
+    split: float = flag(default=0.7, help="share of these that is fitted to; the rest checks")
     conditional: bool = switch(
         "make each edit orthogonal to the boundaries of all other traits, so that it leaves them alone"
     )
-    samples: int = flag(default=10_000, metavar="N", help="random codes (default: 10,000)")
+    samples: int = flag(default=10_000, help="random codes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +104,9 @@ class GanspaceArguments(SampledArguments):
     edit along each of the first ones.
     """
 
-    components: int = flag(default=80, metavar="K", help="how many (default: 80)")
-    edits: int = flag(default=10, metavar="N", help="write so many as edits (default: 10)")
-    samples: int = flag(default=1_000_000, metavar="N", help="random codes (default: 1,000,000)")
+    components: int = flag(default=80, metavar="K", help="how many")
+    edits: int = flag(default=10, help="write so many as edits")
+    samples: int = flag(default=1_000_000, help="random codes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +118,8 @@ class SefaArguments(DirectionArguments):
         metavar="LIST",
         help="names or official indexes, separated by commas (default: all but toRGB)",
     )
-    count: int = flag(default=10, metavar="N", help="how many directions (default: 10)")
-    seed: int = flag(type=_seed, metavar="N", default=0, help="of the codes it is measured on (default: 0)")
+    count: int = flag(default=10, help="how many directions")
+    seed: int = flag(type=_seed, default=0, help="of the codes it is measured on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,13 +128,11 @@ class StyleclipArguments(FitArguments):
     long: two images for each channel and image. The same command goes on where it was interrupted.
     """
 
-    samples: int = flag(default=100_000, metavar="N", help="random codes (default: 100,000)")
-    images: int = flag(default=100, metavar="N", help="images per channel (default: 100)")
-    deviations: float = flag(default=5.0, help="how far a channel is moved; 10 but for faces (default: 5)")
-    clip: Path | None = flag(metavar="FILE", help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
-    clip_model: str = flag(
-        default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip (default: ViT-B-32-quickgelu)"
-    )
+    samples: int = flag(default=100_000, help="random codes")
+    images: int = flag(default=100, help="images per channel")
+    deviations: float = flag(default=5.0, help="how far a channel is moved; 10 but for faces")
+    clip: Path | None = flag(help="weights of CLIP (default: HYPERSTYLE_CLIP, the Hub)")
+    clip_model: str = flag(default="ViT-B-32-quickgelu", metavar="NAME", help="in open_clip")
 
 
 def _interfacegan(args: InterfaceganArguments) -> int:

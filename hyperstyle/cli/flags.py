@@ -27,20 +27,29 @@ class Arguments(Protocol):
 
 A = TypeVar("A", bound=Arguments)
 
-_TYPES: dict[str, type] = {"int": int, "float": float, "Path": Path}
+_TYPES: dict[str, tuple[type, str | None]] = {"int": (int, "N"), "float": (float, None), "Path": (Path, "FILE")}
+"""Annotation of a field -> how its text is read, and what `--help` calls it."""
+
+_FORMATS: dict[type, str] = {int: ",", float: "g"}  # of defaults in `--help`
 
 
-def flag(name: str | None = None, *, group: str | None = None, exclusive: bool = False, **settings: Any) -> Any:
+def flag(
+    name: str | None = None, *, help: str, group: str | None = None, exclusive: bool = False, **settings: Any
+) -> Any:
     """A field behind a flag that takes a value. Fields of int, float and Path read it as such.
 
     Args:
         name: the flag with its dashes; None makes it of the name of the field.
+        help: what it does; the default is added at the end, unless it says itself what that is.
         group: the title under which `--help` lists it.
         exclusive: the flags marked so exclude each other.
         settings: what `ArgumentParser.add_argument` takes.
     """
     if not settings.get("required"):
-        settings.setdefault("default", None)
+        default = settings.setdefault("default", None)
+        if default is not None and not isinstance(default, bool | list) and "(default: " not in help:
+            help += f" (default: {format(default, _FORMATS.get(type(default), ''))})"
+    settings["help"] = help
     return field(metadata={"name": name, "group": group, "exclusive": exclusive, "settings": settings})
 
 
@@ -51,8 +60,7 @@ def switch(help: str, *, group: str | None = None) -> Any:
 
 def output_folder(default: str) -> Any:
     """The field of `--out`, a folder that is made where it is missing."""
-    text = f"where to write; made where it is missing (default: {default})"
-    return flag(default=Path(default), metavar="FOLDER", help=text)
+    return flag(default=Path(default), metavar="FOLDER", help="where to write; made where it is missing")
 
 
 def positional(**settings: Any) -> Any:
@@ -105,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: type[Arguments]) -
         if each.metadata["name"] != "":
             settings["dest"] = each.name
         if kind := _TYPES.get(str(each.type).removesuffix(" | None")):
-            settings.setdefault("type", kind)
+            settings = {"type": kind[0], "metavar": kind[1], **settings}
         places[title].add_argument(_written(each), **settings)
 
 

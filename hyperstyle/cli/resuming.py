@@ -43,11 +43,10 @@ class InvertArguments(ModelArguments, InversionArguments):
         'optimize-w+, pti, offsets, offset-codes, idinvert, or several joined by "+", as in hyperstyle+pti (default: '
         "the best that the model's networks can do)",
     )
-    seed: int | None = flag(metavar="N", help="random seed of methods that optimize (default: the published one)")
+    seed: int | None = flag(help="random seed of methods that optimize (default: the published one)")
     overwrite: bool = switch("invert again what is there already, in place of what is there")
     batch: int | None = flag(
-        metavar="N",
-        help=f"images that go through the networks together (default: {DEFAULT_BATCH_SIZE} on CUDA devices, else 1)",
+        help=f"images that go through the networks together (default: {DEFAULT_BATCH_SIZE} on CUDA devices, else 1)"
     )
     quiet: bool = switch("no progress bar, no line per image")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hyperstyle.cli.arguments import ALIGN, EditRequest, InversionArguments, ModelArguments, parse_edit, parse_layers
-from hyperstyle.cli.flags import flag, given_flags, switch
+from hyperstyle.cli.flags import flag, given_flags, positional, switch
 from hyperstyle.cli.inputs import check_no_overwrite, is_inversion
 from hyperstyle.errors import ConfigError, EditError, MissingFileError, did_you_mean
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["EditingArguments", "edits_flag"]
+__all__ = ["EditArguments", "EditingArguments", "edits_flag"]
+
+_CLIPS = "folders of frames and clips"
 
 
 def edits_flag(ranges: str) -> Any:
@@ -54,7 +56,7 @@ class EditingArguments(ModelArguments, InversionArguments):
     )
     other_model: bool = switch("take edits that were made for another generator")
     paste_back: bool
-    photo: Path | None = flag(metavar="FILE", help="the photo again, to paste an inversion (.safetensors) back into")
+    photo: Path | None = flag(help="the photo again, to paste an inversion (.safetensors) back into")
 
     @property
     def ranges(self) -> list[str]:
@@ -146,3 +148,44 @@ class EditingArguments(ModelArguments, InversionArguments):
             if len(strengths) == 1:
                 inversion = inversion.edit(edit, strengths[0], **self.edit_options)
         return inversion
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditArguments(EditingArguments):
+    """Edits inversions that `hyperstyle invert` wrote, or images (inverted first), each on its own, or every frame of
+    a clip: a video file, or with --clip a folder. The result is the face, or with --paste-back the photo with the
+    edited face in it. Of several inputs, one that fails does not stop the others.
+    """
+
+    inputs: list[str] = positional(
+        nargs="+", metavar="INPUT", help="inversion (.safetensors), image, folder of images, or glob; or one clip"
+    )
+    edits: list[EditRequest] = edits_flag(
+        "NAME=START:STOP:COUNT gives a strip, two of them a grid, the first from left to right"
+    )
+    paste_back: bool = switch("put the edited face back into its photo, at the photo's size")
+    out: Path | None = flag(
+        metavar="PATH",
+        help="what to write: of one input a file (default: its name with _edited.png, in the current folder); of "
+        "several, or a folder, the folder for NAME_edited.png of each, made where it is missing (default: edited)",
+    )
+    quiet: bool = switch("no progress bar, no figures, no line per image")
+    clip: bool = switch(
+        "take the files of a folder as the frames of one clip: one face is followed through them, and they share "
+        "weight offsets (without it they are separate images)",
+        group=_CLIPS,
+    )
+    offsets: Literal["clip", "frame"] = flag(
+        choices=("clip", "frame"),
+        default="clip",
+        group=_CLIPS,
+        help="one set of weight offsets for the whole clip, or one for every frame",
+    )
+    smoothing: float = flag(
+        default=3.0, metavar="FRAMES", group=_CLIPS, help="width of the filter over the landmarks; 0 only fills gaps"
+    )
+    rate: float | None = flag(
+        metavar="FPS",
+        group=_CLIPS,
+        help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
+    )

@@ -6,15 +6,14 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from hyperstyle.cli.arguments import load_inverter, writable_folder
-from hyperstyle.cli.flags import flag, given_flags, switch
+from hyperstyle.cli.flags import given_flags
 from hyperstyle.cli.inputs import check_no_overwrite, report_left_out
 from hyperstyle.cli.progress import progress_bar
-from hyperstyle.cli.starting import EditingArguments
+from hyperstyle.cli.starting import EditArguments
 from hyperstyle.errors import ConfigError, EditError, LandmarkError
 from hyperstyle.io.file_kind import check_suffix
 
@@ -23,47 +22,12 @@ if TYPE_CHECKING:
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.video import Progress, Track
 
-__all__ = ["VideoArguments", "run_video"]
+__all__ = ["run_video"]
 
-_GROUP = "folders of frames and clips"
 _RATE = 25  # frames per second of an MP4 from a folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoArguments(EditingArguments):
-    """The arguments of `hyperstyle edit` that frames use, some of them alone."""
-
-    out: Path | None = flag(
-        metavar="PATH",
-        help="what to write: of one input a file (default: its name with _edited.png, in the current folder); of "
-        "several, or a folder, the folder for NAME_edited.png of each, made where it is missing (default: edited)",
-    )
-    quiet: bool = switch("no progress bar, no figures, no line per image")
-    clip: bool = switch(
-        "take the files of a folder as the frames of one clip: one face is followed through them, and they share "
-        "weight offsets (without it they are separate images)",
-        group=_GROUP,
-    )
-    offsets: Literal["clip", "frame"] = flag(
-        choices=("clip", "frame"),
-        default="clip",
-        group=_GROUP,
-        help="one set of weight offsets for the whole clip, or one for every frame (default: clip)",
-    )
-    smoothing: float = flag(
-        default=3.0,
-        metavar="FRAMES",
-        group=_GROUP,
-        help="width of the filter over the landmarks; 0 only fills gaps (default: 3)",
-    )
-    rate: float | None = flag(
-        metavar="FPS",
-        group=_GROUP,
-        help="frames per second of an MP4, evenly spaced, without audio (default: as the clip is; folders: 25)",
-    )
-
-
-def run_video(source: Path, args: VideoArguments) -> int:
+def run_video(source: Path, args: EditArguments) -> int:
     """Edits the frames of `source` and writes them to `args.out`: an MP4 where the name says so, else a folder.
 
     Without `--out`: NAME_edited.mp4 for a clip, the folder NAME_edited for a folder, in the current folder.
@@ -122,7 +86,7 @@ def _is_mp4(out: Path) -> bool:
     return out.suffix.lower() == ".mp4"
 
 
-def _edits(args: VideoArguments, inverter: HyperStyleInverter) -> dict[str, float]:
+def _edits(args: EditArguments, inverter: HyperStyleInverter) -> dict[str, float]:
     """Name -> strength; an edit that is named twice has the sum. Raises EditError or ConfigError."""
     from hyperstyle.inversion.editing import find_edit
 
@@ -140,7 +104,7 @@ def _edits(args: VideoArguments, inverter: HyperStyleInverter) -> dict[str, floa
     return edits
 
 
-def _check_out(out: Path, frames: FrameFolder | Clip, args: VideoArguments) -> None:
+def _check_out(out: Path, frames: FrameFolder | Clip, args: EditArguments) -> None:
     """Raises ConfigError where the frames cannot be written there; warns where the audio is lost."""
     from hyperstyle.images.frames import Clip, FrameFolder, check_clip, check_folder
 
@@ -160,7 +124,7 @@ def _check_out(out: Path, frames: FrameFolder | Clip, args: VideoArguments) -> N
             raise ConfigError(f"two frames are named {name!r}: suffixes do not count, so rename one of them.")
 
 
-def _track(args: VideoArguments, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
+def _track(args: EditArguments, inverter: HyperStyleInverter, frames: FrameFolder | Clip, show: Progress) -> Track:
     """The smoothed landmarks of every frame: those of the folder `--landmarks`, or detected. Prints how steady."""
     from hyperstyle.align.smoothing import quad_jitter
     from hyperstyle.io.torch_files import load_points

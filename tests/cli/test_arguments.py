@@ -82,11 +82,11 @@ class Arguments(ModelArguments, InversionArguments):
     """A command that inverts, with an additional value."""
 
     other: str | None = positional(nargs="?")
-    strengths: list[int] = flag("--strength", action="append", default=[], type=int)
-    model: str = flag(default="mine")
+    strengths: list[int] = flag("--strength", action="append", default=[], type=int, help="a number")
+    model: str = flag(default="mine", help="whose")
     clip: bool = switch("", group="clips")
-    table: Path | None = flag(exclusive=True)
-    scorer: str | None = flag(exclusive=True)
+    table: Path | None = flag(exclusive=True, help="a source")
+    scorer: str | None = flag(exclusive=True, help="a source")
 
 
 def read_arguments(*words: str) -> Arguments:
@@ -118,6 +118,7 @@ def test_the_help_of_a_command_has_its_own_flags_first_and_describes_it(capsys: 
         read_arguments("--help")
     text = capsys.readouterr().out
     assert "A command that inverts, with an additional value." in text
+    assert "whose (default: mine)" in text
     places = [text.rindex(words) for words in ("--strength", "--table", "--model", "--device", "--steps", "--face")]
     assert places == sorted(places)
     assert text.index("\nclips:") < text.rindex("--clip")
