@@ -10,6 +10,7 @@ away; 143 ended by SIGTERM. After 129, 130 and 143 no temporary files are left.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -100,6 +101,11 @@ def _run(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         _discard_output()  # `hyperstyle info | head`: the flush at exit would fail once more
         return 141
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:  # which most questions about a path raise, such as `Path.exists`
+            raise
+        print(f"hyperstyle: error: no file has a name this long: {error.filename!r}", file=sys.stderr)
+        return 2
     return code
 
 

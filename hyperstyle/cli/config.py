@@ -46,7 +46,7 @@ class ConfigParser(argparse.ArgumentParser):
         arguments = sys.argv[1:] if args is None else list(args)
         try:
             self.apply_config(arguments)
-        except HyperStyleError as error:
+        except (HyperStyleError, OSError) as error:  # OSError: a name that is too long
             self.error(" ".join(str(error).split()).removesuffix("."))
         return super().parse_known_args(arguments, namespace)
 

@@ -118,6 +118,16 @@ def test_an_error_of_the_library_becomes_one_line_and_exit_code_2(
     assert capsys.readouterr() == ("", "hyperstyle: error: two lines\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such error")
+def test_a_name_that_no_file_can_have_is_one_line_too(in_tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = 300 * "a"
+    for words in (["edit", name, "--edit", "age=1"], ["invert", "a.png", name], ["export", name, "--out", "a.pt"]):
+        assert cli.main(words) == 2
+        assert capsys.readouterr().err == f"hyperstyle: error: no file has a name this long: {name!r}\n"
+    assert exit_of(["invert", "a.png", "--config", name]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_a_warning_is_one_line_without_the_place_in_the_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
