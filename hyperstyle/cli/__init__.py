@@ -45,6 +45,7 @@ from hyperstyle.errors import HyperStyleError
 __all__ = ["build_parser", "main"]
 
 _ORDER = (demo, align, invert, edit, animate, edits, fit, convert, fetch, export, import_, train, evaluate, bench, info)
+"""The files of the commands, in the order of `--help`."""
 
 
 def build_parser() -> argparse.ArgumentParser:

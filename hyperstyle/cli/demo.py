@@ -40,12 +40,12 @@ class DemoArguments(ModelArguments):
 
 def run(args: DemoArguments) -> int:
     """Runs the pipeline and says where the images are."""
-    from hyperstyle.images import example_photo, image_grid, save_image, to_images
-
     if not 1 <= args.people <= _PEOPLE:
         raise ConfigError(f"--people {args.people}: expected 1 to {_PEOPLE}.")
     out = writable_folder(args.out)
     with _stage("load the model"):
+        from hyperstyle.images import example_photo, image_grid, save_image, to_images
+
         inverter = load_inverter(args)
     if not inverter.model.domain.is_rendered:
         raise ConfigError(f"the demo shows avatars; this model's domain is {inverter.model.domain.name!r}.")
