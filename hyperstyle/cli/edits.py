@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperstyle.cli.arguments import ModelArguments, load_inverter
-from hyperstyle.cli.flags import command, flag, positional, switch
+from hyperstyle.cli.flags import add_command, flag, positional, switch
 from hyperstyle.errors import ConfigError, EditError, MissingFileError
 
 if TYPE_CHECKING:
@@ -105,9 +105,10 @@ def _add(args: AddArguments) -> int:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command to the parser."""
-    edits = command("edits", EditsArguments, run, help="list a model's edits, or add a published or fitted one")
-    actions = edits(subparsers).add_subparsers(title="actions", metavar="ACTION")
-    command("add", AddArguments, _add, help="put an edit into a model folder")(actions)
+    help = "list a model's edits, or add a published or fitted one"
+    parser = add_command(subparsers, "edits", EditsArguments, run, help=help)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    add_command(actions, "add", AddArguments, _add, help="put an edit into a model folder")
 
 
 def _own_folder(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperstyle.cli.arguments import ModelArguments, check_output_files, load_inverter, parse_layers, writable_folder
-from hyperstyle.cli.flags import command, flag, switch
+from hyperstyle.cli.flags import add_command, flag, switch
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 
@@ -239,10 +239,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     kinds = parser.add_subparsers(title="how", metavar="HOW", required=True)
     scores = "boundaries between codes of high and of low scores"
     channels = "what each channel does to images as CLIP sees them, for edits by text"
-    command("interfacegan", InterfaceganArguments, _interfacegan, help=scores)(kinds)
-    command("ganspace", GanspaceArguments, _ganspace, help="principal components of the codes")(kinds)
-    command("sefa", SefaArguments, _sefa, help="directions out of the weights alone")(kinds)
-    command("styleclip", StyleclipArguments, _styleclip, help=channels)(kinds)
+    add_command(kinds, "interfacegan", InterfaceganArguments, _interfacegan, help=scores)
+    add_command(kinds, "ganspace", GanspaceArguments, _ganspace, help="principal components of the codes")
+    add_command(kinds, "sefa", SefaArguments, _sefa, help="directions out of the weights alone")
+    add_command(kinds, "styleclip", StyleclipArguments, _styleclip, help=channels)
 
 
 def _fit(args: DirectionArguments, find: Callable[[Model, Progress], Mapping[str, DirectionEdit]]) -> int:

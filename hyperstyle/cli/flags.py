@@ -16,7 +16,17 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from hyperstyle.cli.config import add_config_argument
 
-__all__ = ["add_arguments", "command", "default_of", "flag", "given_flags", "output_folder", "positional", "switch"]
+__all__ = [
+    "add_arguments",
+    "add_command",
+    "command",
+    "default_of",
+    "flag",
+    "given_flags",
+    "output_folder",
+    "positional",
+    "switch",
+]
 
 
 class Arguments(Protocol):
@@ -95,6 +105,18 @@ def command(
         return parser
 
     return add_parser
+
+
+def add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    arguments: type[A],
+    run: Callable[[A], int],
+    *,
+    help: str,
+) -> argparse.ArgumentParser:
+    """Adds a `command` to a command line at once, and returns its parser."""
+    return command(name, arguments, run, help=help)(subparsers)
 
 
 def add_arguments(parser: argparse.ArgumentParser, arguments: type[Arguments]) -> None:
