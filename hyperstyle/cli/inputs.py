@@ -24,7 +24,6 @@ __all__ = [
     "find_images",
     "is_clip_file",
     "is_inversion",
-    "may_hold_frames",
     "output_names",
     "read_ahead",
     "report",
@@ -109,11 +108,6 @@ def is_clip_file(path: Path) -> bool:
     from hyperstyle.images.frames import CLIP_SUFFIXES
 
     return path.suffix.lower() in CLIP_SUFFIXES and not path.is_dir()
-
-
-def may_hold_frames(path: Path) -> bool:
-    """Whether the path may hold several frames: an existing folder (of images), or `is_clip_file`."""
-    return path.is_dir() or is_clip_file(path)
 
 
 def find_images(inputs: Iterable[str], *, inversions: bool = False) -> tuple[list[Path], list[Failure]]:
