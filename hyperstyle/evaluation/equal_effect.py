@@ -16,7 +16,8 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.errors import MethodError
-from hyperstyle.evaluation.editing import population_std, strengths_of
+from hyperstyle.evaluation.editing import strengths_of
+from hyperstyle.evaluation.held_out import attribute_deviations
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.model.parts import Model
@@ -90,7 +91,7 @@ def read_edits(inversion: Inversion, edits: Sequence[str], *, points: int) -> di
         info = inversion.model.edits[name].info
         trait = info.trait or ""
         change, identity = _read(inversion, name, strengths_of(info.low, info.high, points), trait)
-        change = change / population_std([trait])[trait]
+        change = change / attribute_deviations()[trait]
         readings[name] = {"changes": change.tolist(), "identities": identity.tolist()}
     return readings
 

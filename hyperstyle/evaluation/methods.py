@@ -18,7 +18,7 @@ from hyperstyle.evaluation.equal_effect import EffectCurve, effect_curves
 from hyperstyle.evaluation.figures import Progress, Row, mean_row
 from hyperstyle.evaluation.images import given_crops
 from hyperstyle.evaluation.measures import own_measures
-from hyperstyle.evaluation.optimized import Optimization, perceptual_network
+from hyperstyle.evaluation.optimized import Optimization, check_perceptual_network
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inverter import HyperStyleInverter
@@ -190,7 +190,7 @@ def evaluate_equal_effect(
     count = len(images)
     jobs = [Job.of(Trial(name), inverter, count, edited=count) for name in by_networks(model)]
     if optimized is not None:
-        perceptual_network(model)
+        check_perceptual_network(model)
         steps = {"optimize-w": optimized.projection, "pti": optimized.tuning}
         jobs.append(Job("pti", inverter, "pti", steps, count, edited=count))
         jobs.append(Job("optimize-w+", inverter, "optimize-w+", optimized.projection, count, edited=count))

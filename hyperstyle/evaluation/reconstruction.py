@@ -14,7 +14,7 @@ from hyperstyle.evaluation.figures import Point, Progress, Row, mean_point, mean
 from hyperstyle.evaluation.images import given_crops
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.measures import own_measures
-from hyperstyle.evaluation.optimized import Optimization, Optimized, evaluate_optimized, perceptual_network
+from hyperstyle.evaluation.optimized import Optimization, Optimized, check_perceptual_network, evaluate_optimized
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import resolve_method
@@ -71,7 +71,7 @@ def evaluate_reconstruction(
     if curve < 0:
         raise ConfigError(f"curve={curve}: expected 0 or more steps.")
     if optimized is not None:
-        perceptual_network(model)  # better now than after the first rows
+        check_perceptual_network(model)  # better now than after the first rows
     resolve_method(model, "w-encoder")
     study = Study(given_crops(model, crops), own_measures(model))
     count = len(study.images)
