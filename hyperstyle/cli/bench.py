@@ -130,8 +130,7 @@ def _run_speed(args: argparse.Namespace) -> int:
     from hyperstyle.evaluation.cases import Work
     from hyperstyle.evaluation.speed import BROKEN, measure_speed
 
-    case, values = _case(args, _OWN), vars(args)
-    work = Work(**{name: value for name in ("steps", "batch") if (value := values[_OWN + name]) is not None})
+    case, work = _case(args, _OWN), Work(**_given(args, _OWN, "steps", "batch"))
     check_output_files(args, speed_json="JSON")
     with progress_bar(args.speed_quiet) as show:
         report = measure_speed(case, work, args.speed_rows, show)
@@ -170,16 +169,18 @@ def _run_scaling(args: argparse.Namespace) -> int:
 
 
 def _case(args: argparse.Namespace, prefix: str) -> Case:
-    """The model that the arguments name."""
+    """The model that the arguments name, and how it is measured."""
     from hyperstyle.evaluation.cases import Case
-    from hyperstyle.inverter import pick_device
 
-    fields = {"model": "model", "size": "size", "threads": "threads", "repeat": "repeats"}
-    values = {field: vars(args)[prefix + name] for name, field in fields.items()}
-    if values["model"] is not None and values["size"] is not None:
-        raise ConfigError(f"--size {values['size']} with --model {values['model']}, which has its own. Leave out one.")
-    device = str(pick_device(vars(args)[f"{prefix}device"] or "cpu"))
-    return Case(device=device, **{name: value for name, value in values.items() if value is not None})
+    given = _given(args, prefix, "model", "size", "device", "repeat", "threads")
+    if "model" in given and "size" in given:
+        raise ConfigError(f"--size {given['size']} with --model {given['model']}, which has its own. Leave out one.")
+    return Case(**given)
+
+
+def _given(args: argparse.Namespace, prefix: str, *names: str) -> dict[str, Any]:
+    """Those of these arguments that were given."""
+    return {name: value for name in names if (value := vars(args)[prefix + name]) is not None}
 
 
 def _check_own(args: argparse.Namespace, kind: str) -> None:

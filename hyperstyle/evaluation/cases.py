@@ -51,14 +51,14 @@ class Case:
         size: side in pixels of the published faces configuration with random weights; not used with `model`.
         model: bundled model, folder or Hub repository; None takes random weights.
         device: "auto", "cpu", "cuda", ...
-        repeats: times to measure.
+        repeat: times to measure.
         threads: of the processor; None leaves them as they are.
     """
 
     size: int = 1024
     model: str | None = None
     device: str = "cpu"
-    repeats: int = 3
+    repeat: int = 3
     threads: int | None = None
 
     def check(self) -> None:
@@ -69,8 +69,8 @@ class Case:
         elif self.size not in SIZES:
             raise ConfigError(f"a model of {self.size} px: expected 256, 512 or 1024, the published sizes.")
         pick_device(self.device)
-        if self.repeats < 1 or (self.threads is not None and self.threads < 1):
-            raise ConfigError(f"{self.repeats} repeats, {self.threads} threads: expected 1 or more.")
+        if self.repeat < 1 or (self.threads is not None and self.threads < 1):
+            raise ConfigError(f"{self.repeat} repeats, {self.threads} threads: expected 1 or more.")
 
     @contextmanager
     def threads_set(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ __all__ = [
     "EditCurve",
     "EditPoint",
     "Editing",
+    "check_points",
     "evaluate_editing",
     "measurable_edits",
     "monotone_share",
@@ -119,8 +120,7 @@ def evaluate_editing(
     """
     model = inverter.model
     names = measurable_edits(model, edits)
-    if points < 2:
-        raise ConfigError(f"points={points}: expected 2 strengths or more.")
+    check_points(points)
     trait_of = _measurable_traits(model)
     traits = list(dict.fromkeys(trait_of.values()))
     spread = {trait: attribute_deviations()[trait] for trait in traits}
@@ -181,6 +181,12 @@ def _measurable_traits(model: Model) -> dict[str, str]:
     return {name: trait for name, trait in traits.items() if trait in read and trait in attribute_deviations()}
 
 
+def check_points(points: int) -> None:
+    """Raises ConfigError for fewer than 2 strengths."""
+    if points < 2:
+        raise ConfigError(f"points={points}: expected 2 strengths or more.")
+
+
 def strengths_of(low: float, high: float, points: int) -> tuple[float, ...]:
     """`points` strengths from `low` to `high`, and 0, which changes are measured against."""
     even = [low + (high - low) * i / (points - 1) for i in range(points)]
@@ -239,19 +245,19 @@ def _curve(
     traits, zero = list(spread), list(strengths).index(0.0)
     column = traits.index(trait)
     values = readings.traits.double()  # [S,N,K]
-    own = values[:, :, column]  # [S,N]
+    trait_values = values[:, :, column]  # [S,N]
     change = (values - values[zero]) / torch.tensor(list(spread.values()), dtype=torch.float64)
     moved = change[[i for i in range(len(strengths)) if i != zero]].abs().mean((0, 1))  # [K]
-    figures = (own, change[:, :, column], readings.identity.double(), readings.to_crop.double())
+    figures = (trait_values, change[:, :, column], readings.identity.double(), readings.to_crop.double())
     value, mean_change, identity, to_crop = (figure.mean(1).tolist() for figure in figures)  # S numbers each
-    columns = (strengths, value, own.std(1, correction=0).tolist(), mean_change, identity, to_crop)
+    columns = (strengths, value, trait_values.std(1, correction=0).tolist(), mean_change, identity, to_crop)
     leak = {name: (moved[k] / moved[column]).item() for k, name in enumerate(traits) if k != column}
     return EditCurve(
         edit,
         trait,
         offsets,
         tuple(EditPoint(*point) for point in zip(*columns, strict=True)),
-        monotone_share(own),
-        spearman(strengths, own),
+        monotone_share(trait_values),
+        spearman(strengths, trait_values),
         leak if float(moved[column]) > 0 else {},
     )

@@ -79,7 +79,8 @@ def measure_scaling(
             about = machine(inverter.model)
             for name, value in values:
                 show(f"over {name}", done, total)
-                work = Work() if name == "size" else replace(Work(), **{name: value})
+                varied = {"steps": Work(steps=value), "batch": Work(batch=value), "edits": Work(edits=value)}
+                work = varied.get(name, Work())
                 for implementation in implementations:
                     if implementation == "plain" and not plain_fits(parts_of(inverter), work.batch):
                         continue
@@ -90,11 +91,11 @@ def measure_scaling(
                 done += 1
             del inverter  # two models would share the memory
     costs.sort(key=lambda cost: (over.index(cost["over"]), cost["value"]))
-    return {"weights": case.words, "repeats": case.repeats, "costs": costs, "machine": about}
+    return {"weights": case.words, "repeats": case.repeat, "costs": costs, "machine": about}
 
 
 def _seconds(case: Case, inverter: HyperStyleInverter, implementation: Implementation, work: Work) -> Record:
     run = prepared(implementation, inverter, work)
     run()
-    durations = [timed(run, inverter.model.device)[1:] for _ in range(case.repeats)]
+    durations = [timed(run, inverter.model.device)[1:] for _ in range(case.repeat)]
     return {name: spread([pair[k] for pair in durations]) for k, name in enumerate(("seconds", "cpu"))}

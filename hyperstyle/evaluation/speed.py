@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,15 +57,12 @@ class _Bench:
     report: Record
     wide: HyperStyleInverter  # in float32
 
-    def ceiling(self, dtype: torch.dtype | None) -> float:
-        """Operations per second in this type; bytes per second for None. Each is measured once."""
-        device, known = self.wide.model.device, self.report["ceilings"]
-        name = "memory" if dtype is None else _name(dtype)
-        if name not in known and dtype is None:
-            known[name] = ceilings.memory_ceiling(device)
-        elif name not in known:
-            known[name] = ceilings.arithmetic_ceiling(dtype, device)
-        return float(known[name])
+    def ceiling(self, name: str, measure: Callable[[], float]) -> float:
+        """The most of this that the machine does in a second, measured once."""
+        known: dict[str, float] = self.report["ceilings"]
+        if name not in known:
+            known[name] = measure()
+        return known[name]
 
 
 def measure_speed(
@@ -108,7 +105,7 @@ def measure_speed(
     show = on_progress or (lambda *_: None)
     report: Record = {f"ratio_{name}": None for name in PAIRS}
     report |= dict.fromkeys(("memory_above_weights_ratio", "agreement", "agreement_edit_strip", "memory"))
-    report |= {"weights": case.words, "steps": work.steps, "batch": work.batch, "repeats": case.repeats}
+    report |= {"weights": case.words, "steps": work.steps, "batch": work.batch, "repeats": case.repeat}
     report |= {"pairs": [], "errors": {}, "rates": [], "ceilings": {}, "missing": {}}
     with case.threads_set():
         if "memory" in rows:
@@ -182,7 +179,7 @@ def _measure_pair(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
         prepared(side, inverter, first)()  # what is only done the first time
     runs = {side: prepared(side, inverter, work) for side, inverter in sides.items()}
     images: dict[Implementation, Tensor] = {}
-    turns = max(1, bench.case.repeats // 3) if many else bench.case.repeats  # each is of several images
+    turns = max(1, bench.case.repeat // 3) if many else bench.case.repeat  # each is of several images
     seconds = np.empty((2, 2, turns))  # library and plain path, clock and processor
     for turn in range(turns):
         for place, (side, run) in enumerate(runs.items()):
@@ -204,8 +201,10 @@ def _measure_pair(bench: _Bench, name: str, fast: HyperStyleInverter) -> None:
     row |= {key: spread(values.tolist()) for key, values in zip(keys, seconds.reshape(4, turns), strict=True)}
     rate = ceilings.operations(parts, model.domain, work) / work.images / row["fast"]["median"]
     moved = ceilings.least_bytes(parts_of(fast), work) / work.images / row["fast"]["median"]
-    row |= {"gflops": rate / 1e9, "arithmetic_share": rate / bench.ceiling(dtype)}
-    bench.report["pairs"].append(row | {"memory_share": moved / bench.ceiling(None)})
+    most = bench.ceiling(_name(dtype), lambda: ceilings.arithmetic_ceiling(dtype, model.device))
+    most_moved = bench.ceiling("memory", lambda: ceilings.memory_ceiling(model.device))
+    row |= {"gflops": rate / 1e9, "arithmetic_share": rate / most, "memory_share": moved / most_moved}
+    bench.report["pairs"].append(row)
     bench.report[f"ratio_{name}"] = row["ratio"]["median"]
 
 
@@ -226,7 +225,7 @@ def _measure_rates(bench: _Bench, name: str, inverter: HyperStyleInverter) -> No
                 bench.show(f"{dtype}, batch {batch}", place, 2)
                 run = prepared(implementation, inverter, replace(bench.work, batch=batch))
                 run()
-                row[key] = spread([timed(run, inverter.model.device)[1] for _ in range(bench.case.repeats)])
+                row[key] = spread([timed(run, inverter.model.device)[1] for _ in range(bench.case.repeat)])
         except torch.cuda.OutOfMemoryError:
             bench.report["missing"][name] = f"{batch} images did not fit into the memory of the GPU"
             return
@@ -247,8 +246,8 @@ def _error(wide: HyperStyleInverter, narrow: HyperStyleInverter, work: Work) -> 
     error: Record = {"largest": float(difference.max()), "mean": float(difference.mean()), "psnr": psnr}
     model, identity = wide.model, None
     if model.evaluator is not None:
-        evaluated = [model.domain.resize_to_input(rendered.float()) for rendered in (image, exact)]
-        identity = float(metrics.identity(*evaluated, model.evaluator).mean())
+        image, exact = (model.domain.resize_to_input(rendered.float()) for rendered in (image, exact))
+        identity = float(metrics.identity(image, exact, model.evaluator).mean())
     return error | {"identity": identity}
 
 

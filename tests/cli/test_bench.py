@@ -180,7 +180,7 @@ def test_every_option_reaches_the_measuring(
     calls = recorded_calls(monkeypatch, MEASURED)
     options = ["--steps", "3", "--batch", "2", "--repeat", "4", "--threads", "1", "--rows", "float32", "memory"]
     assert main(["bench", "--quiet", "--model", str(tiny_model_dir), "--device", "cpu", *options]) == 0
-    case = Case(1024, str(tiny_model_dir), "cpu", repeats=4, threads=1)
+    case = Case(1024, str(tiny_model_dir), "cpu", repeat=4, threads=1)
     assert calls == [(case, Work(3, 2), ["float32", "memory"])]
 
 
@@ -241,7 +241,7 @@ def test_scaling_prints_and_writes_what_it_found(
     monkeypatch.setattr(scaling, "measure_scaling", measure)
     command = ["bench", "scaling", "--quiet", "--size", "256", "--over", "steps", "size", "--plain", "--no-memory"]
     assert main([*command, "--repeat", "2", "--json", "costs.json", "--plot", "costs.png"]) == 0
-    assert calls == [((Case(256, repeats=2), ["steps", "size"]), {"plain": True, "memory": False})]
+    assert calls == [((Case(256, repeat=2), ["steps", "size"]), {"plain": True, "memory": False})]
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown == [
         "random weights; seconds, medians of 3, smallest and largest; peak memory",

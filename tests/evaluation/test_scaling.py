@@ -34,9 +34,7 @@ def test_each_value_has_its_time_and_its_memory(tiny_model_dir: Path, monkeypatc
     monkeypatch.setattr(scaling, "peak_in_subprocess", peak)
     monkeypatch.setattr(scaling, "OVER", {"steps": (0, 2), "batch": (2,), "edits": (3,)})
     threads = torch.get_num_threads()
-    report = measure_scaling(
-        Case(model=str(tiny_model_dir), repeats=2, threads=1), ["steps", "edits", "batch", "steps"]
-    )
+    report = measure_scaling(Case(model=str(tiny_model_dir), repeat=2, threads=1), ["steps", "edits", "batch", "steps"])
     assert torch.get_num_threads() == threads
     works = [Work(steps=0), Work(steps=2), Work(edits=3), Work(batch=2)]
     assert calls == [(None, Work()), *(("fast", work) for work in works)]
@@ -61,7 +59,7 @@ def test_each_size_is_a_separate_model_and_is_built_once(
 
     monkeypatch.setattr(Case, "build", build)
     monkeypatch.setattr(scaling, "OVER", {"size": (256, 1024), "steps": (0, 1)})
-    report = measure_scaling(Case(1024, repeats=1), ["size", "steps"], memory=False)
+    report = measure_scaling(Case(1024, repeat=1), ["size", "steps"], memory=False)
     assert sorted(built) == [256, 1024]
     assert [(cost["over"], cost["value"], cost["peak"]) for cost in report["costs"]] == [
         ("size", 256, None),
@@ -78,7 +76,7 @@ def test_the_plain_path_is_measured_where_its_memory_suffices(
     monkeypatch.setattr(scaling, "prepared", lambda way, inverter, work: lambda: None)
     monkeypatch.setattr(scaling, "plain_fits", lambda parts, batch: batch < 2)
     monkeypatch.setattr(scaling, "OVER", {"batch": (1, 2)})
-    report = measure_scaling(Case(repeats=1), ["batch"], plain=True, memory=False)
+    report = measure_scaling(Case(repeat=1), ["batch"], plain=True, memory=False)
     assert [(cost["value"], cost["way"]) for cost in report["costs"]] == [(1, "fast"), (1, "plain"), (2, "fast")]
 
 
@@ -87,7 +85,7 @@ def test_the_plain_path_is_measured_where_its_memory_suffices(
     [
         (Case(), ["hats"], "costs over 'hats' are not measured: expected some of steps, batch, size, edits"),
         (Case(model="avatars"), ["size"], "'avatars' has one size: measure it over steps, batch, edits"),
-        (Case(repeats=0), ["steps"], "0 repeats, None threads: expected 1 or more"),
+        (Case(repeat=0), ["steps"], "0 repeats, None threads: expected 1 or more"),
         (Case(100), ["steps"], "a model of 100 px"),
         (Case(), [], "nothing to measure: expected"),
     ],

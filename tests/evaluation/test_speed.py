@@ -83,7 +83,7 @@ def test_every_row_is_measured_in_turn_and_has_its_ratio(
     monkeypatch.setattr(speed, "prepared", noted)
     steps: list[tuple[str, int, int]] = []
     threads = torch.get_num_threads()
-    case = Case(model=str(folder), repeats=2, threads=1)
+    case = Case(model=str(folder), repeat=2, threads=1)
     report = speed.measure_speed(case, Work(2, 2), on_progress=lambda *step: steps.append(step))
     assert torch.get_num_threads() == threads
     pairs = report["pairs"]
@@ -125,7 +125,7 @@ def test_what_a_machine_lacks_is_left_out_and_said(
     monkeypatch.setattr(speed, "peak_in_subprocess", lambda *_: None)
     monkeypatch.setattr(speed, "_RATES", (1, 2))
     rows = ["bfloat16", "float16", "batch8_bfloat16", "memory", "rates"]
-    report = speed.measure_speed(Case(model=str(folder), repeats=1), Work(1), rows)
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), rows)
     assert report["pairs"] == []
     assert report["memory"] is None
     assert report["missing"] == {
@@ -145,7 +145,7 @@ def test_a_batch_that_the_plain_path_has_no_memory_for_goes_one_by_one(
     folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ceilings, "_free", lambda: 1000)
-    report = speed.measure_speed(Case(model=str(folder), repeats=1), Work(1), ["batch8"])
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), ["batch8"])
     assert not report["pairs"][0]["together"]
     inverter = Case(model=str(folder)).build()
     at_once, one_by_one = (prepared("plain", inverter, Work(1, 3, together=both))() for both in (True, False))
@@ -256,13 +256,13 @@ def test_a_ratio_of_memory_needs_a_plain_path_that_takes_some(
     folder: Path, quick: list[tuple[Implementation | None, Work]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "peak_in_subprocess", lambda *_: 100)
-    report = speed.measure_speed(Case(model=str(folder), repeats=1), Work(1), ["memory"])
+    report = speed.measure_speed(Case(model=str(folder), repeat=1), Work(1), ["memory"])
     assert report["memory"] == {"built": 100, "fast": 100, "plain": 100}
     assert report["memory_above_weights_ratio"] is None
 
 
 def test_of_a_model_that_the_plain_path_does_not_know_the_errors_are_measured() -> None:
-    report = speed.measure_speed(Case(model="avatars", repeats=1, threads=1), Work(1), ["float32", "bfloat16"])
+    report = speed.measure_speed(Case(model="avatars", repeat=1, threads=1), Work(1), ["float32", "bfloat16"])
     assert report["pairs"] == []
     assert "expected 'average' and 'irse', the published form" in report["missing"]["float32"]
     if "bfloat16" in report["errors"]:
