@@ -178,7 +178,8 @@ def run_reconstruction(args: ReconstructionArguments) -> int:
 
     if args.methods is not None:
         return _run_methods(args)
-    curve, count = (default if n is None else n for n, default in ((args.curve, 10), (args.optimized, 32)))
+    curve = 10 if args.curve is None else args.curve
+    count = 32 if args.optimized is None else args.optimized
     args.check(curve=0, optimized=0)
     inverter = load_inverter(args)
     settings = _optimization(count, inverter)

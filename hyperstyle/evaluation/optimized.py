@@ -122,13 +122,10 @@ def evaluate_optimized(
       bound: how near offsets come where they are searched for each image, as far as gradient descent finds them.
 
     Args:
-        inverter: a model with a perceptual network.
+        inverter: a model with a perceptual network, see `check_perceptual_network`.
         study: with the rows of `w-encoder` and perhaps `hyperstyle`.
         settings: how many images and steps.
         on_progress: called at every step, with images x steps.
-
-    Raises:
-        MethodError: the model has no perceptual network.
     """
     model, count = inverter.model, min(settings.images, len(study.images))
     projection = Projection(steps=settings.projection, optimize_noise=False)
