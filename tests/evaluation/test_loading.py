@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hyperstyle.errors import CheckpointError, ConfigError
-from hyperstyle.evaluation.loading import _read, measure_loading, run_in_subprocess, spread
+from hyperstyle.errors import ConfigError, ModelNotFoundError
+from hyperstyle.evaluation.loading import measure_loading, run_in_subprocess, spread
 from hyperstyle.io.components import load_tensors
 from hyperstyle.io.files import peak_memory
+from hyperstyle.io.hub import resolve
 
 
 def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_path: Path) -> None:
@@ -35,10 +36,9 @@ def test_every_figure_is_there_and_they_fit_together(tiny_model_dir: Path, tmp_p
         assert loading["share"] == loading["weights"] / loading["inverted"]["median"]
 
 
-def test_what_goes_wrong_in_the_other_process_is_raised_here(tiny_model_dir: Path, tmp_path: Path) -> None:
-    (tmp_path / "official.pt").write_bytes(b"<html></html>")
-    with pytest.raises(CheckpointError, match="is a web page and no PyTorch file"):
-        run_in_subprocess(_read, (tmp_path / "official.pt",), False)
+def test_what_goes_wrong_in_the_other_process_is_raised_here(tiny_model_dir: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="no/such/model/here"):
+        run_in_subprocess(resolve, "no/such/model/here")  # which loads no PyTorch there
     with pytest.raises(ConfigError, match="0 repeats: expected 1 or more"):
         measure_loading(tiny_model_dir, repeats=0)
 
@@ -51,6 +51,7 @@ def test_a_spread_is_median_smallest_and_largest() -> None:
 def test_peak_memory_rises_with_what_is_used_and_never_falls(run_python: Any) -> None:
     code = """
 from hyperstyle.io.files import peak_memory
+from hyperstyle.io.hub import resolve
 before = peak_memory()
 used = b"x" * 300_000_000
 during = peak_memory()
