@@ -250,7 +250,8 @@ def _curve(
     moved = change[[i for i in range(len(strengths)) if i != zero]].abs().mean((0, 1))  # [K]
     figures = (trait_values, change[:, :, column], readings.identity.double(), readings.to_crop.double())
     value, mean_change, identity, to_crop = (figure.mean(1).tolist() for figure in figures)  # S numbers each
-    columns = (strengths, value, trait_values.std(1, correction=0).tolist(), mean_change, identity, to_crop)
+    deviation = [row.std(correction=0).item() for row in trait_values]
+    columns = (strengths, value, deviation, mean_change, identity, to_crop)
     leak = {name: (moved[k] / moved[column]).item() for k, name in enumerate(traits) if k != column}
     return EditCurve(
         edit,
