@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation.editing import Editing
     from hyperstyle.evaluation.equal_effect import EffectCurve
     from hyperstyle.evaluation.figures import Point, Row
+    from hyperstyle.evaluation.journal import Record
     from hyperstyle.evaluation.methods import EqualEffect, MethodRow, Methods
     from hyperstyle.evaluation.reconstruction import Reconstruction
-    from hyperstyle.evaluation.scaling import Scaling
     from hyperstyle.evaluation.tables import Value
 
 __all__ = [
@@ -136,18 +136,22 @@ def equal_effect_plot(result: EqualEffect) -> bytes:
     return _over_change(lines, "identity similarity to input")
 
 
-def scaling_plot(result: Scaling) -> bytes:
-    """A PNG: a column for what was varied, seconds above and, where they were measured, memory below."""
-    columns = list(dict.fromkeys(cost.over for cost in result.costs))
-    with_memory = any(cost.peak is not None for cost in result.costs)
+def scaling_plot(costs: Sequence[Record]) -> bytes:
+    """A PNG: a column for what was varied, seconds above and, where they were measured, memory below.
+
+    Args:
+        costs: those of `measure_scaling`.
+    """
+    columns = list(dict.fromkeys(cost["over"] for cost in costs))
+    with_memory = any(cost["peak"] is not None for cost in costs)
     figure, panels = _panels(len(columns), 1 + with_memory, (3.6, 3.0))
     for row, unit in zip(panels, ("seconds", "peak memory, GiB"), strict=False):
         for axes, over in zip(row, columns, strict=True):
-            for way in dict.fromkeys(cost.way for cost in result.costs):
-                costs = [cost for cost in result.costs if (cost.over, cost.way) == (over, way)]
-                points = [(cost.value, cost.seconds.median) for cost in costs]
+            for way in dict.fromkeys(cost["way"] for cost in costs):
+                line = [cost for cost in costs if (cost["over"], cost["way"]) == (over, way)]
+                points = [(cost["value"], cost["seconds"]["median"]) for cost in line]
                 if unit != "seconds":
-                    points = [(cost.value, cost.peak / 2**30) for cost in costs if cost.peak is not None]
+                    points = [(cost["value"], cost["peak"] / 2**30) for cost in line if cost["peak"] is not None]
                 axes.plot(*zip(*points, strict=True), marker=".", label={"fast": "library"}.get(way, way))
             axes.set(ylim=(0, 1.08 * axes.get_ylim()[1]), ylabel=unit, xlabel=_SCALING_AXES[over])
             axes.grid(alpha=0.25)

@@ -84,6 +84,7 @@ class TestInvert:
         words_of = words[name.partition("-")[0]]
         with_it, without = vars(parsed(*words_of, "--config", name)), vars(parsed(*words_of))
         assert with_it.pop("config") == [name]
+        del with_it["run"], without["run"]  # functions, new ones for each parser
         held = read_tables(READY / f"{name}.toml")
         assert {key: with_it[key] for key in held} == held
         assert {key for key in with_it if with_it[key] != without[key]} <= set(held)
