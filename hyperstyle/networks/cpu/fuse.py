@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hyperstyle.networks.cpu import winograd
 from hyperstyle.networks.cpu.workspace import Workspace
-from hyperstyle.networks.stylegan2.layers import Change, ModulatedConv, StyledConv, ToRGB
-from hyperstyle.networks.stylegan2.ops import effective_weight
+from hyperstyle.networks.stylegan2.layers import ModulatedConv, StyledConv, ToRGB
+from hyperstyle.networks.stylegan2.ops import Change, effective_weight
 
 __all__ = ["FusedConv", "SharedConv", "fuse", "share_weight", "sharing_is_faster"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -50,9 +50,8 @@ def synthesize(
         ConfigError: inputs that do not fit, as of `Generator.synthesize`.
     """
     changes = offsets or {}, residuals or {}
-    batch = generator.check_inputs(styles, {*changes[0], *changes[1]}, noise)
-    count = sum(not spec.torgb for spec in generator.layers)
-    maps = [generator.noise_map(noise, i, batch, random) for i in range(count)]
+    maps = generator.check_inputs(styles, changes, noise, random)
+    batch = len(styles[generator.layers[0].name])
     workspace = current_workspace(keep_weights=batch > 1)
     reserve_maps(workspace, generator.input.input, generator.config)
     shared = _shared_weights(generator) if batch > 1 and not any(changes) else {}
@@ -82,17 +81,16 @@ def _image(
 ) -> Tensor:
     """Image i of a batch [1,3,size,size], resolution by resolution."""
     batch = len(styles[generator.layers[0].name])
-    offsets, residuals = (of_image(change, i, batch) for change in changes)
+    image_changes = of_image(changes[0], i, batch), of_image(changes[1], i, batch)
     maps: Iterator[Tensor | None] = (None if n is None else n[i : i + 1] if len(n) > 1 else n for n in noise)
     x: Tensor = generator.input.input  # [1,C,4,4]
-    image: Tensor | None = None
+    image: Any = None
     for size, group in groupby(generator.layers, lambda spec: spec.resolution):
         specs = list(group)  # conv0, which doubles the size (but at 4 px), conv1, torgb
         convs = []
         for spec in specs:
-            change = generator.check_offset(spec, offsets, 1), generator.check_offset(spec, residuals, 1)
-            noise_map = None if spec.torgb else next(maps)
-            style = styles[spec.name][i]  # [I]
+            style, noise_map = styles[spec.name][i], None if spec.torgb else next(maps)  # [I], [1,1,r,r]
+            change = generator.change(spec, image_changes, 1)
             convs.append(fuse(generator.block(spec), style, change, noise_map, workspace, shared.get(spec.name)))
         up, blur = (convs[0], generator.conv(specs[0]).blur.kernel) if specs[0].up else (None, None)
         block = Block(up, convs[-2], convs[-1], blur)
@@ -101,6 +99,4 @@ def _image(
         if image is not None:
             rgb += upsample2x(image, generator.block(specs[-1]).upsample.kernel)
         image = rgb
-    if image is None:
-        raise TypeError("a generator has at least one toRGB layer")
     return image

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.networks.stylegan2.config import LayerSpec
 from hyperstyle.networks.stylegan2.ops import (
+    Change,
     EqualLinear,
     Modulation,
     bias_activation,
@@ -18,10 +20,7 @@ from hyperstyle.networks.stylegan2.ops import (
     upsample,
 )
 
-__all__ = ["Change", "ConstantInput", "ModulatedConv", "PixelNorm", "StoredNoise", "StyledConv", "ToRGB"]
-
-Change = tuple[Tensor | None, Tensor | None]
-"""A layer's offset and residual."""
+__all__ = ["ModulatedConv", "PixelNorm", "StoredNoise", "StyledConv", "ToRGB"]
 
 
 class PixelNorm(nn.Module):
@@ -30,14 +29,6 @@ class PixelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # z / sqrt(mean(z^2)), over the D values of each code
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-8)
-
-
-class ConstantInput(nn.Module):
-    """The learned input of the first layer, [1,C,4,4]."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.input = nn.Parameter(normal(1, channels, 4, 4))
 
 
 class _Blur(nn.Module):
@@ -62,30 +53,10 @@ class ModulatedConv(nn.Module):
             self.blur = _Blur()
 
     def forward(self, x: Tensor, style: Tensor, change: Change, modulation: Modulation) -> Tensor:
-        offset, residual = change
+        kernel = self.blur.kernel if self.spec.up else None
         return modulated_conv(
-            x,
-            self.weight[0],
-            style,
-            offset=offset,
-            residual=residual,
-            demodulate=not self.spec.torgb,
-            up=self.spec.up,
-            kernel=self.blur.kernel if self.spec.up else None,
-            modulation=modulation,
+            x, self.weight[0], style, change, demodulate=not self.spec.torgb, kernel=kernel, modulation=modulation
         )
-
-
-class _NoiseStrength(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-
-class _Bias(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels))
 
 
 class StyledConv(nn.Module):
@@ -94,8 +65,9 @@ class StyledConv(nn.Module):
     def __init__(self, spec: LayerSpec, latent_width: int) -> None:
         super().__init__()
         self.conv = ModulatedConv(spec, latent_width)
-        self.noise = _NoiseStrength()
-        self.activate = _Bias(spec.channels_out)
+        # Two modules of one tensor each in the files: `noise.weight`, `activate.bias`.
+        self.noise: Any = nn.ParameterDict({"weight": torch.zeros(1)})
+        self.activate: Any = nn.ParameterDict({"bias": torch.zeros(spec.channels_out)})
 
     def forward(self, x: Tensor, style: Tensor, change: Change, noise: Tensor | None, modulation: Modulation) -> Tensor:
         x = self.conv(x, style, change, modulation)
