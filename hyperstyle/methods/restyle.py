@@ -24,7 +24,7 @@ from hyperstyle.methods.base import (
     with_image_metrics,
 )
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.encoders.restyle import RestyleEncoder
+from hyperstyle.networks.encoders.pyramid import RestyleEncoder
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 
 __all__ = ["RESTYLE_E4E", "RESTYLE_PSP", "RestyleRefinement", "restyle"]

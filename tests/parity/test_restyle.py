@@ -15,7 +15,7 @@ from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.inversion.optimize import Step
 from hyperstyle.methods.restyle import restyle
 from hyperstyle.networks import cpu
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:

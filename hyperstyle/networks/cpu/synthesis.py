@@ -12,7 +12,7 @@ from torch import Tensor
 from hyperstyle.networks.cpu.blocks import Block, reserve_maps, run_block, upsample2x
 from hyperstyle.networks.cpu.fuse import SharedConv, fuse, share_weight
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
-from hyperstyle.networks.hypernetworks.lazy import of_image
+from hyperstyle.networks.hypernetworks.codes import of_image
 from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator
 

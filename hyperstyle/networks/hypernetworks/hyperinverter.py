@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
-from hyperstyle.networks.hypernetworks.appearance import AppearanceEncoder
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.encoders.pyramid import FeaturePyramid, level_of
+from hyperstyle.networks.hypernetworks.codes import Expander, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.stylegan2.ops import normal
@@ -88,6 +88,48 @@ class HyperInverterConfig:
         return (height + 1) // 2 if height == width else 0
 
 
+class _Halving(nn.Module):
+    """Convolutions that halve a map a number of times, each followed by leaky ReLU 0.01."""
+
+    def __init__(self, features: int, halvings: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(halvings):
+            layers += [nn.Conv2d(features, features, 3, 2, 1), nn.LeakyReLU(0.01)]
+        self.convs = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convs(x)
+
+
+class AppearanceEncoder(FeaturePyramid):
+    """Appearance features of an image, a map for every style row (Section 3.2): pSp's trunk and feature pyramid,
+    whose maps are halved to one size instead of being turned into codes.
+
+    Tensor names are those of the published files below `w_bar_encoder.`.
+
+    Args:
+        rows: L, style rows of the generator.
+        backbone, trunk: kind and numbers of the trunk; three stages or more.
+
+    Example:
+        >>> trunk = TrunkConfig((4, 8, 16), (1, 1, 1), stem_kernel=3, stem_stride=1, first_stride=2)
+        >>> AppearanceEncoder(6, "irse", trunk)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 6, 16, 2, 2])
+    """
+
+    def __init__(self, rows: int, backbone: Backbone, trunk: TrunkConfig) -> None:
+        super().__init__(backbone, trunk)
+        # Coarse, middle, fine maps are 1, 2, 4 times as wide as the last stage: 1, 2, 3 halvings make them the same.
+        self.styles = nn.ModuleList(_Halving(trunk.widths[-1], 1 + level_of(row)) for row in range(rows))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [B,3,h,w] in [-1,1] -> features [B,L,F,s,t]: of half the size of the trunk's last stage."""
+        maps = self.maps(x)  # three of [B,F,h',w'], coarse to fine
+        # A map [B,F,s,t] for each row -> [B,L,F,s,t].
+        return torch.stack([block(maps[level_of(row)]) for row, block in enumerate(self.styles)], 1)
+
+
 class _Regressor(nn.Module):
     """Appearance features of both images -> the code f of one layer -> the residual of its weight.
 
@@ -115,8 +157,7 @@ class _Regressor(nn.Module):
 
     def code(self, fused: Tensor) -> Tensor:
         """[B,2F,s,s] -> f [B,D]."""
-        code: Tensor = self.feature_extractor(self.fusion(fused)).flatten(1)
-        return code
+        return self.feature_extractor(self.fusion(fused)).flatten(1)
 
     def expand(self, code: Tensor, count: Tensor) -> Tensor:
         """Sum [B,D] of `count` [B] codes -> the sum of their residuals [B,O,I,k,k]; both biases count once for each."""
@@ -129,7 +170,7 @@ class _Regressor(nn.Module):
         return residual.reshape(-1, spec.channels_out, spec.channels_in, spec.kernel, spec.kernel)
 
 
-class HyperInverter(nn.Module):
+class HyperInverter(nn.Module, Expander):
     """Predicts, from a crop and its reconstruction G(w), a code for each layer, which stands for a weight residual.
 
     Tensor names are those of the published files, without `hypernet.`.
@@ -148,10 +189,12 @@ class HyperInverter(nn.Module):
         torch.Size([2, 8, 8, 3, 3])
     """
 
+    kind = "HyperInverter"
+
     def __init__(self, config: HyperInverterConfig) -> None:
         super().__init__()
         self.config = config
-        self.layers: tuple[LayerSpec, ...] = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
+        self.layers = tuple(s for s in layer_table(config.generator) if s.name in config.layers)
         self.weight_regressors = nn.ModuleDict({_key(s): _Regressor(s, config) for s in self.layers})
         self.w_bar_encoder = AppearanceEncoder(config.generator.rows, config.backbone, config.trunk)
 
@@ -179,34 +222,14 @@ class HyperInverter(nn.Module):
 
     def appearance(self, image: Tensor) -> Tensor:
         """[B,3,h,w] -> the features [B,L,F,s,s] that are compared."""
-        features: Tensor = self.w_bar_encoder(resized(image, self.config.input_size))
-        return features
+        return self.w_bar_encoder(resized(image, self.config.input_size))
 
-    def offsets(self, codes: OffsetCodes, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Codes -> residuals, which are added to raw weights: layer name -> [B,O,I,k,k].
-
-        Args:
-            codes: what `forward` returned, or a weighted sum of such; dense residuals among them are added.
-            layers: only these layers; those without a code are left out.
-
-        Raises:
-            ConfigError: codes for a layer that this network does not change.
-        """
-        codes = codes.of_layers(layers, self.layers, "HyperInverter")
-        return codes.expanded(
-            {
-                # added to the raw weight, before style and demodulation
-                s.name: self._regressor(s).expand(codes.sums[s.name], codes.count)
-                for s in self.layers
-                if s.name in codes.sums
-            }
-        )
+    def expand(self, spec: LayerSpec, codes: OffsetCodes) -> Tensor:
+        # added to the raw weight, before style and demodulation
+        return self._regressor(spec).expand(codes.sums[spec.name], codes.count)
 
     def _regressor(self, spec: LayerSpec) -> _Regressor:
-        regressor = self.weight_regressors[_key(spec)]
-        if not isinstance(regressor, _Regressor):
-            raise TypeError("a weight regressor is a _Regressor")
-        return regressor
+        return cast(_Regressor, self.weight_regressors[_key(spec)])
 
 
 def _key(spec: LayerSpec) -> str:

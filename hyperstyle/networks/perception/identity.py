@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError, ImageError
-from hyperstyle.networks.encoders.backbones import IRSETrunk, TrunkConfig
+from hyperstyle.networks.encoders.backbones import TrunkConfig, TrunkNetwork
 
 __all__ = ["FaceNetwork", "FaceNetworkConfig"]
 
@@ -60,7 +60,7 @@ class FaceNetworkConfig:
         return cls(TrunkConfig.ir101(), squeeze=False, affine=False, prepare="nearest")
 
 
-class FaceNetwork(nn.Module):
+class FaceNetwork(TrunkNetwork):
     """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E] whose cosine is the similarity of two faces.
 
     Tensor names are those of the published files.
@@ -70,10 +70,8 @@ class FaceNetwork(nn.Module):
     """
 
     def __init__(self, config: FaceNetworkConfig) -> None:
-        super().__init__()
+        super().__init__("irse", 3, config.trunk, squeeze=config.squeeze)
         self.config = config
-        trunk = IRSETrunk(3, config.trunk, squeeze=config.squeeze)
-        self.input_layer, self.body = trunk.input_layer, trunk.body
         width = config.trunk.widths[-1]
         rows, columns = config.trunk.output_size(config.input_size, config.input_size)
         self.output_layer = nn.Sequential(
@@ -104,4 +102,4 @@ class FaceNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """[B,3,H,W] -> [B,E], see `prepared` for sizes and errors."""
-        return F.normalize(self.output_layer(self.body(self.input_layer(self.prepared(image)))))
+        return F.normalize(self.output_layer(self.trunk_features(self.prepared(image))))

@@ -17,9 +17,8 @@ from hyperstyle.networks import cpu, reference
 from hyperstyle.networks.cpu import blocks, synthesis
 from hyperstyle.networks.cpu.fuse import SharedConv, sharing_is_faster
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.codes import LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
-from hyperstyle.networks.hypernetworks.lazy import LazyOffsets
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.networks.stylegan2.ops import upsample
 
