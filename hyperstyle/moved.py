@@ -61,7 +61,7 @@ MOVED = {
     "networks.heads": "networks.hypernetworks.heads",
     "networks.hyperinverter": "networks.hypernetworks.hyperinverter",
     "networks.hypernetwork": "networks.hypernetworks.hyperstyle",
-    "networks.identity": "networks.perception.identity",
+    "networks.identity": "networks.perception.similarity",
     "networks.idinvert": "networks.encoders.idinvert",
     "networks.lazy": "networks.hypernetworks.codes",
     "networks.lpips_network": "networks.perception.lpips",

@@ -20,8 +20,8 @@ from hyperstyle.evaluation.images import EvaluationImages, digest
 from hyperstyle.evaluation.measures import choose_measures
 from hyperstyle.evaluation.report import ReportOptions, make_report, out_of_domain
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
 from hyperstyle.networks.perception.mtcnn import Mtcnn
+from hyperstyle.networks.perception.similarity import FaceNetwork, FaceNetworkConfig
 
 TRUNK = TrunkConfig((8, 16), (2, 1), stem_kernel=3, stem_stride=1, first_stride=2)
 

@@ -17,8 +17,7 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.images import load_image, resize, to_tensor
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.perception.similarity import MocoNetwork
+from hyperstyle.networks.perception.similarity import FaceNetwork, FaceNetworkConfig, MocoNetwork
 
 pytestmark = pytest.mark.reference
 

@@ -17,8 +17,7 @@ from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, TrainingWarning, WeightsError
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.perception.similarity import MocoNetwork
+from hyperstyle.networks.perception.similarity import FaceNetwork, FaceNetworkConfig, MocoNetwork
 from hyperstyle.training import objective as module
 from hyperstyle.training.objective import Objective, resolve_weights
 from hyperstyle.training.options import LossOptions

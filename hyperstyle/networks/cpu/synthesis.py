@@ -54,7 +54,9 @@ def synthesize(
     batch = len(styles[generator.layers[0].name])
     workspace = current_workspace(keep_weights=batch > 1)
     reserve_maps(workspace, generator.input.input, generator.config)
-    shared = _shared_weights(generator) if batch > 1 and not any(changes) else {}
+    # The weights that images share where none has offsets, of the layers for which that is faster.
+    has_shared = batch > 1 and not any(changes)
+    shared = {spec.name: share_weight(generator.conv(spec)) for spec in generator.layers if has_shared}
     if batch == 1:
         return _image(generator, 0, styles, changes, maps, shared, workspace)
     size, wide = generator.config.size, torch.promote_types(generator.latent_avg.dtype, torch.float32)
@@ -64,19 +66,13 @@ def synthesize(
     return images
 
 
-def _shared_weights(generator: Generator) -> dict[str, SharedConv]:
-    """The weights that images share where none has offsets, of the layers for which that is faster."""
-    weights = {spec.name: share_weight(generator.conv(spec)) for spec in generator.layers}
-    return {name: weight for name, weight in weights.items() if weight is not None}
-
-
 def _image(
     generator: Generator,
     i: int,
     styles: Mapping[str, Tensor],
     changes: tuple[Offsets, Offsets],
     noise: Sequence[Tensor | None],
-    shared: Mapping[str, SharedConv],
+    shared: Mapping[str, SharedConv | None],
     workspace: Workspace,
 ) -> Tensor:
     """Image i of a batch [1,3,size,size], resolution by resolution."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["Backbone", "Norm", "TrunkConfig", "TrunkNetwork"]
+__all__ = ["Backbone", "Norm", "ResidualBlock", "TrunkConfig", "TrunkNetwork"]
 
 Backbone = Literal["irse", "resnet"]
 Norm = Literal["batch", "group", "none"]
@@ -89,24 +91,32 @@ def _normalization(kind: Norm, channels: int) -> nn.Module:
     return nn.GroupNorm(channels // 8, channels) if kind == "group" else nn.Identity()
 
 
-class _BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, ReLU inside and after the sum (torchvision's names)."""
+class ResidualBlock(nn.Module):
+    """Convolutions and a shortcut, ReLU between them and after the sum (torchvision's names).
 
-    def __init__(self, channels_in: int, channels: int, stride: int, norm: Norm) -> None:
+    Args:
+        channels_in: of the input.
+        convs: (channels, kernel, stride) of each convolution, at most one with a stride.
+        norm: kind of normalization after each.
+    """
+
+    def __init__(self, channels_in: int, convs: Sequence[tuple[int, int, int]], norm: Norm = "batch") -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.bn1 = _normalization(norm, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.bn2 = _normalization(norm, channels)
-        self.relu = nn.ReLU()
+        self.depth, before, largest = len(convs), channels_in, max(stride for _, _, stride in convs)
+        for i, (channels, kernel, stride) in enumerate(convs, 1):
+            self.add_module(f"conv{i}", nn.Conv2d(before, channels, kernel, stride, kernel // 2, bias=False))
+            self.add_module(f"bn{i}", _normalization(norm, channels))
+            before = channels
         self.downsample: nn.Module | None = None
-        if stride != 1 or channels_in != channels:
-            shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, _normalization(norm, channels))
+        if largest != 1 or channels_in != before:
+            shortcut = nn.Conv2d(channels_in, before, 1, largest, bias=False)
+            self.downsample = nn.Sequential(shortcut, _normalization(norm, before))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+        y = x
+        for i in range(1, self.depth + 1):
+            y = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(F.relu(y) if i > 1 else y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class _SqueezeExcite(nn.Module):
@@ -181,7 +191,7 @@ class TrunkNetwork(nn.Module):
             blocks = [_IRSEBlock(*numbers, norm, squeeze) for numbers in config.stages]
         else:
             self.conv1, self.bn1, self.relu = stem
-            blocks = [_BasicBlock(*numbers, norm) for numbers in config.stages]
+            blocks = [ResidualBlock(i, [(o, 3, stride), (o, 3, 1)], norm) for i, o, stride in config.stages]
         self._stem = tuple(name for name, _ in self.named_children())
         self.body = nn.Sequential(*blocks)
         self._ends = set(accumulate(config.blocks))

@@ -14,8 +14,15 @@ from torch import Tensor, nn
 from hyperstyle.errors import CheckpointError, ConfigError, ImageError, WeightsError
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception import similarity
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.perception.similarity import MocoNetwork, Similarity, load_arcface, load_curricular, load_moco
+from hyperstyle.networks.perception.similarity import (
+    FaceNetwork,
+    FaceNetworkConfig,
+    MocoNetwork,
+    Similarity,
+    load_arcface,
+    load_curricular,
+    load_moco,
+)
 
 if TYPE_CHECKING:
     from conftest import CheckpointMaker
