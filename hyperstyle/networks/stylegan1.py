@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.base import Offsets, StyleGenerator
+from hyperstyle.networks.stylegan2.base import Changes, StyleGenerator, Styles
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.stylegan2.layers import PixelNorm, StoredNoise
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
@@ -155,11 +155,7 @@ class StyleGan1(StyleGenerator):
         return self.block(spec).modulation
 
     def _synthesize(
-        self,
-        styles: Mapping[str, Tensor],
-        changes: tuple[Offsets, Offsets],
-        noise: Sequence[Tensor | None],
-        modulation: Modulation,
+        self, styles: Styles, changes: Changes, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
         x = self.constant.expand(len(styles[self.layers[0].name]), -1, -1, -1)
         for spec, noise_map in zip(self.layers, noise, strict=True):

@@ -100,14 +100,14 @@ def test_the_trunk_of_every_network_computes_what_the_file_does(tmp_path: Path, 
     else:
         original = TrunkNetwork("irse", 3, IRSE)
         original.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("output_layer.")})
-    rebuilt = type(original)(3, RESNET if backbone == "resnet" else IRSE)
+    rebuilt = TrunkNetwork(backbone, 3, RESNET if backbone == "resnet" else IRSE)
     for part, place in rebuilt.named_children():
         state = getattr(trunk, part).state_dict()
         if part in ("conv1", "input_layer"):
             first = "weight" if part == "conv1" else "0.weight"
             state[first] = state[first][:, :3]
         place.load_state_dict(state)
-    torch.testing.assert_close(rebuilt.eval()(x), original.eval()(x))
+    torch.testing.assert_close(rebuilt.eval().trunk_features(x), original.eval().trunk_features(x))
 
     # What is no part of the trunk, and what of it sees the reconstruction, is as it was.
     filled = {("w_bar_encoder." if trunk is not network else "") + key for key in loaded.filled}

@@ -13,7 +13,7 @@ from hyperstyle.networks.cpu.blocks import Block, reserve_maps, run_block, upsam
 from hyperstyle.networks.cpu.fuse import SharedConv, fuse, share_weight
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
 from hyperstyle.networks.hypernetworks.codes import of_image
-from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
+from hyperstyle.networks.stylegan2.base import Changes, NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles
 from hyperstyle.networks.stylegan2.generator import Generator
 
 __all__ = ["applies_to", "synthesize"]
@@ -27,7 +27,7 @@ def applies_to(generator: StyleGenerator, device: torch.device) -> TypeGuard[Gen
 @torch.no_grad()
 def synthesize(
     generator: Generator,
-    styles: Mapping[str, Tensor],
+    styles: Styles,
     offsets: Offsets | None = None,
     *,
     residuals: Offsets | None = None,
@@ -69,8 +69,8 @@ def synthesize(
 def _image(
     generator: Generator,
     i: int,
-    styles: Mapping[str, Tensor],
-    changes: tuple[Offsets, Offsets],
+    styles: Styles,
+    changes: Changes,
     noise: Sequence[Tensor | None],
     shared: Mapping[str, SharedConv | None],
     workspace: Workspace,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["Backbone", "Norm", "ResidualBlock", "TrunkConfig", "TrunkNetwork"]
+__all__ = ["Backbone", "Norm", "ResidualBlock", "TrunkConfig", "TrunkNetwork", "strided_convs"]
 
 Backbone = Literal["irse", "resnet"]
 Norm = Literal["batch", "group", "none"]
@@ -96,20 +97,20 @@ class ResidualBlock(nn.Module):
 
     Args:
         channels_in: of the input.
-        convs: (channels, kernel, stride) of each convolution, at most one with a stride.
+        convs: (channels, kernel, stride) of each convolution.
         norm: kind of normalization after each.
     """
 
     def __init__(self, channels_in: int, convs: Sequence[tuple[int, int, int]], norm: Norm = "batch") -> None:
         super().__init__()
-        self.depth, before, largest = len(convs), channels_in, max(stride for _, _, stride in convs)
+        self.depth, before, total = len(convs), channels_in, 1
         for i, (channels, kernel, stride) in enumerate(convs, 1):
             self.add_module(f"conv{i}", nn.Conv2d(before, channels, kernel, stride, kernel // 2, bias=False))
             self.add_module(f"bn{i}", _normalization(norm, channels))
-            before = channels
+            before, total = channels, total * stride
         self.downsample: nn.Module | None = None
-        if largest != 1 or channels_in != before:
-            shortcut = nn.Conv2d(channels_in, before, 1, largest, bias=False)
+        if total != 1 or channels_in != before:
+            shortcut = nn.Conv2d(channels_in, before, 1, total, bias=False)
             self.downsample = nn.Sequential(shortcut, _normalization(norm, before))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,14 +124,12 @@ class _SqueezeExcite(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = max(1, channels // 16)
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.relu = nn.ReLU()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
-        self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x)))))
+        pooled = F.adaptive_avg_pool2d(x, 1)  # [B,C,1,1]
+        return x * torch.sigmoid(self.fc2(F.relu(self.fc1(pooled))))
 
 
 class _Subsampling(nn.Module):
@@ -213,3 +212,27 @@ class TrunkNetwork(nn.Module):
         for name in self._stem:
             x = self.get_submodule(name)(x)
         return x
+
+
+class _Conv3x3(nn.Conv2d):
+    """A 3x3 convolution that uses stride 1 for features of a single pixel, where the stride has no effect.
+
+    With a stride, PyTorch (2.15) returns uninitialized memory as the gradient of the weights for a single pixel in
+    bfloat16 on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[2:]) == (1, 1):
+            return F.conv2d(x, self.weight, self.bias, 1, self.padding)
+        return super().forward(x)
+
+
+def strided_convs(*channels: int, first_stride: int = 2) -> nn.Sequential:
+    """3x3 convolutions from channels[i] to channels[i + 1] with stride 2, each followed by leaky ReLU 0.01.
+
+    The first has `first_stride`. In the result, convolution i has index 2 i: checkpoints name their weights by it.
+    """
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(pairwise(channels)):
+        layers += [_Conv3x3(before, after, 3, 2 if i else first_stride, 1), nn.LeakyReLU(0.01)]
+    return nn.Sequential(*layers)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, TrunkNetwork
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, TrunkNetwork, strided_convs
 from hyperstyle.networks.encoders.w_encoder import EncoderConfig, check_crop, check_pair
 from hyperstyle.networks.stylegan2.ops import EqualLinear
 
@@ -105,10 +105,7 @@ class MapBlock(nn.Module):
 
     def __init__(self, features: int, width: int, size: tuple[int, int]) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for i in range(max(1, (max(size) - 1).bit_length())):
-            layers += [nn.Conv2d(width if i else features, width, 3, 2, 1), nn.LeakyReLU(0.01)]
-        self.convs = nn.Sequential(*layers)
+        self.convs = strided_convs(features, *[width] * max(1, (max(size) - 1).bit_length()))
         self.linear = EqualLinear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:

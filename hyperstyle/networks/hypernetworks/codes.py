@@ -68,11 +68,6 @@ class OffsetCodes:
         return self.weights.sum(1)
 
     @property
-    def values(self) -> int:
-        """How many numbers are stored for one image, step weights and dense offsets included."""
-        return sum(t[0].numel() for t in self.tensors)
-
-    @property
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors: those of `sums`, those of `terms`, `weights`, then those of `dense`."""
         return (*self.sums.values(), *self.terms.values(), self.weights, *self.dense.values())
@@ -122,20 +117,6 @@ class OffsetCodes:
         sums, terms, dense = ({n: t for n, t in group.items() if n in layers} for group in groups)
         return OffsetCodes(sums, terms, self.weights, dense)
 
-    def update(self, other: OffsetCodes) -> OffsetCodes:
-        """These codes and dense offsets; the layers of `other` are taken from `other`, whole.
-
-        Raises:
-            InversionError: codes are kept from both sides, and their step weights differ.
-        """
-        rest = self.only([name for name in self.layers if name not in other.layers])
-        dense = {**rest.dense, **other.dense}
-        if not rest.coded or not other.coded:
-            return replace(rest if rest.coded else other, dense=dense)
-        if self.weights.shape != other.weights.shape or not torch.equal(self.weights, other.weights):
-            raise InversionError("offset codes of a different number of steps cannot be mixed by layer.")
-        return OffsetCodes({**rest.sums, **other.sums}, {**rest.terms, **other.terms}, self.weights, dense)
-
     @staticmethod
     def mixed(first: OffsetCodes | None, second: OffsetCodes | None, layers: Sequence[str]) -> OffsetCodes | None:
         """`first` with `layers` taken from `second`; the result is None where no offset is left.
@@ -144,23 +125,24 @@ class OffsetCodes:
         without one.
 
         Raises:
-            InversionError: see `update`.
+            InversionError: codes are kept from both sides, and their step weights differ.
         """
-        unchanged = (
-            None
-            if first is None
-            else first._without_zeros().only([name for name in first.layers if name not in layers])
-        )
-        replaced = None if second is None else second._without_zeros().only(layers)
-        parts = [part for part in (unchanged, replaced) if part is not None and part.layers]
-        if not parts:
-            return None
-        return parts[0] if len(parts) == 1 else parts[0].update(parts[1])
+        a = None if first is None else first._with_effect([name for name in first.layers if name not in layers])
+        b = None if second is None else second._with_effect(layers)
+        if a is None or b is None:
+            return b if a is None else a
+        dense = {**a.dense, **b.dense}
+        if not a.coded or not b.coded:
+            return replace(a if a.coded else b, dense=dense)
+        if not torch.equal(a.weights, b.weights):
+            raise InversionError("offset codes of a different number of steps cannot be mixed by layer.")
+        return OffsetCodes({**a.sums, **b.sums}, {**a.terms, **b.terms}, a.weights, dense)
 
-    def _without_zeros(self) -> OffsetCodes:
-        """A copy without codes if they change no image: all step weights and all `sums` are zero. Else `self`."""
+    def _with_effect(self, layers: Sequence[str]) -> OffsetCodes | None:
+        """`only(layers)`, without codes if all step weights and all `sums` are zero; None where nothing is left."""
         has_effect = self.weights.any() or any(code.any() for code in self.sums.values())
-        return self if has_effect else OffsetCodes({}, {}, self.weights[:, :1], self.dense)
+        codes = (self if has_effect else OffsetCodes({}, {}, self.weights[:, :1], self.dense)).only(layers)
+        return codes if codes.layers else None
 
     @staticmethod
     def cat(parts: Sequence[OffsetCodes]) -> OffsetCodes:

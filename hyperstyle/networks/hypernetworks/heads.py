@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
+from hyperstyle.networks.encoders.backbones import strided_convs
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.networks.stylegan2.ops import EqualLinear, normal
 
@@ -66,30 +66,6 @@ def _is_faster_in_parts(code: Tensor) -> bool:
     On a CPU, a single product of so few rows runs on one thread and uses only a part of the memory bandwidth.
     """
     return code.device.type == "cpu" and code.dtype == torch.float32
-
-
-class _Conv3x3(nn.Conv2d):
-    """A 3x3 convolution that uses stride 1 for features of a single pixel, where the stride has no effect.
-
-    With a stride, PyTorch (2.15) returns uninitialized memory as the gradient of the weights for a single pixel in
-    bfloat16 on a CPU.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if tuple(x.shape[2:]) == (1, 1):
-            return F.conv2d(x, self.weight, self.bias, 1, self.padding)
-        return super().forward(x)
-
-
-def _strided(*channels: int, first_stride: int = 2) -> nn.Sequential:
-    """3x3 convolutions from channels[i] to channels[i + 1], each with stride 2 (but the first) and leaky ReLU 0.01.
-
-    In the result, convolution i has index 2 i: checkpoints name their weights by it.
-    """
-    layers: list[nn.Module] = []
-    for i, (before, after) in enumerate(pairwise(channels)):
-        layers += [_Conv3x3(before, after, 3, 2 if i else first_stride, 1), nn.LeakyReLU(0.01)]
-    return nn.Sequential(*layers)
 
 
 def _check_single(spec: LayerSpec, size: tuple[int, int]) -> None:
@@ -172,7 +148,7 @@ class SharedHead(Head):
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
         super().__init__(spec)
         _check_single(spec, size)
-        self.convs = _strided(features, *[max(1, width // 4)] * 4, width, first_stride=1)
+        self.convs = strided_convs(features, *[max(1, width // 4)] * 4, width, first_stride=1)
         self.linear = EqualLinear(width, width)
 
     def code(self, features: Tensor) -> Tensor:
@@ -197,7 +173,7 @@ class PlainHead(Head):
         super().__init__(spec)
         if spec.torgb:
             _check_single(spec, size)
-        self.convs = _strided(features, *[max(1, width // 2)] * (3 if spec.torgb else 2), width)
+        self.convs = strided_convs(features, *[max(1, width // 2)] * (3 if spec.torgb else 2), width)
         self.taps = spec.kernel if per_tap else 1
         last = nn.Conv2d(width, spec.channels_in * spec.channels_out * self.taps**2, 1)
         self.output = nn.Sequential(*([] if spec.torgb else [nn.AdaptiveAvgPool2d(1)]), last)
@@ -222,7 +198,7 @@ class SeparableHead(Head):
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
         super().__init__(spec)
         _check_single(spec, size)
-        self.convs = _strided(features, *[max(1, width // 2)] * 3, width)
+        self.convs = strided_convs(features, *[max(1, width // 2)] * 3, width)
         taps, size_in, size_out = spec.kernel**2, spec.channels_in, spec.channels_out
         maps = {
             "make_kernel_in": nn.Linear(width, taps * size_in),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
+from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, strided_convs
 from hyperstyle.networks.encoders.pyramid import FeaturePyramid, level_of
 from hyperstyle.networks.hypernetworks.codes import Expander, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
@@ -88,20 +90,6 @@ class HyperInverterConfig:
         return (height + 1) // 2 if height == width else 0
 
 
-class _Halving(nn.Module):
-    """Convolutions that halve a map a number of times, each followed by leaky ReLU 0.01."""
-
-    def __init__(self, features: int, halvings: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(halvings):
-            layers += [nn.Conv2d(features, features, 3, 2, 1), nn.LeakyReLU(0.01)]
-        self.convs = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convs(x)
-
-
 class AppearanceEncoder(FeaturePyramid):
     """Appearance features of an image, a map for every style row (Section 3.2): pSp's trunk and feature pyramid,
     whose maps are halved to one size instead of being turned into codes.
@@ -121,7 +109,9 @@ class AppearanceEncoder(FeaturePyramid):
     def __init__(self, rows: int, backbone: Backbone, trunk: TrunkConfig) -> None:
         super().__init__(backbone, trunk)
         # Coarse, middle, fine maps are 1, 2, 4 times as wide as the last stage: 1, 2, 3 halvings make them the same.
-        self.styles = nn.ModuleList(_Halving(trunk.widths[-1], 1 + level_of(row)) for row in range(rows))
+        width = trunk.widths[-1]
+        convs = (strided_convs(*[width] * (2 + level_of(row))) for row in range(rows))
+        self.styles = nn.ModuleList(nn.Sequential(OrderedDict(convs=layers)) for layers in convs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [B,3,h,w] in [-1,1] -> features [B,L,F,s,t]: of half the size of the trunk's last stage."""
@@ -144,10 +134,10 @@ class _Regressor(nn.Module):
         rows, values = spec.channels_in * hidden, spec.channels_out * spec.kernel**2
         self.fusion = nn.Sequential(nn.Conv2d(2 * features, features, 1), nn.InstanceNorm2d(features), nn.ReLU())
         # A convolution with stride 2 for each halving of the map to a single position.
-        halvings = config.map_side.bit_length() - 1
+        widths = [*[inner] * (config.map_side.bit_length() - 1), hidden]
         layers: list[nn.Module] = [nn.Conv2d(features, inner, 3, 1, 1), nn.ReLU()]
-        for i in range(halvings):
-            layers += [nn.Conv2d(inner, hidden if i == halvings - 1 else inner, 4, 2, 1), nn.ReLU()]
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.ReLU()]
         self.feature_extractor = nn.Sequential(*layers)
         # He initialization by the number of outputs.
         self.w1 = nn.Parameter(normal(hidden, rows, scale=math.sqrt(2 / rows)))

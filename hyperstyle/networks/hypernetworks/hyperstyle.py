@@ -134,17 +134,10 @@ class Hypernetwork(TrunkNetwork, Expander):
         Raises:
             ConfigError: a size other than `config.input_size`.
         """
-        return self.codes(self.trunk_features(self.joined(crop, reconstruction)))
-
-    def joined(self, crop: Tensor, reconstruction: Tensor) -> Tensor:
-        """The input of the trunk [B,6,h,w]. Raises ConfigError for a size other than `config.input_size`."""
         check_pair("hypernetwork", crop, reconstruction, self.config.input_size)
         # Channels 0 to 2 are the crop's, 3 to 5 the reconstruction's or the difference's.
         second = 3.0 * (crop - reconstruction) if self.config.residual_input else reconstruction
-        return torch.cat([crop, second], 1)
-
-    def codes(self, features: Tensor) -> OffsetCodes:
-        """Features of the trunk -> the offset codes of this step."""
+        features = self.trunk_features(torch.cat([crop, second], 1))  # [B,F,h',w']
         codes = {spec: self.head(spec).code(features) for spec in self.layers}  # [B,C] each
         sums = {spec.name: code for spec, code in codes.items() if self.head(spec).affine}
         # The codes of a step by itself, [B,1,C].

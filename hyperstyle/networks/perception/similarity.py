@@ -6,7 +6,6 @@ They are MoCo v2, and for faces ArcFace on IR-SE-50 (identity loss) and Curricul
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperstyle.errors import ConfigError, ImageError, WeightsError
+from hyperstyle.errors import ImageError, WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.torch_files import load_state, plain_names
 from hyperstyle.networks.encoders.backbones import ResidualBlock, TrunkConfig, TrunkNetwork
@@ -22,7 +21,6 @@ from hyperstyle.runtime.gradients import outside_inference_mode
 
 __all__ = [
     "FaceNetwork",
-    "FaceNetworkConfig",
     "MocoNetwork",
     "Similarity",
     "load_arcface",
@@ -83,41 +81,49 @@ class MocoNetwork(nn.Module):
         return F.normalize(x.mean((2, 3)))
 
 
-@dataclass(frozen=True)
-class FaceNetworkConfig:
-    """Numbers of a face recognition network.
+class FaceNetwork(TrunkNetwork):
+    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E] whose cosine is the similarity of two faces.
 
-    Attributes:
-        trunk: its IR or IR-SE trunk.
+    Tensor names are those of the published files.
+
+    Args:
+        trunk: numbers of its IR or IR-SE trunk.
         squeeze: squeeze-and-excitation in the blocks (IR-SE).
         affine: whether the last normalization has weights.
         prepare: how an image gets to `input_size`: "crop" keeps rows 35:223 and columns 32:220 of a 256 px image
             and averages; "nearest" resizes the whole image.
         input_size: side of the trunk's input, in pixels.
-        embedding_width: E.
+        width: E.
     """
 
-    trunk: TrunkConfig = field(default_factory=TrunkConfig.irse50)
-    squeeze: bool = True
-    affine: bool = True
-    prepare: Literal["crop", "nearest"] = "crop"
-    input_size: int = 112
-    embedding_width: int = 512
-
-    def __post_init__(self) -> None:
-        if self.input_size < 1 or self.embedding_width < 1:
-            raise ConfigError(
-                f"face network with input_size={self.input_size}, embedding_width={self.embedding_width}: expected "
-                "positive numbers."
-            )
+    def __init__(
+        self,
+        trunk: TrunkConfig,
+        *,
+        squeeze: bool = True,
+        affine: bool = True,
+        prepare: Literal["crop", "nearest"] = "crop",
+        input_size: int = 112,
+        width: int = 512,
+    ) -> None:
+        super().__init__("irse", 3, trunk, squeeze=squeeze)
+        self.prepare, self.input_size = prepare, input_size
+        rows, columns = trunk.output_size(input_size, input_size)
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(trunk.widths[-1]),
+            nn.Dropout(),  # in training only; it keeps the places of the published layers
+            nn.Flatten(),
+            nn.Linear(trunk.widths[-1] * rows * columns, width),
+            nn.BatchNorm1d(width, affine=affine),
+        )
 
     @classmethod
-    def arcface(cls) -> FaceNetworkConfig:
+    def arcface(cls) -> FaceNetwork:
         """The network of the identity loss."""
-        return cls()
+        return cls(TrunkConfig.irse50())
 
     @classmethod
-    def curricular(cls) -> FaceNetworkConfig:
+    def curricular(cls) -> FaceNetwork:
         """The network of the identity figure.
 
         The published figure aligns faces by a detector first. Here the image, an FFHQ crop already, is resized as it
@@ -125,45 +131,21 @@ class FaceNetworkConfig:
         """
         return cls(TrunkConfig.ir101(), squeeze=False, affine=False, prepare="nearest")
 
-
-class FaceNetwork(TrunkNetwork):
-    """Images [B,3,H,W] in [-1,1] -> unit vectors [B,E] whose cosine is the similarity of two faces.
-
-    Tensor names are those of the published files.
-
-    Attributes:
-        config: the numbers it was built from.
-    """
-
-    def __init__(self, config: FaceNetworkConfig) -> None:
-        super().__init__("irse", 3, config.trunk, squeeze=config.squeeze)
-        self.config = config
-        width = config.trunk.widths[-1]
-        rows, columns = config.trunk.output_size(config.input_size, config.input_size)
-        self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(width),
-            nn.Dropout(),  # in training only; it keeps the places of the published layers
-            nn.Flatten(),
-            nn.Linear(width * rows * columns, config.embedding_width),
-            nn.BatchNorm1d(config.embedding_width, affine=config.affine),
-        )
-
     def prepared(self, image: Tensor) -> Tensor:
         """The input of the trunk: [B,3,input_size,input_size].
 
         Raises:
             ImageError: not [B,3,H,W]; or, where the face is cut out by its place, not 256x256 px.
         """
-        side = self.config.input_size
         _check_images("a face network", image)
-        if self.config.prepare == "nearest":
-            return F.interpolate(image, size=(side, side), mode="nearest")
+        if self.prepare == "nearest":
+            return F.interpolate(image, size=(self.input_size, self.input_size), mode="nearest")
         if tuple(image.shape[2:]) != (_CROP_OF, _CROP_OF):
             raise ImageError(
                 f"a face network was given images of {image.shape[2]}x{image.shape[3]} px (height x width): expected "
                 f"{_CROP_OF}x{_CROP_OF}, in which the place of the face is known. Average larger ones down first."
             )
-        return F.adaptive_avg_pool2d(image[:, :, _ROWS, _COLUMNS], side)
+        return F.adaptive_avg_pool2d(image[:, :, _ROWS, _COLUMNS], self.input_size)
 
     def forward(self, image: Tensor) -> Tensor:
         """[B,3,H,W] -> [B,E], see `prepared` for sizes and errors."""
@@ -177,7 +159,7 @@ def load_arcface(path: str | Path) -> FaceNetwork:
     Raises:
         CheckpointError: the file cannot be read. WeightsError: its tensors are not exactly those of the network.
     """
-    return _filled(lambda: FaceNetwork(FaceNetworkConfig.arcface()), plain_names(load_state(path), path), path)
+    return _filled(FaceNetwork.arcface, plain_names(load_state(path), path), path)
 
 
 @outside_inference_mode
@@ -187,7 +169,7 @@ def load_curricular(path: str | Path) -> FaceNetwork:
     Raises:
         CheckpointError: the file cannot be read. WeightsError: its tensors are not exactly those of the network.
     """
-    return _filled(lambda: FaceNetwork(FaceNetworkConfig.curricular()), plain_names(load_state(path), path), path)
+    return _filled(FaceNetwork.curricular, plain_names(load_state(path), path), path)
 
 
 @outside_inference_mode

@@ -15,7 +15,7 @@ from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.stylegan2.layers import StoredNoise
 from hyperstyle.networks.stylegan2.ops import Modulation
 
-__all__ = ["NoiseMaps", "NoiseMode", "Offsets", "StyleGenerator"]
+__all__ = ["Changes", "NoiseMaps", "NoiseMode", "Offsets", "StyleGenerator", "Styles"]
 
 NoiseMode = Literal["const", "random", "none"]
 """The stored noise maps, new random ones for every image, or no noise."""
@@ -25,6 +25,12 @@ NoiseMaps = Sequence[Tensor]
 
 Offsets = Mapping[str, Tensor]
 """Layer name -> change of its weight, broadcastable to [B,O,I,k,k]: a relative offset Δ, or a residual to be added."""
+
+Styles = Mapping[str, Tensor]
+"""Layer name -> style [B,S]."""
+
+Changes = tuple[Offsets, Offsets]
+"""Offsets, and residuals."""
 
 Self = TypeVar("Self", bound="StyleGenerator")  # typing has it from Python 3.11 on
 
@@ -76,11 +82,7 @@ class StyleGenerator(nn.Module, ABC):
 
     @abstractmethod
     def _synthesize(
-        self,
-        styles: Mapping[str, Tensor],
-        changes: tuple[Offsets, Offsets],
-        noise: Sequence[Tensor | None],
-        modulation: Modulation,
+        self, styles: Styles, changes: Changes, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
         """`synthesize` of checked styles: `changes` are offsets and residuals, `noise` has a map for each layer."""
 
@@ -156,7 +158,7 @@ class StyleGenerator(nn.Module, ABC):
 
     def synthesize(
         self,
-        styles: Mapping[str, Tensor],
+        styles: Styles,
         offsets: Offsets | None = None,
         *,
         noise: NoiseMode | NoiseMaps = "const",
@@ -192,11 +194,7 @@ class StyleGenerator(nn.Module, ABC):
         return self.synthesize(self.styles(w), offsets, **options)
 
     def check_inputs(
-        self,
-        styles: Mapping[str, Tensor],
-        changes: tuple[Offsets, Offsets],
-        noise: NoiseMode | NoiseMaps,
-        random: torch.Generator | None,
+        self, styles: Styles, changes: Changes, noise: NoiseMode | NoiseMaps, random: torch.Generator | None
     ) -> list[Tensor | None]:
         """Checks the inputs of `synthesize`, but not the shapes of changes, which may be computed later.
 

@@ -5,14 +5,14 @@ Attribute names follow the widely used PyTorch port (`g_ema` files), so that its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
+from hyperstyle.networks.stylegan2.base import Changes, NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.stylegan2.layers import ModulatedConv, PixelNorm, StoredNoise, StyledConv, ToRGB
 from hyperstyle.networks.stylegan2.ops import Change, EqualLinear, Modulation, normal
@@ -96,11 +96,7 @@ class Generator(StyleGenerator):
         return self.style(z)
 
     def _synthesize(
-        self,
-        styles: Mapping[str, Tensor],
-        changes: tuple[Offsets, Offsets],
-        noise: Sequence[Tensor | None],
-        modulation: Modulation,
+        self, styles: Styles, changes: Changes, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
         batch, maps = len(styles[self.layers[0].name]), iter(noise)
         x = self.input.input.expand(batch, -1, -1, -1)  # [B,C,4,4]
@@ -114,7 +110,7 @@ class Generator(StyleGenerator):
                 x = self.block(spec)(x, style, change, next(maps), modulation)
         return image
 
-    def change(self, spec: LayerSpec, changes: tuple[Offsets, Offsets], batch: int) -> Change:
+    def change(self, spec: LayerSpec, changes: Changes, batch: int) -> Change:
         """The offset and the residual of a layer, None where there is none. Raises ConfigError for a wrong shape."""
         # `get` would compute an offset that is lazy to find out that there is none.
         offset, residual = (t[spec.name] if spec.name in t else None for t in changes)  # noqa: SIM401
