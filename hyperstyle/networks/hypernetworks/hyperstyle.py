@@ -59,19 +59,10 @@ class HypernetworkConfig:
             raise ConfigError(f"hypernetwork input size {self.input_size}: expected (height, width), 16 px or more.")
 
     @classmethod
-    def official(
-        cls,
-        size: int,
-        *,
-        layers: Iterable[str | int] | None = None,
-        heads: Literal["shared", "plain", "separable"] = "shared",
-        per_tap: bool = False,
-        input_size: tuple[int, int] = (256, 256),
-    ) -> HypernetworkConfig:
+    def official(cls, size: int) -> HypernetworkConfig:
         """The published configuration for a generator of `size` px: every convolution but toRGB is changed."""
         generator = GeneratorConfig.official(size)
-        names = tuned_layers(generator, layers)
-        return cls(generator, names, heads=heads, per_tap=per_tap, input_size=input_size)
+        return cls(generator, tuned_layers(generator))
 
 
 def tuned_layers(generator: GeneratorConfig, layers: Iterable[str | int] | None = None) -> tuple[str, ...]:

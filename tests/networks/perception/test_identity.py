@@ -163,7 +163,7 @@ def test_moco_is_the_query_encoder_of_its_file(images: Tensor, tmp_path: Path) -
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
     ("load", "make"),
-    [(load_arcface, crop_network.state_dict()), (load_moco, lambda: moco_file(small_moco()))],
+    [(load_arcface, lambda: crop_network().state_dict()), (load_moco, lambda: moco_file(small_moco()))],
 )
 def test_a_file_that_was_read_by_the_caller_too_keeps_its_tensors(
     load: Callable[[Path], Any], make: Callable[[], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
