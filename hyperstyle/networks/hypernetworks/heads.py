@@ -94,11 +94,10 @@ class Head(nn.Module, ABC):
     """
 
     affine = True
-    convs: nn.Sequential
 
-    def __init__(self, spec: LayerSpec) -> None:
+    def __init__(self, spec: LayerSpec, convs: nn.Sequential) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.convs = spec, convs
 
     def code(self, features: Tensor) -> Tensor:
         """Features [B,F,h,w] -> offset code [B,C]."""
@@ -146,9 +145,8 @@ class SharedHead(Head):
     """
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
-        super().__init__(spec)
         _check_single(spec, size)
-        self.convs = strided_convs(features, *[max(1, width // 4)] * 4, width, first_stride=1)
+        super().__init__(spec, strided_convs(features, *[max(1, width // 4)] * 4, width, first_stride=1))
         self.linear = EqualLinear(width, width)
 
     def code(self, features: Tensor) -> Tensor:
@@ -170,10 +168,9 @@ class PlainHead(Head):
     def __init__(
         self, spec: LayerSpec, features: int, size: tuple[int, int], width: int, *, per_tap: bool = False
     ) -> None:
-        super().__init__(spec)
         if spec.torgb:
             _check_single(spec, size)
-        self.convs = strided_convs(features, *[max(1, width // 2)] * (3 if spec.torgb else 2), width)
+        super().__init__(spec, strided_convs(features, *[max(1, width // 2)] * (3 if spec.torgb else 2), width))
         self.taps = spec.kernel if per_tap else 1
         last = nn.Conv2d(width, spec.channels_in * spec.channels_out * self.taps**2, 1)
         self.output = nn.Sequential(*([] if spec.torgb else [nn.AdaptiveAvgPool2d(1)]), last)
@@ -196,9 +193,8 @@ class SeparableHead(Head):
     affine = False
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
-        super().__init__(spec)
         _check_single(spec, size)
-        self.convs = strided_convs(features, *[max(1, width // 2)] * 3, width)
+        super().__init__(spec, strided_convs(features, *[max(1, width // 2)] * 3, width))
         taps, size_in, size_out = spec.kernel**2, spec.channels_in, spec.channels_out
         maps = {
             "make_kernel_in": nn.Linear(width, taps * size_in),
@@ -229,11 +225,9 @@ class CompactHead(Head):
     """
 
     def __init__(self, spec: LayerSpec, features: int, size: tuple[int, int], width: int) -> None:
-        super().__init__(spec)
         inner = max(8, features // 2)
-        self.convs = nn.Sequential(
-            nn.Conv2d(features, inner, 3, 2, 1), nn.GroupNorm(max(1, inner // 8), inner), nn.LeakyReLU(0.2)
-        )
+        norm = nn.GroupNorm(max(1, inner // 8), inner)
+        super().__init__(spec, nn.Sequential(nn.Conv2d(features, inner, 3, 2, 1), norm, nn.LeakyReLU(0.2)))
         # positions after the strided convolution, which are not averaged
         positions = math.ceil(size[0] / 2) * math.ceil(size[1] / 2)
         self.linear = nn.Linear(inner * positions, width)

@@ -12,15 +12,9 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import TrunkConfig, TrunkNetwork
 from hyperstyle.networks.encoders.w_encoder import check_pair
+from hyperstyle.networks.hypernetworks import heads
 from hyperstyle.networks.hypernetworks.codes import Expander, OffsetCodes
-from hyperstyle.networks.hypernetworks.heads import (
-    CompactHead,
-    Head,
-    PlainHead,
-    SeparableHead,
-    SharedExpander,
-    SharedHead,
-)
+from hyperstyle.networks.hypernetworks.heads import Head, SharedExpander
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
 __all__ = ["Hypernetwork", "HypernetworkConfig", "tuned_layers"]
@@ -112,12 +106,12 @@ class Hypernetwork(TrunkNetwork, Expander):
         config = self.config
         features, size = config.trunk.widths[-1], config.trunk.output_size(*config.input_size)
         if self._shares(spec):
-            return SharedHead(spec, features, size, config.code_width)
+            return heads.SharedHead(spec, features, size, config.code_width)
         if config.heads == "compact":
-            return CompactHead(spec, features, size, config.code_width)
+            return heads.CompactHead(spec, features, size, config.code_width)
         if config.heads == "separable" and not spec.torgb:
-            return SeparableHead(spec, features, size, config.code_width)
-        return PlainHead(spec, features, size, config.code_width, per_tap=config.per_tap)
+            return heads.SeparableHead(spec, features, size, config.code_width)
+        return heads.PlainHead(spec, features, size, config.code_width, per_tap=config.per_tap)
 
     def forward(self, crop: Tensor, reconstruction: Tensor) -> OffsetCodes:
         """One step (Eq. 4): crop and reconstruction [B,3,h,w] in [-1,1] -> the offset codes of this step.

@@ -17,16 +17,7 @@ from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec, lay
 from hyperstyle.networks.stylegan2.layers import ModulatedConv, PixelNorm, StoredNoise, StyledConv, ToRGB
 from hyperstyle.networks.stylegan2.ops import Change, EqualLinear, Modulation, normal
 
-__all__ = [
-    "Generator",
-    "GeneratorConfig",
-    "LayerSpec",
-    "NoiseMaps",
-    "NoiseMode",
-    "Offsets",
-    "StoredNoise",
-    "layer_table",
-]
+__all__ = ["Generator", "GeneratorConfig", "LayerSpec", "NoiseMaps", "NoiseMode", "Offsets", "layer_table"]
 
 
 class Generator(StyleGenerator):

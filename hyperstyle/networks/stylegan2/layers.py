@@ -8,17 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hyperstyle.networks.stylegan2 import ops
 from hyperstyle.networks.stylegan2.config import LayerSpec
-from hyperstyle.networks.stylegan2.ops import (
-    Change,
-    EqualLinear,
-    Modulation,
-    bias_activation,
-    fir_kernel,
-    modulated_conv,
-    normal,
-    upsample,
-)
+from hyperstyle.networks.stylegan2.ops import Change, EqualLinear, Modulation, normal
 
 __all__ = ["ModulatedConv", "PixelNorm", "StoredNoise", "StyledConv", "ToRGB"]
 
@@ -36,7 +28,7 @@ class _Blur(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("kernel", fir_kernel())
+        self.register_buffer("kernel", ops.fir_kernel())
 
 
 class ModulatedConv(nn.Module):
@@ -54,7 +46,7 @@ class ModulatedConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, change: Change, modulation: Modulation) -> Tensor:
         kernel = self.blur.kernel if self.spec.up else None
-        return modulated_conv(
+        return ops.modulated_conv(
             x, self.weight[0], style, change, demodulate=not self.spec.torgb, kernel=kernel, modulation=modulation
         )
 
@@ -77,7 +69,7 @@ class StyledConv(nn.Module):
             # B of StyleGAN2, Fig. 2: one strength for all channels, [1] * [1 or B,1,r,r]
             noise = self.noise.weight * noise.to(x.dtype)
             x = x.add_(noise) if in_place else x + noise
-        return bias_activation(x, self.activate.bias, in_place=in_place)
+        return ops.bias_activation(x, self.activate.bias, in_place=in_place)
 
 
 class ToRGB(nn.Module):
@@ -93,7 +85,7 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, style: Tensor, change: Change, image: Tensor | None, modulation: Modulation) -> Tensor:
         # No demodulation here, no noise and no activation: the sum over resolutions is the image.
         x = self.conv(x, style, change, modulation) + self.bias
-        return x if image is None else x + upsample(image, self.upsample.kernel)
+        return x if image is None else x + ops.upsample(image, self.upsample.kernel)
 
 
 class StoredNoise(nn.Module):
