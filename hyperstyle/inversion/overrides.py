@@ -141,7 +141,7 @@ class GeneratorOverrides:
         What `b` does not change in these layers is as in the generator.
 
         Raises:
-            InversionError: both have residuals with codes, and the step weights differ (see `OffsetCodes.mixed`).
+            InversionError: both have residuals with codes, and the step weights differ (see `OffsetCodes.update`).
         """
         residuals = OffsetCodes.mixed(a.residuals, b.residuals, layers)
         a, b = a._completed(b, generator), b._completed(a, generator)
