@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.base import Changes, StyleGenerator, Styles
+from hyperstyle.networks.stylegan2.base import StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.stylegan2.layers import PixelNorm, StoredNoise
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
@@ -155,7 +155,7 @@ class StyleGan1(StyleGenerator):
         return self.block(spec).modulation
 
     def _synthesize(
-        self, styles: Styles, changes: Changes, noise: Sequence[Tensor | None], modulation: Modulation
+        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
         x = self.constant.expand(len(styles[self.layers[0].name]), -1, -1, -1)
         for spec, noise_map in zip(self.layers, noise, strict=True):

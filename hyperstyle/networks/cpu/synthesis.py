@@ -13,7 +13,7 @@ from hyperstyle.networks.cpu.blocks import Block, reserve_maps, run_block, upsam
 from hyperstyle.networks.cpu.fuse import SharedConv, fuse, share_weight
 from hyperstyle.networks.cpu.workspace import Workspace, current_workspace
 from hyperstyle.networks.hypernetworks.codes import of_image
-from hyperstyle.networks.stylegan2.base import Changes, NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.generator import Generator
 
 __all__ = ["applies_to", "synthesize"]
@@ -70,7 +70,7 @@ def _image(
     generator: Generator,
     i: int,
     styles: Styles,
-    changes: Changes,
+    changes: WeightChanges,
     noise: Sequence[Tensor | None],
     shared: Mapping[str, SharedConv | None],
     workspace: Workspace,

@@ -15,7 +15,7 @@ from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.stylegan2.layers import StoredNoise
 from hyperstyle.networks.stylegan2.ops import Modulation
 
-__all__ = ["Changes", "NoiseMaps", "NoiseMode", "Offsets", "StyleGenerator", "Styles"]
+__all__ = ["NoiseMaps", "NoiseMode", "Offsets", "StyleGenerator", "Styles", "WeightChanges"]
 
 NoiseMode = Literal["const", "random", "none"]
 """The stored noise maps, new random ones for every image, or no noise."""
@@ -29,7 +29,7 @@ Offsets = Mapping[str, Tensor]
 Styles = Mapping[str, Tensor]
 """Layer name -> style [B,S]."""
 
-Changes = tuple[Offsets, Offsets]
+WeightChanges = tuple[Offsets, Offsets]
 """Offsets, and residuals."""
 
 Self = TypeVar("Self", bound="StyleGenerator")  # typing has it from Python 3.11 on
@@ -82,7 +82,7 @@ class StyleGenerator(nn.Module, ABC):
 
     @abstractmethod
     def _synthesize(
-        self, styles: Styles, changes: Changes, noise: Sequence[Tensor | None], modulation: Modulation
+        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
         """`synthesize` of checked styles: `changes` are offsets and residuals, `noise` has a map for each layer."""
 
@@ -194,7 +194,7 @@ class StyleGenerator(nn.Module, ABC):
         return self.synthesize(self.styles(w), offsets, **options)
 
     def check_inputs(
-        self, styles: Styles, changes: Changes, noise: NoiseMode | NoiseMaps, random: torch.Generator | None
+        self, styles: Styles, changes: WeightChanges, noise: NoiseMode | NoiseMaps, random: torch.Generator | None
     ) -> list[Tensor | None]:
         """Checks the inputs of `synthesize`, but not the shapes of changes, which may be computed later.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
-from hyperstyle.networks.stylegan2.base import Changes, NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles
+from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.stylegan2.layers import ModulatedConv, PixelNorm, StoredNoise, StyledConv, ToRGB
 from hyperstyle.networks.stylegan2.ops import Change, EqualLinear, Modulation, normal
@@ -87,7 +87,7 @@ class Generator(StyleGenerator):
         return self.style(z)
 
     def _synthesize(
-        self, styles: Styles, changes: Changes, noise: Sequence[Tensor | None], modulation: Modulation
+        self, styles: Styles, changes: WeightChanges, noise: Sequence[Tensor | None], modulation: Modulation
     ) -> Tensor:
         batch, maps = len(styles[self.layers[0].name]), iter(noise)
         x = self.input.input.expand(batch, -1, -1, -1)  # [B,C,4,4]
@@ -101,7 +101,7 @@ class Generator(StyleGenerator):
                 x = self.block(spec)(x, style, change, next(maps), modulation)
         return image
 
-    def change(self, spec: LayerSpec, changes: Changes, batch: int) -> Change:
+    def change(self, spec: LayerSpec, changes: WeightChanges, batch: int) -> Change:
         """The offset and the residual of a layer, None where there is none. Raises ConfigError for a wrong shape."""
         # `get` would compute an offset that is lazy to find out that there is none.
         offset, residual = (t[spec.name] if spec.name in t else None for t in changes)  # noqa: SIM401
