@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.w_encoder import WEncoder
-from hyperstyle.networks.hypernetworks.heads import PlainHead, SharedHead
+from hyperstyle.networks.hypernetworks.heads import PlainHead, SharedExpander
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
 
@@ -120,14 +120,11 @@ def predict(hypernetwork: Hypernetwork, crop: Tensor, image: Tensor) -> dict[str
 
 def _delta(hypernetwork: Hypernetwork, head: Any, features: Tensor) -> Tensor:
     """One head: features -> Δ, for shared heads through the shared expander (Section 3.3)."""
-    spec, shared = head.spec, hypernetwork.shared_weight_hypernet
+    spec, shared = head.spec, cast(SharedExpander, hypernetwork.shared_weight_hypernet)
     x = head.convs(features)
     if isinstance(head, PlainHead):
         times, shape = spec.kernel // head.taps, (spec.channels_out, spec.channels_in, head.taps, head.taps)
-        delta: Tensor = head.output(x).view(-1, *shape).repeat(1, 1, 1, times, times)  # the same for all taps
-        return delta
-    if not isinstance(head, SharedHead) or shared is None:
-        raise TypeError("a published head is a plain one or has a shared expander")
+        return head.output(x).view(-1, *shape).repeat(1, 1, 1, times, times)  # the same for all taps
     code = _linear(head.linear, x.flatten(1))
     rows = (code @ shared.w2 + shared.b2).view(-1, shared.width, shared.width)  # [B,O,C]
     return (rows @ shared.w1 + shared.b1).view(-1, shared.width, shared.width, 3, 3)

@@ -172,7 +172,7 @@ def test_the_plain_path_is_short_and_stands_on_no_operation_of_the_library() -> 
         "hyperstyle.networks.encoders.w_encoder.WEncoder",
         "hyperstyle.networks.stylegan2.generator.Generator",
         "hyperstyle.networks.hypernetworks.heads.PlainHead",
-        "hyperstyle.networks.hypernetworks.heads.SharedHead",
+        "hyperstyle.networks.hypernetworks.heads.SharedExpander",
         "hyperstyle.networks.hypernetworks.hyperstyle.Hypernetwork",
     }
 
