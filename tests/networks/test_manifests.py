@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,9 +49,9 @@ def test_the_encoder_has_the_tensors_of_the_published_file_and_its_mean_code(ref
     ("name", "config"),
     [
         ("hyperstyle_1024", HypernetworkConfig.official(1024)),
-        ("hyperstyle_512_cars", replace(HypernetworkConfig.official(512), input_size=(192, 256))),
-        ("hyperstyle_1024_separable", replace(HypernetworkConfig.official(1024), heads="separable")),
-        ("hyperstyle_1024_medium_fine", replace(HypernetworkConfig.official(1024), layers=MEDIUM_AND_FINE)),
+        ("hyperstyle_512_cars", HypernetworkConfig.official(512, input_size=(192, 256))),
+        ("hyperstyle_1024_separable", HypernetworkConfig.official(1024, heads="separable")),
+        ("hyperstyle_1024_medium_fine", HypernetworkConfig.official(1024, layers=MEDIUM_AND_FINE)),
     ],
 )
 def test_the_hypernetwork_has_the_tensors_of_the_published_file(

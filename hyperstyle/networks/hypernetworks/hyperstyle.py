@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -53,10 +53,13 @@ class HypernetworkConfig:
             raise ConfigError(f"hypernetwork input size {self.input_size}: expected (height, width), 16 px or more.")
 
     @classmethod
-    def official(cls, size: int) -> HypernetworkConfig:
-        """The published configuration for a generator of `size` px: every convolution but toRGB is changed."""
+    def official(cls, size: int, *, layers: Iterable[str | int] | None = None, **options: Any) -> HypernetworkConfig:
+        """The published configuration for a generator of `size` px: every convolution but toRGB is changed.
+
+        Other published variants have other `layers` (names or official indexes) or `options`, fields of this class.
+        """
         generator = GeneratorConfig.official(size)
-        return cls(generator, tuned_layers(generator))
+        return cls(generator, tuned_layers(generator, layers), **options)
 
 
 def tuned_layers(generator: GeneratorConfig, layers: Iterable[str | int] | None = None) -> tuple[str, ...]:
