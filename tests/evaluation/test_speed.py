@@ -275,7 +275,7 @@ def test_a_difference_that_is_no_number_is_null_in_the_report() -> None:
 def test_of_a_model_that_the_plain_path_does_not_know_the_errors_are_measured() -> None:
     result = speed.measure_speed(Case(model="avatars"), rows=["float32", "bfloat16"], steps=1, repeats=1, threads=1)
     assert result.pairs == ()
-    assert "expected 'average' and 'irse', the published form" in result.missing["float32"]
+    assert "expected 'shared' or 'plain' and False, the published forms" in result.missing["float32"]
     if "bfloat16" in result.errors:
         identity = result.errors["bfloat16"]["image"].identity
         assert identity is not None
