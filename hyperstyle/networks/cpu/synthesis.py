@@ -54,9 +54,9 @@ def synthesize(
     batch = len(styles[generator.layers[0].name])
     workspace = current_workspace(keep_weights=batch > 1)
     reserve_maps(workspace, generator.input.input, generator.config)
-    # The weights that images share where none has offsets, of the layers for which that is faster.
-    has_shared = batch > 1 and not any(changes)
-    shared = {spec.name: share_weight(generator.conv(spec)) for spec in generator.layers if has_shared}
+    # Images without offsets share the weights of the layers for which that is faster.
+    sharing = generator.layers if batch > 1 and not any(changes) else ()
+    shared = {spec.name: share_weight(generator.conv(spec)) for spec in sharing}
     if batch == 1:
         return _image(generator, 0, styles, changes, maps, shared, workspace)
     size, wide = generator.config.size, torch.promote_types(generator.latent_avg.dtype, torch.float32)
