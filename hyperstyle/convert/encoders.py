@@ -10,8 +10,12 @@ from hyperstyle.convert.generators import mean_row
 from hyperstyle.convert.sniff import SniffedFile
 from hyperstyle.errors import CheckpointError
 from hyperstyle.io.components import check_finite
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import (
+    PyramidEncoder,
+    PyramidEncoderConfig,
+    RestyleEncoder,
+    RestyleEncoderConfig,
+)
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 

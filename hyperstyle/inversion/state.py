@@ -172,7 +172,7 @@ class InversionState:
 
         Raises:
             InversionError: both have codes, of offsets or residuals, and the step weights differ (see
-                `OffsetCodes.update`).
+                `OffsetCodes.mixed`).
         """
         w, names = a.w.clone(), [spec.name for spec in layers]
         for spec in layers:

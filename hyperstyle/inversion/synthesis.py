@@ -12,9 +12,8 @@ from torch import Tensor
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import Model
 from hyperstyle.networks import cpu
-from hyperstyle.networks.hypernetworks.codes import OffsetCodes
+from hyperstyle.networks.hypernetworks.codes import Expander, LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
-from hyperstyle.networks.hypernetworks.lazy import Expander, LazyOffsets
 from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator
 from hyperstyle.networks.stylegan2.ops import Modulation, effective_weight
 from hyperstyle.runtime.gradients import normal_tensors

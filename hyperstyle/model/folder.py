@@ -24,8 +24,7 @@ from hyperstyle.io.files import finish_replacing, make_folder, replace_folder, s
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 from hyperstyle.model.parts import ALIGNER, COMPONENTS, Model, fingerprint
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder
-from hyperstyle.networks.encoders.restyle import RestyleEncoder
+from hyperstyle.networks.encoders.pyramid import PyramidEncoder, RestyleEncoder
 from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork

@@ -20,8 +20,12 @@ from hyperstyle.edits.text import TextEdits
 from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.moved import renamed_attribute
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import (
+    PyramidEncoder,
+    PyramidEncoderConfig,
+    RestyleEncoder,
+    RestyleEncoderConfig,
+)
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig

@@ -15,8 +15,12 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.metrics import l2
 from hyperstyle.model.parts import Model
-from hyperstyle.networks.encoders.pyramid import PyramidEncoder, PyramidEncoderConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import (
+    PyramidEncoder,
+    PyramidEncoderConfig,
+    RestyleEncoder,
+    RestyleEncoderConfig,
+)
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.training.adversarial import Adversary
 from hyperstyle.training.builders import init_weights, open_generator, training_device, trunk_for

@@ -71,7 +71,7 @@ def load_trunk(network: nn.Module, path: str | Path) -> LoadedTrunk:
     are loaded.
 
     Args:
-        network: one with a trunk (`backbones.add_trunk`): a hypernetwork, an encoder of any kind, a HyperInverter.
+        network: one with a trunk (`backbones.TrunkNetwork`): a hypernetwork, an encoder of any kind, a HyperInverter.
         path: torchvision's state dict of ResNet-34 or the published one of IR-SE-50, as a .pt / .pth file or, with the
             same names, as .safetensors.
 

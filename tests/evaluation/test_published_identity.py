@@ -20,8 +20,8 @@ from hyperstyle.evaluation.images import EvaluationImages, digest
 from hyperstyle.evaluation.measures import choose_measures
 from hyperstyle.evaluation.report import ReportOptions, make_report
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
 from hyperstyle.networks.perception.mtcnn import Mtcnn
+from hyperstyle.networks.perception.similarity import FaceNetwork
 
 TRUNK = TrunkConfig((8, 16), (2, 1), stem_kernel=3, stem_stride=1, first_stride=2)
 
@@ -51,9 +51,7 @@ def detector(tmp_path: Path) -> Path:
 @pytest.fixture
 def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaceNetwork:
     """A small network of the published kind, loaded in place of `tmp_path/curricular.pth`."""
-    small = FaceNetwork(
-        FaceNetworkConfig(TRUNK, squeeze=False, affine=False, prepare="nearest", input_size=16, embedding_width=6)
-    )
+    small = FaceNetwork(TRUNK, squeeze=False, affine=False, prepare="nearest", input_size=16, width=6)
     small.eval().requires_grad_(False)
     monkeypatch.setattr(measures_module, "load_curricular", {tmp_path / "curricular.pth": small}.__getitem__)
     return small

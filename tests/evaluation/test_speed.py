@@ -264,6 +264,6 @@ def test_a_ratio_of_memory_needs_a_plain_path_that_takes_some(
 def test_of_a_model_that_the_plain_path_does_not_know_the_errors_are_measured() -> None:
     report = speed.measure_speed(Case(model="avatars", repeat=1, threads=1), Work(1), ["float32", "bfloat16"])
     assert report["pairs"] == []
-    assert "expected 'average' and 'irse', the published form" in report["missing"]["float32"]
+    assert "expected 'shared' or 'plain' and False, the published forms" in report["missing"]["float32"]
     if "bfloat16" in report["errors"]:
         assert report["errors"]["bfloat16"]["image"]["identity"] > 0.99

@@ -19,7 +19,7 @@ from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.backbones import TrunkConfig
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import RestyleEncoder, RestyleEncoderConfig
 
 TRUNK = TrunkConfig((8, 16), (1, 1), stem_kernel=3, stem_stride=1, first_stride=2, norm="group")
 

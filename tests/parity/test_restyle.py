@@ -17,7 +17,7 @@ from hyperstyle.inversion.optimize import Step
 from hyperstyle.methods.restyle import RestyleRefinement
 from hyperstyle.model.parts import Model
 from hyperstyle.networks import cpu
-from hyperstyle.networks.encoders.restyle import RestyleEncoder, RestyleEncoderConfig
+from hyperstyle.networks.encoders.pyramid import RestyleEncoder, RestyleEncoderConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 
 if TYPE_CHECKING:

@@ -17,8 +17,7 @@ from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, MethodError, MissingDependencyError, TrainingWarning, WeightsError
 from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
-from hyperstyle.networks.perception.identity import FaceNetwork, FaceNetworkConfig
-from hyperstyle.networks.perception.similarity import MocoNetwork
+from hyperstyle.networks.perception.similarity import FaceNetwork, MocoNetwork
 from hyperstyle.training import objective as module
 from hyperstyle.training.objective import Objective, resolve_weights
 from hyperstyle.training.options import LossOptions
@@ -98,7 +97,7 @@ def test_terms_without_weight_need_nothing() -> None:
 
 
 def test_files_of_arcface_and_moco_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    face = FaceNetwork(FaceNetworkConfig(TRUNK, embedding_width=8)).eval()
+    face = FaceNetwork(TRUNK, width=8).eval()
     moco = MocoNetwork((2, 4), (1, 1)).eval()
     read = []
     monkeypatch.setattr(module, "load_arcface", lambda path: read.append(path) or face)
@@ -210,6 +209,6 @@ def test_without_the_file_of_a_network_it_says_how_to_give_it(tmp_path: Path) ->
 def test_images_that_a_network_cannot_use_are_refused_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"lpips cannot compare images of 8x8 px.*Kernel.*--loss\.lpips 0"):
         Objective(LossOptions(identity=0), Domain("stamps", 8, (8, 8)))
-    monkeypatch.setattr(module, "load_arcface", lambda path: FaceNetwork(FaceNetworkConfig(TRUNK)).eval())
+    monkeypatch.setattr(module, "load_arcface", lambda path: FaceNetwork(TRUNK).eval())
     with pytest.raises(ConfigError, match=r"identity cannot compare images of 32x32.*expected 256x256"):
         Objective(LossOptions(lpips=0, identity=0.1, identity_weights="face.pth"), SMALL)

@@ -74,10 +74,7 @@ def reuse_memory() -> Iterator[None]:
     It serves loops that synthesize again and again from one generator: a few percent of the time for 0.3 GiB (published
     generator). Inside of another such context it does nothing.
     """
-    if _REUSED.get() is not None:
-        yield
-        return
-    token = _REUSED.set(Workspace(keep_weights=True))
+    token = _REUSED.set(current_workspace(keep_weights=True))
     try:
         yield
     finally:

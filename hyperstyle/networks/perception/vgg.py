@@ -61,5 +61,4 @@ class Vgg16(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Images [B,3,h,w], RGB in [-1,1] -> features [B,C,h',w'] after the last ReLU."""
         bgr = (image.flip(1) + 1) * 127.5 - self.mean[:, None, None]
-        features: Tensor = self.features(bgr)
-        return features
+        return self.features(bgr)
