@@ -111,7 +111,7 @@ def run_add(args: AddArguments) -> int:
     )
     check_model(model, edit, other_model=args.other_model)
     if not edit.info.model:  # published files do not say it; the user says that it is this one
-        edit = edit.from_parts(dataclasses.replace(edit.info, model=model.generator_fingerprint), *edit.parts())
+        edit = edit.with_info(model=model.generator_fingerprint)
     codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
     apply_edit(model, edit, codes, {}, torch.tensor([edit.info.high]))  # raises where it does not fit
     _write(edit, args.name, [*model.edits, args.name], folder)

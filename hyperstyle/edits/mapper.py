@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperstyle.edits.protocol import EditInfo, amounts
+from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError, WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.torch_files import load_state, plain_names
@@ -120,7 +120,7 @@ class StyleMapper(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class MapperEdit:
+class MapperEdit(StoredEdit):
     """Adds a multiple of a mapper's output to the code, or to the styles.
 
     Attributes:
@@ -174,18 +174,13 @@ class MapperEdit:
             raise EditError(str(error)) from error
 
 
-def load_mapper(
-    path: str | Path, *, name: str | None = None, low: float = 0.0, high: float = 0.2, model: str = ""
-) -> MapperEdit:
+def load_mapper(path: str | Path) -> MapperEdit:
     """A mapper from its published checkpoint: "levels" (with any of the three levels), "single", or of styles.
 
     The generator that such files contain as well is not read.
 
     Args:
-        path: the checkpoint, {"state_dict": ..., "opts": ...}.
-        name: what to call the edit; None takes the name of the file.
-        low, high: sensible strengths; 0.1 is the strength of training.
-        model: fingerprint of the generator it was made for, where that is known.
+        path: the checkpoint, {"state_dict": ..., "opts": ...}; the edit has the name of the file.
 
     Raises:
         CheckpointError: the file cannot be read, or holds objects; nothing of it is executed.
@@ -214,12 +209,11 @@ def load_mapper(
             )
     text = options.get("description")
     info = EditInfo(
-        Path(path).stem if name is None else name,
-        low,
-        high,
+        Path(path).stem,
+        low=0.0,
+        high=0.2,
         unit="of what the mapper adds (0.1 in training)",
         source=f"StyleCLIP latent mapper, {text!r}" if isinstance(text, str) else "StyleCLIP latent mapper",
-        model=model,
         space="styles" if isinstance(network, StyleMapper) else "w",
     )
     return MapperEdit(network, info)

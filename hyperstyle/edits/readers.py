@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,40 +76,41 @@ def load_edit(
         CheckpointError: it cannot be read, is damaged, or asks for anything but numbers (it is then not executed).
     """
     path = Path(path)
-    given = {
-        "component": component is not None,
-        "relative": relative,
-        "invert": invert,
-        "halved": halved,
-        "rows": rows is not None,
-    }
+    described = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
+    described = {key: value for key, value in described.items() if value is not None}
+    options = {"component": component is not None, "relative": relative, "invert": invert, "halved": halved}
+    options["rows"] = rows is not None
+
+    def allow(what: str, *allowed: str) -> None:
+        if wrong := [option for option, is_given in options.items() if is_given and option not in allowed]:
+            raise EditError(f"{path} is {what}, and {', '.join(wrong)} does not go with that. Leave it out.")
+
     if os.path.isdir(path):  # unlike Path's, it is False for any name that cannot be
-        _refuse_options(path, "a saved edit", given)
-        return _with_info(load_folder(path), name, low, high, unit, model)
+        allow("a saved edit")
+        return load_folder(path).with_info(**described)
     content, key = _direction(_content(path), name, width, path)
-    if rows is not None:
-        rows = rows_from(rows, name or path.name)
+    rows = rows_from(rows, name or path.name)
     edit: StoredEdit
     if isinstance(content, Tensor):
-        _refuse_options(path, "a direction", given, allowed=("halved", "rows"))
+        allow("a direction", "halved", "rows")
         direction = direction_from(content, width=width, where=str(path) if key is None else f"{path}: {key!r}")
         edit_name = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
         edit = direction_edit(direction, name=edit_name, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
     elif _is_mapper(content):
-        _refuse_options(path, "a latent mapper", given)
+        allow("a latent mapper")
         edit = load_mapper(path)
     elif isinstance(content, Mapping) and "edit_start" in content:
-        _refuse_options(path, "an edit of one component", given)
+        allow("an edit of one component")
         edit = exported_edit(content, where=path.name, name=name)
         _check_width(edit.direction, width, path)
     elif isinstance(content, Mapping) and {"comp", "lat_comp"} & content.keys():
-        _refuse_options(path, "a set of components", given, allowed=("component", "relative", "invert", "rows"))
+        allow("a set of components", "component", "relative", "invert", "rows")
         components = Components.of(content, str(path))
         _check_width(components.mean, width, path)
         edit = _component_edit(components, path.name, name, component, rows, relative=relative, invert=invert)
     else:
         raise EditError(f"{path} holds no edit: {_describe_content(content)}")
-    return _with_info(edit, name, low, high, unit, model)
+    return edit.with_info(**described)
 
 
 def _content(path: Path) -> Any:
@@ -208,26 +208,12 @@ def _component_edit(
     )
 
 
-def _with_info(
-    edit: StoredEdit, name: str | None, low: float | None, high: float | None, unit: str | None, model: str
-) -> StoredEdit:
-    """The edit with the fields of its info that the caller sets."""
-    changes = {"name": name, "low": low, "high": high, "unit": unit, "model": model or None}
-    info = dataclasses.replace(edit.info, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
-    return cast(StoredEdit, dataclasses.replace(cast(Any, edit), info=info))
-
-
 def _check_width(axis: Tensor, width: int, path: Path) -> None:
     if axis.shape != (width,):
         raise EditError(
             f"{path} is for codes of width {len(axis)}, not {width}: it was made for another generator. For codes of "
             "that width give width=."
         )
-
-
-def _refuse_options(path: Path, what: str, given: Mapping[str, bool], allowed: tuple[str, ...] = ()) -> None:
-    if wrong := [option for option, is_given in given.items() if is_given and option not in allowed]:
-        raise EditError(f"{path} is {what}, and {', '.join(wrong)} does not go with that. Leave it out.")
 
 
 def _describe_content(content: object) -> str:

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.edits.sampling import sample_w
 from hyperstyle.edits.styleclip import StyleClip
-from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.networks.stylegan2.base import StyleGenerator

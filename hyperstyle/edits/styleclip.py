@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.protocol import EditInfo
+from hyperstyle.edits.protocol import EditInfo, TextImageEncoder
 from hyperstyle.edits.store import read_folder, write_folder
 from hyperstyle.edits.stylespace import StyleEdit, style_vectors
-from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError, EditError, EditWarning, MissingDependencyError, warn
 from hyperstyle.io.pickle_reader import load_pickle
 from hyperstyle.io.torch_files import load_numbers

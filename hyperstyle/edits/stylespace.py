@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.protocol import EditInfo, amounts
+from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
@@ -17,7 +17,7 @@ __all__ = ["CHANNELS", "PublishedChannels", "StyleEdit", "channel_edit", "publis
 
 
 @dataclass(frozen=True, eq=False)
-class StyleEdit:
+class StyleEdit(StoredEdit):
     """Adds a multiple of a change to the styles of some layers.
 
     Attributes:

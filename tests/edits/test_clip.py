@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hyperstyle.edits import clip
 from hyperstyle.edits.clip import OpenClip, clip_loss, prepare_averaged, prepare_bicubic
-from hyperstyle.edits.text import TextImageEncoder
+from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.errors import (
     CheckpointError,
     ConfigError,

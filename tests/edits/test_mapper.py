@@ -101,7 +101,7 @@ def test_a_mapper_of_styles_moves_the_layers_that_it_has(tmp_path: Path) -> None
     generator = Generator(GeneratorConfig(16, channels=(6, 4, 3), latent_width=5, mapping_layers=1))
     widths = {spec.index: spec.channels_in for spec in generator.layers if not spec.torgb}
     tensors = {n: t for index, width in widths.items() for n, t in tensors_of(f"mapper_{index}", width).items()}
-    edit = load_mapper(checkpoint(tmp_path / "beard.pt", tensors), name="beard")
+    edit = load_mapper(checkpoint(tmp_path / "beard.pt", tensors))
     assert (edit.info.name, edit.info.space) == ("beard", "styles")
     styles = generator.styles(torch.randn(2, 5))
     edited = edit(styles, torch.tensor([0.1, 0.0]))

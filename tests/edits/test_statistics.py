@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.edits import statistics
+from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.edits.statistics import (
     StyleClipSampling,
     channel_effects,
@@ -22,7 +23,6 @@ from hyperstyle.edits.statistics import (
     fit_styleclip,
     style_statistics,
 )
-from hyperstyle.edits.text import TextImageEncoder
 from hyperstyle.errors import CheckpointError, ConfigError
 from hyperstyle.methods.projector import Projection
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
