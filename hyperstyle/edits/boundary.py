@@ -117,6 +117,4 @@ def _count(chosen: float | int, available: int) -> int:
 def _labelled(
     high: npt.NDArray[np.float64], low: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    labels = np.zeros(len(high) + len(low), bool)
-    labels[: len(high)] = True
-    return np.concatenate([high, low]), labels
+    return np.concatenate([high, low]), np.repeat([True, False], [len(high), len(low)])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hyperstyle.edits.catalog import ganspace_names, published_entry
+from hyperstyle.edits.catalog import ganspace_names
 from hyperstyle.edits.direction import rows_from
 from hyperstyle.edits.ganspace import Components, exported_edit
 from hyperstyle.edits.interfacegan import direction_edit, direction_from
@@ -178,8 +178,8 @@ def _component_edit(
     invert: bool,
 ) -> StoredEdit:
     """The edit along one component: by number, or by the name of a published edit."""
+    known, reach = ganspace_names(file), 3.0
     if component is None:
-        known = ganspace_names(file)
         if name not in known:
             asked = f"{name!r} is no published name for it" if name else "say which one"
             raise EditError(
@@ -188,13 +188,13 @@ def _component_edit(
                 f"{did_you_mean(name or '', known)}"
             )
         entry = known[name]
-        component, rows = entry.component, rows or entry.rows
+        component, rows, reach = entry.component, rows or entry.rows, entry.reach
         invert = invert or (entry.invert and not relative)
-        reach = entry.reach
-    elif published := published_entry(file, component, rows, invert):
-        name, reach = name or published[0], published[1].reach
     else:
-        reach = 3.0
+        for published, entry in known.items():
+            if (entry.component, entry.rows, entry.invert) == (component, rows, invert):
+                name, reach = name or published, entry.reach
+                break
     moved = "all rows" if rows is None else f"rows {rows[0]} to {rows[1] - 1}"
     return components.edit(
         component,

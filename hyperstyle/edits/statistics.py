@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +21,6 @@ from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = [
     "StyleClipSampling",
-    "StyleStatistics",
     "channel_effects",
     "effects_of_features",
     "fit_styleclip",
@@ -78,30 +76,21 @@ class StyleClipSampling:
         return tuple(spec for spec in generator.layers if not spec.torgb and spec.resolution <= self.reach)
 
 
-@dataclass(frozen=True, eq=False)
-class StyleStatistics:
-    """Mean and standard deviation of each channel of StyleSpace over random codes.
-
-    Attributes:
-        mean, std: layer name -> [I], one number for each input channel, for all layers, toRGB too; float32 on the CPU.
-    """
-
-    mean: Mapping[str, Tensor]
-    std: Mapping[str, Tensor]
-
-
 @torch.no_grad()
 def style_statistics(
-    generator: StyleGenerator, settings: StyleClipSampling | None = None, *, on_progress: Progress | None = None
-) -> StyleStatistics:
+    generator: StyleGenerator, settings: StyleClipSampling, *, on_progress: Progress | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean and standard deviation of the styles over `settings.samples` codes; no image is synthesized.
 
     Args:
         generator: its `latent_avg` must be the mean of W, towards which codes are truncated.
-        settings: how many codes, and their truncation; None for the defaults.
+        settings: how many codes, and their truncation.
         on_progress: called after each batch of codes.
+
+    Returns:
+        Means and standard deviations, layer name -> [I] each, one number for each input channel, of all layers, toRGB
+        too; float32 on the CPU.
     """
-    settings = settings or StyleClipSampling()
     # Sums of s - c and (s - c)², with c the styles of the mean code: var = E[(s - c)²] - E[s - c]². With c = 0 the two
     # terms would nearly cancel.
     center = {name: style[0].double() for name, style in generator.styles(generator.latent_avg[None]).items()}
@@ -118,7 +107,7 @@ def style_statistics(
             on_progress("statistics of styles", done, settings.samples)
     mean = {name: total / done for name, total in first.items()}
     std = {name: (total / done - mean[name].square()).clamp(min=0).sqrt() for name, total in second.items()}
-    return StyleStatistics(
+    return (
         {name: (center[name] + mean[name]).float().cpu() for name in mean},
         {name: deviation.float().cpu() for name, deviation in std.items()},
     )
@@ -128,8 +117,8 @@ def style_statistics(
 def channel_effects(
     generator: StyleGenerator,
     encoder: TextImageEncoder,
-    statistics: StyleStatistics,
-    settings: StyleClipSampling | None = None,
+    statistics: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    settings: StyleClipSampling,
     *,
     progress_file: str | Path | None = None,
     content: Callable[[Tensor], Tensor] | None = None,
@@ -143,7 +132,7 @@ def channel_effects(
     Args:
         generator: synthesizes 2 x `settings.images` images for each channel.
         encoder: computes the features of the images; for CLIP, `OpenClip(preparation="bicubic")`.
-        statistics: of this generator.
+        statistics: of this generator, from `style_statistics`.
         settings: as for `style_statistics`.
         progress_file: a .safetensors file to which the effects so far are written every few channels and when the
             function is interrupted. Effects that an existing file holds are not measured again. It is not removed.
@@ -159,11 +148,21 @@ def channel_effects(
         CheckpointError: the progress file cannot be read, or is of another generator, encoder or other settings.
         HyperStyleError: it cannot be written.
     """
-    settings = settings or StyleClipSampling()
+    means, deviations = statistics
     layers = settings.layers(generator)
     codes = torch.cat(list(_codes(generator, settings, settings.images)))
     styles = generator.styles(codes)
-    image_features = partial(_image_features, generator, encoder, content)
+    batch = max(1, _PIXELS // generator.config.size**2)
+
+    def image_features(styles: Mapping[str, Tensor]) -> Tensor:
+        """Styles, layer name -> [N,I], -> features [N,E] of their images, which are made a few at a time."""
+        features = []
+        for start in range(0, len(next(iter(styles.values()))), batch):
+            part = {name: style[start : start + batch] for name, style in styles.items()}
+            image = generator.synthesize(part, modulation="activations").clamp(-1, 1)
+            features.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
+        return torch.cat(features)
+
     channels = [(spec.name, channel) for spec in layers for channel in range(spec.style_width)]
     progress, effects = None, []
     if progress_file is not None:
@@ -176,7 +175,7 @@ def channel_effects(
             # StyleCLIP, Section 6: channel c alone is set to mean - a std in the first half of the batch, and to
             # mean + a std in the second. All other channels keep their values.
             moved = twice[name].clone()  # [2N,I]
-            mean, shift = statistics.mean[name][channel], settings.deviations * statistics.std[name][channel]
+            mean, shift = means[name][channel], settings.deviations * deviations[name][channel]
             moved[: len(codes), channel], moved[len(codes) :, channel] = float(mean - shift), float(mean + shift)
             features = image_features({**twice, name: moved}).reshape(2, len(codes), -1).transpose(0, 1)  # [N,2,E]
             effects.append(effects_of_features(features[None])[0])
@@ -189,22 +188,6 @@ def channel_effects(
             progress.write(effects)
     parts = torch.split(torch.stack(effects), [spec.style_width for spec in layers])
     return {spec.name: part for spec, part in zip(layers, parts, strict=True)}
-
-
-def _image_features(
-    generator: StyleGenerator,
-    encoder: TextImageEncoder,
-    content: Callable[[Tensor], Tensor] | None,
-    styles: Mapping[str, Tensor],
-) -> Tensor:
-    """Styles, layer name -> [N,I], -> features [N,E] of their images, which are made a few at a time."""
-    batch = max(1, _PIXELS // generator.config.size**2)
-    features = []
-    for start in range(0, len(next(iter(styles.values()))), batch):
-        part = {name: style[start : start + batch] for name, style in styles.items()}
-        image = generator.synthesize(part, modulation="activations").clamp(-1, 1)
-        features.append(encoder.encode_image(image if content is None else content(image)).float().cpu())
-    return torch.cat(features)
 
 
 def effects_of_features(features: Tensor) -> Tensor:
@@ -228,11 +211,10 @@ def effects_of_features(features: Tensor) -> Tensor:
 def fit_styleclip(
     generator: StyleGenerator,
     encoder: TextImageEncoder,
-    settings: StyleClipSampling | None = None,
+    settings: StyleClipSampling,
     *,
     progress_file: str | Path | None = None,
     content: Callable[[Tensor], Tensor] | None = None,
-    templates: Sequence[str] | None = None,
     model: str = "",
     on_progress: Progress | None = None,
 ) -> StyleClip:
@@ -240,7 +222,7 @@ def fit_styleclip(
 
     Args:
         generator, encoder, settings, progress_file, content, on_progress: see `channel_effects`.
-        templates, model: see `StyleClip`.
+        model: see `StyleClip`.
 
     Raises:
         CheckpointError, HyperStyleError: see `channel_effects`.
@@ -255,7 +237,7 @@ def fit_styleclip(
         content=content,
         on_progress=on_progress,
     )
-    return StyleClip(effects, {name: statistics.std[name] for name in effects}, encoder, templates, model)
+    return StyleClip(effects, {name: statistics[1][name] for name in effects}, encoder, model=model)
 
 
 def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:

@@ -269,7 +269,17 @@ def read_effects(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Ten
     array = load_numbers(path)
     if array.dtype.kind != "f" or array.ndim != 2:
         raise CheckpointError(f"{path} holds no table of numbers [channels, features]. Expected fs3.npy (delta_i_c).")
-    return _split(torch.from_numpy(np.ascontiguousarray(array, np.float32)), layers, str(path))
+    effects = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    convolutions = [spec for spec in layers if not spec.torgb]
+    ends = list(accumulate(spec.style_width for spec in convolutions))  # C after each convolution
+    if len(effects) not in ends:
+        raise EditError(
+            f"{path} has {len(effects):,} rows, which do not end with a convolution of this generator; all of them "
+            f"have {ends[-1]:,} channels. It was made for another generator."
+        )
+    measured = convolutions[: ends.index(len(effects)) + 1]
+    parts = torch.split(effects, [spec.style_width for spec in measured])
+    return {spec.name: part for spec, part in zip(measured, parts, strict=True)}
 
 
 def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, Tensor]:
@@ -290,21 +300,3 @@ def read_deviations(path: str | Path, layers: Sequence[LayerSpec]) -> dict[str, 
             deviations = [torch.from_numpy(np.array(v, np.float32)).flatten() for v in vectors]
             return style_vectors(deviations, layers, str(path))
     raise CheckpointError(f"{path} holds no pair of means and deviations. Expected a file like S_mean_std.")
-
-
-def _split(effects: Tensor, layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
-    """Splits the rows [C,E] of the first convolutions: layer name -> [I,E].
-
-    Raises:
-        EditError: the rows end within a layer, or there are too many.
-    """
-    convolutions = [spec for spec in layers if not spec.torgb]
-    ends = list(accumulate(spec.style_width for spec in convolutions))  # C after each convolution
-    if len(effects) not in ends:
-        raise EditError(
-            f"{where} has {len(effects):,} rows, which do not end with a convolution of this generator; all of them "
-            f"have {ends[-1]:,} channels. It was made for another generator."
-        )
-    measured = convolutions[: ends.index(len(effects)) + 1]
-    parts = torch.split(effects, [spec.style_width for spec in measured])
-    return {spec.name: part for spec, part in zip(measured, parts, strict=True)}

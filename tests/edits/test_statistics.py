@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,12 @@ def codes(generator: Generator, settings: StyleClipSampling, count: int) -> Tens
 
 
 def test_statistics_are_those_of_the_styles_of_truncated_codes(generator: Generator) -> None:
-    statistics = style_statistics(generator, SETTINGS)
+    mean, std = style_statistics(generator, SETTINGS)
     styles = generator.styles(codes(generator, SETTINGS, 1500))
-    assert list(statistics.mean) == list(statistics.std) == [spec.name for spec in generator.layers]
+    assert list(mean) == list(std) == [spec.name for spec in generator.layers]
     for name, style in styles.items():
-        torch.testing.assert_close(statistics.mean[name], style.mean(0), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(statistics.std[name], style.std(0, correction=0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(mean[name], style.mean(0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(std[name], style.std(0, correction=0), atol=1e-5, rtol=1e-5)
 
 
 def test_only_the_first_rows_are_truncated(generator: Generator) -> None:
@@ -89,7 +90,7 @@ def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Genera
         styles = generator.styles(codes(generator, SETTINGS, 3))
         sides = []
         for sign in (-1, 1):
-            styles[name][:, channel] = statistics.mean[name][channel] + sign * 5 * statistics.std[name][channel]
+            styles[name][:, channel] = statistics[0][name][channel] + sign * 5 * statistics[1][name][channel]
             sides.append(eye.encode_image(generator.synthesize(styles).clamp(-1, 1)))
         minus, plus = (F.normalize(side) for side in sides)
         expected = F.normalize(F.normalize(plus - minus).mean(0), dim=0)
@@ -163,7 +164,7 @@ def test_a_channel_without_effect_gets_zeros() -> None:
 def test_the_measurements_make_edits_from_texts(generator: Generator) -> None:
     eye = Eye()
     assert isinstance(eye, TextImageEncoder)
-    styleclip = fit_styleclip(generator, eye, SETTINGS, templates=["a photo of {}"], model="0123")
+    styleclip = replace(fit_styleclip(generator, eye, SETTINGS, model="0123"), templates=["a photo of {}"])
     edit = styleclip("an old face", neutral="a face", beta=0.01)
     assert edit.info.model == "0123"
     styles = generator.styles(codes(generator, SETTINGS, 2))

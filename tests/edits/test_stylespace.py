@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from hyperstyle.edits import EditInfo
+from hyperstyle.edits.catalog import CHANNELS
 from hyperstyle.edits.protocol import StoredEdit
-from hyperstyle.edits.stylespace import CHANNELS, StyleEdit, channel_edit, published_channels, style_vectors
+from hyperstyle.edits.stylespace import StyleEdit, channel_edit, published_channels, style_vectors
 from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
@@ -188,8 +189,9 @@ def test_published_channels_may_be_moved_by_deviations() -> None:
 @pytest.mark.parametrize("domain", list(CHANNELS))
 def test_every_published_name_is_one_of_its_generator(domain: str) -> None:
     published = CHANNELS[domain]
+    layers = layer_table(GeneratorConfig.official(published.size))
     for name, channels in published.channels.items():
-        edit = published_channels(name, published.layers, domain=domain)
+        edit = published_channels(name, layers, domain=domain)
         assert sum(int(change.count_nonzero()) for change in edit.changes.values()) == len(channels)
 
 
