@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count, groupby, takewhile
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -20,6 +22,8 @@ __all__ = [
     "check_rgb",
     "check_unconditional",
     "fill",
+    "numbers",
+    "renamed",
     "trunk_config",
     "without_weights",
 ]
@@ -87,6 +91,34 @@ def axis_size(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
     return tensors[name].shape[axis] if name in tensors and tensors[name].ndim > axis else 1
 
 
+def numbers(names: Iterable[str], pattern: str) -> set[int]:
+    """The numbers that the group of a pattern finds at the beginnings of names."""
+    return {int(match[1]) for name in names if (match := re.match(pattern, name))}
+
+
+def renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str | None]) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors under our names, and the names of those that have no place.
+
+    Args:
+        tensors: by the names of the file.
+        names: pattern of such a name -> our name, with the groups of the pattern; None is for what is left out. The
+            first pattern that fits counts. A name that fits none stays, and `fill` refuses it.
+    """
+    ours: dict[str, Tensor] = {}
+    left_out = []
+    for name, tensor in tensors.items():
+        our_name: str | None = name
+        for pattern, template in names.items():
+            if match := re.fullmatch(pattern, name):
+                our_name = None if template is None else match.expand(template)
+                break
+        if our_name is None:
+            left_out.append(name)
+        else:
+            ours[our_name] = tensor
+    return ours, left_out
+
+
 def backbone_of(tensors: Mapping[str, Tensor]) -> Backbone:
     """The kind of trunk of an encoder: "resnet" if its tensors include `conv1.weight`, else "irse"."""
     return "resnet" if "conv1.weight" in tensors else "irse"
@@ -99,20 +131,12 @@ def trunk_config(tensors: Mapping[str, Tensor], backbone: Backbone) -> TrunkConf
     the tensors include no block.
     """
     published, stem, last = _TRUNKS[backbone]
-    widths: list[int] = []
-    blocks: list[int] = []
-    count = 0
-    while (name := f"body.{count}.{last}") in tensors:
-        width = axis_size(tensors, name, 0)
-        if widths and widths[-1] == width:
-            blocks[-1] += 1
-        else:
-            widths.append(width)
-            blocks.append(1)
-        count += 1
-    if not count:
+    names = takewhile(tensors.__contains__, (f"body.{number}.{last}" for number in count()))
+    stages = [(width, len(list(blocks))) for width, blocks in groupby(axis_size(tensors, name, 0) for name in names)]
+    if not stages:
         return published()
-    return replace(published(), widths=tuple(widths), blocks=tuple(blocks), stem_kernel=axis_size(tensors, stem, 3))
+    widths, blocks = zip(*stages, strict=True)
+    return replace(published(), widths=widths, blocks=blocks, stem_kernel=axis_size(tensors, stem, 3))
 
 
 def check_rgb(channels: int, where: str) -> None:
