@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from hyperstyle.errors import CheckpointError, ConfigError
+from hyperstyle.errors import CheckpointError
 from hyperstyle.io.components import check_dense, load_tensors
 from hyperstyle.io.file_kind import file_kind
 from hyperstyle.io.torch_files import as_tensor, load_state, plain_names
 
-__all__ = ["Contents", "Use", "check_use", "read_contents"]
+__all__ = ["Contents", "Use", "read_contents"]
 
 Use = Literal["g_ema", "g"]
 """Which generator of a training checkpoint: the running average, or the one in training."""
@@ -48,12 +48,6 @@ class Contents:
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
-def check_use(use: object) -> None:
-    """Raises ConfigError for a `use` that is none."""
-    if use not in (None, "g_ema", "g"):
-        raise ConfigError(f"use={use!r}: expected 'g_ema', the averaged generator, or 'g', the one in training.")
-
-
 def read_contents(path: Path, use: Use | None = None) -> Contents:
     """Reads a `.pt` or safetensors file of weights by name; the numbers stay on disk until they are used.
 
@@ -62,12 +56,11 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         use: "g" takes the generator in training where the file is a training checkpoint; else it is `g_ema`.
 
     Raises:
-        ConfigError: an unknown `use`.
         CheckpointError: the file cannot be read, or holds no weights by name, or not those that `use` asks for.
         WeightsError: two tensors have one name, or one is not dense.
     """
-    check_use(use)
     content: Mapping[str, Any]
+    weights: Mapping[Any, Any]
     opts: Any
     content, opts = load_tensors(path) if file_kind(path) == "safetensors" else (load_state(path, mmap=True), {})
     place = _place(content, use, path)

@@ -18,13 +18,12 @@ from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
 __all__ = [
     "Converted",
     "axis_size",
-    "backbone_of",
     "check_rgb",
     "check_unconditional",
     "fill",
     "numbers",
     "renamed",
-    "trunk_config",
+    "trunk_of",
     "without_weights",
 ]
 
@@ -119,24 +118,21 @@ def renamed(tensors: Mapping[str, Tensor], names: Mapping[str, str | None]) -> t
     return ours, left_out
 
 
-def backbone_of(tensors: Mapping[str, Tensor]) -> Backbone:
-    """The kind of trunk of an encoder: "resnet" if its tensors include `conv1.weight`, else "irse"."""
-    return "resnet" if "conv1.weight" in tensors else "irse"
-
-
-def trunk_config(tensors: Mapping[str, Tensor], backbone: Backbone) -> TrunkConfig:
-    """The configuration of a trunk: widths, blocks and stem kernel by the shapes of its tensors.
+def trunk_of(tensors: Mapping[str, Tensor], backbone: Backbone | None = None) -> tuple[Backbone, TrunkConfig]:
+    """The kind of a trunk, unless it is known, and its configuration: widths, blocks and stem kernel by the shapes.
 
     The rest, such as strides, which no shape shows, is that of the published trunk of this kind; so is everything if
     the tensors include no block.
     """
+    if backbone is None:
+        backbone = "resnet" if "conv1.weight" in tensors else "irse"
     published, stem, last = _TRUNKS[backbone]
     names = takewhile(tensors.__contains__, (f"body.{number}.{last}" for number in count()))
     stages = [(width, len(list(blocks))) for width, blocks in groupby(axis_size(tensors, name, 0) for name in names)]
     if not stages:
-        return published()
+        return backbone, published()
     widths, blocks = zip(*stages, strict=True)
-    return replace(published(), widths=widths, blocks=blocks, stem_kernel=axis_size(tensors, stem, 3))
+    return backbone, replace(published(), widths=widths, blocks=blocks, stem_kernel=axis_size(tensors, stem, 3))
 
 
 def check_rgb(channels: int, where: str) -> None:

@@ -12,10 +12,9 @@ from torch import Tensor
 from hyperstyle.convert.filling import (
     Converted,
     axis_size,
-    backbone_of,
     fill,
     numbers,
-    trunk_config,
+    trunk_of,
     without_weights,
 )
 from hyperstyle.convert.generators import mean_row
@@ -83,7 +82,7 @@ def hypernetwork(file: SniffedFile, generator: GeneratorConfig, input_size: tupl
     where = str(file.path)
     state = file.part("hypernet.")
     aliases = _without_aliases(state, where)
-    trunk, layers, heads = trunk_config(state, "resnet"), _tuned_layers(file, state, generator), _heads(file, state)
+    trunk, layers, heads = trunk_of(state, "resnet")[1], _tuned_layers(file, state, generator), _heads(file, state)
     config = HypernetworkConfig(generator, layers, input_size, trunk, heads, _code_width(state))
     network = without_weights(Hypernetwork, config)
     unread: tuple[str, ...] = ()
@@ -170,8 +169,7 @@ def convert_encoder(
         WeightsError: see `fill`; also where it has another number of style rows than the generator.
     """
     state = file.part("encoder.")
-    backbone = backbone_of(state)
-    trunk = trunk_config(state, backbone)
+    backbone, trunk = trunk_of(state)
     width = axis_size(state, "linear.weight" if file.kind == "w-encoder" else "styles.0.linear.weight", 0)
     rows, where = generator.rows, str(file.path)
     network: WEncoder | PyramidEncoder | RestyleEncoder
@@ -203,7 +201,6 @@ def hyperinverter(file: SniffedFile, generator: GeneratorConfig) -> Converted[Hy
     appearance = file.part("w_bar_encoder.")
     state = file.part("hypernet.") | {f"w_bar_encoder.{name}": tensor for name, tensor in appearance.items()}
     layers = _predicted_layers(state, generator, where)
-    backbone = backbone_of(appearance)
     first = f"weight_regressors.{layers[0].replace('.', '_')}_weight."
     convs = len(numbers(state, rf"{re.escape(first)}feature_extractor\.(\d+)\.weight$"))
     # The appearance features are side / 32 wide: every convolution that reads them, but the first, halves that, to 1.
@@ -212,8 +209,7 @@ def hyperinverter(file: SniffedFile, generator: GeneratorConfig) -> Converted[Hy
         generator,
         layers,
         (side, side),
-        backbone,
-        trunk_config(appearance, backbone),
+        *trunk_of(appearance),
         hidden=axis_size(state, f"{first}w1", 0),
         channels=axis_size(state, f"{first}feature_extractor.0.weight", 0),
     )

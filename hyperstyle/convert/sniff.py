@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-from hyperstyle.convert.contents import Contents, Use, check_use, read_contents
-from hyperstyle.errors import CheckpointError, WeightsError
+from hyperstyle.convert.contents import Contents, Use, read_contents
+from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.io.file_kind import file_kind
 
 __all__ = ["KINDS", "SniffedFile", "a_kind", "by_encoder_type", "sniff"]
@@ -123,7 +123,8 @@ def sniff(path: str | Path, use: Use | None = None) -> SniffedFile:
         WeightsError: it holds tensors that do not belong into such a file, or tensors that are not dense.
     """
     path = Path(path)
-    check_use(use)
+    if use not in (None, "g_ema", "g"):
+        raise ConfigError(f"use={use!r}: expected 'g_ema', the averaged generator, or 'g', the one in training.")
     if os.path.isdir(path):  # pathlib's raises where the folder above is closed to us
         raise CheckpointError(f"{path} is a folder: give the file to convert. A model folder needs no conversion.")
     if file_kind(path) == "pickle":

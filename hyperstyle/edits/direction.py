@@ -12,7 +12,7 @@ from torch import Tensor
 from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError
 
-__all__ = ["DirectionEdit", "add_to_rows", "check_codes", "regression_direction", "rows_from"]
+__all__ = ["DirectionEdit", "add_to_rows", "check_codes", "rows_from"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,26 +92,3 @@ def rows_from(value: object, name: str) -> tuple[int, int] | None:
     if not 0 <= rows[0] < rows[1]:
         raise EditError(f"edit {name!r}: rows {value!r}; expected (first, end) with first < end.")
     return int(rows[0]), int(rows[1])
-
-
-def regression_direction(codes: Tensor, trait: Tensor) -> Tensor:
-    """The change of code that goes with one standard deviation of a trait, by least squares.
-
-    Args:
-        codes: [N,D] W codes.
-        trait: [N] values of the trait for them; other traits should vary independently of it.
-
-    Returns:
-        [D] slope of the regression of the code on the standardized trait.
-
-    Raises:
-        EditError: fewer than two codes, another number of values, or a trait that does not vary.
-    """
-    if codes.ndim != 2 or trait.shape != codes.shape[:1] or len(codes) < 2:
-        raise EditError(f"codes {tuple(codes.shape)} and trait {tuple(trait.shape)}: expected [N, D] and [N], N >= 2.")
-    deviation = trait.double().std()
-    if not deviation > 0:
-        raise EditError("the trait has the same value for all codes, so it has no direction.")
-    standard = (trait.double() - trait.double().mean()) / deviation
-    slope = ((codes.double() - codes.double().mean(0)) * standard[:, None]).sum(0) / standard.square().sum()
-    return slope.to(codes.dtype)

@@ -14,7 +14,7 @@ from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
-__all__ = ["StyleEdit", "channel_edit", "published_channels", "style_vectors"]
+__all__ = ["StyleEdit", "channel_edit", "published_channels"]
 
 _PUBLISHED_STEP = 3.0  # what one unit of the published strengths adds to each channel
 
@@ -169,30 +169,6 @@ def published_channels(
         high=5.0 if deviations is None else 10.0,
         source=f"StyleSpace channels of {domain}",
         model=model,
-    )
-
-
-def style_vectors(vectors: Sequence[Tensor], layers: Sequence[LayerSpec], where: str) -> dict[str, Tensor]:
-    """The vectors of a file by layer name: one for each layer, or one for each convolution without toRGB.
-
-    Their widths decide which of the two it is.
-
-    Args:
-        vectors: [I] each, in the official order.
-        layers: those of the generator.
-        where: what messages call the file.
-
-    Raises:
-        EditError: neither fits this generator.
-    """
-    widths = [tuple(vector.shape) for vector in vectors]
-    for chosen in (layers, [spec for spec in layers if not spec.torgb]):
-        if widths == [(spec.style_width,) for spec in chosen]:
-            return {spec.name: vector for spec, vector in zip(chosen, vectors, strict=True)}
-    numbers, channels = sum(vector.numel() for vector in vectors), sum(spec.style_width for spec in layers)
-    raise EditError(
-        f"{where} holds {len(vectors)} vectors of {numbers:,} numbers in all: this generator has {len(layers)} layers "
-        f"with {channels:,} channels. They are for another one."
     )
 
 

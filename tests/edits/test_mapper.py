@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyperstyle.edits import Edit, EditInfo, StoredEdit, load_edit, mapper
+from hyperstyle.edits import Edit, EditInfo, StoredEdit, load_edit
 from hyperstyle.edits.mapper import LatentMapper, MapperEdit, StyleMapper, load_mapper
 from hyperstyle.errors import CheckpointError, EditError, WeightsError
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
@@ -241,8 +241,3 @@ def test_tensors_have_their_published_names(reference_dir: Path) -> None:
         of_styles = list(StyleMapper({spec.index: spec.channels_in for spec in layers if not spec.torgb}).state_dict())
     assert of_styles[:5] == names["stylespace_mapper_keys_first5"]
     assert len(of_styles) == names["stylespace_mapper_n_keys"]
-
-
-def test_layers_have_the_names_of_the_generator() -> None:
-    for spec in layer_table(GeneratorConfig.official(1024)):
-        assert mapper._layer_name(spec.index) == spec.name
