@@ -172,7 +172,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_interfacegan(args: InterfaceganArguments) -> int:
     """Fits a boundary for every trait."""
-    from hyperstyle.edits.boundary import check_sklearn
+    from hyperstyle.edits.interfacegan import check_sklearn
     from hyperstyle.fitting import fit_interfacegan
 
     check_sklearn()

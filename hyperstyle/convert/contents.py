@@ -60,7 +60,7 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
         WeightsError: two tensors have one name, or one is not dense.
     """
     content: Mapping[str, Any]
-    weights: Mapping[Any, Any]
+    weights: Any
     opts: Any
     content, opts = load_tensors(path) if file_kind(path) == "safetensors" else (load_state(path, mmap=True), {})
     place = _place(content, use, path)
@@ -73,9 +73,9 @@ def read_contents(path: Path, use: Use | None = None) -> Contents:
             del metadata["opts"]
         weights = {name: value for name, value in content.items() if name not in metadata}
     mean, opts = _mean(metadata.pop("latent_avg", None), path), metadata.pop("opts", opts)
-    found = {key: None if isinstance(value, list | tuple) else as_tensor(value) for key, value in weights.items()}
-    tensors = {key: tensor for key, tensor in found.items() if isinstance(key, str) and tensor is not None}
-    if not tensors or len(tensors) < len(found):
+    named = {key: None if isinstance(value, list | tuple) else as_tensor(value) for key, value in weights.items()}
+    tensors = {key: tensor for key, tensor in named.items() if isinstance(key, str) and tensor is not None}
+    if not tensors or len(tensors) < len(named):
         raise CheckpointError(f"{path} {_strange(content, place)}")
     tensors = plain_names(tensors, path)
     unread = sorted(map(str, metadata))

@@ -14,6 +14,7 @@ from torch import Tensor
 from hyperstyle.edits.direction import DirectionEdit, add_to_rows, check_codes, rows_from
 from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError
+from hyperstyle.io.torch_files import as_tensor
 
 __all__ = ["Components", "GanspaceEdit", "exported_edit"]
 
@@ -159,13 +160,10 @@ class Components:
 
 def _numbers(value: object, name: str, where: str) -> Tensor:
     """A plain tensor of float32. Raises EditError for what cannot be one."""
-    try:
-        tensor = torch.as_tensor(value).detach()
-    except (TypeError, ValueError, RuntimeError):
-        tensor = torch.empty(0, dtype=torch.complex64)
-    if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_meta:
+    tensor = as_tensor(value)
+    if tensor is None or tensor.is_complex() or tensor.layout != torch.strided or tensor.is_meta:
         raise EditError(f"{where}: {name!r} holds a {type(value).__name__}; expected an array or tensor of numbers.")
-    return tensor.float()
+    return tensor.detach().float()
 
 
 def exported_edit(values: Mapping[str, Any], *, where: str, name: str | None = None) -> DirectionEdit:

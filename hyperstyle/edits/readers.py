@@ -14,7 +14,7 @@ from torch import Tensor
 from hyperstyle.edits.catalog import ganspace_names
 from hyperstyle.edits.direction import rows_from
 from hyperstyle.edits.ganspace import Components, exported_edit
-from hyperstyle.edits.interfacegan import direction_edit, direction_from
+from hyperstyle.edits.interfacegan import direction_edit
 from hyperstyle.edits.mapper import load_mapper
 from hyperstyle.edits.protocol import StoredEdit
 from hyperstyle.edits.store import load_folder
@@ -93,9 +93,15 @@ def load_edit(
     edit: StoredEdit
     if isinstance(content, Tensor):
         allow("a direction", "halved", "rows")
-        direction = direction_from(content, width=width, where=str(path) if key is None else f"{path}: {key!r}")
-        edit_name = name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key)
-        edit = direction_edit(direction, name=edit_name, source=f"InterFaceGAN, {path.name}", rows=rows, halved=halved)
+        edit = direction_edit(
+            content,
+            name=name or (path.stem.removesuffix("_boundary") if key in (None, *_UNNAMED) else key),
+            width=width,
+            where=str(path) if key is None else f"{path}: {key!r}",
+            source=f"InterFaceGAN, {path.name}",
+            rows=rows,
+            halved=halved,
+        )
     elif _is_mapper(content):
         allow("a latent mapper")
         edit = load_mapper(path)

@@ -265,17 +265,10 @@ class _ProgressFile:
         if not self.path.exists():
             return []
         tensors, metadata = load_tensors(self.path)
-        effects, features = tensors.get("effects"), tensors.get("features")
-        if (
-            metadata != self.metadata
-            or effects is None
-            or features is None
-            or features.shape != self.features.shape
-            or not torch.allclose(features, self.features, rtol=1e-3, atol=1e-3)
-            or effects.ndim != 2
-            or len(effects) > channels
-            or effects.shape[1] != features.shape[1]
-        ):
+        effects, features = (tensors.get(name, torch.empty(0)) for name in ("effects", "features"))
+        same = metadata == self.metadata and features.shape == self.features.shape
+        same = same and torch.allclose(features, self.features, rtol=1e-3, atol=1e-3)
+        if not same or effects.shape[1:] != features.shape[1:] or len(effects) > channels:
             raise CheckpointError(
                 f"{self.path} holds effects that were measured with another generator, encoder or other settings. Go "
                 "on with those, or remove the file or name another one to begin anew."

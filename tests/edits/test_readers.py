@@ -18,7 +18,7 @@ import torch
 from hyperstyle.edits import DirectionEdit, EditInfo, load_edit, save_edit
 from hyperstyle.edits.catalog import GANSPACE
 from hyperstyle.edits.ganspace import GanspaceEdit
-from hyperstyle.edits.interfacegan import conditional, direction_from, to_boundary
+from hyperstyle.edits.interfacegan import conditional, direction_edit, to_boundary
 from hyperstyle.errors import CheckpointError, EditError, HyperStyleError, MissingFileError
 
 ROW = torch.nn.functional.normalize(torch.arange(1.0, 9.0), dim=0)
@@ -442,7 +442,7 @@ def test_tensors_without_plain_numbers_are_no_directions(tmp_path: Path) -> None
     with pytest.raises(EditError, match="expected a plain one"):
         load_edit(tmp_path / "age.pt", width=8)
     with pytest.raises(EditError, match="expected a plain one"):
-        direction_from(torch.ones(8).to_sparse(), width=8)
+        direction_edit(torch.ones(8).to_sparse(), name="age", width=8)
 
 
 def test_a_width_below_one_and_a_name_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
