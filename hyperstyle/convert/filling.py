@@ -15,17 +15,7 @@ from hyperstyle.errors import WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
 
-__all__ = [
-    "Converted",
-    "axis_size",
-    "check_rgb",
-    "check_unconditional",
-    "fill",
-    "numbers",
-    "renamed",
-    "trunk_of",
-    "without_weights",
-]
+__all__ = ["Converted", "axis_size", "check_images", "fill", "numbers", "renamed", "trunk_of", "without_weights"]
 
 M = TypeVar("M", bound=nn.Module)
 N_co = TypeVar("N_co", bound=nn.Module, covariant=True)
@@ -135,18 +125,14 @@ def trunk_of(tensors: Mapping[str, Tensor], backbone: Backbone | None = None) ->
     return backbone, replace(published(), widths=widths, blocks=blocks, stem_kernel=axis_size(tensors, stem, 3))
 
 
-def check_rgb(channels: int, where: str) -> None:
-    """Raises WeightsError where a generator makes images of another number of channels than 3."""
+def check_images(where: str, *, channels: int = 3, classes: int | None = None) -> None:
+    """Raises WeightsError where a generator makes images of another number of channels than 3, or of classes."""
     if channels != 3:
         kinds = {1: "a generator of gray images", 4: "a generator of RGBA images", 12: "a SWAGAN generator"}
         kind = kinds.get(channels, "a generator of other images than RGB")
         raise WeightsError(
             f"{where} is {kind}, with {channels} channel(s): expected 3, as only generators of RGB images convert."
         )
-
-
-def check_unconditional(classes: int | None, where: str) -> None:
-    """Raises WeightsError for a generator with classes."""
     if classes is not None:
         raise WeightsError(
             f"{where} is a class-conditional generator with {classes} class labels: only unconditional "

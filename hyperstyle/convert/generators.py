@@ -11,15 +11,7 @@ import torch
 from torch import Tensor
 
 from hyperstyle.convert.contents import Use
-from hyperstyle.convert.filling import (
-    Converted,
-    axis_size,
-    check_rgb,
-    check_unconditional,
-    fill,
-    numbers,
-    without_weights,
-)
+from hyperstyle.convert.filling import Converted, axis_size, check_images, fill, numbers, without_weights
 from hyperstyle.convert.idinvert import idinvert_generator
 from hyperstyle.convert.nvidia import generator_from_nvidia, load_nvidia
 from hyperstyle.convert.sniff import SniffedFile, a_kind, sniff
@@ -150,11 +142,11 @@ def noise_maps(config: GeneratorConfig) -> dict[str, Tensor]:
 def _check_kind(state: Mapping[str, Tensor], where: str) -> None:
     """Raises WeightsError for a generator with classes, or of images that are not RGB."""
     if "to_rgb1.conv.weight" in state:
-        check_rgb(axis_size(state, "to_rgb1.conv.weight", 1), where)
+        check_images(where, channels=axis_size(state, "to_rgb1.conv.weight", 1))
     for name, tensor in state.items():
         if _CLASSES.fullmatch(name) and tensor.ndim == 2:  # a linear layer is [out, classes], a table [classes, out]
             linear = name.removesuffix("weight") + "bias" in state
-            check_unconditional(tensor.shape[1 if linear else 0], where)
+            check_images(where, classes=tensor.shape[1 if linear else 0])
     into, width = axis_size(state, "style.1.weight", 1), axis_size(state, "style.1.weight", 0)
     if into != width and "style.1.weight" in state:
         raise WeightsError(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import axis_size, check_rgb, check_unconditional, numbers, without_weights
+from hyperstyle.convert.filling import axis_size, check_images, numbers, without_weights
 from hyperstyle.errors import CheckpointError, WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.io.pickle_reader import PickledObject, load_pickle
@@ -99,12 +99,12 @@ def _config(state: Mapping[str, Tensor], mapping_rate: float, where: str) -> Gen
     if any(name.startswith("synthesis.input.") for name in state):
         raise WeightsError(f"{where} is a StyleGAN3 generator: only StyleGAN2 is converted.")
     if any(name.startswith("mapping.embed.") for name in state):
-        check_unconditional(axis_size(state, "mapping.embed.weight", 1), where)
+        check_images(where, classes=axis_size(state, "mapping.embed.weight", 1))
     sizes = numbers(state, r"synthesis\.b(\d{1,5})\.")
     if not sizes:
         raise WeightsError(f"{where} is no StyleGAN2 generator: no tensor is called 'synthesis.b4...'.")
     if "synthesis.b4.torgb.weight" in state:
-        check_rgb(axis_size(state, "synthesis.b4.torgb.weight", 0), where)
+        check_images(where, channels=axis_size(state, "synthesis.b4.torgb.weight", 0))
     resolutions = [2**n for n in range(2, max(sizes).bit_length())]
     return GeneratorConfig(
         size=max(sizes),

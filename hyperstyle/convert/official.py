@@ -9,14 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hyperstyle.convert.filling import (
-    Converted,
-    axis_size,
-    fill,
-    numbers,
-    trunk_of,
-    without_weights,
-)
+from hyperstyle.convert.filling import Converted, axis_size, fill, numbers, trunk_of, without_weights
 from hyperstyle.convert.generators import mean_row
 from hyperstyle.convert.sniff import SniffedFile, by_encoder_type
 from hyperstyle.errors import CheckpointError, WeightsError

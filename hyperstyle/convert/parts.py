@@ -25,16 +25,6 @@ __all__ = ["Files", "Parts", "PathLike", "convert_parts", "read_files", "unread_
 
 PathLike = str | os.PathLike[str]
 
-# Kind of file -> name of the component that its network becomes.
-_ENCODERS: Mapping[str, str] = {
-    "w-encoder": "encoder",
-    "psp": "psp",
-    "e4e": "e4e",
-    "restyle": "restyle",
-    "idinvert-encoder": "idinvert",
-    "vgg16": "vgg16",
-}
-
 
 @dataclass(frozen=True, eq=False)
 class Files:
@@ -127,8 +117,8 @@ def convert_parts(files: Files, original: Converted[StyleGenerator], domain: Dom
         parts["hypernetwork"] = main, official.hypernetwork(main, config, domain.input_size)
     if main.kind == "hyperinverter":
         parts["hyperinverter"] = main, official.hyperinverter(main, config)
-    for file in (main, *files.encoders) if main.kind in _ENCODERS else files.encoders:
-        name = _ENCODERS.get(file.kind)
+    for file in (main, *files.encoders) if KINDS[main.kind].encoder is not None else files.encoders:
+        name = KINDS[file.kind].encoder
         if name is None:
             raise ConfigError(
                 f"{file.path} is {a_kind(file.kind)}: expected a W encoder, or a pSp, e4e or ReStyle encoder; for "

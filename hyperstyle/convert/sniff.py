@@ -30,6 +30,7 @@ class _Family(NamedTuple):
     marks: tuple[str, ...]  # all are there
     absent: str = ""  # a mark that is not there
     channels: int | None = None  # of the input of the first convolution
+    encoder: str | None = None  # the component of a model that it becomes, where it is an encoder
 
 
 _CODES = ("encoder.", "decoder.")
@@ -40,8 +41,10 @@ KINDS: Mapping[str, _Family] = {
         ("hypernet.", "w_bar_encoder.", "w_encoder.", "discriminator."),
         ("hypernet.weight_regressors.",),
     ),
-    "restyle": _Family("ReStyle encoder", _CODES, ("encoder.styles.",), channels=6),
-    "w-encoder": _Family("W encoder", _CODES, ("encoder.linear.weight",), absent="encoder.output_layer_2.", channels=3),
+    "restyle": _Family("ReStyle encoder", _CODES, ("encoder.styles.",), channels=6, encoder="restyle"),
+    "w-encoder": _Family(
+        "W encoder", _CODES, ("encoder.linear.weight",), absent="encoder.output_layer_2.", channels=3, encoder="encoder"
+    ),
     "generator": _Family("StyleGAN2 generator", ("",), ("style.1.weight", "conv1.conv.weight")),
     "nvidia": _Family("StyleGAN2 generator in NVIDIA's pickle", (), ("",)),  # known by its form
     "nvidia-state": _Family(
@@ -55,10 +58,13 @@ KINDS: Mapping[str, _Family] = {
         ("mapping.", "truncation.", "synthesis."),
         ("synthesis.layer0.const", "mapping.dense0.fc.weight"),
     ),
-    "idinvert-encoder": _Family("encoder of IDInvert", ("block",), ("block0.conv.weight", "block1.conv1.weight")),
-    "vgg16": _Family("VGG16", ("layer",), ("layer0.weight", "layer28.weight")),
-    "psp": _Family("pSp encoder", _CODES, ("encoder.styles.",), channels=3),  # or e4e: its options say which
-    "e4e": _Family("e4e encoder", _CODES, ("encoder.styles.",), channels=3),
+    "idinvert-encoder": _Family(
+        "encoder of IDInvert", ("block",), ("block0.conv.weight", "block1.conv1.weight"), encoder="idinvert"
+    ),
+    "vgg16": _Family("VGG16", ("layer",), ("layer0.weight", "layer28.weight"), encoder="vgg16"),
+    # These two have the same tensors; their options say which it is.
+    "psp": _Family("pSp encoder", _CODES, ("encoder.styles.",), channels=3, encoder="psp"),
+    "e4e": _Family("e4e encoder", _CODES, ("encoder.styles.",), channels=3, encoder="e4e"),
 }
 # Marks of files that are not converted, and what they are of.
 _REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (

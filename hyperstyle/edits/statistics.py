@@ -21,7 +21,6 @@ from hyperstyle.networks.stylegan2.generator import LayerSpec
 
 __all__ = [
     "StyleClipSampling",
-    "channel_effects",
     "effects_of_features",
     "fit_styleclip",
     "style_statistics",
@@ -114,41 +113,42 @@ def style_statistics(
 
 
 @torch.no_grad()
-def channel_effects(
+def fit_styleclip(
     generator: StyleGenerator,
     encoder: TextImageEncoder,
-    statistics: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
     settings: StyleClipSampling,
     *,
     progress_file: str | Path | None = None,
     content: Callable[[Tensor], Tensor] | None = None,
+    model: str = "",
     on_progress: Progress | None = None,
-) -> dict[str, Tensor]:
-    """The direction in which each channel moves images in the encoder's feature space, as unit vectors.
+) -> StyleClip:
+    """Measures a generator's style statistics and channel effects, and makes StyleCLIP edits by text from them.
 
+    The effect of a channel is the direction in which it moves images in the encoder's feature space, as a unit vector.
     One channel at a time is set to its mean minus, and plus, `settings.deviations` standard deviations in all
     `settings.images` images; all other channels keep their values.
 
     Args:
         generator: synthesizes 2 x `settings.images` images for each channel.
         encoder: computes the features of the images; for CLIP, `OpenClip(preparation="bicubic")`.
-        statistics: of this generator, from `style_statistics`.
         settings: as for `style_statistics`.
         progress_file: a .safetensors file to which the effects so far are written every few channels and when the
             function is interrupted. Effects that an existing file holds are not measured again. It is not removed.
         content: the generator's images [B,3,size,size] -> the part that the encoder sees, such as `domain.content`
             for cars; None for all of them.
-        on_progress: called after each channel.
+        model: see `StyleClip`.
+        on_progress: called after each batch of codes, and after each channel.
 
     Returns:
-        Layer name -> [I,E], of the layers `settings.layers(generator)`; float32 on the CPU; zeros for a channel that
+        Effects and deviations of the layers `settings.layers(generator)`; float32 on the CPU; zeros for a channel that
             changes nothing.
 
     Raises:
         CheckpointError: the progress file cannot be read, or is of another generator, encoder or other settings.
         HyperStyleError: it cannot be written.
     """
-    means, deviations = statistics
+    means, deviations = style_statistics(generator, settings, on_progress=on_progress)
     layers = settings.layers(generator)
     codes = torch.cat(list(_codes(generator, settings, settings.images)))
     styles = generator.styles(codes)
@@ -187,7 +187,8 @@ def channel_effects(
         if progress is not None and len(effects) > known:
             progress.write(effects)
     parts = torch.split(torch.stack(effects), [spec.style_width for spec in layers])
-    return {spec.name: part for spec, part in zip(layers, parts, strict=True)}
+    by_layer = {spec.name: part for spec, part in zip(layers, parts, strict=True)}
+    return StyleClip(by_layer, {name: deviations[name] for name in by_layer}, encoder, model=model)
 
 
 def effects_of_features(features: Tensor) -> Tensor:
@@ -206,38 +207,6 @@ def effects_of_features(features: Tensor) -> Tensor:
     unit = F.normalize(features.double(), dim=-1)  # [C,N,2,E]
     change = F.normalize(unit[:, :, 1] - unit[:, :, 0], dim=-1)  # [C,N,E]
     return F.normalize(change.mean(1), dim=-1).to(features.dtype)
-
-
-def fit_styleclip(
-    generator: StyleGenerator,
-    encoder: TextImageEncoder,
-    settings: StyleClipSampling,
-    *,
-    progress_file: str | Path | None = None,
-    content: Callable[[Tensor], Tensor] | None = None,
-    model: str = "",
-    on_progress: Progress | None = None,
-) -> StyleClip:
-    """Measures a generator's style statistics and channel effects, and makes StyleCLIP edits by text from them.
-
-    Args:
-        generator, encoder, settings, progress_file, content, on_progress: see `channel_effects`.
-        model: see `StyleClip`.
-
-    Raises:
-        CheckpointError, HyperStyleError: see `channel_effects`.
-    """
-    statistics = style_statistics(generator, settings, on_progress=on_progress)
-    effects = channel_effects(
-        generator,
-        encoder,
-        statistics,
-        settings,
-        progress_file=progress_file,
-        content=content,
-        on_progress=on_progress,
-    )
-    return StyleClip(effects, {name: statistics[1][name] for name in effects}, encoder, model=model)
 
 
 def _codes(generator: StyleGenerator, settings: StyleClipSampling, count: int) -> Iterator[Tensor]:

@@ -19,7 +19,6 @@ from hyperstyle.edits import statistics
 from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.edits.statistics import (
     StyleClipSampling,
-    channel_effects,
     effects_of_features,
     fit_styleclip,
     style_statistics,
@@ -82,7 +81,7 @@ def test_fewer_codes_are_the_first_of_more(generator: Generator) -> None:
 
 def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Generator) -> None:
     eye, statistics = Eye(), style_statistics(generator, SETTINGS)
-    effects = channel_effects(generator, eye, statistics, SETTINGS)
+    effects = fit_styleclip(generator, eye, SETTINGS).effects
     assert {name: tuple(effect.shape) for name, effect in effects.items()} == {
         spec.name: (spec.channels_in, 6) for spec in generator.layers if not spec.torgb
     }
@@ -99,38 +98,39 @@ def test_each_channel_is_moved_alone_to_both_sides_of_its_mean(generator: Genera
 
 def test_convolutions_beyond_the_reach_are_left_out(generator: Generator) -> None:
     settings = StyleClipSampling(samples=100, images=2, reach=8)
-    effects = channel_effects(generator, Eye(), style_statistics(generator, settings), settings)
+    effects = fit_styleclip(generator, Eye(), settings).effects
     assert list(effects) == ["b4.conv1", "b8.conv0", "b8.conv1"]
 
 
 def test_an_interrupted_run_goes_on_where_it_was(generator: Generator, tmp_path: Path) -> None:
-    path, statistics = tmp_path / "progress.safetensors", style_statistics(generator, SETTINGS)
-    effects = channel_effects(generator, Eye(), statistics, SETTINGS)
+    path = tmp_path / "progress.safetensors"
+    effects = fit_styleclip(generator, Eye(), SETTINGS).effects
 
     def stop(_: str, done: int, __: int) -> None:
         if done == 11:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        channel_effects(generator, Eye(), statistics, SETTINGS, progress_file=path, on_progress=stop)
+        fit_styleclip(generator, Eye(), SETTINGS, progress_file=path, on_progress=stop)
     eye, reported = Eye(), []
-    again = channel_effects(
-        generator, eye, statistics, SETTINGS, progress_file=path, on_progress=lambda *step: reported.append(step)
-    )
+    again = fit_styleclip(
+        generator, eye, SETTINGS, progress_file=path, on_progress=lambda *step: reported.append(step)
+    ).effects
+    reported = [step for step in reported if step[0] == "effects of channels"]
     channels = sum(len(effect) for effect in effects.values())
     assert reported[0] == ("effects of channels", 12, channels)
     assert reported[-1] == ("effects of channels", channels, channels)
     assert eye.seen == 3 + 6 * (channels - 11)
     assert all(torch.equal(again[name], effect) for name, effect in effects.items())
     eye = Eye()
-    channel_effects(generator, eye, statistics, SETTINGS, progress_file=path)
+    fit_styleclip(generator, eye, SETTINGS, progress_file=path)
     assert eye.seen == 3
     assert [file.name for file in tmp_path.iterdir()] == ["progress.safetensors"]
 
 
 def test_progress_of_something_else_is_refused(generator: Generator, tmp_path: Path) -> None:
-    path, statistics = tmp_path / "progress.safetensors", style_statistics(generator, SETTINGS)
-    channel_effects(generator, Eye(), statistics, SETTINGS, progress_file=path)
+    path = tmp_path / "progress.safetensors"
+    fit_styleclip(generator, Eye(), SETTINGS, progress_file=path)
     other = Generator(generator.config)
     cases: list[tuple[Generator, Eye, StyleClipSampling]] = [
         (generator, Eye(1), SETTINGS),
@@ -139,7 +139,7 @@ def test_progress_of_something_else_is_refused(generator: Generator, tmp_path: P
     ]
     for network, eye, settings in cases:
         with pytest.raises(CheckpointError, match="another generator, encoder or other settings"):
-            channel_effects(network, eye, statistics, settings, progress_file=path)
+            fit_styleclip(network, eye, settings, progress_file=path)
 
 
 def test_the_encoder_sees_the_content_only(generator: Generator) -> None:
@@ -151,8 +151,7 @@ def test_the_encoder_sees_the_content_only(generator: Generator) -> None:
             return super().encode_image(images)
 
     settings = StyleClipSampling(samples=10, images=1, reach=4)
-    statistics = style_statistics(generator, settings)
-    channel_effects(generator, Tall(), statistics, settings, content=lambda image: image[:, :, 2:14])
+    fit_styleclip(generator, Tall(), settings, content=lambda image: image[:, :, 2:14])
     assert heights == {12}
 
 
