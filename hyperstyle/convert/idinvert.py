@@ -81,8 +81,9 @@ def idinvert_generator(state: Mapping[str, Tensor], *, where: str = "the state")
             if not torch.allclose(tensor.float(), blur_filter(), atol=1e-6):
                 raise WeightsError(f"{where}: {name!r} is another filter than [1, 2, 1], which is not converted.")
             tensors[name] = blur_filter()
-    output = {rf"synthesis\.output{last}\.(?:conv\.)?(weight|bias)": r"to_rgb.\1"}
-    ours, unread = renamed(tensors, output | _GENERATOR_NAMES)
+    output = rf"synthesis\.output{last}\."
+    names = {rf"{output}conv\.weight": "to_rgb.weight", rf"{output}bias": "to_rgb.bias"} | _GENERATOR_NAMES
+    ours, unread = renamed(tensors, names)
     network = fill(without_weights(StyleGan1, config), ours, where=where)
     return Converted(network, len(state) - len(unread), unread=tuple(unread))
 

@@ -198,7 +198,12 @@ def fit_boundary(
         raise EditError(f"seed {seed}: expected 0 to {(1 << 32) - 1}.")
     valid = ~torch.isnan(scores)
     x, y = codes[valid].double().cpu().numpy(), scores[valid].double().cpu().numpy()
-    count = _count(chosen, len(y))
+    count = chosen if isinstance(chosen, int) else int(len(y) * chosen)
+    if not 1 <= count <= len(y) // 2:
+        raise EditError(
+            f"chosen={chosen} of {len(y)} scored codes is {count} for each side: expected at least 1 and at most "
+            f"half of them, {len(y) // 2}. Choose a share from 0 to 0.5, or a number."
+        )
     train = int(count * split) if 0 < split <= 1 else 0
     if train < 1:
         raise EditError(f"split={split} of {count} codes: expected a share above 0 and up to 1 that leaves some.")
@@ -225,17 +230,6 @@ def fit_boundary(
         float(machine.score(*_labelled(ends[0][train:], ends[1][train:]))) if train < count else None,
         float(machine.score(x[middle], y[middle] >= threshold)) if 2 * count < len(y) else None,
     )
-
-
-def _count(chosen: float | int, available: int) -> int:
-    """How many codes at each end. Raises EditError where that is none, or more than half of all."""
-    count = chosen if isinstance(chosen, int) else int(available * chosen)
-    if not 1 <= count <= available // 2:
-        raise EditError(
-            f"chosen={chosen} of {available} scored codes is {count} for each side: expected at least 1 and at most "
-            f"half of them, {available // 2}. Choose a share from 0 to 0.5, or a number."
-        )
-    return count
 
 
 def _labelled(

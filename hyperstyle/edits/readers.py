@@ -155,8 +155,8 @@ def _direction(content: Any, name: str | None, width: int, path: Path) -> tuple[
         odd = [k for k in tensors if k not in fit and not isinstance(content.get(k), list | tuple)]
         if not directions or (odd and len(tensors) > 1):  # the weights of a network, say
             return content, None
-        key = name if name in directions else next(iter(directions)) if len(directions) == 1 else None
-        if key is None:
+        key = name if name in directions or len(directions) > 1 else next(iter(directions))
+        if key is None or key not in directions:
             asked = f"{name!r} is none of them" if name else "none was named"
             raise EditError(
                 f"{path} holds {len(directions)} directions, and {asked}: name one, as in load_edit(..., name=...), or "
