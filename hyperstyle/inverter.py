@@ -19,7 +19,7 @@ from hyperstyle.align.prepare import Images, Landmarks, Prepared, prepare_all
 from hyperstyle.align.source import Provenance
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
-from hyperstyle.edits.text import TextEdits
+from hyperstyle.edits.protocol import TextEdits
 from hyperstyle.errors import ConfigError, QualityWarning, warn
 from hyperstyle.inversion import describe
 from hyperstyle.inversion.inversion import Inversion

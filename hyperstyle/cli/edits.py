@@ -90,7 +90,7 @@ def _add(args: AddArguments) -> int:
     edit = load_edit(args.file, name=args.name, width=model.generator.config.latent_width, **options)
     check_model(model, edit, other_model=args.other_model)
     if not edit.info.model:  # published files do not say it; the user says that it is this one
-        edit = edit.from_parts(dataclasses.replace(edit.info, model=model.generator_fingerprint), *edit.parts())
+        edit = edit.with_info(model=model.generator_fingerprint)
     codes = model.generator.latent_avg.expand(1, model.generator.config.rows, -1)
     apply_edit(model, edit, InversionState(codes), torch.tensor([edit.info.high]))  # raises where it does not fit
     manifest = read_json(folder / _FILE)

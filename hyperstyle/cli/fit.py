@@ -140,7 +140,7 @@ def _interfacegan(args: InterfaceganArguments) -> int:
     import torch
 
     from hyperstyle import fitting
-    from hyperstyle.edits.boundary import check_sklearn
+    from hyperstyle.edits.interfacegan import check_sklearn
 
     check_sklearn()
 

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from hyperstyle.edits import DirectionEdit, EditInfo
-from hyperstyle.edits.boundary import Boundary, fit_boundary
 from hyperstyle.edits.ganspace import Components
+from hyperstyle.edits.interfacegan import Boundary, fit_boundary
 from hyperstyle.edits.interfacegan import conditional as conditional_direction
-from hyperstyle.edits.pca import deviations, principal_axes
-from hyperstyle.edits.sampling import sample_w
+from hyperstyle.edits.sampling import deviations, principal_axes, sample_w
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.fitting.measure import Measured
 from hyperstyle.fitting.scores import Progress, Scores
@@ -47,7 +46,7 @@ def fit_interfacegan(
         traits: which of the scores; None is all.
         conditional: each edit is made orthogonal to the normals of all other traits whose boundaries are right for
             90 % of the held-out codes, so that it leaves those traits alone. (Its own boundary is unchanged.)
-        chosen, split, seed: see `edits.boundary.fit_boundary`.
+        chosen, split, seed: see `edits.interfacegan.fit_boundary`.
         source: where the scores come from, such as ", scored by NAME".
         on_progress: called with the progress.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hyperstyle import metrics
 from hyperstyle.edits.clip import clip_loss
-from hyperstyle.edits.text import TextImageEncoder
+from hyperstyle.edits.protocol import TextImageEncoder
 from hyperstyle.errors import ConfigError, MethodError, warn
 from hyperstyle.inversion.editing import find_layers
 from hyperstyle.inversion.inversion import Inversion

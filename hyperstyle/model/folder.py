@@ -220,7 +220,7 @@ def _for_generator(edit: Edit, generator: str) -> Edit:
     """A copy of a stored edit whose `EditInfo.model` is `generator`, the fingerprint of a generator."""
     if not isinstance(edit, StoredEdit):
         raise TypeError("only edits with a form on disk are written")
-    return edit.from_parts(replace(edit.info, model=generator), *edit.parts())
+    return edit.with_info(model=generator)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import nn
 
 from hyperstyle.domain import Domain
 from hyperstyle.edits import Edit
-from hyperstyle.edits.text import TextEdits
+from hyperstyle.edits.protocol import TextEdits
 from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.moved import renamed_attribute
 from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncoderConfig
