@@ -43,7 +43,7 @@ _PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from hyperstyle.training import run_folder
+from hyperstyle.training import engine
 from hyperstyle.training.engine import make_task, train
 from hyperstyle.training.options import resolve
 from hyperstyle.training.images import TrainingImages
@@ -83,7 +83,7 @@ if place == "train_step":
 elif place == "torch.save":
     torch.save = killed_at(torch.save)
 elif place == "write_model":
-    run_folder.write_model = killed_at(run_folder.write_model)
+    engine.write_model = killed_at(engine.write_model)
 train(task, options)
 """
 
