@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
-from hyperstyle.training.distributed import local_rank, world
+from hyperstyle.training.distributed import world
 from hyperstyle.training.options import EncoderOptions, HyperStyleOptions, TrainOptions
 from hyperstyle.training.pretrained import load_trunk, trunk_file
 
@@ -47,7 +48,7 @@ def training_device(name: str) -> torch.device:
     """The device of this process; several processes on one machine have different CUDA devices."""
     device = pick_device(name)
     if device.type == "cuda" and world() > 1:
-        device = torch.device("cuda", local_rank())
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return device
 

@@ -22,7 +22,6 @@ __all__ = [
     "average_tensors",
     "gather",
     "join",
-    "local_rank",
     "merge",
     "on_first",
     "rank",
@@ -43,11 +42,6 @@ def join(device: torch.device | None = None) -> None:
         cuda = torch.cuda.is_available() if device is None else device.type == "cuda"
         dist.init_process_group("nccl" if cuda else "gloo", timeout=_TIMEOUT)
         atexit.register(dist.destroy_process_group)  # threads still running at exit would abort the process
-
-
-def local_rank() -> int:
-    """The number of this process on its machine, which is that of its CUDA device."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def rank() -> int:

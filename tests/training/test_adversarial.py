@@ -142,9 +142,7 @@ def test_gradients_of_an_encoder_and_the_discriminator_of_codes_are_those_of_the
     check_gradient(discriminator, of_discriminator)
     discriminator.zero_grad()
     [_, penalty] = task.phases(0)
-    assert penalty.backward(crop, 0, lambda loss: loss, None)["latent_r1"] == pytest.approx(
-        of_penalty().item(), rel=1e-6
-    )
+    assert penalty.backward(crop, 0, lambda loss: loss)["latent_r1"] == pytest.approx(of_penalty().item(), rel=1e-6)
     check_gradient(discriminator, of_penalty)
 
 
