@@ -132,7 +132,15 @@ class Objective:
         self.terms = nn.ModuleDict({name: terms[name] for name in self.weights}).to(device).eval()
         gray = torch.zeros(1, 3, *domain.input_size, device=device)
         for name, term in self.terms.items():
-            _try(name, term, gray)
+            try:
+                with torch.no_grad():
+                    term(gray, gray)
+            except (ImageError, RuntimeError) as error:
+                height, width = domain.input_size
+                raise ConfigError(
+                    f"the loss {name} cannot compare images of {height}x{width} px (height x width), the input size of "
+                    f"this domain ({error}). Train without it: --loss.{name} 0."
+                ) from error
 
     def __call__(self, image: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Reconstructions and crops [B,3,*input_size] in [-1,1] -> the weighted sum, and each term without its weight.
@@ -175,19 +183,6 @@ def _cosine_distance(features: Callable[[Tensor], Tensor], image: Tensor, target
     with torch.no_grad():
         target_features = features(target)
     return 1 - cosine(features(image), target_features)
-
-
-def _try(name: str, term: nn.Module, gray: Tensor) -> None:
-    """Raises ConfigError for a term that cannot compare images of this size."""
-    try:
-        with torch.no_grad():
-            term(gray, gray)
-    except (ImageError, RuntimeError) as error:
-        height, width = gray.shape[2:]
-        raise ConfigError(
-            f"the loss {name} cannot compare images of {height}x{width} px (height x width), the input size of this "
-            f"domain ({error}). Train without it: --loss.{name} 0."
-        ) from error
 
 
 def delta_loss(w: Tensor, stage: int) -> Tensor:

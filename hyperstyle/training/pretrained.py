@@ -83,12 +83,14 @@ def load_trunk(network: nn.Module, path: Path) -> tuple[str, ...]:
         tensors = _resnet_names(tensors)
     first = "conv1.weight" if is_resnet else "input_layer.0.weight"
     trunk[first] = trunk[first][:, :3]  # shares its memory with the network, as all do
+    convolutions = (tensor for tensor in trunk.values() if tensor.ndim == 4 and tensor.shape[3] > 1)
+    widths = ", ".join(dict.fromkeys(str(len(tensor)) for tensor in convolutions))
     check_tensors(
         trunk,
         tensors,
         path,
-        advice=f"This network has a trunk {'of ResNet' if is_resnet else 'of IR-SE'}, with the widths "
-        f"{_widths(trunk)}. Take a file that fits, or train from scratch.",
+        advice=f"This network has a trunk of {'ResNet' if is_resnet else 'IR-SE'}, with the widths {widths}. Take a "
+        "file that fits, or train from scratch.",
     )
     for name, tensor in tensors.items():
         trunk[name].copy_(tensor)
@@ -112,9 +114,3 @@ def _resnet_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     order = sorted(blocks, key=lambda block: [int(number) for number in re.findall(r"\d+", block)])
     renamed = {block: f"body.{index}." for index, block in enumerate(order)}
     return {re.sub(r"^layer\d+\.\d+\.", lambda m: renamed[m[0]], name): t for name, t in tensors.items()}
-
-
-def _widths(trunk: Mapping[str, Tensor]) -> str:
-    """The numbers of channels of the trunk's convolutions, in order, for messages."""
-    convolutions = (tensor for tensor in trunk.values() if tensor.ndim == 4 and tensor.shape[3] > 1)
-    return ", ".join(dict.fromkeys(str(len(tensor)) for tensor in convolutions))

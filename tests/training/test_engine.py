@@ -209,7 +209,11 @@ def test_two_processes_learn_what_one_learns_in_two_parts(
             (image_dir / f"broken{i}.png").write_bytes(b"not an image")
     flags: dict[str, Any] = {"loss__adversarial": 0.1, "loss__r1_every": 2, "optim__optimizer": "adam"}
     flags["data__train"] = str(image_dir)
-    flags |= {"hyperstyle__encoder": str(encoder_run), "hyperstyle__passes": 2}
+    flags |= {
+        "hyperstyle__encoder": str(encoder_run),
+        "hyperstyle__passes": 2,
+        "hyperstyle__layers": "b8.conv1,b32.conv0",
+    }
     alone = job("hyperstyle", tmp_path / "alone", optim__accumulate=2, **flags)
     together = job("hyperstyle", tmp_path / "together", **flags)
     with socket.socket() as free:
