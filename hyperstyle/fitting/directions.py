@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -71,39 +71,34 @@ def fit_interfacegan(
                 raise EditError(f"{trait}: {error}") from error
         if on_progress is not None:
             on_progress("fitting", i + 1, len(needed))
-    return {
-        trait: _edit(
-            model, scores, trait, boundaries, source, [other for other in boundaries if conditional and other != trait]
-        )
-        for trait in fitted
-    }
-
-
-def _edit(
-    model: Model, scores: Scores, trait: str, boundaries: Mapping[str, Boundary], source: str, conditions: Sequence[str]
-) -> DirectionEdit:
-    boundary = boundaries[trait]
-    avoided = [other for other in conditions if (boundaries[other].held_out_accuracy or 0.0) >= _RELIABLE]
-    normal = boundary.normal
-    direction = conditional_direction(normal, *(boundaries[other].normal for other in avoided)) if avoided else normal
-    deviation = deviations(normal[None], scores.codes)[0] / (direction @ normal)
-    how = "InterFaceGAN, conditional" if avoided else "InterFaceGAN"
-    info = EditInfo(
-        trait,
-        unit="standard deviations of the codes across the boundary",
-        source=f"{how}: linear SVM on {boundary.chosen} codes of either end of {len(scores.codes)}{source}",
-        model=model.generator_fingerprint,
-        trait=trait,
-        report={
-            "accuracy": {
-                "train": boundary.train_accuracy,
-                "held_out": boundary.held_out_accuracy,
-                "remaining": boundary.remaining_accuracy,
+    edits = {}
+    for trait in fitted:
+        boundary = boundaries[trait]
+        direction, avoided = boundary.normal, list[str]()
+        if conditional:
+            others = {other: b for other, b in boundaries.items() if other != trait}
+            avoided = [other for other, b in others.items() if (b.held_out_accuracy or 0.0) >= _RELIABLE]
+        if avoided:
+            direction = conditional_direction(direction, *(boundaries[other].normal for other in avoided))
+        deviation = deviations(boundary.normal[None], scores.codes)[0] / (direction @ boundary.normal)
+        how = "InterFaceGAN, conditional" if avoided else "InterFaceGAN"
+        info = EditInfo(
+            trait,
+            unit="standard deviations of the codes across the boundary",
+            source=f"{how}: linear SVM on {boundary.chosen} codes of either end of {len(scores.codes)}{source}",
+            model=model.generator_fingerprint,
+            trait=trait,
+            report={
+                "accuracy": {
+                    "train": boundary.train_accuracy,
+                    "held_out": boundary.held_out_accuracy,
+                    "remaining": boundary.remaining_accuracy,
+                },
+                "orthogonal_to": avoided,
             },
-            "orthogonal_to": avoided,
-        },
-    )
-    return DirectionEdit(direction.float() * deviation, info)
+        )
+        edits[trait] = DirectionEdit(direction.float() * deviation, info)
+    return edits
 
 
 def fit_components(

@@ -78,7 +78,7 @@ def test_an_eps_file_called_png_starts_no_ghostscript_wherever_it_is_read(
             load_photo(source)
     for data in (path.parent, tmp_path / "photos.zip", tmp_path / "photos.txt"):
         images = open_images(data, (16, 16))
-        assert images.load([0])[1] == [0]
+        assert len(images.load([0])) == 0
         assert "is an EPS file" in next(iter(images.failures.values()))
     with Image.open(path) as opened:
         for read in (load_image, lambda photo: paste_back(photo, torch.zeros(3, 16, 16), np.zeros((4, 2)))):

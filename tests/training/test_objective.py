@@ -19,7 +19,7 @@ from hyperstyle.networks.encoders.backbones import TrunkConfig
 from hyperstyle.networks.perception.attributes import AttributeNetwork, AttributeNetworkConfig
 from hyperstyle.networks.perception.similarity import FaceNetwork, MocoNetwork
 from hyperstyle.training import objective as module
-from hyperstyle.training.objective import Objective, resolve_weights
+from hyperstyle.training.objective import Objective, delta_loss, resolve_weights, w_mean_loss
 from hyperstyle.training.options import LossOptions
 
 SMALL = Domain("plates", 64, (32, 32))
@@ -212,3 +212,29 @@ def test_images_that_a_network_cannot_use_are_refused_before_the_first(monkeypat
     monkeypatch.setattr(module, "load_arcface", lambda path: FaceNetwork(TRUNK).eval())
     with pytest.raises(ConfigError, match=r"identity cannot compare images of 32x32.*expected 256x256"):
         Objective(LossOptions(lpips=0, identity=0.1, identity_weights="face.pth"), SMALL)
+
+
+# ---- losses of latent codes ----
+
+
+def test_delta_loss_adds_the_mean_lengths_of_the_rows_up_to_a_stage() -> None:
+    w = torch.zeros(2, 4, 3)
+    w[:, 1, 0], w[:, 3, 2] = 3.0, torch.tensor([4.0, 6.0])
+    w = w + torch.randn(2, 1, 3)  # the first row itself costs nothing
+    assert [round(delta_loss(w, stage).item(), 5) for stage in (0, 1, 2, 3)] == [0, 3, 3, 8]
+
+
+def test_delta_loss_has_a_gradient_where_rows_are_still_equal() -> None:
+    w = torch.zeros(2, 4, 3, requires_grad=True)
+    delta_loss(w, 3).backward()
+    assert w.grad is not None
+    assert w.grad.isfinite().all()
+
+
+def test_w_mean_loss_is_the_mean_length_over_all_rows() -> None:
+    mean = torch.randn(3)
+    w = mean.repeat(2, 4, 1)
+    w[0, 0, 0] += 3
+    w[0, 1, 2] += 4
+    assert w_mean_loss(w, mean).item() == pytest.approx(5 / 2, rel=1e-5)
+    assert w_mean_loss(w, mean.repeat(4, 1)).item() == pytest.approx(5 / 2, rel=1e-5)
