@@ -39,8 +39,6 @@ from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["L2_WARN_THRESHOLD", "START_L2_WARN_THRESHOLD", "HyperStyleInverter", "pick_device"]
-
 L2_WARN_THRESHOLD = 0.04
 """L2 against the crop above which a refined reconstruction counts as wrong. The bundled model stays below 0.02 on
 portraits of its kind. It reaches 0.01 to 0.09 on portraits cut out by wrong points, 0.065 on noise, and 0.07 to 0.17 on

@@ -15,16 +15,6 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = [
-    "MOVED",
-    "PART_ARGUMENTS",
-    "gathered_arguments",
-    "install",
-    "renamed_argument",
-    "renamed_attribute",
-    "renamed_field",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")

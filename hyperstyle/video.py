@@ -23,8 +23,6 @@ from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
-__all__ = ["Progress", "edit_frames", "steady_track", "track_face"]
-
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many frames are done, and how many there are (None where that is not known)."""
 

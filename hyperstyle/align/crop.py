@@ -16,8 +16,6 @@ from hyperstyle.errors import ConfigError, LandmarkError
 from hyperstyle.images import ImageSource, load_image
 from hyperstyle.images.color_modes import quiet
 
-__all__ = ["Crop", "Points", "crop", "crop_rgb", "ffhq_quad", "five_points", "quad_text"]
-
 Points = npt.NDArray[np.float64]
 """[N, 2] points (x, y) in pixels."""
 

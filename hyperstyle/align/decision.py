@@ -20,7 +20,6 @@ from hyperstyle.errors import (
     NoFaceError,
 )
 
-__all__ = ["MAX_MISPLACEMENT", "Align", "Choice", "Face", "LandmarkDetector", "choose_face", "decide", "misplacement"]
 Align = bool | Literal["auto"]
 Face = Literal["largest", "center", "all"] | int
 

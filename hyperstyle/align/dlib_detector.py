@@ -17,8 +17,6 @@ from hyperstyle.images import load_image, reduce_to
 from hyperstyle.io.published import find_predictor
 from hyperstyle.runtime.threads import once_property
 
-__all__ = ["DlibDetector"]
-
 _POINTS = 68
 _MOST_DOUBLINGS = 4  # 256 times the pixels
 _TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)

@@ -23,8 +23,6 @@ from hyperstyle.images import ImageSource, load_image, reduce_to, to_tensor
 from hyperstyle.networks.perception.mtcnn import Mtcnn, load_mtcnn
 from hyperstyle.runtime.threads import once_property
 
-__all__ = ["VARIABLE", "MtcnnDetector", "find_faces", "identity_crop"]
-
 Array = npt.NDArray[np.float64]
 
 VARIABLE = "HYPERSTYLE_MTCNN"

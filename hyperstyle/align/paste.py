@@ -20,8 +20,6 @@ from hyperstyle.images.color_modes import as_photo
 from hyperstyle.images.formats import check_opened
 from hyperstyle.moved import renamed_argument
 
-__all__ = ["paste_back"]
-
 _PIXELS_AT_ONCE = 1 << 20  # photo pixels that are blended at a time, to bound the memory
 _LARGEST_SIDE = 4096  # of the crop at the photo's scale; for a still larger quad, sampling does the rest
 

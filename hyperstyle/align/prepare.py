@@ -20,17 +20,6 @@ from hyperstyle.domain import Domain
 from hyperstyle.errors import ConfigError, HyperStyleError, LandmarkError
 from hyperstyle.images import ImageSource, flatten, load_photo, resize, to_tensor
 
-__all__ = [
-    "MOST_OUTSIDE",
-    "SMALLEST_SIDE",
-    "Failures",
-    "Images",
-    "Landmarks",
-    "Prepared",
-    "prepare",
-    "prepare_all",
-]
-
 MOST_OUTSIDE = 0.3
 """The largest fraction of the square around a face that may lie outside its photo. A crop with more is doubtful."""
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from hyperstyle.align.crop import quad_text
 from hyperstyle.errors import AlignmentError
 
-__all__ = ["Frame", "cell_centers", "color_offset", "moved_edges", "smoothstep"]
-
 _SLACK = 1e-3  # of the side: how far the fourth corner may be from where a parallelogram has it
 
 _CELLS = 64  # along a side of the quad, for the color offset, which has no detail

@@ -21,8 +21,6 @@ from hyperstyle.align.crop import Points, crop_rgb, ffhq_quad
 from hyperstyle.align.decision import LandmarkDetector, choose_face
 from hyperstyle.errors import ConfigError, LandmarkError
 
-__all__ = ["LONGEST_GAP", "drop_dissimilar", "follow_face", "quad_jitter", "smooth"]
-
 LONGEST_GAP = 12
 """The longest run of frames without the face that is bridged: half a second of film."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from hyperstyle.align import Crop
 
-__all__ = ["add_parser", "run"]
-
 _GRID = "_sheet.png"
 _CELL = 512  # side of the grid's images, in pixels
 _SQUARE_COLOR, _POINT_COLOR, _BACKGROUND = (255, 196, 0), (0, 220, 130), (200, 200, 204)

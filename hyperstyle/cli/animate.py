@@ -11,8 +11,6 @@ from hyperstyle.cli.inputs import is_clip_file
 from hyperstyle.cli.starting import EditingArguments, edits_flag
 from hyperstyle.errors import ConfigError
 
-__all__ = ["add_parser", "run"]
-
 _FRAMES = 24
 
 

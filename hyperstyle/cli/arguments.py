@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from hyperstyle.cli.flags import add_arguments, flag, given_flags, switch
 from hyperstyle.errors import ConfigError
 from hyperstyle.io.file_kind import check_suffix
-from hyperstyle.io.files import sweep
+from hyperstyle.io.temporary import sweep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,20 +20,6 @@ if TYPE_CHECKING:
 
     from hyperstyle.align.decision import Face
     from hyperstyle.inverter import HyperStyleInverter
-
-__all__ = [
-    "ALIGN",
-    "EditRequest",
-    "FaceArguments",
-    "InversionArguments",
-    "ModelArguments",
-    "add_model_arguments",
-    "check_output_files",
-    "load_inverter",
-    "parse_edit",
-    "parse_layers",
-    "writable_folder",
-]
 
 ALIGN: dict[str, Literal["auto"] | bool] = {"auto": "auto", "yes": True, "no": False}
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation.cases import Case
     from hyperstyle.evaluation.journal import Record
 
-__all__ = ["add_parser"]
-
 _OWN = "speed_"  # before the names of the command's own values, which those of what follows it must not replace
 
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.tables import Column, Table, to_text
 
-__all__ = ["loading_text", "scaling_text", "speed_text"]
-
 _COSTS = tuple(Column(key, key) for key in ("over", "value", "path", "seconds", "GiB"))
 _PAIRS = (
     Column("name", ""),

@@ -14,8 +14,6 @@ from hyperstyle.cli.inputs import report as report_failures
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.cli.report import StudyArguments
 
-__all__ = ["CelebaHqArguments", "add_parser", "run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CelebaHqArguments(StudyArguments, ModelArguments):

@@ -11,8 +11,6 @@ from typing import Any, Literal, NoReturn, cast
 from hyperstyle.errors import ConfigError, HyperStyleError, did_you_mean
 from hyperstyle.io.typed_config import convert_value, find_config, read_tables
 
-__all__ = ["READY", "ConfigParser", "add_config_argument"]
-
 READY = Path(__file__).with_name("configs")
 """Folder of the files that come with the package, each for one command, named before the dash."""
 

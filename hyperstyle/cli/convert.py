@@ -15,8 +15,6 @@ from hyperstyle.errors import ConversionWarning
 if TYPE_CHECKING:
     from hyperstyle.convert import Conversion
 
-__all__ = ["add_parser", "run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertArguments:

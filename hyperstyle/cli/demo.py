@@ -16,8 +16,6 @@ from hyperstyle.errors import ConfigError
 if TYPE_CHECKING:
     from hyperstyle.inversion.inversion import Inversion
 
-__all__ = ["add_parser", "run"]
-
 _PEOPLE = 5  # example photos
 _EDITS = {"younger": ("age", -2.0), "older": ("age", 2.0), "smile": ("smile", 2.0), "turned": ("pose", 1.5)}
 

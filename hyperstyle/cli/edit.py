@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["add_parser", "run"]
-
 
 def run(args: EditArguments) -> int:
     """Edits, writes the results and says where they are; 1 if one of several failed."""

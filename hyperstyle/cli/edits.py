@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from hyperstyle.edits import Edit
     from hyperstyle.model.parts import Model
 
-__all__ = ["add_parser", "run"]
-
 _FILE = "hyperstyle.json"
 _READING = ("component", "rows", "relative", "invert", "halved", "low", "high", "unit")  # arguments of `load_edit`
 

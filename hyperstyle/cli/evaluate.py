@@ -21,8 +21,6 @@ from hyperstyle.cli.inputs import report_left_out
 from hyperstyle.cli.progress import progress_bar
 from hyperstyle.errors import ConfigError
 
-__all__ = ["add_parser"]
-
 _STUDIES = {  # of rendered photos, outside the package: what each measures, and the flags it had here
     "pasting": (
         "what paste-back leaves as it was, and how much of the seam can be seen",

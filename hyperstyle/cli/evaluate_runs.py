@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation.images import EvaluationImages
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = [
-    "EditingArguments",
-    "ReconstructionArguments",
-    "ResultArguments",
-    "run_editing",
-    "run_reconstruction",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ResultArguments(ModelArguments):

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation import Editing, Optimized, Point, Reconstruction, Row
     from hyperstyle.evaluation.methods import EqualEffect, Methods
 
-__all__ = ["differences_text", "editing_text", "equal_effect_text", "methods_text", "reconstruction_text"]
-
 _METHOD = Column("method", "method")
 _L2 = Column("l2", "L2", ".4f")
 _BY_EVALUATOR = (Column("perceptual", "perceptual", ".4f"), Column("identity", "identity", ".4f"))

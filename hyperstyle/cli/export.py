@@ -11,8 +11,6 @@ from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_fol
 from hyperstyle.cli.flags import command, flag, positional
 from hyperstyle.errors import ConfigError
 
-__all__ = ["add_parser", "run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArguments(ModelArguments):

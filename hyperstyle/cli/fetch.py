@@ -14,8 +14,6 @@ from hyperstyle.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from hyperstyle.io.published import Collection
 
-__all__ = ["add_parser", "run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class FetchArguments:

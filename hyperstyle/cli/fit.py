@@ -18,11 +18,9 @@ from hyperstyle.errors import ConfigError
 
 if TYPE_CHECKING:
     from hyperstyle.edits import DirectionEdit
+    from hyperstyle.edits.statistics import Progress
     from hyperstyle.fitting import Evaluator, Measured
-    from hyperstyle.fitting.scores import Progress
     from hyperstyle.model.parts import Model
-
-__all__ = ["add_parser"]
 
 _CODES_PER_IMAGE = 16  # for each image that is edited, to know how much every trait varies
 _SEED_OFFSET = 1_000_003  # of the codes to measure on, which nothing was fitted to

@@ -16,18 +16,6 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from hyperstyle.cli.config import add_config_argument
 
-__all__ = [
-    "add_arguments",
-    "add_command",
-    "command",
-    "default_of",
-    "flag",
-    "given_flags",
-    "output_folder",
-    "positional",
-    "switch",
-]
-
 
 class Arguments(Protocol):
     """Any dataclass; its fields are made by `flag`, `switch` and `positional`."""

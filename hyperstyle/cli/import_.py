@@ -10,8 +10,6 @@ from hyperstyle.cli.arguments import ModelArguments, load_inverter, writable_fol
 from hyperstyle.cli.flags import command, output_folder, positional
 from hyperstyle.errors import InversionError
 
-__all__ = ["add_parser", "run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ImportArguments(ModelArguments):

@@ -11,8 +11,6 @@ from typing import Any
 from hyperstyle.cli.arguments import ModelArguments, load_inverter
 from hyperstyle.cli.flags import command, switch
 
-__all__ = ["add_parser", "run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class InfoArguments(ModelArguments):

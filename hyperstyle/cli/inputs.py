@@ -17,19 +17,6 @@ from hyperstyle.errors import ConfigError, HyperStyleError
 if TYPE_CHECKING:
     from hyperstyle.images import Listing
 
-__all__ = [
-    "Failure",
-    "Inputs",
-    "check_no_overwrite",
-    "find_images",
-    "is_clip_file",
-    "is_inversion",
-    "output_names",
-    "read_ahead",
-    "report",
-    "report_left_out",
-]
-
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 

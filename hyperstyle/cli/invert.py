@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.inversion import Inversion
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["add_parser", "run"]
-
 _ENDINGS = (".png", "_sheet.png", ".safetensors")
 
 

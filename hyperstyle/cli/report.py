@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation.engine import Trial
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["ReportArguments", "StudyArguments", "add_parser", "run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class StudyArguments:

@@ -18,8 +18,6 @@ from hyperstyle.errors import ImageError, InversionError, WeightsError
 from hyperstyle.io.claims import Claims, Stamp, stamp
 from hyperstyle.io.files import sha256
 
-__all__ = ["DEFAULT_BATCH_SIZE", "InvertArguments", "Job", "Resumption"]
-
 DEFAULT_BATCH_SIZE = 8
 """Images, or faces of one, that go through the networks at once where the device allows it."""
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from hyperstyle.inversion.strips import Sweep
     from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["EditArguments", "EditingArguments", "edits_flag"]
-
 _CLIPS = "folders of frames and clips"
 
 

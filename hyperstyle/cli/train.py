@@ -9,8 +9,6 @@ from typing import Any, get_args, get_type_hints
 
 from hyperstyle.training.options import TASKS, TaskName, default_of, resolve, tables_of
 
-__all__ = ["add_parser", "run"]
-
 _HELP: dict[TaskName, str] = {
     "encoder": "images -> codes of a generator: w, psp or e4e",
     "hyperstyle": "the hypernetwork for a generator and its encoder",

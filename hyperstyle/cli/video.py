@@ -18,11 +18,10 @@ from hyperstyle.errors import ConfigError, EditError, LandmarkError
 from hyperstyle.io.file_kind import check_suffix
 
 if TYPE_CHECKING:
-    from hyperstyle.images.frames import Clip, FrameFolder
+    from hyperstyle.images.clips.read import Clip
+    from hyperstyle.images.frames import FrameFolder
     from hyperstyle.inverter import HyperStyleInverter
     from hyperstyle.video import Progress, Track
-
-__all__ = ["run_video"]
 
 _RATE = 25  # frames per second of an MP4 from a folder
 
@@ -33,7 +32,9 @@ def run_video(source: Path, args: EditArguments) -> int:
     Without `--out`: NAME_edited.mp4 for a clip, the folder NAME_edited for a folder, in the current folder.
     """
     from hyperstyle.images import Listing
-    from hyperstyle.images.frames import Clip, FrameFolder, open_frames, write_clip, write_folder
+    from hyperstyle.images.clips.read import Clip
+    from hyperstyle.images.clips.write import write_clip
+    from hyperstyle.images.frames import FrameFolder, open_frames, write_folder
     from hyperstyle.video import edit_frames
 
     if args.photo is not None:
@@ -106,7 +107,9 @@ def _edits(args: EditArguments, inverter: HyperStyleInverter) -> dict[str, float
 
 def _check_out(out: Path, frames: FrameFolder | Clip, args: EditArguments) -> None:
     """Raises ConfigError where the frames cannot be written there; warns where the audio is lost."""
-    from hyperstyle.images.frames import Clip, FrameFolder, check_clip, check_folder
+    from hyperstyle.images.clips.read import Clip
+    from hyperstyle.images.clips.write import check_clip
+    from hyperstyle.images.frames import FrameFolder, check_folder
 
     if _is_mp4(out):
         check_clip(out, _RATE if args.rate is None else args.rate)

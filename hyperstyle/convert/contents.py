@@ -16,8 +16,6 @@ from hyperstyle.io.components import check_dense, load_tensors
 from hyperstyle.io.file_kind import file_kind
 from hyperstyle.io.torch_files import as_tensor, load_state, plain_names
 
-__all__ = ["Contents", "Use", "read_contents"]
-
 Use = Literal["g_ema", "g"]
 """Which generator of a training checkpoint: the running average, or the one in training."""
 

@@ -15,8 +15,6 @@ from hyperstyle.errors import WeightsError
 from hyperstyle.io.components import check_tensors
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig
 
-__all__ = ["Converted", "axis_size", "check_images", "fill", "numbers", "renamed", "trunk_of", "without_weights"]
-
 M = TypeVar("M", bound=nn.Module)
 N_co = TypeVar("N_co", bound=nn.Module, covariant=True)
 

@@ -22,8 +22,6 @@ from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, 
 from hyperstyle.networks.stylegan2.ops import fir_kernel
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["find_generator", "generator_from_state", "mean_row", "noise_maps", "read_generator"]
-
 _SAMPLES = 100_000  # as many as the official code averages where a file has no mean code
 _NOISE_SEED = 0
 _CLASSES = re.compile(r"(?:.*\.)?(?:\w*embed(?:ding)?s?|\w*emb|embed_\w+|label_\w+|class_\w+)\.weight")

@@ -20,8 +20,6 @@ from hyperstyle.networks.encoders.idinvert import IdInvertEncoder, IdInvertEncod
 from hyperstyle.networks.perception.vgg import Vgg16, Vgg16Config
 from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config, blur_filter
 
-__all__ = ["idinvert_encoder", "idinvert_generator", "vgg16_features"]
-
 # Pattern of a tensor's name in a generator file -> our name; None for what is not needed.
 _GENERATOR_NAMES = {
     r"truncation\.w_avg": "latent_avg",

@@ -25,8 +25,6 @@ from hyperstyle.methods.registry import available, by_networks, missing_methods
 from hyperstyle.model.folder import check_parts, write_model
 from hyperstyle.model.parts import Model
 
-__all__ = ["Conversion", "convert"]
-
 
 @dataclass(frozen=True)
 class Conversion:

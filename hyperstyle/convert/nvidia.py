@@ -23,8 +23,6 @@ from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.networks.stylegan2.ops import fir_kernel
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["generator_from_nvidia", "load_nvidia"]
-
 
 class _Row(NamedTuple):
     """One tensor under both names. `axes` is the part of our shape that NVIDIA's has; our values are `gain` times as

@@ -25,8 +25,6 @@ from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, Hyper
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 
-__all__ = ["convert_encoder", "domain_name", "hyperinverter", "hypernetwork", "steps_of"]
-
 # What the official names of data sets contain, and the domain that each is.
 _DATA_SETS = {"ffhq": "faces", "celeba": "faces", "cars": "cars", "wild": "wild", "afhq": "wild", "church": "churches"}
 

@@ -21,8 +21,6 @@ from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig
 
-__all__ = ["Files", "Parts", "PathLike", "convert_parts", "read_files", "unread_entries"]
-
 PathLike = str | os.PathLike[str]
 
 

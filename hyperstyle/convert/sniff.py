@@ -14,8 +14,6 @@ from hyperstyle.convert.contents import Contents, Use, read_contents
 from hyperstyle.errors import CheckpointError, ConfigError, WeightsError
 from hyperstyle.io.file_kind import file_kind
 
-__all__ = ["KINDS", "SniffedFile", "a_kind", "by_encoder_type", "sniff"]
-
 V = TypeVar("V")
 
 

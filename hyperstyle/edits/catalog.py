@@ -12,8 +12,6 @@ from pathlib import Path
 
 from hyperstyle.io.typed_config import config_from_dict
 
-__all__ = ["CHANNELS", "GANSPACE", "NamedComponent", "PublishedChannels", "ganspace_names"]
-
 _FILE = Path(__file__).with_name("published.json")
 _PUBLISHED = json.loads(_FILE.read_text(encoding="utf-8"))
 

@@ -30,8 +30,6 @@ from hyperstyle.io.hub import explain
 from hyperstyle.io.torch_files import load_state, plain_names
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["VARIABLE", "OpenClip", "Preparation", "clip_loss", "prepare_averaged", "prepare_bicubic"]
-
 VARIABLE = "HYPERSTYLE_CLIP"
 
 Preparation = Literal["averaged", "bicubic"]

@@ -12,8 +12,6 @@ from torch import Tensor
 from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError
 
-__all__ = ["DirectionEdit", "add_to_rows", "check_codes", "rows_from"]
-
 
 @dataclass(frozen=True, eq=False)
 class DirectionEdit(StoredEdit):

@@ -16,8 +16,6 @@ from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError
 from hyperstyle.io.torch_files import as_tensor
 
-__all__ = ["Components", "GanspaceEdit", "exported_edit"]
-
 _UNIT = "standard deviations along the component"
 _LONG_NAMES = {"mean": "lat_mean", "comp": "lat_comp", "std": "lat_stdev"}  # as GANSpace itself writes them
 

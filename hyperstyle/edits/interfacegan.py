@@ -14,15 +14,6 @@ from hyperstyle.edits.direction import DirectionEdit, check_codes
 from hyperstyle.edits.protocol import EditInfo, amounts
 from hyperstyle.errors import EditError, MissingDependencyError
 
-__all__ = [
-    "Boundary",
-    "check_sklearn",
-    "conditional",
-    "direction_edit",
-    "fit_boundary",
-    "to_boundary",
-]
-
 _MAX_ROWS = 32  # a generator of 1024 px has 18; a file of more holds something else
 _REACH, _HALVED_REACH = 5.0, 1.5  # how far in W the published edits go
 

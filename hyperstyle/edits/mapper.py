@@ -19,8 +19,6 @@ from hyperstyle.io.torch_files import load_state, plain_names
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, layer_table
 from hyperstyle.networks.stylegan2.ops import EqualLinear
 
-__all__ = ["LatentMapper", "MapperEdit", "StyleMapper", "load_mapper"]
-
 _RATE = 0.01  # stored weights are divided by it
 _DEPTH = 4
 # Part -> its rows. The spelling "course" is that of the published files.

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from hyperstyle.errors import EditError
 
-__all__ = ["Edit", "EditInfo", "Space", "StoredEdit", "TextEdits", "TextImageEncoder", "amounts"]
-
 Space = Literal["w", "styles"]
 
 Self = TypeVar("Self", bound="StoredEdit")  # typing has it from Python 3.11 on

@@ -23,8 +23,6 @@ from hyperstyle.io.file_kind import file_kind, refusal
 from hyperstyle.io.pickle_reader import load_pickle
 from hyperstyle.io.torch_files import as_tensor, load_content, load_npz, load_numbers
 
-__all__ = ["load_edit"]
-
 _ARRAYS = ("mean", "comp", "std", "lat_mean", "lat_comp", "lat_stdev")  # what is read of a .npz
 _MAPPER = re.compile(r"(_orig_mod\.|module\.)*mapper\.")
 _UNNAMED = ("direction", "boundary", "edit_direction", "latent_direction", "w")  # keys that say nothing of the edit

@@ -10,8 +10,6 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, EditError
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 
-__all__ = ["deviations", "leading_eigenvectors", "principal_axes", "sample_w"]
-
 
 def sample_w(
     generator: StyleGenerator, count: int, *, seed: int = 0, truncation: float = 1.0, batch_size: int = 4096

@@ -14,8 +14,6 @@ from hyperstyle.errors import EditError
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 
-__all__ = ["closed_form", "sefa"]
-
 _FAR = 1024.0  # distance from the origin at which weights are measured: there the bias causes less rounding
 
 

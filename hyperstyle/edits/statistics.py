@@ -19,13 +19,6 @@ from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 
-__all__ = [
-    "StyleClipSampling",
-    "effects_of_features",
-    "fit_styleclip",
-    "style_statistics",
-]
-
 Progress = Callable[[str, int, int | None], None]
 """Called with (what is being done, number done, total number, None if unknown)."""
 

@@ -20,8 +20,6 @@ from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.io.files import finish_replacing, replace_folder
 from hyperstyle.io.typed_config import config_from_dict, config_to_dict
 
-__all__ = ["KINDS", "load_edits", "load_folder", "read_folder", "save_edit", "write_folder"]
-
 C = TypeVar("C")
 
 KINDS: Mapping[str, type[StoredEdit]] = {

@@ -20,8 +20,6 @@ from hyperstyle.io.torch_files import load_numbers
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.runtime.threads import once_property
 
-__all__ = ["StyleClip", "default_templates", "read_deviations"]
-
 _MAX_RESOLUTION = 128  # pixels: convolutions of larger outputs are not edited, as in the published scripts
 
 

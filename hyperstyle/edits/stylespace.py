@@ -14,8 +14,6 @@ from hyperstyle.edits.protocol import EditInfo, StoredEdit, amounts
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
-__all__ = ["StyleEdit", "channel_edit", "published_channels"]
-
 _PUBLISHED_STEP = 3.0  # what one unit of the published strengths adds to each channel
 
 

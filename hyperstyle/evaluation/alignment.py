@@ -15,8 +15,6 @@ from hyperstyle.evaluation.figures import Progress
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.images import Listing, list_images, load_image
 
-__all__ = ["compare_detectors", "distance_of_quads", "photos_of"]
-
 Points = npt.NDArray[np.float64]
 
 _SAME = 0.25  # sides of the square: mean distance of the corners below which two detections are one face

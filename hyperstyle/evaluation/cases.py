@@ -21,7 +21,7 @@ from hyperstyle.evaluation.figures import now
 from hyperstyle.evaluation.loading import run_in_subprocess
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.inversion.synthesis import render
-from hyperstyle.inverter import HyperStyleInverter, pick_device
+from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io import hub
 from hyperstyle.io.files import peak_memory
 from hyperstyle.methods.hyperstyle import refine
@@ -29,8 +29,7 @@ from hyperstyle.networks import reference
 from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
-
-__all__ = ["SIZES", "Case", "Implementation", "Parts", "Work", "parts_of", "peak_in_subprocess", "prepared", "timed"]
+from hyperstyle.runtime.device import pick_device
 
 T = TypeVar("T")
 

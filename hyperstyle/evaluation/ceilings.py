@@ -17,8 +17,6 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = ["arithmetic_ceiling", "least_bytes", "memory_ceiling", "operations", "plain_fits", "without_bfloat16"]
-
 _MOST = 24 << 30  # bytes that a measurement takes of a computer's memory
 _SECONDS = 1.0  # that a ceiling is measured
 

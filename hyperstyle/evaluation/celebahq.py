@@ -37,8 +37,6 @@ from hyperstyle.io.files import make_folder
 from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model
 
-__all__ = ["TEST_IMAGES", "CelebaHq", "evaluate_celebahq"]
-
 TEST_IMAGES = 2824
 """Images of the test split that published figures are of."""
 

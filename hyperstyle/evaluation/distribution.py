@@ -19,8 +19,6 @@ from hyperstyle.io.components import save_torch
 from hyperstyle.io.torch_files import load_state
 from hyperstyle.model.parts import Model
 
-__all__ = ["Distance", "Features", "distance", "distances", "features_of"]
-
 Features = Callable[[Tensor], Tensor]
 """Images [B,3,h,w] in [-1,1] on any device -> [B,E] float64 on the CPU."""
 

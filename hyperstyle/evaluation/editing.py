@@ -19,18 +19,6 @@ from hyperstyle.inversion.synthesis import DEFAULT_BATCH_SIZE
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
-__all__ = [
-    "EditCurve",
-    "EditPoint",
-    "Editing",
-    "check_points",
-    "evaluate_editing",
-    "measurable_edits",
-    "monotone_share",
-    "spearman",
-    "strengths_of",
-]
-
 _SHOWN = 2  # images kept for a contact sheet
 
 

@@ -27,10 +27,9 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inversion.measure import without_metrics
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, peak_memory
-from hyperstyle.methods.registry import MethodLike, Start, Steps, by_networks, resolve_method
+from hyperstyle.methods.base import Start
+from hyperstyle.methods.registry import MethodLike, Steps, by_networks, resolve_method
 from hyperstyle.model.parts import Model, fingerprint
-
-__all__ = ["Job", "Study", "Trial", "check_trials", "identified", "invert_one", "is_feed_forward", "measure_all"]
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,6 @@ from hyperstyle.evaluation.journal import Record
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.model.parts import Model
 
-__all__ = ["EffectCurve", "EffectPoint", "at_changes", "effect_curves", "read_edits"]
-
 _STEP = 0.25  # from one compared change to the next, in population standard deviations of the trait
 
 

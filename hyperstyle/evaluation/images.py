@@ -18,8 +18,6 @@ from hyperstyle.images import list_images, to_pil, to_tensor
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
-__all__ = ["EvaluationImages", "digest", "folder_images", "given_crops", "held_out_images"]
-
 _NO_FACE = re.compile("no face (was found|could be detected)|no aligner")  # in what `align.decision.decide` notes
 
 

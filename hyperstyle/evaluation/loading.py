@@ -22,8 +22,6 @@ from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import peak_memory
 from hyperstyle.io.torch_files import load_state
 
-__all__ = ["measure_loading", "run_in_subprocess", "spread"]
-
 T = TypeVar("T")
 
 

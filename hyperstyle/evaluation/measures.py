@@ -23,8 +23,6 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.perception.similarity import load_curricular, load_moco
 
-__all__ = ["Compare", "Measure", "Measures", "choose_measures", "face_identity", "lpips_distance", "own_measures"]
-
 _SIZE = 256  # pixels; the size of the published figures
 
 Compare = Callable[[Tensor, Tensor], Tensor]

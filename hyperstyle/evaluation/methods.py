@@ -24,8 +24,6 @@ from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import by_networks
 from hyperstyle.model.parts import Model
 
-__all__ = ["EDITS", "EqualEffect", "MethodRow", "Methods", "all_trials", "evaluate_equal_effect", "evaluate_methods"]
-
 EDITS = ("age", "smile", "pose")
 """Edits that tell how editable inversions are, where the model has them and its evaluator reads their traits."""
 

@@ -15,21 +15,11 @@ from hyperstyle.evaluation.figures import Point, Progress, Row, mean_point, mean
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.methods.base import Start
 from hyperstyle.methods.offsets import OffsetTuner
 from hyperstyle.methods.projector import Projection, Projector, code_statistics
 from hyperstyle.methods.pti import PivotalTuner
-from hyperstyle.methods.registry import Start
 from hyperstyle.model.parts import Model
-
-__all__ = [
-    "Equivalence",
-    "Optimization",
-    "Optimized",
-    "check_perceptual_network",
-    "equivalences",
-    "evaluate_optimized",
-    "steps_to_reach",
-]
 
 _RECORDED = (0, 10, 20, 30, 50, 75, 100, 150, 200, 250, 300, 350)  # steps of PTI; the last one of all is added
 _TITLES = {"optimize-w": "W optimization", "pti": "PTI", "offsets": "offsets (bound)"}

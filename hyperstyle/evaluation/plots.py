@@ -22,19 +22,6 @@ if TYPE_CHECKING:
     from hyperstyle.evaluation.reconstruction import Reconstruction
     from hyperstyle.evaluation.tables import Value
 
-__all__ = [
-    "COLORS",
-    "check_matplotlib",
-    "editing_plot",
-    "effect_plots",
-    "equal_effect_plot",
-    "has_matplotlib",
-    "methods_plot",
-    "over_time_plots",
-    "reconstruction_plot",
-    "scaling_plot",
-]
-
 COLORS = ("#4a82cc", "#d1602b", "#3a8f5c", "#a067b5", "#c04a58", "#8a7a2f", "#2f8f96", "#6b6f76")
 """Of the lines in the report, legible on light and dark paper."""
 

@@ -19,8 +19,6 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import resolve_method
 
-__all__ = ["Reconstruction", "evaluate_reconstruction"]
-
 _SHOWN = 8  # images kept for a contact sheet
 _STEPS_SHOWN = (1, 3, 5)
 _CURVE = "hyperstyle, step by step"

@@ -13,8 +13,6 @@ from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.loading import spread
 from hyperstyle.inverter import HyperStyleInverter
 
-__all__ = ["OVER", "measure_scaling"]
-
 OVER: Mapping[str, tuple[int, ...]] = {
     "steps": (0, 1, 2, 3, 5, 10),
     "batch": (1, 2, 4, 8),

@@ -18,9 +18,8 @@ from hyperstyle.evaluation.cases import Case, Implementation, Work, parts_of, pe
 from hyperstyle.evaluation.figures import Progress, machine
 from hyperstyle.evaluation.journal import Record
 from hyperstyle.evaluation.loading import spread
-from hyperstyle.inverter import HyperStyleInverter, pick_device
-
-__all__ = ["BROKEN", "PAIRS", "ROWS", "STRIP", "measure_speed"]
+from hyperstyle.inverter import HyperStyleInverter
+from hyperstyle.runtime.device import pick_device
 
 BROKEN = 1e-3
 """Difference of the two paths in float32 from which on the library counts as broken."""

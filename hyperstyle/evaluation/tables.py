@@ -8,19 +8,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = [
-    "FORMATS",
-    "Column",
-    "Table",
-    "Value",
-    "missing_parts",
-    "published_table",
-    "to_csv",
-    "to_json",
-    "to_markdown",
-    "to_text",
-]
-
 Value = str | float | int | None
 
 

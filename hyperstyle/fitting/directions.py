@@ -13,12 +13,11 @@ from hyperstyle.edits.ganspace import Components
 from hyperstyle.edits.interfacegan import Boundary, fit_boundary
 from hyperstyle.edits.interfacegan import conditional as conditional_direction
 from hyperstyle.edits.sampling import deviations, principal_axes, sample_w
+from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError, did_you_mean
 from hyperstyle.fitting.measure import Measured
-from hyperstyle.fitting.scores import Progress, Scores
+from hyperstyle.fitting.scores import Scores
 from hyperstyle.model.parts import Model
-
-__all__ = ["fit_components", "fit_interfacegan", "with_report"]
 
 _DEVIATION_SAMPLES = 5000
 _RELIABLE = 0.9  # held-out accuracy from which a boundary counts as one

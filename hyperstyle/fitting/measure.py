@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperstyle.edits import Edit
+from hyperstyle.edits.statistics import Progress
 from hyperstyle.errors import EditError
-from hyperstyle.fitting.scores import Progress, Scorer, network_scorer, read, render_batches
+from hyperstyle.fitting.scores import Scorer, network_scorer, read, render_batches
 from hyperstyle.inversion.editing import apply_edit
 from hyperstyle.inversion.state import InversionState
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
-
-__all__ = ["Evaluator", "Measured", "measure_edits"]
 
 _STALLED = 0.25  # fraction of the slope around 0: where a trait changes more slowly, the usable range ends
 _RECOGNIZED = 0.5  # cosine similarity of identity features below which it is another person

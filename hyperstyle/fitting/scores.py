@@ -20,8 +20,6 @@ from hyperstyle.io.npy_objects import save_npz
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.attributes import AttributeNetwork
 
-__all__ = ["Progress", "Scorer", "Scores", "load_scores", "network_scorer", "read", "save_scores", "score_codes"]
-
 Scorer = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 """Images [B,3,h,w] in [-1,1] at the domain's input size -> scores [B], or trait -> scores [B]. NaN: unreadable."""
 

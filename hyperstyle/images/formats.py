@@ -22,21 +22,6 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, featu
 from hyperstyle.errors import ImageError, MissingDependencyError
 from hyperstyle.images.color_modes import quiet
 
-__all__ = [
-    "FORMATS",
-    "HEAD",
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "Listing",
-    "check_opened",
-    "image_kind",
-    "list_folder",
-    "list_images",
-    "open_image",
-    "read_head",
-    "sort_file",
-]
-
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())

@@ -10,8 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 from hyperstyle.errors import ConfigError, warn
 from hyperstyle.images.color_modes import flatten
 
-__all__ = ["image_grid", "sheet"]
-
 _PAPER, _INK = (250, 250, 248), (45, 45, 48)
 
 

@@ -22,22 +22,6 @@ from hyperstyle.errors import ConfigError, ImageError, QualityWarning, warn
 from hyperstyle.images.color_modes import as_photo, flatten, quiet, upright
 from hyperstyle.images.formats import MAX_PIXELS, check_opened, open_image
 
-__all__ = [
-    "EXAMPLES",
-    "MIN_SIDE",
-    "BinaryFile",
-    "ImageSource",
-    "example_photo",
-    "load_image",
-    "load_photo",
-    "reduce_to",
-    "resize",
-    "to_images",
-    "to_levels",
-    "to_pil",
-    "to_tensor",
-]
-
 
 class BinaryFile(Protocol):
     """An object that is open for reading bytes: a file, `io.BytesIO`, the upload object of a web framework."""

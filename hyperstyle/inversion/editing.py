@@ -15,8 +15,6 @@ from hyperstyle.inversion.synthesis import styles_of
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.config import LayerSpec
 
-__all__ = ["Strength", "apply_edit", "check_model", "find_edit", "find_layers", "list_edits", "numbers", "text_edit"]
-
 Strength = float | Sequence[float] | Tensor
 
 

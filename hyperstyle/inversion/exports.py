@@ -22,16 +22,6 @@ from hyperstyle.io.npy_objects import load_named_arrays, save_arrays, save_named
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, LayerSpec
 
-__all__ = [
-    "DELTAS",
-    "LATENTS",
-    "baked_generator",
-    "check_export",
-    "export",
-    "official_stem",
-    "save_generator",
-]
-
 LATENTS = "latents.npy"
 DELTAS = "weight_deltas"
 _PORT_MAPPING_RATE = 0.01  # the learning-rate multiplier of its mapping network is no number of the file

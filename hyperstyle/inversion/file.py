@@ -19,8 +19,6 @@ from hyperstyle.io.components import load_tensors, save_tensors
 from hyperstyle.io.file_kind import check_suffix
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
-__all__ = ["Record", "pack", "read", "read_origin", "unpack", "write"]
-
 _FORMAT = "hyperstyle-inversion/2"
 _BEFORE = "unedited/"
 

@@ -32,8 +32,6 @@ from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.runtime.gradients import normal_tensors, outside_inference_mode
 from hyperstyle.runtime.threads import once_property
 
-__all__ = ["Inversion", "Refinement"]
-
 
 class Refinement(Protocol):
     """Improves an inversion of known crops; the second half of every method."""

@@ -15,21 +15,6 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, ImageError
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 
-__all__ = [
-    "ImageLoss",
-    "Loss",
-    "Schedule",
-    "Step",
-    "StepCallback",
-    "check_integer",
-    "check_losses",
-    "check_lr",
-    "check_target",
-    "image_losses",
-    "optimize",
-    "ramped",
-]
-
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
 """(image, target), [B,3,h,w] each -> [B] losses; the loss of an image does not depend on the others of the batch."""
 

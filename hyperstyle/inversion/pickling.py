@@ -24,8 +24,6 @@ from hyperstyle.model.parts import HasModel, Model, ModelKey, living_model
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.runtime.gradients import copy_inference_tensors
 
-__all__ = ["Portable", "fill", "record_of"]
-
 T = TypeVar("T", bound="Portable")
 
 _KEY = "_key"  # in the `__dict__` of those whose model is still looked for

@@ -13,8 +13,6 @@ from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 
-__all__ = ["GeneratorOverrides", "InversionState", "TunedParameters"]
-
 TunedParameters = Mapping[str, Tensor]
 """Parameter name -> the value that replaces the generator's own for one image. Other parameters keep theirs."""
 

@@ -18,8 +18,6 @@ from hyperstyle.images import ImageSource, flatten, image_grid
 from hyperstyle.images.save import write_encoded
 from hyperstyle.inversion.inversion import Inversion
 
-__all__ = ["Sweep", "animate", "check_animation", "grid", "label", "photos", "strip"]
-
 Sweep = tuple[str | Edit, Sequence[float]]
 """An edit and its strengths, one after the other."""
 

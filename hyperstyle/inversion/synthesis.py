@@ -18,8 +18,6 @@ from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, St
 from hyperstyle.networks.stylegan2.ops import Modulation, effective_weight
 from hyperstyle.runtime.gradients import normal_tensors
 
-__all__ = ["DEFAULT_BATCH_SIZE", "bake", "dense_offsets", "lazy_offsets", "render", "styles_of", "synthesize"]
-
 DEFAULT_BATCH_SIZE = 8
 """Images that go through the networks at once, unless a batch size is given."""
 

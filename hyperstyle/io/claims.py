@@ -13,8 +13,6 @@ from hyperstyle.errors import ConfigError
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["Claims", "Stamp", "stamp"]
-
 Stamp = tuple[int, int, int]
 """Identifies a version of a file: (inode, modification time in nanoseconds, size in bytes)."""
 

@@ -12,8 +12,6 @@ from typing import BinaryIO, Literal
 
 from hyperstyle.errors import CheckpointError, HyperStyleError, MissingFileError, WeightsError
 
-__all__ = ["FileKind", "check_numbers", "check_suffix", "file_kind", "first_line", "reading", "refusal"]
-
 FileKind = Literal["empty", "web page", "Git LFS pointer", "safetensors", "PyTorch", "old PyTorch", "pickle", "unknown"]
 
 # The first pickle of a file of PyTorch before 1.6: protocol 2, and one large number.

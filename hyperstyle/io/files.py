@@ -14,20 +14,6 @@ from pathlib import Path
 from hyperstyle.errors import CheckpointError, HyperStyleError
 from hyperstyle.io.temporary import finish, flush_to_disk, is_temporary, put_in_place, sweep, temporary
 
-__all__ = [
-    "append_line",
-    "atomic_write",
-    "finish_replacing",
-    "make_folder",
-    "move_file",
-    "peak_memory",
-    "replace_folder",
-    "sha256",
-    "sweep",
-    "write_bytes",
-    "write_text",
-]
-
 # ---- files ----
 
 

@@ -11,8 +11,6 @@ from hyperstyle.errors import HubError, ModelNotFoundError, did_you_mean
 from hyperstyle.io.file_kind import first_line
 from hyperstyle.io.files import finish_replacing
 
-__all__ = ["BUNDLED", "explain", "resolve", "upload"]
-
 BUNDLED = {"avatars": Path(__file__).parents[1] / "avatars" / "model"}
 
 _MANIFEST = "hyperstyle.json"

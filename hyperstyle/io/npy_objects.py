@@ -20,8 +20,6 @@ from hyperstyle.io.file_kind import file_kind, reading, refusal
 from hyperstyle.io.files import atomic_write
 from hyperstyle.io.pickle_reader import numpy_names, unpickle
 
-__all__ = ["Floats", "load_arrays", "load_named_arrays", "save_arrays", "save_named_arrays", "save_npz"]
-
 Floats = npt.NDArray[np.float32]
 
 _FLOATS_OR_OBJECTS = "f[248]|O[48]?"

@@ -22,8 +22,6 @@ from torch import Tensor
 from hyperstyle.errors import WeightsError
 from hyperstyle.io.file_kind import check_numbers, file_kind, reading, refusal
 
-__all__ = ["PickledObject", "load_pickle", "numpy_names", "numpy_stand_ins", "torch_load", "unpickle"]
-
 
 def load_pickle(path: str | Path) -> Any:
     """Reads a pickle of containers, plain values, tensors, numpy arrays and NVIDIA's persistent objects onto the CPU.

@@ -21,8 +21,6 @@ from hyperstyle.io.hub import explain
 from hyperstyle.io.temporary import temporary
 from hyperstyle.io.typed_config import config_from_dict, read_tables
 
-__all__ = ["COLLECTIONS", "PREDICTOR", "VARIABLE", "Collection", "PublishedFile", "fetch", "find_predictor"]
-
 LOG = logging.getLogger("hyperstyle.align")
 
 VARIABLE = "HYPERSTYLE_LANDMARKS"

@@ -19,8 +19,6 @@ try:
 except ImportError:  # Windows, which does not remove files that are open: there that is protection enough
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["finish", "flush_to_disk", "is_temporary", "locked", "put_in_place", "sweep", "temporary"]
-
 _NAME = re.compile(r"\.tmp-[0-9a-f]{12}(\..*)?", re.DOTALL)
 _COMPLETE = ".replacing"  # name of a folder with the complete new content, inside the folder that is being replaced
 _REMOVED = ".removed.json"  # name of a file in it, which lists the old files and folders that have to be removed

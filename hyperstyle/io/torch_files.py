@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-__all__ = ["as_tensor", "load_content", "load_npz", "load_numbers", "load_points", "load_state", "plain_names"]
-
 V = TypeVar("V")
 
 _LEFT_BY_TRAINING = ("_orig_mod", "module")  # torch.compile; DataParallel, DistributedDataParallel, AveragedModel

@@ -21,15 +21,6 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from hyperstyle.errors import ConfigError, MissingDependencyError, did_you_mean
 
-__all__ = [
-    "config_from_dict",
-    "config_to_dict",
-    "convert_value",
-    "describe_type",
-    "find_config",
-    "read_tables",
-]
-
 T = TypeVar("T")
 
 _NAMES: Mapping[Any, str] = {

@@ -23,23 +23,6 @@ from hyperstyle.runtime.gradients import (
     with_gradients,
 )
 
-__all__ = [
-    "BaseRefinement",
-    "Method",
-    "Options",
-    "Remedy",
-    "Start",
-    "StartingPoint",
-    "component",
-    "optimize_in_parts",
-    "predict_in_steps",
-    "refine_by_optimization",
-    "warn_of_many_steps",
-    "watch_images",
-    "why_not_stylegan2",
-    "with_image_metrics",
-]
-
 T = TypeVar("T")
 
 Start = Callable[[Tensor], Tensor]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from hyperstyle.methods.base import Method, Remedy, StartingPoint, component
 
-__all__ = ["E4E", "PSP", "W_ENCODER"]
-
 # W: one code for all rows; the start that HyperStyle was trained with.
 W_ENCODER = Method("w-encoder", needs={"encoder": "W encoder"}, start=StartingPoint("w-encoder", component("encoder")))
 # W+, close to W: an offset from the first row for each further one (Tov et al., 2021).

@@ -13,8 +13,6 @@ from hyperstyle.inversion.measure import with_metrics
 from hyperstyle.inversion.optimize import Step, StepCallback
 from hyperstyle.methods.base import BaseRefinement, Method, Remedy
 
-__all__ = ["HYPERINVERTER", "HyperInverterRefinement"]
-
 
 @dataclass(frozen=True)
 class HyperInverterRefinement(BaseRefinement):

@@ -27,8 +27,6 @@ from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 
-__all__ = ["HYPERSTYLE", "HyperStyleRefinement", "refine"]
-
 
 @renamed_argument("draw", "render")
 def refine(

@@ -14,8 +14,6 @@ from hyperstyle.methods.base import BaseRefinement, Method, Remedy, StartingPoin
 from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 
-__all__ = ["IDINVERT", "DomainGuided", "DomainGuidedRefinement"]
-
 
 @renamed_field("rate", "lr")
 @dataclass(frozen=True)

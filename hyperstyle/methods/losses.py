@@ -10,8 +10,6 @@ from hyperstyle.inversion.optimize import ImageLoss
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.perception.lpips import load_lpips
 
-__all__ = ["add_l2", "lpips_loss", "perceptual_loss"]
-
 
 def perceptual_loss(model: Model) -> ImageLoss:
     """The distance of the model's perceptual network, or LPIPS where it has none. Never that of its evaluator.

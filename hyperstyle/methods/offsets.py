@@ -31,8 +31,6 @@ from hyperstyle.moved import renamed_field
 from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, tuned_layers
 
-__all__ = ["OFFSETS", "OFFSET_CODES", "OffsetCodeTuner", "OffsetTuner", "short_schedule"]
-
 _RISING = 5  # steps until the learning rate is at its highest
 
 

@@ -39,19 +39,6 @@ from hyperstyle.model.parts import Model
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 
-__all__ = [
-    "MAX_SEED",
-    "OPTIMIZE_W",
-    "OPTIMIZE_W_PLUS",
-    "PIVOT",
-    "W_PLUS",
-    "Projection",
-    "Projector",
-    "code_statistics",
-    "noise_regularizer",
-    "start_at_mean",
-]
-
 MAX_SEED = 2**32 - 1
 """The largest seed that NumPy's random numbers take."""
 

@@ -29,8 +29,6 @@ from hyperstyle.metrics import l2
 from hyperstyle.moved import renamed_field
 from hyperstyle.networks.stylegan2.base import StyleGenerator
 
-__all__ = ["PTI", "PivotalTuner", "PivotalTuning", "neighbor"]
-
 LPIPS_THRESHOLD = 0.06
 """The published early stop, which belongs to LPIPS (AlexNet)."""
 

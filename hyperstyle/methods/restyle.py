@@ -25,8 +25,6 @@ from hyperstyle.methods.base import (
 )
 from hyperstyle.model.parts import Model
 
-__all__ = ["RESTYLE_E4E", "RESTYLE_PSP", "RestyleRefinement"]
-
 _STEPS = 5  # of the paper, in training and inference
 
 

@@ -25,8 +25,6 @@ from hyperstyle.networks.hypernetworks.codes import OffsetCodes
 from hyperstyle.networks.perception.similarity import Similarity
 from hyperstyle.runtime.gradients import check_no_inference_weights, with_gradients
 
-__all__ = ["optimise_text", "optimize_text"]
-
 
 @with_gradients
 @renamed_argument("rate", "lr")

@@ -33,8 +33,6 @@ from hyperstyle.networks.stylegan1 import StyleGan1, StyleGan1Config
 from hyperstyle.runtime.device import pick_device
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["aligner_of", "check_parts", "load_model", "read_model", "write_model"]
-
 FILE = "hyperstyle.json"
 _ALIGNER = tuple(f"aligner/{name}" for name in ALIGNER)
 _TEXT = "styleclip"

@@ -35,18 +35,6 @@ from hyperstyle.networks.stylegan2.base import StyleGenerator
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig
 from hyperstyle.runtime.threads import once_property
 
-__all__ = [
-    "ALIGNER",
-    "COMPONENTS",
-    "PARTS",
-    "Component",
-    "HasModel",
-    "Model",
-    "ModelKey",
-    "fingerprint",
-    "living_model",
-]
-
 N = TypeVar("N", bound=nn.Module)
 
 ALIGNER = ("detector.svm", "predictor.dat")

@@ -22,9 +22,6 @@ from hyperstyle.networks.hypernetworks.heads import PlainHead, SharedExpander
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = ["invert", "predict", "synthesize"]
-
-
 # ---- the generator ----
 
 

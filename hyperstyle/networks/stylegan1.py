@@ -17,8 +17,6 @@ from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.stylegan2.layers import PixelNorm, StoredNoise
 from hyperstyle.networks.stylegan2.ops import EqualLinear, Modulation, normal, upfirdn
 
-__all__ = ["AdainSpec", "StyleGan1", "StyleGan1Config", "adain_table", "blur_filter"]
-
 
 @dataclass(frozen=True)
 class StyleGan1Config(GeneratorConfig):

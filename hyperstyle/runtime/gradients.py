@@ -17,14 +17,6 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import MethodError
 
-__all__ = [
-    "check_no_inference_weights",
-    "copy_inference_tensors",
-    "normal_tensors",
-    "outside_inference_mode",
-    "with_gradients",
-]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -17,17 +17,6 @@ from hyperstyle.model.parts import Model
 from hyperstyle.networks.stylegan2.discriminator import Discriminator
 from hyperstyle.training.options import LossOptions
 
-__all__ = [
-    "Adversary",
-    "LatentDiscriminator",
-    "LatentPool",
-    "Scale",
-    "discriminator_loss",
-    "generator_loss",
-    "image_adversary",
-    "r1_penalty",
-]
-
 Scale = Callable[[Tensor], Tensor]
 """A loss -> the loss to differentiate: divided by the number of micro-batches, multiplied where float16 needs it."""
 

@@ -13,7 +13,6 @@ from torch import nn
 from hyperstyle.convert import read_generator
 from hyperstyle.domain import DOMAINS, Domain
 from hyperstyle.errors import ConfigError, WeightsError, did_you_mean
-from hyperstyle.inverter import pick_device
 from hyperstyle.io import hub
 from hyperstyle.model.folder import read_model
 from hyperstyle.model.parts import Model
@@ -28,20 +27,10 @@ from hyperstyle.networks.encoders.w_encoder import WEncoder, WEncoderConfig
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter, HyperInverterConfig
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork, HypernetworkConfig, tuned_layers
 from hyperstyle.networks.stylegan2.generator import Generator, GeneratorConfig, layer_table
+from hyperstyle.runtime.device import pick_device
 from hyperstyle.training.distributed import world
 from hyperstyle.training.options import EncoderOptions, HyperStyleOptions, TrainOptions
 from hyperstyle.training.pretrained import load_trunk, trunk_file
-
-__all__ = [
-    "chosen_layers",
-    "init_weights",
-    "new_network",
-    "open_base",
-    "open_generator",
-    "open_model",
-    "training_device",
-    "w_encoder_of",
-]
 
 _INPUT = 256  # px: input of the published encoders
 _MEDIUM = 16  # px: convolutions from here on are medium or fine

@@ -18,8 +18,6 @@ from hyperstyle.training.distributed import rank
 from hyperstyle.training.images import TrainingImages, open_images
 from hyperstyle.training.options import DataOptions
 
-__all__ = ["TrainingData", "code_reader", "inversions_of", "open_data"]
-
 
 @dataclass(frozen=True)
 class TrainingData:

@@ -17,17 +17,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = [
-    "average_figures",
-    "average_tensors",
-    "gather",
-    "join",
-    "merge",
-    "on_first",
-    "rank",
-    "world",
-]
-
 _BUCKET = 1 << 24  # values that are averaged at a time: 64 MB
 _TIMEOUT = timedelta(hours=2)  # while the first process evaluates and writes, the others wait
 

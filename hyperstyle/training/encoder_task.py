@@ -15,13 +15,11 @@ from hyperstyle.metrics import l2
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.encoders.pyramid import PyramidEncoder, RestyleEncoder
 from hyperstyle.networks.encoders.w_encoder import WEncoder
-from hyperstyle.training.adversarial import Adversary, LatentDiscriminator, LatentPool
+from hyperstyle.training.adversarial import Adversary, LatentDiscriminator, LatentPool, Scale
 from hyperstyle.training.distributed import gather, rank
 from hyperstyle.training.objective import ImageLoss, delta_loss, w_mean_loss
 from hyperstyle.training.options import TrainOptions
-from hyperstyle.training.task import Scale, Task, autocast
-
-__all__ = ["EncoderTask"]
+from hyperstyle.training.task import Task, autocast
 
 _LATENT_LR_SCALE = 0.2  # of the latent discriminator: 2e-5 as published, with 1e-4 for the encoder
 

@@ -34,8 +34,6 @@ from hyperstyle.training.options import TaskName, TrainOptions
 from hyperstyle.training.run_folder import open_run, progress
 from hyperstyle.training.task import Task
 
-__all__ = ["make_task", "train"]
-
 _SAMPLES = 6  # rows of an image grid
 _MAX_HELD_OUT = 1200  # images of an evaluation, as published
 _TASKS: dict[TaskName, type[EncoderTask] | type[HyperStyleTask] | type[HyperInverterTask]] = {

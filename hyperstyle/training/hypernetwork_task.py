@@ -12,12 +12,11 @@ from hyperstyle.metrics import l2
 from hyperstyle.model.parts import Model
 from hyperstyle.networks.hypernetworks.hyperinverter import HyperInverter
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
+from hyperstyle.training.adversarial import Scale
 from hyperstyle.training.builders import w_encoder_of
 from hyperstyle.training.objective import ImageLoss, w_mean_loss
 from hyperstyle.training.options import TrainOptions
-from hyperstyle.training.task import Scale, Task, autocast
-
-__all__ = ["HyperInverterTask", "HyperStyleTask", "HypernetworkTask"]
+from hyperstyle.training.task import Task, autocast
 
 
 class HypernetworkTask(Task):

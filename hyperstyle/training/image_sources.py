@@ -18,8 +18,6 @@ from hyperstyle.errors import ImageError
 from hyperstyle.images import load_image
 from hyperstyle.images.formats import HEAD, read_head, sort_file
 
-__all__ = ["Entries", "Entry", "find_entries"]
-
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 

@@ -17,8 +17,6 @@ from hyperstyle.errors import AlignmentError, ImageError, MissingDependencyError
 from hyperstyle.images import resize, to_tensor
 from hyperstyle.training.image_sources import Entries, Entry, find_entries
 
-__all__ = ["Batch", "TrainingImages", "open_images"]
-
 _MAX_REPLACEMENTS = 100  # images that are tried in place of an unreadable one
 Batch = tuple[Tensor, tuple[int, ...]]
 """Images [B,3,h,w] in [-1,1], and the index of each in the data set."""

@@ -22,8 +22,6 @@ from hyperstyle.training.distributed import on_first, rank
 from hyperstyle.training.options import RunOptions
 from hyperstyle.training.ranger import Ranger
 
-__all__ = ["Schedule", "Stateful", "fit", "nbytes", "newest_checkpoint"]
-
 Stateful = nn.Module | torch.amp.GradScaler
 """What a checkpoint holds besides optimizers."""
 

@@ -19,8 +19,6 @@ from hyperstyle.networks.perception.lpips import load_lpips
 from hyperstyle.networks.perception.similarity import load_arcface, load_moco
 from hyperstyle.training.options import LossOptions
 
-__all__ = ["ImageLoss", "MeanDistance", "Objective", "delta_loss", "resolve_weights", "w_mean_loss"]
-
 ImageLoss = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, float]]]
 """(reconstruction, crop), [B,3,h,w] each -> the loss, and its parts for the log."""
 

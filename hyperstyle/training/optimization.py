@@ -15,8 +15,6 @@ from hyperstyle.training.loop import Stateful
 from hyperstyle.training.options import OptimOptions
 from hyperstyle.training.task import Phase, Task
 
-__all__ = ["TaskOptimizer"]
-
 
 class TaskOptimizer:
     """Computes the gradients of a task and calls its optimizers.

@@ -12,25 +12,6 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 from hyperstyle.errors import ConfigError, did_you_mean
 from hyperstyle.io.typed_config import config_to_dict, convert_value, find_config, read_tables
 
-__all__ = [
-    "READY",
-    "TABLES",
-    "TASKS",
-    "DataOptions",
-    "EncoderOptions",
-    "HyperInverterOptions",
-    "HyperStyleOptions",
-    "LossOptions",
-    "OptimOptions",
-    "RunOptions",
-    "TaskName",
-    "TrainOptions",
-    "default_of",
-    "resolve",
-    "tables_of",
-    "to_dict",
-]
-
 READY = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the package."""
 

@@ -15,8 +15,6 @@ from hyperstyle.io.file_kind import file_kind
 from hyperstyle.io.hub import explain
 from hyperstyle.io.torch_files import load_state, plain_names
 
-__all__ = ["load_trunk", "trunk_file"]
-
 _COUNTER = "num_batches_tracked"  # of a batch normalization; only newer files have it, and it is not used
 _SUFFIXES = (".bin", ".pt", ".pth", ".safetensors")
 _HEADS = ("fc.", "output_layer.")  # layers after the trunk: a classifier, an embedding

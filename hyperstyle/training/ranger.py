@@ -13,8 +13,6 @@ from torch.optim import Optimizer
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["Ranger"]
-
 
 class Ranger(Optimizer):
     """Does, step for step, what the published trainings did, with their defaults.

@@ -15,8 +15,6 @@ from hyperstyle.training.distributed import rank
 from hyperstyle.training.loop import newest_checkpoint
 from hyperstyle.training.options import TrainOptions, to_dict
 
-__all__ = ["open_run", "progress"]
-
 # May differ when a run is resumed, as may all of table `run`: they change its speed, length and step size.
 _CHANGEABLE = {
     "data.workers",

@@ -16,8 +16,6 @@ from hyperstyle.training.objective import ImageLoss
 from hyperstyle.training.options import TrainOptions
 from hyperstyle.training.ranger import Ranger
 
-__all__ = ["Phase", "Scale", "Task", "autocast", "compiled"]
-
 _M = TypeVar("_M", bound=nn.Module)
 _OPTIMIZERS: dict[str, Any] = {"ranger": Ranger, "adam": torch.optim.Adam}
 

@@ -19,8 +19,6 @@ from hyperstyle.inversion.inversion import Inversion
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
-__all__ = ["Gallery", "edit_strips", "interpolation", "out_of_domain", "reconstructions", "shown_edits", "uris"]
-
 _LONGEST = 256  # pixels; more is not seen at the size shown
 _QUALITY = 85
 _STEPS = 7  # of an interpolation

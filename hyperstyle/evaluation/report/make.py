@@ -28,8 +28,6 @@ from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.io.files import make_folder, write_text
 from hyperstyle.model.parts import Model
 
-__all__ = ["make_report", "render_page"]
-
 _FOLDER = Path(__file__).parent
 
 

@@ -12,8 +12,6 @@ from hyperstyle.evaluation.engine import Job, Trial, check_trials, identified, i
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.methods.registry import by_networks
 
-__all__ = ["ReportOptions", "check_ablations", "jobs_of"]
-
 
 @dataclass(frozen=True)
 class ReportOptions:

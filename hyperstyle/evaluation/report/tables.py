@@ -14,16 +14,6 @@ from hyperstyle.evaluation.tables import Column, Table, Value, missing_parts, pu
 from hyperstyle.inverter import HyperStyleInverter
 from hyperstyle.model.parts import Model
 
-__all__ = [
-    "effect_tables",
-    "kept_identity_table",
-    "methods_table",
-    "not_measured",
-    "paper_table",
-    "parameter_table",
-    "variants_table",
-]
-
 _PAPER = {
     "optimize-w+": (0.78, 0.90, 0.09, 0.020, 227.55),
     "pti": (0.85, 0.92, 0.09, 0.015, 55.715),

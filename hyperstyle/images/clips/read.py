@@ -19,8 +19,6 @@ from PIL import Image
 from hyperstyle.errors import ImageError, MissingDependencyError, QualityWarning
 from hyperstyle.images.clips.color import ColorTags, read_tags, to_srgb
 
-__all__ = ["Clip", "check_pyav", "file_start", "open_clip"]
-
 _DEFAULT_RATE = Fraction(25)  # for files without one
 _NARROWEST, _WIDEST = Fraction(1, 10), Fraction(10)  # width over height of a pixel; other values are damage
 _FORMATS_WITH_LENGTH = ("mp4", "matroska")  # formats whose header has the length of the clip

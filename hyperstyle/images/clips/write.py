@@ -19,8 +19,6 @@ from hyperstyle.images.clips.color import BT709, STUDIO_RANGE
 from hyperstyle.images.clips.read import Clip, check_pyav, file_start
 from hyperstyle.io.files import atomic_write
 
-__all__ = ["check_clip", "write_clip"]
-
 # What players expect in an MP4 file, by the names of FFmpeg's decoders.
 _AUDIO = ("aac", "ac3", "alac", "eac3", "flac", "libopus", "mp2", "mp2float", "mp3", "mp3float", "opus")
 # Not the place and the device of the recording: edited clips are made to be shown.

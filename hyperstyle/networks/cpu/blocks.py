@@ -23,8 +23,6 @@ from hyperstyle.networks.cpu.fuse import FusedConv
 from hyperstyle.networks.cpu.workspace import Workspace
 from hyperstyle.networks.stylegan2.config import GeneratorConfig
 
-__all__ = ["Block", "reserve_maps", "run_block", "upsample2x"]
-
 _BAND_BYTES = 1 << 23  # of a band's maps: small enough for the C library to reuse their memory
 _SLOPE = 0.2
 

@@ -13,8 +13,6 @@ from hyperstyle.networks.cpu.workspace import Workspace
 from hyperstyle.networks.stylegan2.layers import ModulatedConv, StyledConv, ToRGB
 from hyperstyle.networks.stylegan2.ops import Change, effective_weight
 
-__all__ = ["FusedConv", "SharedConv", "fuse", "share_weight"]
-
 _GAIN = math.sqrt(2.0)  # of the activation
 
 

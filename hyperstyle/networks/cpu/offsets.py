@@ -17,8 +17,6 @@ from hyperstyle.networks.hypernetworks.codes import LazyOffsets, OffsetCodes
 from hyperstyle.networks.hypernetworks.heads import SharedExpander, SharedHead
 from hyperstyle.networks.hypernetworks.hyperstyle import Hypernetwork
 
-__all__ = ["FastOffsets", "offsets"]
-
 _FEW_ROWS = 32  # codes that `_times_large_matrix` is faster for
 
 

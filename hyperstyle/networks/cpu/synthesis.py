@@ -16,8 +16,6 @@ from hyperstyle.networks.hypernetworks.codes import of_image
 from hyperstyle.networks.stylegan2.base import NoiseMaps, NoiseMode, Offsets, StyleGenerator, Styles, WeightChanges
 from hyperstyle.networks.stylegan2.generator import Generator
 
-__all__ = ["applies_to", "synthesize"]
-
 
 def applies_to(generator: StyleGenerator, device: torch.device) -> TypeGuard[Generator]:
     """Whether `synthesize` can take the place of `generator.synthesize`: a StyleGAN2 on a CPU, without gradients."""

@@ -11,8 +11,6 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-__all__ = ["Workspace", "current_workspace", "reuse_memory"]
-
 
 class Workspace:
     """Buffers for fused weights and feature maps, which every layer of every image uses again.

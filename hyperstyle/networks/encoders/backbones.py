@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["Backbone", "Norm", "ResidualBlock", "TrunkConfig", "TrunkNetwork", "strided_convs"]
-
 Backbone = Literal["irse", "resnet"]
 Norm = Literal["batch", "group", "none"]
 

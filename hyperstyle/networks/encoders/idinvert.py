@@ -13,8 +13,6 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.w_encoder import check_crop
 from hyperstyle.networks.stylegan2.ops import normal
 
-__all__ = ["IdInvertEncoder", "IdInvertEncoderConfig"]
-
 
 @dataclass(frozen=True)
 class IdInvertEncoderConfig:

@@ -18,15 +18,6 @@ from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, TrunkN
 from hyperstyle.networks.encoders.w_encoder import EncoderConfig, check_crop, check_pair
 from hyperstyle.networks.stylegan2.ops import EqualLinear
 
-__all__ = [
-    "FeaturePyramid",
-    "PyramidEncoder",
-    "PyramidEncoderConfig",
-    "RestyleEncoder",
-    "RestyleEncoderConfig",
-    "level_of",
-]
-
 
 def level_of(row: int) -> int:
     """The level of the pyramid that a style row is read from: 0 coarse (rows 0-2), 1 middle (3-6), 2 fine (7, ...)."""

@@ -12,8 +12,6 @@ from hyperstyle.errors import ConfigError
 from hyperstyle.networks.encoders.backbones import Backbone, TrunkConfig, TrunkNetwork
 from hyperstyle.networks.stylegan2.ops import EqualLinear
 
-__all__ = ["EncoderConfig", "WEncoder", "WEncoderConfig", "check_crop", "check_pair"]
-
 
 @dataclass(frozen=True)
 class EncoderConfig:

@@ -13,8 +13,6 @@ from torch import Tensor
 from hyperstyle.errors import ConfigError, InversionError
 from hyperstyle.networks.stylegan2.config import LayerSpec
 
-__all__ = ["Expander", "LazyOffsets", "OffsetCodes", "of_image"]
-
 
 @dataclass(frozen=True, eq=False)
 class OffsetCodes:

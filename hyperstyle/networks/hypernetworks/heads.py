@@ -15,8 +15,6 @@ from hyperstyle.networks.encoders.backbones import strided_convs
 from hyperstyle.networks.stylegan2.generator import LayerSpec
 from hyperstyle.networks.stylegan2.ops import EqualLinear, normal
 
-__all__ = ["CompactHead", "Head", "PlainHead", "SeparableHead", "SharedExpander", "SharedHead"]
-
 
 class SharedExpander(nn.Module):
     """The affine map from a code to a 3x3 offset, shared by the heads of all square layers (paper, Section 3.3).

@@ -20,8 +20,6 @@ from hyperstyle.networks.hypernetworks.hyperstyle import tuned_layers
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 from hyperstyle.networks.stylegan2.ops import normal
 
-__all__ = ["HyperInverter", "HyperInverterConfig", "appearance_row", "resized"]
-
 
 def appearance_row(spec: LayerSpec) -> int:
     """The row of appearance features that a layer is predicted from, which is not always its row of w.

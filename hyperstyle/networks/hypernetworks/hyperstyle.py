@@ -17,8 +17,6 @@ from hyperstyle.networks.hypernetworks.codes import Expander, OffsetCodes
 from hyperstyle.networks.hypernetworks.heads import Head, SharedExpander
 from hyperstyle.networks.stylegan2.generator import GeneratorConfig, LayerSpec, layer_table
 
-__all__ = ["Hypernetwork", "HypernetworkConfig", "tuned_layers"]
-
 
 @dataclass(frozen=True)
 class HypernetworkConfig:

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from hyperstyle.networks.encoders.backbones import TrunkConfig, TrunkNetwork
 
-__all__ = ["AttributeNetwork", "AttributeNetworkConfig"]
-
 
 @dataclass(frozen=True)
 class AttributeNetworkConfig:

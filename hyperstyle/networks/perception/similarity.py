@@ -19,8 +19,6 @@ from hyperstyle.io.torch_files import load_state, plain_names
 from hyperstyle.networks.encoders.backbones import ResidualBlock, TrunkConfig, TrunkNetwork
 from hyperstyle.runtime.gradients import outside_inference_mode
 
-__all__ = ["FaceNetwork", "MocoNetwork", "Similarity", "load_arcface", "load_curricular", "load_moco"]
-
 M = TypeVar("M", bound=nn.Module)
 
 _MOCO_QUERY = "module.encoder_q."

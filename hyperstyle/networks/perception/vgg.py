@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from hyperstyle.errors import ConfigError
 
-__all__ = ["Vgg16", "Vgg16Config"]
-
 _MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet, in 0..255: how the published weights want their images
 
 

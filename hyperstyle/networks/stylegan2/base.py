@@ -15,8 +15,6 @@ from hyperstyle.networks.stylegan2.config import GeneratorConfig, LayerSpec
 from hyperstyle.networks.stylegan2.layers import StoredNoise
 from hyperstyle.networks.stylegan2.ops import Modulation
 
-__all__ = ["NoiseMaps", "NoiseMode", "Offsets", "StyleGenerator", "Styles", "WeightChanges"]
-
 NoiseMode = Literal["const", "random", "none"]
 """The stored noise maps, new random ones for every image, or no noise."""
 

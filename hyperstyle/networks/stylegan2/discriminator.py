@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from hyperstyle.errors import ConfigError
 from hyperstyle.networks.stylegan2.ops import EqualLinear, bias_activation, fir_kernel, normal, upfirdn
 
-__all__ = ["Discriminator"]
-
 
 class _Conv(nn.Module):
     """Convolution with equalized learning rate, bias and leaky ReLU; `down` filters and halves the size."""

@@ -12,8 +12,6 @@ from hyperstyle.networks.stylegan2 import ops
 from hyperstyle.networks.stylegan2.config import LayerSpec
 from hyperstyle.networks.stylegan2.ops import Change, EqualLinear, Modulation, normal
 
-__all__ = ["ModulatedConv", "PixelNorm", "StoredNoise", "StyledConv", "ToRGB"]
-
 
 class PixelNorm(nn.Module):
     """z [B,D] of mean square 1."""

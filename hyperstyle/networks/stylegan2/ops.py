@@ -9,19 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = [
-    "Change",
-    "EqualLinear",
-    "Modulation",
-    "bias_activation",
-    "effective_weight",
-    "fir_kernel",
-    "modulated_conv",
-    "normal",
-    "upfirdn",
-    "upsample",
-]
-
 Change = tuple[Tensor | None, Tensor | None]
 """A layer's offset and residual."""
 
