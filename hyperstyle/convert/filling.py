@@ -79,7 +79,7 @@ def axis_size(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
 
 
 def numbers_in_names(names: Iterable[str], pattern: str) -> set[int]:
-    """The numbers in names that begin with the pattern: `blocks\\.(\\d+)\\.` finds 3 in "blocks.3.weight"."""
+    """The numbers that the group of a regular expression finds, in names that begin with it, such as layer numbers."""
     return {int(match[1]) for name in names if (match := re.match(pattern, name))}
 
 
