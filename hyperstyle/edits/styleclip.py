@@ -118,7 +118,10 @@ class StyleClip:
         return OpenClip()
 
     def describe(self, text: str) -> Tensor:
-        """The unit feature [E] of a description, float64: the mean over all templates, normalized before and after."""
+        """The text feature [E] of a description, float64, of unit length.
+
+        It is the mean of the features over all templates, each normalized before, and normalized again.
+        """
         # Section 6, "prompt engineering": an average over many sentences has less noise than the feature of one.
         templates = default_templates() if self.templates is None else self.templates
         with torch.no_grad():

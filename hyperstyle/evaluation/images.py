@@ -32,7 +32,7 @@ class EvaluationImages:
             folder are read and cropped anew at every call.
         digests: that of each crop, see `digest`.
         failures: (name, reason) of files that look like images and could not be read or cropped; they have no index.
-        uncut: (name, reason) of images in which no face was found, so that the whole image is used as the crop.
+        without_face: (name, reason) of images in which no face was found: the whole image is their crop.
         files: the file of each image, for those of a folder; otherwise empty.
     """
 
@@ -41,7 +41,7 @@ class EvaluationImages:
     load: Callable[[int], Tensor]
     digests: tuple[str, ...]
     failures: tuple[tuple[str, str], ...] = ()
-    uncut: tuple[tuple[str, str], ...] = ()
+    without_face: tuple[tuple[str, str], ...] = ()
     files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ def folder_images(
         raise ConfigError(f"no image in {str(folder)!r} (looked at names and contents).{_first(failures)}")
     readable: dict[str, Path] = {}
     digests: list[str] = []
-    uncut: list[tuple[str, str]] = []
+    without_face: list[tuple[str, str]] = []
 
     def read(file: Path) -> tuple[Tensor, str]:
         prepared = prepare(file, inverter.model.domain, aligner=inverter.aligner, align=align)[0]
@@ -109,7 +109,7 @@ def folder_images(
             readable[name] = file
             digests.append(digest(crop))
             if _NO_FACE.search(note):
-                uncut.append((name, note))
+                without_face.append((name, note))
         if count is not None and len(readable) == count:
             break
     if not readable:
@@ -121,7 +121,7 @@ def folder_images(
         lambda i: read(files[i])[0],
         tuple(digests),
         failures=tuple(failures),
-        uncut=tuple(uncut),
+        without_face=tuple(without_face),
         files=files,
     )
 

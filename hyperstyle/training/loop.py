@@ -30,8 +30,8 @@ _CHECKPOINT = "checkpoint-*.pt"  # the star is the step, in eight digits
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Learning rate by step: linear warm-up, then constant, then linear decay towards 0, down to 2 % of the peak.
+class LearningRateSchedule:
+    """Linear warm-up, then a constant learning rate, then linear decay that ends at 2 % of the peak.
 
     Attributes:
         peak: the learning rate of the constant part.
@@ -60,7 +60,7 @@ def fit(
     step: Callable[[int], Mapping[str, float]],
     modules: Mapping[str, Stateful],
     optimizers: Mapping[str, Optimizer],
-    schedule: Schedule,
+    schedule: LearningRateSchedule,
     run: RunOptions,
     *,
     evaluate: Callable[[int], Mapping[str, float]] | None = None,

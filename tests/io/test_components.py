@@ -363,6 +363,12 @@ def test_a_component_of_impossible_size_is_refused(tmp_path: Path, width: int) -
 def test_a_folder_is_made_or_the_reason_is_given(tmp_path: Path) -> None:
     assert make_folder(tmp_path / "a" / "b").is_dir()
     assert make_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    left = tmp_path / "a" / ".tmp-0123456789ab"
+    left.touch()
+    make_folder(left.parent)
+    assert left.exists()  # the first file that is written into the folder sweeps it
+    write_json(left.parent / "config.json", {})
+    assert not left.exists()
     (tmp_path / "file").write_text("", encoding="utf-8")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(CheckpointError, match="Cannot make the folder"):
